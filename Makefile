@@ -1,0 +1,51 @@
+# make run    everything on this machine, with a simulated fleet
+# make test   lint and all tests
+# Needs Python >= 3.11, make and git; the rest is set up in .venv, from requirements/.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
+LOCKS := $(wildcard requirements/*.lock)
+SDKS := 0.5.1 0.10.0
+
+.PHONY: run test lint setup system bench lock clean
+
+run: setup
+	@exec $(BIN)/autorouter dev
+
+test: setup system lint
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(VENV)/.ready
+
+# Redis to test against; wrk is for bench only.
+system:
+	@infra/install-debian redis-server
+
+bench: setup
+	@infra/install-debian wrk
+	$(BIN)/python -m bench.route
+
+$(VENV)/.ready: $(LOCKS) pyproject.toml
+	@echo "setting up $(VENV); the geo database is 47 MB, so the first time takes a minute"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --require-hashes -r requirements/test.lock -r requirements/lint.lock -r requirements/build.lock
+	$(PIP) --require-hashes -r requirements/geodata.lock
+	for sdk in $(SDKS); do $(PIP) --require-hashes --upgrade --target $(VENV)/sdk/$$sdk -r requirements/sdk-$$sdk.lock || exit 1; done
+	$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+# New versions within pyproject.toml's bounds. uv.lock is not kept: it names hosts.
+lock: setup
+	requirements/compile --upgrade
+
+clean:
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache dist

@@ -1,0 +1,82 @@
+"""A response as ready bytes, and the answers that name no edge. Pure."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from router.caching import Headers
+from router.query import MAX_MODEL_LENGTH
+
+# On every public response: any page may read it, nobody may sniff it for another type.
+COMMON_HEADERS: Headers = [
+    (b"access-control-allow-origin", b"*"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+class Labels(NamedTuple):
+    """What an answer is counted under; every field comes from a closed set."""
+
+    region: str
+    reason: str
+    status: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A response, ready to send. `etag` is empty where If-None-Match has no say."""
+
+    code: int
+    headers: Headers
+    body: bytes
+    etag: bytes
+    labels: Labels
+
+
+def plain_answer(code: int, name: str, body: dict[str, str], headers: Headers) -> Answer:
+    """An answer that names no edge, counted under `name`."""
+    encoded = msgspec.json.encode(body)
+    return Answer(
+        code=code,
+        headers=with_common(headers, encoded),
+        body=encoded,
+        etag=b"",
+        labels=Labels(region="", reason=name, status="", scope=""),
+    )
+
+
+def error_answer(code: int, name: str, detail: str, headers: Headers) -> Answer:
+    """`{"detail", "code"}`: what to do about it, and a word for programs."""
+    return plain_answer(code, name, {"detail": detail, "code": name}, headers)
+
+
+def with_common(headers: Headers, body: bytes) -> Headers:
+    """The headers of every JSON answer, then these."""
+    return [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *COMMON_HEADERS,
+        *headers,
+    ]
+
+
+NO_STORE: Headers = [(b"cache-control", b"no-store")]
+
+HEALTHY = plain_answer(200, "healthz", {"status": "ok"}, NO_STORE)
+
+BAD_MODEL = error_answer(
+    400,
+    "bad_model",
+    f"model must be at most {MAX_MODEL_LENGTH} characters, without control characters.",
+    NO_STORE,
+)
+USE_EDGE = error_answer(
+    403,
+    "use_edge",
+    "The autorouter answers GET /v1/route only. "
+    "Send inference requests to the endpoint it returns.",
+    [*NO_STORE, (b"allow", b"GET, HEAD")],
+)
+NOT_FOUND = error_answer(404, "not_found", "There is nothing here. Ask GET /v1/route.", NO_STORE)

@@ -1,0 +1,114 @@
+"""What a shared cache may keep, and how an answer is named in it. Pure.
+
+The one rule (docs/adr/0004-cache-only-what-the-key-says.md): a shared cache holds an
+answer only if everything that the answer depends on is in its cache key.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from hashlib import blake2b
+
+from router.model import Status
+from router.ranking import PREFERRED_COUNT, RouteKey
+
+KEY_HEADER = "X-Autorouter-Key"
+STALE_WHILE_REVALIDATE_S = 10
+STALE_IF_ERROR_S = 300
+UNSURE_MAX_AGE_S = 2
+
+Headers = list[tuple[bytes, bytes]]
+
+# "ZZ" is unknown territory in CLDR (UTS 35); ISO 3166-1 leaves it to users.
+_NOWHERE = "ZZ"
+_KEY = re.compile(r"([A-Z]{2})~([a-z0-9.-]{0,191})")
+_ETAG = re.compile(rb'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+
+
+class Sharing(Enum):
+    """Why an answer may be shared, if it may."""
+
+    KEYED = auto()  # the CDN's route key names all it depends on
+    BY_HEADERS = auto()  # CDN location headers do, and all are in the cache key
+    PRIVATE = auto()  # the viewer's address decided
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePolicy:
+    """Lifetimes in seconds. `ttl_s`: the SDK may keep a pick so long; `max_age_s`: a
+    shared cache may. `key_headers`: the location headers in the CDN's cache key."""
+
+    ttl_s: int = 300
+    degraded_ttl_s: int = 30
+    max_age_s: int = 10
+    key_headers: tuple[str, ...] = ()
+
+    def ttl(self, status: Status) -> int:
+        """Seconds that an SDK may keep a pick made under this status."""
+        return self.ttl_s if status is Status.OK else self.degraded_ttl_s
+
+
+def format_key(key: RouteKey) -> str:
+    """`CA~yto-01.yul-01.yto-02`: the country, then the preferred edges, best first."""
+    return f"{key.country or _NOWHERE}~{'.'.join(key.preferred)}"
+
+
+def parse_key(text: str) -> RouteKey | None:
+    """A RouteKey from the CDN's header, or None when it is malformed: then not keyed."""
+    match = _KEY.fullmatch(text)
+    if match is None:
+        return None
+    country, joined = match.groups()
+    preferred = tuple(joined.split(".")) if joined else ()
+    if len(preferred) > PREFERRED_COUNT or len({*preferred, ""}) <= len(preferred):
+        return None
+    return RouteKey(None if country == _NOWHERE else country, preferred)
+
+
+def success_headers(
+    sharing: Sharing, status: Status, key: RouteKey, body: bytes, policy: CachePolicy
+) -> Headers:
+    """Caching headers of a 200; a 304 repeats them (RFC 9110 section 15.4.5)."""
+    headers = [(b"etag", etag(body))]
+    if sharing is Sharing.PRIVATE:
+        return [*headers, (b"cache-control", f"private, max-age={policy.ttl(status)}".encode())]
+    max_age = policy.max_age_s if status is Status.OK else min(UNSURE_MAX_AGE_S, policy.max_age_s)
+    directives = (
+        f"public, max-age={max_age}, stale-while-revalidate={STALE_WHILE_REVALIDATE_S}, "
+        f"stale-if-error={STALE_IF_ERROR_S}"
+    )
+    tags = ["route", *(f"edge:{id}" for id in key.preferred)]
+    return [
+        *headers,
+        (b"cache-control", directives.encode()),
+        (b"vary", vary(sharing, policy)),
+        (b"cache-tag", ",".join(tags).encode()),
+        (b"xkey", " ".join(tags).encode()),
+    ]
+
+
+def not_found_headers(sharing: Sharing, policy: CachePolicy) -> Headers:
+    """Caching headers of a 404 that the route key decided."""
+    if sharing is Sharing.PRIVATE:
+        return [(b"cache-control", b"no-store")]
+    return [
+        (b"cache-control", f"public, max-age={policy.max_age_s}".encode()),
+        (b"vary", vary(sharing, policy)),
+    ]
+
+
+def vary(sharing: Sharing, policy: CachePolicy) -> bytes:
+    """The request headers that a shared answer depends on."""
+    names: Iterable[str] = [KEY_HEADER] if sharing is Sharing.KEYED else policy.key_headers
+    return ", ".join(names).encode()
+
+
+def etag(body: bytes) -> bytes:
+    """A strong entity tag: equal tags, equal bytes."""
+    return b'"' + blake2b(body, digest_size=12).hexdigest().encode() + b'"'
+
+
+def is_match(if_none_match: bytes, tag: bytes) -> bool:
+    """Whether the client's If-None-Match names `tag` (RFC 9110 section 13.1.2)."""
+    return if_none_match.strip() == b"*" or tag in _ETAG.findall(if_none_match)

@@ -1,0 +1,52 @@
+"""`autorouter check`: everything that could stop a start, found without starting."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from router.errors import ConfigError, GeoDataError
+from router.settings import Settings, load_settings, strangers
+from router.sources import read_catalog, read_geo
+
+
+def check(environ: Mapping[str, str], regions: Path | None) -> dict[str, Any]:
+    """`{"ok", "faults", "warnings", "facts"}`: a line each, facts of what is fine."""
+    faults: list[str] = []
+    facts: list[str] = []
+    settings = Settings()
+    try:
+        settings = load_settings(environ)
+        facts.append("settings: all good")
+    except ConfigError as error:
+        faults += error.faults
+    if regions is not None:
+        settings = msgspec.structs.replace(settings, regions=regions)
+    _check_catalog(settings, faults, facts)
+    _check_geo(settings, faults, facts)
+    return {"ok": not faults, "faults": faults, "warnings": strangers(environ), "facts": facts}
+
+
+def _check_catalog(settings: Settings, faults: list[str], facts: list[str]) -> None:
+    try:
+        catalog = read_catalog(settings)
+    except ConfigError as error:
+        faults += error.faults
+        return
+    routable = sum(region.routable for region in catalog.regions)
+    countries = sorted({region.country for region in catalog.regions})
+    facts.append(
+        f"catalog: {len(catalog.regions)} regions, {routable} routable, in {', '.join(countries)}"
+    )
+
+
+def _check_geo(settings: Settings, faults: list[str], facts: list[str]) -> None:
+    try:
+        geo = read_geo(settings)
+    except GeoDataError as error:
+        faults.append(str(error))
+        return
+    age = round(geo.age_days(time.time()))
+    facts.append(f"geo data: {geo.type}, {age} days old")

@@ -1,0 +1,182 @@
+"""The command line: argv → a command, its result → text or JSON, errors → exit codes."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from router import __version__
+from router.errors import ConfigError, RouterError
+from router.settings import Described, Listen, Settings, describe_settings, load_settings
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+_REGIONS = click.option(
+    "--regions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The catalog file, instead of AUTOROUTER_REGIONS.",
+)
+_PORT = click.IntRange(0, 65535)
+
+
+class _Commands(click.Group):
+    """Commands in the order written, with the settings after them in --help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """As written below."""
+        return list(self.commands)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The environment."""
+        with formatter.section("Settings (environment)"):
+            formatter.write_dl([(each.variable, _told(each)) for each in describe_settings()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Our errors are for people: one line a fault, exit 1."""
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            for fault in error.faults:
+                click.echo(f"error: {fault}", err=True)
+        except RouterError as error:
+            click.echo(f"error: {error}", err=True)
+        return ctx.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="autorouter")
+def main() -> None:
+    """Tells every SDK which inference edge is nearest and healthy.
+
+    Start with `autorouter dev`.
+    """
+
+
+@main.command()
+@_REGIONS
+@click.option("--port", type=_PORT, default=8080, show_default=True, help="The public API's port.")
+@click.option("--ops-port", type=_PORT, default=9090, show_default=True, help="The ops port.")
+def dev(regions: Path | None, port: int, ops_port: int) -> None:
+    """Run everything on this machine, with a simulated fleet to break.
+
+    Nothing to configure: real HTTP edges on loopback, a poller, an embedded store, the
+    API and the ops listener. Prints what to try.
+    """
+    from router.dev import dev as run
+
+    settings = _settings(regions)
+    settings = msgspec.structs.replace(
+        settings, listen=Listen("127.0.0.1", port), ops_listen=Listen("127.0.0.1", ops_port)
+    )
+    _run(settings, run)
+
+
+@main.command()
+@_REGIONS
+def serve(regions: Path | None) -> None:
+    """Serve the public API and its ops listener.
+
+    Without AUTOROUTER_REDIS_URL it polls the edges itself; with it, it reads what
+    `autorouter poll` publishes there.
+    """
+    from router.serve import serve as run
+
+    _run(_settings(regions), run)
+
+
+@main.command()
+@_REGIONS
+def poll(regions: Path | None) -> None:
+    """Poll the edges and publish their health to Redis."""
+    from router.poll import poll as run
+
+    _run(_settings(regions), run)
+
+
+@main.command()
+@_REGIONS
+@_JSON
+def check(regions: Path | None, as_json: bool) -> None:
+    """Validate settings, regions.yaml and the geo database; list every fault.
+
+    Exit 0 when all is well, 1 when not.
+    """
+    from router.check import check as examine
+
+    found = examine(os.environ, regions)
+    if as_json:
+        _print_json(found)
+    else:
+        from router import render
+
+        render.findings(found)
+    sys.exit(0 if found["ok"] else 1)
+
+
+@main.command()
+@_REGIONS
+@_JSON
+def edges(regions: Path | None, as_json: bool) -> None:
+    """Show the fleet, one line an edge.
+
+    Asks the server on AUTOROUTER_OPS_LISTEN; without one, reads Redis; without that,
+    shows the catalog alone.
+    """
+    from router import inquire, render
+
+    told = asyncio.run(inquire.edges(_settings(regions)))
+    _print_json(told) if as_json else render.edges(told)
+
+
+@main.command()
+@click.argument("ip")
+@click.option("--scope", type=click.Choice(["country", "global"]), default="country")
+@click.option("--model", help="Only edges that have this model loaded.")
+@click.option("--strict", is_flag=True, help="Never cross the border.")
+@_REGIONS
+@_JSON
+def explain(
+    ip: str, scope: str, model: str | None, strict: bool, regions: Path | None, as_json: bool
+) -> None:
+    """Say why the viewer at IP gets the edge they get.
+
+    Asks the server on AUTOROUTER_OPS_LISTEN; without one, decides here from Redis;
+    without that, from the catalog alone.
+    """
+    from router import inquire, render
+
+    asked = inquire.question(ip, scope, model, strict)
+    if asked is None:
+        raise click.UsageError("IP must be an IPv4 or IPv6 address, --model at most 128 characters")
+    told = asyncio.run(inquire.explain(_settings(regions), asked))
+    _print_json(told) if as_json else render.explanation(told)
+
+
+def _settings(regions: Path | None) -> Settings:
+    settings = load_settings(os.environ)
+    return msgspec.structs.replace(settings, regions=regions) if regions else settings
+
+
+def _run(settings: Settings, command: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+    """Run a long-lived command on uvloop, with logging."""
+    import uvloop
+
+    from router.telemetry import start_logging
+
+    start_logging(settings.log_level, settings.log_format)
+    uvloop.run(command(settings))
+
+
+def _told(setting: Described) -> str:
+    accepts = " ".join(filter(None, [setting.accepts, setting.unit]))
+    default = f" [default: {setting.default}]" if setting.default else ""
+    file = f" Or {setting.variable}_FILE: a file that holds it." if setting.is_secret else ""
+    return f"{setting.about} ({accepts}){default}{file}"
+
+
+def _print_json(told: Any) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())

@@ -1,0 +1,198 @@
+"""Which edge an answer names and why: pure, and the one place that decides.
+
+Served answers, `explain` and simulations all come from `decide`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from router.fleet import Edge, Fleet
+from router.model import Catalog, Intended, Observed, Scope, Status
+from router.query import Query
+from router.ranking import Ranker, RouteKey
+
+
+class RouteReason(StrEnum):
+    """Why this edge was picked, as the answer says it."""
+
+    NEAREST_IN_COUNTRY = "nearest_in_country"
+    NEAREST_GLOBAL = "nearest_global"
+    NO_EDGE_IN_COUNTRY = "no_edge_in_country"
+    COUNTRY_UNAVAILABLE = "country_unavailable"
+    MODEL_ELSEWHERE = "model_elsewhere"
+    DEFAULT_ORDER = "default_order"
+    FAIL_OPEN = "fail_open"
+
+
+class Problem(StrEnum):
+    """Why there is no pick; the value is the answer's `code`."""
+
+    MODEL_UNAVAILABLE = "model_unavailable"
+    NO_EDGE_IN_COUNTRY = "no_edge_in_country"
+    NO_EDGE = "no_edge"
+
+
+class Rejection(StrEnum):
+    """Why an edge is not offered to this viewer."""
+
+    NOT_ROUTABLE = "not_routable"
+    DRAINING = "draining"
+    DISABLED = "disabled"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+    ABROAD = "abroad"
+    MODEL_NOT_LOADED = "model_not_loaded"
+
+
+class ModelState(StrEnum):
+    """Whether an edge has the model asked for."""
+
+    LOADED = "loaded"
+    UNKNOWN = "unknown"
+    ABSENT = "absent"
+
+
+Judged = tuple[Edge, Rejection | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The outcome for one (key, query, fleet).
+
+    `candidates`: edges offered, best first; the pick is the first. Empty with a
+    `problem`. `rejected`: the other edges in order of preference, each with why.
+    """
+
+    candidates: tuple[Edge, ...] = ()
+    rejected: tuple[tuple[Edge, Rejection], ...] = ()
+    reason: RouteReason | None = None
+    problem: Problem | None = None
+    crossed_border: bool = False
+    status: Status
+    model: str | None = None
+    model_state: ModelState | None = None
+
+
+def resolve_model(requested: str, catalog: Catalog, fleet: Fleet) -> str:
+    """The id that edges report for what was asked: through the aliases, whatever the case."""
+    wanted = catalog.aliases.get(requested.casefold(), requested)
+    folded = wanted.casefold()
+    reported = {id for edge in fleet.edges for id in edge.models or () if id.casefold() == folded}
+    return wanted if wanted in reported or not reported else min(reported)
+
+
+def decide(ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query) -> Decision:
+    """Choose for one viewer. The same arguments always give the same Decision."""
+    model = None if query.model is None else resolve_model(query.model, ranker.catalog, fleet)
+    ordered = _in_order(ranker, fleet, key, query.scope)
+    judged = [(edge, _rejection(edge, fleet, key, query, model)) for edge in ordered]
+    problem = _problem(judged, fleet, query, model)
+    if problem is None and not _offered(judged):
+        # Only edges that cannot be offered may have the model: any other can load it.
+        judged = [(edge, _rejection(edge, fleet, key, query, None)) for edge in ordered]
+    rejected = tuple((edge, why) for edge, why in judged if why is not None)
+    if problem is not None:
+        return Decision(status=fleet.status, problem=problem, rejected=rejected, model=model)
+    offered = _offered(judged)
+    ranked = tuple(sorted(offered, key=lambda edge: _tier(edge, fleet, key, query, model)))
+    return Decision(
+        status=fleet.status,
+        candidates=ranked,
+        rejected=rejected,
+        reason=_reason(ranker, fleet, key, query, ranked),
+        crossed_border=key.country not in (None, ranked[0].region.country),
+        model=model,
+        model_state=None if model is None else _told(model_state(ranked[0], model)),
+    )
+
+
+def model_state(edge: Edge, model: str) -> ModelState:
+    """Whether the edge reports the model; model ids match whatever their case."""
+    if edge.models is None:
+        return ModelState.UNKNOWN
+    folded = model.casefold()
+    loaded = any(id.casefold() == folded for id in edge.models)
+    return ModelState.LOADED if loaded else ModelState.ABSENT
+
+
+def _in_order(ranker: Ranker, fleet: Fleet, key: RouteKey, scope: Scope) -> list[Edge]:
+    """Every edge in the viewer's order of preference; those never chosen come last."""
+    edges = {edge.region.id: edge for edge in fleet.edges}
+    ordered = [edges.pop(region.id) for region in ranker.order(key, scope)]
+    return ordered + list(edges.values())
+
+
+def _offered(judged: list[Judged]) -> list[Edge]:
+    return [edge for edge, why in judged if why is None]
+
+
+def _rejection(
+    edge: Edge, fleet: Fleet, key: RouteKey, query: Query, model: str | None
+) -> Rejection | None:
+    if not edge.region.routable:
+        return Rejection.NOT_ROUTABLE
+    if edge.intended is not Intended.ENABLED:
+        return Rejection(edge.intended.value)
+    if query.strict and edge.region.country != key.country:
+        return Rejection.ABROAD
+    if _health_counts(fleet) and edge.observed in (Observed.DOWN, Observed.UNKNOWN):
+        return Rejection(edge.observed.value)
+    if model is not None and model_state(edge, model) is ModelState.ABSENT:
+        return Rejection.MODEL_NOT_LOADED
+    return None
+
+
+def _problem(judged: list[Judged], fleet: Fleet, query: Query, model: str | None) -> Problem | None:
+    enabled = [edge for edge in fleet.edges if edge.enabled]
+    if not enabled:
+        return Problem.NO_EDGE
+    if model is not None and all(model_state(e, model) is ModelState.ABSENT for e in enabled):
+        return Problem.MODEL_UNAVAILABLE
+    if query.strict and not _offered(judged):
+        return Problem.NO_EDGE_IN_COUNTRY
+    return None
+
+
+def _health_counts(fleet: Fleet) -> bool:
+    return fleet.status in (Status.OK, Status.STALE)
+
+
+def _tier(
+    edge: Edge, fleet: Fleet, key: RouteKey, query: Query, model: str | None
+) -> tuple[bool, bool, bool]:
+    """What outweighs distance: the model loaded, up before degraded, and then, unless
+    scope=global, the viewer's own country."""
+    unloaded = model is not None and model_state(edge, model) is not ModelState.LOADED
+    degraded = _health_counts(fleet) and edge.observed is Observed.DEGRADED
+    abroad = query.scope is Scope.COUNTRY and edge.region.country != key.country
+    return unloaded, degraded, abroad
+
+
+def _reason(
+    ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query, ranked: tuple[Edge, ...]
+) -> RouteReason:
+    if fleet.status is Status.FAIL_OPEN:
+        return RouteReason.FAIL_OPEN
+    if key.country is None and not key.preferred:
+        return RouteReason.DEFAULT_ORDER
+    if query.scope is Scope.GLOBAL or key.country is None:
+        return RouteReason.NEAREST_GLOBAL
+    if ranked[0].region.country == key.country:
+        return RouteReason.NEAREST_IN_COUNTRY
+    if key.country not in ranker.covered:
+        return RouteReason.NO_EDGE_IN_COUNTRY
+    if query.model is not None and _has_home_without_model(fleet, key, query):
+        return RouteReason.MODEL_ELSEWHERE
+    return RouteReason.COUNTRY_UNAVAILABLE
+
+
+def _has_home_without_model(fleet: Fleet, key: RouteKey, query: Query) -> bool:
+    """Whether, but for the model, an edge in the country would have been picked."""
+    offered = [edge for edge in fleet.edges if _rejection(edge, fleet, key, query, None) is None]
+    best = min(offered, key=lambda edge: _tier(edge, fleet, key, query, None))
+    return best.region.country == key.country
+
+
+def _told(state: ModelState) -> ModelState:
+    """An answer never claims absence: the edge may load the model when asked."""
+    return ModelState.LOADED if state is ModelState.LOADED else ModelState.UNKNOWN

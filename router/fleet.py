@@ -1,0 +1,155 @@
+"""Catalog, views and intents combined into one immutable Fleet. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from router.model import (
+    Catalog,
+    EdgeView,
+    Intended,
+    Intent,
+    Observed,
+    Outcome,
+    Region,
+    Status,
+    View,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetPolicy:
+    """Ages in seconds. A view votes while `fresh_s` old; the last known state is used
+    up to `stale_s`; a model inventory counts up to `models_fresh_s`."""
+
+    fresh_s: float = 15.0
+    stale_s: float = 120.0
+    models_fresh_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """One region with all that is known of it now. `models`: ids, None when unknown."""
+
+    region: Region
+    observed: Observed = Observed.UNKNOWN
+    since: float | None = None
+    reason: Outcome | None = None
+    rtt_ms: float | None = None
+    votes: Mapping[str, Observed]
+    models: frozenset[str] | None = None
+    intended: Intended = Intended.ENABLED
+    intent: Intent | None = None
+
+    @property
+    def enabled(self) -> bool:
+        """No operator holds it back and the catalog lets it be chosen."""
+        return self.intended is Intended.ENABLED and self.region.routable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """Every edge in catalog order, and how far their health can be trusted.
+
+    `seen_at`: when the newest view used was probed; None without one.
+    """
+
+    edges: tuple[Edge, ...]
+    status: Status
+    seen_at: float | None = None
+
+    @property
+    def routing(self) -> tuple[object, ...]:
+        """All that answers depend on: equal routing, equal answers."""
+        return self.status, tuple(
+            (edge.region, edge.enabled, edge.observed, edge.models) for edge in self.edges
+        )
+
+
+def combine(
+    catalog: Catalog,
+    views: Iterable[View],
+    intents: Iterable[Intent],
+    now: float,
+    policy: FleetPolicy = FleetPolicy(),
+) -> Fleet:
+    """The Fleet at `now`. Views too old to vote are used as last known state, then not
+    at all; without any, health is ignored (`static`)."""
+    voters, status = _voters(views, now, policy)
+    wishes = {intent.edge: intent for intent in intents if intent.expires_at > now}
+    edges = tuple(
+        _edge(region, voters, wishes.get(region.id), now, policy) for region in catalog.regions
+    )
+    if status is not Status.STATIC and not any(is_offered(edge) for edge in edges):
+        status = Status.FAIL_OPEN
+    seen_at = max((min(view.probed_at, now) for view in voters), default=None)
+    return Fleet(edges=edges, status=status, seen_at=seen_at)
+
+
+def is_offered(edge: Edge) -> bool:
+    """Enabled, and seen to work."""
+    return edge.enabled and edge.observed in (Observed.UP, Observed.DEGRADED)
+
+
+def _voters(views: Iterable[View], now: float, policy: FleetPolicy) -> tuple[list[View], Status]:
+    """The views to believe. One stamped in the future counts as probed now."""
+    known = [view for view in views if not view.isolated and now - view.probed_at <= policy.stale_s]
+    fresh = [view for view in known if now - view.probed_at <= policy.fresh_s]
+    if fresh:
+        return fresh, Status.OK
+    return known, Status.STALE if known else Status.STATIC
+
+
+def _edge(
+    region: Region, voters: list[View], intent: Intent | None, now: float, policy: FleetPolicy
+) -> Edge:
+    seen = {view.vantage: view.edges[region.id] for view in voters if region.id in view.edges}
+    votes = {vantage: one.state for vantage, one in seen.items()}
+    observed = verdict(votes.values())
+    witness = _witness(seen.values(), observed)
+    return Edge(
+        region=region,
+        observed=observed,
+        since=None if witness is None else witness.since,
+        reason=None if witness is None else witness.reason,
+        rtt_ms=None if witness is None else witness.rtt_ms,
+        votes=votes,
+        models=_models(seen.values(), now, policy),
+        intended=Intended.ENABLED if intent is None else intent.state,
+        intent=intent,
+    )
+
+
+def verdict(votes: Iterable[Observed]) -> Observed:
+    """One state out of the vantages' votes; UNKNOWN abstains.
+
+    Down needs the one voter, both of two, or more than half of more. Short of that,
+    an edge that some call down is degraded, as is one that half call degraded.
+    """
+    count = Counter(vote for vote in votes if vote is not Observed.UNKNOWN)
+    total, down = count.total(), count[Observed.DOWN]
+    if total == 0:
+        return Observed.UNKNOWN
+    if 2 * down > total:
+        return Observed.DOWN
+    if down or 2 * count[Observed.DEGRADED] >= total:
+        return Observed.DEGRADED
+    return Observed.UP
+
+
+def _witness(seen: Iterable[EdgeView], observed: Observed) -> EdgeView | None:
+    """The view that has seen this state longest, else any that differs from up."""
+    ranked = sorted(seen, key=lambda one: (one.state is not observed, one.since))
+    return ranked[0] if ranked else None
+
+
+def _models(seen: Iterable[EdgeView], now: float, policy: FleetPolicy) -> frozenset[str] | None:
+    """The newest inventory still fresh."""
+    dated = [
+        (one.models_at, one.models)
+        for one in seen
+        if one.models is not None
+        and one.models_at is not None
+        and now - one.models_at <= policy.models_fresh_s
+    ]
+    return frozenset(max(dated)[1]) if dated else None

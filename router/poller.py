@@ -1,0 +1,153 @@
+"""Polls every edge from one vantage and publishes what it sees: loops, no rules.
+
+The rules are `health.step`; time, waiting and chance come in from outside.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from router.errors import StoreError
+from router.health import Health, HealthPolicy, Transition, step, wait_s
+from router.model import Catalog, EdgeView, Probe, Region, View
+from router.store import Store
+
+MODELS_INTERVAL_S = 15.0
+JITTER = 0.1
+
+
+class Prober(Protocol):
+    """Asks an edge; see router.probe."""
+
+    async def health(self, region: Region) -> Probe:
+        """One health probe; never raises."""
+
+    async def models(self, region: Region) -> tuple[str, ...] | None:
+        """The loaded models, or None when unknown; never raises."""
+
+
+class Observer(Protocol):
+    """Hears what the poller does; see router.telemetry."""
+
+    def probed(self, region: Region, probe: Probe) -> None:
+        """A probe ended."""
+
+    def changed(self, region: Region, transition: Transition) -> None:
+        """An edge's state changed."""
+
+    def published(self, view: View, error: StoreError | None) -> None:
+        """A view was written, or was not."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One edge under watch."""
+
+    region: Region
+    health: Health
+    probed: bool = False
+    models: tuple[str, ...] | None = None
+    models_at: float | None = None
+
+
+@dataclass(kw_only=True)
+class Poller:
+    """Watches the edges of a catalog. `run` never returns; cancel it."""
+
+    catalog: Catalog
+    prober: Prober
+    store: Store
+    observer: Observer
+    vantage: str
+    policy: HealthPolicy = HealthPolicy()
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    rng: random.Random = field(default_factory=random.Random)
+
+    def __post_init__(self) -> None:
+        now = self.clock()
+        self._watched = [_Watched(region, Health(since=now)) for region in self.catalog.regions]
+        # Above whatever an earlier process of this vantage published.
+        self._seq = int(now * 1_000)
+        self._due = asyncio.Event()
+        self._ready_at = self.monotonic() + self.policy.interval_s + self.policy.recheck_s
+
+    async def run(self) -> None:
+        """Probe and publish until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for watched in self._watched:
+                tasks.create_task(self._watch_health(watched))
+                tasks.create_task(self._watch_models(watched))
+            tasks.create_task(self._publish_always())
+
+    async def _watch_health(self, watched: _Watched) -> None:
+        await self.sleep(self.rng.uniform(0, self.policy.interval_s))
+        while True:
+            started = self.monotonic()
+            self._judge(watched, await self.prober.health(watched.region))
+            rest = wait_s(watched.health, self.policy) * self.rng.uniform(1 - JITTER, 1 + JITTER)
+            await self.sleep(max(0.0, started + rest - self.monotonic()))
+
+    def _judge(self, watched: _Watched, probe: Probe) -> None:
+        self.observer.probed(watched.region, probe)
+        watched.health, transition = step(watched.health, probe, self.clock(), self.policy)
+        first, watched.probed = not watched.probed, True
+        if transition is not None:
+            self.observer.changed(watched.region, transition)
+        if transition is not None or (first and self._is_ready()):
+            self._due.set()
+
+    async def _watch_models(self, watched: _Watched) -> None:
+        await self.sleep(self.rng.uniform(0, self.policy.interval_s))
+        while True:
+            models = await self.prober.models(watched.region)
+            if models is not None:
+                is_news = models != watched.models
+                watched.models, watched.models_at = models, self.clock()
+                if is_news:
+                    self._due.set()
+            await self.sleep(MODELS_INTERVAL_S * self.rng.uniform(1 - JITTER, 1 + JITTER))
+
+    async def _publish_always(self) -> None:
+        """At every change at once, else every interval; but not before there is a verdict
+        on (nearly) every edge: a half-seen fleet would draw all viewers to the seen half."""
+        while True:
+            try:
+                async with asyncio.timeout(self.policy.interval_s):
+                    await self._due.wait()
+            except TimeoutError:
+                pass
+            self._due.clear()
+            if self._is_ready():
+                await self._publish()
+
+    def _is_ready(self) -> bool:
+        return self.monotonic() >= self._ready_at or all(w.probed for w in self._watched)
+
+    async def _publish(self) -> None:
+        self._seq += 1
+        edges = {watched.region.id: _edge_view(watched) for watched in self._watched}
+        view = View(vantage=self.vantage, seq=self._seq, probed_at=self.clock(), edges=edges)
+        error = None
+        try:
+            await self.store.publish(view)
+        except StoreError as fault:
+            error = fault
+        self.observer.published(view, error)
+
+
+def _edge_view(watched: _Watched) -> EdgeView:
+    health = watched.health
+    return EdgeView(
+        state=health.state,
+        since=health.since,
+        reason=health.reason,
+        rtt_ms=None if health.rtt_ms is None else round(health.rtt_ms, 1),
+        streak=health.streak,
+        models=watched.models,
+        models_at=watched.models_at,
+    )

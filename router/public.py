@@ -1,0 +1,88 @@
+"""The public listener: one plain ASGI callable, memory only, no await before `send`.
+
+Starlette's router would cost a third of a request here (docs/performance.md); the ops
+listener, where that does not matter, uses it.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from router.answers import BAD_MODEL, HEALTHY, NOT_FOUND, USE_EDGE, Answer, Labels
+from router.caching import Headers, is_match
+from router.location import Locator
+from router.query import Query, parse_query
+from router.watch import FleetWatch
+
+KNOWN_QUERIES = 4_096
+MAX_KNOWN_QUERY_BYTES = 256
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+# A 304 repeats what a 200 says about caching and nothing about a body (RFC 9110, 15.4.5).
+_BODY_HEADERS = frozenset({b"content-type", b"content-length"})
+
+
+class PublicApp:
+    """`GET /v1/route`, `GET /healthz`, and a clear refusal of everything else.
+
+    `counts`: answers so far by label, for the metrics.
+    """
+
+    def __init__(self, watch: FleetWatch, locator: Locator) -> None:
+        self._watch = watch
+        self._locator = locator
+        self._queries: dict[bytes, Query | None] = {}
+        self.counts: Counter[Labels] = Counter()
+
+    async def __call__(self, scope: Scope, receive: object, send: Send) -> None:
+        """ASGI. The body of a request, if any, is never read."""
+        answer = self._answer(scope)
+        self.counts[answer.labels] += 1
+        code, headers, body = answer.code, answer.headers, answer.body
+        if answer.etag and _is_known(scope["headers"], answer.etag):
+            code, headers, body = 304, _without_body(headers), b""
+        await send({"type": "http.response.start", "status": code, "headers": headers})
+        if scope["method"] == "HEAD":
+            body = b""
+        await send({"type": "http.response.body", "body": body})
+
+    def _answer(self, scope: Scope) -> Answer:
+        if scope["method"] not in ("GET", "HEAD"):
+            return USE_EDGE
+        path = scope["path"]
+        if path == "/v1/route":
+            return self._route(scope)
+        return HEALTHY if path == "/healthz" else NOT_FOUND
+
+    def _route(self, scope: Scope) -> Answer:
+        query = self._query(scope["query_string"])
+        if query is None:
+            return BAD_MODEL
+        client = scope["client"]
+        placed = self._locator.place(client and client[0], scope["headers"])
+        table = self._watch.table
+        if placed.key is None:
+            key = table.ranker.key(placed.location, placed.seed, query.scope)
+        else:
+            key = table.ranker.known(placed.key)
+        return table.answer(key, query, placed.sharing)
+
+    def _query(self, raw: bytes) -> Query | None:
+        if raw in self._queries:
+            return self._queries[raw]
+        query = parse_query(raw)
+        if len(raw) <= MAX_KNOWN_QUERY_BYTES:
+            if len(self._queries) >= KNOWN_QUERIES:
+                self._queries.clear()
+            self._queries[raw] = query
+        return query
+
+
+def _is_known(headers: Headers, tag: bytes) -> bool:
+    return any(name == b"if-none-match" and is_match(value, tag) for name, value in headers)
+
+
+def _without_body(headers: Headers) -> Headers:
+    return [header for header in headers if header[0] not in _BODY_HEADERS]

@@ -1,0 +1,228 @@
+"""Which edges a viewer prefers, and in what order: pure, deterministic, health-blind.
+
+The CDN function computes the same from the same table, so every step is one that
+ECMAScript 5.1 can repeat exactly (docs/adr/0003-rendezvous-hash.md).
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from router.geo import Vector, distance_km, mean_vector, unit_vector
+from router.model import Catalog, Location, Position, Region, Scope
+
+METRO_RADIUS_KM = 25.0
+PREFERRED_COUNT = 3
+KNOWN_PLACES = 65_536
+KNOWN_KEYS = 4_096
+
+# Degrees of latitude that METRO_RADIUS_KM spans, a little more: one degree is >= 110.5 km.
+_METRO_SPAN_DEG = METRO_RADIUS_KM / 110.5
+_UINT32 = 0xFFFFFFFF
+
+
+class RouteKey(NamedTuple):
+    """All that an answer may depend on about its viewer.
+
+    `country`: ISO 3166-1 alpha-2 code or None; `preferred`: up to three edge ids,
+    best first, empty when the viewer's place is unknown.
+    """
+
+    country: str | None
+    preferred: tuple[str, ...]
+
+
+class Contender(NamedTuple):
+    """An edge, or a whole metro, that competes for a share of the viewers."""
+
+    id: str
+    hash: int
+    weight: float
+
+
+class Metro(NamedTuple):
+    """The routable edges of one country within 25 km of each other, linked transitively."""
+
+    country: str
+    centre: Vector
+    contender: Contender
+    edges: tuple[Contender, ...]
+
+
+def fnv1a32(text: str) -> int:
+    """The 32-bit FNV-1a hash of UTF-8 text (Fowler, Noll, Vo; RFC 9923)."""
+    value = 0x811C9DC5
+    for byte in text.encode():
+        value = (value ^ byte) * 0x01000193 & _UINT32
+    return value
+
+
+def mix32(value: int) -> int:
+    """Let every bit in sway every bit out (MurmurHash3's 32-bit finalizer, Appleby)."""
+    value ^= value >> 16
+    value = value * 0x85EBCA6B & _UINT32
+    value ^= value >> 13
+    value = value * 0xC2B2AE35 & _UINT32
+    return value ^ value >> 16
+
+
+def rendezvous(contenders: Iterable[Contender], seed: int) -> list[str]:
+    """Ids, best first, the same for the same 32-bit seed; over many seeds each
+    contender comes first for its weight's share of them.
+
+    Weighted rendezvous hashing: Thaler & Ravishankar 1998, logarithmic weights
+    from Schindelhauer & Schomaker 2005. Score = -weight / ln(u), u in (0, 1).
+    """
+    scored = [
+        (weight / math.log((mix32(seed ^ name_hash) + 0.5) / 4294967296.0), name)
+        for name, name_hash, weight in contenders
+    ]
+    scored.sort()
+    return [name for _, name in scored]
+
+
+class Ranker:
+    """The order of preference over one catalog. Immutable but for bounded memos."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        routable = [region for region in catalog.regions if region.routable]
+        self.regions = {region.id: region for region in routable}
+        self.covered = frozenset(region.country for region in routable)
+        self._default = tuple(region.id for region in routable)
+        self._metros = tuple(_metros(routable))
+        self._nearest = lru_cache(maxsize=KNOWN_PLACES)(self._nearest_metros)
+        self.order = lru_cache(maxsize=KNOWN_KEYS)(self._order)
+
+    def key(self, location: Location, seed: int, scope: Scope) -> RouteKey:
+        """Which edges this viewer prefers. `seed`: 32 bits that stand for their network."""
+        country, position = location.country, location.position
+        if position is not None:
+            metros = self._nearest(country, position, scope)
+        elif country is not None:
+            metros = self._spread_metros(country, seed, scope)
+        else:
+            metros = ()
+        preferred: list[str] = []
+        for metro in metros:
+            preferred += _edge_order(metro, seed)
+            if len(preferred) >= PREFERRED_COUNT:
+                break
+        return RouteKey(country, tuple(preferred[:PREFERRED_COUNT]))
+
+    def known(self, key: RouteKey) -> RouteKey:
+        """The key without ids that this catalog does not have or does not route to."""
+        return RouteKey(key.country, tuple(id for id in key.preferred if id in self.regions))
+
+    def _order(self, key: RouteKey, scope: Scope) -> tuple[Region, ...]:
+        """Every routable region, best first: preferred, then as seen from the first of them."""
+        if not key.preferred:
+            return tuple(self.regions[id] for id in self._default)
+        first = self.regions[key.preferred[0]].position
+        seed = fnv1a32(".".join(key.preferred))
+        ids = dict.fromkeys(key.preferred)
+        for metro in self._by_distance(key.country, first, scope):
+            ids.update(dict.fromkeys(_edge_order(metro, seed)))
+        return tuple(self.regions[id] for id in ids)
+
+    def _nearest_metros(
+        self, country: str | None, position: Position, scope: Scope
+    ) -> tuple[Metro, ...]:
+        return _enough(self._by_distance(country, position, scope))
+
+    def _spread_metros(self, country: str, seed: int, scope: Scope) -> tuple[Metro, ...]:
+        """For a viewer of whom only the country is known: their share of its metros."""
+        inside = {metro.contender.id: metro for metro in self._metros if metro.country == country}
+        chosen = [inside[id] for id in rendezvous((m.contender for m in inside.values()), seed)]
+        enough = _enough(chosen)
+        if sum(len(metro.edges) for metro in enough) >= PREFERRED_COUNT:
+            return enough
+        known = self.catalog.countries.get(country)
+        if known is None or known.centre is None:
+            return enough
+        around = self._nearest(country, known.centre, scope)
+        return tuple(dict.fromkeys((*enough, *around)))
+
+    def _by_distance(self, country: str | None, position: Position, scope: Scope) -> list[Metro]:
+        x, y, z = unit_vector(position)
+        at_home = country if scope is Scope.COUNTRY else None
+
+        def farness(metro: Metro) -> tuple[bool, float, str]:
+            a, b, c = metro.centre
+            abroad = at_home is not None and metro.country != at_home
+            return abroad, -(a * x + b * y + c * z), metro.contender.id
+
+        return sorted(self._metros, key=farness)
+
+
+def place_seed(location: Location) -> int:
+    """A seed for a viewer whose network is not known: one for all at that place."""
+    position = location.position
+    place = "" if position is None else f"{position.latitude},{position.longitude}"
+    return mix32(fnv1a32(f"{location.country or ''} {place}"))
+
+
+def _edge_order(metro: Metro, seed: int) -> list[str]:
+    if len(metro.edges) == 1:
+        return [metro.edges[0].id]
+    return rendezvous(metro.edges, seed)
+
+
+def _enough(metros: Iterable[Metro]) -> tuple[Metro, ...]:
+    """The first metros that hold three edges between them."""
+    chosen: list[Metro] = []
+    count = 0
+    for metro in metros:
+        chosen.append(metro)
+        count += len(metro.edges)
+        if count >= PREFERRED_COUNT:
+            break
+    return tuple(chosen)
+
+
+def _metros(regions: Sequence[Region]) -> list[Metro]:
+    """Group regions into metros, by id, whatever order they come in."""
+    groups: dict[str, list[Region]] = {}
+    for region, root in zip(regions, _linked(regions), strict=True):
+        groups.setdefault(regions[root].id, []).append(region)
+    metros = [_metro(sorted(group, key=lambda region: region.id)) for group in groups.values()]
+    return sorted(metros, key=lambda metro: metro.contender.id)
+
+
+def _metro(regions: list[Region]) -> Metro:
+    edges = tuple(Contender(region.id, fnv1a32(region.id), region.weight) for region in regions)
+    name = f"metro {regions[0].id}"
+    return Metro(
+        country=regions[0].country,
+        centre=mean_vector([unit_vector(region.position) for region in regions]),
+        contender=Contender(name, fnv1a32(name), sum(region.weight for region in regions)),
+        edges=edges,
+    )
+
+
+def _linked(regions: Sequence[Region]) -> list[int]:
+    """For each region the index that stands for its metro (union-find over a sweep
+    by latitude, so that 10,000 regions need no 10,000 x 10,000 distances)."""
+    roots = list(range(len(regions)))
+
+    def root(index: int) -> int:
+        while roots[index] != index:
+            roots[index] = roots[roots[index]]
+            index = roots[index]
+        return index
+
+    northward = sorted(roots, key=lambda index: regions[index].position.latitude)
+    window: list[int] = []
+    for index in northward:
+        here = regions[index]
+        south = here.position.latitude - _METRO_SPAN_DEG
+        window = [other for other in window if regions[other].position.latitude >= south]
+        for other in window:
+            there = regions[other]
+            if here.country == there.country and (
+                distance_km(here.position, there.position) <= METRO_RADIUS_KM
+            ):
+                roots[root(index)] = root(other)
+        window.append(index)
+    return [root(index) for index in range(len(regions))]

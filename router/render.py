@@ -1,0 +1,105 @@
+"""Answers of the command line as text for people."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_STATE_STYLES = {"up": "green", "degraded": "yellow", "down": "red", "unknown": "dim"}
+
+
+def findings(found: dict[str, Any]) -> None:
+    """What `check` found."""
+    out = _console()
+    for kind, style in (("facts", "green"), ("warnings", "yellow"), ("faults", "red")):
+        label = {"facts": "ok", "warnings": "warning", "faults": "fault"}[kind]
+        for line in found[kind]:
+            out.print(Text.assemble((f"{label:8}", style), line))
+
+
+def edges(told: dict[str, Any]) -> None:
+    """The fleet, one line an edge."""
+    out = _console()
+    out.print(f"fleet {told['status']}, from {told['from']}", highlight=False)
+    table = _table("edge", "name", "country", "state", "for", "reason", "rtt", "intent", "models")
+    for edge in told["edges"]:
+        table.add_row(
+            edge["id"],
+            edge["name"],
+            edge["country"],
+            _state(edge["state"]),
+            _age(edge["since"]),
+            edge["reason"] or "",
+            "" if edge["rtt_ms"] is None else f"{edge['rtt_ms']:.0f} ms",
+            edge["intent"] if edge["routable"] else "not routable",
+            "unknown" if edge["models"] is None else " ".join(edge["models"]),
+        )
+    out.print(table)
+
+
+def explanation(told: dict[str, Any]) -> None:
+    """Why a viewer gets an edge."""
+    out = _console()
+    out.print(_verdict(told), highlight=False)
+    place = told["location"]
+    where = place["country"] or "an unknown country"
+    if place["latitude"] is not None:
+        where += f" at {place['latitude']:.4f}, {place['longitude']:.4f}"
+    out.print(f"  place   {where} ({place['level']} level, by {place['source']})", highlight=False)
+    out.print(f"  key     {told['key']}", highlight=False)
+    out.print(f"  health  {told['status']}, from {told['from']}", highlight=False)
+    table = _table("edge", "name", "country", "distance", "state", "for", "verdict")
+    for edge in told["candidates"]:
+        _add(table, edge, edge["role"])
+    for edge in told["rejected"]:
+        _add(table, edge, f"out: {edge['why']}")
+    out.print(table)
+
+
+def _verdict(told: dict[str, Any]) -> str:
+    if told["problem"] is not None:
+        return f"{told['ip']} gets no edge: {told['problem']}"
+    crossed = ", across the border" if told["crossed_border"] else ""
+    return f"{told['ip']} gets {told['region']}: {told['reason']}{crossed}"
+
+
+def _add(table: Table, edge: dict[str, Any], verdict: str) -> None:
+    far = edge["distance_km"]
+    table.add_row(
+        edge["region"],
+        edge["name"],
+        edge["country"],
+        "" if far is None else f"{far:,} km",
+        _state(edge["state"]),
+        _age(edge["since"]),
+        verdict,
+    )
+
+
+def _console() -> Console:
+    """Plain columns of full width where nobody watches, so that lines can be cut and grepped."""
+    out = Console(soft_wrap=True)
+    return out if out.is_terminal else Console(width=200, soft_wrap=True)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
+
+
+def _state(state: str) -> Text:
+    return Text(state, style=_STATE_STYLES.get(state, ""))
+
+
+def _age(since: float | None) -> str:
+    if since is None:
+        return ""
+    seconds = max(0, round(time.time() - since))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

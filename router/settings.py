@@ -1,0 +1,305 @@
+"""Environment → Settings, with every fault at once.
+
+The fields below are the documentation too: `--help` and docs/configuration.md are
+made from their names, types, ranges, defaults and descriptions.
+"""
+
+import difflib
+import ipaddress
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from router.errors import ConfigError
+
+PREFIX = "AUTOROUTER_"
+MAX_SECRET_FILE_BYTES = 16_384
+
+_REDIS_SCHEMES = ("redis", "rediss")
+_ENOUGH_TO_BE_SECRET = 16
+
+
+class Listen(NamedTuple):
+    """Where a listener binds."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Secret(str):
+    """Text that is never shown: its repr hides it."""
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+
+class Cidrs(tuple[str, ...]):
+    """CIDR blocks, each checked."""
+
+
+class Names(tuple[str, ...]):
+    """HTTP header names."""
+
+
+class Secrets(tuple[Secret, ...]):
+    """Secrets any of which is valid, so that one can be replaced while both work."""
+
+
+class RedisUrl(Secret):
+    """redis://… or rediss://…; may hold a password."""
+
+
+def _about(text: str, *, unit: str = "", **limits: Any) -> Meta:
+    return Meta(description=text, extra={"unit": unit}, **limits)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an operator can set, by environment variable AUTOROUTER_<FIELD>."""
+
+    regions: Annotated[
+        Path | None, _about("The catalog. Default: the regions.yaml that ships.")
+    ] = None
+    geo_db: Annotated[
+        Path | None,
+        _about("A .mmdb geo database. Default: DB-IP City Lite, if its package is installed."),
+    ] = None
+    redis_url: Annotated[
+        RedisUrl | None,
+        _about("The store that joins `serve` and `poll`. Without it `serve` polls in-process."),
+    ] = None
+    listen: Annotated[Listen, _about("The public listener.")] = Listen("0.0.0.0", 8080)  # noqa: S104
+    ops_listen: Annotated[
+        Listen, _about("The ops listener. Keep it on loopback or a private network.")
+    ] = Listen("127.0.0.1", 9090)
+    trusted_proxies: Annotated[
+        Cidrs, _about("Peers whose X-Forwarded-For counts: CIDR blocks, comma-separated.")
+    ] = Cidrs()
+    cdn_secret: Annotated[
+        Secrets,
+        _about(
+            "What X-Origin-Verify must hold for CDN headers to count; "
+            "two, comma-separated, while one replaces the other."
+        ),
+    ] = Secrets()
+    cache_key_headers: Annotated[
+        Names,
+        _about("CloudFront-Viewer-* headers in the CDN's cache key, comma-separated."),
+    ] = Names()
+    vantage: Annotated[
+        str,
+        _about("The name under which this poller publishes.", pattern="^[a-z0-9][a-z0-9-]{0,62}$"),
+    ] = "local"
+    ttl_s: Annotated[int, _about("How long an SDK may keep a pick.", unit="s", ge=1, le=86400)] = (
+        300
+    )
+    degraded_ttl_s: Annotated[
+        int, _about("The same while health is not known for sure.", unit="s", ge=1, le=86400)
+    ] = 30
+    cdn_max_age_s: Annotated[
+        int, _about("How long a shared cache may keep a keyed answer.", unit="s", ge=0, le=3600)
+    ] = 10
+    poll_interval_s: Annotated[
+        float, _about("Time between two probes of a healthy edge.", unit="s", ge=0.1, le=300)
+    ] = 3.0
+    edge_api_key: Annotated[
+        Secret | None, _about("Bearer key for the edges' model inventory, if they want one.")
+    ] = None
+    log_level: Annotated[
+        typing.Literal["debug", "info", "warning", "error"], _about("The least that is logged.")
+    ] = "info"
+    log_format: Annotated[
+        typing.Literal["auto", "json", "text"],
+        _about("How lines look; auto: text on a terminal, else JSON."),
+    ] = "auto"
+
+
+class Described(NamedTuple):
+    """One setting for people to read."""
+
+    variable: str
+    accepts: str
+    unit: str
+    default: str
+    about: str
+    is_secret: bool
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Settings from the environment. Raises ConfigError with a line for every fault."""
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for name, kind in _kinds():
+        variable = PREFIX + name.upper()
+        try:
+            text = _text(variable, kind, environ)
+            if text is not None:
+                values[name] = _parsed(text, kind)
+        except ValueError as error:
+            faults.append(f"{variable}: {error}")
+    if faults:
+        raise ConfigError(faults)
+    return Settings(**values)
+
+
+def strangers(environ: Mapping[str, str]) -> list[str]:
+    """A line for each AUTOROUTER_ variable that means nothing to us. Not a fault:
+    Kubernetes makes such names up for a Service called autorouter."""
+    known = {PREFIX + name.upper() for name, _ in _kinds()}
+    known |= {f"{PREFIX}{name.upper()}_FILE" for name, kind in _kinds() if _is_secret(kind)}
+    lines = []
+    for variable in sorted(set(environ) - known):
+        if variable.startswith(PREFIX):
+            close = difflib.get_close_matches(variable, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            lines.append(f"{variable}: is no setting of ours, ignored{hint}")
+    return lines
+
+
+def describe_settings() -> list[Described]:
+    """Every setting, in the order of the class."""
+    defaults = {each.name: each.default for each in msgspec.structs.fields(Settings)}
+    return [_described(name, kind, defaults[name]) for name, kind in _kinds()]
+
+
+def _kinds() -> Iterator[tuple[str, Any]]:
+    yield from typing.get_type_hints(Settings, include_extras=True).items()
+
+
+def _bare(kind: Any) -> type:
+    """The type under Annotated and `| None`."""
+    inner = typing.get_args(kind)[0]
+    options = [option for option in typing.get_args(inner) if option is not type(None)]
+    is_optional = type(None) in typing.get_args(inner)
+    bare: type = options[0] if is_optional else inner
+    return bare
+
+
+def _is_secret(kind: Any) -> bool:
+    bare = _bare(kind)
+    return isinstance(bare, type) and issubclass(bare, Secret | Secrets)
+
+
+def _text(variable: str, kind: Any, environ: Mapping[str, str]) -> str | None:
+    """The raw value; a secret may come from the file that `…_FILE` names."""
+    text = environ.get(variable, "").strip()
+    path = environ.get(f"{variable}_FILE", "").strip() if _is_secret(kind) else ""
+    if text and path:
+        raise ValueError(f"is set twice, also as {variable}_FILE; unset one of them")
+    if path:
+        try:
+            with Path(path).open(encoding="utf-8") as file:
+                text = file.read(MAX_SECRET_FILE_BYTES).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"cannot read the file of {variable}_FILE: {error}") from error
+        if not text:
+            raise ValueError(f"the file of {variable}_FILE is empty")
+    return text or None
+
+
+def _parsed(text: str, kind: Any) -> Any:
+    bare = _bare(kind)
+    if bare in _PARSERS:
+        return _PARSERS[bare](text)
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError:
+        accepts = _accepts(bare, typing.get_args(kind)[1])
+        raise ValueError(f"{text[:80]!r} is not accepted; use {accepts}") from None
+
+
+def _listen(text: str) -> Listen:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not port.isascii() or not port.isdigit() or int(port[:6]) > 65535:
+        raise ValueError("must be HOST:PORT with a port from 0 to 65535, like 127.0.0.1:8080")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError("must be HOST:PORT with an IP address, like 0.0.0.0:8080") from None
+    return Listen(host, int(port))
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _cidrs(text: str) -> Cidrs:
+    wrong = []
+    for block in _items(text):
+        try:
+            ipaddress.ip_network(block)
+        except ValueError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ValueError(f"{'; '.join(wrong)}; write CIDR blocks like 10.0.0.0/8, 2001:db8::/32")
+    return Cidrs(_items(text))
+
+
+def _names(text: str) -> Names:
+    wrong = [name for name in _items(text) if not name.lower().startswith("cloudfront-viewer-")]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: only CloudFront-Viewer-… headers are understood")
+    return Names(_items(text))
+
+
+def _secrets(text: str) -> Secrets:
+    if any(len(item) < _ENOUGH_TO_BE_SECRET for item in _items(text)):
+        raise ValueError(f"each secret needs at least {_ENOUGH_TO_BE_SECRET} characters")
+    return Secrets(Secret(item) for item in _items(text))
+
+
+def _redis_url(text: str) -> RedisUrl:
+    if urlsplit(text).scheme not in _REDIS_SCHEMES or not urlsplit(text).hostname:
+        raise ValueError("must look like redis://HOST:PORT/0 or rediss://USER:PASSWORD@HOST/0")
+    return RedisUrl(text)
+
+
+_PARSERS: dict[type, Any] = {
+    Listen: _listen,
+    Cidrs: _cidrs,
+    Names: _names,
+    Secret: Secret,
+    Secrets: _secrets,
+    RedisUrl: _redis_url,
+    Path: lambda text: Path(text).expanduser(),
+}
+
+
+def _described(name: str, kind: Any, default: Any) -> Described:
+    meta = typing.get_args(kind)[1]
+    return Described(
+        variable=PREFIX + name.upper(),
+        accepts=_accepts(_bare(kind), meta),
+        unit=meta.extra["unit"],
+        default=",".join(default) if isinstance(default, Cidrs | Names) else _shown(default),
+        about=meta.description,
+        is_secret=_is_secret(kind),
+    )
+
+
+def _accepts(bare: Any, meta: Meta) -> str:
+    if typing.get_origin(bare) is typing.Literal:
+        return ", ".join(typing.get_args(bare))
+    if meta.ge is not None:
+        return f"{meta.ge:g} to {meta.le:g}"
+    if meta.pattern is not None:
+        return "up to 63 lower-case letters, digits and hyphens"
+    return {
+        Listen: "HOST:PORT",
+        Cidrs: "CIDR,…",
+        Names: "NAME,…",
+        Path: "a file",
+        RedisUrl: "redis://…, rediss://…",
+    }.get(bare, "text")
+
+
+def _shown(default: Any) -> str:
+    return "" if default is None or default == () else str(default)

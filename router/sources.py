@@ -1,0 +1,45 @@
+"""The files a process starts from: the catalog and the geo database, wherever they are."""
+
+from pathlib import Path
+
+from router.catalog import load_catalog, load_countries
+from router.errors import ConfigError, GeoDataError
+from router.geoip import GeoDatabase, find_database, open_database
+from router.model import Catalog
+from router.settings import Settings
+
+_PACKAGE = Path(__file__).parent
+
+
+def shipped(name: str) -> Path:
+    """A data file of ours: inside the installed package, else beside it in a checkout."""
+    inside = _PACKAGE / "shipped" / name
+    return inside if inside.exists() else _PACKAGE.parent / name
+
+
+def read_catalog(settings: Settings) -> Catalog:
+    """The catalog in use. Raises ConfigError."""
+    countries = load_countries(shipped("geodata/countries.csv"))
+    return load_catalog(settings.regions or shipped("regions.yaml"), countries)
+
+
+def read_geo(settings: Settings) -> GeoDatabase:
+    """The geo database in use. Raises GeoDataError."""
+    return open_database(find_database(settings.geo_db))
+
+
+def read_all(settings: Settings) -> tuple[Catalog, GeoDatabase]:
+    """Both, or a ConfigError with the faults of both."""
+    faults: list[str] = []
+    catalog = geo = None
+    try:
+        catalog = read_catalog(settings)
+    except ConfigError as error:
+        faults += error.faults
+    try:
+        geo = read_geo(settings)
+    except GeoDataError as error:
+        faults.append(str(error))
+    if catalog is None or geo is None:
+        raise ConfigError(faults)
+    return catalog, geo

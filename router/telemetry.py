@@ -1,0 +1,223 @@
+"""Logs and metrics: one line a transition, labels from closed sets, no viewer in either."""
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import Counter as Count
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from router import __version__
+from router.answers import Labels
+from router.errors import StoreError
+from router.fleet import Fleet
+from router.health import Transition
+from router.model import Intended, Observed, Probe, Region, Status, View
+
+PROBE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+
+log = structlog.stdlib.get_logger("autorouter")
+
+
+def start_logging(level: str, form: str) -> None:
+    """Every line, ours and our libraries', to standard error: text for people on a
+    terminal, else JSON."""
+    as_text = form == "text" or (form == "auto" and sys.stderr.isatty())
+    stamp = structlog.processors.TimeStamper("%H:%M:%S" if as_text else "iso", utc=not as_text)
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        stamp,
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    final = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, final],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("autorouter").setLevel(level.upper())
+
+
+class Telemetry:
+    """What the loops tell, as metrics and log lines. One registry a process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        build = Gauge(
+            "autorouter_build_info", "1, with the release", ["version"], registry=self.registry
+        )
+        build.labels(__version__).set(1)
+        self._probes = Histogram(
+            "autorouter_probe_duration_seconds",
+            "Time of answered health probes",
+            ["region"],
+            buckets=PROBE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._outcomes = Count(
+            "autorouter_probes_total",
+            "Health probes",
+            ["region", "outcome"],
+            registry=self.registry,
+        )
+        self._transitions = Count(
+            "autorouter_transitions_total",
+            "Changes of an edge's state as this vantage sees it",
+            ["region", "state"],
+            registry=self.registry,
+        )
+        self._publishes = Count(
+            "autorouter_publishes_total", "Views written", ["result"], registry=self.registry
+        )
+        self._reads = Count(
+            "autorouter_store_reads_total",
+            "Readings of the store",
+            ["result"],
+            registry=self.registry,
+        )
+        self._unreadable = Count(
+            "autorouter_store_unreadable_total",
+            "Stored values that did not decode and were left out",
+            registry=self.registry,
+        )
+        self._swaps = Count(
+            "autorouter_fleet_swaps_total", "Times that answers changed", registry=self.registry
+        )
+        self._publish_failed = False
+        self._read_failed = False
+
+    def probed(self, region: Region, probe: Probe) -> None:
+        """A probe ended."""
+        self._outcomes.labels(region.id, probe.outcome).inc()
+        if probe.rtt_ms is not None:
+            self._probes.labels(region.id).observe(probe.rtt_ms / 1_000)
+
+    def changed(self, region: Region, transition: Transition) -> None:
+        """An edge's state changed."""
+        self._transitions.labels(region.id, transition.after).inc()
+        quiet = transition.after is Observed.UP and transition.before is Observed.UNKNOWN
+        say = log.debug if quiet else log.warning if transition.after is Observed.DOWN else log.info
+        say(
+            "edge changed",
+            region=region.id,
+            before=str(transition.before),
+            after=str(transition.after),
+            reason=str(transition.reason),
+        )
+
+    def published(self, view: View, error: StoreError | None) -> None:
+        """A view was written, or was not; a log line when that changes."""
+        self._publishes.labels("ok" if error is None else "error").inc()
+        failed = error is not None
+        if failed and not self._publish_failed:
+            log.error("publishing failed; trying on", vantage=view.vantage, error=str(error))
+        elif self._publish_failed and not failed:
+            log.info("publishing works again", vantage=view.vantage)
+        self._publish_failed = failed
+
+    def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
+        """The store was read, or was not; a log line when that changes."""
+        self._reads.labels("ok" if error is None else "error").inc()
+        self._unreadable.inc(len(faults))
+        failed = error is not None or bool(faults)
+        if failed and not self._read_failed:
+            told = str(error) if error is not None else "; ".join(faults)
+            log.error("the store cannot be read; answering from memory", error=told)
+        elif self._read_failed and not failed:
+            log.info("the store can be read again")
+        self._read_failed = failed
+
+    def swapped(self, before: Fleet, after: Fleet) -> None:
+        """Answers come from another Fleet."""
+        self._swaps.inc()
+        if before.status is not after.status:
+            say = log.info if after.status is Status.OK else log.warning
+            say("fleet status", before=str(before.status), after=str(after.status))
+
+    def serve(
+        self,
+        counts: Counter[Labels],
+        fleet: Callable[[], Fleet],
+        geo_built_at: float,
+        clock: Callable[[], float],
+    ) -> None:
+        """Also expose what a server knows, read when the metrics are."""
+        self.registry.register(_ServerCollector(counts, fleet, geo_built_at, clock))
+
+
+class _ServerCollector(Collector):
+    """Reads the server's state at scrape time, so that requests pay only for counting."""
+
+    def __init__(
+        self,
+        counts: Counter[Labels],
+        fleet: Callable[[], Fleet],
+        geo_built_at: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._counts = counts
+        self._fleet = fleet
+        self._geo_built_at = geo_built_at
+        self._clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry."""
+        yield self._answers()
+        fleet, now = self._fleet(), self._clock()
+        yield _one_of(
+            "autorouter_fleet_status", "1 for the status now", "status", Status, fleet.status
+        )
+        yield from self._ages(fleet, now)
+        yield from _edges(fleet)
+
+    def _answers(self) -> Metric:
+        family = CounterMetricFamily(
+            "autorouter_answers", "Answers given", labels=list(Labels._fields)
+        )
+        for labels, count in self._counts.copy().items():
+            family.add_metric(list(labels), count)
+        return family
+
+    def _ages(self, fleet: Fleet, now: float) -> Iterator[Metric]:
+        if fleet.seen_at is not None:
+            yield GaugeMetricFamily(
+                "autorouter_fleet_age_seconds", "Age of the newest view", value=now - fleet.seen_at
+            )
+        yield GaugeMetricFamily(
+            "autorouter_geo_age_seconds", "Age of the geo data", value=now - self._geo_built_at
+        )
+
+
+def _edges(fleet: Fleet) -> Iterator[Metric]:
+    state = GaugeMetricFamily(
+        "autorouter_edge_state", "1 for the state now", labels=["region", "state"]
+    )
+    intent = GaugeMetricFamily(
+        "autorouter_edge_intent", "1 for the intent now", labels=["region", "intent"]
+    )
+    for edge in fleet.edges:
+        for one in Observed:
+            state.add_metric([edge.region.id, one], float(edge.observed is one))
+        for wish in Intended:
+            intent.add_metric([edge.region.id, wish], float(edge.intended is wish))
+    yield state
+    yield intent
+
+
+def _one_of(name: str, about: str, label: str, kinds: type[Status], now: Status) -> Metric:
+    family = GaugeMetricFamily(name, about, labels=[label])
+    for kind in kinds:
+        family.add_metric([kind], float(kind is now))
+    return family

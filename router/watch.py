@@ -1,0 +1,106 @@
+"""Keeps the current Fleet: reads the store, combines, swaps one reference. No rules.
+
+Requests read `table`; they never wait for this loop, nor for what it waits for.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from router.caching import CachePolicy
+from router.errors import StoreError
+from router.fleet import Fleet, FleetPolicy, combine
+from router.model import Intent, View
+from router.ranking import Ranker
+from router.routes import RouteTable
+from router.store import Store, Stored
+
+POLL_S = 1.0
+
+
+class Observer(Protocol):
+    """Hears what the watch does; see router.telemetry."""
+
+    def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
+        """The store was read, or was not; `faults` were left out."""
+
+    def swapped(self, before: Fleet, after: Fleet) -> None:
+        """Answers come from another Fleet from now on."""
+
+
+class FleetWatch:
+    """`fleet`: the newest; `table`: its answers, replaced only when they would differ."""
+
+    def __init__(
+        self,
+        ranker: Ranker,
+        store: Store,
+        observer: Observer,
+        *,
+        cache_policy: CachePolicy = CachePolicy(),
+        fleet_policy: FleetPolicy = FleetPolicy(),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._observer = observer
+        self._cache_policy = cache_policy
+        self._fleet_policy = fleet_policy
+        self._clock = clock
+        self._edges = [region.id for region in ranker.catalog.regions]
+        self._views: dict[str, View] = {}
+        self._intents: tuple[Intent, ...] = ()
+        self.ranker = ranker
+        self.fleet = self._combined()
+        self.table = RouteTable(ranker, self.fleet, cache_policy)
+
+    async def run(self) -> None:
+        """Follow the store until cancelled: at each hint, and every second."""
+        while True:
+            await self.refresh()
+            await self._store.changed(POLL_S)
+
+    async def refresh(self) -> None:
+        """Read the store if it can be read, and let time pass for what is held."""
+        try:
+            stored = await self._store.read(self._edges)
+        except StoreError as error:
+            self._observer.read(error, ())
+        else:
+            self._hold(stored)
+            self._observer.read(None, stored.faults)
+        self._swap(self._combined())
+
+    def _hold(self, stored: Stored) -> None:
+        """Keep the newest view of each vantage; one the store lost is kept until it is old."""
+        now = self._clock()
+        for view in stored.views:
+            held = self._views.get(view.vantage)
+            if held is None or view.seq > held.seq or self._is_replaced(held, view, now):
+                # A clock ahead of ours must not keep a dead vantage fresh.
+                self._views[view.vantage] = replace(view, probed_at=min(view.probed_at, now))
+        self._views = {
+            vantage: view
+            for vantage, view in self._views.items()
+            if now - view.probed_at <= self._fleet_policy.stale_s
+        }
+        self._intents = stored.intents
+
+    def _is_replaced(self, held: View, view: View, now: float) -> bool:
+        """Whether another poller counts from lower on, now that the first is silent."""
+        return view.seq != held.seq and now - held.probed_at > self._fleet_policy.fresh_s
+
+    def _combined(self) -> Fleet:
+        return combine(
+            self.ranker.catalog,
+            self._views.values(),
+            self._intents,
+            self._clock(),
+            self._fleet_policy,
+        )
+
+    def _swap(self, fleet: Fleet) -> None:
+        before, self.fleet = self.fleet, fleet
+        if fleet.routing != self.table.fleet.routing:
+            self.table = RouteTable(self.ranker, fleet, self._cache_policy)
+            self._observer.swapped(before, fleet)
