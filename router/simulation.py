@@ -44,7 +44,7 @@ class Mode(StrEnum):
 
 
 _REQUEST_LINE = re.compile(rb"([A-Z]+) (/[^ ?]*)\S* HTTP/1\.([01])\r\n")
-_LAST = re.compile(rb"^(connection:.*\bclose\b|content-length: *[1-9]|transfer-enc)", re.I | re.M)
+_LAST = re.compile(rb"(?im)^(connection:.*\bclose\b|content-length: *[1-9]|transfer-encoding)")
 _CANNED = {
     Mode.ERROR: (500, "text/plain", b"Internal Server Error"),
     Mode.HTML: (200, "text/html", b"<!doctype html><title>Welcome</title>"),
@@ -69,7 +69,7 @@ class _Request(NamedTuple):
 
 
 async def _read_request(conn: socket.socket) -> _Request | None:
-    """None when the client hung up or speaks no HTTP that we know."""
+    """None when the client hung up or speaks no HTTP we know. Bodies, pipelining: not served."""
     head = b""
     while b"\r\n\r\n" not in head:
         data = await asyncio.get_running_loop().sock_recv(conn, 4096)
@@ -78,7 +78,7 @@ async def _read_request(conn: socket.socket) -> _Request | None:
             return None
     if (line := _REQUEST_LINE.match(head)) is None:
         return None
-    alone = head.endswith(b"\r\n\r\n") and _LAST.search(head) is None  # no body, no pipelining
+    alone = head.find(b"\r\n\r\n") + 4 == len(head) and _LAST.search(head) is None
     return _Request(line[1].decode(), line[2].decode("latin-1"), line[3] == b"1" and alone)
 
 
