@@ -1,0 +1,204 @@
+"""Real processes and sockets for tests: started, waited for by a condition, ended by pid."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from router.listeners import listener, serve_until_stopped
+
+ROOT = Path(__file__).parent.parent
+AUTOROUTER = Path(sys.executable).with_name("autorouter")
+HOST = "127.0.0.1"
+PATIENCE_S = 20.0
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
+    """Return once the condition holds; TimeoutError when it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not so after {timeout_s:g} s: {condition}")
+        time.sleep(0.01)
+
+
+async def eventually(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
+    """The same inside a loop that has to go on meanwhile."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - what is waited for tells no event
+            await asyncio.sleep(0.005)
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as one:
+        one.bind((HOST, 0))
+        return int(one.getsockname()[1])
+
+
+def is_open(port: int) -> bool:
+    """Whether something accepts connections there."""
+    with socket.socket() as one:
+        one.settimeout(1)
+        return one.connect_ex((HOST, port)) == 0
+
+
+class Process:
+    """A child process whose output goes to a file; ended by its pid."""
+
+    def __init__(
+        self, command: list[str], output: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        self._output = output
+        with output.open("wb") as file:
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=env
+            )
+
+    @property
+    def output(self) -> str:
+        """All that it has written so far."""
+        return self._output.read_text()
+
+    def is_alive(self) -> bool:
+        return self._child.poll() is None
+
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
+        """Until the condition holds; fails with the output when it ends before."""
+
+        def met() -> bool:
+            if not self.is_alive():
+                raise AssertionError(f"exit {self._child.returncode}: {self.output}")
+            return condition()
+
+        try:
+            wait_until(met, timeout_s)
+        except TimeoutError as error:
+            raise AssertionError(f"never ready: {self.output}") from error
+
+    def send(self, number: signal.Signals) -> None:
+        self._child.send_signal(number)
+
+    def exit_code(self, timeout_s: float = PATIENCE_S) -> int:
+        """Its exit code, once it ends."""
+        return self._child.wait(timeout_s)
+
+    def stop(self) -> int:
+        """End it as an operator would, or for good after a while."""
+        self._child.terminate()
+        try:
+            return self._child.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            return self.kill()
+
+    def kill(self) -> int:
+        """End it at once, even when it is stopped."""
+        self._child.kill()
+        return self._child.wait()
+
+
+class RedisServer:
+    """A redis-server of our own on loopback, without persistence."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.url = f"redis://{HOST}:{self.port}/0"
+        self._directory = directory
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again on the same port, empty."""
+        options = {
+            "bind": HOST,
+            "port": str(self.port),
+            "save": "",
+            "appendonly": "no",
+            "dir": str(self._directory),
+        }
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        self._process = Process(["redis-server", *words], self._directory / "redis.log")
+        self._process.wait_for(lambda: "Ready to accept connections" in self._process.output)
+
+    def kill(self) -> None:
+        """As the kernel would, for want of memory."""
+        self._process.kill()
+
+    def pause(self) -> None:
+        """Hang: its port still takes connections, nothing is answered."""
+        self._process.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send(signal.SIGCONT)
+
+
+def clean_env(**settings: str) -> dict[str, str]:
+    """The environment without AUTOROUTER_ variables but these, and without colour wishes."""
+    unwanted = ("AUTOROUTER_", "NO_COLOR", "FORCE_COLOR", "CLICOLOR")
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(unwanted)}
+    return kept | {f"AUTOROUTER_{name}": text for name, text in settings.items()}
+
+
+def run_autorouter(*words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """One short command to its end."""
+    return subprocess.run(
+        [str(AUTOROUTER), *words],
+        env=clean_env(**settings),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+def a_regions_file(path: Path, endpoints: Mapping[str, str]) -> Path:
+    """The shipped regions.yaml with these endpoints, and only these regions."""
+    document = yaml.safe_load((ROOT / "regions.yaml").read_text())
+    document["regions"] = [
+        {**region, "endpoint": endpoints[region["id"]]}
+        for region in document["regions"]
+        if region["id"] in endpoints
+    ]
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@contextlib.asynccontextmanager
+async def served(app: Any) -> AsyncIterator[int]:
+    """The app on a real uvicorn, set up as in production; gives its port."""
+    with socket.create_server((HOST, 0)) as bound:
+        stop = asyncio.Event()
+        serving = asyncio.create_task(serve_until_stopped([(listener(app), bound)], stop))
+        try:
+            yield bound.getsockname()[1]
+        finally:
+            stop.set()
+            await serving
+
+
+async def talk(port: int, said: bytes, timeout_s: float = PATIENCE_S) -> bytes:
+    """All that a server answers to these bytes until it hangs up."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        async with asyncio.timeout(timeout_s):
+            writer.write(said)
+            await writer.drain()
+            return await reader.read()
+    finally:
+        writer.transport.abort()
+
+
+def get(url: str, **options: Any) -> httpx.Response:
+    """One request without proxies, from a test that has no loop."""
+    with httpx.Client(trust_env=False, timeout=5) as client:
+        return client.get(url, **options)
