@@ -1,0 +1,109 @@
+"""`python -m bench.route`: requests a second of /v1/route as a ratio to bare uvicorn.
+
+Rounds alternate between the two servers, so that a noisy machine disturbs both alike;
+the median of the rounds' ratios counts. Server and load have a core each.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bench.servers import (
+    autorouter,
+    free_port,
+    load,
+    real_addresses,
+    rotating,
+    running,
+    simulated_regions,
+)
+
+RESULTS = Path(__file__).parent / "results"
+VIEWERS = 50_000
+SETTLE_S = 5
+
+
+def main() -> None:
+    """Measure, print a table, keep the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=5, help="of each round")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        figures = measure(stack, options.rounds, options.seconds)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "route.json").write_text(json.dumps(figures, indent=2) + "\n")
+    show(figures)
+
+
+def measure(stack: ExitStack, rounds: int, seconds: int) -> dict[str, Any]:
+    """All figures of one run."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    regions = stack.enter_context(simulated_regions())
+    ours, bare = free_port(), free_port()
+    started = time.monotonic()
+    pid = stack.enter_context(autorouter(ours, regions))
+    answer = httpx.get(f"http://127.0.0.1:{ours}/v1/route")
+    first_answer_s = time.monotonic() - started
+    answer.raise_for_status()
+    time.sleep(SETTLE_S)  # until every edge has a verdict
+    answer = httpx.get(
+        f"http://127.0.0.1:{ours}/v1/route", headers={"X-Forwarded-For": "24.48.0.1"}
+    )
+    script = rotating(real_addresses(VIEWERS), folder / "viewers.lua")
+    stack.enter_context(bare_server(bare, answer, folder / "answer.json"))
+    pairs = []
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+        pairs.append((load(ours, script, seconds), load(bare, script, seconds)))
+    return {
+        "answer_bytes": len(answer.content),
+        "viewers": VIEWERS,
+        "rounds": [{"autorouter": mine, "bare": yours} for mine, yours in pairs],
+        "ratio": statistics.median(mine["rps"] / yours["rps"] for mine, yours in pairs),
+        "p99_ratio": statistics.median(mine["p99_ms"] / yours["p99_ms"] for mine, yours in pairs),
+        "first_answer_s": first_answer_s,
+        "memory_mb": memory_mb(pid),
+    }
+
+
+def bare_server(port: int, answer: httpx.Response, path: Path) -> Any:
+    """The yardstick, with the very bytes and headers of our answer."""
+    headers = [(name, value) for name, value in answer.headers.items() if name != "date"]
+    path.write_text(json.dumps({"headers": headers, "body": answer.text}))
+    return running([sys.executable, "-m", "bench.bare", str(port), str(path)], port)
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory without the mapped geo database, MiB (Linux smaps)."""
+    total_kb, is_database = 0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        head = line.split()[0]
+        if not head.endswith(":"):
+            is_database = line.endswith(".mmdb")
+        elif head == "Rss:" and not is_database:
+            total_kb += int(line.split()[1])
+    return total_kb / 1_024
+
+
+def show(figures: dict[str, Any]) -> None:
+    """A table for people."""
+    print(f"{'round':>5} {'autorouter':>12} {'bare':>12} {'ratio':>6}   requests/s")
+    for number, one in enumerate(figures["rounds"], 1):
+        mine, yours = one["autorouter"]["rps"], one["bare"]["rps"]
+        print(f"{number:>5} {mine:>12,.0f} {yours:>12,.0f} {mine / yours:>6.2f}")
+    print(f"median ratio {figures['ratio']:.2f}; p99 ratio {figures['p99_ratio']:.2f}")
+    print(f"start to first answer {figures['first_answer_s']:.2f} s")
+    print(f"resident memory {figures['memory_mb']:.0f} MiB, the mapped database aside")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Servers and load for measurements: real processes, each on a core of its own."""
+
+import asyncio
+import contextlib
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from router.model import Catalog
+from router.settings import Settings
+from router.simulation import SimulatedFleet
+from router.sources import read_catalog, read_geo
+
+SERVER_CORE, LOAD_CORE = 0, 1
+DEADLINE_S = 20
+_LATENCY = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def real_addresses(count: int) -> list[str]:
+    """Random IPv4 addresses that the geo database knows, always the same."""
+    rng, geo = random.Random(1), read_geo(Settings())
+    found: list[str] = []
+    while len(found) < count:
+        address = f"{rng.randrange(1, 224)}.{'.'.join(str(rng.randrange(256)) for _ in range(3))}"
+        if geo.locate(address).country is not None:
+            found.append(address)
+    return found
+
+
+@contextlib.contextmanager
+def simulated_regions() -> Iterator[Path]:
+    """A regions.yaml whose edges are simulated in this process, in a thread."""
+    catalog = read_catalog(Settings())
+    with tempfile.TemporaryDirectory() as folder, _running_fleet(catalog) as endpoints:
+        path = Path(folder) / "regions.yaml"
+        entries = [
+            {
+                "id": region.id,
+                "name": region.name,
+                "country": region.country,
+                "latitude": region.position.latitude,
+                "longitude": region.position.longitude,
+                "endpoint": endpoints[region.id],
+            }
+            for region in catalog.regions
+        ]
+        path.write_text(yaml.safe_dump({"regions": entries}))
+        yield path
+
+
+@contextlib.contextmanager
+def _running_fleet(catalog: Catalog) -> Iterator[dict[str, str]]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    fleet = SimulatedFleet(region.id for region in catalog.regions)
+    asyncio.run_coroutine_threadsafe(fleet.__aenter__(), loop).result()
+    try:
+        yield fleet.endpoints
+    finally:
+        asyncio.run_coroutine_threadsafe(fleet.__aexit__(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@contextlib.contextmanager
+def running(command: list[str], port: int, env: dict[str, str] | None = None) -> Iterator[int]:
+    """A server process on its core, once it accepts connections; yields its pid."""
+    process = subprocess.Popen(
+        ["taskset", "--cpu-list", str(SERVER_CORE), *command],
+        env={**os.environ, **(env or {})},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _await_port(process, port)
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def autorouter(port: int, regions: Path, **settings: str) -> Iterator[int]:
+    """`autorouter serve`, polling simulated edges."""
+    env = {
+        "AUTOROUTER_LISTEN": f"127.0.0.1:{port}",
+        "AUTOROUTER_OPS_LISTEN": f"127.0.0.1:{free_port()}",
+        "AUTOROUTER_REGIONS": str(regions),
+        "AUTOROUTER_TRUSTED_PROXIES": "127.0.0.0/8",
+        **settings,
+    }
+    with running([sys.executable, "-m", "router", "serve"], port, env) as pid:
+        yield pid
+
+
+def _await_port(process: subprocess.Popen[bytes], port: int) -> None:
+    until = time.monotonic() + DEADLINE_S
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.005)
+    raise RuntimeError(f"{process.args!r} does not listen on {port}")
+
+
+def load(port: int, script: Path, seconds: int, connections: int = 32) -> dict[str, float]:
+    """One round of wrk: requests a second, and latencies in ms."""
+    told = subprocess.run(
+        [
+            *("taskset", "--cpu-list", str(LOAD_CORE), "wrk", "--latency"),
+            *("--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
+            *("--script", str(script), f"http://127.0.0.1:{port}/v1/route"),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    if "Non-2xx" in told or "Socket errors" in told:
+        raise RuntimeError(f"the load met errors:\n{told}")
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", told)
+    tail = re.search(r"99%\s+([\d.]+)(us|ms|s)", told)
+    if rate is None or tail is None:
+        raise RuntimeError(f"cannot read wrk's report:\n{told}")
+    return {"rps": float(rate[1]), "p99_ms": float(tail[1]) * _LATENCY[tail[2]]}
+
+
+def rotating(addresses: list[str], path: Path) -> Path:
+    """A wrk script that sends each request for another viewer, as a proxy does."""
+    listed = ",".join(f'"{address}"' for address in addresses)
+    path.write_text(
+        f"local viewers = {{{listed}}}\n"
+        "local requests, at = {}, 0\n"
+        "init = function()\n"
+        "  for i, viewer in ipairs(viewers) do\n"
+        '    requests[i] = wrk.format("GET", nil, {["X-Forwarded-For"] = viewer})\n'
+        "  end\n"
+        "end\n"
+        "request = function()\n"
+        "  at = at % #requests + 1\n"
+        "  return requests[at]\n"
+        "end\n"
+    )
+    return path
