@@ -7,6 +7,7 @@ that matter are decoded, by path (docs/adr/0005-geo-reader.md).
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,16 @@ COUNTRY_LEVEL_RADIUS_KM = 500
 
 _FIX = "set AUTOROUTER_GEO_DB to a City or Country database in .mmdb format"
 _SAMPLES = 1_000
+KNOWN_PLACES = 65_536
+
+# Paths into a nested record.
+_COUNTRY = ("country", "iso_code")
+_LATITUDE = ("location", "latitude")
+_LONGITUDE = ("location", "longitude")
+_RADIUS = ("location", "accuracy_radius")
+_CITY = ("city",)
+_CITY_NAME = ("city", "names", "en")
+_SUBDIVISION = ("subdivisions", 0)
 
 Locate = Callable[[str], Location]
 
@@ -95,21 +106,21 @@ def _nested(reader: maxminddb_rust.Reader) -> Locate:
     """GeoIP2, GeoLite2, DB-IP: `country.iso_code`, `location`, `city`, `subdivisions`."""
     get = reader.get_path
 
+    def is_local(address: str) -> bool:
+        if get(address, _CITY_NAME) is None and get(address, _CITY) is None:
+            return get(address, _SUBDIVISION) is not None
+        return True
+
     def locate(address: str) -> Location:
-        country = get(address, ("country", "iso_code"))
-        place = get(address, ("location",))
-        if not isinstance(place, dict):
+        country = get(address, _COUNTRY)
+        latitude = get(address, _LATITUDE)
+        if latitude is None:
             return _location(country, None)
-        position = valid_position(place.get("latitude"), place.get("longitude"))
-        radius = place.get("accuracy_radius")
-        if isinstance(radius, int | float) and radius >= COUNTRY_LEVEL_RADIUS_KM:
+        radius = get(address, _RADIUS)
+        vague = isinstance(radius, int | float) and radius >= COUNTRY_LEVEL_RADIUS_KM
+        if vague or not is_local(address):
             return _location(country, None)
-        is_local = (
-            get(address, ("city", "names", "en")) is not None
-            or get(address, ("city",)) is not None
-            or get(address, ("subdivisions", 0)) is not None
-        )
-        return _location(country, position if is_local else None)
+        return _placed(country, latitude, get(address, _LONGITUDE))
 
     return locate
 
@@ -132,6 +143,12 @@ def _flat(country_field: str) -> Callable[[maxminddb_rust.Reader], Locate]:
         return locate
 
     return layout
+
+
+@lru_cache(maxsize=KNOWN_PLACES)
+def _placed(country: object, latitude: object, longitude: object) -> Location:
+    """Most addresses share their place with many; one Location serves them all."""
+    return _location(country, valid_position(latitude, longitude))
 
 
 def _degrees(value: object) -> object:

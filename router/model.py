@@ -6,6 +6,7 @@ name says otherwise, and names carry their unit.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Scope(StrEnum):
@@ -75,16 +76,14 @@ class Source(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """A point on Earth. latitude in [-90, 90], longitude in [-180, 180], degrees."""
 
     latitude: float
     longitude: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
+class Location(NamedTuple):
     """Where a viewer is; `position` is None unless `level` is CITY."""
 
     country: str | None = None

@@ -81,7 +81,10 @@ class PublicApp:
 
 
 def _is_known(headers: Headers, tag: bytes) -> bool:
-    return any(name == b"if-none-match" and is_match(value, tag) for name, value in headers)
+    for name, value in headers:
+        if name == b"if-none-match":
+            return is_match(value, tag)
+    return False
 
 
 def _without_body(headers: Headers) -> Headers:

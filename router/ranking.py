@@ -48,6 +48,7 @@ class Metro(NamedTuple):
     centre: Vector
     contender: Contender
     edges: tuple[Contender, ...]
+    is_even: bool
 
 
 def fnv1a32(text: str) -> int:
@@ -75,11 +76,24 @@ def rendezvous(contenders: Iterable[Contender], seed: int) -> list[str]:
     from Schindelhauer & Schomaker 2005. Score = -weight / ln(u), u in (0, 1).
     """
     scored = [
-        (weight / math.log((mix32(seed ^ name_hash) + 0.5) / 4294967296.0), name)
-        for name, name_hash, weight in contenders
+        (weight / math.log((mix32(seed ^ hash) + 0.5) / 4294967296.0), id)
+        for id, hash, weight in contenders
     ]
     scored.sort()
-    return [name for _, name in scored]
+    return [id for _, id in scored]
+
+
+def even_rendezvous(contenders: Iterable[Contender], seed: int) -> list[str]:
+    """The same for equal weights: the score grows with u, so u alone gives the order."""
+    scored = []
+    for id, value, _ in contenders:
+        # mix32, written out: this is most of what ranking a viewer costs.
+        value ^= seed
+        value = (value ^ value >> 16) * 0x85EBCA6B & _UINT32
+        value = (value ^ value >> 13) * 0xC2B2AE35 & _UINT32
+        scored.append((value ^ value >> 16, id))
+    scored.sort(reverse=True)
+    return [id for _, id in scored]
 
 
 class Ranker:
@@ -107,8 +121,6 @@ class Ranker:
         preferred: list[str] = []
         for metro in metros:
             preferred += _edge_order(metro, seed)
-            if len(preferred) >= PREFERRED_COUNT:
-                break
         return RouteKey(country, tuple(preferred[:PREFERRED_COUNT]))
 
     def known(self, key: RouteKey) -> RouteKey:
@@ -166,7 +178,8 @@ def place_seed(location: Location) -> int:
 def _edge_order(metro: Metro, seed: int) -> list[str]:
     if len(metro.edges) == 1:
         return [metro.edges[0].id]
-    return rendezvous(metro.edges, seed)
+    order = even_rendezvous if metro.is_even else rendezvous
+    return order(metro.edges, seed)
 
 
 def _enough(metros: Iterable[Metro]) -> tuple[Metro, ...]:
@@ -198,6 +211,7 @@ def _metro(regions: list[Region]) -> Metro:
         centre=mean_vector([unit_vector(region.position) for region in regions]),
         contender=Contender(name, fnv1a32(name), sum(region.weight for region in regions)),
         edges=edges,
+        is_even=len({edge.weight for edge in edges}) == 1,
     )
 
 

@@ -5,6 +5,7 @@ request is bounded whatever a client sends (contract, "Viewer identity").
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
@@ -30,19 +31,20 @@ class Address(NamedTuple):
     def seed(self) -> int:
         """32 bits that stand for the viewer's network, their /24 or /48."""
         if len(self.packed) == 4:
-            return mix32(int.from_bytes(self.packed[:3]))
-        return mix32(int.from_bytes(self.packed[:4]) ^ mix32(int.from_bytes(self.packed[4:6])))
+            return int.from_bytes(self.packed[:3])
+        return mix32(int.from_bytes(self.packed[:4])) ^ int.from_bytes(self.packed[4:6])
 
 
 class Networks:
     """A set of CIDR blocks that answers `address in networks` in one look-up a length."""
 
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network] = ()) -> None:
-        self._prefixes: dict[tuple[int, int], set[int]] = {}
+        blocks: dict[tuple[int, int], set[int]] = {}
         for network in networks:
             host_bits = network.max_prefixlen - network.prefixlen
             block = int(network.network_address) >> host_bits
-            self._prefixes.setdefault((network.max_prefixlen // 8, host_bits), set()).add(block)
+            blocks.setdefault((network.max_prefixlen // 8, host_bits), set()).add(block)
+        self._blocks = [(size, bits, found) for (size, bits), found in blocks.items()]
 
     @classmethod
     def parse(cls, blocks: Iterable[str]) -> "Networks":
@@ -50,11 +52,12 @@ class Networks:
         return cls(ip_network(block.strip()) for block in blocks)
 
     def __contains__(self, address: Address) -> bool:
-        size, value = len(address.packed), int.from_bytes(address.packed)
-        return any(
-            size == width and value >> host_bits in blocks
-            for (width, host_bits), blocks in self._prefixes.items()
-        )
+        packed = address.packed
+        value = int.from_bytes(packed)
+        for size, host_bits, blocks in self._blocks:
+            if size == len(packed) and value >> host_bits in blocks:
+                return True
+        return False
 
 
 def parse_address(text: str) -> Address | None:
@@ -64,6 +67,10 @@ def parse_address(text: str) -> Address | None:
         return Address(text, inet_pton(AF_INET, text))
     except (OSError, ValueError):
         return _parse_unusual(text)
+
+
+# Peers are few, proxies mostly, and each sends many requests.
+_parse_peer = lru_cache(maxsize=1_024)(parse_address)
 
 
 def parse_host_port(text: str) -> Address | None:
@@ -79,7 +86,7 @@ def viewer_address(
     From the right, past trusted hops, to the first other; an unparsable hop stops the
     walk and the last good one counts. None when the peer has no IP address.
     """
-    viewer = None if peer is None else parse_address(peer)
+    viewer = None if peer is None else _parse_peer(peer)
     if viewer is None or not forwarded or viewer not in trusted:
         return viewer
     for hop in _hops_from_right(forwarded):
