@@ -1,6 +1,7 @@
 """`autorouter poll`: the health-polling worker of one vantage. Wires; holds no rules."""
 
 import asyncio
+from dataclasses import replace
 
 from router.errors import ConfigError
 from router.health import HealthPolicy
@@ -51,6 +52,11 @@ async def poll_edges(
             store=store,
             observer=telemetry,
             vantage=settings.vantage,
-            policy=HealthPolicy(interval_s=settings.poll_interval_s),
+            policy=_policy(settings),
         )
         await poller.run()
+
+
+def _policy(settings: Settings) -> HealthPolicy:
+    usual, interval_s = HealthPolicy(), settings.poll_interval_s
+    return replace(usual, interval_s=interval_s, recheck_s=min(usual.recheck_s, interval_s))

@@ -85,14 +85,20 @@ class Poller:
             tasks.create_task(self._publish_always())
 
     async def _watch_health(self, watched: _Watched) -> None:
+        """Probe again and again. One that is not answered within a recheck does not hold up
+        the next: a hung edge falls as fast as its probes can time out side by side."""
         await self.sleep(self.rng.uniform(0, self.policy.interval_s))
-        while True:
-            started = self.monotonic()
-            self._judge(watched, await self.prober.health(watched.region))
-            rest = wait_s(watched.health, self.policy) * self.rng.uniform(1 - JITTER, 1 + JITTER)
-            await self.sleep(max(0.0, started + rest - self.monotonic()))
+        async with asyncio.TaskGroup() as probes:
+            while True:
+                started = self.monotonic()
+                probe = probes.create_task(self._probe(watched))
+                await self.sleep(self._jittered(self.policy.recheck_s))
+                if probe.done():
+                    rest_s = self._jittered(wait_s(watched.health, self.policy))
+                    await self.sleep(max(0.0, started + rest_s - self.monotonic()))
 
-    def _judge(self, watched: _Watched, probe: Probe) -> None:
+    async def _probe(self, watched: _Watched) -> None:
+        probe = await self.prober.health(watched.region)
         self.observer.probed(watched.region, probe)
         watched.health, transition = step(watched.health, probe, self.clock(), self.policy)
         first, watched.probed = not watched.probed, True
@@ -100,6 +106,9 @@ class Poller:
             self.observer.changed(watched.region, transition)
         if transition is not None or (first and self._is_ready()):
             self._due.set()
+
+    def _jittered(self, seconds: float) -> float:
+        return seconds * self.rng.uniform(1 - JITTER, 1 + JITTER)
 
     async def _watch_models(self, watched: _Watched) -> None:
         await self.sleep(self.rng.uniform(0, self.policy.interval_s))
@@ -110,7 +119,7 @@ class Poller:
                 watched.models, watched.models_at = models, self.clock()
                 if is_news:
                     self._due.set()
-            await self.sleep(MODELS_INTERVAL_S * self.rng.uniform(1 - JITTER, 1 + JITTER))
+            await self.sleep(self._jittered(MODELS_INTERVAL_S))
 
     async def _publish_always(self) -> None:
         """At every change at once, else every interval; but not before there is a verdict

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from router.catalog import load_catalog, load_countries
+from router.catalog import load_catalog
+from router.countries import load_countries
 from router.errors import ConfigError, GeoDataError
 from router.geoip import GeoDatabase, find_database, open_database
 from router.model import Catalog
