@@ -16,8 +16,7 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator, ValidationError
 
-from router.documents import Document, Where, printable, read_text, read_yaml
-from router.errors import ConfigError
+from router.documents import MAX_SHOWN, Document, Where, printable, read_text, read_yaml
 from router.model import Catalog, Country, Position, Region
 
 _MASK = "{value}"  # what jsonschema-rs writes in place of a value
@@ -109,7 +108,7 @@ def _unknown(key: str, rules: dict[str, Any], advice: str) -> str:
     known = rules.get("properties")
     if known is None:
         return f"is not accepted; {advice}"
-    close = difflib.get_close_matches(printable(key).lower(), known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(key[:MAX_SHOWN].lower(), known, n=1, cutoff=0.5)
     if close:
         return f"is not a known key; did you mean {close[0]}?"
     return f"is not a known key; these are: {', '.join(known)}"
