@@ -138,5 +138,5 @@ def _decoded(values: Iterable[tuple[str, bytes]], kind: type[T], faults: list[st
             continue
         try:
             yield msgspec.json.decode(value, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             faults.append(f"{name}: {error}")
