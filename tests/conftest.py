@@ -1,9 +1,52 @@
-"""What holds for every test."""
+"""What holds for every test; fixtures for those that need real servers and processes."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.servers import AUTOROUTER, Process, RedisServer, clean_env
+
+Start = Callable[..., Process]
 
 # A busy machine is no fault of the code: examples are counted, not timed.
 settings.register_profile(
     "autorouter", deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("autorouter")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A redis-server for one test, to be broken at will."""
+    server = RedisServer(tmp_path)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_url(redis: RedisServer) -> str:
+    return redis.url
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts `autorouter WORDS` with AUTOROUTER_ settings; ends what still runs."""
+    started: list[Process] = []
+
+    def run(*words: str, **settings: str) -> Process:
+        output = tmp_path / f"autorouter-{len(started)}.log"
+        process = Process([str(AUTOROUTER), *words], output, clean_env(**settings))
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.is_alive():
+            process.kill()

