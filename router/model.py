@@ -156,12 +156,17 @@ class EdgeView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """All that one vantage publishes, in one value: never torn."""
+    """All that one vantage publishes, in one value: never torn.
+
+    `seq` only grows, whoever writes; `isolated`: it cannot see its witnesses, so it has
+    no verdicts; `held`: edges that it saw fall and does not believe it of yet.
+    """
 
     vantage: str
     seq: int
     probed_at: float
     isolated: bool = False
+    held: tuple[str, ...] = ()
     edges: dict[str, EdgeView] = field(default_factory=dict)
 
 
@@ -175,3 +180,27 @@ class Intent:
     reason: str
     created_at: float
     expires_at: float
+
+
+class EventKind(StrEnum):
+    """What an event tells of."""
+
+    TRANSITION = "transition"
+    BRAKE = "brake"
+    ISOLATION = "isolation"
+    INTENT = "intent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened, for people and for audit: who, what, why, until when."""
+
+    at: float
+    kind: EventKind
+    edge: str | None = None
+    vantage: str | None = None
+    before: str | None = None
+    after: str | None = None
+    reason: str | None = None
+    actor: str | None = None
+    until: float | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 from router.errors import ConfigError
 from router.health import HealthPolicy
@@ -9,6 +10,7 @@ from router.listeners import stop_on_signals
 from router.model import Catalog
 from router.poller import Poller
 from router.probe import Prober, open_client
+from router.publisher import Publisher
 from router.settings import Settings
 from router.sources import read_catalog
 from router.store import Store
@@ -46,12 +48,18 @@ async def poll_edges(
 ) -> None:
     """Poll every edge of the catalog until cancelled."""
     async with open_client() as client:
+        prober = Prober(client, settings.edge_api_key)
         poller = Poller(
             catalog=catalog,
-            prober=Prober(client, settings.edge_api_key),
-            store=store,
+            prober=prober,
+            publisher=Publisher(
+                catalog=catalog,
+                store=store,
+                observer=telemetry,
+                vantage=settings.vantage,
+                witnesses=partial(prober.witnesses, settings.witnesses),
+            ),
             observer=telemetry,
-            vantage=settings.vantage,
             policy=_policy(settings),
         )
         await poller.run()

@@ -1,4 +1,4 @@
-"""Polls every edge from one vantage and publishes what it sees: loops, no rules.
+"""Polls every edge from one vantage and has it published: loops, no rules.
 
 The rules are `health.step`; time, waiting and chance come in from outside.
 """
@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from router.errors import StoreError
 from router.health import Health, HealthPolicy, Transition, step, wait_s
-from router.model import Catalog, EdgeView, Probe, Region, View
-from router.store import Store
+from router.model import Catalog, Probe, Region
+from router.publisher import Publisher, Watched
 
 MODELS_INTERVAL_S = 15.0
 JITTER = 0.1
@@ -30,27 +29,13 @@ class Prober(Protocol):
 
 
 class Observer(Protocol):
-    """Hears what the poller does; see router.telemetry."""
+    """Hears what the probes meet; see router.telemetry."""
 
     def probed(self, region: Region, probe: Probe) -> None:
         """A probe ended."""
 
     def changed(self, region: Region, transition: Transition) -> None:
-        """An edge's state changed."""
-
-    def published(self, view: View, error: StoreError | None) -> None:
-        """A view was written, or was not."""
-
-
-@dataclass(slots=True)
-class _Watched:
-    """One edge under watch."""
-
-    region: Region
-    health: Health
-    probed: bool = False
-    models: tuple[str, ...] | None = None
-    models_at: float | None = None
+        """An edge's state changed in this vantage's own eyes."""
 
 
 @dataclass(kw_only=True)
@@ -59,9 +44,8 @@ class Poller:
 
     catalog: Catalog
     prober: Prober
-    store: Store
+    publisher: Publisher
     observer: Observer
-    vantage: str
     policy: HealthPolicy = HealthPolicy()
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
@@ -70,21 +54,22 @@ class Poller:
 
     def __post_init__(self) -> None:
         now = self.clock()
-        self._watched = [_Watched(region, Health(since=now)) for region in self.catalog.regions]
-        # Above whatever an earlier process of this vantage published.
-        self._seq = int(now * 1_000)
+        self._watched = [Watched(region, Health(since=now)) for region in self.catalog.regions]
         self._due = asyncio.Event()
         self._ready_at = self.monotonic() + self.policy.interval_s + self.policy.recheck_s
 
     async def run(self) -> None:
         """Probe and publish until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for watched in self._watched:
-                tasks.create_task(self._watch_health(watched))
-                tasks.create_task(self._watch_models(watched))
-            tasks.create_task(self._publish_always())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for watched in self._watched:
+                    tasks.create_task(self._watch_health(watched))
+                    tasks.create_task(self._watch_models(watched))
+                tasks.create_task(self._publish_always())
+        finally:
+            await self.publisher.release()
 
-    async def _watch_health(self, watched: _Watched) -> None:
+    async def _watch_health(self, watched: Watched) -> None:
         """Probe again and again. One that is not answered within a recheck does not hold up
         the next: a hung edge falls as fast as its probes can time out side by side."""
         await self.sleep(self.rng.uniform(0, self.policy.interval_s))
@@ -97,7 +82,7 @@ class Poller:
                     rest_s = self._jittered(wait_s(watched.health, self.policy))
                     await self.sleep(max(0.0, started + rest_s - self.monotonic()))
 
-    async def _probe(self, watched: _Watched) -> None:
+    async def _probe(self, watched: Watched) -> None:
         probe = await self.prober.health(watched.region)
         self.observer.probed(watched.region, probe)
         watched.health, transition = step(watched.health, probe, self.clock(), self.policy)
@@ -110,7 +95,7 @@ class Poller:
     def _jittered(self, seconds: float) -> float:
         return seconds * self.rng.uniform(1 - JITTER, 1 + JITTER)
 
-    async def _watch_models(self, watched: _Watched) -> None:
+    async def _watch_models(self, watched: Watched) -> None:
         await self.sleep(self.rng.uniform(0, self.policy.interval_s))
         while True:
             models = await self.prober.models(watched.region)
@@ -132,31 +117,7 @@ class Poller:
                 pass
             self._due.clear()
             if self._is_ready():
-                await self._publish()
+                await self.publisher.publish(self._watched)
 
     def _is_ready(self) -> bool:
         return self.monotonic() >= self._ready_at or all(w.probed for w in self._watched)
-
-    async def _publish(self) -> None:
-        self._seq += 1
-        edges = {watched.region.id: _edge_view(watched) for watched in self._watched}
-        view = View(vantage=self.vantage, seq=self._seq, probed_at=self.clock(), edges=edges)
-        error = None
-        try:
-            await self.store.publish(view)
-        except StoreError as fault:
-            error = fault
-        self.observer.published(view, error)
-
-
-def _edge_view(watched: _Watched) -> EdgeView:
-    health = watched.health
-    return EdgeView(
-        state=health.state,
-        since=health.since,
-        reason=health.reason,
-        rtt_ms=None if health.rtt_ms is None else round(health.rtt_ms, 1),
-        streak=health.streak,
-        models=watched.models,
-        models_at=watched.models_at,
-    )

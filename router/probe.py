@@ -9,6 +9,7 @@ import errno
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -62,6 +63,18 @@ class Prober:
             if status == httpx.codes.OK:
                 return read_models(body)
         return None
+
+    async def witnesses(self, urls: Sequence[str]) -> list[bool]:
+        """Whether each witness answers, whatever it says."""
+        return await asyncio.gather(*(self._is_there(url) for url in urls))
+
+    async def _is_there(self, url: str) -> bool:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                async with self._client.stream("HEAD", url):
+                    return True
+        except Exception:  # noqa: BLE001 - any failure means no
+            return False
 
     async def _get(self, url: str, headers: dict[str, str]) -> tuple[int, bytes]:
         async with self._client.stream("GET", url, headers=headers) as response:

@@ -86,12 +86,12 @@ def rendezvous(contenders: Iterable[Contender], seed: int) -> list[str]:
 def even_rendezvous(contenders: Iterable[Contender], seed: int) -> list[str]:
     """The same for equal weights: the score grows with u, so u alone gives the order."""
     scored = []
-    for id, value, _ in contenders:
+    for id, hash, _ in contenders:
         # mix32, written out: this is most of what ranking a viewer costs.
-        value ^= seed
-        value = (value ^ value >> 16) * 0x85EBCA6B & _UINT32
-        value = (value ^ value >> 13) * 0xC2B2AE35 & _UINT32
-        scored.append((value ^ value >> 16, id))
+        u = hash ^ seed
+        u = (u ^ u >> 16) * 0x85EBCA6B & _UINT32
+        u = (u ^ u >> 13) * 0xC2B2AE35 & _UINT32
+        scored.append((u ^ u >> 16, id))
     scored.sort(reverse=True)
     return [id for _, id in scored]
 

@@ -16,11 +16,11 @@ import msgspec
 from msgspec import Meta
 
 from router.errors import ConfigError
+from router.store.urls import fault_in
 
 PREFIX = "AUTOROUTER_"
 MAX_SECRET_FILE_BYTES = 16_384
 
-_REDIS_SCHEMES = ("redis", "rediss")
 _ENOUGH_TO_BE_SECRET = 16
 
 
@@ -47,6 +47,10 @@ class Cidrs(tuple[str, ...]):
 
 class Names(tuple[str, ...]):
     """HTTP header names."""
+
+
+class Urls(tuple[str, ...]):
+    """http or https URLs."""
 
 
 class Secrets(tuple[Secret, ...]):
@@ -109,6 +113,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     poll_interval_s: Annotated[
         float, _about("Time between two probes of a healthy edge.", unit="s", ge=0.1, le=300)
     ] = 3.0
+    witnesses: Annotated[
+        Urls,
+        _about(
+            "URLs off our network, comma-separated, that a poller checks; "
+            "when most fail, it is isolated and publishes no verdicts."
+        ),
+    ] = Urls()
     edge_api_key: Annotated[
         Secret | None, _about("Bearer key for the edges' model inventory, if they want one.")
     ] = None
@@ -250,6 +261,21 @@ def _names(text: str) -> Names:
     return Names(_items(text))
 
 
+def _urls(text: str) -> Urls:
+    wrong = [url for url in _items(text) if not _is_url(url)]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: write URLs like https://example.com/")
+    return Urls(_items(text))
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
 def _secrets(text: str) -> Secrets:
     if any(len(item) < _ENOUGH_TO_BE_SECRET for item in _items(text)):
         raise ValueError(f"each secret needs at least {_ENOUGH_TO_BE_SECRET} characters")
@@ -257,8 +283,9 @@ def _secrets(text: str) -> Secrets:
 
 
 def _redis_url(text: str) -> RedisUrl:
-    if urlsplit(text).scheme not in _REDIS_SCHEMES or not urlsplit(text).hostname:
-        raise ValueError("must look like redis://HOST:PORT/0 or rediss://USER:PASSWORD@HOST/0")
+    fault = fault_in(text)
+    if fault is not None:
+        raise ValueError(fault)
     return RedisUrl(text)
 
 
@@ -266,6 +293,7 @@ _PARSERS: dict[type, Any] = {
     Listen: _listen,
     Cidrs: _cidrs,
     Names: _names,
+    Urls: _urls,
     Secret: Secret,
     Secrets: _secrets,
     RedisUrl: _redis_url,
@@ -279,7 +307,7 @@ def _described(name: str, kind: Any, default: Any) -> Described:
         variable=PREFIX + name.upper(),
         accepts=_accepts(_bare(kind), meta),
         unit=meta.extra["unit"],
-        default=",".join(default) if isinstance(default, Cidrs | Names) else _shown(default),
+        default=",".join(default) if isinstance(default, Cidrs | Names | Urls) else _shown(default),
         about=meta.description,
         is_secret=_is_secret(kind),
     )
@@ -297,7 +325,8 @@ def _accepts(bare: Any, meta: Meta) -> str:
         Cidrs: "CIDR,…",
         Names: "NAME,…",
         Path: "a file",
-        RedisUrl: "redis://…, rediss://…",
+        Urls: "URL,…",
+        RedisUrl: "redis[s][+sentinel|+cluster]://…",
     }.get(bare, "text")
 
 

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -17,7 +18,16 @@ from router.answers import Labels
 from router.errors import StoreError
 from router.fleet import Fleet
 from router.health import Transition
-from router.model import Intended, Observed, Probe, Region, Status, View
+from router.model import (
+    Event,
+    EventKind,
+    Intended,
+    Observed,
+    Probe,
+    Region,
+    Status,
+    View,
+)
 
 PROBE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
@@ -95,8 +105,18 @@ class Telemetry:
         self._swaps = Count(
             "autorouter_fleet_swaps_total", "Times that answers changed", registry=self.registry
         )
+        self._events = Count(
+            "autorouter_events_total", "Events by kind", ["kind"], registry=self.registry
+        )
+        self._held = Gauge(
+            "autorouter_held_edges", "Removals that the fleet brake holds", registry=self.registry
+        )
+        self._isolated = Gauge(
+            "autorouter_isolated", "1 while most witnesses do not answer", registry=self.registry
+        )
         self._publish_failed = False
         self._read_failed = False
+        self._standing_by = False
 
     def probed(self, region: Region, probe: Probe) -> None:
         """A probe ended."""
@@ -105,27 +125,39 @@ class Telemetry:
             self._probes.labels(region.id).observe(probe.rtt_ms / 1_000)
 
     def changed(self, region: Region, transition: Transition) -> None:
-        """An edge's state changed."""
+        """An edge's state changed in this vantage's own eyes."""
         self._transitions.labels(region.id, transition.after).inc()
-        quiet = transition.after is Observed.UP and transition.before is Observed.UNKNOWN
-        say = log.debug if quiet else log.warning if transition.after is Observed.DOWN else log.info
-        say(
-            "edge changed",
-            region=region.id,
-            before=str(transition.before),
-            after=str(transition.after),
-            reason=str(transition.reason),
-        )
 
     def published(self, view: View, error: StoreError | None) -> None:
         """A view was written, or was not; a log line when that changes."""
         self._publishes.labels("ok" if error is None else "error").inc()
+        self._held.set(len(view.held))
+        self._isolated.set(view.isolated)
         failed = error is not None
         if failed and not self._publish_failed:
             log.error("publishing failed; trying on", vantage=view.vantage, error=str(error))
         elif self._publish_failed and not failed:
             log.info("publishing works again", vantage=view.vantage)
         self._publish_failed = failed
+        self._standing_by = False
+
+    def stood_by(self, vantage: str) -> None:
+        """Another poller of this vantage publishes; a log line when that begins."""
+        self._publishes.labels("standby").inc()
+        if not self._standing_by:
+            log.info("standing by: another poller publishes", vantage=vantage)
+        self._standing_by = True
+
+    def happened(self, event: Event) -> None:
+        """One line for each event, with what it has to say."""
+        self._events.labels(event.kind).inc()
+        told = {
+            each.name: str(value)
+            for each in fields(event)
+            if each.name not in ("at", "kind") and (value := getattr(event, each.name)) is not None
+        }
+        bad = event.after == Observed.DOWN or event.kind in (EventKind.BRAKE, EventKind.ISOLATION)
+        (log.warning if bad else log.info)(str(event.kind), **told)
 
     def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
         """The store was read, or was not; a log line when that changes."""

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from router.model import Intent, View
+from router.model import Event, Intent, View
+
+EVENTS_KEPT = 1_000
 
 
 class Stored(NamedTuple):
@@ -14,18 +16,46 @@ class Stored(NamedTuple):
     faults: tuple[str, ...] = ()
 
 
-class Store(Protocol):
-    """What `serve` and `poll` share. Every call ends within a second or so, or raises
-    StoreError; nothing on the request path calls it."""
+class Logged(NamedTuple):
+    """An event and its id; later events have greater ids, as Redis streams order them."""
 
-    async def publish(self, view: View) -> None:
-        """Replace the vantage's view and hint at the change."""
+    id: str
+    event: Event
+
+
+class Store(Protocol):
+    """What `serve`, `poll` and operators share. Every call ends within a second or so, or
+    raises StoreError; nothing on the request path calls it."""
+
+    async def publish(self, view: View) -> int:
+        """Replace the vantage's view and hint at the change, unless a newer one is there.
+
+        Returns the `seq` now stored: the view's own, or the newer one's.
+        """
 
     async def read(self, edges: Sequence[str]) -> Stored:
         """Every vantage's view, and the intents for these edges."""
 
     async def changed(self, timeout_s: float) -> None:
         """Return at the next hint that something changed, or after the timeout."""
+
+    async def hold_lease(self, vantage: str, holder: str, life_s: float) -> bool:
+        """Take or renew the right to publish for a vantage; False while another has it."""
+
+    async def drop_lease(self, vantage: str, holder: str) -> None:
+        """Give the right back, if it is ours."""
+
+    async def put_intent(self, intent: Intent) -> None:
+        """Set an operator's intent, until it expires, and hint at the change."""
+
+    async def drop_intent(self, edge: str) -> None:
+        """Forget the intent for an edge and hint at the change."""
+
+    async def log_events(self, events: Sequence[Event]) -> None:
+        """Append events, and hint; only the newest EVENTS_KEPT or so are kept."""
+
+    async def events(self, after: str = "", limit: int = EVENTS_KEPT) -> tuple[Logged, ...]:
+        """Events later than the id `after`, oldest first; the newest `limit` of them."""
 
     async def close(self) -> None:
         """Let go of connections and tasks."""

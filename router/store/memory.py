@@ -1,33 +1,82 @@
 """The store of one process: what `dev`, and `serve` without Redis, use."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 
-from router.model import Intent, View
-from router.store import Stored
+from router.model import Event, Intent, View
+from router.store import EVENTS_KEPT, Logged, Stored
 
 
 class MemoryStore:
-    """Keeps the last view of each vantage. See Store for the promises."""
+    """Keeps the last view of each vantage, intents and events. See Store for the promises."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._views: dict[str, View] = {}
         self._intents: dict[str, Intent] = {}
+        self._leases: dict[str, tuple[str, float]] = {}
+        self._events: deque[Logged] = deque(maxlen=EVENTS_KEPT)
+        self._event_count = 0
         self._hint = asyncio.Event()
 
-    async def publish(self, view: View) -> None:
+    async def publish(self, view: View) -> int:
         """See Store."""
+        held = self._views.get(view.vantage)
+        if held is not None and held.seq > view.seq:
+            return held.seq
         self._views[view.vantage] = view
         self._hint.set()
+        return view.seq
 
     async def read(self, edges: Sequence[str]) -> Stored:
         """See Store."""
-        intents = tuple(self._intents[id] for id in edges if id in self._intents)
+        now = self._clock()
+        wished = [self._intents[id] for id in edges if id in self._intents]
+        intents = tuple(intent for intent in wished if intent.expires_at > now)
         return Stored(tuple(self._views.values()), intents)
 
     async def changed(self, timeout_s: float) -> None:
         """See Store."""
         await hinted(self._hint, timeout_s)
+
+    async def hold_lease(self, vantage: str, holder: str, life_s: float) -> bool:
+        """See Store."""
+        now = self._clock()
+        owner, until = self._leases.get(vantage, (holder, now))
+        if owner != holder and until > now:
+            return False
+        self._leases[vantage] = (holder, now + life_s)
+        return True
+
+    async def drop_lease(self, vantage: str, holder: str) -> None:
+        """See Store."""
+        if self._leases.get(vantage, ("", 0.0))[0] == holder:
+            del self._leases[vantage]
+
+    async def put_intent(self, intent: Intent) -> None:
+        """See Store."""
+        self._intents[intent.edge] = intent
+        self._hint.set()
+
+    async def drop_intent(self, edge: str) -> None:
+        """See Store."""
+        self._intents.pop(edge, None)
+        self._hint.set()
+
+    async def log_events(self, events: Sequence[Event]) -> None:
+        """See Store."""
+        for event in events:
+            self._event_count += 1
+            self._events.append(Logged(f"{self._event_count}-0", event))
+        if events:
+            self._hint.set()
+
+    async def events(self, after: str = "", limit: int = EVENTS_KEPT) -> tuple[Logged, ...]:
+        """See Store."""
+        later = [logged for logged in self._events if _order(logged.id) > _order(after)]
+        return tuple(later[-limit:])
 
     async def close(self) -> None:
         """See Store."""
@@ -41,3 +90,9 @@ async def hinted(hint: asyncio.Event, timeout_s: float) -> None:
     except TimeoutError:
         return
     hint.clear()
+
+
+def _order(id: str) -> int:
+    """The count in `17-0`; anything else comes before all."""
+    count = id.partition("-")[0]
+    return int(count) if count.isascii() and count.isdigit() else 0

@@ -1,43 +1,70 @@
-"""The store that joins processes and machines: one Redis value a vantage, never torn.
+"""The store that joins processes and machines, in Redis.
 
-Keys, all bounded in life: `autorouter:view:{vantage}`, `autorouter:vantages` (set),
-`autorouter:intent:{edge}`; channel `autorouter:changed`. Contents are hostile: what
-does not decode to the exact type is reported and left out.
+Keys, all bounded in life or size: `autorouter:view:{vantage}`, `autorouter:vantages`
+(set), `autorouter:lease:{vantage}`, `autorouter:intent:{edge}`, `autorouter:events`
+(stream); channel `autorouter:changed`. Every command touches one key, so that a Redis
+Cluster serves as well. Contents are hostile: what does not decode to the exact type is
+reported and left out.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import RedisCluster
 from redis.exceptions import RedisError
 
 from router.errors import StoreError
-from router.model import Intent, View
-from router.store import Stored
+from router.model import Event, Intent, View
+from router.store import EVENTS_KEPT, Logged, Stored
+from router.store.connect import connect, connect_listener
 from router.store.memory import hinted
 
 CHANGED = "autorouter:changed"
 VANTAGES = "autorouter:vantages"
-TIMEOUT_S = 0.25
+EVENTS = "autorouter:events"
 VIEW_LIFE_S = 3_600
 MAX_VANTAGES = 64
 MAX_VALUE_BYTES = 8 * 1024 * 1024
-RECONNECT_S = 1.0
+RECONNECT_S = 0.5
 LISTEN_S = 10.0
+CALL_S = 1.0
 
-T = TypeVar("T", View, Intent)
+# Replace a view unless the one there is newer; answers the seq now stored. The seq comes
+# second in the JSON that we write, so that a look at its head finds it.
+_PUBLISH = """
+local stored = redis.call('GETRANGE', KEYS[1], 0, 255)
+local seq = tonumber(string.match(stored, '"seq":(%d+)') or '0')
+if seq > tonumber(ARGV[1]) then return seq end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return tonumber(ARGV[1])
+"""
 
-_FAULTS = (RedisError, OSError, TimeoutError)
+_HOLD_LEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0
+"""
+
+_DROP_LEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+T = TypeVar("T")
+Decodable = TypeVar("Decodable", View, Intent, Event)
 
 
 def view_key(vantage: str) -> str:
     """Where a vantage's View is kept."""
     return f"autorouter:view:{vantage}"
+
+
+def lease_key(vantage: str) -> str:
+    """Where the right to publish for a vantage is kept."""
+    return f"autorouter:lease:{vantage}"
 
 
 def intent_key(edge: str) -> str:
@@ -46,47 +73,81 @@ def intent_key(edge: str) -> str:
 
 
 class RedisStore:
-    """Views and intents in Redis. See Store for the promises."""
+    """Views, intents, leases and events in Redis. See Store for the promises."""
 
     def __init__(self, url: str) -> None:
-        once = Retry(NoBackoff(), 0)
-        self._redis = Redis.from_url(
-            url, socket_connect_timeout=TIMEOUT_S, socket_timeout=TIMEOUT_S, retry=once
-        )
-        self._listener = Redis.from_url(
-            url, socket_connect_timeout=TIMEOUT_S, socket_timeout=None, retry=once
-        )
+        self._redis = connect(url)
+        self._listener = connect_listener(url)
         self._hint = asyncio.Event()
         self._listening = asyncio.create_task(self._listen(), name="redis listener")
 
-    async def publish(self, view: View) -> None:
+    async def publish(self, view: View) -> int:
         """See Store."""
-        async with self._redis.pipeline(transaction=True) as pipe:
-            pipe.set(view_key(view.vantage), msgspec.json.encode(view), ex=VIEW_LIFE_S)
-            pipe.sadd(VANTAGES, view.vantage)
-            pipe.expire(VANTAGES, VIEW_LIFE_S)
-            pipe.publish(CHANGED, view.vantage)
-            await _run(pipe)
+        body = msgspec.json.encode(view)
+        key = view_key(view.vantage)
+        seq = await _within(self._redis.eval(_PUBLISH, 1, key, view.seq, body, VIEW_LIFE_S))
+        await _within(self._redis.sadd(VANTAGES, view.vantage))
+        await _within(self._redis.expire(VANTAGES, VIEW_LIFE_S))
+        await self._announce(view.vantage)
+        return int(seq)
 
     async def read(self, edges: Sequence[str]) -> Stored:
         """See Store."""
-        try:
-            vantages = sorted(await self._redis.smembers(VANTAGES))[:MAX_VANTAGES]
-            names = [view_key(_text(vantage)) for vantage in vantages]
-            views = await self._values(names)
-            intents = await self._values([intent_key(edge) for edge in edges])
-        except _FAULTS as error:
-            raise _store_error("read", error) from error
+        vantages = sorted(await _within(self._redis.smembers(VANTAGES)))[:MAX_VANTAGES]
         faults: list[str] = []
+        views = await self._values([view_key(_text(vantage)) for vantage in vantages])
+        intents = await self._values([intent_key(edge) for edge in edges])
         return Stored(
-            tuple(_decoded(views, View, faults)),
-            tuple(_decoded(intents, Intent, faults)),
-            tuple(faults),
+            views=tuple(_decoded(views, View, faults)),
+            intents=tuple(_decoded(intents, Intent, faults)),
+            faults=tuple(faults),
         )
 
     async def changed(self, timeout_s: float) -> None:
         """See Store."""
         await hinted(self._hint, timeout_s)
+
+    async def hold_lease(self, vantage: str, holder: str, life_s: float) -> bool:
+        """See Store."""
+        args = (lease_key(vantage), holder, round(life_s * 1_000))
+        return bool(await _within(self._redis.eval(_HOLD_LEASE, 1, *args)))
+
+    async def drop_lease(self, vantage: str, holder: str) -> None:
+        """See Store."""
+        await _within(self._redis.eval(_DROP_LEASE, 1, lease_key(vantage), holder))
+
+    async def put_intent(self, intent: Intent) -> None:
+        """See Store."""
+        key, body = intent_key(intent.edge), msgspec.json.encode(intent)
+        await _within(self._redis.set(key, body, pxat=round(intent.expires_at * 1_000)))
+        await self._announce(intent.edge)
+
+    async def drop_intent(self, edge: str) -> None:
+        """See Store."""
+        await _within(self._redis.delete(intent_key(edge)))
+        await self._announce(edge)
+
+    async def log_events(self, events: Sequence[Event]) -> None:
+        """See Store."""
+        if not events:
+            return
+        pipe = self._redis.pipeline()
+        for event in events[-EVENTS_KEPT:]:
+            fields: Any = {"event": msgspec.json.encode(event)}
+            pipe.xadd(EVENTS, fields, maxlen=EVENTS_KEPT, approximate=True)
+        await _within(pipe.execute())
+        await self._announce(EVENTS)
+
+    async def events(self, after: str = "", limit: int = EVENTS_KEPT) -> tuple[Logged, ...]:
+        """See Store."""
+        oldest = f"({after}" if after else "-"
+        found: Any = await _within(self._redis.xrevrange(EVENTS, "+", oldest, count=limit))
+        logged = [
+            Logged(_text(id), event)
+            for id, fields in reversed(found)
+            for event in _decoded([(EVENTS, fields.get(b"event", b""))], Event, [])
+        ]
+        return tuple(logged)
 
     async def close(self) -> None:
         """See Store."""
@@ -98,10 +159,15 @@ class RedisStore:
     async def _values(self, names: list[str]) -> list[tuple[str, bytes]]:
         if not names:
             return []
-        values: list[Any] = await self._redis.mget(names)
+        client = self._redis
+        many = client.mget_nonatomic if isinstance(client, RedisCluster) else client.mget
+        values: list[Any] = await _within(many(names))
         return [
             (name, value) for name, value in zip(names, values, strict=True) if value is not None
         ]
+
+    async def _announce(self, what: str) -> None:
+        await _within(self._redis.publish(CHANGED, what))
 
     async def _listen(self) -> None:
         """Turn messages into hints; after a reconnect hint once, for what was missed."""
@@ -112,26 +178,26 @@ class RedisStore:
                     while True:
                         if await pubsub.get_message(timeout=LISTEN_S) is not None:
                             self._hint.set()
-            except _FAULTS:
+            except (RedisError, OSError, TimeoutError):
                 await asyncio.sleep(RECONNECT_S)
 
 
-async def _run(pipe: Pipeline) -> None:
+async def _within(call: Awaitable[T]) -> T:
+    """The call's result, or StoreError; bounded whatever Redis does."""
     try:
-        await pipe.execute()
-    except _FAULTS as error:
-        raise _store_error("write", error) from error
-
-
-def _store_error(verb: str, error: Exception) -> StoreError:
-    return StoreError(f"Redis, {verb}: {error or type(error).__name__}")
+        async with asyncio.timeout(CALL_S):
+            return await call
+    except (RedisError, OSError, TimeoutError) as error:
+        raise StoreError(f"Redis: {error or type(error).__name__}") from error
 
 
 def _text(value: bytes | str) -> str:
-    return value if isinstance(value, str) else value.decode("ascii", "replace")
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
-def _decoded(values: Iterable[tuple[str, bytes]], kind: type[T], faults: list[str]) -> Iterator[T]:
+def _decoded(
+    values: Iterable[tuple[str, bytes]], kind: type[Decodable], faults: list[str]
+) -> Iterator[Decodable]:
     for name, value in values:
         if len(value) > MAX_VALUE_BYTES:
             faults.append(f"{name}: {len(value)} bytes is too large")

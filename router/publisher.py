@@ -1,0 +1,213 @@
+"""Publishes one vantage's view: who may, what it may claim, and what happened since. I/O by
+the store it is given; the rules are in router.vantage.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from router.errors import StoreError
+from router.health import Health
+from router.model import Catalog, EdgeView, Event, EventKind, Intended, Observed, Region, View
+from router.store import Store, Stored
+from router.vantage import (
+    Brake,
+    VantagePolicy,
+    is_confirmed,
+    is_isolated,
+    judge_brake,
+    published_state,
+)
+
+LEASE_S = 10.0
+
+Witnesses = Callable[[], Awaitable[Sequence[bool]]]
+
+
+class Observer(Protocol):
+    """Hears what is published; see router.telemetry."""
+
+    def published(self, view: View, error: StoreError | None) -> None:
+        """A view was written, or was not."""
+
+    def stood_by(self, vantage: str) -> None:
+        """Another poller of this vantage publishes."""
+
+    def happened(self, event: Event) -> None:
+        """Something worth a line in the log and in the events."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """One edge as its probes have it now."""
+
+    region: Region
+    health: Health
+    probed: bool = False
+    models: tuple[str, ...] | None = None
+    models_at: float | None = None
+
+
+async def no_witnesses() -> Sequence[bool]:
+    """For a vantage that has none."""
+    return ()
+
+
+def process_name() -> str:
+    """A name for this process among all pollers."""
+    return f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
+
+
+@dataclass(kw_only=True)
+class Publisher:
+    """Writes views for a vantage, while it holds the vantage's lease."""
+
+    catalog: Catalog
+    store: Store
+    observer: Observer
+    vantage: str
+    witnesses: Witnesses = no_witnesses
+    policy: VantagePolicy = VantagePolicy()
+    clock: Callable[[], float] = time.time
+    holder: str = field(default_factory=process_name)
+
+    def __post_init__(self) -> None:
+        # Above whatever an earlier process of this vantage published.
+        self._seq = int(self.clock() * 1_000)
+        self._brake: Brake | None = None
+        self._isolated = False
+        self._braked = False
+        self._last_good: dict[str, Observed] = {}
+        self._told: dict[str, EdgeView] | None = None
+
+    async def publish(self, watched: Sequence[Watched]) -> None:
+        """Publish what the probes say, as far as it may be believed. Never raises."""
+        error = None
+        view = await self._view(watched)
+        try:
+            if not await self.store.hold_lease(self.vantage, self.holder, LEASE_S):
+                self.observer.stood_by(self.vantage)
+                return
+            await self._recall()
+            self._seq = max(self._seq, await self.store.publish(view))
+            news = self._news(view)
+            for event in news:
+                self.observer.happened(event)
+            await self.store.log_events(news)
+        except StoreError as fault:
+            error = fault
+        self.observer.published(view, error)
+
+    async def release(self) -> None:
+        """Let another poller of this vantage take over at once."""
+        try:
+            await self.store.drop_lease(self.vantage, self.holder)
+        except StoreError:
+            return  # it expires by itself
+
+    async def _recall(self) -> None:
+        """At first, take up where the vantage's last publisher left off."""
+        if self._told is None:
+            stored = await self.store.read(())
+            mine = [view for view in stored.views if view.vantage == self.vantage]
+            self._told = dict(mine[0].edges) if mine else {}
+
+    async def _view(self, watched: Sequence[Watched]) -> View:
+        passed = await self.witnesses()
+        now = self.clock()
+        self._seq += 1
+        view = View(vantage=self.vantage, seq=self._seq, probed_at=now)
+        if is_isolated(passed):
+            return replace(view, isolated=True)
+        healths = {one.region.id: one.health for one in watched}
+        self._brake = None if passed else await self._judge(healths, now)
+        held = _held(self._brake, healths)
+        edges = {one.region.id: self._edge(one) for one in watched}
+        for id, edge in edges.items():
+            if edge.state in (Observed.UP, Observed.DEGRADED):
+                self._last_good[id] = edge.state
+        return replace(view, held=held, edges=edges)
+
+    async def _judge(self, healths: dict[str, Health], now: float) -> Brake | None:
+        """The brake, by what else is known: intents, and other vantages' views."""
+        routable = [region.id for region in self.catalog.regions if region.routable]
+        brake = judge_brake(self._brake, healths, routable, now, self.policy)
+        if brake is None:
+            return None
+        stored = await self._read(routable)
+        wished = {one.edge for one in stored.intents if one.state is not Intended.ENABLED}
+        enabled = [id for id in routable if id not in wished]
+        brake = judge_brake(self._brake, healths, enabled, now, self.policy)
+        others = [view for view in stored.views if view.vantage != self.vantage]
+        if brake is not None and is_confirmed(brake, others, now, self.policy):
+            return replace(brake, believed=True)
+        return brake
+
+    async def _read(self, ids: Iterable[str]) -> Stored:
+        try:
+            return await self.store.read(list(ids))
+        except StoreError:
+            return Stored((), ())
+
+    def _edge(self, one: Watched) -> EdgeView:
+        health = one.health
+        state = published_state(one.region.id, health, self._brake, self._last_good)
+        return EdgeView(
+            state=state,
+            since=health.since,
+            reason=health.reason,
+            rtt_ms=None if health.rtt_ms is None else round(health.rtt_ms, 1),
+            streak=health.streak,
+            models=one.models,
+            models_at=one.models_at,
+        )
+
+    def _news(self, view: View) -> list[Event]:
+        """What changed since the last view that was written; a first `up` is no news."""
+        news = self._doubts(view)
+        told = self._told or {}
+        for id, edge in view.edges.items():
+            before = told[id].state if id in told else Observed.UNKNOWN
+            if edge.state is before or (before, edge.state) == (Observed.UNKNOWN, Observed.UP):
+                continue
+            news.append(
+                Event(
+                    at=view.probed_at,
+                    kind=EventKind.TRANSITION,
+                    edge=id,
+                    vantage=self.vantage,
+                    before=before,
+                    after=edge.state,
+                    reason=edge.reason,
+                )
+            )
+        self._told = {**told, **view.edges}
+        return news
+
+    def _doubts(self, view: View) -> list[Event]:
+        """The brake and the isolation, where they came or went."""
+        about = []
+        if view.isolated is not self._isolated:
+            about.append((EventKind.ISOLATION, view.isolated, "most witnesses do not answer"))
+        if bool(view.held) is not self._braked:
+            about.append((EventKind.BRAKE, bool(view.held), f"{len(view.held)} edges fell at once"))
+        self._isolated, self._braked = view.isolated, bool(view.held)
+        return [
+            Event(
+                at=view.probed_at,
+                kind=kind,
+                vantage=self.vantage,
+                after="on" if is_on else "off",
+                reason=reason if is_on else None,
+            )
+            for kind, is_on, reason in about
+        ]
+
+
+def _held(brake: Brake | None, healths: dict[str, Health]) -> tuple[str, ...]:
+    if brake is None or brake.believed:
+        return ()
+    return tuple(sorted(id for id in brake.held if healths[id].state is Observed.DOWN))
