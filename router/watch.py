@@ -72,17 +72,20 @@ class FleetWatch:
         self._swap(self._combined())
 
     def _hold(self, stored: Stored) -> None:
-        """Keep the newest view of each vantage; one the store lost is kept until it is old."""
+        """Keep the newest view of each vantage; one the store lost is kept until it is old.
+
+        One the store still has is kept at any age: forgotten, it would be taken for new.
+        """
         now = self._clock()
         for view in stored.views:
             held = self._views.get(view.vantage)
             if held is None or view.seq > held.seq or self._is_replaced(held, view, now):
-                # A clock ahead of ours must not keep a dead vantage fresh.
-                self._views[view.vantage] = replace(view, probed_at=min(view.probed_at, now))
+                self._views[view.vantage] = view
+        stored_now = {view.vantage for view in stored.views}
         self._views = {
-            vantage: view
+            vantage: _not_ahead(view, now)
             for vantage, view in self._views.items()
-            if now - view.probed_at <= self._fleet_policy.stale_s
+            if vantage in stored_now or now - view.probed_at <= self._fleet_policy.stale_s
         }
         self._intents = stored.intents
 
@@ -104,3 +107,8 @@ class FleetWatch:
         if fleet.routing != self.table.fleet.routing:
             self.table = RouteTable(self.ranker, fleet, self._cache_policy)
             self._observer.swapped(before, fleet)
+
+
+def _not_ahead(view: View, now: float) -> View:
+    """A clock ahead of ours, or ours set back, must not keep a dead vantage fresh."""
+    return view if view.probed_at <= now else replace(view, probed_at=now)
