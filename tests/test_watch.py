@@ -30,10 +30,11 @@ class Clock:
         return self.now
 
 
-class Shelf:
+class Shelf(MemoryStore):
     """A store that holds what a test puts there, or errs."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.stored = Stored((), ())
         self.error: StoreError | None = None
 
@@ -45,14 +46,8 @@ class Shelf:
             raise self.error
         return self.stored
 
-    async def publish(self, view: View) -> None:
-        raise NotImplementedError
-
     async def changed(self, timeout_s: float) -> None:
         await asyncio.sleep(0)
-
-    async def close(self) -> None:
-        pass
 
 
 @dataclass
