@@ -138,9 +138,13 @@ def verdict(votes: Iterable[Observed]) -> Observed:
 
 
 def _witness(seen: Iterable[EdgeView], observed: Observed) -> EdgeView | None:
-    """The view that has seen this state longest, else any that differs from up."""
-    ranked = sorted(seen, key=lambda one: (one.state is not observed, one.since))
-    return ranked[0] if ranked else None
+    """The view that has seen this state longest, else the one that saw trouble longest."""
+
+    def aptness(one: EdgeView) -> tuple[bool, bool, float]:
+        untroubled = one.state in (Observed.UP, Observed.UNKNOWN)
+        return one.state is not observed, untroubled, one.since
+
+    return min(seen, key=aptness, default=None)
 
 
 def _models(seen: Iterable[EdgeView], now: float, policy: FleetPolicy) -> frozenset[str] | None:

@@ -5,7 +5,7 @@ the store it is given; the rules are in router.vantage.
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -16,10 +16,10 @@ from router.store import Store, Stored
 from router.vantage import (
     Brake,
     VantagePolicy,
+    held_edges,
     is_confirmed,
     is_isolated,
     judge_brake,
-    published_state,
 )
 
 LEASE_S = 10.0
@@ -124,12 +124,12 @@ class Publisher:
             return replace(view, isolated=True)
         healths = {one.region.id: one.health for one in watched}
         self._brake = None if passed else await self._judge(healths, now)
-        held = _held(self._brake, healths)
-        edges = {one.region.id: self._edge(one) for one in watched}
+        held = held_edges(self._brake, healths, self._removed())
+        edges = {one.region.id: self._edge(one, held) for one in watched}
         for id, edge in edges.items():
             if edge.state in (Observed.UP, Observed.DEGRADED):
                 self._last_good[id] = edge.state
-        return replace(view, held=held, edges=edges)
+        return replace(view, held=tuple(sorted(held)), edges=edges)
 
     async def _judge(self, healths: dict[str, Health], now: float) -> Brake | None:
         """The brake, by what else is known: intents, and other vantages' views."""
@@ -146,15 +146,19 @@ class Publisher:
             return replace(brake, believed=True)
         return brake
 
+    def _removed(self) -> set[str]:
+        told = self._told or {}
+        return {id for id, edge in told.items() if edge.state is Observed.DOWN}
+
     async def _read(self, ids: Iterable[str]) -> Stored:
         try:
             return await self.store.read(list(ids))
         except StoreError:
             return Stored((), ())
 
-    def _edge(self, one: Watched) -> EdgeView:
-        health = one.health
-        state = published_state(one.region.id, health, self._brake, self._last_good)
+    def _edge(self, one: Watched, held: Collection[str]) -> EdgeView:
+        health, id = one.health, one.region.id
+        state = self._last_good.get(id, Observed.UNKNOWN) if id in held else health.state
         return EdgeView(
             state=state,
             since=health.since,
@@ -205,9 +209,3 @@ class Publisher:
             )
             for kind, is_on, reason in about
         ]
-
-
-def _held(brake: Brake | None, healths: dict[str, Health]) -> tuple[str, ...]:
-    if brake is None or brake.believed:
-        return ()
-    return tuple(sorted(id for id in brake.held if healths[id].state is Observed.DOWN))

@@ -25,13 +25,14 @@ class VantagePolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brake:
-    """Most of the fleet fell at once, at `since`.
+    """Most of the fleet, the edges `fallen`, fell at once, at `since`.
 
-    The edges `held` stay published as last seen working, until the vantage is `believed`.
+    Those not yet removed stay published as last seen working, until the vantage is
+    `believed`.
     """
 
     since: float
-    held: frozenset[str]
+    fallen: frozenset[str]
     believed: bool = False
 
 
@@ -49,43 +50,44 @@ def judge_brake(
 ) -> Brake | None:
     """The brake after looking at every edge: put on, kept, believed after `hold_s`, or
     gone once the fleet no longer fails as a whole."""
-    held = frozenset() if brake is None else brake.held
+    fallen = frozenset() if brake is None else brake.fallen
     failing = frozenset(
-        id for id in enabled if id in healths and _is_failing(healths[id], id in held, now, policy)
+        id
+        for id in enabled
+        if id in healths and _is_failing(healths[id], id in fallen, now, policy)
     )
     if len(failing) < policy.brake_count or len(failing) <= policy.brake_share * len(enabled):
         return None
     if brake is None:
-        return Brake(since=now, held=failing)
+        return Brake(since=now, fallen=failing)
     believed = brake.believed or now - brake.since >= policy.hold_s
-    return Brake(since=brake.since, held=failing, believed=believed)
+    return Brake(since=brake.since, fallen=failing, believed=believed)
 
 
 def is_confirmed(brake: Brake, others: Iterable[View], now: float, policy: VantagePolicy) -> bool:
-    """Whether another fresh vantage sees most of the held edges down too."""
+    """Whether another fresh vantage sees most of the fallen edges down too."""
     return any(
         not view.isolated
         and now - view.probed_at <= policy.fresh_s
-        and 2 * sum(_says_down(view, id) for id in brake.held) > len(brake.held)
+        and 2 * sum(_says_down(view, id) for id in brake.fallen) > len(brake.fallen)
         for view in others
     )
 
 
-def published_state(
-    id: str, health: Health, brake: Brake | None, last_good: Mapping[str, Observed]
-) -> Observed:
-    """What to publish of an edge: its own state, but of a held one the last that worked."""
-    if brake is None or brake.believed or id not in brake.held:
-        return health.state
-    if health.state is not Observed.DOWN:
-        return health.state
-    return last_good.get(id, Observed.UNKNOWN)
+def held_edges(
+    brake: Brake | None, healths: Mapping[str, Health], removed: Collection[str]
+) -> frozenset[str]:
+    """The edges whose fall is not published: down, part of a mass fall, not removed yet."""
+    if brake is None or brake.believed:
+        return frozenset()
+    down = {id for id in brake.fallen if healths[id].state is Observed.DOWN}
+    return frozenset(down.difference(removed))
 
 
-def _is_failing(health: Health, was_held: bool, now: float, policy: VantagePolicy) -> bool:
-    """Down since lately (or held for it), or failing and not down yet."""
+def _is_failing(health: Health, had_fallen: bool, now: float, policy: VantagePolicy) -> bool:
+    """Down since lately (or since the brake), or failing and not down yet."""
     if health.state is Observed.DOWN:
-        return was_held or now - health.since <= policy.window_s
+        return had_fallen or now - health.since <= policy.window_s
     return health.streak < 0
 
 
