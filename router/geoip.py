@@ -2,7 +2,7 @@
 
 Three layouts are understood: nested (GeoIP2, GeoLite2, DB-IP), flat with
 `country_code` (ip-location-db) and flat with `country` (IPinfo). Only the few fields
-that matter are decoded, by path (docs/adr/0005-geo-reader.md).
+that matter are decoded, by path (docs/adr/0002-geo-reader.md).
 """
 
 import importlib.util

@@ -1,7 +1,7 @@
 """The public listener: one plain ASGI callable, memory only, no await before `send`.
 
-Starlette's router would cost a third of a request here (docs/performance.md); the ops
-listener, where that does not matter, uses it.
+Starlette's router would cost a third of a request here; the ops listener, where that
+does not matter, uses it (docs/adr/0001-plain-asgi-in-public.md).
 """
 
 from collections import Counter
