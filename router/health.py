@@ -166,10 +166,18 @@ def _change(health: Health, state: Observed, now: float, policy: HealthPolicy) -
     first = health.state is Observed.UNKNOWN
     changes = () if first else (*health.changes, now)[-_MAX_REMEMBERED:]
     flapping = health.flapping or len(changes) >= policy.flap_transitions
-    changed = replace(health, state=state, since=now, changes=changes, flapping=flapping)
+    falls = _unforgiven(health, now, policy)
+    changed = replace(
+        health, state=state, since=now, changes=changes, flapping=flapping, falls=falls
+    )
     if state is not Observed.DOWN:
         return changed
-    forgiven = int((now - health.since) // policy.forgive_s)
-    falls = max(0, health.falls - forgiven) + 1
-    held_s = min(policy.hold_down_s * falls, policy.hold_down_cap_s)
-    return replace(changed, falls=falls, held_until=now + held_s)
+    held_s = min(policy.hold_down_s * (falls + 1), policy.hold_down_cap_s)
+    return replace(changed, falls=falls + 1, held_until=now + held_s)
+
+
+def _unforgiven(health: Health, now: float, policy: HealthPolicy) -> int:
+    """The falls that still weigh after the quiet time now ending. Down is not quiet."""
+    if health.state is Observed.DOWN:
+        return health.falls
+    return max(0, health.falls - int((now - health.since) // policy.forgive_s))
