@@ -3,29 +3,49 @@
 Bind it to loopback or a private network: it names addresses' places to whoever asks.
 """
 
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from router.authority import may_change
 from router.caching import CachePolicy
+from router.errors import RouterError, StoreError
 from router.explain import describe_fleet, explain
 from router.geoip import GeoDatabase
+from router.intents import MAX_TEXT, parse_duration
 from router.location import Locator
-from router.model import Status
+from router.model import Intended, Status
+from router.operate import drop_intents, set_intents
 from router.query import parse_query
+from router.store import Logged, Store
 from router.viewer import parse_address
 from router.watch import FleetWatch
 
 GEO_OLD_DAYS = 90
+MAX_BODY_BYTES = 4_096
+STREAM_POLL_S = 1.0
+
+_EVENT_ID = re.compile(r"(\d{1,20}-\d{1,20})?")
+
+
+class Wish(msgspec.Struct, rename={"for_": "for"}, forbid_unknown_fields=True):
+    """The body of an intent: a state, for how long (`2h`), why, and who says so."""
+
+    state: Literal["draining", "disabled"]
+    for_: str
+    reason: str
+    actor: str
+    force: bool = False
 
 
 @dataclass(kw_only=True)
@@ -33,10 +53,13 @@ class Ops:
     """The state of one server, told over HTTP."""
 
     watch: FleetWatch
+    store: Store
     locator: Locator
     geo: GeoDatabase
     policy: CachePolicy
     registry: CollectorRegistry
+    host: str
+    token: str | None = None
     clock: Callable[[], float] = time.time
 
     def app(self, extra: Sequence[BaseRoute] = ()) -> Starlette:
@@ -48,6 +71,9 @@ class Ops:
                 Route("/readyz", self.readyz),
                 Route("/metrics", self.metrics),
                 Route("/v1/edges", self.edges),
+                Route("/v1/edges/{id}/intent", self.set_intent, methods=["PUT"]),
+                Route("/v1/edges/{id}/intent", self.drop_intent, methods=["DELETE"]),
+                Route("/v1/events", self.events),
                 Route("/v1/explain", self.explain),
             ]
         )
@@ -80,6 +106,78 @@ class Ops:
         """The fleet, every edge in catalog order."""
         return answer_json(describe_fleet(self.watch.fleet))
 
+    async def set_intent(self, request: Request) -> Response:
+        """Take an edge out: `{"state", "for", "reason", "actor", "force"}`."""
+        if not self._may_change(request):
+            return _FORBIDDEN
+        body = await _body(request)
+        try:
+            wish = msgspec.json.decode(body, type=Wish)
+            events = await set_intents(
+                self.store,
+                self.watch.fleet,
+                [request.path_params["id"]],
+                Intended(wish.state),
+                life_s=parse_duration(wish.for_) or 0,
+                reason=wish.reason,
+                actor=wish.actor,
+                force=wish.force,
+                now=self.clock(),
+            )
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return answer_json({"detail": f"the body is not acceptable: {error}"}, 400)
+        except RouterError as error:
+            return _refused(error)
+        return answer_json({"events": events})
+
+    async def drop_intent(self, request: Request) -> Response:
+        """Enable an edge again; `?actor=`."""
+        if not self._may_change(request):
+            return _FORBIDDEN
+        actor = request.query_params.get("actor", "unknown")[:MAX_TEXT]
+        edges = [request.path_params["id"]]
+        try:
+            events = await drop_intents(
+                self.store, self.watch.fleet, edges, actor=actor, now=self.clock()
+            )
+        except RouterError as error:
+            return _refused(error)
+        return answer_json({"events": events})
+
+    def _may_change(self, request: Request) -> bool:
+        return may_change(request.headers.get("authorization", ""), self.token, self.host)
+
+    async def events(self, request: Request) -> Response:
+        """Events after `?after=ID`, oldest first; a stream for who accepts one."""
+        after = request.headers.get("last-event-id") or request.query_params.get("after", "")
+        if not _EVENT_ID.fullmatch(after):
+            return answer_json({"detail": "after must be an event's id, like 17-0"}, 400)
+        if "text/event-stream" in request.headers.get("accept", ""):
+            headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+            return StreamingResponse(
+                self._stream(after), headers=headers, media_type="text/event-stream"
+            )
+        try:
+            logged = await self.store.events(after)
+        except StoreError as error:
+            return _refused(error)
+        return answer_json({"events": [_told(one) for one in logged]})
+
+    async def _stream(self, after: str) -> AsyncIterator[bytes]:
+        """Server-sent events; a comment now and then shows that the line is alive."""
+        while True:
+            try:
+                logged = await self.store.events(after)
+            except StoreError as error:
+                yield b": " + str(error).replace("\n", " ").encode() + b"\n\n"
+                logged = ()
+            for one in logged:
+                after = one.id
+                yield b"id: %s\ndata: %s\n\n" % (one.id.encode(), msgspec.json.encode(one.event))
+            if not logged:
+                yield b": alive\n\n"
+            await self.store.changed(STREAM_POLL_S)
+
     async def explain(self, request: Request) -> Response:
         """Why the viewer at `?ip=` gets this edge; also `scope`, `model`, `strict`."""
         address = parse_address(request.query_params.get("ip", ""))
@@ -97,3 +195,26 @@ def answer_json(told: Any, code: int = 200) -> Response:
     """JSON that no cache keeps."""
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return Response(msgspec.json.encode(told), code, headers, media_type="application/json")
+
+
+async def _body(request: Request) -> bytes:
+    """As much of the body as an intent can need; more will not decode."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            break
+    return bytes(body[: MAX_BODY_BYTES + 1])
+
+
+def _refused(error: RouterError) -> Response:
+    return answer_json({"detail": str(error)}, 503 if isinstance(error, StoreError) else 409)
+
+
+def _told(logged: Logged) -> dict[str, Any]:
+    return {"id": logged.id, **msgspec.to_builtins(logged.event)}
+
+
+_FORBIDDEN = answer_json(
+    {"detail": "send Authorization: Bearer with the AUTOROUTER_OPS_TOKEN of this server"}, 403
+)

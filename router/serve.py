@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 
 from router.caching import CachePolicy
 from router.geoip import GeoDatabase
+from router.lastgood import LastGood
 from router.listeners import bind, listener, serve_until_stopped, stop_on_signals
 from router.location import Locator
 from router.model import Catalog
@@ -60,9 +61,21 @@ async def run_server(
     async with AsyncExitStack() as stack:
         store: Store = RedisStore(settings.redis_url) if settings.redis_url else MemoryStore()
         stack.push_async_callback(store.close)
-        watch = FleetWatch(Ranker(catalog), store, telemetry, cache_policy=policy)
+        watch = FleetWatch(
+            Ranker(catalog), store, telemetry, cache_policy=policy, last_good=_last_good(settings)
+        )
+        watch.recall()
         app = PublicApp(watch, locator)
-        ops = Ops(watch=watch, locator=locator, geo=geo, policy=policy, registry=telemetry.registry)
+        ops = Ops(
+            watch=watch,
+            store=store,
+            locator=locator,
+            geo=geo,
+            policy=policy,
+            registry=telemetry.registry,
+            host=settings.ops_listen.host,
+            token=settings.ops_token,
+        )
         telemetry.serve(app.counts, lambda: watch.fleet, geo.built_at, time.time)
         await watch.refresh()
         log.info("serving", listen=str(settings.listen), ops=str(settings.ops_listen))
@@ -75,3 +88,7 @@ async def run_server(
             for loop in loops:
                 loop.cancel()
         log.info("stopped")
+
+
+def _last_good(settings: Settings) -> LastGood | None:
+    return None if settings.state_dir is None else LastGood(settings.state_dir)

@@ -83,6 +83,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ops_listen: Annotated[
         Listen, _about("The ops listener. Keep it on loopback or a private network.")
     ] = Listen("127.0.0.1", 9090)
+    ops_token: Annotated[
+        Secret | None,
+        _about(
+            "Bearer token for changes through the ops listener. "
+            "Without it they are refused, except on loopback."
+        ),
+    ] = None
+    state_dir: Annotated[
+        Path | None,
+        _about("A folder for the last good health, read when the store is away at start."),
+    ] = None
     trusted_proxies: Annotated[
         Cidrs, _about("Peers whose X-Forwarded-For counts: CIDR blocks, comma-separated.")
     ] = Cidrs()
@@ -324,7 +335,7 @@ def _accepts(bare: Any, meta: Meta) -> str:
         Listen: "HOST:PORT",
         Cidrs: "CIDR,…",
         Names: "NAME,…",
-        Path: "a file",
+        Path: "a path",
         Urls: "URL,…",
         RedisUrl: "redis[s][+sentinel|+cluster]://…",
     }.get(bare, "text")

@@ -114,6 +114,13 @@ class Telemetry:
         self._isolated = Gauge(
             "autorouter_isolated", "1 while most witnesses do not answer", registry=self.registry
         )
+        self._saves = Count(
+            "autorouter_last_good_saves_total",
+            "Writes of the last good health to disk",
+            ["result"],
+            registry=self.registry,
+        )
+        self._save_failed = False
         self._publish_failed = False
         self._read_failed = False
         self._standing_by = False
@@ -170,6 +177,14 @@ class Telemetry:
         elif self._read_failed and not failed:
             log.info("the store can be read again")
         self._read_failed = failed
+
+    def saved(self, error: OSError | None) -> None:
+        """The last good health was written to disk, or was not; a log line when that changes."""
+        self._saves.labels("ok" if error is None else "error").inc()
+        failed = error is not None
+        if failed and not self._save_failed:
+            log.error("the last good health cannot be saved", error=str(error))
+        self._save_failed = failed
 
     def swapped(self, before: Fleet, after: Fleet) -> None:
         """Answers come from another Fleet."""

@@ -3,6 +3,7 @@
 Requests read `table`; they never wait for this loop, nor for what it waits for.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,12 +12,14 @@ from typing import Protocol
 from router.caching import CachePolicy
 from router.errors import StoreError
 from router.fleet import Fleet, FleetPolicy, combine
+from router.lastgood import LastGood
 from router.model import Intent, View
 from router.ranking import Ranker
 from router.routes import RouteTable
 from router.store import Store, Stored
 
 POLL_S = 1.0
+SAVE_S = 5.0
 
 
 class Observer(Protocol):
@@ -24,6 +27,9 @@ class Observer(Protocol):
 
     def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
         """The store was read, or was not; `faults` were left out."""
+
+    def saved(self, error: OSError | None) -> None:
+        """The last good health was written to disk, or was not."""
 
     def swapped(self, before: Fleet, after: Fleet) -> None:
         """Answers come from another Fleet from now on."""
@@ -40,12 +46,15 @@ class FleetWatch:
         *,
         cache_policy: CachePolicy = CachePolicy(),
         fleet_policy: FleetPolicy = FleetPolicy(),
+        last_good: LastGood | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._observer = observer
         self._cache_policy = cache_policy
         self._fleet_policy = fleet_policy
+        self._last_good = last_good
+        self._saved_at = 0.0
         self._clock = clock
         self._edges = [region.id for region in ranker.catalog.regions]
         self._views: dict[str, View] = {}
@@ -53,6 +62,13 @@ class FleetWatch:
         self.ranker = ranker
         self.fleet = self._combined()
         self.table = RouteTable(ranker, self.fleet, cache_policy)
+
+    def recall(self) -> None:
+        """Begin with the last good health that was saved, as old as it is by now."""
+        kept = None if self._last_good is None else self._last_good.load()
+        if kept is not None:
+            self._hold(kept)
+            self._swap(self._combined())
 
     async def run(self) -> None:
         """Follow the store until cancelled: at each hint, and every second."""
@@ -69,7 +85,22 @@ class FleetWatch:
         else:
             self._hold(stored)
             self._observer.read(None, stored.faults)
+            await self._save()
         self._swap(self._combined())
+
+    async def _save(self) -> None:
+        """Keep what is held on disk, now and then, off the event loop."""
+        now = self._clock()
+        if self._last_good is None or abs(now - self._saved_at) < SAVE_S or not self._views:
+            return
+        self._saved_at = now
+        views, intents = tuple(self._views.values()), self._intents
+        try:
+            await asyncio.to_thread(self._last_good.save, views, intents)
+        except OSError as error:
+            self._observer.saved(error)
+        else:
+            self._observer.saved(None)
 
     def _hold(self, stored: Stored) -> None:
         """Keep the newest view of each vantage; one the store lost is kept until it is old.

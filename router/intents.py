@@ -1,0 +1,89 @@
+"""What an operator may want of an edge, and when to refuse it. Pure."""
+
+import re
+from collections.abc import Iterable
+
+from router.errors import RouterError
+from router.fleet import Edge, Fleet, is_offered
+from router.model import Event, EventKind, Intended, Intent, Status
+
+MAX_LIFE_S = 72 * 3_600
+MAX_TEXT = 200
+MAX_NAMED = 50
+
+_DURATION = re.compile(r"(\d{1,6})([smhd])")
+_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+class RefusedError(RouterError):
+    """An operator's wish that must not be granted as it stands; the text says why."""
+
+
+def parse_duration(text: str) -> int | None:
+    """Seconds in `90s`, `30m`, `2h` or `1d`; None when it is no duration within 72 hours."""
+    match = _DURATION.fullmatch(text.strip())
+    seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
+    return seconds if 0 < seconds <= MAX_LIFE_S else None
+
+
+def new_intent(
+    edge: str, state: Intended, *, life_s: int, reason: str, actor: str, now: float
+) -> Intent:
+    """An intent from now on. Raises RefusedError for a life or texts out of bounds."""
+    if not 0 < life_s <= MAX_LIFE_S:
+        raise RefusedError("an intent lasts at most 72 hours; say for how long, like 2h")
+    for name, text in (("reason", reason), ("actor", actor)):
+        if not text.strip() or len(text) > MAX_TEXT or not text.isprintable():
+            raise RefusedError(f"give a {name} of 1 to {MAX_TEXT} printable characters")
+    return Intent(
+        edge=edge,
+        state=state,
+        actor=actor.strip(),
+        reason=reason.strip(),
+        created_at=now,
+        expires_at=now + life_s,
+    )
+
+
+def check_known(fleet: Fleet, edges: Iterable[str]) -> None:
+    """Raise RefusedError for edges that are not in the catalog."""
+    known = {edge.region.id for edge in fleet.edges}
+    unknown = sorted(set(edges) - known)
+    if unknown:
+        there = ", ".join(sorted(known)[:MAX_NAMED])
+        raise RefusedError(f"no such edge: {', '.join(unknown)}; there are {there}")
+
+
+def check_leaving(fleet: Fleet, edges: Iterable[str]) -> None:
+    """Raise RefusedError if taking these edges out would leave a country that has edges
+    with none to offer."""
+    leaving = set(edges)
+    staying = {edge.region.country for edge in _useful(fleet) if edge.region.id not in leaving}
+    touched = {edge.region.country for edge in _useful(fleet) if edge.region.id in leaving}
+    if touched - staying:
+        raise RefusedError(
+            f"this would leave {', '.join(sorted(touched - staying))} without an edge; "
+            "force it if that is what you want"
+        )
+
+
+def intent_event(
+    edge: str, intent: Intent | None, before: Intended, actor: str, at: float
+) -> Event:
+    """The audit of a change: who wants what, why and until when; None: the wish is gone."""
+    return Event(
+        at=at,
+        kind=EventKind.INTENT,
+        edge=edge,
+        before=before,
+        after=Intended.ENABLED if intent is None else intent.state,
+        reason=None if intent is None else intent.reason,
+        actor=actor,
+        until=None if intent is None else intent.expires_at,
+    )
+
+
+def _useful(fleet: Fleet) -> list[Edge]:
+    """The edges that answers can name now: offered, or all enabled while health is ignored."""
+    judged = fleet.status in (Status.OK, Status.STALE)
+    return [edge for edge in fleet.edges if (is_offered(edge) if judged else edge.enabled)]
