@@ -17,7 +17,7 @@ settings.register_profile(
 settings.load_profile("autorouter")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
 

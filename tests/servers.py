@@ -198,7 +198,12 @@ async def talk(port: int, said: bytes, timeout_s: float = PATIENCE_S) -> bytes:
         writer.transport.abort()
 
 
+def plain_client(base_url: str = "") -> httpx.AsyncClient:
+    """A client for loopback: no proxies, no certificates to load."""
+    return httpx.AsyncClient(base_url=base_url, trust_env=False, verify=False, timeout=5)
+
+
 def get(url: str, **options: Any) -> httpx.Response:
-    """One request without proxies, from a test that has no loop."""
-    with httpx.Client(trust_env=False, timeout=5) as client:
+    """The same for one request of a test that has no loop."""
+    with httpx.Client(trust_env=False, verify=False, timeout=5) as client:
         return client.get(url, **options)
