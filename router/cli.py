@@ -1,8 +1,11 @@
 """The command line: argv → a command, its result → text or JSON, errors → exit codes."""
 
 import asyncio
+import getpass
 import os
+import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -154,6 +157,107 @@ def explain(
         raise click.UsageError("IP must be an IPv4 or IPv6 address, --model at most 128 characters")
     told = asyncio.run(inquire.explain(_settings(regions), asked))
     _print_json(told) if as_json else render.explanation(told)
+
+
+_EDGES = click.argument("edges", nargs=-1, required=True, metavar="ID...")
+_ACTOR = click.option("--actor", help="Who does this.  [default: your user and host name]")
+
+
+def _leaving(state: str, about: str) -> Callable[[Callable[..., None]], click.Command]:
+    """The options that `drain` and `disable` share."""
+
+    def decorate(run: Callable[..., None]) -> click.Command:
+        for option in reversed(
+            [
+                _EDGES,
+                click.option("--for", "for_", required=True, help="How long: 30m, 2h, 3d at most."),
+                click.option("--reason", required=True, help="Why, for those who come after."),
+                _ACTOR,
+                click.option("--force", is_flag=True, help="Even if a country has no edge left."),
+                _JSON,
+            ]
+        ):
+            run = option(run)
+        return main.command(name=state, help=about)(run)
+
+    return decorate
+
+
+def _take_out(state: str, options: dict[str, Any]) -> None:
+    from router import inquire, render
+    from router.intents import parse_duration
+
+    if parse_duration(options["for_"]) is None:
+        raise click.BadParameter("write 90s, 30m, 2h or 3d; 72h at most", param_hint="--for")
+    wish = {
+        "state": state,
+        "for": options["for_"],
+        "reason": options["reason"],
+        "actor": options["actor"] or _whoami(),
+        "force": options["force"],
+    }
+    done = asyncio.run(inquire.take_out(_settings(None), options["edges"], wish))
+    _print_json({"events": done}) if options["as_json"] else render.events(done)
+
+
+@_leaving(
+    "drain",
+    "Keep edges out of new answers for a while; those who use them may go on.\n\n"
+    "Refused without --force when it would leave a country without an edge.",
+)
+def drain(**options: Any) -> None:
+    """See the help above."""
+    _take_out("draining", options)
+
+
+@_leaving(
+    "disable",
+    "Keep edges out of every answer for a while, even when nothing else is up.\n\n"
+    "Refused without --force when it would leave a country without an edge.",
+)
+def disable(**options: Any) -> None:
+    """See the help above."""
+    _take_out("disabled", options)
+
+
+@main.command()
+@_EDGES
+@_ACTOR
+@_JSON
+def enable(edges: tuple[str, ...], actor: str | None, as_json: bool) -> None:
+    """Bring drained or disabled edges back before their time."""
+    from router import inquire, render
+
+    done = asyncio.run(inquire.bring_back(_settings(None), edges, actor or _whoami()))
+    _print_json({"events": done}) if as_json else render.events(done)
+
+
+@main.command()
+@click.option("--follow", "-f", is_flag=True, help="Go on with new ones until Ctrl-C.")
+@_JSON
+def events(follow: bool, as_json: bool) -> None:
+    """Show what happened: transitions, intents, the brake, isolation.
+
+    With --json one object a line.
+    """
+    from router import inquire, render
+
+    settings, after = _settings(None), ""
+    while True:
+        told = asyncio.run(inquire.events(settings, after))["events"]
+        for event in told:
+            after = event["id"]
+            if as_json:
+                click.echo(msgspec.json.encode(event))
+        if not as_json:
+            render.events(told)
+        if not follow:
+            return
+        time.sleep(1)
+
+
+def _whoami() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def _settings(regions: Path | None) -> Settings:

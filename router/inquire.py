@@ -4,7 +4,10 @@ catalog, in that order. Each answer says which, under `from`.
 
 import ipaddress
 import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -14,8 +17,10 @@ from router.errors import RouterError
 from router.explain import describe_fleet
 from router.explain import explain as explain_here
 from router.fleet import Fleet, combine
+from router.intents import parse_duration
 from router.location import Locator
-from router.model import Catalog
+from router.model import Catalog, Intended
+from router.operate import drop_intents, set_intents
 from router.query import Query, parse_query
 from router.ranking import Ranker
 from router.settings import Settings
@@ -24,6 +29,11 @@ from router.store.redis import RedisStore
 from router.viewer import Address, Networks, parse_address
 
 TIMEOUT_S = 2.0
+
+_NOBODY = (
+    "no server answers on AUTOROUTER_OPS_LISTEN and AUTOROUTER_REDIS_URL is not set; "
+    "start one, or set one of them"
+)
 
 
 class Question(NamedTuple):
@@ -44,7 +54,7 @@ def question(ip: str, scope: str, model: str | None, strict: bool) -> Question |
 
 async def edges(settings: Settings) -> dict[str, Any]:
     """The fleet, as `/v1/edges` tells it."""
-    told = await _ask(settings, "/v1/edges", {})
+    told = await _ask(settings, "/v1/edges")
     if told is not None:
         return told
     fleet, origin = await _fleet(settings, read_catalog(settings))
@@ -53,7 +63,7 @@ async def edges(settings: Settings) -> dict[str, Any]:
 
 async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
     """Why this viewer gets this edge, as `/v1/explain` tells it."""
-    told = await _ask(settings, "/v1/explain", asked.params)
+    told = await _ask(settings, "/v1/explain", params=asked.params)
     if told is not None:
         return told
     catalog, geo = read_all(settings)
@@ -64,12 +74,75 @@ async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
     return {"from": origin, "ip": asked.address.text, **here}
 
 
-async def _ask(settings: Settings, path: str, params: dict[str, str]) -> dict[str, Any] | None:
+async def events(settings: Settings, after: str) -> dict[str, Any]:
+    """Events later than the id `after`, as `/v1/events` tells them."""
+    if settings.redis_url is not None:
+        async with _redis(settings.redis_url) as store:
+            logged = await store.events(after)
+        told = [{"id": one.id, **msgspec.to_builtins(one.event)} for one in logged]
+        return {"from": "Redis", "events": told}
+    told_there = await _ask(settings, "/v1/events", params={"after": after})
+    if told_there is None:
+        raise RouterError(_NOBODY)
+    return told_there
+
+
+async def take_out(settings: Settings, edges: Sequence[str], wish: dict[str, Any]) -> list[Any]:
+    """Drain or disable edges, in Redis or else through a running server. `wish`: the body
+    of `PUT /v1/edges/{id}/intent`. Returns the events."""
+    if settings.redis_url is not None:
+        return await _in_redis(settings, edges, wish)
+    return await _through_server(settings, "PUT", edges, json=wish)
+
+
+async def bring_back(settings: Settings, edges: Sequence[str], actor: str) -> list[Any]:
+    """Enable edges, in Redis or else through a running server. Returns the events."""
+    if settings.redis_url is None:
+        return await _through_server(settings, "DELETE", edges, params={"actor": actor})
+    fleet, _ = await _fleet(settings, read_catalog(settings))
+    async with _redis(settings.redis_url) as store:
+        done = await drop_intents(store, fleet, edges, actor=actor, now=time.time())
+    return [msgspec.to_builtins(event) for event in done]
+
+
+async def _in_redis(settings: Settings, edges: Sequence[str], wish: dict[str, Any]) -> list[Any]:
+    fleet, _ = await _fleet(settings, read_catalog(settings))
+    async with _redis(settings.redis_url or "") as store:
+        done = await set_intents(
+            store,
+            fleet,
+            edges,
+            Intended(wish["state"]),
+            life_s=parse_duration(wish["for"]) or 0,
+            reason=wish["reason"],
+            actor=wish["actor"],
+            force=wish["force"],
+            now=time.time(),
+        )
+    return [msgspec.to_builtins(event) for event in done]
+
+
+async def _through_server(
+    settings: Settings, method: str, edges: Sequence[str], **sent: Any
+) -> list[Any]:
+    """All edges in one request: a refusal leaves all of them as they were."""
+    headers = {"Authorization": f"Bearer {settings.ops_token}"} if settings.ops_token else {}
+    path = f"/v1/edges/{quote(','.join(edges))}/intent"
+    told = await _ask(settings, path, method=method, headers=headers, **sent)
+    if told is None:
+        raise RouterError(_NOBODY)
+    done: list[Any] = told["events"]
+    return done
+
+
+async def _ask(
+    settings: Settings, path: str, method: str = "GET", **sent: Any
+) -> dict[str, Any] | None:
     """What the ops listener answers, or None when no server listens there."""
     url = f"http://{_reachable(settings)}{path}"
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
-            response = await client.get(url, params=params)
+            response = await client.request(method, url, **sent)
     except httpx.ConnectError:
         return None
     except httpx.HTTPError as error:
@@ -95,9 +168,15 @@ def _reachable(settings: Settings) -> str:
 async def _fleet(settings: Settings, catalog: Catalog) -> tuple[Fleet, str]:
     if settings.redis_url is None:
         return combine(catalog, (), (), time.time()), "the catalog alone"
-    store = RedisStore(settings.redis_url)
-    try:
+    async with _redis(settings.redis_url) as store:
         stored = await store.read([region.id for region in catalog.regions])
+    return combine(catalog, stored.views, stored.intents, time.time()), "Redis"
+
+
+@asynccontextmanager
+async def _redis(url: str) -> AsyncIterator[RedisStore]:
+    store = RedisStore(url)
+    try:
+        yield store
     finally:
         await store.close()
-    return combine(catalog, stored.views, stored.intents, time.time()), "Redis"

@@ -71,8 +71,8 @@ class Ops:
                 Route("/readyz", self.readyz),
                 Route("/metrics", self.metrics),
                 Route("/v1/edges", self.edges),
-                Route("/v1/edges/{id}/intent", self.set_intent, methods=["PUT"]),
-                Route("/v1/edges/{id}/intent", self.drop_intent, methods=["DELETE"]),
+                Route("/v1/edges/{ids}/intent", self.set_intent, methods=["PUT"]),
+                Route("/v1/edges/{ids}/intent", self.drop_intent, methods=["DELETE"]),
                 Route("/v1/events", self.events),
                 Route("/v1/explain", self.explain),
             ]
@@ -107,7 +107,8 @@ class Ops:
         return answer_json(describe_fleet(self.watch.fleet))
 
     async def set_intent(self, request: Request) -> Response:
-        """Take an edge out: `{"state", "for", "reason", "actor", "force"}`."""
+        """Take an edge, or several by comma, out: `{"state", "for", "reason", "actor"}`, and
+        `"force"` to leave a country with none. All of them or, when refused, none."""
         if not self._may_change(request):
             return _FORBIDDEN
         body = await _body(request)
@@ -116,7 +117,7 @@ class Ops:
             events = await set_intents(
                 self.store,
                 self.watch.fleet,
-                [request.path_params["id"]],
+                request.path_params["ids"].split(","),
                 Intended(wish.state),
                 life_s=parse_duration(wish.for_) or 0,
                 reason=wish.reason,
@@ -131,11 +132,11 @@ class Ops:
         return answer_json({"events": events})
 
     async def drop_intent(self, request: Request) -> Response:
-        """Enable an edge again; `?actor=`."""
+        """Enable an edge, or several by comma, again; `?actor=`."""
         if not self._may_change(request):
             return _FORBIDDEN
         actor = request.query_params.get("actor", "unknown")[:MAX_TEXT]
-        edges = [request.path_params["id"]]
+        edges = request.path_params["ids"].split(",")
         try:
             events = await drop_intents(
                 self.store, self.watch.fleet, edges, actor=actor, now=self.clock()

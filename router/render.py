@@ -1,6 +1,7 @@
 """Answers of the command line as text for people."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -37,6 +38,22 @@ def edges(told: dict[str, Any]) -> None:
             "unknown" if edge["models"] is None else " ".join(edge["models"]),
         )
     out.print(table)
+
+
+def events(told: Sequence[dict[str, Any]]) -> None:
+    """What happened, one line an event."""
+    out = _console()
+    for event in told:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(event["at"]))
+        what = f"{event['before'] or ''} → {event['after']}" if event["before"] else event["after"]
+        told_of = [event["kind"], event["edge"] or event["vantage"] or "", what or ""]
+        why = f"({event['reason']})" if event["reason"] else ""
+        who = f"by {event['actor']}" if event["actor"] else ""
+        until = ""
+        if event["until"] is not None:
+            until = time.strftime("until %Y-%m-%d %H:%M:%SZ", time.gmtime(event["until"]))
+        line = " ".join(filter(None, [f"{at}Z", *told_of, why, who, until]))
+        out.print(line, highlight=False, markup=False)
 
 
 def explanation(told: dict[str, Any]) -> None:
