@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-dep
 LOCKS := $(wildcard requirements/*.lock)
 SDKS := 0.5.1 0.10.0
 
-.PHONY: run test lint setup system bench lock clean
+.PHONY: run test lint docs setup system bench lock clean
 
 run: setup
 	@exec $(BIN)/autorouter dev
@@ -22,6 +22,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The parts of docs/ that are made from the code.
+docs: setup
+	$(BIN)/python docs/generate.py
 
 setup: $(VENV)/.ready
 
