@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,15 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> 
         time.sleep(0.01)
 
 
-async def eventually(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
+async def eventually(
+    condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = PATIENCE_S
+) -> None:
     """The same inside a loop that has to go on meanwhile."""
     async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 - what is waited for tells no event
+        while True:
+            met = condition()
+            if met if isinstance(met, bool) else await met:
+                return
             await asyncio.sleep(0.005)
 
 

@@ -12,17 +12,19 @@ import pytest
 import redis
 
 from router.errors import StoreError
-from router.model import Intended, Observed, Outcome
-from router.store import Store
+from router.model import Event, EventKind, Intended, Intent, Observed, Outcome
+from router.store import EVENTS_KEPT, Store
 from router.store.memory import MemoryStore
 from router.store.redis import (
     CHANGED,
+    EVENTS,
     MAX_VALUE_BYTES,
     MAX_VANTAGES,
     VANTAGES,
     VIEW_LIFE_S,
     RedisStore,
     intent_key,
+    lease_key,
     view_key,
 )
 from tests.builders import CITIES, NOW, a_view, an_edge_view, an_intent
@@ -132,21 +134,156 @@ async def test_hint_crosses_from_one_process_to_another(redis_url: str) -> None:
         assert (await reader.read([])).views == (a_view(),)
 
 
-async def test_intents_are_read_for_the_edges_asked_for(redis_url: str, raw: Any) -> None:
-    drained, other = an_intent("yto-01"), an_intent("yul-01", Intended.DISABLED)
+async def test_older_view_does_not_replace_a_newer_one(store: Store) -> None:
+    await store.publish(a_view(seq=7))
+    assert await store.publish(a_view(edges={}, seq=6)) == 7
+    assert (await store.read([])).views == (a_view(seq=7),)
+
+
+async def test_publishing_tells_the_seq_it_stored(store: Store) -> None:
+    assert await store.publish(a_view(seq=2**53 - 1)) == 2**53 - 1
+
+
+async def test_intents_are_read_for_the_edges_asked_for(store: Store) -> None:
+    drained, other = lasting("yto-01"), lasting("yul-01", Intended.DISABLED)
     for intent in (drained, other):
-        raw.set(intent_key(intent.edge), msgspec.json.encode(intent))
-    async with opened(redis_url) as store:
-        assert (await store.read(["yto-01", "nyc-01"])).intents == (drained,)
-        assert set((await store.read(list(CITIES))).intents) == {drained, other}
+        await store.put_intent(intent)
+    assert (await store.read(["yto-01", "nyc-01"])).intents == (drained,)
+    assert set((await store.read(list(CITIES))).intents) == {drained, other}
 
 
-async def test_no_key_lives_for_ever(redis_url: str, raw: Any) -> None:
+async def test_later_intent_replaces_the_first(store: Store) -> None:
+    for state in (Intended.DRAINING, Intended.DISABLED):
+        await store.put_intent(lasting("yto-01", state))
+    assert [one.state for one in (await store.read(["yto-01"])).intents] == [Intended.DISABLED]
+
+
+async def test_dropped_intent_is_gone(store: Store) -> None:
+    await store.put_intent(lasting("yto-01"))
+    await store.drop_intent("yto-01")
+    await store.drop_intent("yul-01")
+    assert (await store.read(list(CITIES))).intents == ()
+
+
+async def test_intent_expires_by_itself(store: Store) -> None:
+    await store.put_intent(an_intent(expires_at=time.time() + 0.2))
+    assert len((await store.read(["yto-01"])).intents) == 1
+
+    async def is_gone() -> bool:
+        return not (await store.read(["yto-01"])).intents
+
+    await eventually(is_gone, 2)
+
+
+async def test_intents_hint(store: Store) -> None:
+    assert await hint_s(store, lambda: store.put_intent(lasting("yto-01"))) < PROMPTLY_S
+    assert await hint_s(store, lambda: store.drop_intent("yto-01")) < PROMPTLY_S
+
+
+async def test_lease_is_for_one_holder_at_a_time(store: Store) -> None:
+    held = [await store.hold_lease("local", holder, 5) for holder in ("a", "b", "a")]
+    assert held == [True, False, True]
+    assert await store.hold_lease("other", "b", 5)
+
+
+async def test_dropped_lease_is_free_at_once(store: Store) -> None:
+    await store.hold_lease("local", "a", 5)
+    await store.drop_lease("local", "b")
+    assert not await store.hold_lease("local", "b", 5)
+    await store.drop_lease("local", "a")
+    assert await store.hold_lease("local", "b", 5)
+
+
+async def test_lease_runs_out(store: Store) -> None:
+    await store.hold_lease("local", "a", 0.1)
+    await eventually(lambda: store.hold_lease("local", "b", 5), 2)
+    assert not await store.hold_lease("local", "a", 5)
+
+
+async def test_renewed_lease_lasts_longer(store: Store) -> None:
+    started, renewed = time.monotonic(), []
+
+    async def renew() -> bool:
+        renewed.append(await store.hold_lease("local", "a", 0.2))
+        renewed.append(not await store.hold_lease("local", "b", 5))
+        return time.monotonic() - started > 0.5
+
+    await eventually(renew)
+    assert all(renewed)
+
+
+async def test_events_are_read_in_order_after_an_id(store: Store) -> None:
+    await store.log_events([an_event(n) for n in range(3)])
+    await store.log_events([an_event(3)])
+    logged = await store.events()
+    assert [one.event for one in logged] == [an_event(n) for n in range(4)]
+    assert [one.event.at for one in await store.events(logged[1].id)] == [2, 3]
+    assert await store.events(logged[-1].id) == ()
+
+
+async def test_newest_events_are_read_when_there_are_many(store: Store) -> None:
+    await store.log_events([an_event(n) for n in range(10)])
+    assert [one.event.at for one in await store.events(limit=2)] == [8, 9]
+
+
+async def test_events_are_capped(store: Store) -> None:
+    for _ in range(3):
+        await store.log_events([an_event(n) for n in range(EVENTS_KEPT)])
+    assert len(await store.events(limit=10 * EVENTS_KEPT)) <= EVENTS_KEPT * 1.2
+
+
+async def test_events_hint_and_none_do_not(store: Store) -> None:
+    assert await hint_s(store, lambda: store.log_events([an_event(1)])) < PROMPTLY_S
+    started = time.monotonic()
+    await store.log_events([])
+    await store.changed(0.2)
+    assert time.monotonic() - started > 0.15
+
+
+def lasting(edge: str, state: Intended = Intended.DRAINING) -> Intent:
+    """An intent for the next hour."""
+    return an_intent(edge, state, expires_at=round(time.time()) + 3_600)
+
+
+def an_event(at: float) -> Event:
+    return Event(at=at, kind=EventKind.TRANSITION, edge="yto-01", before="up", after="down")
+
+
+async def test_no_key_is_without_a_bound(redis_url: str, raw: Any) -> None:
     async with opened(redis_url) as store:
         await store.publish(a_view())
-    lives = {key: raw.ttl(key) for key in raw.keys("*")}
-    assert set(lives) == {VANTAGES.encode(), view_key("local").encode()}
-    assert all(VIEW_LIFE_S - 60 < life <= VIEW_LIFE_S for life in lives.values())
+        await store.hold_lease("local", "a", 10)
+        await store.put_intent(lasting("yto-01"))
+        await store.log_events([an_event(1)])
+    lives = {key.decode(): raw.ttl(key) for key in raw.keys("*")}
+    assert lives.pop(EVENTS) == -1  # bounded in size
+    assert set(lives) == {VANTAGES, view_key("local"), lease_key("local"), intent_key("yto-01")}
+    assert all(0 < life <= VIEW_LIFE_S for life in lives.values())
+
+
+async def test_hostile_events_are_left_out(redis_url: str, raw: Any) -> None:
+    raw.xadd(EVENTS, {"event": b"\xff"})
+    raw.xadd(EVENTS, {"other": "x"})
+    raw.xadd(EVENTS, {"event": b'{"at":' + b"[" * 50_000})
+    async with opened(redis_url) as store:
+        await store.log_events([an_event(1)])
+        assert [one.event for one in await store.events()] == [an_event(1)]
+
+
+@pytest.mark.parametrize("at", ["99999999999999999999-0", "nonsense", "1-2-3"])
+async def test_id_that_redis_refuses_is_a_store_error(redis_url: str, at: str) -> None:
+    async with opened(redis_url) as store:
+        await refused(store.events(at))
+
+
+@pytest.mark.parametrize("value", [b"", b"hello", b'{"seq":1}', b"\xff" * 1_000])
+async def test_rubbish_in_place_of_our_view_is_replaced(
+    redis_url: str, raw: Any, value: bytes
+) -> None:
+    raw.set(view_key("local"), value)
+    async with opened(redis_url) as store:
+        await store.publish(a_view(seq=5))
+        assert (await store.read([])).views == (a_view(seq=5),)
 
 
 async def test_vantage_whose_view_expired_is_left_out(redis_url: str, raw: Any) -> None:
@@ -251,7 +388,7 @@ async def test_rubbish_on_the_channel_is_only_a_hint(redis_url: str, raw: Any) -
 async def refused(call: Any) -> float:
     """How long a call took to end in a StoreError."""
     started = time.monotonic()
-    with pytest.raises(StoreError, match="Redis, "):
+    with pytest.raises(StoreError, match=r"^Redis: "):
         await call
     return time.monotonic() - started
 
