@@ -21,7 +21,10 @@ def explain(
 ) -> dict[str, Any]:
     """Location and its source, the route key, every edge in order with its distance, and
     for each one not offered, why. Distances are from the viewer, in km."""
-    key = placed.key or ranker.key(placed.location, placed.seed, query.scope)
+    if placed.key is None:
+        key = ranker.key(placed.location, placed.seed, query.scope)
+    else:
+        key = ranker.known(placed.key)
     decision = decide(ranker, fleet, key, query)
     origin = _origin(ranker, placed.location)
     return {
