@@ -8,20 +8,16 @@ from typing import Any
 import msgspec
 
 from router.errors import ConfigError, GeoDataError
-from router.settings import Settings, load_settings, strangers
+from router.settings import Settings, read_settings, strangers
 from router.sources import read_catalog, read_geo
 
 
 def check(environ: Mapping[str, str], regions: Path | None) -> dict[str, Any]:
     """`{"ok", "faults", "warnings", "facts"}`: a line each, facts of what is fine."""
-    faults: list[str] = []
     facts: list[str] = []
-    settings = Settings()
-    try:
-        settings = load_settings(environ)
+    settings, faults = read_settings(environ)
+    if not faults:
         facts.append("settings: all good")
-    except ConfigError as error:
-        faults += error.faults
     if regions is not None:
         settings = msgspec.structs.replace(settings, regions=regions)
     _check_catalog(settings, faults, facts)

@@ -19,7 +19,7 @@ from router.errors import ConfigError
 from router.store.urls import fault_in
 
 PREFIX = "AUTOROUTER_"
-MAX_SECRET_FILE_BYTES = 16_384
+MAX_SECRET_FILE_LENGTH = 16_384
 
 _ENOUGH_TO_BE_SECRET = 16
 
@@ -156,6 +156,14 @@ class Described(NamedTuple):
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Settings from the environment. Raises ConfigError with a line for every fault."""
+    settings, faults = read_settings(environ)
+    if faults:
+        raise ConfigError(faults)
+    return settings
+
+
+def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
+    """Settings with the default in place of each faulty value, and a line for every fault."""
     values: dict[str, Any] = {}
     faults: list[str] = []
     for name, kind in _kinds():
@@ -166,9 +174,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
                 values[name] = _parsed(text, kind)
         except ValueError as error:
             faults.append(f"{variable}: {error}")
-    if faults:
-        raise ConfigError(faults)
-    return Settings(**values)
+    return Settings(**values), faults
 
 
 def strangers(environ: Mapping[str, str]) -> list[str]:
@@ -218,11 +224,13 @@ def _text(variable: str, kind: Any, environ: Mapping[str, str]) -> str | None:
     if path:
         try:
             with Path(path).open(encoding="utf-8") as file:
-                text = file.read(MAX_SECRET_FILE_BYTES).strip()
+                text = file.read(MAX_SECRET_FILE_LENGTH + 1).strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"cannot read the file of {variable}_FILE: {error}") from error
         if not text:
             raise ValueError(f"the file of {variable}_FILE is empty")
+        if len(text) > MAX_SECRET_FILE_LENGTH:
+            raise ValueError(f"the file of {variable}_FILE is too long to be a secret")
     return text or None
 
 
@@ -240,7 +248,7 @@ def _parsed(text: str, kind: Any) -> Any:
 def _listen(text: str) -> Listen:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not port.isascii() or not port.isdigit() or int(port[:6]) > 65535:
+    if not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
         raise ValueError("must be HOST:PORT with a port from 0 to 65535, like 127.0.0.1:8080")
     try:
         ipaddress.ip_address(host)
@@ -288,9 +296,16 @@ def _is_url(text: str) -> bool:
 
 
 def _secrets(text: str) -> Secrets:
-    if any(len(item) < _ENOUGH_TO_BE_SECRET for item in _items(text)):
+    if any(len(item) < _ENOUGH_TO_BE_SECRET for item in _items(text) or [""]):
         raise ValueError(f"each secret needs at least {_ENOUGH_TO_BE_SECRET} characters")
     return Secrets(Secret(item) for item in _items(text))
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{text[:80]!r}: no such user, so no such home directory") from None
 
 
 def _redis_url(text: str) -> RedisUrl:
@@ -308,7 +323,7 @@ _PARSERS: dict[type, Any] = {
     Secret: Secret,
     Secrets: _secrets,
     RedisUrl: _redis_url,
-    Path: lambda text: Path(text).expanduser(),
+    Path: _path,
 }
 
 
