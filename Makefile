@@ -37,6 +37,9 @@ bench: setup
 	@infra/install-debian wrk
 	$(BIN)/python -m bench.route
 
+bench-health: setup
+	$(BIN)/python -m bench.health
+
 $(VENV)/.ready: $(LOCKS) pyproject.toml
 	@echo "setting up $(VENV); the geo database is 47 MB, so the first time takes a minute"
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.11")'

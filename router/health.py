@@ -19,7 +19,7 @@ class HealthPolicy:
     """Thresholds. Counts are consecutive results; times are seconds unless named so."""
 
     interval_s: float = 3.0
-    recheck_s: float = 1.0
+    recheck_s: float = 0.85
     fall: int = 3
     fall_unhealthy: int = 2
     rise: int = 2

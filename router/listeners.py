@@ -27,12 +27,14 @@ class Listener(uvicorn.Server):
 
 
 def bind(variable: str, listen: Listen) -> socket.socket:
-    """A bound socket. Raises ConfigError that names the setting when it cannot be had."""
+    """A listening socket, on which connections queue until they are served. Raises
+    ConfigError that names the setting when it cannot be had."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind(listen)
+        bound.listen(BACKLOG)  # two sockets may share a port until one listens
     except OSError as error:
         bound.close()
         reason = error.strerror or str(error)
@@ -41,7 +43,7 @@ def bind(variable: str, listen: Listen) -> socket.socket:
 
 
 def listener(app: Any) -> Listener:
-    """A server for the app with our limits; it listens once served."""
+    """A server for the app with our limits."""
     return Listener(
         uvicorn.Config(
             app,
@@ -67,8 +69,6 @@ async def serve_until_stopped(
     async with asyncio.TaskGroup() as tasks:
         for server, bound in servers:
             tasks.create_task(server.serve(sockets=[bound]))
-            # Connections queue from here on, whenever the server starts taking them.
-            bound.listen(BACKLOG)
         if announce:
             print(announce, flush=True)
         await stop.wait()

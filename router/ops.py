@@ -3,10 +3,11 @@
 Bind it to loopback or a private network: it names addresses' places to whoever asks.
 """
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -50,7 +51,7 @@ class Wish(msgspec.Struct, rename={"for_": "for"}, forbid_unknown_fields=True):
 
 @dataclass(kw_only=True)
 class Ops:
-    """The state of one server, told over HTTP."""
+    """The state of one server, told over HTTP until `stop`."""
 
     watch: FleetWatch
     store: Store
@@ -60,6 +61,7 @@ class Ops:
     registry: CollectorRegistry
     host: str
     token: str | None = None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
     clock: Callable[[], float] = time.time
 
     def app(self, extra: Sequence[BaseRoute] = ()) -> Starlette:
@@ -165,8 +167,9 @@ class Ops:
         return answer_json({"events": [_told(one) for one in logged]})
 
     async def _stream(self, after: str) -> AsyncIterator[bytes]:
-        """Server-sent events; a comment now and then shows that the line is alive."""
-        while True:
+        """Server-sent events; a comment now and then shows that the line is alive. Ends
+        with the server, which would wait for it."""
+        while not self.stop.is_set():
             try:
                 logged = await self.store.events(after)
             except StoreError as error:

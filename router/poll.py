@@ -36,7 +36,7 @@ async def poll(settings: Settings) -> None:
     await asyncio.wait({polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
     for task in (polling, stopping):
         task.cancel()
-    await asyncio.gather(stopping, return_exceptions=True)
+    await asyncio.gather(polling, stopping, return_exceptions=True)  # the lease is given back
     await store.close()
     if not stop.is_set():
         await polling

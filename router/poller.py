@@ -16,6 +16,7 @@ from router.publisher import Publisher, Watched
 
 MODELS_INTERVAL_S = 15.0
 JITTER = 0.1
+PUBLISH_GAP_S = 0.05
 
 
 class Prober(Protocol):
@@ -118,6 +119,7 @@ class Poller:
             self._due.clear()
             if self._is_ready():
                 await self.publisher.publish(self._watched)
+                await self.sleep(PUBLISH_GAP_S)
 
     def _is_ready(self) -> bool:
         return self.monotonic() >= self._ready_at or all(w.probed for w in self._watched)

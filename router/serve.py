@@ -58,6 +58,7 @@ async def run_server(
     public_socket = bind("AUTOROUTER_LISTEN", settings.listen)
     ops_socket = bind("AUTOROUTER_OPS_LISTEN", settings.ops_listen)
     telemetry = Telemetry()
+    stop = stop_on_signals()
     async with AsyncExitStack() as stack:
         store: Store = RedisStore(settings.redis_url) if settings.redis_url else MemoryStore()
         stack.push_async_callback(store.close)
@@ -75,6 +76,7 @@ async def run_server(
             registry=telemetry.registry,
             host=settings.ops_listen.host,
             token=settings.ops_token,
+            stop=stop,
         )
         telemetry.serve(app.counts, lambda: watch.fleet, geo.built_at, time.time)
         await watch.refresh()
@@ -84,7 +86,7 @@ async def run_server(
             if settings.redis_url is None:
                 loops.append(tasks.create_task(poll_edges(settings, catalog, store, telemetry)))
             servers = [(listener(app), public_socket), (listener(ops.app(ops_routes)), ops_socket)]
-            await serve_until_stopped(servers, stop_on_signals(), announce)
+            await serve_until_stopped(servers, stop, announce)
             for loop in loops:
                 loop.cancel()
         log.info("stopped")

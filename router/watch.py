@@ -82,11 +82,12 @@ class FleetWatch:
             stored = await self._store.read(self._edges)
         except StoreError as error:
             self._observer.read(error, ())
+            self._swap(self._combined())
         else:
             self._hold(stored)
             self._observer.read(None, stored.faults)
+            self._swap(self._combined())
             await self._save()
-        self._swap(self._combined())
 
     async def _save(self) -> None:
         """Keep what is held on disk, now and then, off the event loop."""
