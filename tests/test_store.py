@@ -479,3 +479,21 @@ async def test_many_readings_at_once_all_end(redis: RedisServer) -> None:
         reads = [asyncio.create_task(store.read([])) for _ in range(50)]
         await eventually(lambda: all(read.done() for read in reads), 3)
         assert all(isinstance(read.exception(), StoreError) for read in reads)
+
+
+async def test_cancelled_call_never_goes_on(redis_url: str) -> None:
+    async with opened(redis_url) as store:
+        outcomes = set()
+        for steps in range(1, 120):
+            call = asyncio.create_task(publish_for_ever(store))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            call.cancel()
+            done, _ = await asyncio.wait({call}, timeout=2)
+            outcomes.add(call.cancelled() if done else "goes on")
+        assert outcomes == {True}
+
+
+async def publish_for_ever(store: Store) -> None:
+    while True:
+        await store.publish(a_view())

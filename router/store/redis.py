@@ -184,11 +184,23 @@ class RedisStore:
 
 async def _within(call: Awaitable[T]) -> T:
     """The call's result, or StoreError; bounded whatever Redis does."""
+    cancelled = _cancellations()
     try:
         async with asyncio.timeout(CALL_S):
             return await call
     except (RedisError, OSError, TimeoutError) as error:
         raise StoreError(f"Redis: {error or type(error).__name__}") from error
+    finally:
+        # redis-py sends by asyncio.wait_for, which before Python 3.12 loses a cancellation
+        # that comes just as it ends (github.com/python/cpython/issues/86296).
+        if _cancellations() > cancelled:
+            raise asyncio.CancelledError
+
+
+def _cancellations() -> int:
+    """How often the current task was asked to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 def _text(value: bytes | str) -> str:
