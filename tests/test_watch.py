@@ -1,14 +1,16 @@
 """What answers rest on while the store changes, errs, lies or is silent; time is a number."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from router.caching import Sharing
 from router.errors import StoreError
 from router.fleet import Fleet
+from router.lastgood import LastGood
 from router.model import Intended, Intent, Observed, Status, View
 from router.query import Query
 from router.store import Stored
@@ -59,6 +61,9 @@ class Heard:
 
     def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
         self.reads.append((error, faults))
+
+    def saved(self, error: OSError | None) -> None:
+        pass
 
     def swapped(self, before: Fleet, after: Fleet) -> None:
         self.swaps.append((before.status, after.status))
@@ -306,6 +311,49 @@ async def test_dead_vantage_stays_dead_when_our_clock_is_set_back(
         clock.now = NOW + age
         await watch.refresh()
     assert watch.fleet.status is Status.STALE
+
+
+@dataclass(frozen=True)
+class Disk(LastGood):
+    """A disk that looks at what is served while it writes."""
+
+    look: Callable[[], str]
+    seen: list[str] = field(default_factory=list)
+
+    def save(self, views: Iterable[View], intents: Iterable[Intent]) -> None:
+        self.seen.append(self.look())
+
+
+async def test_answers_change_before_the_disk_is_written(
+    shelf: Shelf, heard: Heard, clock: Clock
+) -> None:
+    disk = Disk(Path("/nowhere"), lambda: picked(server))
+    server = FleetWatch(a_ranker(), shelf, heard, last_good=disk, clock=clock)
+    shelf.put(down("yto-01"))
+    await server.refresh()
+    assert disk.seen == ["yto-02"]
+
+
+async def test_recalled_health_is_as_old_as_it_is(
+    shelf: Shelf, heard: Heard, clock: Clock, tmp_path: Path
+) -> None:
+    shelf.put(down("yto-01"))
+    await FleetWatch(a_ranker(), shelf, heard, last_good=LastGood(tmp_path), clock=clock).refresh()
+    clock.now += 60
+    watch = FleetWatch(a_ranker(), Shelf(), heard, last_good=LastGood(tmp_path), clock=clock)
+    watch.recall()
+    assert (watch.fleet.status, picked(watch)) == (Status.STALE, "yto-02")
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 99, b"[" * 99_999, None])
+async def test_damaged_last_good_health_is_left_out(
+    shelf: Shelf, heard: Heard, clock: Clock, tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "last-good.json").write_bytes(content)
+    watch = FleetWatch(a_ranker(), shelf, heard, last_good=LastGood(tmp_path), clock=clock)
+    watch.recall()
+    assert watch.fleet.status is Status.STATIC
 
 
 async def test_published_view_reaches_answers_at_its_hint(heard: Heard) -> None:
