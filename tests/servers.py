@@ -91,6 +91,11 @@ class Process:
         except TimeoutError as error:
             raise AssertionError(f"never ready: {self.output}") from error
 
+    async def ended(self, timeout_s: float = PATIENCE_S) -> int:
+        """Its exit code, once it ends, without stopping the loop meanwhile."""
+        await eventually(lambda: not self.is_alive(), timeout_s)
+        return self._child.wait()
+
     def send(self, number: signal.Signals) -> None:
         self._child.send_signal(number)
 

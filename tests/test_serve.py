@@ -1,0 +1,445 @@
+"""`autorouter serve` and `poll` as processes, with real edges, Redis and signals."""
+
+import asyncio
+import json
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis as redis_client
+
+from router.simulation import Mode, SimulatedFleet
+from router.store.redis import lease_key
+from tests.builders import CITIES
+from tests.conftest import Start
+from tests.servers import (
+    HOST,
+    Process,
+    RedisServer,
+    a_regions_file,
+    eventually,
+    free_port,
+    is_open,
+    plain_client,
+    run_autorouter,
+    talk,
+)
+
+pytestmark = pytest.mark.anyio
+
+TORONTONIAN = {"X-Forwarded-For": "128.100.1.1"}
+DETECTED_S = 8.0
+
+
+@dataclass
+class Running:
+    """A server process and how to reach it."""
+
+    process: Process
+    port: int
+    ops_port: int
+    client: httpx.AsyncClient
+
+    async def route(self, query: str = "") -> dict[str, Any]:
+        url = f"http://{HOST}:{self.port}/v1/route{query}"
+        told: dict[str, Any] = (await self.client.get(url, headers=TORONTONIAN)).json()
+        return told
+
+    async def ops(self, path: str) -> httpx.Response:
+        return await self.client.get(f"http://{HOST}:{self.ops_port}{path}")
+
+    async def is_ready(self) -> bool:
+        """Whether it knows the state of every edge."""
+        assert self.process.is_alive(), self.process.output
+        try:
+            told = (await self.ops("/v1/edges")).json()
+        except httpx.ConnectError:
+            return False
+        return told["status"] == "ok" and all(e["state"] != "unknown" for e in told["edges"])
+
+    async def picks(self, region: str) -> bool:
+        return bool((await self.route())["region"] == region)
+
+
+@dataclass
+class Site:
+    """What a test needs to start servers: settings for the fleet at hand."""
+
+    start: Start
+    fleet: SimulatedFleet
+    client: httpx.AsyncClient
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def poll(self, **settings: str) -> Process:
+        return self.start("poll", **self.settings, **settings)
+
+    def serve(self, **settings: str) -> Running:
+        port, ops_port = free_port(), free_port()
+        listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
+        process = self.start("serve", **(self.settings | listens | settings))
+        return Running(process, port, ops_port, self.client)
+
+    async def serve_until_ready(self, **settings: str) -> Running:
+        running = self.serve(**settings)
+        await eventually(running.is_ready)
+        return running
+
+
+@pytest.fixture
+async def site(start: Start, tmp_path: Path) -> AsyncIterator[Site]:
+    async with SimulatedFleet(CITIES) as fleet, plain_client() as client:
+        regions = a_regions_file(tmp_path / "regions.yaml", fleet.endpoints)
+        settings = {
+            "REGIONS": str(regions),
+            "POLL_INTERVAL_S": "0.3",
+            "TRUSTED_PROXIES": "127.0.0.0/8",
+        }
+        yield Site(start, fleet, client, settings)
+
+
+@pytest.fixture
+async def joined(site: Site, redis_url: str) -> Site:
+    """The same, where `serve` and `poll` meet in Redis."""
+    site.settings["REDIS_URL"] = redis_url
+    return site
+
+
+@dataclass
+class Load:
+    """What came back of requests sent without a pause."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    slowest_s: float = 0.0
+    broken: int = 0
+
+
+@asynccontextmanager
+async def under_load(port: int, connections: int = 4) -> AsyncIterator[Load]:
+    """Requests over kept connections for as long as the block lasts."""
+    load, going = Load(), asyncio.Event()
+    going.set()
+    tasks = [asyncio.create_task(_send(port, load, going)) for _ in range(connections)]
+    try:
+        yield load
+    finally:
+        going.clear()
+        await asyncio.wait_for(asyncio.gather(*tasks), 10)
+
+
+async def _send(port: int, load: Load, going: asyncio.Event) -> None:
+    said = b"GET /v1/route HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 128.100.1.1\r\n\r\n"
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        while going.is_set():
+            started = time.monotonic()
+            writer.write(said)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
+            json.loads(await reader.readexactly(length))
+            load.statuses[int(head.split(b" ")[1])] += 1
+            load.slowest_s = max(load.slowest_s, time.monotonic() - started)
+    except (OSError, asyncio.IncompleteReadError):
+        load.broken += 1
+    finally:
+        writer.transport.abort()
+
+
+async def test_edge_that_dies_loses_its_viewers(joined: Site) -> None:
+    joined.poll()
+    server = await joined.serve_until_ready()
+    first = (await server.route())["region"]
+    await joined.fleet.edges[first].set_mode(Mode.DOWN)
+    started = time.monotonic()
+    await eventually(lambda: _differs(server, first), DETECTED_S)
+    told = await server.route("?all=true")
+    assert time.monotonic() - started < DETECTED_S
+    assert (told["country"], told["status"]) == ("CA", "ok")
+    assert first not in {each["id"] for each in told["regions"]}
+
+
+async def _differs(server: Running, region: str) -> bool:
+    return not await server.picks(region)
+
+
+async def test_edge_that_hangs_loses_its_viewers(joined: Site) -> None:
+    joined.poll()
+    server = await joined.serve_until_ready()
+    first = (await server.route())["region"]
+    await joined.fleet.edges[first].set_mode(Mode.HANG)
+    await eventually(lambda: _differs(server, first), DETECTED_S)
+
+
+async def test_country_that_dies_is_served_from_abroad(joined: Site) -> None:
+    joined.poll()
+    server = await joined.serve_until_ready()
+    for id, (_, country, _) in CITIES.items():
+        if country == "CA":
+            await joined.fleet.edges[id].set_mode(Mode.UNHEALTHY)
+
+    async def crossed() -> bool:
+        return bool((await server.route())["crossed_border"])
+
+    await eventually(crossed, DETECTED_S)
+    told = await server.route()
+    assert (told["country"], told["reason"]) == ("US", "country_unavailable")
+
+
+async def test_loaded_models_reach_answers(joined: Site) -> None:
+    joined.fleet.edges["sfo-01"].models = ("only-here",)
+    joined.poll()
+    server = await joined.serve_until_ready()
+
+    async def is_found() -> bool:
+        told = await server.route("?model=ONLY-here")
+        return told.get("region") == "sfo-01"
+
+    await eventually(is_found)
+    told = await server.route("?model=Kokoro")
+    assert (told["country"], told["model"]["state"]) == ("CA", "loaded")
+
+
+async def test_redis_killed_under_load_costs_no_answer(joined: Site, redis: RedisServer) -> None:
+    joined.poll()
+    server = await joined.serve_until_ready()
+    async with under_load(server.port) as load:
+        await eventually(lambda: load.statuses[200] > 100)
+        redis.kill()
+        killed_at = load.statuses[200]
+        await eventually(lambda: "store cannot be read" in server.process.output)
+        await eventually(lambda: load.statuses[200] > killed_at + 500)
+        redis.start()
+        await eventually(lambda: "store can be read again" in server.process.output)
+        first = (await server.route())["region"]
+        await joined.fleet.edges[first].set_mode(Mode.DOWN)
+        await eventually(lambda: _differs(server, first), DETECTED_S)
+    assert set(load.statuses) == {200}
+    assert (load.broken, load.slowest_s < 2) == (0, True)
+
+
+async def test_redis_hung_under_load_costs_no_answer(joined: Site, redis: RedisServer) -> None:
+    joined.poll()
+    server = await joined.serve_until_ready()
+    async with under_load(server.port) as load:
+        redis.pause()
+        await eventually(lambda: "store cannot be read" in server.process.output)
+        hung_at = load.statuses[200]
+        await eventually(lambda: load.statuses[200] > hung_at + 500)
+        redis.resume()
+        await eventually(lambda: "store can be read again" in server.process.output)
+    assert set(load.statuses) == {200}
+    assert (load.broken, load.slowest_s < 2) == (0, True)
+
+
+async def test_server_starts_without_redis_and_finds_it_later(
+    joined: Site, redis: RedisServer
+) -> None:
+    redis.kill()
+    server = joined.serve()
+    await eventually(lambda: is_open(server.port))
+    assert (await server.route())["status"] == "static"
+    redis.start()
+    joined.poll()
+    await eventually(server.is_ready)
+
+
+async def test_server_restarted_without_redis_recalls_the_last_good_health(
+    joined: Site, redis: RedisServer, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    poller = joined.poll()
+    server = await joined.serve_until_ready(STATE_DIR=str(state))
+    await eventually(lambda: any(state.glob("*.json")))
+    poller.stop()
+    server.process.stop()
+    redis.kill()
+    again = joined.serve(STATE_DIR=str(state))
+    await eventually(lambda: is_open(again.port))
+    assert (await again.route())["status"] in ("ok", "stale")
+
+
+async def test_state_dir_that_cannot_be_written_costs_no_answer(joined: Site) -> None:
+    joined.poll()
+    server = await joined.serve_until_ready(STATE_DIR="/proc/no/such")
+    assert (await server.route())["status"] == "ok"
+    await eventually(lambda: "cannot be saved" in server.process.output)
+
+
+async def test_second_poller_stands_by_and_takes_over_at_once(joined: Site, redis_url: str) -> None:
+    first = joined.poll()
+    await joined.serve_until_ready()
+    second = joined.poll()
+    await eventually(lambda: "poll" in second.output and holder(redis_url) is not None)
+    before = holder(redis_url)
+    first.send(signal.SIGTERM)
+    assert await first.ended() == 0
+    await eventually(lambda: holder(redis_url) not in (None, before), 5)
+    assert second.is_alive()
+
+
+def holder(redis_url: str) -> object:
+    """Who may publish for the vantage now."""
+    with redis_client.Redis.from_url(redis_url) as client:
+        found: object = client.get(lease_key("local"))
+        return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_stopped_poller_ends_well_and_frees_its_lease(
+    joined: Site, redis_url: str, number: signal.Signals
+) -> None:
+    poller = joined.poll()
+    await eventually(lambda: holder(redis_url) is not None)
+    poller.send(number)
+    assert await poller.ended() == 0
+    assert holder(redis_url) is None
+    assert "Traceback" not in poller.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_stopped_server_ends_well(site: Site, number: signal.Signals) -> None:
+    server = await site.serve_until_ready()
+    server.process.send(number)
+    assert await server.process.ended() == 0
+    assert "stopped" in server.process.output.splitlines()[-1]
+    assert "Traceback" not in server.process.output
+
+
+async def test_server_stopped_under_load_answers_what_it_took(site: Site) -> None:
+    server = await site.serve_until_ready()
+    async with under_load(server.port) as load:
+        await eventually(lambda: load.statuses[200] > 200)
+        server.process.send(signal.SIGTERM)
+        assert await server.process.ended() == 0
+    assert set(load.statuses) == {200}
+
+
+async def test_server_with_an_open_event_stream_stops_soon(site: Site) -> None:
+    server = await site.serve_until_ready()
+    url = f"http://{HOST}:{server.ops_port}/v1/events"
+    async with site.client.stream("GET", url, headers={"Accept": "text/event-stream"}) as stream:
+        assert stream.status_code == 200
+        server.process.send(signal.SIGTERM)
+        assert await server.process.ended(5) == 0
+
+
+async def test_server_polls_by_itself_without_redis(site: Site) -> None:
+    server = await site.serve_until_ready()
+    first = (await server.route())["region"]
+    await site.fleet.edges[first].set_mode(Mode.RESET)
+    await eventually(lambda: _differs(server, first), DETECTED_S)
+
+
+HOSTILE = [
+    b"GET /v1/route HTTP/1.1\r\nX-Forwarded-For: 203.0.113.99, nonsense\r\n\r\n",
+    b"GET /v1/route HTTP/1.1\r\nX-Forwarded-For: 203.0.113.99\r\nIf-None-Match: \xff\r\n\r\n",
+    b"POST /v1/route HTTP/1.1\r\nX-Forwarded-For: 203.0.113.99\r\nContent-Length: 9\r\n\r\nshort",
+    b"GET /v1/route?203.0.113.99 HTTP/1.1\r\nX-Forwarded-For: \xff203.0.113.99\r\n\r\n",
+    b"\x16\x03\x01 203.0.113.99\r\n\r\n",
+    b"GET /v1/route HTTP/9.9\r\nX-Forwarded-For: 203.0.113.99\r\n\r\n",
+    b"CONNECT 203.0.113.99:443 HTTP/1.1\r\n\r\n",
+    b"GET /v1/route HTTP/1.1\r\nUpgrade: websocket\r\nX-Forwarded-For: 203.0.113.99\r\n\r\n",
+]
+
+
+async def test_viewers_are_in_no_log_and_no_metric(site: Site) -> None:
+    server = await site.serve_until_ready(LOG_LEVEL="debug")
+    for said in HOSTILE:
+        closing = said.replace(b" HTTP/1.1\r\n", b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+        await talk(server.port, closing, 5)
+    metrics = (await server.ops("/metrics")).text
+    server.process.stop()
+    for told in (server.process.output, metrics):
+        assert "203.0.113" not in told
+        assert "128.100" not in told
+
+
+async def test_log_lines_of_a_process_are_json(site: Site) -> None:
+    server = await site.serve_until_ready(LOG_LEVEL="debug")
+    await talk(server.port, b"nonsense\r\n\r\n", 5)
+    server.process.stop()
+    lines = [json.loads(line) for line in server.process.output.splitlines()]
+    assert {"event", "level", "timestamp"} <= set(lines[0])
+
+
+@asynccontextmanager
+async def taken() -> AsyncIterator[int]:
+    """A port that somebody listens on."""
+    with socket.create_server((HOST, 0)) as one:
+        yield one.getsockname()[1]
+
+
+@pytest.mark.parametrize("variable", ["LISTEN", "OPS_LISTEN"])
+async def test_port_in_use_is_named_before_anything_starts(site: Site, variable: str) -> None:
+    async with taken() as port:
+        server = site.serve(**{variable: f"{HOST}:{port}"})
+        assert await server.process.ended() == 1
+    told = server.process.output
+    assert told == (
+        f"error: AUTOROUTER_{variable}: cannot listen on {HOST}:{port}: Address already in use\n"
+    )
+
+
+async def test_one_port_for_both_listeners_is_refused(site: Site) -> None:
+    both = f"{HOST}:{free_port()}"
+    server = site.serve(LISTEN=both, OPS_LISTEN=both)
+    assert await server.process.ended() == 1
+    assert server.process.output.startswith("error: AUTOROUTER_OPS_LISTEN: ")
+    assert "Traceback" not in server.process.output
+
+
+async def test_address_that_is_not_ours_is_named(site: Site) -> None:
+    server = site.serve(LISTEN="192.0.2.1:8080")
+    assert await server.process.ended() == 1
+    assert server.process.output.startswith("error: AUTOROUTER_LISTEN: cannot listen on 192.0.2.1")
+
+
+@pytest.mark.parametrize("command", ["serve", "poll", "dev"])
+def test_bad_settings_are_all_listed(command: str) -> None:
+    ended = run_autorouter(
+        command,
+        LISTEN="nowhere",
+        TTL_S="0",
+        POLL_INTERVAL_S="soon",
+        LOG_LEVEL="loud",
+        REDIS_URL="x",
+    )
+    named = [line.split(": ")[1] for line in ended.stderr.splitlines()]
+    assert ended.returncode == 1
+    assert sorted(named) == [
+        "AUTOROUTER_LISTEN",
+        "AUTOROUTER_LOG_LEVEL",
+        "AUTOROUTER_POLL_INTERVAL_S",
+        "AUTOROUTER_REDIS_URL",
+        "AUTOROUTER_TTL_S",
+    ]
+    assert ended.stdout == ""
+
+
+def test_bad_catalog_and_geo_data_are_listed_together(tmp_path: Path) -> None:
+    regions = tmp_path / "regions.yaml"
+    regions.write_text("regions: [{id: A}]\n")
+    ended = run_autorouter("serve", REGIONS=str(regions), GEO_DB=str(tmp_path / "no.mmdb"))
+    assert ended.returncode == 1
+    assert f"error: {regions}:1: regions[0].id: " in ended.stderr
+    assert f"error: {tmp_path / 'no.mmdb'}: no such file; set AUTOROUTER_GEO_DB" in ended.stderr
+
+
+def test_poller_without_redis_says_what_it_needs() -> None:
+    ended = run_autorouter("poll")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: AUTOROUTER_REDIS_URL: ")
+
+
+@pytest.mark.parametrize("command", ["serve", "poll"])
+def test_secrets_are_not_shown_with_faults(command: str) -> None:
+    ended = run_autorouter(command, CDN_SECRET="hunter2", REDIS_URL="http://:hunter2@x")
+    assert ended.returncode == 1
+    assert "hunter2" not in ended.stderr + ended.stdout
