@@ -48,6 +48,10 @@ class CachePolicy:
         """Seconds that an SDK may keep a pick made under this status."""
         return self.ttl_s if status is Status.OK else self.degraded_ttl_s
 
+    def max_age(self, status: Status) -> int:
+        """Seconds that a shared cache may keep an answer given under this status."""
+        return self.max_age_s if status is Status.OK else min(UNSURE_MAX_AGE_S, self.max_age_s)
+
 
 def format_key(key: RouteKey) -> str:
     """`CA~yto-01.yul-01.yto-02`: the country, then the preferred edges, best first."""
@@ -67,34 +71,39 @@ def parse_key(text: str) -> RouteKey | None:
 
 
 def success_headers(
-    sharing: Sharing, status: Status, key: RouteKey, body: bytes, policy: CachePolicy
+    sharing: Sharing, status: Status, tagged: Iterable[str], body: bytes, policy: CachePolicy
 ) -> Headers:
-    """Caching headers of a 200; a 304 repeats them (RFC 9110 section 15.4.5)."""
+    """Caching headers of a 200; a 304 repeats them (RFC 9110 section 15.4.5).
+
+    `tagged`: the edges whose change of state may change the answer.
+    """
     headers = [(b"etag", etag(body))]
     if sharing is Sharing.PRIVATE:
         return [*headers, (b"cache-control", f"private, max-age={policy.ttl(status)}".encode())]
-    max_age = policy.max_age_s if status is Status.OK else min(UNSURE_MAX_AGE_S, policy.max_age_s)
     directives = (
-        f"public, max-age={max_age}, stale-while-revalidate={STALE_WHILE_REVALIDATE_S}, "
-        f"stale-if-error={STALE_IF_ERROR_S}"
+        f"public, max-age={policy.max_age(status)}, "
+        f"stale-while-revalidate={STALE_WHILE_REVALIDATE_S}, stale-if-error={STALE_IF_ERROR_S}"
     )
-    tags = ["route", *(f"edge:{id}" for id in key.preferred)]
-    return [
-        *headers,
-        (b"cache-control", directives.encode()),
-        (b"vary", vary(sharing, policy)),
-        (b"cache-tag", ",".join(tags).encode()),
-        (b"xkey", " ".join(tags).encode()),
-    ]
+    return [*headers, (b"cache-control", directives.encode()), *_shared(sharing, tagged, policy)]
 
 
-def not_found_headers(sharing: Sharing, policy: CachePolicy) -> Headers:
+def not_found_headers(
+    sharing: Sharing, status: Status, tagged: Iterable[str], policy: CachePolicy
+) -> Headers:
     """Caching headers of a 404 that the route key decided."""
     if sharing is Sharing.PRIVATE:
         return [(b"cache-control", b"no-store")]
+    max_age = (b"cache-control", f"public, max-age={policy.max_age(status)}".encode())
+    return [max_age, *_shared(sharing, tagged, policy)]
+
+
+def _shared(sharing: Sharing, tagged: Iterable[str], policy: CachePolicy) -> Headers:
+    """What a shared answer varies by, and the tags that purge it."""
+    tags = ["route", *(f"edge:{id}" for id in tagged)]
     return [
-        (b"cache-control", f"public, max-age={policy.max_age_s}".encode()),
         (b"vary", vary(sharing, policy)),
+        (b"cache-tag", ",".join(tags).encode()),
+        (b"xkey", " ".join(tags).encode()),
     ]
 
 

@@ -212,7 +212,7 @@ def drain(**options: Any) -> None:
 
 @_leaving(
     "disable",
-    "Keep edges out of every answer for a while, even when nothing else is up.\n\n"
+    "Keep edges out of every answer for a while: they are out of order.\n\n"
     "Refused without --force when it would leave a country without an edge.",
 )
 def disable(**options: Any) -> None:

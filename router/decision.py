@@ -173,9 +173,10 @@ def _reason(
 ) -> RouteReason:
     if fleet.status is Status.FAIL_OPEN:
         return RouteReason.FAIL_OPEN
-    if key.country is None and not key.preferred:
+    is_global = query.scope is Scope.GLOBAL or key.country is None
+    if is_global and not key.preferred and key.country not in ranker.covered:
         return RouteReason.DEFAULT_ORDER
-    if query.scope is Scope.GLOBAL or key.country is None:
+    if is_global:
         return RouteReason.NEAREST_GLOBAL
     if ranked[0].region.country == key.country:
         return RouteReason.NEAREST_IN_COUNTRY

@@ -85,17 +85,14 @@ class Ops:
         return answer_json({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """200 when answers rest on fresh enough health; else 503. Says what is amiss."""
+        """503 while answers rest on no health at all; says what is amiss in any case."""
         status = self.watch.fleet.status
         age_days = self.geo.age_days(self.clock())
         told = {
-            "ready": status in (Status.OK, Status.STALE),
+            "ready": status is not Status.STATIC,
+            "amiss": _amiss(status, age_days),
             "fleet": {"status": status, "seen_at": self.watch.fleet.seen_at},
-            "geo": {
-                "database": self.geo.type,
-                "age_days": round(age_days),
-                "old": age_days > GEO_OLD_DAYS,
-            },
+            "geo": {"database": self.geo.type, "age_days": round(age_days)},
         }
         return answer_json(told, 200 if told["ready"] else 503)
 
@@ -209,6 +206,18 @@ async def _body(request: Request) -> bytes:
         if len(body) > MAX_BODY_BYTES:
             break
     return bytes(body[: MAX_BODY_BYTES + 1])
+
+
+def _amiss(status: Status, age_days: float) -> list[str]:
+    told = {
+        Status.STALE: "health is stale: no vantage has published for a while",
+        Status.STATIC: "health is too old and ignored: every enabled edge is offered",
+        Status.FAIL_OPEN: "no edge is up: every enabled edge is offered",
+    }
+    amiss = [told[status]] if status in told else []
+    if age_days > GEO_OLD_DAYS:
+        amiss.append(f"the geo database is {age_days:.0f} days old")
+    return amiss
 
 
 def _refused(error: RouterError) -> Response:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from router.health import Health, HealthPolicy, Transition, step, wait_s
-from router.model import Catalog, Probe, Region
+from router.model import Catalog, Outcome, Probe, Region
 from router.publisher import Publisher, Watched
 
 MODELS_INTERVAL_S = 15.0
 JITTER = 0.1
+PUBLISH_S = 3.0
 PUBLISH_GAP_S = 0.05
 
 
@@ -86,8 +87,10 @@ class Poller:
     async def _probe(self, watched: Watched) -> None:
         probe = await self.prober.health(watched.region)
         self.observer.probed(watched.region, probe)
-        watched.health, transition = step(watched.health, probe, self.clock(), self.policy)
-        first, watched.probed = not watched.probed, True
+        now, first = self.clock(), watched.probed_at is None
+        watched.health, transition = step(watched.health, probe, now, self.policy)
+        if probe.outcome is not Outcome.LOCAL:
+            watched.probed_at = now
         if transition is not None:
             self.observer.changed(watched.region, transition)
         if transition is not None or (first and self._is_ready()):
@@ -108,11 +111,11 @@ class Poller:
             await self.sleep(self._jittered(MODELS_INTERVAL_S))
 
     async def _publish_always(self) -> None:
-        """At every change at once, else every interval; but not before there is a verdict
+        """At every change at once, else every few seconds; but not before there is a verdict
         on (nearly) every edge: a half-seen fleet would draw all viewers to the seen half."""
         while True:
             try:
-                async with asyncio.timeout(self.policy.interval_s):
+                async with asyncio.timeout(min(self.policy.interval_s, PUBLISH_S)):
                     await self._due.wait()
             except TimeoutError:
                 pass
@@ -122,4 +125,6 @@ class Poller:
                 await self.sleep(PUBLISH_GAP_S)
 
     def _is_ready(self) -> bool:
-        return self.monotonic() >= self._ready_at or all(w.probed for w in self._watched)
+        return self.monotonic() >= self._ready_at or all(
+            watched.probed_at is not None for watched in self._watched
+        )

@@ -42,11 +42,11 @@ class Observer(Protocol):
 
 @dataclass(slots=True)
 class Watched:
-    """One edge as its probes have it now."""
+    """One edge as its probes have it now. `probed_at`: its last probe that counted."""
 
     region: Region
     health: Health
-    probed: bool = False
+    probed_at: float | None = None
     models: tuple[str, ...] | None = None
     models_at: float | None = None
 
@@ -84,19 +84,22 @@ class Publisher:
         self._told: dict[str, EdgeView] | None = None
 
     async def publish(self, watched: Sequence[Watched]) -> None:
-        """Publish what the probes say, as far as it may be believed. Never raises."""
+        """Publish what the probes say, as far as it may be believed. Never raises.
+
+        Until a probe has counted there is nothing to say.
+        """
         error = None
         view = await self._view(watched)
+        if view is None:
+            return
         try:
             if not await self.store.hold_lease(self.vantage, self.holder, LEASE_S):
                 self.observer.stood_by(self.vantage)
                 return
             await self._recall()
-            self._seq = max(self._seq, await self.store.publish(view))
-            news = self._news(view)
-            for event in news:
-                self.observer.happened(event)
-            await self.store.log_events(news)
+            self._seq = await self.store.publish(view)
+            if self._seq == view.seq:
+                await self._tell(self._news(view))
         except StoreError as fault:
             error = fault
         self.observer.published(view, error)
@@ -115,13 +118,19 @@ class Publisher:
             mine = [view for view in stored.views if view.vantage == self.vantage]
             self._told = dict(mine[0].edges) if mine else {}
 
-    async def _view(self, watched: Sequence[Watched]) -> View:
+    async def _tell(self, news: Sequence[Event]) -> None:
+        for event in news:
+            self.observer.happened(event)
+        await self.store.log_events(news)
+
+    async def _view(self, watched: Sequence[Watched]) -> View | None:
         passed = await self.witnesses()
         now = self.clock()
-        self._seq += 1
-        view = View(vantage=self.vantage, seq=self._seq, probed_at=now)
+        probed_at = max((one.probed_at for one in watched if one.probed_at), default=None)
         if is_isolated(passed):
-            return replace(view, isolated=True)
+            return View(vantage=self.vantage, seq=self._seq + 1, probed_at=now, isolated=True)
+        if probed_at is None:
+            return None
         healths = {one.region.id: one.health for one in watched}
         self._brake = None if passed else await self._judge(healths, now)
         held = held_edges(self._brake, healths, self._removed())
@@ -129,7 +138,13 @@ class Publisher:
         for id, edge in edges.items():
             if edge.state in (Observed.UP, Observed.DEGRADED):
                 self._last_good[id] = edge.state
-        return replace(view, held=tuple(sorted(held)), edges=edges)
+        return View(
+            vantage=self.vantage,
+            seq=self._seq + 1,
+            probed_at=probed_at,
+            held=tuple(sorted(held)),
+            edges=edges,
+        )
 
     async def _judge(self, healths: dict[str, Health], now: float) -> Brake | None:
         """The brake, by what else is known: intents, and other vantages' views."""

@@ -44,7 +44,9 @@ class RouteTable:
         if decision.problem is not None:
             return _refusal(decision, decision.problem, key, query, sharing, self.policy)
         body = msgspec.json.encode(document(decision, query, self.policy))
-        headers = success_headers(sharing, decision.status, key, body, self.policy)
+        named = [edge.region.id for edge in decision.candidates[: 1 + ALTERNATES_COUNT]]
+        tagged = dict.fromkeys((*key.preferred, *named))
+        headers = success_headers(sharing, decision.status, tagged, body, self.policy)
         return Answer(
             code=200,
             headers=with_common(headers, body),
@@ -94,7 +96,7 @@ def _refusal(
         detail = "Every edge is disabled or draining. Try again soon."
         retry = (b"retry-after", str(RETRY_AFTER_S).encode())
         return error_answer(503, problem, detail, [*NO_STORE, retry])
-    headers = not_found_headers(sharing, policy)
+    headers = not_found_headers(sharing, decision.status, key.preferred, policy)
     return error_answer(404, problem, _detail(decision, key, query), headers)
 
 

@@ -122,7 +122,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, _about("How long a shared cache may keep a keyed answer.", unit="s", ge=0, le=3600)
     ] = 10
     poll_interval_s: Annotated[
-        float, _about("Time between two probes of a healthy edge.", unit="s", ge=0.1, le=300)
+        float, _about("Time between two probes of a healthy edge.", unit="s", ge=0.1, le=10)
     ] = 3.0
     witnesses: Annotated[
         Urls,

@@ -112,7 +112,7 @@ class FleetWatch:
         for view in stored.views:
             held = self._views.get(view.vantage)
             if held is None or view.seq > held.seq or self._is_replaced(held, view, now):
-                self._views[view.vantage] = view
+                self._views[view.vantage] = _last_known(held, view)
         stored_now = {view.vantage for view in stored.views}
         self._views = {
             vantage: _not_ahead(view, now)
@@ -139,6 +139,13 @@ class FleetWatch:
         if fleet.routing != self.table.fleet.routing:
             self.table = RouteTable(self.ranker, fleet, self._cache_policy)
             self._observer.swapped(before, fleet)
+
+
+def _last_known(held: View | None, view: View) -> View:
+    """The view; of a vantage isolated now, what it said before, as old as that is."""
+    if not view.isolated or held is None or held.isolated:
+        return view
+    return replace(held, seq=view.seq)
 
 
 def _not_ahead(view: View, now: float) -> View:

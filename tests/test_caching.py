@@ -43,7 +43,7 @@ def a_200(
     policy: CachePolicy = CachePolicy(key_headers=LOCATION_HEADERS),
     key: RouteKey = a_key(),
 ) -> dict[bytes, bytes]:
-    return dict(success_headers(sharing, status, key, BODY, policy))
+    return dict(success_headers(sharing, status, key.preferred, BODY, policy))
 
 
 def names(headers: Headers) -> list[bytes]:
@@ -102,18 +102,29 @@ def test_tags_name_every_preferred_edge() -> None:
 @pytest.mark.parametrize("sharing", Sharing)
 @pytest.mark.parametrize("status", Status)
 def test_no_header_is_told_twice_or_forbids_stale(sharing: Sharing, status: Status) -> None:
-    headers = success_headers(sharing, status, a_key(), BODY, CachePolicy())
+    headers = success_headers(sharing, status, a_key().preferred, BODY, CachePolicy())
     assert len(set(names(headers))) == len(headers)
     assert not re.search(rb"s-maxage|no-cache|must-revalidate", dict(headers)[b"cache-control"])
 
 
 def test_keyed_404_is_shared_for_ten_seconds() -> None:
-    told = dict(not_found_headers(Sharing.KEYED, CachePolicy()))
-    assert told == {b"cache-control": b"public, max-age=10", b"vary": b"X-Autorouter-Key"}
+    told = dict(not_found_headers(Sharing.KEYED, Status.OK, ["yto-01"], CachePolicy()))
+    assert told == {
+        b"cache-control": b"public, max-age=10",
+        b"vary": b"X-Autorouter-Key",
+        b"cache-tag": b"route,edge:yto-01",
+        b"xkey": b"route edge:yto-01",
+    }
+
+
+@pytest.mark.parametrize("status", [Status.STALE, Status.STATIC, Status.FAIL_OPEN])
+def test_keyed_404_is_brief_while_unsure(status: Status) -> None:
+    told = dict(not_found_headers(Sharing.KEYED, status, [], CachePolicy()))
+    assert told[b"cache-control"] == b"public, max-age=2"
 
 
 def test_private_404_is_not_stored() -> None:
-    told = not_found_headers(Sharing.PRIVATE, CachePolicy())
+    told = not_found_headers(Sharing.PRIVATE, Status.OK, ["yto-01"], CachePolicy())
     assert told == [(b"cache-control", b"no-store")]
 
 

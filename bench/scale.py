@@ -1,0 +1,170 @@
+"""`python -m bench.scale`: one poller with 1,000 real edges, and a Fleet of 10,000.
+
+The edges run in one process on a core, the poller in another on the other core.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.servers import LOAD_CORE, SERVER_CORE
+from router.catalog import with_endpoints
+from router.fleet import combine
+from router.health import Transition
+from router.model import Catalog, EdgeView, Event, Observed, Outcome, Position, Probe, Region, View
+from router.poller import Poller
+from router.probe import Prober, open_client
+from router.publisher import Publisher
+from router.simulation import SimulatedFleet
+from router.store.memory import MemoryStore
+
+RESULTS = Path(__file__).parent / "results"
+DESCRIPTORS = 16_384
+
+
+def main() -> None:
+    """Measure, print, keep the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--edges", type=int, default=1_000)
+    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--fleet", type=int, default=10_000)
+    parser.add_argument("--simulate", action="store_true", help="only run the edges")
+    options = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+    if options.simulate:
+        asyncio.run(simulate(options.edges))
+        return
+    figures = {
+        "poller": polled(options.edges, options.seconds),
+        "combine_ms": combined_ms(options.fleet),
+        "fleet": options.fleet,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "scale.json").write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
+
+
+def a_catalog(count: int) -> Catalog:
+    """Regions spread over the globe, a hundred to a country."""
+    rng = random.Random(3)
+    return Catalog(
+        regions=tuple(
+            Region(
+                id=f"edge-{number:05}",
+                name=f"Edge {number}",
+                country=f"{chr(65 + number // 2600 % 26)}{chr(65 + number // 100 % 26)}",
+                position=Position(rng.uniform(-60, 70), rng.uniform(-180, 180)),
+                endpoint=f"https://edge-{number}.example",
+            )
+            for number in range(count)
+        )
+    )
+
+
+def combined_ms(count: int) -> float:
+    """Milliseconds to combine two vantages' views of so many edges, median of ten."""
+    catalog, now = a_catalog(count), time.time()
+    seen = EdgeView(state=Observed.UP, since=now, models=("kokoro-82m",), models_at=now)
+    edges = {region.id: seen for region in catalog.regions}
+    views = [View(vantage=name, seq=1, probed_at=now, edges=edges) for name in ("a", "b")]
+    took = []
+    for _ in range(10):
+        started = time.perf_counter()
+        combine(catalog, views, (), now)
+        took.append((time.perf_counter() - started) * 1_000)
+    return statistics.median(took)
+
+
+def polled(count: int, seconds: int) -> dict[str, Any]:
+    """Poll that many simulated edges for a while: CPU, and how evenly probes start."""
+    command = [sys.executable, "-m", "bench.scale", "--simulate", "--edges", str(count)]
+    with subprocess.Popen(
+        ["taskset", "--cpu-list", str(LOAD_CORE), *command], stdout=subprocess.PIPE
+    ) as edges:
+        assert edges.stdout is not None
+        endpoints: dict[str, str] = json.loads(edges.stdout.readline())
+        os.sched_setaffinity(0, {SERVER_CORE})
+        try:
+            return asyncio.run(_poll(with_endpoints(a_catalog(count), endpoints), seconds))
+        finally:
+            edges.terminate()
+
+
+async def simulate(count: int) -> None:
+    """Run edges until terminated; print their endpoints first."""
+    ids = [region.id for region in a_catalog(count).regions]
+    async with SimulatedFleet(ids) as fleet:
+        print(json.dumps(fleet.endpoints), flush=True)
+        await asyncio.Event().wait()
+
+
+class _Starts:
+    """A prober that notes when each probe starts; and the observer of its outcomes."""
+
+    def __init__(self, prober: Prober) -> None:
+        self.prober = prober
+        self.starts: dict[str, list[float]] = {}
+        self.outcomes: dict[str, int] = {}
+
+    async def health(self, region: Region) -> Probe:
+        self.starts.setdefault(region.id, []).append(time.monotonic())
+        return await self.prober.health(region)
+
+    async def models(self, region: Region) -> tuple[str, ...] | None:
+        return await self.prober.models(region)
+
+    def probed(self, region: Region, probe: Probe) -> None:
+        self.outcomes[probe.outcome] = self.outcomes.get(probe.outcome, 0) + 1
+
+    def changed(self, region: Region, transition: Transition) -> None: ...
+
+    def published(self, view: View, error: Exception | None) -> None: ...
+
+    def stood_by(self, vantage: str) -> None: ...
+
+    def happened(self, event: Event) -> None: ...
+
+
+async def _poll(catalog: Catalog, seconds: int) -> dict[str, Any]:
+    async with open_client() as client:
+        seen = _Starts(Prober(client))
+        publisher = Publisher(catalog=catalog, store=MemoryStore(), observer=seen, vantage="bench")
+        poller = Poller(catalog=catalog, prober=seen, publisher=publisher, observer=seen)
+        polling = asyncio.create_task(poller.run())
+        await asyncio.sleep(5)
+        before, started = time.process_time(), time.monotonic()
+        await asyncio.sleep(seconds)
+        cpu = (time.process_time() - before) / (time.monotonic() - started)
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
+    gaps = [
+        later - earlier
+        for starts in seen.starts.values()
+        for earlier, later in itertools.pairwise(starts)
+    ]
+    gaps.sort()
+    return {
+        "edges": len(catalog.regions),
+        "cores": cpu,
+        "probes": sum(seen.outcomes.values()),
+        "not_ok": sum(n for kind, n in seen.outcomes.items() if kind != Outcome.OK),
+        "gap_s": {
+            "p1": gaps[len(gaps) // 100],
+            "p50": gaps[len(gaps) // 2],
+            "p99": gaps[len(gaps) * 99 // 100],
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()
