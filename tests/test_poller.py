@@ -295,7 +295,7 @@ async def test_vantage_that_only_meets_local_faults_claims_nothing() -> None:
         assert blind.store.views == []
         blind.edges.fail(*CITIES, outcome=Outcome.OK)
         await until(lambda: blind.store.views)
-        assert blind.states() == {Observed.UP}
+        assert await until(lambda: blind.states() == {Observed.UP}) < 2 * INTERVAL_S
 
 
 async def test_store_that_errs_does_not_stop_the_polling() -> None:
@@ -418,8 +418,8 @@ async def test_doubt_ends_when_the_fleet_answers_again() -> None:
         vantage.edges.fail(*FALLEN)
         await until(lambda: vantage.store.last.held)
         vantage.edges.fail(*FALLEN, outcome=Outcome.OK)
-        assert await until(lambda: vantage.states() == {Observed.UP}) < 120
-        assert vantage.store.last.held == ()
+        await until(lambda: not vantage.store.last.held)
+        assert await until(lambda: vantage.states() == {Observed.UP}) < 60
 
 
 async def test_drained_edges_do_not_count_towards_the_brake() -> None:
