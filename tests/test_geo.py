@@ -32,6 +32,10 @@ def test_known_distances_are_met(here: Position, there: Position, expected_km: f
     assert distance_km(here, there) == pytest.approx(expected_km, rel=0.005)
 
 
+def test_a_degree_of_latitude_is_111_km() -> None:
+    assert distance_km(Position(43.0, -79.0), Position(44.0, -79.0)) == pytest.approx(111.19508)
+
+
 def test_poles_are_half_the_globe_apart() -> None:
     assert distance_km(NORTH_POLE, SOUTH_POLE) == pytest.approx(HALF_WAY_ROUND_KM)
 
@@ -86,6 +90,16 @@ def test_the_middle_of_two_points_is_between_them() -> None:
     assert middle == pytest.approx((-1.0, 0.0, 0.0))
 
 
+@given(positions, st.floats(-1, 1), st.floats(-1, 1))
+def test_the_middle_lies_on_the_sphere(here: Position, north: float, east: float) -> None:
+    nearby = Position(max(-90.0, min(90.0, here.latitude + north)), here.longitude + east)
+    middle = mean_vector([unit_vector(here), unit_vector(nearby)])
+    assert math.hypot(*middle) == pytest.approx(1.0)
+    assert math.dist(middle, unit_vector(here)) == pytest.approx(
+        math.dist(middle, unit_vector(nearby)), abs=1e-9
+    )
+
+
 @given(st.floats(-90, 90), st.floats(-180, 180))
 def test_every_place_but_null_island_is_valid(latitude: float, longitude: float) -> None:
     position = valid_position(latitude, longitude)
@@ -113,6 +127,8 @@ def test_no_place_gives_no_position(latitude: object, longitude: object) -> None
     assert valid_position(latitude, longitude) is None
 
 
-@pytest.mark.parametrize(("latitude", "longitude"), [(0.0, 9.5), (51.5, 0.0), (90, -180)])
+@pytest.mark.parametrize(
+    ("latitude", "longitude"), [(0.0, 9.5), (51.5, 0.0), (90, -180), (-90, 180)]
+)
 def test_a_lone_zero_or_a_limit_is_a_place(latitude: float, longitude: float) -> None:
     assert valid_position(latitude, longitude) == Position(float(latitude), float(longitude))

@@ -14,7 +14,7 @@ OK, REFUSED, UNHEALTHY = Outcome.OK, Outcome.REFUSED, Outcome.UNHEALTHY
 POLICY = HealthPolicy()
 PASSES = {Outcome.OK, Outcome.DEGRADED}
 FAILURES = sorted(set(Outcome) - PASSES - {Outcome.LOCAL})
-QUIET_S = POLICY.flap_window_s
+QUIET_S = 900.0
 
 
 class Patient:
@@ -131,6 +131,13 @@ def test_degraded_edge_falls_like_any_other() -> None:
     assert patient.states == [UP, DEGRADED, DOWN]
 
 
+def test_streak_counts_from_the_first_result() -> None:
+    patient = a_patient(OK)
+    assert patient.health.streak == 2
+    patient.probed(REFUSED, REFUSED)
+    assert patient.health.streak == -2
+
+
 def test_transition_tells_what_happened() -> None:
     patient = a_patient(REFUSED, REFUSED, Outcome.TIMEOUT)
     fall = Transition(before=UP, after=DOWN, reason=Outcome.TIMEOUT, at=patient.now)
@@ -179,6 +186,11 @@ def test_degraded_edge_is_up_after_two_clean_passes() -> None:
     assert patient.health.state is DEGRADED
     patient.probed(OK)
     assert patient.health.state is UP
+
+
+def test_a_failure_spoils_clean_passes() -> None:
+    patient = a_patient(Outcome.DEGRADED, OK, REFUSED, OK)
+    assert patient.health.state is DEGRADED
 
 
 # Hold-down
@@ -258,6 +270,14 @@ def test_changes_further_apart_are_no_flapping() -> None:
         patient.rose()
         patient.probed(OK, every_s=QUIET_S)
     assert set(patient.states) == {UP, DOWN}
+
+
+def test_three_changes_are_no_flapping() -> None:
+    patient = a_patient(Outcome.DEGRADED)
+    patient.fell()
+    patient.rose()
+    assert patient.states == [UP, DEGRADED, DOWN, UP]
+    assert not patient.health.flapping
 
 
 def test_flapping_edge_is_degraded_at_most() -> None:
@@ -371,13 +391,13 @@ def test_local_faults_are_not_counted(before: list[Outcome]) -> None:
     [
         ([], 3.0),
         ([OK], 3.0),
-        ([OK, REFUSED], 1.0),
-        ([OK, UNHEALTHY], 1.0),
-        ([OK, REFUSED, REFUSED], 1.0),
-        ([REFUSED], 1.0),
+        ([OK, REFUSED], 0.85),
+        ([OK, UNHEALTHY], 0.85),
+        ([OK, REFUSED, REFUSED], 0.85),
+        ([REFUSED], 0.85),
         ([OK, REFUSED, REFUSED, REFUSED], 3.0),
         ([OK, REFUSED, REFUSED, REFUSED, REFUSED], 3.0),
-        ([OK, REFUSED, REFUSED, REFUSED, OK], 1.0),
+        ([OK, REFUSED, REFUSED, REFUSED, OK], 0.85),
         ([OK, REFUSED, OK], 3.0),
         ([Outcome.DEGRADED], 3.0),
     ],
