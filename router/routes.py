@@ -44,8 +44,8 @@ class RouteTable:
         if decision.problem is not None:
             return _refusal(decision, decision.problem, key, query, sharing, self.policy)
         body = msgspec.json.encode(document(decision, query, self.policy))
-        named = [edge.region.id for edge in decision.candidates[: 1 + ALTERNATES_COUNT]]
-        tagged = dict.fromkeys((*key.preferred, *named))
+        # A pick beyond the preferred must be purged as well when it falls.
+        tagged = dict.fromkeys((*key.preferred, decision.candidates[0].region.id))
         headers = success_headers(sharing, decision.status, tagged, body, self.policy)
         return Answer(
             code=200,

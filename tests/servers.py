@@ -196,6 +196,16 @@ async def served(app: Any) -> AsyncIterator[int]:
             await serving
 
 
+class Stand:
+    """An app whose app is swapped: one server serves many tests."""
+
+    def __init__(self) -> None:
+        self.app: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
 async def talk(port: int, said: bytes, timeout_s: float = PATIENCE_S) -> bytes:
     """All that a server answers to these bytes until it hangs up."""
     reader, writer = await asyncio.open_connection(HOST, port)

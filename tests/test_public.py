@@ -22,7 +22,7 @@ from router.telemetry import Telemetry
 from router.viewer import Networks
 from router.watch import FleetWatch
 from tests.builders import BERLIN, CITIES, TORONTO, a_ranker, a_view, an_edge_view, an_intent
-from tests.servers import plain_client, served, talk
+from tests.servers import Stand, plain_client, served, talk
 
 pytestmark = pytest.mark.anyio
 
@@ -68,16 +68,6 @@ class Public:
 
     async def get(self, path: str = "/v1/route", **headers: str) -> httpx.Response:
         return await self.client.get(path, headers=FROM_CANADA | headers)
-
-
-class Stand:
-    """One server for all tests of this file, each with an app of its own."""
-
-    def __init__(self) -> None:
-        self.app: Any = None
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
 
 
 @pytest.fixture(scope="module")

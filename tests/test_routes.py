@@ -248,6 +248,14 @@ def test_refusal_has_no_etag() -> None:
     assert (header(answer, b"etag"), answer.etag) == (None, b"")
 
 
+def test_tags_name_a_pick_beyond_the_preferred() -> None:
+    out = [an_edge(id, DOWN) for id in ("yto-01", "yto-02", "yul-01")]
+    answer = answered(fleet=a_fleet_but(*out))
+    pick = msgspec.json.decode(answer.body)["region"]
+    tags = header(answer, b"cache-tag")
+    assert tags == f"route,edge:yto-01,edge:yto-02,edge:yul-01,edge:{pick}".encode()
+
+
 def test_tags_name_the_preferred_not_the_chosen() -> None:
     answer = answered(fleet=a_fleet_but(an_edge("yto-01", DOWN)))
     assert header(answer, b"cache-tag") == b"route,edge:yto-01,edge:yto-02,edge:yul-01"

@@ -242,7 +242,7 @@ def test_every_setting_is_described() -> None:
     ("variable", "accepts", "unit", "default"),
     [
         ("TTL_S", "1 to 86400", "s", "300"),
-        ("POLL_INTERVAL_S", "0.1 to 300", "s", "3.0"),
+        ("POLL_INTERVAL_S", "0.1 to 10", "s", "3.0"),
         ("LISTEN", "HOST:PORT", "", "0.0.0.0:8080"),
         ("LOG_LEVEL", "debug, info, warning, error", "", "info"),
         ("TRUSTED_PROXIES", "CIDR,…", "", ""),

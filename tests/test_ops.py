@@ -1,0 +1,476 @@
+"""The ops listener through a real uvicorn: what it tells, and who may change what."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
+from prometheus_client.parser import text_string_to_metric_families
+
+from router.caching import CachePolicy
+from router.errors import StoreError
+from router.geoip import GeoDatabase, find_database, open_database
+from router.intents import MAX_LIFE_S
+from router.location import Locator
+from router.model import Event, EventKind, Intended, Observed
+from router.ops import MAX_BODY_BYTES, Ops
+from router.public import PublicApp
+from router.store import Logged
+from router.store.memory import MemoryStore
+from router.telemetry import Telemetry
+from router.viewer import Networks
+from router.watch import FleetWatch
+from tests.builders import CITIES, a_ranker, a_view
+from tests.servers import Stand, eventually, plain_client, served
+
+pytestmark = pytest.mark.anyio
+
+TORONTONIAN, GERMAN = "128.100.1.1", "85.214.132.117"
+TOKEN = "a-token-of-operators"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+WISH = {"state": "draining", "for": "2h", "reason": "new disks", "actor": "ann"}
+INTENT = "/v1/edges/yto-01/intent"
+
+
+class Shelf(MemoryStore):
+    """A store that can err."""
+
+    error: StoreError | None = None
+
+    async def events(self, after: str = "", limit: int = 1_000) -> tuple[Logged, ...]:
+        if self.error is not None:
+            raise self.error
+        return await super().events(after, limit)
+
+
+@dataclass
+class Server:
+    """One server's ops listener, its public app beside it, and a client of both."""
+
+    ops: Ops
+    public: PublicApp
+    store: Shelf
+    client: httpx.AsyncClient
+
+    async def see(self, *down: str, ago_s: float = 0.0) -> None:
+        edges = dict.fromkeys(CITIES, Observed.UP) | dict.fromkeys(down, Observed.DOWN)
+        at = time.time() - ago_s
+        await self.store.publish(a_view(edges=edges, seq=time.monotonic_ns(), probed_at=at))
+        await self.ops.watch.refresh()
+
+    async def told(self, path: str, **params: str) -> Any:
+        return (await self.client.get(path, params=params)).json()
+
+    async def intended(self, id: str) -> str:
+        await self.ops.watch.refresh()
+        edges = (await self.told("/v1/edges"))["edges"]
+        return str(next(edge["intent"] for edge in edges if edge["id"] == id))
+
+    async def samples(self, accept: str = "text/plain") -> dict[str, Any]:
+        """Every sample of the metrics by name and labels."""
+        answer = await self.client.get("/metrics", headers={"Accept": accept})
+        openmetrics = "openmetrics" in answer.headers["content-type"]
+        parse = openmetrics_families if openmetrics else text_string_to_metric_families
+        return {
+            f"{sample.name}{json.dumps(sample.labels, sort_keys=True)}": sample.value
+            for family in parse(answer.text)
+            for sample in family.samples
+        }
+
+
+@pytest.fixture(scope="module")
+def geo() -> GeoDatabase:
+    return open_database(find_database(None))
+
+
+@pytest.fixture(scope="module")
+async def stand() -> AsyncIterator[tuple[Stand, int]]:
+    one = Stand()
+    async with served(one) as port:
+        yield one, port
+
+
+@pytest.fixture
+async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Server]:
+    listening, port = stand
+    store, telemetry, policy = Shelf(), Telemetry(), CachePolicy()
+    watch = FleetWatch(a_ranker(), store, telemetry, cache_policy=policy)
+    locator = Locator(geo.locate, trusted=Networks.parse(["127.0.0.0/8"]))
+    public = PublicApp(watch, locator)
+    ops = Ops(
+        watch=watch,
+        store=store,
+        locator=locator,
+        geo=geo,
+        policy=policy,
+        registry=telemetry.registry,
+        host="127.0.0.1",
+    )
+    telemetry.serve(public.counts, lambda: watch.fleet, geo.built_at, time.time)
+    listening.app = ops.app()
+    async with plain_client(f"http://127.0.0.1:{port}") as client:
+        one = Server(ops, public, store, client)
+        await one.see()
+        yield one
+
+
+async def ask(app: PublicApp, viewer: str = TORONTONIAN, query: bytes = b"") -> None:
+    """One request to the public app."""
+
+    async def ignore(message: Any) -> None:
+        pass
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/v1/route",
+        "query_string": query,
+        "headers": [(b"x-forwarded-for", viewer.encode())],
+        "client": ("127.0.0.1", 1),
+    }
+    await app(scope, None, ignore)
+
+
+async def test_healthz_lives(server: Server) -> None:
+    answer = await server.client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+async def test_ready_with_fresh_health(server: Server) -> None:
+    answer = await server.client.get("/readyz")
+    assert (answer.status_code, answer.json()["ready"]) == (200, True)
+    assert answer.json()["fleet"]["status"] == "ok"
+    assert answer.json()["geo"]["database"] == "DBIP-City-Lite"
+
+
+async def test_ready_with_stale_health_and_says_so(server: Server) -> None:
+    server.store._views.clear()
+    server.ops.watch._views.clear()
+    await server.see(ago_s=60)
+    answer = await server.client.get("/readyz")
+    assert answer.status_code == 200
+    assert any("stale" in line for line in answer.json()["amiss"])
+
+
+async def test_not_ready_without_health(server: Server) -> None:
+    server.ops.watch = FleetWatch(a_ranker(), MemoryStore(), Telemetry())
+    answer = await server.client.get("/readyz")
+    assert (answer.status_code, answer.json()["ready"]) == (503, False)
+    assert "too old" in answer.json()["amiss"][0]
+
+
+async def test_old_geo_data_is_amiss_and_no_reason_to_stop(server: Server) -> None:
+    told = await server.told("/readyz")
+    assert told["ready"]
+    assert any(line.startswith("the geo database is ") for line in told["amiss"])
+
+
+async def test_fleet_is_told_edge_by_edge_in_catalog_order(server: Server) -> None:
+    await server.see("yto-01")
+    told = await server.told("/v1/edges")
+    assert [edge["id"] for edge in told["edges"]] == list(CITIES)
+    assert [edge["state"] for edge in told["edges"][:2]] == ["down", "up"]
+    assert told["edges"][0]["votes"] == {"local": "down"}
+
+
+async def test_explain_tells_the_pick_of_the_public_listener(server: Server) -> None:
+    await server.see("yto-01")
+    told = await server.told("/v1/explain", ip=TORONTONIAN)
+    assert (told["ip"], told["region"], told["reason"]) == (
+        TORONTONIAN,
+        "yto-02",
+        "nearest_in_country",
+    )
+    assert {edge["region"]: edge["why"] for edge in told["rejected"]} == {"yto-01": "down"}
+    assert told["location"]["source"] == "database"
+
+
+async def test_explain_of_a_strict_viewer_abroad_names_the_problem(server: Server) -> None:
+    told = await server.told("/v1/explain", ip=GERMAN, strict="true")
+    assert (told["region"], told["problem"]) == (None, "no_edge_in_country")
+
+
+@pytest.mark.parametrize("ip", ["24.48.0.1:443", "[2607:fea8::1]:443", "::ffff:24.48.0.1"])
+async def test_explain_takes_addresses_as_proxies_write_them(server: Server, ip: str) -> None:
+    assert (await server.told("/v1/explain", ip=ip))["location"]["country"] == "CA"
+
+
+@pytest.mark.parametrize("ip", ["", "nonsense", "1.2.3", "x" * 10_000, "\x00", "1.2.3.4, 1.2.3.5"])
+async def test_explain_of_no_address_is_400(server: Server, ip: str) -> None:
+    answer = await server.client.get("/v1/explain", params={"ip": ip})
+    assert (answer.status_code, "IP address" in answer.json()["detail"]) == (400, True)
+
+
+async def test_explain_of_a_bad_model_is_400(server: Server) -> None:
+    params = {"ip": GERMAN, "model": "x" * 129}
+    answer = await server.client.get("/v1/explain", params=params)
+    assert (answer.status_code, "model" in answer.json()["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/edges", "/v1/events", "/v1/explain"])
+async def test_nothing_here_is_kept_by_caches(server: Server, path: str) -> None:
+    answer = await server.client.get(path)
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/route", "/v1/edges/yto-01", "/simulation"])
+async def test_unknown_path_is_404(server: Server, path: str) -> None:
+    assert (await server.client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text; version=1.0.0"])
+async def test_answers_are_counted_by_label(server: Server, accept: str) -> None:
+    for viewer in (TORONTONIAN, TORONTONIAN, GERMAN):
+        await ask(server.public, viewer)
+    counted = {
+        name: value
+        for name, value in (await server.samples(accept)).items()
+        if name.startswith("autorouter_answers_total")
+    }
+    assert sum(counted.values()) == 3
+    assert all('"scope": "country"' in name for name in counted)
+
+
+async def test_metrics_tell_the_state_of_every_edge_and_the_fleet(server: Server) -> None:
+    await server.see("yto-01")
+    samples = await server.samples()
+    assert samples['autorouter_edge_state{"region": "yto-01", "state": "down"}'] == 1
+    assert samples['autorouter_edge_state{"region": "yto-01", "state": "up"}'] == 0
+    assert samples['autorouter_fleet_status{"status": "ok"}'] == 1
+
+
+async def test_metrics_tell_ages(server: Server) -> None:
+    samples = await server.samples()
+    assert 0 <= samples["autorouter_fleet_age_seconds{}"] < 10
+    assert samples["autorouter_geo_age_seconds{}"] > 86_400
+
+
+async def test_every_metric_is_ours_and_no_label_names_a_viewer(server: Server) -> None:
+    for viewer in (TORONTONIAN, GERMAN, "nonsense"):
+        await ask(server.public, viewer, b"model=a-model-of-theirs")
+    text = (await server.client.get("/metrics")).text
+    names = {line.split("{")[0].split(" ")[0] for line in text.splitlines() if line[0] != "#"}
+    assert all(name.startswith("autorouter_") for name in names)
+    assert not any(word in text for word in (TORONTONIAN, GERMAN, "nonsense", "a-model-of-theirs"))
+
+
+async def test_drained_edge_is_out_of_new_answers(server: Server) -> None:
+    answer = await server.client.put(INTENT, json=WISH)
+    assert answer.status_code == 200
+    assert await server.intended("yto-01") == "draining"
+    told = await server.told("/v1/explain", ip=TORONTONIAN)
+    assert {edge["region"]: edge["why"] for edge in told["rejected"]} == {"yto-01": "draining"}
+
+
+async def test_enabled_edge_is_back(server: Server) -> None:
+    await server.client.put(INTENT, json=WISH)
+    answer = await server.client.delete(INTENT, params={"actor": "bob"})
+    assert answer.status_code == 200
+    assert await server.intended("yto-01") == "enabled"
+
+
+async def test_change_is_an_event_with_who_why_and_until(server: Server) -> None:
+    before = time.time()
+    await server.client.put(INTENT, json=WISH)
+    (event,) = (await server.told("/v1/events"))["events"]
+    assert {
+        name: event[name] for name in ("kind", "edge", "before", "after", "reason", "actor")
+    } == {
+        "kind": "intent",
+        "edge": "yto-01",
+        "before": "enabled",
+        "after": "draining",
+        "reason": "new disks",
+        "actor": "ann",
+    }
+    assert event["until"] - 7_200 == pytest.approx(before, abs=5)
+
+
+async def test_several_edges_change_together(server: Server) -> None:
+    path = "/v1/edges/yto-01,yul-01/intent"
+    told = (await server.client.put(path, json=WISH | {"state": "disabled"})).json()
+    assert [event["edge"] for event in told["events"]] == ["yto-01", "yul-01"]
+    assert await server.intended("yul-01") == "disabled"
+
+
+async def test_country_is_not_left_without_an_edge_by_mistake(server: Server) -> None:
+    canadian = ",".join(id for id, (_, country, _) in CITIES.items() if country == "CA")
+    path = f"/v1/edges/{canadian}/intent"
+    refused = await server.client.put(path, json=WISH)
+    assert (refused.status_code, "CA" in refused.json()["detail"]) == (409, True)
+    assert await server.intended("yto-01") == "enabled"
+    forced = await server.client.put(path, json=WISH | {"force": True})
+    assert (forced.status_code, await server.intended("yvr-02")) == (200, "draining")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"for": "73h"},
+        {"for": "0s"},
+        {"for": "soon"},
+        {"for": f"{MAX_LIFE_S + 1}s"},
+        {"reason": ""},
+        {"reason": " "},
+        {"reason": "x" * 201},
+        {"reason": "a\nb"},
+        {"actor": ""},
+        {"actor": "a\x1b[31m"},
+    ],
+)
+async def test_wish_out_of_bounds_is_refused(server: Server, wrong: dict[str, str]) -> None:
+    answer = await server.client.put(INTENT, json=WISH | wrong)
+    assert (answer.status_code, await server.intended("yto-01")) == (409, "enabled")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b'{"state":"enabled","for":"2h","reason":"a","actor":"b"}',
+        b'{"state":"draining","for":2,"reason":"a","actor":"b"}',
+        b'{"state":"draining","for":"2h","reason":"a","actor":"b","until":1}',
+        b'{"state":"draining","for":"2h","reason":"a","actor":"b"' + b" " * MAX_BODY_BYTES + b"}",
+        b"[" * 4_000,
+        b'{"state":' + b"[" * 4_000,
+        b"x" * 1_000_000,
+    ],
+    ids=range(12),
+)
+async def test_wish_that_is_none_is_400(server: Server, body: bytes) -> None:
+    answer = await server.client.put(INTENT, content=body)
+    assert (answer.status_code, await server.intended("yto-01")) == (400, "enabled")
+
+
+@pytest.mark.parametrize("id", ["nowhere-01", "yto-01,nowhere-01", "yto-01,", "%00"])
+async def test_unknown_edge_is_refused(server: Server, id: str) -> None:
+    answer = await server.client.put(f"/v1/edges/{id}/intent", json=WISH)
+    assert (answer.status_code, "no such edge" in answer.json()["detail"]) == (409, True)
+    assert await server.intended("yto-01") == "enabled"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": f"Basic {TOKEN}"},
+        {"Authorization": TOKEN},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer \xff".encode("latin-1")},
+    ],
+    ids=range(6),
+)
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_change_needs_the_token(server: Server, method: str, headers: Any) -> None:
+    server.ops.token = TOKEN
+    answer = await server.client.request(method, INTENT, content=b"{}", headers=headers)
+    assert (answer.status_code, TOKEN in answer.text) == (403, False)
+
+
+async def test_change_with_the_token_is_granted(server: Server) -> None:
+    server.ops.token, server.ops.host = TOKEN, "0.0.0.0"
+    answer = await server.client.put(INTENT, json=WISH, headers=BEARER)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "::", "2001:db8::1"])
+async def test_change_without_a_token_set_is_for_loopback_only(server: Server, host: str) -> None:
+    server.ops.host = host
+    assert (await server.client.put(INTENT, json=WISH)).status_code == 403
+
+
+async def test_events_are_read_after_an_id(server: Server) -> None:
+    await server.store.log_events([an_event(n) for n in range(3)])
+    first = (await server.told("/v1/events"))["events"]
+    later = (await server.told("/v1/events", after=first[0]["id"]))["events"]
+    assert [event["at"] for event in later] == [1, 2]
+
+
+@pytest.mark.parametrize("after", ["nonsense", "1", "1-", "-1", "1-2-3", "9" * 40 + "-1"])
+async def test_id_that_is_none_is_400(server: Server, after: str) -> None:
+    answer = await server.client.get("/v1/events", params={"after": after})
+    assert answer.status_code == 400
+
+
+async def test_events_of_a_store_that_errs_are_503(server: Server) -> None:
+    server.store.error = StoreError("Redis: gone")
+    answer = await server.client.get("/v1/events")
+    assert (answer.status_code, answer.json()) == (503, {"detail": "Redis: gone"})
+
+
+async def test_event_is_streamed_when_it_happens(server: Server) -> None:
+    async with event_stream(server) as lines:
+        assert await anext(lines) == ": alive"
+        await server.store.log_events([an_event(7)])
+        async with asyncio.timeout(2):
+            told = [line async for line in lines if line.startswith(("id", "data"))][:2]
+    assert told[0] == "id: 1-0"
+    assert json.loads(told[1].removeprefix("data: "))["at"] == 7
+
+
+async def test_stream_goes_on_where_a_client_left_off(server: Server) -> None:
+    await server.store.log_events([an_event(n) for n in range(3)])
+    async with event_stream(server, **{"Last-Event-ID": "2-0"}) as lines:
+        assert await anext(lines) == "id: 3-0"
+
+
+async def test_stream_outlives_an_error_of_the_store(server: Server) -> None:
+    server.store.error = StoreError("Redis: gone\nfor good")
+    async with event_stream(server) as lines:
+        assert await anext(lines) == ": Redis: gone for good"
+        server.store.error = None
+        await server.store.log_events([an_event(7)])
+        async with asyncio.timeout(3):
+            assert "id: 1-0" in [line async for line in lines if line.startswith("id")][:1]
+
+
+async def test_stream_ends_with_the_server(server: Server) -> None:
+    async with event_stream(server) as lines:
+        await anext(lines)
+        server.ops.stop.set()
+        async with asyncio.timeout(3):
+            assert all([line.startswith(":") or not line async for line in lines])
+
+
+async def test_stream_of_a_client_who_left_ends(server: Server) -> None:
+    async with event_stream(server) as lines:
+        await anext(lines)
+    await eventually(lambda: not _streams())
+
+
+def _streams() -> list[Any]:
+    names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
+    return [name for name in names if "stream_response" in name]
+
+
+class event_stream:  # noqa: N801 - used as a context manager
+    """The lines of the event stream."""
+
+    def __init__(self, server: Server, **headers: str) -> None:
+        headers |= {"Accept": "text/event-stream"}
+        self._opened = server.client.stream("GET", "/v1/events", headers=headers)
+
+    async def __aenter__(self) -> AsyncIterator[str]:
+        answer = await self._opened.__aenter__()
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        return answer.aiter_lines()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._opened.__aexit__(None, None, None)
+
+
+def an_event(at: float) -> Event:
+    return Event(at=at, kind=EventKind.INTENT, edge="yto-01", after=Intended.DRAINING)
