@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,41 @@ def run_autorouter(*words: str, **settings: str) -> "subprocess.CompletedProcess
         timeout=PATIENCE_S,
         check=False,
     )
+
+
+@dataclass
+class Dev:
+    """A running `autorouter dev`."""
+
+    process: Process
+    port: int
+    ops_port: int
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the command line needs to find its ops listener."""
+        return {"OPS_LISTEN": f"{HOST}:{self.ops_port}"}
+
+    def ops(self, path: str) -> httpx.Response:
+        return get(f"http://{HOST}:{self.ops_port}{path}")
+
+    def is_ready(self) -> bool:
+        """Whether it knows the state of every edge."""
+        states = [edge["state"] for edge in self.ops("/v1/edges").json()["edges"]]
+        return "unknown" not in states
+
+
+@contextlib.contextmanager
+def running_dev(folder: Path, *words: str, **settings: str) -> Iterator[Dev]:
+    """`autorouter dev` on free ports, once it has told what to try."""
+    port, ops_port = free_port(), free_port()
+    command = [str(AUTOROUTER), "dev", "--port", str(port), "--ops-port", str(ops_port), *words]
+    dev = Dev(Process(command, folder / "dev.log", clean_env(**settings)), port, ops_port)
+    try:
+        dev.process.wait_for(lambda: "Ctrl-C" in dev.process.output)
+        yield dev
+    finally:
+        dev.process.kill()
 
 
 def a_regions_file(path: Path, endpoints: Mapping[str, str]) -> Path:
