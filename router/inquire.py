@@ -146,7 +146,7 @@ async def _ask(
     except httpx.ConnectError:
         return None
     except httpx.HTTPError as error:
-        raise RouterError(f"{url}: {error or type(error).__name__}") from error
+        raise RouterError(f"{url}: {str(error) or type(error).__name__}") from error
     try:
         told = msgspec.json.decode(response.content, type=dict[str, Any])
     except msgspec.DecodeError as error:

@@ -189,7 +189,7 @@ async def _within(call: Awaitable[T]) -> T:
         async with asyncio.timeout(CALL_S):
             return await call
     except (RedisError, OSError, TimeoutError) as error:
-        raise StoreError(f"Redis: {error or type(error).__name__}") from error
+        raise StoreError(f"Redis: {str(error) or type(error).__name__}") from error
     finally:
         # redis-py sends by asyncio.wait_for, which before Python 3.12 loses a cancellation
         # that comes just as it ends (github.com/python/cpython/issues/86296).
