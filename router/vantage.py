@@ -65,11 +65,12 @@ def judge_brake(
 
 
 def is_confirmed(brake: Brake, others: Iterable[View], now: float, policy: VantagePolicy) -> bool:
-    """Whether another fresh vantage sees most of the fallen edges down too."""
+    """Whether another fresh vantage sees most of the fallen edges down too, even if it
+    holds them itself: two that doubt themselves would wait for each other."""
     return any(
         not view.isolated
         and now - view.probed_at <= policy.fresh_s
-        and 2 * sum(_says_down(view, id) for id in brake.fallen) > len(brake.fallen)
+        and 2 * sum(_saw_fall(view, id) for id in brake.fallen) > len(brake.fallen)
         for view in others
     )
 
@@ -91,5 +92,6 @@ def _is_failing(health: Health, had_fallen: bool, now: float, policy: VantagePol
     return health.streak < 0
 
 
-def _says_down(view: View, id: str) -> bool:
-    return id in view.edges and view.edges[id].state is Observed.DOWN
+def _saw_fall(view: View, id: str) -> bool:
+    said = view.edges.get(id)
+    return id in view.held or (said is not None and said.state is Observed.DOWN)
