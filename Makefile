@@ -29,9 +29,9 @@ docs: setup
 
 setup: $(VENV)/.ready
 
-# Redis to test against; wrk is for bench only.
+# What tests talk to, make certificates and run printed commands with; wrk is for bench only.
 system:
-	@infra/install-debian redis-server
+	@infra/install-debian redis-server openssl curl
 
 bench: setup
 	@infra/install-debian wrk
