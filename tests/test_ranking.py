@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from router.geo import distance_km
 from router.model import Catalog, Location, Position, Region, Scope
 from router.ranking import (
-    PREFERRED_COUNT,
     Contender,
     Ranker,
     RouteKey,
@@ -105,6 +104,12 @@ def test_equal_weights_give_one_order_either_way(ids: list[str], seed: int) -> N
     assert even_rendezvous(edges, seed) == rendezvous(edges, seed)
 
 
+def test_equal_weights_give_one_order_for_many_seeds() -> None:
+    edges = [Contender(id, fnv1a32(id), 1.0) for id in list(CITIES)[:6]]
+    seeds = random_seeds()
+    assert [even_rendezvous(edges, s) for s in seeds] == [rendezvous(edges, s) for s in seeds]
+
+
 @given(st.lists(st.text(min_size=1), unique_by=fnv1a32, min_size=2, max_size=6), seeds)
 def test_losing_an_edge_moves_only_its_viewers(ids: list[str], seed: int) -> None:
     edges = [Contender(id, fnv1a32(id), 1.0 + index) for index, id in enumerate(ids)]
@@ -197,11 +202,15 @@ def test_metros_link_edges_transitively() -> None:
     assert firsts == {"e-0", "e-1", "e-2", "e-3"}
 
 
-def test_edges_past_25_km_are_two_metros() -> None:
-    near, far = a_region("near", position=TORONTO), a_region("far", position=Position(43.9, -79.4))
-    ranker = a_ranker(near, far)
-    firsts = {ranker.key(a_location(), seed, Scope.COUNTRY).preferred[0] for seed in range(64)}
-    assert firsts == {"near"}
+@pytest.mark.parametrize(
+    ("apart_km", "firsts"), [(24.9, {"near", "far"}), (25.1, {"near"}), (25.9, {"near"})]
+)
+def test_edges_past_25_km_are_two_metros(apart_km: float, firsts: set[str]) -> None:
+    north = Position(TORONTO.latitude + apart_km / 111.19508, TORONTO.longitude)
+    ranker = a_ranker(a_region("near"), a_region("far", position=north))
+    south = a_location(Position(43.0, -79.4))
+    got = {ranker.key(south, seed, Scope.COUNTRY).preferred[0] for seed in range(64)}
+    assert got == firsts
 
 
 def test_a_border_parts_a_metro() -> None:
@@ -219,7 +228,7 @@ def test_three_are_preferred_unless_fewer_exist(
 ) -> None:
     key = Ranker(catalog).key(a_location(position, country), seed, scope)
     routable = sum(region.routable for region in catalog.regions)
-    assert len(key.preferred) == min(PREFERRED_COUNT, routable)
+    assert len(key.preferred) == min(3, routable)
 
 
 @given(catalogs(), locations, seeds, SCOPES)

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.viewer import (
-    MAX_HOPS,
     Address,
     Networks,
     parse_address,
@@ -15,6 +14,7 @@ from router.viewer import (
     viewer_address,
 )
 
+MAX_HOPS = 32
 PROXIES = Networks.parse(["10.0.0.0/8", "192.0.2.7/32", "2001:db8:ffff::/48"])
 NOBODY = Networks()
 
@@ -189,6 +189,8 @@ def test_what_is_no_network_is_refused(block: str) -> None:
         ("203.0.113.9", "203.0.114.9", False),
         ("2001:db8:1::9", "2001:db8:1:ffff::1", True),
         ("2001:db8:1::9", "2001:db8:2::9", False),
+        ("2001:db8:1::9", "2001:db8:101::9", False),
+        ("2001:db8:1::9", "2001:db9:1::9", False),
         ("203.0.113.9", "::ffff:203.0.113.1", True),
     ],
 )
