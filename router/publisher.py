@@ -149,8 +149,8 @@ class Publisher:
     async def _judge(self, healths: dict[str, Health], now: float) -> Brake | None:
         """The brake, by what else is known: intents, and other vantages' views."""
         routable = [region.id for region in self.catalog.regions if region.routable]
-        brake = judge_brake(self._brake, healths, routable, now, self.policy)
-        if brake is None:
+        anything = replace(self.policy, brake_share=0.0)  # few of all may be most of the enabled
+        if judge_brake(self._brake, healths, routable, now, anything) is None:
             return None
         stored = await self._read(routable)
         wished = {one.edge for one in stored.intents if one.state is not Intended.ENABLED}
