@@ -89,14 +89,21 @@ class Publisher:
         Until a probe has counted there is nothing to say.
         """
         error = None
-        view = await self._view(watched)
-        if view is None:
-            return
+        passed = await self.witnesses()
+        isolated = is_isolated(passed)
+        if not isolated:
+            if all(one.probed_at is None for one in watched):
+                return
+            self._brake = None if passed else await self._judge(_healths(watched))
+        view = self._view(watched, isolated)
         try:
             if not await self.store.hold_lease(self.vantage, self.holder, LEASE_S):
+                self._told = None  # whoever publishes now will have told more
                 self.observer.stood_by(self.vantage)
                 return
-            await self._recall()
+            if self._told is None:
+                self._told = await self._recalled()
+                view = self._view(watched, isolated)  # what they removed is not held
             self._seq = await self.store.publish(view)
             if self._seq == view.seq:
                 await self._tell(self._news(view))
@@ -111,29 +118,22 @@ class Publisher:
         except StoreError:
             return  # it expires by itself
 
-    async def _recall(self) -> None:
-        """At first, take up where the vantage's last publisher left off."""
-        if self._told is None:
-            stored = await self.store.read(())
-            mine = [view for view in stored.views if view.vantage == self.vantage]
-            self._told = dict(mine[0].edges) if mine else {}
+    async def _recalled(self) -> dict[str, EdgeView]:
+        """What the vantage's last publisher said."""
+        stored = await self.store.read(())
+        mine = [view for view in stored.views if view.vantage == self.vantage]
+        return dict(mine[0].edges) if mine else {}
 
     async def _tell(self, news: Sequence[Event]) -> None:
         for event in news:
             self.observer.happened(event)
         await self.store.log_events(news)
 
-    async def _view(self, watched: Sequence[Watched]) -> View | None:
-        passed = await self.witnesses()
-        now = self.clock()
-        probed_at = max((one.probed_at for one in watched if one.probed_at), default=None)
-        if is_isolated(passed):
+    def _view(self, watched: Sequence[Watched], isolated: bool) -> View:
+        if isolated:
+            now = self.clock()
             return View(vantage=self.vantage, seq=self._seq + 1, probed_at=now, isolated=True)
-        if probed_at is None:
-            return None
-        healths = {one.region.id: one.health for one in watched}
-        self._brake = None if passed else await self._judge(healths, now)
-        held = held_edges(self._brake, healths, self._removed())
+        held = held_edges(self._brake, _healths(watched), self._removed())
         edges = {one.region.id: self._edge(one, held) for one in watched}
         for id, edge in edges.items():
             if edge.state in (Observed.UP, Observed.DEGRADED):
@@ -141,13 +141,14 @@ class Publisher:
         return View(
             vantage=self.vantage,
             seq=self._seq + 1,
-            probed_at=probed_at,
+            probed_at=max(one.probed_at for one in watched if one.probed_at is not None),
             held=tuple(sorted(held)),
             edges=edges,
         )
 
-    async def _judge(self, healths: dict[str, Health], now: float) -> Brake | None:
+    async def _judge(self, healths: dict[str, Health]) -> Brake | None:
         """The brake, by what else is known: intents, and other vantages' views."""
+        now = self.clock()
         routable = [region.id for region in self.catalog.regions if region.routable]
         anything = replace(self.policy, brake_share=0.0)  # few of all may be most of the enabled
         if judge_brake(self._brake, healths, routable, now, anything) is None:
@@ -224,3 +225,7 @@ class Publisher:
             )
             for kind, is_on, reason in about
         ]
+
+
+def _healths(watched: Sequence[Watched]) -> dict[str, Health]:
+    return {one.region.id: one.health for one in watched}
