@@ -48,6 +48,12 @@ def test_nothing_set_gives_the_defaults() -> None:
     assert settings.ops_listen == Listen("127.0.0.1", 9090)
 
 
+def test_lifetimes_default_to_the_contracts() -> None:
+    settings = Settings()
+    lifetimes = settings.ttl_s, settings.degraded_ttl_s, settings.cdn_max_age_s
+    assert lifetimes == (300, 30, 10)
+
+
 @pytest.mark.parametrize("blank", ["", " ", "\t\n"])
 def test_blank_is_as_good_as_unset(blank: str) -> None:
     every = {each.variable: blank for each in describe_settings()}
