@@ -59,16 +59,18 @@ def measure(stack: ExitStack, rounds: int, seconds: int) -> dict[str, Any]:
         f"http://127.0.0.1:{ours}/v1/route", headers={"X-Forwarded-For": "24.48.0.1"}
     )
     script = rotating(real_addresses(VIEWERS), folder / "viewers.lua")
-    stack.enter_context(bare_server(bare, answer, folder / "answer.json"))
+    bare_pid = stack.enter_context(bare_server(bare, answer, folder / "answer.json"))
     pairs = []
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
-        pairs.append((load(ours, script, seconds), load(bare, script, seconds)))
+        mine = load(ours, pid, script, seconds)
+        pairs.append((mine, load(bare, bare_pid, script, seconds)))
     return {
         "answer_bytes": len(answer.content),
         "viewers": VIEWERS,
         "rounds": [{"autorouter": mine, "bare": yours} for mine, yours in pairs],
         "ratio": statistics.median(mine["rps"] / yours["rps"] for mine, yours in pairs),
+        "cpu_ratio": statistics.median(yours["cpu_us"] / mine["cpu_us"] for mine, yours in pairs),
         "p99_ratio": statistics.median(mine["p99_ms"] / yours["p99_ms"] for mine, yours in pairs),
         "first_answer_s": first_answer_s,
         "memory_mb": memory_mb(pid),
@@ -96,11 +98,16 @@ def memory_mb(pid: int) -> float:
 
 def show(figures: dict[str, Any]) -> None:
     """A table for people."""
-    print(f"{'round':>5} {'autorouter':>12} {'bare':>12} {'ratio':>6}   requests/s")
+    print(f"{'':>5} {'requests/s':^26} {'':>6} {'server CPU, µs a request':^26}")
+    print(
+        f"{'round':>5} {'autorouter':>12} {'bare':>12} {'ratio':>6} {'autorouter':>12} {'bare':>12}"
+    )
     for number, one in enumerate(figures["rounds"], 1):
-        mine, yours = one["autorouter"]["rps"], one["bare"]["rps"]
-        print(f"{number:>5} {mine:>12,.0f} {yours:>12,.0f} {mine / yours:>6.2f}")
-    print(f"median ratio {figures['ratio']:.2f}; p99 ratio {figures['p99_ratio']:.2f}")
+        mine, yours = one["autorouter"], one["bare"]
+        rates = f"{mine['rps']:>12,.0f} {yours['rps']:>12,.0f} {mine['rps'] / yours['rps']:>6.2f}"
+        print(f"{number:>5} {rates} {mine['cpu_us']:>12.1f} {yours['cpu_us']:>12.1f}")
+    print(f"median ratio: requests/s {figures['ratio']:.2f}, CPU {figures['cpu_ratio']:.2f}")
+    print(f"median ratio of p99 latencies: {figures['p99_ratio']:.2f}")
     print(f"start to first answer {figures['first_answer_s']:.2f} s")
     print(f"resident memory {figures['memory_mb']:.0f} MiB, the mapped database aside")
 

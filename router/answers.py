@@ -1,7 +1,7 @@
 """A response as ready bytes, and the answers that name no edge. Pure."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,14 @@ class Answer:
     body: bytes
     etag: bytes
     labels: Labels
+    start: dict[str, Any] = field(init=False, repr=False)
+    end: dict[str, Any] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """The ASGI messages, made once."""
+        start = {"type": "http.response.start", "status": self.code, "headers": self.headers}
+        object.__setattr__(self, "start", start)
+        object.__setattr__(self, "end", {"type": "http.response.body", "body": self.body})
 
 
 def plain_answer(code: int, name: str, body: dict[str, str], headers: Headers) -> Answer:

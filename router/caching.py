@@ -33,6 +33,9 @@ class Sharing(Enum):
     BY_HEADERS = auto()  # CDN location headers do, and all are in the cache key
     PRIVATE = auto()  # the viewer's address decided
 
+    # As in router.model.Scope; members are equal only to themselves.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy:

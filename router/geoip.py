@@ -23,7 +23,6 @@ COUNTRY_LEVEL_RADIUS_KM = 500
 
 _FIX = "set AUTOROUTER_GEO_DB to a City or Country database in .mmdb format"
 _SAMPLES = 1_000
-KNOWN_PLACES = 65_536
 
 # Paths into a nested record.
 _COUNTRY = ("country", "iso_code")
@@ -33,6 +32,9 @@ _RADIUS = ("location", "accuracy_radius")
 _CITY = ("city",)
 _CITY_NAME = ("city", "names", "en")
 _SUBDIVISION = ("subdivisions", 0)
+
+# Looked up once: an enum's members are slow to reach.
+_CITY_LEVEL, _DATABASE = Level.CITY, Source.DATABASE
 
 Locate = Callable[[str], Location]
 
@@ -104,6 +106,8 @@ def _layout(sample: Iterator[tuple[Any, Any]]) -> Callable[[maxminddb_rust.Reade
 
 def _nested(reader: maxminddb_rust.Reader) -> Locate:
     """GeoIP2, GeoLite2, DB-IP: `country.iso_code`, `location`, `city`, `subdivisions`."""
+    # DB-IP has no accuracy radius, so that look-up can be spared.
+    tells_radius = not reader.metadata().database_type.startswith("DBIP")
     get = reader.get_path
 
     def is_local(address: str) -> bool:
@@ -111,16 +115,18 @@ def _nested(reader: maxminddb_rust.Reader) -> Locate:
             return get(address, _SUBDIVISION) is not None
         return True
 
+    def is_vague(address: str) -> bool:
+        radius = get(address, _RADIUS)
+        return isinstance(radius, int | float) and radius >= COUNTRY_LEVEL_RADIUS_KM
+
     def locate(address: str) -> Location:
         country = get(address, _COUNTRY)
         latitude = get(address, _LATITUDE)
         if latitude is None:
             return _location(country, None)
-        radius = get(address, _RADIUS)
-        vague = isinstance(radius, int | float) and radius >= COUNTRY_LEVEL_RADIUS_KM
-        if vague or not is_local(address):
+        if not is_local(address) or (tells_radius and is_vague(address)):
             return _location(country, None)
-        return _placed(country, latitude, get(address, _LONGITUDE))
+        return _location(country, valid_position(latitude, get(address, _LONGITUDE)))
 
     return locate
 
@@ -145,12 +151,6 @@ def _flat(country_field: str) -> Callable[[maxminddb_rust.Reader], Locate]:
     return layout
 
 
-@lru_cache(maxsize=KNOWN_PLACES)
-def _placed(country: object, latitude: object, longitude: object) -> Location:
-    """Most addresses share their place with many; one Location serves them all."""
-    return _location(country, valid_position(latitude, longitude))
-
-
 def _degrees(value: object) -> object:
     try:
         return float(value) if isinstance(value, str) else value
@@ -159,9 +159,13 @@ def _degrees(value: object) -> object:
 
 
 def _location(country: object, position: Position | None) -> Location:
-    is_code = isinstance(country, str) and len(country) == 2 and country.isalpha()
-    code = country.upper() if is_code and isinstance(country, str) else None
-    if code is None and position is None:
-        return Location()
-    level = Level.COUNTRY if position is None else Level.CITY
-    return Location(country=code, position=position, level=level, source=Source.DATABASE)
+    code = _country_code(country) if isinstance(country, str) else None
+    if position is not None:
+        return Location(code, position, _CITY_LEVEL, _DATABASE)
+    return Location() if code is None else Location(code, None, Level.COUNTRY, _DATABASE)
+
+
+@lru_cache(maxsize=1_024)
+def _country_code(text: str) -> str | None:
+    is_code = len(text) == 2 and text.isascii() and text.isalpha()
+    return text.upper() if is_code else None

@@ -32,9 +32,8 @@ def new_intent(
     """An intent from now on. Raises RefusedError for a life or texts out of bounds."""
     if not 0 < life_s <= MAX_LIFE_S:
         raise RefusedError("an intent lasts at most 72 hours; say for how long, like 2h")
-    for name, text in (("reason", reason), ("actor", actor)):
-        if not text.strip() or len(text) > MAX_TEXT or not text.isprintable():
-            raise RefusedError(f"give a {name} of 1 to {MAX_TEXT} printable characters")
+    check_text("reason", reason)
+    check_text("actor", actor)
     return Intent(
         edge=edge,
         state=state,
@@ -43,6 +42,12 @@ def new_intent(
         created_at=now,
         expires_at=now + life_s,
     )
+
+
+def check_text(name: str, text: str) -> None:
+    """Raise RefusedError for what cannot be shown in a line of an audit."""
+    if not text.strip() or len(text) > MAX_TEXT or not text.isprintable():
+        raise RefusedError(f"give a {name} of 1 to {MAX_TEXT} printable characters")
 
 
 def check_known(fleet: Fleet, edges: Iterable[str]) -> None:

@@ -59,6 +59,9 @@ class Locator:
 
     def place(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Placed:
         """Place the viewer of one request; header names in lower case."""
+        if not self._secrets:
+            forwarded = [value for name, value in headers if name == FORWARDED]
+            return self.place_address(viewer_address(peer, forwarded, self._trusted))
         found: dict[bytes, list[bytes]] = {}
         for name, value in headers:
             if name in _WANTED:

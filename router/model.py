@@ -15,6 +15,9 @@ class Scope(StrEnum):
     COUNTRY = "country"
     GLOBAL = "global"
 
+    # Enum's own hash runs in Python, and this is part of a key of every look-up.
+    __hash__ = str.__hash__
+
 
 class Observed(StrEnum):
     """What probes say of an edge."""

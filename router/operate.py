@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from router.fleet import Fleet
-from router.intents import check_known, check_leaving, intent_event, new_intent
+from router.intents import check_known, check_leaving, check_text, intent_event, new_intent
 from router.model import Event, Intended
 from router.store import Store
 
@@ -29,23 +29,26 @@ async def set_intents(
     if not force:
         check_leaving(fleet, edges)
     before = _intended(fleet)
+    events = []
     for wish in wishes:
         await store.put_intent(wish)
-    events = [intent_event(one.edge, one, before[one.edge], actor, now) for one in wishes]
-    await store.log_events(events)
+        events.append(intent_event(wish.edge, wish, before[wish.edge], actor, now))
+        await store.log_events(events[-1:])  # at once: the store may be gone before the next
     return events
 
 
 async def drop_intents(
     store: Store, fleet: Fleet, edges: Sequence[str], *, actor: str, now: float
 ) -> list[Event]:
-    """Enable edges again. Raises RefusedError for an unknown one, or StoreError."""
+    """Enable edges again. Raises RefusedError or StoreError; a refusal changes nothing."""
     check_known(fleet, edges)
+    check_text("actor", actor)
     before = _intended(fleet)
+    events = []
     for id in edges:
         await store.drop_intent(id)
-    events = [intent_event(id, None, before[id], actor, now) for id in edges]
-    await store.log_events(events)
+        events.append(intent_event(id, None, before[id], actor, now))
+        await store.log_events(events[-1:])
     return events
 
 

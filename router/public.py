@@ -22,6 +22,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 # A 304 repeats what a 200 says about caching and nothing about a body (RFC 9110, 15.4.5).
 _BODY_HEADERS = frozenset({b"content-type", b"content-length"})
+_NOTHING: dict[str, Any] = {"type": "http.response.body", "body": b""}
 
 
 class PublicApp:
@@ -40,13 +41,13 @@ class PublicApp:
         """ASGI. The body of a request, if any, is never read."""
         answer = self._answer(scope)
         self.counts[answer.labels] += 1
-        code, headers, body = answer.code, answer.headers, answer.body
+        start, end = answer.start, answer.end
         if answer.etag and _is_known(scope["headers"], answer.etag):
-            code, headers, body = 304, _without_body(headers), b""
-        await send({"type": "http.response.start", "status": code, "headers": headers})
-        if scope["method"] == "HEAD":
-            body = b""
-        await send({"type": "http.response.body", "body": body})
+            start, end = _not_modified(answer), _NOTHING
+        elif scope["method"] == "HEAD":
+            end = _NOTHING
+        await send(start)
+        await send(end)
 
     def _answer(self, scope: Scope) -> Answer:
         if scope["method"] not in ("GET", "HEAD"):
@@ -87,5 +88,6 @@ def _is_known(headers: Headers, tag: bytes) -> bool:
     return False
 
 
-def _without_body(headers: Headers) -> Headers:
-    return [header for header in headers if header[0] not in _BODY_HEADERS]
+def _not_modified(answer: Answer) -> dict[str, Any]:
+    kept = [header for header in answer.headers if header[0] not in _BODY_HEADERS]
+    return {**answer.start, "status": 304, "headers": kept}

@@ -106,7 +106,7 @@ class Ranker:
         self.covered = frozenset(region.country for region in routable)
         self._default = tuple(region.id for region in routable)
         self._metros = tuple(_metros(routable))
-        self._nearest = lru_cache(maxsize=KNOWN_PLACES)(self._nearest_metros)
+        self._known: dict[tuple[str | None, Position, Scope], tuple[Metro, ...]] = {}
         self.order = lru_cache(maxsize=KNOWN_KEYS)(self._order)
 
     def key(self, location: Location, seed: int, scope: Scope) -> RouteKey:
@@ -138,10 +138,15 @@ class Ranker:
             ids.update(dict.fromkeys(_edge_order(metro, seed)))
         return tuple(self.regions[id] for id in ids)
 
-    def _nearest_metros(
-        self, country: str | None, position: Position, scope: Scope
-    ) -> tuple[Metro, ...]:
-        return _enough(self._by_distance(country, position, scope))
+    def _nearest(self, country: str | None, position: Position, scope: Scope) -> tuple[Metro, ...]:
+        """The metros that hold a viewer's preferred edges; places repeat, so they are kept."""
+        place = (country, position, scope)
+        metros = self._known.get(place)
+        if metros is None:
+            if len(self._known) >= KNOWN_PLACES:
+                self._known.clear()
+            metros = self._known[place] = _enough(self._by_distance(country, position, scope))
+        return metros
 
     def _spread_metros(self, country: str, seed: int, scope: Scope) -> tuple[Metro, ...]:
         """For a viewer of whom only the country is known: their share of its metros."""

@@ -112,8 +112,8 @@ def _labels(decision: Decision, query: Query) -> Labels:
     return Labels(
         region=decision.candidates[0].region.id,
         reason=str(decision.reason),
-        status=decision.status,
-        scope=query.scope,
+        status=str(decision.status),
+        scope=str(query.scope),
     )
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from router.ranking import mix32
 
 MAX_HOPS = 32
+KNOWN_PEERS = 1_024
 # "[" + the longest IPv6 text with an embedded IPv4 (45) + "%" + a zone + "]:65535"
 MAX_HOP_LENGTH = 80
 
@@ -45,11 +46,18 @@ class Networks:
             block = int(network.network_address) >> host_bits
             blocks.setdefault((network.max_prefixlen // 8, host_bits), set()).add(block)
         self._blocks = [(size, bits, found) for (size, bits), found in blocks.items()]
+        # Peers are few, proxies mostly, and each sends many requests.
+        self.peer = lru_cache(maxsize=KNOWN_PEERS)(self._peer)
 
     @classmethod
     def parse(cls, blocks: Iterable[str]) -> "Networks":
         """From CIDR texts. Raises ValueError for one that is none, or has host bits set."""
         return cls(ip_network(block.strip()) for block in blocks)
+
+    def _peer(self, text: str) -> tuple[Address | None, bool]:
+        """The peer's address, and whether its headers count."""
+        address = parse_address(text)
+        return address, address is not None and address in self
 
     def __contains__(self, address: Address) -> bool:
         packed = address.packed
@@ -69,10 +77,6 @@ def parse_address(text: str) -> Address | None:
         return _parse_unusual(text)
 
 
-# Peers are few, proxies mostly, and each sends many requests.
-_parse_peer = lru_cache(maxsize=1_024)(parse_address)
-
-
 def parse_host_port(text: str) -> Address | None:
     """CloudFront-Viewer-Address: an address, a colon and a port, IPv6 without brackets."""
     return parse_address(text.rpartition(":")[0])
@@ -86,8 +90,8 @@ def viewer_address(
     From the right, past trusted hops, to the first other; an unparsable hop stops the
     walk and the last good one counts. None when the peer has no IP address.
     """
-    viewer = None if peer is None else _parse_peer(peer)
-    if viewer is None or not forwarded or viewer not in trusted:
+    viewer, is_trusted = (None, False) if peer is None else trusted.peer(peer)
+    if not is_trusted:
         return viewer
     for hop in _hops_from_right(forwarded):
         address = parse_address(hop)

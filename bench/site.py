@@ -1,0 +1,317 @@
+"""Real servers, pollers, a Redis and edges on this machine, for faults to be done to them."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis as redis_client
+
+from bench.certificates import Door, trusted_by
+from bench.viewers import QUESTIONS, Answer, Viewers
+from router.simulation import Mode, SimulatedEdge, SimulatedFleet
+from router.store.redis import lease_key
+from tests.builders import CITIES
+from tests.servers import (
+    AUTOROUTER,
+    HOST,
+    Process,
+    RedisServer,
+    a_regions_file,
+    clean_env,
+    eventually,
+    free_port,
+    plain_client,
+)
+
+EDGE = "yto-01"
+VANTAGES = ("one", "two", "three")
+PROPAGATION_S = 1.5
+READY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How soon faults must show, from the poll interval (docs/health.md). `slack_s`: what
+    a busy machine may add."""
+
+    interval_s: float = 3.0
+    slack_s: float = 0.0
+
+    def caught_s(self, probe_s: float = 0.0) -> float:
+        """Until no answer names an edge whose probes fail after `probe_s`: the wait for the
+        next probe, two rechecks, the probe itself, and the way to every server."""
+        recheck_s = min(0.85, self.interval_s)
+        detected_s = 1.1 * (self.interval_s + 2 * recheck_s) + probe_s + 0.3
+        return detected_s + PROPAGATION_S + self.slack_s
+
+    @property
+    def publish_s(self) -> float:
+        """Between two views of a vantage, at most."""
+        return min(3.0, self.interval_s) + 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What runs, besides two servers and a poller a vantage.
+
+    `partial`: the last vantage sees edges of its own; `witness`: it has one; `standby`:
+    the first vantage has a second poller; `clocks`: the commands whose clocks can be set;
+    `sentinel`: Redis is two, watched by a Sentinel; `tls`: EDGE speaks it.
+    """
+
+    partial: bool = False
+    witness: bool = False
+    standby: bool = False
+    clocks: tuple[str, ...] = ()
+    sentinel: bool = False
+    tls: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Server:
+    """One `autorouter serve`."""
+
+    process: Process
+    port: int
+    ops_port: int
+    settings: Mapping[str, str]
+
+
+@dataclass(kw_only=True)
+class Site:
+    """All that runs. `marks`: when what was done, monotonic; the first is `fault`."""
+
+    folder: Path
+    pace: Pace
+    setup: Setup
+    vantages: tuple[str, ...]
+    fleet: SimulatedFleet
+    partial: SimulatedFleet
+    witness: SimulatedEdge
+    client: httpx.AsyncClient
+    viewers: Viewers
+    redis: RedisServer
+    replica: RedisServer | None = None
+    door: Door | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    servers: list[Server] = field(default_factory=list)
+    pollers: dict[str, Process] = field(default_factory=dict)
+    marks: dict[str, float] = field(default_factory=dict)
+    baseline: dict[tuple[str, str], Answer] = field(default_factory=dict)
+
+    @property
+    def last(self) -> str:
+        """The vantage to break, where one of several is."""
+        return self.vantages[-1]
+
+    def mark(self, name: str) -> None:
+        """Remember that this is done now."""
+        self.marks[name] = time.monotonic()
+
+    async def set_modes(self, modes: Mapping[str, Mode]) -> None:
+        """Change what edges do."""
+        for id, mode in modes.items():
+            await self.fleet.edges[id].set_mode(mode)
+
+    def poll(self, vantage: str, name: str = "") -> None:
+        """Start a poller."""
+        regions = "partial" if self.setup.partial and vantage == self.last else "regions"
+        settings = {"VANTAGE": vantage, "REGIONS": str(self.folder / f"{regions}.yaml")}
+        if self.setup.witness and vantage == self.last:
+            settings["WITNESSES"] = self.witness.endpoint
+        self.pollers[name or vantage] = self._start("poll", name or vantage, settings)
+
+    def serve(self, state: str = "") -> Server:
+        """Start a server; `state` names its state folder."""
+        port, ops_port = free_port(), free_port()
+        settings = {
+            "REGIONS": str(self.folder / "regions.yaml"),
+            "LISTEN": f"{HOST}:{port}",
+            "OPS_LISTEN": f"{HOST}:{ops_port}",
+            "STATE_DIR": str(self.folder / (state or f"state-{port}")),
+        }
+        process = self._start("serve", f"serve-{port}", settings)
+        return Server(process=process, port=port, ops_port=ops_port, settings=settings)
+
+    def _start(self, command: str, name: str, settings: Mapping[str, str]) -> Process:
+        env = clean_env(**self.settings, **settings) | self.env
+        if command in self.setup.clocks:
+            env |= faked_clock(self.folder / "clock")
+        return Process([str(AUTOROUTER), command], self.folder / f"{name}.log", env)
+
+    def set_clocks(self, offset_s: int) -> None:
+        """Set the clocks of `setup.clocks` to so much off."""
+        fresh = self.folder / "clock.new"
+        fresh.write_text(f"{offset_s:+d}\n")
+        fresh.replace(self.folder / "clock")
+
+    async def restart(self, server: Server) -> None:
+        """Stop a server and start it again with the same settings. Viewers stay away."""
+        self.viewers.ports.remove(server.port)
+        await asyncio.sleep(0.2)  # answers under way
+        await asyncio.to_thread(server.process.stop)
+        server.process = self._start("serve", f"again-{server.port}", server.settings)
+        await eventually(lambda: self._answers(server), READY_S)
+        self.viewers.ports.append(server.port)
+
+    async def _answers(self, server: Server) -> bool:
+        try:
+            await self.client.get(f"http://{HOST}:{server.port}/healthz")
+        except httpx.HTTPError:
+            return False
+        return True
+
+    async def told(self, server: Server) -> dict[str, Any]:
+        """The fleet as a server has it; empty while it does not answer."""
+        try:
+            response = await self.client.get(f"http://{HOST}:{server.ops_port}/v1/edges")
+        except httpx.HTTPError:
+            return {}
+        told: dict[str, Any] = response.json()
+        return told
+
+    async def is_ready(self) -> bool:
+        """Whether every server has heard every vantage call every edge up."""
+        told = [await self.told(server) for server in self.servers]
+        votes = [edge["votes"] for one in told for edge in one.get("edges", [{"votes": {}}])]
+        return all(one.get("status") == "ok" for one in told) and all(
+            vote == dict.fromkeys(self.vantages, "up") for vote in votes
+        )
+
+    async def leader(self, vantage: str) -> Process:
+        """The poller that publishes for a vantage."""
+        with redis_client.Redis.from_url(self.redis.url) as client:
+            holder: Any = await asyncio.to_thread(client.get, lease_key(vantage))
+        pid = int(holder.decode().split(":")[1])
+        return next(process for process in self.pollers.values() if process.pid == pid)
+
+    async def is_settled(self) -> bool:
+        """Whether every server has answered every question since it was ready."""
+        self.baseline = {answer.question: answer for answer in self.viewers.answers}
+        return len(self.viewers.answers) > len(QUESTIONS) * len(self.servers) + 5
+
+    def latency_ms(self) -> float:
+        """Of the middle answer."""
+        return statistics.median(answer.took_s for answer in self.viewers.answers) * 1_000
+
+
+@asynccontextmanager
+async def open_site(
+    folder: Path, pace: Pace, setup: Setup, vantages: int, servers: int
+) -> AsyncIterator[Site]:
+    """A site where all is well, under load."""
+    async with AsyncExitStack() as stack:
+        fleet = await stack.enter_async_context(SimulatedFleet(CITIES))
+        partial = await stack.enter_async_context(SimulatedFleet(CITIES))
+        witness = SimulatedEdge(id="witness")
+        await witness.start()
+        stack.push_async_callback(witness.stop)
+        client = await stack.enter_async_context(plain_client())
+        redis = stack.enter_context(_redis(folder / "redis"))
+        site = Site(
+            folder=folder,
+            pace=pace,
+            setup=setup,
+            vantages=VANTAGES[:vantages],
+            fleet=fleet,
+            partial=partial,
+            witness=witness,
+            client=client,
+            viewers=Viewers(client),
+            redis=redis,
+        )
+        endpoints = dict(fleet.endpoints)
+        if setup.tls:
+            site.door = await stack.enter_async_context(Door.open(folder, fleet.edges[EDGE].port))
+            site.env |= trusted_by(folder)
+            endpoints[EDGE] = site.door.endpoint
+        a_regions_file(folder / "regions.yaml", endpoints)
+        a_regions_file(folder / "partial.yaml", partial.endpoints)
+        site.set_clocks(0)
+        site.settings = {
+            "REDIS_URL": redis.url,
+            "POLL_INTERVAL_S": str(pace.interval_s),
+            "TRUSTED_PROXIES": "127.0.0.0/8",
+        }
+        if setup.sentinel:
+            site.replica, site.settings["REDIS_URL"] = stack.enter_context(_watched(site))
+        stack.callback(_kill_all, site)
+        await _start_all(site, servers)
+        viewing = asyncio.create_task(site.viewers.run())
+        try:
+            await eventually(site.is_settled, READY_S)
+            yield site
+        finally:
+            viewing.cancel()
+            await asyncio.gather(viewing, return_exceptions=True)
+
+
+async def _start_all(site: Site, servers: int) -> None:
+    for _ in range(servers):
+        site.servers.append(site.serve())
+    for vantage in site.vantages:
+        site.poll(vantage)
+    await eventually(site.is_ready, READY_S)
+    if site.setup.standby:
+        site.poll(site.vantages[0], "standby")
+        await eventually(lambda: "standing by" in site.pollers["standby"].output, READY_S)
+    site.viewers.ports.extend(server.port for server in site.servers)
+
+
+def _kill_all(site: Site) -> None:
+    for process in [*site.pollers.values(), *(server.process for server in site.servers)]:
+        process.kill()
+
+
+@contextmanager
+def _redis(folder: Path, **options: str) -> Iterator[RedisServer]:
+    folder.mkdir()
+    server = RedisServer(folder, **options)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@contextmanager
+def _watched(site: Site) -> Iterator[tuple[RedisServer, str]]:
+    """A replica of the site's Redis and a Sentinel over both; gives the store's URL."""
+    with ExitStack() as stack:
+        port = site.redis.port
+        replica = stack.enter_context(
+            _redis(site.folder / "replica", replicaof=f"{HOST} {port}")
+        )
+        config, sentinel_port = site.folder / "sentinel.conf", free_port()
+        config.write_text(
+            f"bind {HOST}\nport {sentinel_port}\ndir {site.folder}\n"
+            f"sentinel monitor store {HOST} {port} 1\n"
+            "sentinel down-after-milliseconds store 1000\n"
+            "sentinel failover-timeout store 5000\n"
+        )
+        sentinel = Process(
+            ["redis-server", str(config), "--sentinel"], site.folder / "sentinel.log"
+        )
+        stack.callback(sentinel.kill)
+        sentinel.wait_for(lambda: "+slave" in sentinel.output)
+        yield replica, f"redis+sentinel://{HOST}:{sentinel_port}/store/0"
+
+
+def faked_clock(path: Path) -> dict[str, str]:
+    """An environment in which the wall clock is off by what the file says, at any time
+    (libfaketime); the monotonic clock is left alone, as when a clock is set."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+    if library is None:
+        raise FileNotFoundError("libfaketime: apt-get install faketime")
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(path),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }

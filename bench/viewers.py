@@ -1,0 +1,109 @@
+"""Viewers of many places who never stop asking, and all that they were told."""
+
+import asyncio
+import itertools
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from tests.servers import HOST
+
+PER_SECOND = 50
+# Toronto, Montreal, Vancouver, New York, Dallas, Palo Alto, Oxford, Berlin, Tokyo,
+# Auckland, and one without a place. Eleven and seven: each question reaches each server.
+ADDRESSES = (
+    "128.100.1.1",
+    "132.204.1.1",
+    "142.103.1.1",
+    "128.59.1.1",
+    "129.110.1.1",
+    "171.64.1.1",
+    "163.1.1.1",
+    "130.133.1.1",
+    "133.11.1.1",
+    "130.216.1.1",
+    "10.0.0.1",
+)
+QUERIES = (
+    "",
+    "?all=true",
+    "?scope=global",
+    "?strict=false",
+    "?all=true&scope=global",
+    "?model=kokoro",
+    "?all=true&strict=false",
+)
+QUESTIONS = tuple(itertools.product(QUERIES, ADDRESSES))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """`asked_at`: monotonic. `code`: HTTP status, 0 when no answer came. `named`: every
+    edge in it, the pick first."""
+
+    query: str
+    address: str
+    asked_at: float
+    took_s: float
+    code: int
+    region: str = ""
+    endpoint: str = ""
+    status: str = ""
+    named: tuple[str, ...] = ()
+
+    @property
+    def question(self) -> tuple[str, str]:
+        return self.query, self.address
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it names every edge on offer."""
+        return "all=true" in self.query
+
+
+@dataclass
+class Viewers:
+    """Ask the servers at `ports` by turns, 50 times a second, whether they answer or not."""
+
+    client: httpx.AsyncClient
+    ports: list[int] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        async with asyncio.TaskGroup() as asking:
+            for number, (query, address) in enumerate(itertools.cycle(QUESTIONS)):
+                if self.ports:
+                    port = self.ports[number % len(self.ports)]
+                    asking.create_task(self._ask(port, query, address))
+                await asyncio.sleep(1 / PER_SECOND)
+
+    async def _ask(self, port: int, query: str, address: str) -> None:
+        asked_at = time.monotonic()
+        url, headers = f"http://{HOST}:{port}/v1/route{query}", {"X-Forwarded-For": address}
+        try:
+            response = await self.client.get(url, headers=headers)
+            code, told = response.status_code, response.json()
+        except (httpx.HTTPError, ValueError):
+            code, told = 0, {}
+        took_s = time.monotonic() - asked_at
+        self.answers.append(
+            Answer(
+                query=query,
+                address=address,
+                asked_at=asked_at,
+                took_s=took_s,
+                code=code,
+                region=told.get("region", ""),
+                endpoint=told.get("endpoint", ""),
+                status=told.get("status", ""),
+                named=_named(told),
+            )
+        )
+
+
+def _named(told: dict[str, Any]) -> tuple[str, ...]:
+    entries = [told, *told.get("alternates", ()), *told.get("regions", ())]
+    return tuple(dict.fromkeys(entry["region"] for entry in entries if "region" in entry))
