@@ -47,7 +47,7 @@ def new_intent(
 def check_text(name: str, text: str) -> None:
     """Raise RefusedError for what cannot be shown in a line of an audit."""
     if not text.strip() or len(text) > MAX_TEXT or not text.isprintable():
-        raise RefusedError(f"give a {name} of 1 to {MAX_TEXT} printable characters")
+        raise RefusedError(f"the {name} must be 1 to {MAX_TEXT} printable characters")
 
 
 def check_known(fleet: Fleet, edges: Iterable[str]) -> None:

@@ -32,7 +32,7 @@ async def set_intents(
     events = []
     for wish in wishes:
         await store.put_intent(wish)
-        events.append(intent_event(wish.edge, wish, before[wish.edge], actor, now))
+        events.append(intent_event(wish.edge, wish, before[wish.edge], wish.actor, now))
         await store.log_events(events[-1:])  # at once: the store may be gone before the next
     return events
 

@@ -1,0 +1,54 @@
+"""Who may change the fleet."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.authority import may_change
+
+TOKEN = "a-token-of-operators"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1"])
+def test_loopback_needs_no_token_when_none_is_set(host: str) -> None:
+    assert may_change("", None, host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "fe80::1", "169.254.1.1"])
+@pytest.mark.parametrize("authorization", ["", "Bearer ", "Bearer None", f"Bearer {TOKEN}"])
+def test_other_hosts_are_refused_when_no_token_is_set(host: str, authorization: str) -> None:
+    assert not may_change(authorization, None, host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "2001:db8::1"])
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_right_token_is_enough_anywhere(host: str, scheme: str) -> None:
+    assert may_change(f"{scheme} {TOKEN}", TOKEN, host)
+    assert may_change(f"{scheme}   {TOKEN} ", TOKEN, host)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        TOKEN,
+        f"Basic {TOKEN}",
+        f"Bearer {TOKEN}x",
+        f"Bearer {TOKEN[:-1]}",
+        f"Bearer {TOKEN.upper()}",
+        f"Bearer {TOKEN} {TOKEN}",
+        f"Bearer\t{TOKEN}",
+        f"Bearer,{TOKEN}",
+        f"x Bearer {TOKEN}",
+        "Bearer \xff",
+    ],
+)
+def test_anything_else_is_refused_even_on_loopback(authorization: str) -> None:
+    assert not may_change(authorization, TOKEN, "127.0.0.1")
+
+
+@given(st.text())
+def test_no_other_text_is_the_token(text: str) -> None:
+    assert may_change(f"Bearer {text}", TOKEN, "127.0.0.1") is (text.strip() == TOKEN)
