@@ -58,6 +58,7 @@ def start_logging(level: str, form: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("autorouter").setLevel(level.upper())
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of clients' faults
 
 
 class Telemetry:
