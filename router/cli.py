@@ -15,7 +15,8 @@ import msgspec
 
 from router import __version__
 from router.errors import ConfigError, RouterError
-from router.settings import Described, Listen, Settings, describe_settings, load_settings
+from router.settings import Described, Settings, describe_settings, load_settings
+from router.values import Listen
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 _REGIONS = click.option(

@@ -13,9 +13,10 @@ from router.model import Catalog, Scope
 from router.ops import answer_json
 from router.ranking import Ranker
 from router.serve import run_server
-from router.settings import Cidrs, Listen, Settings
+from router.settings import Settings
 from router.simulation import Mode, SimulatedFleet
 from router.sources import read_all
+from router.values import Cidrs, Listen
 from router.viewer import parse_address
 
 LOOPBACK = Cidrs(("127.0.0.0/8", "::1/128"))

@@ -6,6 +6,7 @@ import ipaddress
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -158,11 +159,11 @@ async def _ask(
 
 def _reachable(settings: Settings) -> str:
     """The ops listener's address as a client on this machine reaches it."""
-    host, port = settings.ops_listen
-    address = ipaddress.ip_address(host)
+    listen = settings.ops_listen
+    address = ipaddress.ip_address(listen.host)
     if address.is_unspecified:
-        host = "127.0.0.1" if address.version == 4 else "::1"
-    return str(settings.ops_listen._replace(host=host, port=port))
+        listen = replace(listen, host="127.0.0.1" if address.version == 4 else "::1")
+    return str(listen)
 
 
 async def _fleet(settings: Settings, catalog: Catalog) -> tuple[Fleet, str]:

@@ -8,13 +8,65 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from router.errors import ConfigError
-from router.settings import Listen
+from router.values import Listen
 
 BACKLOG = 2_048
 KEEP_ALIVE_S = 65  # longer than CloudFront keeps an origin connection (60 s at most)
 GRACE_S = 10
+MAX_HEAD_BYTES = 128 * 1024
+HEAD_S = 10
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """HTTP/1.1 that hangs up on a request whose head is too large, or is not there in time.
+
+    uvicorn's own protocol keeps a head of any size, and waits for its end for ever.
+    """
+
+    _head_bytes = 0
+    _is_waiting = True
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client connects."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A client is gone."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """The parser calls back below, perhaps for several requests."""
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._is_waiting and self._head_bytes > MAX_HEAD_BYTES:
+            self.send_400_response("The head of the request is too large.")
+        elif self._is_waiting and self._deadline is None:
+            self._wait()
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._is_waiting, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The last byte of its head."""
+        self._is_waiting = False
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def _wait(self) -> None:
+        self._deadline = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class Listener(uvicorn.Server):
@@ -33,7 +85,7 @@ def bind(variable: str, listen: Listen) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        bound.bind(listen)
+        bound.bind((listen.host, listen.port))
         bound.listen(BACKLOG)  # two sockets may share a port until one listens
     except OSError as error:
         bound.close()
@@ -48,7 +100,7 @@ def listener(app: Any) -> Listener:
         uvicorn.Config(
             app,
             backlog=BACKLOG,
-            http="httptools",
+            http=BoundedProtocol,
             ws="none",
             lifespan="off",
             access_log=False,

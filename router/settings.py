@@ -5,60 +5,28 @@ made from their names, types, ranges, defaults and descriptions.
 """
 
 import difflib
-import ipaddress
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from router.errors import ConfigError
-from router.store.urls import fault_in
+from router.values import (
+    Cidrs,
+    Listen,
+    Names,
+    RedisUrl,
+    Secret,
+    Secrets,
+    Urls,
+    parse_path,
+)
 
 PREFIX = "AUTOROUTER_"
 MAX_SECRET_FILE_LENGTH = 16_384
-
-_ENOUGH_TO_BE_SECRET = 16
-
-
-class Listen(NamedTuple):
-    """Where a listener binds."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-class Secret(str):
-    """Text that is never shown: its repr hides it."""
-
-    def __repr__(self) -> str:
-        return "Secret(…)"
-
-
-class Cidrs(tuple[str, ...]):
-    """CIDR blocks, each checked."""
-
-
-class Names(tuple[str, ...]):
-    """HTTP header names."""
-
-
-class Urls(tuple[str, ...]):
-    """http or https URLs."""
-
-
-class Secrets(tuple[Secret, ...]):
-    """Secrets any of which is valid, so that one can be replaced while both work."""
-
-
-class RedisUrl(Secret):
-    """redis://… or rediss://…; may hold a password."""
 
 
 def _about(text: str, *, unit: str = "", **limits: Any) -> Meta:
@@ -236,95 +204,15 @@ def _text(variable: str, kind: Any, environ: Mapping[str, str]) -> str | None:
 
 def _parsed(text: str, kind: Any) -> Any:
     bare = _bare(kind)
-    if bare in _PARSERS:
-        return _PARSERS[bare](text)
+    if bare is Path:
+        return parse_path(text)
+    if hasattr(bare, "parse"):
+        return bare.parse(text)
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:
         accepts = _accepts(bare, typing.get_args(kind)[1])
         raise ValueError(f"{text[:80]!r} is not accepted; use {accepts}") from None
-
-
-def _listen(text: str) -> Listen:
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
-        raise ValueError("must be HOST:PORT with a port from 0 to 65535, like 127.0.0.1:8080")
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        raise ValueError("must be HOST:PORT with an IP address, like 0.0.0.0:8080") from None
-    return Listen(host, int(port))
-
-
-def _items(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
-
-
-def _cidrs(text: str) -> Cidrs:
-    wrong = []
-    for block in _items(text):
-        try:
-            ipaddress.ip_network(block)
-        except ValueError as error:
-            wrong.append(str(error))
-    if wrong:
-        raise ValueError(f"{'; '.join(wrong)}; write CIDR blocks like 10.0.0.0/8, 2001:db8::/32")
-    return Cidrs(_items(text))
-
-
-def _names(text: str) -> Names:
-    wrong = [name for name in _items(text) if not name.lower().startswith("cloudfront-viewer-")]
-    if wrong:
-        raise ValueError(f"{', '.join(wrong)}: only CloudFront-Viewer-… headers are understood")
-    return Names(_items(text))
-
-
-def _urls(text: str) -> Urls:
-    wrong = [url for url in _items(text) if not _is_url(url)]
-    if wrong:
-        raise ValueError(f"{', '.join(wrong)}: write URLs like https://example.com/")
-    return Urls(_items(text))
-
-
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-def _secrets(text: str) -> Secrets:
-    if any(len(item) < _ENOUGH_TO_BE_SECRET for item in _items(text) or [""]):
-        raise ValueError(f"each secret needs at least {_ENOUGH_TO_BE_SECRET} characters")
-    return Secrets(Secret(item) for item in _items(text))
-
-
-def _path(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise ValueError(f"{text[:80]!r}: no such user, so no such home directory") from None
-
-
-def _redis_url(text: str) -> RedisUrl:
-    fault = fault_in(text)
-    if fault is not None:
-        raise ValueError(fault)
-    return RedisUrl(text)
-
-
-_PARSERS: dict[type, Any] = {
-    Listen: _listen,
-    Cidrs: _cidrs,
-    Names: _names,
-    Urls: _urls,
-    Secret: Secret,
-    Secrets: _secrets,
-    RedisUrl: _redis_url,
-    Path: _path,
-}
 
 
 def _described(name: str, kind: Any, default: Any) -> Described:
@@ -346,14 +234,8 @@ def _accepts(bare: Any, meta: Meta) -> str:
         return f"{meta.ge:g} to {meta.le:g}"
     if meta.pattern is not None:
         return "up to 63 lower-case letters, digits and hyphens"
-    return {
-        Listen: "HOST:PORT",
-        Cidrs: "CIDR,…",
-        Names: "NAME,…",
-        Path: "a path",
-        Urls: "URL,…",
-        RedisUrl: "redis[s][+sentinel|+cluster]://…",
-    }.get(bare, "text")
+    told: str = "a path" if bare is Path else getattr(bare, "accepts", "text")
+    return told
 
 
 def _shown(default: Any) -> str:

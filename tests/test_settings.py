@@ -10,13 +10,13 @@ from router.errors import ConfigError
 from router.settings import (
     MAX_SECRET_FILE_LENGTH,
     PREFIX,
-    Listen,
     Settings,
     describe_settings,
     load_settings,
     read_settings,
     strangers,
 )
+from router.values import Listen
 
 LONG = "0123456789abcdef"
 SECRETS = {

@@ -1,0 +1,151 @@
+"""The kinds of value that a setting can have, each with how it is read. Pure.
+
+`parse` takes what is in the environment and raises ValueError that says what is wrong
+and what to write; `accepts` says it in a word.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+from urllib.parse import urlsplit
+
+from router.store.urls import fault_in
+
+MIN_SECRET_LENGTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where a listener binds."""
+
+    host: str
+    port: int
+
+    accepts: ClassVar[str] = "HOST:PORT"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`127.0.0.1:8080`, `[::1]:8080`."""
+        host, _, port = text.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
+            raise ValueError("must be HOST:PORT with a port from 0 to 65535, like 127.0.0.1:8080")
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise ValueError("must be HOST:PORT with an IP address, like 0.0.0.0:8080") from None
+        return cls(host, int(port))
+
+
+class Cidrs(tuple[str, ...]):
+    """CIDR blocks."""
+
+    accepts = "CIDR,…"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`10.0.0.0/8,2001:db8::/32`."""
+        wrong = []
+        for block in items(text):
+            try:
+                ipaddress.ip_network(block)
+            except ValueError as error:
+                wrong.append(str(error))
+        if wrong:
+            told = "; ".join(wrong)
+            raise ValueError(f"{told}; write CIDR blocks like 10.0.0.0/8, 2001:db8::/32")
+        return cls(items(text))
+
+
+class Names(tuple[str, ...]):
+    """Names of CloudFront's viewer headers."""
+
+    accepts = "NAME,…"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`CloudFront-Viewer-Country,CloudFront-Viewer-Latitude`."""
+        wrong = [name for name in items(text) if not name.lower().startswith("cloudfront-viewer-")]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: only CloudFront-Viewer-… headers are understood")
+        return cls(items(text))
+
+
+class Urls(tuple[str, ...]):
+    """http or https URLs."""
+
+    accepts = "URL,…"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`https://example.com/,https://example.net/`."""
+        wrong = [url for url in items(text) if not _is_url(url)]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: write URLs like https://example.com/")
+        return cls(items(text))
+
+
+class Secret(str):
+    """Text that is never shown: its repr hides it."""
+
+    accepts = "text"
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Any text."""
+        return cls(text)
+
+
+class Secrets(tuple[Secret, ...]):
+    """Secrets any of which is valid, so that one can be replaced while both work."""
+
+    accepts = "text,…"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """One, or two by comma."""
+        if any(len(item) < MIN_SECRET_LENGTH for item in items(text) or [""]):
+            raise ValueError(f"each secret needs at least {MIN_SECRET_LENGTH} characters")
+        return cls(Secret(item) for item in items(text))
+
+
+class RedisUrl(Secret):
+    """Where the store is; may hold a password. See router.store.urls."""
+
+    accepts = "redis[s][+sentinel|+cluster]://…"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`redis://127.0.0.1:6379/0`."""
+        fault = fault_in(text)
+        if fault is not None:
+            raise ValueError(fault)
+        return cls(text)
+
+
+def parse_path(text: str) -> Path:
+    """A path; `~` is a home directory."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{text[:80]!r}: no such user, so no such home directory") from None
+
+
+def items(text: str) -> list[str]:
+    """What stands between commas, but for nothing."""
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
