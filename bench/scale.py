@@ -21,7 +21,7 @@ from bench.servers import LOAD_CORE, SERVER_CORE
 from router.catalog import with_endpoints
 from router.fleet import combine
 from router.health import Transition
-from router.model import Catalog, EdgeView, Event, Observed, Outcome, Position, Probe, Region, View
+from router.model import Catalog, EdgeView, Event, Observed, Position, Probe, Region, View
 from router.poller import Poller
 from router.probe import Prober, open_client
 from router.publisher import Publisher
@@ -157,7 +157,7 @@ async def _poll(catalog: Catalog, seconds: int) -> dict[str, Any]:
         "edges": len(catalog.regions),
         "cores": cpu,
         "probes": sum(seen.outcomes.values()),
-        "not_ok": sum(n for kind, n in seen.outcomes.items() if kind != Outcome.OK),
+        "outcomes": seen.outcomes,
         "gap_s": {
             "p1": gaps[len(gaps) // 100],
             "p50": gaps[len(gaps) // 2],

@@ -76,7 +76,7 @@ def combine(
     """The Fleet at `now`. Views too old to vote are used as last known state, then not
     at all; without any, health is ignored (`static`)."""
     voters, status = _voters(views, now, policy)
-    wishes = {intent.edge: intent for intent in intents if intent.expires_at > now}
+    wishes = {intent.edge: intent for intent in intents if now < intent.ends_at}
     edges = tuple(
         _edge(region, voters, wishes.get(region.id), now, policy) for region in catalog.regions
     )

@@ -5,9 +5,8 @@ from collections.abc import Iterable
 
 from router.errors import RouterError
 from router.fleet import Edge, Fleet, is_offered
-from router.model import Event, EventKind, Intended, Intent, Status
+from router.model import MAX_INTENT_S, Event, EventKind, Intended, Intent, Status
 
-MAX_LIFE_S = 72 * 3_600
 MAX_TEXT = 200
 MAX_NAMED = 50
 
@@ -23,14 +22,14 @@ def parse_duration(text: str) -> int | None:
     """Seconds in `90s`, `30m`, `2h` or `1d`; None when it is no duration within 72 hours."""
     match = _DURATION.fullmatch(text.strip())
     seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
-    return seconds if 0 < seconds <= MAX_LIFE_S else None
+    return seconds if 0 < seconds <= MAX_INTENT_S else None
 
 
 def new_intent(
     edge: str, state: Intended, *, life_s: int, reason: str, actor: str, now: float
 ) -> Intent:
     """An intent from now on. Raises RefusedError for a life or texts out of bounds."""
-    if not 0 < life_s <= MAX_LIFE_S:
+    if not 0 < life_s <= MAX_INTENT_S:
         raise RefusedError("an intent lasts at most 72 hours; say for how long, like 2h")
     check_text("reason", reason)
     check_text("actor", actor)

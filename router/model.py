@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+MAX_INTENT_S = 72 * 3_600
+
 
 class Scope(StrEnum):
     """How far a viewer's request may look: their country first, or anywhere."""
@@ -183,6 +185,11 @@ class Intent:
     reason: str
     created_at: float
     expires_at: float
+
+    @property
+    def ends_at(self) -> float:
+        """When it ends, whatever was stored: at most MAX_INTENT_S after it was made."""
+        return min(self.expires_at, self.created_at + MAX_INTENT_S)
 
 
 class EventKind(StrEnum):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from router.fleet import is_offered
 from router.intents import (
-    MAX_LIFE_S,
+    MAX_INTENT_S,
     MAX_TEXT,
     RefusedError,
     check_known,
@@ -32,9 +32,9 @@ CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
         ("2h", 7_200),
         (" 2h\n", 7_200),
         ("1d", 86_400),
-        ("3d", MAX_LIFE_S),
-        ("72h", MAX_LIFE_S),
-        ("259200s", MAX_LIFE_S),
+        ("3d", MAX_INTENT_S),
+        ("72h", MAX_INTENT_S),
+        ("259200s", MAX_INTENT_S),
         ("007m", 420),
     ],
 )
@@ -56,7 +56,7 @@ def test_what_is_no_duration_within_72_hours_is_none(text: str) -> None:
 @given(st.text())
 def test_any_text_is_a_duration_within_bounds_or_none(text: str) -> None:
     seconds = parse_duration(text)
-    assert seconds is None or 0 < seconds <= MAX_LIFE_S
+    assert seconds is None or 0 < seconds <= MAX_INTENT_S
 
 
 def wished(life_s: int = 60, reason: str = "new disks", actor: str = "ann") -> Intent:
@@ -76,12 +76,12 @@ def test_intent_lasts_from_now_on_as_long_as_wished() -> None:
     )
 
 
-@pytest.mark.parametrize("life_s", [1, MAX_LIFE_S])
+@pytest.mark.parametrize("life_s", [1, MAX_INTENT_S])
 def test_life_within_72_hours_is_granted(life_s: int) -> None:
     assert wished(life_s=life_s).expires_at == NOW + life_s
 
 
-@pytest.mark.parametrize("life_s", [0, -1, MAX_LIFE_S + 1])
+@pytest.mark.parametrize("life_s", [0, -1, MAX_INTENT_S + 1])
 def test_life_out_of_bounds_is_refused(life_s: int) -> None:
     with pytest.raises(RefusedError, match="72 hours"):
         wished(life_s=life_s)

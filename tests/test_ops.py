@@ -18,9 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from router.caching import CachePolicy
 from router.errors import StoreError
 from router.geoip import GeoDatabase, find_database, open_database
-from router.intents import MAX_LIFE_S
+from router.model import MAX_INTENT_S
 from router.location import Locator
-from router.model import Event, EventKind, Intended, Observed
+from router.model import Event, EventKind, Intended, Intent, Observed
 from router.ops import MAX_BODY_BYTES, Ops
 from router.public import PublicApp
 from router.store import Logged
@@ -44,6 +44,16 @@ class Shelf(MemoryStore):
     """A store that can err."""
 
     error: StoreError | None = None
+
+    async def put_intent(self, intent: Intent) -> None:
+        if self.error is not None:
+            raise self.error
+        await super().put_intent(intent)
+
+    async def drop_intent(self, edge: str) -> None:
+        if self.error is not None:
+            raise self.error
+        await super().drop_intent(edge)
 
     async def events(self, after: str = "", limit: int = 1_000) -> tuple[Logged, ...]:
         if self.error is not None:
@@ -165,6 +175,13 @@ async def test_not_ready_without_health(server: Server) -> None:
     answer = await server.client.get("/readyz")
     assert (answer.status_code, answer.json()["ready"]) == (503, False)
     assert "too old" in answer.json()["amiss"][0]
+
+
+async def test_ready_with_no_edge_up_and_says_so(server: Server) -> None:
+    await server.see(*CITIES)
+    answer = await server.client.get("/readyz")
+    assert answer.status_code == 200
+    assert any("no edge is up" in line for line in answer.json()["amiss"])
 
 
 async def test_old_geo_data_is_amiss_and_no_reason_to_stop(server: Server) -> None:
@@ -318,7 +335,7 @@ async def test_country_is_not_left_without_an_edge_by_mistake(server: Server) ->
         {"for": "73h"},
         {"for": "0s"},
         {"for": "soon"},
-        {"for": f"{MAX_LIFE_S + 1}s"},
+        {"for": f"{MAX_INTENT_S + 1}s"},
         {"reason": ""},
         {"reason": " "},
         {"reason": "x" * 201},
@@ -355,11 +372,60 @@ async def test_wish_that_is_none_is_400(server: Server, body: bytes) -> None:
     assert (answer.status_code, await server.intended("yto-01")) == (400, "enabled")
 
 
+@pytest.mark.parametrize(("spare", "code"), [(0, 200), (-1, 400)], ids=["largest", "one byte more"])
+async def test_wish_is_read_up_to_a_bound(server: Server, spare: int, code: int) -> None:
+    body = json.dumps(WISH).encode()
+    padding = b" " * (MAX_BODY_BYTES - spare - len(body))
+
+    async def in_pieces() -> AsyncIterator[bytes]:
+        yield body[:20]
+        yield body[20:] + padding
+
+    answer = await server.client.put(INTENT, content=in_pieces())
+    assert answer.status_code == code
+
+
 @pytest.mark.parametrize("id", ["nowhere-01", "yto-01,nowhere-01", "yto-01,", "%00"])
 async def test_unknown_edge_is_refused(server: Server, id: str) -> None:
     answer = await server.client.put(f"/v1/edges/{id}/intent", json=WISH)
     assert (answer.status_code, "no such edge" in answer.json()["detail"]) == (409, True)
     assert await server.intended("yto-01") == "enabled"
+
+
+async def test_several_edges_are_enabled_together_or_not_at_all(server: Server) -> None:
+    await server.client.put("/v1/edges/yto-01,yul-01/intent", json=WISH)
+    refused = await server.client.delete("/v1/edges/yto-01,nowhere-01/intent")
+    assert (refused.status_code, await server.intended("yto-01")) == (409, "draining")
+    told = (await server.client.delete("/v1/edges/yto-01,yul-01/intent")).json()
+    assert [(event["edge"], event["after"]) for event in told["events"]] == [
+        ("yto-01", "enabled"),
+        ("yul-01", "enabled"),
+    ]
+    assert await server.intended("yul-01") == "enabled"
+
+
+async def test_change_by_nobody_in_particular_is_on_record(server: Server) -> None:
+    told = (await server.client.delete(INTENT)).json()
+    assert told["events"][0]["actor"] == "unknown"
+
+
+@pytest.mark.parametrize("actor", ["", " ", "a\nb", "a\x1b[31m", "x" * 201])
+async def test_actor_out_of_bounds_is_refused(server: Server, actor: str) -> None:
+    await server.client.put(INTENT, json=WISH)
+    answer = await server.client.delete(INTENT, params={"actor": actor})
+    assert (answer.status_code, await server.intended("yto-01")) == (409, "draining")
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_change_that_the_store_refuses_is_503(server: Server, method: str) -> None:
+    server.store.error = StoreError("Redis: gone")
+    answer = await server.client.request(method, INTENT, json=WISH)
+    assert (answer.status_code, answer.json()) == (503, {"detail": "Redis: gone"})
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH"])
+async def test_intent_is_put_or_deleted(server: Server, method: str) -> None:
+    assert (await server.client.request(method, INTENT, json=WISH)).status_code == 405
 
 
 @pytest.mark.parametrize(
@@ -404,6 +470,21 @@ async def test_events_are_read_after_an_id(server: Server) -> None:
 async def test_id_that_is_none_is_400(server: Server, after: str) -> None:
     answer = await server.client.get("/v1/events", params={"after": after})
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+async def test_last_id_that_is_none_is_400(server: Server, accept: str) -> None:
+    headers = {"Last-Event-ID": "1\t2", "Accept": accept}
+    answer = await server.client.get("/v1/events", headers=headers)
+    assert answer.status_code == 400
+
+
+async def test_last_id_of_a_stream_goes_before_the_one_it_began_with(server: Server) -> None:
+    await server.store.log_events([an_event(n) for n in range(3)])
+    answer = await server.client.get(
+        "/v1/events", params={"after": "1-0"}, headers={"Last-Event-ID": "2-0"}
+    )
+    assert [event["id"] for event in answer.json()["events"]] == ["3-0"]
 
 
 async def test_events_of_a_store_that_errs_are_503(server: Server) -> None:
