@@ -14,6 +14,8 @@ from router.store.urls import fault_in
 
 MIN_SECRET_LENGTH = 16
 
+_NOT_SENDABLE = "must be printable ASCII: it is sent in an HTTP header"
+
 
 @dataclass(frozen=True, slots=True)
 class Listen:
@@ -99,7 +101,9 @@ class Secret(str):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Any text."""
+        """Any text that an HTTP header can carry: `Authorization: Bearer TEXT`."""
+        if not _is_sendable(text):
+            raise ValueError(_NOT_SENDABLE)
         return cls(text)
 
 
@@ -113,6 +117,8 @@ class Secrets(tuple[Secret, ...]):
         """One, or two by comma."""
         if any(len(item) < MIN_SECRET_LENGTH for item in items(text) or [""]):
             raise ValueError(f"each secret needs at least {MIN_SECRET_LENGTH} characters")
+        if not _is_sendable(text):
+            raise ValueError(_NOT_SENDABLE)
         return cls(Secret(item) for item in items(text))
 
 
@@ -141,6 +147,11 @@ def parse_path(text: str) -> Path:
 def items(text: str) -> list[str]:
     """What stands between commas, but for nothing."""
     return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _is_sendable(text: str) -> bool:
+    """Whether clients and servers agree on what it is in a header (RFC 9110 section 5.5)."""
+    return text.isascii() and text.isprintable()
 
 
 def _is_url(text: str) -> bool:
