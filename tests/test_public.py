@@ -5,7 +5,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -194,8 +194,9 @@ async def test_strict_refuses_to_cross(public: Public) -> None:
 
 
 async def test_fleet_held_back_by_operators_is_503(public: Public) -> None:
-    far = time.time() + 3_600
-    await public.see(intents=[an_intent(id, Intended.DISABLED, expires_at=far) for id in CITIES])
+    now = time.time()
+    held = [an_intent(id, Intended.DISABLED, expires_at=now + 3_600) for id in CITIES]
+    await public.see(intents=[replace(intent, created_at=now) for intent in held])
     answer = await public.get()
     assert (answer.status_code, answer.json()["code"]) == (503, "no_edge")
     assert int(answer.headers["retry-after"]) > 0
