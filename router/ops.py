@@ -110,9 +110,8 @@ class Ops:
         `"force"` to leave a country with none. All of them or, when refused, none."""
         if not self._may_change(request):
             return _FORBIDDEN
-        body = await _body(request)
         try:
-            wish = msgspec.json.decode(body, type=Wish)
+            wish = msgspec.json.decode(await _body(request), type=Wish)
             events = await set_intents(
                 self.store,
                 self.watch.fleet,
@@ -199,13 +198,13 @@ def answer_json(told: Any, code: int = 200) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """As much of the body as an intent can need; more will not decode."""
+    """The body. Raises DecodeError when it is longer than an intent can need."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            break
-    return bytes(body[: MAX_BODY_BYTES + 1])
+            raise msgspec.DecodeError(f"it is over {MAX_BODY_BYTES} bytes")
+    return bytes(body)
 
 
 def _amiss(status: Status, age_days: float) -> list[str]:

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from router.fleet import is_offered
 from router.intents import (
-    MAX_INTENT_S,
     MAX_TEXT,
     RefusedError,
     check_known,
@@ -16,7 +15,7 @@ from router.intents import (
     new_intent,
     parse_duration,
 )
-from router.model import Catalog, Event, EventKind, Intended, Intent, Observed, Status
+from router.model import MAX_INTENT_S, Catalog, Event, EventKind, Intended, Intent, Observed, Status
 from tests.builders import CITIES, NOW, a_fleet, a_fleet_but, an_edge, an_intent
 from tests.strategies import catalogs, fleets
 

@@ -18,9 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from router.caching import CachePolicy
 from router.errors import StoreError
 from router.geoip import GeoDatabase, find_database, open_database
-from router.model import MAX_INTENT_S
 from router.location import Locator
-from router.model import Event, EventKind, Intended, Intent, Observed
+from router.model import MAX_INTENT_S, Event, EventKind, Intended, Intent, Observed
 from router.ops import MAX_BODY_BYTES, Ops
 from router.public import PublicApp
 from router.store import Logged
