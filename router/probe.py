@@ -10,9 +10,10 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
-import httpx
+import aiohttp
 import msgspec
 
 from router import __version__
@@ -20,6 +21,7 @@ from router.model import Outcome, Probe, Region
 
 CONNECT_TIMEOUT_S = 1.0
 TOTAL_TIMEOUT_S = 2.0
+MAX_LAG_S = 0.5
 MAX_BODY_BYTES = 64 * 1024
 MAX_MODELS = 1_000
 MAX_MODEL_LENGTH = 128
@@ -35,9 +37,9 @@ class _TooLargeError(Exception):
 
 
 class Prober:
-    """Probes over one httpx client. A fresh connection each time, as a new SDK makes."""
+    """Probes over one client. A fresh connection each time, as a new SDK makes."""
 
-    def __init__(self, client: httpx.AsyncClient, api_key: str | None = None) -> None:
+    def __init__(self, client: aiohttp.ClientSession, api_key: str | None = None) -> None:
         self._client = client
         self._models_headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
@@ -49,6 +51,8 @@ class Prober:
                 status, body = await self._get(region.endpoint + region.health_path, {})
             outcome = judge_health(status, body)
         except Exception as error:  # noqa: BLE001 - whatever an edge provokes is an outcome
+            if time.monotonic() - started > TOTAL_TIMEOUT_S + MAX_LAG_S:
+                return Probe(outcome=Outcome.LOCAL)  # we were stopped or starved, not the edge
             return Probe(outcome=name_fault(error))
         return Probe(outcome=outcome, rtt_ms=(time.monotonic() - started) * 1_000)
 
@@ -60,7 +64,7 @@ class Prober:
                     status, body = await self._get(region.endpoint + path, self._models_headers)
             except Exception:  # noqa: BLE001 - as above; an inventory is optional
                 return None
-            if status == httpx.codes.OK:
+            if status == HTTPStatus.OK:
                 return read_models(body)
         return None
 
@@ -71,39 +75,41 @@ class Prober:
     async def _is_there(self, url: str) -> bool:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                async with self._client.stream("HEAD", url):
+                async with self._client.head(url, allow_redirects=False):
                     return True
         except Exception:  # noqa: BLE001 - any failure means no
             return False
 
     async def _get(self, url: str, headers: dict[str, str]) -> tuple[int, bytes]:
-        async with self._client.stream("GET", url, headers=headers) as response:
+        async with self._client.get(url, headers=headers, allow_redirects=False) as response:
             body = bytearray()
-            async for chunk in response.aiter_raw():
+            async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
                     raise _TooLargeError
-            return response.status_code, bytes(body)
+            return response.status, bytes(body)
 
 
-def open_client() -> httpx.AsyncClient:
-    """A client with the probe's limits: certificates verified, no proxy, no compression."""
-    return httpx.AsyncClient(
-        timeout=httpx.Timeout(TOTAL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+def open_client() -> aiohttp.ClientSession:
+    """A client with the probe's limits: certificates verified, no proxy, no compression,
+    no cookies. Needs a running event loop."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        timeout=aiohttp.ClientTimeout(total=TOTAL_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S),
         headers={
             "User-Agent": f"autorouter/{__version__}",
             "Accept": "application/json",
             "Accept-Encoding": "identity",
         },
-        follow_redirects=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
         trust_env=False,
     )
 
 
 def judge_health(status: int, body: bytes) -> Outcome:
     """What a health answer says (contract, "What an edge answers")."""
-    if status != httpx.codes.OK:
+    if status != HTTPStatus.OK:
         return Outcome.STATUS
     told = _decoded(body)
     if not isinstance(told, dict):
@@ -144,12 +150,12 @@ def _decoded(body: bytes) -> Any:
 
 
 def name_fault(error: BaseException) -> Outcome:
-    """The Outcome for what httpx raised, told by the errors under it."""
+    """The Outcome for what the client raised, told by the errors under it."""
     if isinstance(error, _TooLargeError):
         return Outcome.TOO_LARGE
-    if isinstance(error, httpx.ConnectTimeout):
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
         return Outcome.CONNECT_TIMEOUT
-    if isinstance(error, TimeoutError | httpx.TimeoutException):
+    if isinstance(error, TimeoutError):
         return Outcome.TIMEOUT
     return next(filter(None, map(_from_cause, _causes(error))), Outcome.RESET)
 
@@ -164,7 +170,7 @@ def _from_cause(error: BaseException) -> Outcome | None:
         return Outcome.REFUSED
     if isinstance(error, OSError) and error.errno in _LOCAL_ERRNOS:
         return Outcome.LOCAL
-    if isinstance(error, httpx.RemoteProtocolError) and "disconnected" not in str(error):
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
         return Outcome.BAD_BODY
     return None
 

@@ -250,7 +250,7 @@ HOSTILE = {
     "no content": ((b"HTTP/1.1 204 No Content\r\n\r\n",), Outcome.STATUS),
     "switch": (
         (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",),
-        Outcome.BAD_BODY,
+        Outcome.STATUS,
     ),
     "deep": ((a_reply(b"[" * 60_000),), Outcome.BAD_BODY),
     "just fits": ((a_reply(HEALTHY.ljust(MAX_BODY_BYTES)),), Outcome.OK),
