@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
-import httpx
+import aiohttp
 import pytest
 
 from router.model import Outcome, Probe
@@ -329,7 +329,7 @@ def raised(error: BaseException, cause: BaseException) -> BaseException:
     ],
 )
 def test_fault_is_named_by_its_cause(cause: BaseException, expected: Outcome) -> None:
-    assert name_fault(raised(httpx.ConnectError("failed"), cause)) is expected
+    assert name_fault(raised(aiohttp.ClientConnectionError("failed"), cause)) is expected
 
 
 def test_endless_chain_of_causes_ends() -> None:
