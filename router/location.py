@@ -4,6 +4,7 @@
 CDN headers count only beside the right X-Origin-Verify.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hmac import compare_digest
 from typing import NamedTuple
@@ -24,6 +25,8 @@ ADDRESS = b"cloudfront-viewer-address"
 
 _WANTED = frozenset({FORWARDED, VERIFY, KEY, COUNTRY, LATITUDE, LONGITUDE, ADDRESS})
 _PLACING = frozenset({COUNTRY, LATITUDE, LONGITUDE})
+
+_DEGREES = re.compile(r"-?\d{1,3}(\.\d{1,20})?", re.ASCII)
 
 Found = Mapping[bytes, Sequence[bytes]]
 
@@ -111,10 +114,8 @@ def _told(found: Found) -> Location | None:
 
 
 def _degrees(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    """Plain decimal degrees and nothing else, as the CDN function reads them."""
+    return float(text) if _DEGREES.fullmatch(text) else None
 
 
 def _only(found: Found, name: bytes) -> str:

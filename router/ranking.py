@@ -105,7 +105,7 @@ class Ranker:
         self.regions = {region.id: region for region in routable}
         self.covered = frozenset(region.country for region in routable)
         self._default = tuple(region.id for region in routable)
-        self._metros = tuple(_metros(routable))
+        self.metros = tuple(_metros(routable))
         self._known: dict[tuple[str | None, Position, Scope], tuple[Metro, ...]] = {}
         self.order = lru_cache(maxsize=KNOWN_KEYS)(self._order)
 
@@ -113,7 +113,7 @@ class Ranker:
         """Which edges this viewer prefers. `seed`: 32 bits that stand for their network."""
         country, position = location.country, location.position
         if position is not None:
-            metros = self._nearest(country, position, scope)
+            metros = self.around(country, position, scope)
         elif country is not None:
             metros = self._spread_metros(country, seed, scope)
         else:
@@ -138,7 +138,7 @@ class Ranker:
             ids.update(dict.fromkeys(_edge_order(metro, seed)))
         return tuple(self.regions[id] for id in ids)
 
-    def _nearest(self, country: str | None, position: Position, scope: Scope) -> tuple[Metro, ...]:
+    def around(self, country: str | None, position: Position, scope: Scope) -> tuple[Metro, ...]:
         """The metros that hold a viewer's preferred edges; places repeat, so they are kept."""
         place = (country, position, scope)
         metros = self._known.get(place)
@@ -148,18 +148,25 @@ class Ranker:
             metros = self._known[place] = _enough(self._by_distance(country, position, scope))
         return metros
 
-    def _spread_metros(self, country: str, seed: int, scope: Scope) -> tuple[Metro, ...]:
-        """For a viewer of whom only the country is known: their share of its metros."""
-        inside = {metro.contender.id: metro for metro in self._metros if metro.country == country}
-        chosen = [inside[id] for id in rendezvous((m.contender for m in inside.values()), seed)]
-        enough = _enough(chosen)
-        if sum(len(metro.edges) for metro in enough) >= PREFERRED_COUNT:
-            return enough
+    def at_home(self, country: str) -> tuple[Metro, ...]:
+        """A country's own metros, by id."""
+        return tuple(metro for metro in self.metros if metro.country == country)
+
+    def without_position(self, country: str, scope: Scope) -> tuple[Metro, ...]:
+        """What a viewer of whom only the country is known prefers after its own metros: as
+        seen from where its people live."""
+        if sum(len(metro.edges) for metro in self.at_home(country)) >= PREFERRED_COUNT:
+            return ()
         known = self.catalog.countries.get(country)
         if known is None or known.centre is None:
-            return enough
-        around = self._nearest(country, known.centre, scope)
-        return tuple(dict.fromkeys((*enough, *around)))
+            return ()
+        return self.around(country, known.centre, scope)
+
+    def _spread_metros(self, country: str, seed: int, scope: Scope) -> tuple[Metro, ...]:
+        """For a viewer of whom only the country is known: their share of its metros."""
+        inside = {metro.contender.id: metro for metro in self.at_home(country)}
+        chosen = [inside[id] for id in rendezvous((m.contender for m in inside.values()), seed)]
+        return tuple(dict.fromkeys((*_enough(chosen), *self.without_position(country, scope))))
 
     def _by_distance(self, country: str | None, position: Position, scope: Scope) -> list[Metro]:
         x, y, z = unit_vector(position)
@@ -170,7 +177,7 @@ class Ranker:
             abroad = at_home is not None and metro.country != at_home
             return abroad, -(a * x + b * y + c * z), metro.contender.id
 
-        return sorted(self._metros, key=farness)
+        return sorted(self.metros, key=farness)
 
 
 def place_seed(location: Location) -> int:
