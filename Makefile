@@ -31,7 +31,7 @@ setup: $(VENV)/.ready
 
 # What tests talk to, make certificates and run printed commands with; wrk is for bench only.
 system:
-	@infra/install-debian redis-server openssl curl
+	@infra/install-debian redis-server openssl curl njs
 
 bench: setup
 	@infra/install-debian wrk

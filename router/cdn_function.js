@@ -144,16 +144,22 @@ function value(fields, name) {
   return fields[name] && !fields[name].multiValue ? fields[name].value.trim() : '';
 }
 
+// The first `scope` of the query, decoded, as the origin reads it.
+function scopeAsked(field) {
+  if (!field) { return 'country'; }
+  var text = (field.multiValue ? field.multiValue[0] : field).value.replace(/\+/g, ' ');
+  try { text = decodeURIComponent(text); } catch (malformed) { return 'country'; }
+  return text.trim().toLowerCase() === 'global' ? 'global' : 'country';
+}
+
 function handler(event) {
   var request = event.request, headers = request.headers;
-  var asked = request.querystring.scope ? request.querystring.scope.value : '';
-  var scope = asked.trim().toLowerCase() === 'global' ? 'global' : 'country';
   var key = routeKey(
     value(headers, 'cloudfront-viewer-country'),
     value(headers, 'cloudfront-viewer-latitude'),
     value(headers, 'cloudfront-viewer-longitude'),
     event.viewer.ip,
-    scope
+    scopeAsked(request.querystring.scope)
   );
   delete headers['x-autorouter-key'];
   if (key) { headers['x-autorouter-key'] = { value: key }; }

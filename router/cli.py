@@ -257,6 +257,35 @@ def events(follow: bool, as_json: bool) -> None:
         time.sleep(1)
 
 
+@main.group()
+def cdn() -> None:
+    """What a CDN in front needs from the catalog."""
+
+
+@cdn.command()
+@_REGIONS
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="A file to write, instead of printing.",
+)
+def render(regions: Path | None, output: Path | None) -> None:
+    """Write the CloudFront function that makes the route key, from regions.yaml.
+
+    Publish it again whenever edges are added or removed; health does not matter to it.
+    """
+    from router.cdn import render as write
+    from router.ranking import Ranker
+    from router.sources import cdn_program, read_catalog
+
+    program = write(Ranker(read_catalog(_settings(regions))), cdn_program())
+    if output is None:
+        click.echo(program, nl=False)
+    else:
+        output.write_text(program, encoding="utf-8")
+
+
 def _whoami() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()}"
 

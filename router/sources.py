@@ -18,6 +18,11 @@ def shipped(name: str) -> Path:
     return inside if inside.exists() else _PACKAGE.parent / name
 
 
+def cdn_program() -> str:
+    """The CDN function without its table; see router.cdn."""
+    return (_PACKAGE / "cdn_function.js").read_text(encoding="utf-8")
+
+
 def read_catalog(settings: Settings) -> Catalog:
     """The catalog in use. Raises ConfigError."""
     countries = load_countries(shipped("geodata/countries.csv"))
