@@ -8,17 +8,18 @@ reported and left out.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from redis.asyncio import RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from router.errors import StoreError
 from router.model import Event, Intent, View
 from router.store import EVENTS_KEPT, Logged, Stored
-from router.store.connect import connect, connect_listener
+from router.store.connect import connect, connect_listener, disconnect
 from router.store.memory import hinted
 
 CHANGED = "autorouter:changed"
@@ -30,6 +31,9 @@ MAX_VALUE_BYTES = 8 * 1024 * 1024
 RECONNECT_S = 0.5
 LISTEN_S = 10.0
 CALL_S = 1.0
+
+# What redis-py raises for whatever Redis and the network do; a Cluster has a tree of its own.
+FAULTS = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 # Replace a view unless the one there is newer; answers the seq now stored. The seq comes
 # second in the JSON that we write, so that a look at its head finds it.
@@ -153,8 +157,8 @@ class RedisStore:
         """See Store."""
         self._listening.cancel()
         await asyncio.gather(self._listening, return_exceptions=True)
-        await self._listener.aclose()
-        await self._redis.aclose()
+        await disconnect(self._listener)
+        await disconnect(self._redis)
 
     async def _values(self, names: list[str]) -> list[tuple[str, bytes]]:
         if not names:
@@ -171,14 +175,17 @@ class RedisStore:
 
     async def _listen(self) -> None:
         """Turn messages into hints; after a reconnect hint once, for what was missed."""
-        while True:
+        while not _cancellations():  # asked rather than waited for: see _within
             try:
+                await _within(self._listener.initialize())
                 async with self._listener.pubsub() as pubsub:
                     await pubsub.subscribe(CHANGED)
-                    while True:
+                    while not _cancellations():
                         if await pubsub.get_message(timeout=LISTEN_S) is not None:
                             self._hint.set()
-            except (RedisError, OSError, TimeoutError):
+            except (StoreError, *FAULTS):
+                with contextlib.suppress(*FAULTS):
+                    await self._listener.aclose()  # so that a Cluster's nodes are asked for anew
                 await asyncio.sleep(RECONNECT_S)
 
 
@@ -188,7 +195,7 @@ async def _within(call: Awaitable[T]) -> T:
     try:
         async with asyncio.timeout(CALL_S):
             return await call
-    except (RedisError, OSError, TimeoutError) as error:
+    except FAULTS as error:
         raise StoreError(f"Redis: {str(error) or type(error).__name__}") from error
     finally:
         # redis-py sends by asyncio.wait_for, which before Python 3.12 loses a cancellation
