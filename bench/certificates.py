@@ -54,12 +54,8 @@ class Door:
 
 
 def trusted_by(folder: Path) -> dict[str, str]:
-    """An environment whose processes trust our authority and no other: probes take theirs
-    from the package certifi, and from no variable."""
-    package = folder / "trust"
-    package.mkdir()
-    (package / "certifi.py").write_text(f"def where():\n    return {str(folder / 'ca.pem')!r}\n")
-    return {"PYTHONPATH": str(package)}
+    """An environment whose processes trust our authority alone."""
+    return {"SSL_CERT_FILE": str(folder / "ca.pem")}
 
 
 def _issue(folder: Path) -> None:

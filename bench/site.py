@@ -1,7 +1,6 @@
 """Real servers, pollers, a Redis and edges on this machine, for faults to be done to them."""
 
 import asyncio
-import statistics
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -14,6 +13,7 @@ import redis as redis_client
 
 from bench.certificates import Door, trusted_by
 from bench.viewers import QUESTIONS, Answer, Viewers
+from router.lastgood import FILE_NAME
 from router.simulation import Mode, SimulatedEdge, SimulatedFleet
 from router.store.redis import lease_key
 from tests.builders import CITIES
@@ -128,14 +128,14 @@ class Site:
             settings["WITNESSES"] = self.witness.endpoint
         self.pollers[name or vantage] = self._start("poll", name or vantage, settings)
 
-    def serve(self, state: str = "") -> Server:
-        """Start a server; `state` names its state folder."""
+    def serve(self) -> Server:
+        """Start a server."""
         port, ops_port = free_port(), free_port()
         settings = {
             "REGIONS": str(self.folder / "regions.yaml"),
             "LISTEN": f"{HOST}:{port}",
             "OPS_LISTEN": f"{HOST}:{ops_port}",
-            "STATE_DIR": str(self.folder / (state or f"state-{port}")),
+            "STATE_DIR": str(self.folder / f"state-{port}"),
         }
         process = self._start("serve", f"serve-{port}", settings)
         return Server(process=process, port=port, ops_port=ops_port, settings=settings)
@@ -197,9 +197,10 @@ class Site:
         self.baseline = {answer.question: answer for answer in self.viewers.answers}
         return len(self.viewers.answers) > len(QUESTIONS) * len(self.servers) + 5
 
-    def latency_ms(self) -> float:
-        """Of the middle answer."""
-        return statistics.median(answer.took_s for answer in self.viewers.answers) * 1_000
+    def last_good(self, server: Server) -> str:
+        """What a server has kept for a start without Redis, as text."""
+        path = Path(server.settings["STATE_DIR"]) / FILE_NAME
+        return path.read_text() if path.exists() else ""
 
 
 @asynccontextmanager
@@ -285,9 +286,7 @@ def _watched(site: Site) -> Iterator[tuple[RedisServer, str]]:
     """A replica of the site's Redis and a Sentinel over both; gives the store's URL."""
     with ExitStack() as stack:
         port = site.redis.port
-        replica = stack.enter_context(
-            _redis(site.folder / "replica", replicaof=f"{HOST} {port}")
-        )
+        replica = stack.enter_context(_redis(site.folder / "replica", replicaof=f"{HOST} {port}"))
         config, sentinel_port = site.folder / "sentinel.conf", free_port()
         config.write_text(
             f"bind {HOST}\nport {sentinel_port}\ndir {site.folder}\n"

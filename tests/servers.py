@@ -76,6 +76,10 @@ class Process:
         """All that it has written so far."""
         return self._output.read_text()
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     def is_alive(self) -> bool:
         return self._child.poll() is None
 
@@ -121,22 +125,23 @@ class Process:
 class RedisServer:
     """A redis-server of our own on loopback, without persistence."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **options: str) -> None:
         self.port = free_port()
         self.url = f"redis://{HOST}:{self.port}/0"
         self._directory = directory
-        self.start()
+        self.start(**options)
 
-    def start(self) -> None:
-        """Start it, or start it again on the same port, empty."""
-        options = {
+    def start(self, **options: str) -> None:
+        """Start it, or start it again on the same port, empty unless it was told to save."""
+        usual = {
             "bind": HOST,
             "port": str(self.port),
             "save": "",
             "appendonly": "no",
             "dir": str(self._directory),
         }
-        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        named = usual | {name.replace("_", "-"): value for name, value in options.items()}
+        words = [word for name, value in named.items() for word in (f"--{name}", value)]
         self._process = Process(["redis-server", *words], self._directory / "redis.log")
         self._process.wait_for(lambda: "Ready to accept connections" in self._process.output)
 
