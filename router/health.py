@@ -95,6 +95,16 @@ def wait_s(health: Health, policy: HealthPolicy = HealthPolicy()) -> float:
     return policy.recheck_s if suspect or recovering else policy.interval_s
 
 
+def shifted(health: Health, by_s: float) -> Health:
+    """The same health by a clock that was set forward by `by_s`, or back if negative."""
+    return replace(
+        health,
+        since=health.since + by_s,
+        held_until=health.held_until + by_s,
+        changes=tuple(at + by_s for at in health.changes),
+    )
+
+
 def _calm(health: Health, now: float, policy: HealthPolicy) -> Health:
     """Forget changes that left the flap window; a flapping edge calms when none is left."""
     recent = tuple(at for at in health.changes if now - at < policy.flap_window_s)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from router.health import Health, HealthPolicy, Transition, step, wait_s
+from router.health import Health, HealthPolicy, Transition, shifted, step, wait_s
 from router.model import Catalog, Outcome, Probe, Region
 from router.publisher import Publisher, Watched
 
@@ -18,6 +18,7 @@ MODELS_INTERVAL_S = 15.0
 JITTER = 0.1
 PUBLISH_S = 3.0
 PUBLISH_GAP_S = 0.05
+CLOCK_STEP_S = 1.0
 
 
 class Prober(Protocol):
@@ -57,6 +58,7 @@ class Poller:
     def __post_init__(self) -> None:
         now = self.clock()
         self._watched = [Watched(region, Health(since=now)) for region in self.catalog.regions]
+        self._ahead_s = now - self.monotonic()
         self._due = asyncio.Event()
         self._ready_at = self.monotonic() + self.policy.interval_s + self.policy.recheck_s
 
@@ -87,6 +89,7 @@ class Poller:
     async def _probe(self, watched: Watched) -> None:
         probe = await self.prober.health(watched.region)
         self.observer.probed(watched.region, probe)
+        self._follow_clock()
         now, first = self.clock(), watched.probed_at is None
         watched.health, transition = step(watched.health, probe, now, self.policy)
         if probe.outcome is not Outcome.LOCAL:
@@ -95,6 +98,20 @@ class Poller:
             self.observer.changed(watched.region, transition)
         if transition is not None or (first and self._is_ready()):
             self._due.set()
+
+    def _follow_clock(self) -> None:
+        """When the clock is set, stamps move along: a hold-down lasts as long as it would."""
+        ahead_s = self.clock() - self.monotonic()
+        by_s, self._ahead_s = ahead_s - self._ahead_s, ahead_s
+        if abs(by_s) < CLOCK_STEP_S:
+            return
+        for watched in self._watched:
+            watched.health = shifted(watched.health, by_s)
+            if watched.probed_at is not None:
+                watched.probed_at += by_s
+            if watched.models_at is not None:
+                watched.models_at += by_s
+        self.publisher.follow_clock(by_s)
 
     def _jittered(self, seconds: float) -> float:
         return seconds * self.rng.uniform(1 - JITTER, 1 + JITTER)
@@ -121,6 +138,7 @@ class Poller:
                 pass
             self._due.clear()
             if self._is_ready():
+                self._follow_clock()
                 await self.publisher.publish(self._watched)
                 await self.sleep(PUBLISH_GAP_S)
 

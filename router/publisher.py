@@ -111,6 +111,11 @@ class Publisher:
             error = fault
         self.observer.published(view, error)
 
+    def follow_clock(self, by_s: float) -> None:
+        """The clock was set forward by `by_s`; the brake holds as long as it would."""
+        if self._brake is not None:
+            self._brake = replace(self._brake, since=self._brake.since + by_s)
+
     async def release(self) -> None:
         """Let another poller of this vantage take over at once."""
         try:

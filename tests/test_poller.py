@@ -123,11 +123,15 @@ class Vantage:
     witnesses: list[bool] = field(default_factory=list)
     name: str = "local"
     seed: int = 1
+    ahead_s: float = 0.0
 
     @asynccontextmanager
     async def polling(self) -> AsyncIterator["Vantage"]:
         async def witnesses() -> Sequence[bool]:
             return self.witnesses
+
+        def clock() -> float:
+            return now() + self.ahead_s
 
         catalog = a_catalog()
         publisher = Publisher(
@@ -136,14 +140,14 @@ class Vantage:
             observer=self.heard,
             vantage=self.name,
             witnesses=witnesses,
-            clock=now,
+            clock=clock,
         )
         poller = Poller(
             catalog=catalog,
             prober=self.edges,
             publisher=publisher,
             observer=self.heard,
-            clock=now,
+            clock=clock,
             monotonic=asyncio.get_running_loop().time,
             rng=random.Random(self.seed),
         )
@@ -370,6 +374,30 @@ async def test_event_tells_of_a_fall_and_a_return() -> None:
         (EventKind.TRANSITION, "down", "up"),
     ]
     assert [one.event for one in logged] == vantage.heard.events
+
+
+@pytest.mark.parametrize("jump_s", [-3_600, 3_600])
+async def test_clock_that_is_set_changes_no_hold_down(jump_s: float) -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail("yto-01")
+        await until(lambda: vantage.state("yto-01") is Observed.DOWN)
+        vantage.edges.fail("yto-01", outcome=Outcome.OK)
+        vantage.ahead_s = jump_s
+        took = await until(lambda: vantage.state("yto-01") is Observed.UP)
+        stamps = vantage.store.last
+    assert 28 < took < 35
+    assert abs(stamps.probed_at - stamps.edges["yto-01"].since) < INTERVAL_S
+
+
+@pytest.mark.parametrize("jump_s", [-3_600, 3_600])
+async def test_clock_that_is_set_changes_no_doubt(jump_s: float) -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail(*FALLEN)
+        await until(lambda: vantage.store.last.held)
+        vantage.ahead_s = jump_s
+        assert 110 < await until(lambda: not vantage.store.last.held) < 125
 
 
 async def test_third_of_the_fleet_that_falls_is_believed_at_once() -> None:
