@@ -1,0 +1,13 @@
+"""How soon a transition reaches every server, with real processes and a real Redis."""
+
+import pytest
+
+from bench.propagation import measured
+
+TARGET_S = 1.5
+
+
+@pytest.mark.parametrize(("kind", "transitions"), [("hinted", 50), ("polled", 3)])
+def test_transition_reaches_all_readers_in_time(kind: str, transitions: int) -> None:
+    figures = measured(transitions, kinds=(kind,))
+    assert figures[kind]["all readers"]["p99"] <= TARGET_S
