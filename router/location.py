@@ -23,6 +23,8 @@ LATITUDE = b"cloudfront-viewer-latitude"
 LONGITUDE = b"cloudfront-viewer-longitude"
 ADDRESS = b"cloudfront-viewer-address"
 
+MAX_REMEMBERED = 64
+
 _WANTED = frozenset({FORWARDED, VERIFY, KEY, COUNTRY, LATITUDE, LONGITUDE, ADDRESS})
 _PLACING = frozenset({COUNTRY, LATITUDE, LONGITUDE})
 
@@ -59,6 +61,20 @@ class Locator:
         self._secrets = tuple(secret.encode() for secret in secrets)
         listed = {name.lower().encode() for name in key_headers}
         self._sharing = Sharing.BY_HEADERS if listed >= _PLACING else Sharing.PRIVATE
+
+    def viewer(
+        self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]
+    ) -> bytes | str | None:
+        """What alone decides where this viewer is, short enough to remember them by: the
+        peer, or the one X-Forwarded-For. None where more than that is to be weighed."""
+        if peer is None:
+            return None
+        weighed = [header for header in headers if header[0] in _WANTED]
+        if not self._trusted.peer(peer)[1] and VERIFY not in dict(weighed):
+            return peer
+        if len(weighed) != 1 or weighed[0][0] != FORWARDED or len(weighed[0][1]) > MAX_REMEMBERED:
+            return None
+        return weighed[0][1]
 
     def place(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Placed:
         """Place the viewer of one request; header names in lower case."""

@@ -9,15 +9,18 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from router.answers import BAD_MODEL, HEALTHY, NOT_FOUND, USE_EDGE, Answer, Labels
-from router.caching import Headers, is_match
+from router.caching import Headers, Sharing, is_match
 from router.location import Locator
+from router.model import Scope
 from router.query import Query, parse_query
+from router.ranking import RouteKey
 from router.watch import FleetWatch
 
 KNOWN_QUERIES = 4_096
+KNOWN_VIEWERS = 65_536
 MAX_KNOWN_QUERY_BYTES = 256
 
-Scope = MutableMapping[str, Any]
+Connection = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 # A 304 repeats what a 200 says about caching and nothing about a body (RFC 9110, 15.4.5).
@@ -35,9 +38,10 @@ class PublicApp:
         self._watch = watch
         self._locator = locator
         self._queries: dict[bytes, Query | None] = {}
+        self._keys: dict[Scope, dict[bytes | str | None, RouteKey]] = {one: {} for one in Scope}
         self.counts: Counter[Labels] = Counter()
 
-    async def __call__(self, scope: Scope, receive: object, send: Send) -> None:
+    async def __call__(self, scope: Connection, receive: object, send: Send) -> None:
         """ASGI. The body of a request, if any, is never read."""
         answer = self._answer(scope)
         self.counts[answer.labels] += 1
@@ -49,7 +53,7 @@ class PublicApp:
         await send(start)
         await send(end)
 
-    def _answer(self, scope: Scope) -> Answer:
+    def _answer(self, scope: Connection) -> Answer:
         if scope["method"] not in ("GET", "HEAD"):
             return USE_EDGE
         path = scope["path"]
@@ -57,17 +61,23 @@ class PublicApp:
             return self._route(scope)
         return HEALTHY if path == "/healthz" else NOT_FOUND
 
-    def _route(self, scope: Scope) -> Answer:
+    def _route(self, scope: Connection) -> Answer:
         query = self._query(scope["query_string"])
         if query is None:
             return BAD_MODEL
-        client = scope["client"]
-        placed = self._locator.place(client and client[0], scope["headers"])
-        table = self._watch.table
-        if placed.key is None:
-            key = table.ranker.key(placed.location, placed.seed, query.scope)
-        else:
-            key = table.ranker.known(placed.key)
+        peer = scope["client"] and scope["client"][0]
+        headers, table = scope["headers"], self._watch.table
+        viewer, keys = self._locator.viewer(peer, headers), self._keys[query.scope]
+        if viewer in keys:
+            return table.answer(keys[viewer], query, Sharing.PRIVATE)
+        placed = self._locator.place(peer, headers)
+        if placed.key is not None:
+            return table.answer(table.ranker.known(placed.key), query, placed.sharing)
+        key = table.ranker.key(placed.location, placed.seed, query.scope)
+        if viewer is not None:
+            if len(keys) >= KNOWN_VIEWERS:
+                keys.clear()
+            keys[viewer] = key
         return table.answer(key, query, placed.sharing)
 
     def _query(self, raw: bytes) -> Query | None:

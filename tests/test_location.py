@@ -288,3 +288,64 @@ def test_what_is_shared_by_headers_depends_on_them_alone(headers: list[Header]) 
     )
     if Sharing.BY_HEADERS in (whole.sharing, bare.sharing):
         assert whole == bare
+
+
+# By what alone decides
+
+
+SOME_HEADERS = st.lists(
+    st.sampled_from(
+        [
+            (b"x-forwarded-for", b"203.0.113.9"),
+            (b"x-forwarded-for", b"203.0.113.9, 10.0.0.2"),
+            (b"x-forwarded-for", b"rubbish"),
+            (b"accept", b"*/*"),
+            (b"x-origin-verify", b"wrong"),
+            A_KEY,
+            *OWN_WORDS,
+            *TORONTO_HEADERS,
+        ]
+    ),
+    max_size=4,
+)
+SOME_PEERS = st.sampled_from([None, "10.0.0.1", "10.0.0.9", VIEWER, "198.51.100.7", "no address"])
+
+
+class Everywhere:
+    """A geo database that puts each address into a country of its own."""
+
+    def __call__(self, address: str) -> Location:
+        return Location(country=f"country of {address}")
+
+
+@given(st.lists(st.tuples(SOME_PEERS, SOME_HEADERS), min_size=2, max_size=12))
+def test_those_remembered_as_one_viewer_are_one(
+    requests: list[tuple[str | None, list[Header]]],
+) -> None:
+    locator = Locator(Everywhere(), trusted=PROXIES, secrets=[SECRET])
+    remembered: dict[bytes | str, Placed] = {}
+    for peer, headers in requests:
+        viewer = locator.viewer(peer, headers)
+        if viewer is not None:
+            here = locator.place(peer, headers)
+            assert remembered.setdefault(viewer, here) == here
+            assert here.sharing is Sharing.PRIVATE
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "viewer"),
+    [
+        (VIEWER, [], VIEWER),
+        (VIEWER, [(b"x-forwarded-for", b"192.0.2.1")], VIEWER),
+        ("10.0.0.1", [(b"x-forwarded-for", b"192.0.2.1")], b"192.0.2.1"),
+        ("10.0.0.1", [(b"x-forwarded-for", b"192.0.2.1")] * 2, None),
+        ("10.0.0.1", [(b"x-forwarded-for", b" " * 65)], None),
+        ("10.0.0.1", [], None),
+        (VIEWER, OWN_WORDS, None),
+        (None, [], None),
+    ],
+)
+def test_viewer_is_remembered_by_what_alone_decides(
+    peer: str | None, headers: list[Header], viewer: bytes | str | None
+) -> None:
+    assert a_locator().viewer(peer, headers) == viewer

@@ -13,8 +13,8 @@ import pytest
 
 from router.caching import CachePolicy
 from router.location import Locator
-from router.model import Intended, Level, Location, Observed, Source
-from router.public import KNOWN_QUERIES, PublicApp
+from router.model import Intended, Level, Location, Observed, Scope, Source
+from router.public import KNOWN_QUERIES, KNOWN_VIEWERS, PublicApp
 from router.query import MAX_MODEL_LENGTH
 from router.routes import KNOWN_ANSWERS
 from router.store.memory import MemoryStore
@@ -499,6 +499,14 @@ async def test_unique_models_keep_memory_bounded(public: Public) -> None:
     assert len(app._queries) <= KNOWN_QUERIES
     assert len(watch.table._answers) <= KNOWN_ANSWERS
     assert len(app.counts) < 10
+
+
+async def test_unique_viewers_keep_memory_bounded(public: Public) -> None:
+    app = public.app
+    for n in range(KNOWN_VIEWERS + 500):
+        viewer = b"24.%d.%d.%d" % (n >> 16 & 255, n >> 8 & 255, n & 255)
+        await app({**a_scope(b""), "headers": [(b"x-forwarded-for", viewer)]}, None, ignore)
+    assert 0 < len(app._keys[Scope.COUNTRY]) <= KNOWN_VIEWERS
 
 
 async def test_unique_long_queries_are_not_kept(public: Public) -> None:
