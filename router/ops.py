@@ -144,7 +144,8 @@ class Ops:
         return answer_json({"events": events})
 
     def _may_change(self, request: Request) -> bool:
-        return may_change(request.headers.get("authorization", ""), self.token, self.host)
+        authorization = request.headers.get("authorization", "")
+        return may_change(authorization, self.token, self.host, request.url.hostname or "")
 
     async def events(self, request: Request) -> Response:
         """Events after `?after=ID`, oldest first; a stream for who accepts one."""

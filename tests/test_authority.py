@@ -14,6 +14,23 @@ def test_loopback_needs_no_token_when_none_is_set(host: str) -> None:
     assert may_change("", None, host)
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("localhost", True),
+        ("LOCALHOST", True),
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("192.0.2.1", False),
+        ("", False),
+    ],
+)
+def test_a_rebound_name_may_not_change_without_a_token(asked: str, expected: bool) -> None:
+    assert may_change("", None, "127.0.0.1", asked) is expected
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "fe80::1", "169.254.1.1"])
 @pytest.mark.parametrize("authorization", ["", "Bearer ", "Bearer None", f"Bearer {TOKEN}"])
 def test_other_hosts_are_refused_when_no_token_is_set(host: str, authorization: str) -> None:

@@ -46,6 +46,7 @@ COMMANDS = [
     "disable",
     "enable",
     "events",
+    "cdn",
 ]
 VIEWER = "24.48.0.1"
 ESCAPE = "\x1b"
@@ -404,3 +405,11 @@ def test_reader_that_leaves_early_is_no_traceback(alone: dict[str, str]) -> None
         )
         assert "Traceback" not in done.stderr
         assert "Exception ignored" not in done.stderr
+
+
+def test_cdn_function_is_printed_or_written(tmp_path: Path) -> None:
+    printed = run_autorouter("cdn", "render").stdout
+    target = tmp_path / "function.js"
+    assert run_autorouter("cdn", "render", "--output", str(target)).returncode == 0
+    assert target.read_text() == printed
+    assert "function handler(event)" in printed
