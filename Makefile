@@ -15,7 +15,7 @@ run: setup
 	@exec $(BIN)/autorouter dev
 
 test: setup system lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
