@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-dep
 LOCKS := $(wildcard requirements/*.lock)
 SDKS := 0.5.1 0.10.0
 
-.PHONY: run test lint docs setup system bench lock clean
+.PHONY: run test lint docs setup system bench bench-faults bench-health lock clean
 
 run: setup
 	@exec $(BIN)/autorouter dev
@@ -36,6 +36,9 @@ system:
 bench: setup
 	@infra/install-debian wrk
 	$(BIN)/python -m bench.route
+
+bench-faults: setup system
+	$(BIN)/python -m bench.faults
 
 bench-health: setup
 	$(BIN)/python -m bench.health
