@@ -560,7 +560,7 @@ SCENARIOS = [
         promises=lambda site: [
             *ageing(site),
             status("ok", since="mended", from_s=_reconnected_s(site)),
-            unchanged(site),
+            listed(CITIES),
         ],
         vantages=(1,),
     ),

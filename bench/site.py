@@ -111,6 +111,11 @@ class Site:
         """The vantage to break, where one of several is."""
         return self.vantages[-1]
 
+    @property
+    def processes(self) -> list[Process]:
+        """Every server and poller."""
+        return [*self.pollers.values(), *(server.process for server in self.servers)]
+
     def mark(self, name: str) -> None:
         """Remember that this is done now."""
         self.marks[name] = time.monotonic()
@@ -179,6 +184,8 @@ class Site:
 
     async def is_ready(self) -> bool:
         """Whether every server has heard every vantage call every edge up."""
+        if not all(process.is_alive() for process in self.processes):
+            raise ChildProcessError("a process ended")
         told = [await self.told(server) for server in self.servers]
         votes = [edge["votes"] for one in told for edge in one.get("edges", [{"votes": {}}])]
         return all(one.get("status") == "ok" for one in told) and all(
@@ -196,6 +203,11 @@ class Site:
         """Whether every server has answered every question since it was ready."""
         self.baseline = {answer.question: answer for answer in self.viewers.answers}
         return len(self.viewers.answers) > len(QUESTIONS) * len(self.servers) + 5
+
+    async def account(self) -> str:
+        """What every process wrote, and what the servers know, for a start that failed."""
+        lines = [f"{server.port}: {await self.told(server)}" for server in self.servers]
+        return "\n".join([*lines, *(process.output for process in self.processes)])
 
     def last_good(self, server: Server) -> str:
         """What a server has kept for a start without Redis, as text."""
@@ -259,7 +271,10 @@ async def _start_all(site: Site, servers: int) -> None:
         site.servers.append(site.serve())
     for vantage in site.vantages:
         site.poll(vantage)
-    await eventually(site.is_ready, READY_S)
+    try:
+        await eventually(site.is_ready, READY_S)
+    except (TimeoutError, ChildProcessError) as error:
+        raise RuntimeError(f"not ready:\n{await site.account()}") from error
     if site.setup.standby:
         site.poll(site.vantages[0], "standby")
         await eventually(lambda: "standing by" in site.pollers["standby"].output, READY_S)
@@ -267,7 +282,7 @@ async def _start_all(site: Site, servers: int) -> None:
 
 
 def _kill_all(site: Site) -> None:
-    for process in [*site.pollers.values(), *(server.process for server in site.servers)]:
+    for process in site.processes:
         process.kill()
 
 
