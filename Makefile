@@ -38,7 +38,9 @@ bench: setup
 	@infra/install-debian wrk
 	$(BIN)/python -m bench.route
 
-bench-faults: setup system
+# An hour.
+bench-faults: setup
+	@infra/install-debian redis-server openssl faketime
 	$(BIN)/python -m bench.faults
 
 bench-health: setup

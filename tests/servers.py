@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -46,10 +47,13 @@ async def eventually(
 
 
 def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as one:
-        one.bind((HOST, 0))
-        return int(one.getsockname()[1])
+    """A port that nobody uses now, below those that connections and strangers are given:
+    it stays free until a server that starts slowly binds it."""
+    while True:
+        port = 15_000 + secrets.randbelow(17_000)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind((HOST, port))
+            return port
 
 
 def is_open(port: int) -> bool:
