@@ -17,6 +17,7 @@ KEY_HEADER = "X-Autorouter-Key"
 STALE_WHILE_REVALIDATE_S = 10
 STALE_IF_ERROR_S = 300
 UNSURE_MAX_AGE_S = 2
+EVERY_TAG = "route"
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -102,12 +103,17 @@ def not_found_headers(
 
 def _shared(sharing: Sharing, tagged: Iterable[str], policy: CachePolicy) -> Headers:
     """What a shared answer varies by, and the tags that purge it."""
-    tags = ["route", *(f"edge:{id}" for id in tagged)]
+    tags = [EVERY_TAG, *(edge_tag(id) for id in tagged)]
     return [
         (b"vary", vary(sharing, policy)),
         (b"cache-tag", ",".join(tags).encode()),
         (b"xkey", " ".join(tags).encode()),
     ]
+
+
+def edge_tag(id: str) -> str:
+    """The tag of all shared answers that a change of this edge may change."""
+    return f"edge:{id}"
 
 
 def vary(sharing: Sharing, policy: CachePolicy) -> bytes:

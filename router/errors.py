@@ -3,6 +3,7 @@
 RouterError
 ├── ConfigError    settings or regions.yaml; carries every fault found
 ├── GeoDataError   the geo database is missing, damaged or of the wrong kind
+├── PurgeError     a CDN did not take a purge
 └── StoreError     the store could not be read or written in time
 """
 
@@ -27,3 +28,7 @@ class GeoDataError(RouterError):
 
 class StoreError(RouterError):
     """The store refused, timed out or held something unreadable."""
+
+
+class PurgeError(RouterError):
+    """A CDN refused a purge, or did not answer in time."""

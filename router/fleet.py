@@ -61,9 +61,7 @@ class Fleet:
     @property
     def routing(self) -> tuple[object, ...]:
         """All that answers depend on: equal routing, equal answers."""
-        return self.status, tuple(
-            (edge.region, edge.enabled, edge.observed, edge.models) for edge in self.edges
-        )
+        return self.status, tuple(_standing(edge) for edge in self.edges)
 
 
 def combine(
@@ -84,6 +82,18 @@ def combine(
         status = Status.FAIL_OPEN
     seen_at = max((min(view.probed_at, now) for view in voters), default=None)
     return Fleet(edges=edges, status=status, seen_at=seen_at)
+
+
+def changed_edges(before: Fleet, after: Fleet) -> tuple[str, ...]:
+    """Ids of the edges that answers should treat otherwise than before."""
+    known = {edge.region.id: _standing(edge) for edge in before.edges}
+    now = {edge.region.id: _standing(edge) for edge in after.edges}
+    return tuple(id for id in {**known, **now} if known.get(id) != now.get(id))
+
+
+def _standing(edge: Edge) -> tuple[object, ...]:
+    """All of an edge that answers depend on."""
+    return edge.region, edge.enabled, edge.observed, edge.models
 
 
 def is_offered(edge: Edge) -> bool:

@@ -199,6 +199,7 @@ class EventKind(StrEnum):
     BRAKE = "brake"
     ISOLATION = "isolation"
     INTENT = "intent"
+    PURGE = "purge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+import httpx
 from starlette.routing import BaseRoute
 
 from router.caching import CachePolicy
@@ -17,6 +18,8 @@ from router.model import Catalog
 from router.ops import Ops
 from router.poll import poll_edges
 from router.public import PublicApp
+from router.purge import Purge
+from router.purge_targets import open_targets
 from router.ranking import Ranker
 from router.settings import Settings
 from router.sources import read_all
@@ -58,11 +61,14 @@ async def run_server(
         secrets=settings.cdn_secret,
         key_headers=settings.cache_key_headers,
     )
+    client = httpx.AsyncClient(trust_env=False)
+    targets = open_targets(settings, client)
     public_socket = bind("AUTOROUTER_LISTEN", settings.listen)
     ops_socket = bind("AUTOROUTER_OPS_LISTEN", settings.ops_listen)
     telemetry = Telemetry()
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(client)
         store: Store = RedisStore(settings.redis_url) if settings.redis_url else MemoryStore()
         stack.push_async_callback(store.close)
         watch = FleetWatch(
@@ -83,10 +89,14 @@ async def run_server(
         )
         telemetry.serve(app.counts, lambda: watch.fleet, geo.built_at, time.time)
         await watch.refresh()
+        purges = [Purge(target=target, store=store, observer=telemetry) for target in targets]
+        for purge in purges:
+            watch.tell(purge.swapped)
         _settle_memory()
         log.info("serving", listen=str(settings.listen), ops=str(settings.ops_listen))
         async with asyncio.TaskGroup() as tasks:
             loops = [tasks.create_task(watch.run())]
+            loops += [tasks.create_task(purge.run()) for purge in purges]
             if settings.redis_url is None:
                 loops.append(tasks.create_task(poll_edges(settings, catalog, store, telemetry)))
             servers = [(listener(app), public_socket), (listener(ops.app(ops_routes)), ops_socket)]

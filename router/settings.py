@@ -6,7 +6,7 @@ made from their names, types, ranges, defaults and descriptions.
 
 import difflib
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -18,6 +18,7 @@ from router.values import (
     Cidrs,
     Listen,
     Names,
+    PurgeSpecs,
     RedisUrl,
     Secret,
     Secrets,
@@ -89,6 +90,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cdn_max_age_s: Annotated[
         int, _about("How long a shared cache may keep a keyed answer.", unit="s", ge=0, le=3600)
     ] = 10
+    purge: Annotated[
+        PurgeSpecs,
+        _about(
+            "CDNs to purge when an edge changes: varnish:URL, cloudfront:ID, fastly:ID, "
+            "cloudflare:ID, comma-separated; none for none."
+        ),
+    ] = PurgeSpecs()
+    fastly_token: Annotated[
+        Secret | None, _about("API token that may purge, for fastly in AUTOROUTER_PURGE.")
+    ] = None
+    cloudflare_token: Annotated[
+        Secret | None, _about("API token that may purge, for cloudflare in AUTOROUTER_PURGE.")
+    ] = None
     poll_interval_s: Annotated[
         float, _about("Time between two probes of a healthy edge.", unit="s", ge=0.1, le=10)
     ] = 3.0
@@ -142,7 +156,23 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
                 values[name] = _parsed(text, kind)
         except ValueError as error:
             faults.append(f"{variable}: {error}")
-    return Settings(**values), faults
+    settings = Settings(**values)
+    return settings, faults + _lacking(settings, faults)
+
+
+def _lacking(settings: Settings, faults: Sequence[str]) -> list[str]:
+    """A line for each secret that another setting needs, unless it is faulty itself."""
+    wanted = {spec.kind for spec in settings.purge}
+    lines = []
+    for kind, token in (
+        ("fastly", settings.fastly_token),
+        ("cloudflare", settings.cloudflare_token),
+    ):
+        variable = f"{PREFIX}{kind.upper()}_TOKEN"
+        is_told = any(fault.startswith(f"{variable}:") for fault in faults)
+        if kind in wanted and token is None and not is_told:
+            lines.append(f"{variable}: is needed to purge {kind}, see {PREFIX}PURGE")
+    return lines
 
 
 def strangers(environ: Mapping[str, str]) -> list[str]:
@@ -221,7 +251,7 @@ def _described(name: str, kind: Any, default: Any) -> Described:
         variable=PREFIX + name.upper(),
         accepts=_accepts(_bare(kind), meta),
         unit=meta.extra["unit"],
-        default=",".join(default) if isinstance(default, Cidrs | Names | Urls) else _shown(default),
+        default=_shown(default),
         about=meta.description,
         is_secret=_is_secret(kind),
     )
@@ -239,4 +269,6 @@ def _accepts(bare: Any, meta: Meta) -> str:
 
 
 def _shown(default: Any) -> str:
-    return "" if default is None or default == () else str(default)
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return "" if default is None else str(default)

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from router import __version__
 from router.answers import Labels
-from router.errors import StoreError
+from router.errors import PurgeError, StoreError
 from router.fleet import Fleet
 from router.health import Transition
 from router.model import (
@@ -29,7 +29,10 @@ from router.model import (
     View,
 )
 
+PURGE_BUCKETS_S = (0.25, 0.3, 0.4, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 PROBE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+
+_BAD = (Observed.DOWN, "failing", "gave up")
 
 log = structlog.stdlib.get_logger("autorouter")
 
@@ -121,6 +124,19 @@ class Telemetry:
             ["result"],
             registry=self.registry,
         )
+        self._purges = Count(
+            "autorouter_purges_total",
+            "Purges asked of a CDN",
+            ["target", "result"],
+            registry=self.registry,
+        )
+        self._purge_delay = Histogram(
+            "autorouter_purge_delay_seconds",
+            "Time from a change to its purge",
+            ["target"],
+            buckets=PURGE_BUCKETS_S,
+            registry=self.registry,
+        )
         self._save_failed = False
         self._publish_failed = False
         self._read_failed = False
@@ -164,7 +180,7 @@ class Telemetry:
             for each in fields(event)
             if each.name not in ("at", "kind") and (value := getattr(event, each.name)) is not None
         }
-        bad = event.after == Observed.DOWN or event.kind in (EventKind.BRAKE, EventKind.ISOLATION)
+        bad = event.after in _BAD or event.kind in (EventKind.BRAKE, EventKind.ISOLATION)
         (log.warning if bad else log.info)(str(event.kind), **told)
 
     def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
@@ -193,6 +209,12 @@ class Telemetry:
         if before.status is not after.status:
             say = log.info if after.status is Status.OK else log.warning
             say("fleet status", before=str(before.status), after=str(after.status))
+
+    def purged(self, target: str, delay_s: float, error: PurgeError | None) -> None:
+        """A CDN took a purge, or did not."""
+        self._purges.labels(target, "ok" if error is None else "error").inc()
+        if error is None:
+            self._purge_delay.labels(target).observe(delay_s)
 
     def serve(
         self,

@@ -91,6 +91,35 @@ class Urls(tuple[str, ...]):
         return cls(items(text))
 
 
+@dataclass(frozen=True, slots=True)
+class PurgeSpec:
+    """One CDN to purge: its kind, and its URL or our id there."""
+
+    kind: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.where}"
+
+
+class PurgeSpecs(tuple[PurgeSpec, ...]):
+    """CDNs to purge."""
+
+    accepts = "none, or varnish:URL, cloudfront:ID, fastly:ID, cloudflare:ID,…"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`varnish:http://127.0.0.1:6081/,cloudfront:E2QWRUHAPOMQZL`."""
+        if text == "none":
+            return cls()
+        specs = [PurgeSpec(*item.partition(":")[::2]) for item in items(text)]
+        wrong = [str(spec) for spec in specs if not _is_purgeable(spec)]
+        if wrong:
+            kinds = "varnish:URL, cloudfront:ID, fastly:ID or cloudflare:ID"
+            raise ValueError(f"{', '.join(wrong)}: write {kinds}")
+        return cls(specs)
+
+
 class Secret(str):
     """Text that is never shown: its repr hides it."""
 
@@ -152,6 +181,13 @@ def items(text: str) -> list[str]:
 def _is_sendable(text: str) -> bool:
     """Whether clients and servers agree on what it is in a header (RFC 9110 section 5.5)."""
     return text.isascii() and text.isprintable()
+
+
+def _is_purgeable(spec: PurgeSpec) -> bool:
+    if spec.kind == "varnish":
+        return _is_url(spec.where)
+    is_known = spec.kind in ("cloudfront", "fastly", "cloudflare")
+    return is_known and spec.where.isascii() and spec.where.isalnum()
 
 
 def _is_url(text: str) -> bool:

@@ -56,6 +56,7 @@ class FleetWatch:
         self._last_good = last_good
         self._saved_at = 0.0
         self._clock = clock
+        self._followers: list[Callable[[Fleet, Fleet], None]] = []
         self._edges = [region.id for region in ranker.catalog.regions]
         self._views: dict[str, View] = {}
         self._intents: tuple[Intent, ...] = ()
@@ -69,6 +70,10 @@ class FleetWatch:
         if kept is not None:
             self._hold(kept)
             self._swap(self._combined())
+
+    def tell(self, follower: Callable[[Fleet, Fleet], None]) -> None:
+        """Call `follower(before, after)` whenever answers come from another Fleet."""
+        self._followers.append(follower)
 
     async def run(self) -> None:
         """Follow the store until cancelled: at each hint, and every second."""
@@ -139,6 +144,8 @@ class FleetWatch:
         if fleet.routing != self.table.fleet.routing:
             self.table = RouteTable(self.ranker, fleet, self._cache_policy)
             self._observer.swapped(before, fleet)
+            for follower in self._followers:
+                follower(before, fleet)
 
 
 def _last_known(held: View | None, view: View) -> View:

@@ -30,6 +30,7 @@ from tests.servers import (
     is_open,
     plain_client,
     run_autorouter,
+    served,
     talk,
 )
 
@@ -426,3 +427,26 @@ def test_secrets_are_not_shown_with_faults() -> None:
     ended = run_autorouter("poll", CDN_SECRET="hunter2", REDIS_URL="http://:hunter2@x")
     assert ended.returncode == 1
     assert "hunter2" not in ended.stderr + ended.stdout
+
+
+# Purge
+
+
+async def test_cdn_is_purged_when_an_edge_falls(site: Site) -> None:
+    purged: list[tuple[str, bytes]] = []
+
+    async def cdn(scope: Any, receive: Any, send: Any) -> None:
+        purged.append((scope["method"], dict(scope["headers"])[b"xkey-purge"]))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async with served(cdn) as port:
+        server = site.serve(PURGE=f"varnish:http://{HOST}:{port}/")
+        await eventually(server.is_ready)
+        before = (await server.route())["region"]
+        await site.fleet.edges[before].set_mode(Mode.DOWN)
+        tag = f"edge:{before}".encode()
+        await eventually(lambda: ("PURGE", tag) in purged)
+        assert (await server.route())["region"] != before
+        told = (await server.ops("/v1/events")).json()["events"]
+        assert any(one["kind"] == "purge" and before in one["reason"] for one in told)

@@ -16,7 +16,7 @@ from router.settings import (
     read_settings,
     strangers,
 )
-from router.values import Listen
+from router.values import Listen, PurgeSpec
 
 LONG = "0123456789abcdef"
 SECRETS = {
@@ -24,6 +24,8 @@ SECRETS = {
     "CDN_SECRET": "swordfish-swordfish,opensesame-opensesame",
     "REDIS_URL": "redis://user:correcthorse@127.0.0.1:6379/0",
     "EDGE_API_KEY": "batterystaple",
+    "FASTLY_TOKEN": "a-fastly-token",
+    "CLOUDFLARE_TOKEN": "a-cloudflare-token",
 }
 
 
@@ -88,6 +90,12 @@ def test_other_variables_are_none_of_our_business() -> None:
         ),
         ("log_level", "debug", "debug"),
         ("log_format", "json", "json"),
+        ("purge", "none", ()),
+        (
+            "purge",
+            "varnish:http://127.0.0.1:6081/, cloudfront:E2QWRU",
+            (PurgeSpec("varnish", "http://127.0.0.1:6081/"), PurgeSpec("cloudfront", "E2QWRU")),
+        ),
         ("redis_url", "redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
         ("redis_url", "rediss://:pw@[::1]/1", "rediss://:pw@[::1]/1"),
         ("redis_url", "redis+cluster://h:7000", "redis+cluster://h:7000"),
@@ -117,6 +125,8 @@ def test_values_are_understood(name: str, text: str, expected: object) -> None:
         ("EDGE_API_KEY", ["schlüssel", "two\r\nlines"]),
         ("CACHE_KEY_HEADERS", ["X-Forwarded-For", "CloudFront-Viewer-City,Cookie"]),
         ("WITNESSES", ["example.com", "ftp://a/", "https://", "http://[::1"]),
+        ("PURGE", ["akamai:x", "varnish", "varnish:127.0.0.1:6081", "cloudfront:", "fastly:a/b"]),
+        ("PURGE", ["none,varnish:http://h/", "cloudflare:\u0661", "cloudfront:E1 fastly:S1"]),
         ("REGIONS", ["~nobody-by-this-name/regions.yaml"]),
         ("REDIS_URL", ["127.0.0.1:6379", "http://h", "redis://", "redis://:pw@", "redis://[::1"]),
         ("REDIS_URL", ["redis://h:port", "redis://h:65536", "redis://h:1:2", "redis://a b"]),
@@ -139,6 +149,15 @@ def test_every_wrong_item_is_told() -> None:
     (fault,) = faults_of(TRUSTED_PROXIES="10.0.0.1/8, 10.0.0.0/8, proxy")
     assert "10.0.0.1/8" in fault
     assert "proxy" in fault
+
+
+@pytest.mark.parametrize("kind", ["fastly", "cloudflare"])
+def test_purging_lacks_its_token(kind: str) -> None:
+    (fault,) = faults_of(PURGE=f"{kind}:id1")
+    assert fault.startswith(f"AUTOROUTER_{kind.upper()}_TOKEN: is needed")
+    (fault,) = faults_of(PURGE=f"{kind}:id1", **{f"{kind.upper()}_TOKEN": "schlüssel"})
+    assert "printable ASCII" in fault
+    loaded(PURGE=f"{kind}:id1", **{f"{kind.upper()}_TOKEN": "a-token"})
 
 
 def test_fault_tells_the_range() -> None:
