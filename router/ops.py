@@ -36,7 +36,7 @@ GEO_OLD_DAYS = 90
 MAX_BODY_BYTES = 4_096
 STREAM_POLL_S = 1.0
 
-_EVENT_ID = re.compile(r"(\d{1,20}-\d{1,20})?")
+_EVENT_ID = re.compile(r"(\d{1,19}-\d{1,19})?")
 
 
 class Wish(msgspec.Struct, rename={"for_": "for"}, forbid_unknown_fields=True):
@@ -166,6 +166,7 @@ class Ops:
     async def _stream(self, after: str) -> AsyncIterator[bytes]:
         """Server-sent events; a comment now and then shows that the line is alive. Ends
         with the server, which would wait for it."""
+        hints = 0
         while not self.stop.is_set():
             try:
                 logged = await self.store.events(after)
@@ -177,7 +178,7 @@ class Ops:
                 yield b"id: %s\ndata: %s\n\n" % (one.id.encode(), msgspec.json.encode(one.event))
             if not logged:
                 yield b": alive\n\n"
-            await self.store.changed(STREAM_POLL_S)
+            hints = await self.store.changed(hints, STREAM_POLL_S)
 
     async def explain(self, request: Request) -> Response:
         """Why the viewer at `?ip=` gets this edge; also `scope`, `model`, `strict`."""

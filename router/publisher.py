@@ -11,7 +11,17 @@ from typing import Protocol
 
 from router.errors import StoreError
 from router.health import Health
-from router.model import Catalog, EdgeView, Event, EventKind, Intended, Observed, Region, View
+from router.model import (
+    Catalog,
+    EdgeView,
+    Event,
+    EventKind,
+    Intended,
+    Intent,
+    Observed,
+    Region,
+    View,
+)
 from router.store import Store, Stored
 from router.vantage import (
     Brake,
@@ -82,6 +92,7 @@ class Publisher:
         self._braked = False
         self._last_good: dict[str, Observed] = {}
         self._told: dict[str, EdgeView] | None = None
+        self._intents: tuple[Intent, ...] = ()
 
     async def publish(self, watched: Sequence[Watched]) -> None:
         """Publish what the probes say, as far as it may be believed. Never raises.
@@ -105,8 +116,11 @@ class Publisher:
                 self._told = await self._recalled()
                 view = self._view(watched, isolated)  # what they removed is not held
             self._seq = await self.store.publish(view)
-            if self._seq == view.seq:
-                await self._tell(self._news(view))
+            if self._seq != view.seq:
+                self._told = None
+                self.observer.stood_by(self.vantage)
+                return
+            await self._tell(self._news(view))
         except StoreError as fault:
             error = fault
         self.observer.published(view, error)
@@ -172,13 +186,18 @@ class Publisher:
         return {id for id, edge in told.items() if edge.state is Observed.DOWN}
 
     async def _read(self, ids: Iterable[str]) -> Stored:
+        """What is stored now; with the store away, the intents it held last."""
         try:
-            return await self.store.read(list(ids))
+            stored = await self.store.read(list(ids))
         except StoreError:
-            return Stored((), ())
+            return Stored((), self._intents)
+        self._intents = stored.intents
+        return stored
 
     def _edge(self, one: Watched, held: Collection[str]) -> EdgeView:
         health, id = one.health, one.region.id
+        if one.probed_at is None and self._told is not None and id in self._told:
+            return self._told[id]  # by the vantage's last publisher
         state = self._last_good.get(id, Observed.UNKNOWN) if id in held else health.state
         return EdgeView(
             state=state,

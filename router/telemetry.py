@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from datetime import UTC, datetime
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -22,6 +23,7 @@ from router.model import (
     Event,
     EventKind,
     Intended,
+    Intent,
     Observed,
     Probe,
     Region,
@@ -194,6 +196,15 @@ class Telemetry:
         elif self._read_failed and not failed:
             log.info("the store can be read again")
         self._read_failed = failed
+
+    def wished(self, edge: str, wish: Intent | None) -> None:
+        """An operator's intent came, changed or is over: a line, wherever it was made."""
+        if wish is None:
+            log.info("intent over", edge=edge)
+            return
+        until = datetime.fromtimestamp(wish.ends_at, UTC).isoformat(timespec="seconds")
+        about = {"actor": wish.actor, "reason": wish.reason, "until": until}
+        log.info("intent", edge=edge, state=str(wish.state), **about)
 
     def saved(self, error: OSError | None) -> None:
         """The last good health was written to disk, or was not; a log line when that changes."""

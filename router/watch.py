@@ -5,7 +5,7 @@ Requests read `table`; they never wait for this loop, nor for what it waits for.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -27,6 +27,9 @@ class Observer(Protocol):
 
     def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
         """The store was read, or was not; `faults` were left out."""
+
+    def wished(self, edge: str, wish: Intent | None) -> None:
+        """An operator's intent for the edge came or changed; None: it is over."""
 
     def saved(self, error: OSError | None) -> None:
         """The last good health was written to disk, or was not."""
@@ -77,9 +80,10 @@ class FleetWatch:
 
     async def run(self) -> None:
         """Follow the store until cancelled: at each hint, and every second."""
+        hints = 0
         while True:
             await self.refresh()
-            await self._store.changed(POLL_S)
+            hints = await self._store.changed(hints, POLL_S)
 
     async def refresh(self) -> None:
         """Read the store if it can be read, and let time pass for what is held."""
@@ -124,7 +128,15 @@ class FleetWatch:
             for vantage, view in self._views.items()
             if vantage in stored_now or now - view.probed_at <= self._fleet_policy.stale_s
         }
+        self._tell_wishes(stored.intents)
         self._intents = stored.intents
+
+    def _tell_wishes(self, intents: Iterable[Intent]) -> None:
+        before = {intent.edge: intent for intent in self._intents}
+        after = {intent.edge: intent for intent in intents}
+        for edge in {**before, **after}:
+            if before.get(edge) != after.get(edge):
+                self._observer.wished(edge, after.get(edge))
 
     def _is_replaced(self, held: View, view: View, now: float) -> bool:
         """Whether another poller counts from lower on, now that the first is silent."""

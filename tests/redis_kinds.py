@@ -76,18 +76,20 @@ def watched(folder: Path, sentinels: int) -> Iterator[list[Node]]:
         nodes.append(primary)
         nodes.append(Node(folder, 'save ""', f"replicaof {HOST} {primary.port}"))
         primary.until(lambda client: client.info("replication")["connected_slaves"] == 1)
-        nodes += [_a_sentinel(folder, primary, quorum=sentinels // 2 + 1) for _ in range(sentinels)]
+        nodes += [a_sentinel(folder, primary, quorum=sentinels // 2 + 1) for _ in range(sentinels)]
         for sentinel in nodes[2:]:
             sentinel.until(lambda client: _knows_all(client, sentinels))
         yield nodes
 
 
-def _a_sentinel(folder: Path, primary: Node, quorum: int) -> Node:
+def a_sentinel(folder: Path, primary: Node, quorum: int, *lines: str) -> Node:
+    """A Sentinel that watches the primary."""
     return Node(
         folder,
         f"sentinel monitor {SERVICE} {HOST} {primary.port} {quorum}",
         f"sentinel down-after-milliseconds {SERVICE} 500",
         f"sentinel failover-timeout {SERVICE} 3000",
+        *lines,
         sentinel=True,
     )
 

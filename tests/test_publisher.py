@@ -340,6 +340,15 @@ def a_wish(id: str) -> Intent:
     return an_intent(id, Intended.DISABLED, expires_at=NOW + 3_600)
 
 
+async def test_brake_remembers_intents_while_the_store_is_away(vantage: Vantage) -> None:
+    for id in ALL[4:]:
+        await vantage.store.put_intent(a_wish(id))
+    await vantage.sees(Observed.DOWN, *ALL[:4])
+    vantage.store.errs = {"read"}
+    await vantage.later(1)
+    assert vantage.view.held == tuple(sorted(ALL[:4]))
+
+
 async def test_brake_needs_no_store(vantage: Vantage) -> None:
     await vantage.publish()
     vantage.store.errs = {"read"}
@@ -452,8 +461,21 @@ async def test_poller_that_lost_its_lease_may_publish_again_later(
     await rival.publisher.release()
     await vantage.publish()
     await vantage.publish()
-    assert vantage.heard.results == [None, None, None]
+    assert vantage.heard.results == [None, None]
+    assert vantage.heard.stood_by_count == 1  # the rival had counted further
     assert vantage.view.probed_at == NOW
+
+
+async def test_restarted_poller_repeats_the_last_word_on_edges_it_has_not_probed(
+    vantage: Vantage, rival: Vantage
+) -> None:
+    await vantage.sees(Observed.DOWN, "yto-01")
+    await vantage.publisher.release()
+    rival.seen["yto-01"] = a_watched("yto-01", Observed.UNKNOWN, probed_at=None)
+    await rival.publish()
+    assert rival.down() == {"yto-01"}
+    await rival.sees(Observed.DOWN, "yto-01")
+    assert rival.told(EventKind.TRANSITION) == []
 
 
 @pytest.mark.parametrize("first", [Observed.UP, Observed.UNKNOWN])

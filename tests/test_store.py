@@ -63,11 +63,19 @@ def raw(redis_url: str) -> Any:
     client.close()
 
 
+async def settled(store: Store) -> int:
+    """The hints so far, once no more come."""
+    seen, count = -1, 0
+    while count != seen:
+        seen, count = count, await store.changed(count, 0.05)
+    return seen
+
+
 async def hint_s(store: Store, cause: Callable[[], Any]) -> float:
     """How long `changed` slept, with the cause of a hint given once it waits."""
-    await store.changed(0.05)
+    seen = await settled(store)
     started = time.monotonic()
-    waiting = asyncio.create_task(store.changed(LONG_S))
+    waiting = asyncio.create_task(store.changed(seen, LONG_S))
     await asyncio.sleep(0)
     await cause()
     await waiting
@@ -108,24 +116,33 @@ async def test_hint_wakes_a_waiter_long_before_its_timeout(store: Store) -> None
 
 
 async def test_hint_given_while_nobody_waits_is_kept(store: Store) -> None:
-    await store.changed(0.05)
+    seen = await settled(store)
     await store.publish(a_view())
     async with asyncio.timeout(PROMPTLY_S):
-        await store.changed(LONG_S)
+        await store.changed(seen, LONG_S)
 
 
 async def test_waiting_ends_at_its_timeout(store: Store) -> None:
-    await store.changed(0.05)
+    seen = await settled(store)
     started = time.monotonic()
-    await store.changed(0.2)
+    assert await store.changed(seen, 0.2) == seen
     assert 0.15 < time.monotonic() - started < PROMPTLY_S
 
 
 async def test_one_hint_wakes_once(store: Store) -> None:
     await hint_s(store, lambda: store.publish(a_view()))
     started = time.monotonic()
-    await store.changed(0.2)
+    await store.changed(await settled(store), 0.2)
     assert time.monotonic() - started > 0.15
+
+
+async def test_hint_wakes_every_waiter(store: Store) -> None:
+    seen = await settled(store)
+    waiting = [asyncio.create_task(store.changed(seen, LONG_S)) for _ in range(3)]
+    await asyncio.sleep(0)
+    await store.publish(a_view())
+    async with asyncio.timeout(PROMPTLY_S):
+        assert all(count > seen for count in await asyncio.gather(*waiting))
 
 
 async def test_hint_crosses_from_one_process_to_another(redis_url: str) -> None:
@@ -234,9 +251,10 @@ async def test_events_are_capped(store: Store) -> None:
 
 async def test_events_hint_and_none_do_not(store: Store) -> None:
     assert await hint_s(store, lambda: store.log_events([an_event(1)])) < PROMPTLY_S
+    seen = await settled(store)
     started = time.monotonic()
     await store.log_events([])
-    await store.changed(0.2)
+    await store.changed(seen, 0.2)
     assert time.monotonic() - started > 0.15
 
 
@@ -428,7 +446,7 @@ async def test_hung_redis_that_wakes_is_read_again(redis: RedisServer) -> None:
 
 async def test_store_of_a_hung_redis_closes_soon(redis: RedisServer) -> None:
     async with opened(redis.url) as store:
-        await store.changed(0.05)
+        await settled(store)
         redis.pause()
         await refused(store.read([]))
         started = time.monotonic()
@@ -438,16 +456,14 @@ async def test_store_of_a_hung_redis_closes_soon(redis: RedisServer) -> None:
 async def test_restarted_redis_is_found_and_hinted_at(redis: RedisServer) -> None:
     async with opened(redis.url) as store:
         await store.publish(a_view())
-        await store.changed(LONG_S)
-        await store.changed(0.05)
+        seen = await settled(store)
         redis.kill()
         await refused(store.read([]))
         redis.start()
         async with asyncio.timeout(5):
-            await store.changed(LONG_S)
+            await store.changed(seen, LONG_S)
         await store.publish(a_view(seq=2))
         assert (await store.read([])).views == (a_view(seq=2),)
-        await store.changed(0.05)
         assert await hint_s(store, lambda: store.publish(a_view(seq=3))) < PROMPTLY_S
 
 

@@ -12,7 +12,7 @@ from router.errors import StoreError
 from router.model import Event, EventKind
 from router.store.redis import RedisStore, view_key
 from tests.builders import CITIES, a_view, an_intent
-from tests.redis_kinds import SERVICE, Certificates, Node, cluster, running, watched
+from tests.redis_kinds import SERVICE, Certificates, Node, a_sentinel, cluster, running, watched
 from tests.servers import HOST, eventually, free_port
 
 pytestmark = pytest.mark.anyio
@@ -71,9 +71,9 @@ async def _keeps_its_promises(url: str) -> None:
 
 async def hints(reader: RedisStore, writer: RedisStore) -> bool:
     """Whether what one writes wakes the other at once."""
-    await reader.changed(0.01)
+    seen = await reader.changed(-1, 0.01)
     started = time.monotonic()
-    waiting = asyncio.create_task(reader.changed(1.0))
+    waiting = asyncio.create_task(reader.changed(seen, 1.0))
     await asyncio.sleep(0)
     await writer.publish(a_view("hinter", {}, seq=time.time_ns()))
     await waiting
@@ -132,6 +132,17 @@ async def test_one_sentinel_that_answers_is_enough(sentinels: list[Node], way: s
             await store.publish(a_view("any", {}))
     finally:
         hung.resume()
+
+
+async def test_sentinel_with_a_password_is_asked_with_it(tmp_path: Path) -> None:
+    with running() as nodes:
+        primary = Node(tmp_path, 'save ""')
+        nodes += [primary, a_sentinel(tmp_path, primary, 1, "requirepass sesame")]
+        url = sentinel_url(nodes[1:])
+        async with opened(url) as store:
+            await refused_s(store)
+        async with opened(f"{url}?sentinel_password=sesame") as store:
+            await store.publish(a_view("any", {}))
 
 
 async def test_unknown_service_is_a_store_error(sentinels: list[Node]) -> None:

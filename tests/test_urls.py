@@ -12,6 +12,8 @@ from router.store.urls import REDIS_PORT, SCHEMES, SENTINEL_PORT, Place, fault_i
 
 def a_place(
     *servers: tuple[str, int],
+    sentinel_user: str | None = None,
+    sentinel_password: str | None = None,
     kind: str = "",
     tls: bool = False,
     service: str = "",
@@ -29,6 +31,8 @@ def a_place(
         database=database,
         user=user,
         password=password,
+        sentinel_user=sentinel_user,
+        sentinel_password=sentinel_password,
         options=options or {},
     )
 
@@ -37,6 +41,16 @@ def a_place(
     ("url", "place"),
     [
         ("redis://h", a_place()),
+        (
+            "redis+sentinel://h/main?sentinel_user=a%20b&sentinel_password=p%40w",
+            a_place(
+                ("h", SENTINEL_PORT),
+                kind="sentinel",
+                service="main",
+                sentinel_user="a b",
+                sentinel_password="p@w",
+            ),
+        ),
         ("REDIS://h/", a_place()),
         ("redis://h?", a_place()),
         ("redis://h:1/0", a_place(("h", 1))),
@@ -138,6 +152,9 @@ SCHEME = "SCHEME://HOST:PORT"
         ("redis+sentinel://h/", "must name the service"),
         ("redis+sentinel://h/main/first", "must name the service"),
         ("redis+sentinel://h/main/1/2", "must name the service"),
+        ("redis://h?sentinel_password=pw", "with +sentinel: sentinel_user"),
+        ("redis+sentinel://h/main?sentinel_password=", "sentinel_password"),
+        ("redis+sentinel://h/main?ssl_keyfile=a", "with rediss"),
         ("redis://h?db=1", "ssl_ca_certs=FILE"),
         ("redis://h?ssl_ca_certs=/a.crt", "with rediss"),
         ("rediss://h?socket_timeout=60", "ssl_ca_certs=FILE"),

@@ -48,8 +48,9 @@ class Shelf(MemoryStore):
             raise self.error
         return self.stored
 
-    async def changed(self, timeout_s: float) -> None:
+    async def changed(self, seen: int, timeout_s: float) -> int:
         await asyncio.sleep(0)
+        return seen
 
 
 @dataclass
@@ -58,9 +59,13 @@ class Heard:
 
     reads: list[tuple[StoreError | None, tuple[str, ...]]] = field(default_factory=list)
     swaps: list[tuple[Status, Status]] = field(default_factory=list)
+    wishes: list[tuple[str, Intended | None]] = field(default_factory=list)
 
     def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
         self.reads.append((error, faults))
+
+    def wished(self, edge: str, wish: Intent | None) -> None:
+        self.wishes.append((edge, None if wish is None else wish.state))
 
     def saved(self, error: OSError | None) -> None:
         pass
@@ -384,3 +389,35 @@ async def test_catalog_without_edges_up_fails_open(watch: FleetWatch, shelf: She
     assert watch.fleet.status is Status.FAIL_OPEN
     assert picked(watch) == "yto-01"
     assert len(a_catalog().regions) == len(watch.fleet.edges)
+
+
+# Operators
+
+
+async def test_intents_are_told_as_they_come_and_go(heard: Heard) -> None:
+    shelf = Shelf()
+    watch = FleetWatch(a_ranker(), shelf, heard, clock=lambda: NOW)
+    for intents in ([an_intent("yto-01")], [an_intent("yto-01")], []):
+        shelf.put(a_view(), intents=intents)
+        await watch.refresh()
+    assert heard.wishes == [("yto-01", Intended.DRAINING), ("yto-01", None)]
+
+
+async def test_extended_intent_is_told_again(heard: Heard) -> None:
+    shelf = Shelf()
+    watch = FleetWatch(a_ranker(), shelf, heard, clock=lambda: NOW)
+    for until in (NOW + 60, NOW + 120):
+        shelf.put(a_view(), intents=[an_intent("yto-01", expires_at=until)])
+        await watch.refresh()
+    assert heard.wishes == [("yto-01", Intended.DRAINING)] * 2
+
+
+async def test_followers_hear_of_each_swap(heard: Heard) -> None:
+    shelf = Shelf()
+    watch = FleetWatch(a_ranker(), shelf, heard, clock=lambda: NOW)
+    told: list[Status] = []
+    watch.tell(lambda _, after: told.append(after.status))
+    for _ in range(2):
+        shelf.put(a_view())
+        await watch.refresh()
+    assert told == [Status.OK]

@@ -36,8 +36,9 @@ class Store(Protocol):
     async def read(self, edges: Sequence[str]) -> Stored:
         """Every vantage's view, and the intents for these edges."""
 
-    async def changed(self, timeout_s: float) -> None:
-        """Return at the next hint that something changed, or after the timeout."""
+    async def changed(self, seen: int, timeout_s: float) -> int:
+        """How many hints of changes there were, as soon as that is not `seen`, or after the
+        timeout. Begin with 0."""
 
     async def hold_lease(self, vantage: str, holder: str, life_s: float) -> bool:
         """Take or renew the right to publish for a vantage; False while another has it."""

@@ -46,7 +46,12 @@ def _client(place: Place, timeout_s: float | None) -> Client:
         return RedisCluster(startup_nodes=nodes, **options)
     if place.kind == "sentinel":
         # One that is dead must not cost the time to ask the next.
-        asked = {**transport, **_limits(TIMEOUT_S)}
+        asked = {
+            **transport,
+            **_limits(TIMEOUT_S),
+            "username": place.sentinel_user,
+            "password": place.sentinel_password,
+        }
         sentinels: Any = Sentinel(place.servers, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
         client: Redis = sentinels.master_for(place.service, db=place.database, **options)
         return client

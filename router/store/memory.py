@@ -1,6 +1,7 @@
 """The store of one process: what `dev`, and `serve` without Redis, use."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ class MemoryStore:
         self._leases: dict[str, tuple[str, float]] = {}
         self._events: deque[Logged] = deque(maxlen=EVENTS_KEPT)
         self._event_count = 0
-        self._hint = asyncio.Event()
+        self._hints = Hints()
 
     async def publish(self, view: View) -> int:
         """See Store."""
@@ -27,7 +28,7 @@ class MemoryStore:
         if held is not None and held.seq > view.seq:
             return held.seq
         self._views[view.vantage] = view
-        self._hint.set()
+        self._hints.give()
         return view.seq
 
     async def read(self, edges: Sequence[str]) -> Stored:
@@ -37,9 +38,9 @@ class MemoryStore:
         intents = tuple(intent for intent in wished if intent.expires_at > now)
         return Stored(tuple(self._views.values()), intents)
 
-    async def changed(self, timeout_s: float) -> None:
+    async def changed(self, seen: int, timeout_s: float) -> int:
         """See Store."""
-        await hinted(self._hint, timeout_s)
+        return await self._hints.after(seen, timeout_s)
 
     async def hold_lease(self, vantage: str, holder: str, life_s: float) -> bool:
         """See Store."""
@@ -58,12 +59,12 @@ class MemoryStore:
     async def put_intent(self, intent: Intent) -> None:
         """See Store."""
         self._intents[intent.edge] = intent
-        self._hint.set()
+        self._hints.give()
 
     async def drop_intent(self, edge: str) -> None:
         """See Store."""
         self._intents.pop(edge, None)
-        self._hint.set()
+        self._hints.give()
 
     async def log_events(self, events: Sequence[Event]) -> None:
         """See Store."""
@@ -71,7 +72,7 @@ class MemoryStore:
             self._event_count += 1
             self._events.append(Logged(f"{self._event_count}-0", event))
         if events:
-            self._hint.set()
+            self._hints.give()
 
     async def events(self, after: str = "", limit: int = EVENTS_KEPT) -> tuple[Logged, ...]:
         """See Store."""
@@ -82,14 +83,26 @@ class MemoryStore:
         """See Store."""
 
 
-async def hinted(hint: asyncio.Event, timeout_s: float) -> None:
-    """Wait for a hint and take it, or for the timeout."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            await hint.wait()
-    except TimeoutError:
-        return
-    hint.clear()
+class Hints:
+    """Counts hints, and wakes all who wait for the next."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._next = asyncio.Event()
+
+    def give(self) -> None:
+        """One more."""
+        self._count += 1
+        self._next.set()
+        self._next = asyncio.Event()
+
+    async def after(self, seen: int, timeout_s: float) -> int:
+        """The count, as soon as it is not `seen`, or after the timeout."""
+        if self._count == seen:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._next.wait()
+        return self._count
 
 
 def _order(id: str) -> int:

@@ -20,7 +20,7 @@ from router.errors import StoreError
 from router.model import Event, Intent, View
 from router.store import EVENTS_KEPT, Logged, Stored
 from router.store.connect import connect, connect_listener, disconnect
-from router.store.memory import hinted
+from router.store.memory import Hints
 
 CHANGED = "autorouter:changed"
 VANTAGES = "autorouter:vantages"
@@ -82,7 +82,7 @@ class RedisStore:
     def __init__(self, url: str) -> None:
         self._redis = connect(url)
         self._listener = connect_listener(url)
-        self._hint = asyncio.Event()
+        self._hints = Hints()
         self._listening = asyncio.create_task(self._listen(), name="redis listener")
 
     async def publish(self, view: View) -> int:
@@ -107,9 +107,9 @@ class RedisStore:
             faults=tuple(faults),
         )
 
-    async def changed(self, timeout_s: float) -> None:
+    async def changed(self, seen: int, timeout_s: float) -> int:
         """See Store."""
-        await hinted(self._hint, timeout_s)
+        return await self._hints.after(seen, timeout_s)
 
     async def hold_lease(self, vantage: str, holder: str, life_s: float) -> bool:
         """See Store."""
@@ -182,7 +182,7 @@ class RedisStore:
                     await pubsub.subscribe(CHANGED)
                     while not _cancellations():
                         if await pubsub.get_message(timeout=LISTEN_S) is not None:
-                            self._hint.set()
+                            self._hints.give()
             except (StoreError, *FAULTS):
                 with contextlib.suppress(*FAULTS):
                     await self._listener.aclose()  # so that a Cluster's nodes are asked for anew

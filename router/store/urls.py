@@ -5,6 +5,8 @@
     redis+cluster://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]
 
 and the same with rediss for TLS, which takes options: `?ssl_ca_certs=FILE`, joined by `&`.
+Sentinels that want a login of their own get it from `?sentinel_user=` and
+`sentinel_password=`.
 """
 
 import re
@@ -16,6 +18,7 @@ SENTINEL_PORT = 26_379
 SCHEMES = tuple(
     transport + kind for transport in ("redis", "rediss") for kind in ("", "+sentinel", "+cluster")
 )
+SENTINEL_LOGIN = ("sentinel_user", "sentinel_password")
 TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s,:\[\]]+)(?::([0-9]{1,5}))?")
@@ -43,6 +46,8 @@ class Place:
     database: int
     user: str | None
     password: str | None
+    sentinel_user: str | None = None
+    sentinel_password: str | None = None
     options: dict[str, str | bool]
 
 
@@ -61,9 +66,12 @@ def fault_in(url: str) -> str | None:
         return "must name one server, unless the scheme says +sentinel or +cluster"
     if not _PATHS[kind].fullmatch(parts.path):
         return _PATH_FAULTS[kind]
-    if options and (transport != "rediss" or not all(_is_option(*option) for option in options)):
-        told = ", ".join(f"{name}=FILE" for name in TLS_FILES)
-        return f"may only have these options, with rediss: {told}, ssl_check_hostname=false"
+    if not all(_is_option(name, value, transport, kind) for name, value in options):
+        files = ", ".join(f"{name}=FILE" for name in TLS_FILES)
+        return (
+            f"may only have these options, with rediss: {files}, ssl_check_hostname=false; "
+            f"with +sentinel: {', '.join(SENTINEL_LOGIN)}"
+        )
     return None
 
 
@@ -74,6 +82,7 @@ def read_url(url: str) -> Place:
     login, _, servers = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
     port = SENTINEL_PORT if kind == "sentinel" else REDIS_PORT
+    options = dict(parse_qsl(parts.query))
     first, _, second = parts.path.strip("/").partition("/")
     service, database = (first, second) if kind == "sentinel" else ("", first)
     return Place(
@@ -86,9 +95,11 @@ def read_url(url: str) -> Place:
         database=int(database or 0),
         user=unquote(user) or None,
         password=unquote(password) or None,
+        sentinel_user=options.pop("sentinel_user", None),
+        sentinel_password=options.pop("sentinel_password", None),
         options={
             name: value == "true" if name == "ssl_check_hostname" else value
-            for name, value in parse_qsl(parts.query)
+            for name, value in options.items()
         },
     )
 
@@ -98,7 +109,11 @@ def _is_server(text: str) -> bool:
     return match is not None and (match[2] is None or 0 < int(match[2]) <= 65535)
 
 
-def _is_option(name: str, value: str) -> bool:
+def _is_option(name: str, value: str, transport: str, kind: str) -> bool:
+    if name in SENTINEL_LOGIN:
+        return kind == "sentinel" and bool(value)
+    if transport != "rediss":
+        return False
     if name == "ssl_check_hostname":
         return value in ("true", "false")
     return name in TLS_FILES and bool(value)
