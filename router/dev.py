@@ -15,7 +15,7 @@ from router.ranking import Ranker
 from router.serve import run_server
 from router.settings import Settings
 from router.simulation import Mode, SimulatedFleet
-from router.sources import read_all
+from router.sources import Inputs, read_all
 from router.values import Cidrs, Listen
 from router.viewer import parse_address
 
@@ -53,9 +53,7 @@ async def dev(settings: Settings) -> None:
     )
     async with SimulatedFleet(region.id for region in catalog.regions) as fleet:
         await run_server(
-            local,
-            with_endpoints(catalog, fleet.endpoints),
-            geo,
+            Inputs(local, with_endpoints(catalog, fleet.endpoints), geo),
             ops_routes=simulation_routes(fleet),
             announce=_welcome(local, catalog, geo),
         )

@@ -128,6 +128,13 @@ async def serve_until_stopped(
             server.should_exit = True
 
 
+def reload_on_signal() -> asyncio.Event:
+    """An event that SIGHUP sets."""
+    asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+    return asked
+
+
 def stop_on_signals() -> asyncio.Event:
     """An event that SIGINT or SIGTERM sets."""
     stop = asyncio.Event()

@@ -200,6 +200,7 @@ class EventKind(StrEnum):
     ISOLATION = "isolation"
     INTENT = "intent"
     PURGE = "purge"
+    RELOAD = "reload"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

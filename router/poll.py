@@ -1,25 +1,28 @@
 """`autorouter poll`: the health-polling worker of one vantage. Wires; holds no rules."""
 
 import asyncio
+import os
 from dataclasses import replace
 from functools import partial
 
 from router.errors import ConfigError
 from router.health import HealthPolicy
-from router.listeners import stop_on_signals
+from router.listeners import reload_on_signal, stop_on_signals
 from router.model import Catalog
 from router.poller import Poller
 from router.probe import Prober, open_client
 from router.publisher import Publisher
-from router.settings import Settings
-from router.sources import read_catalog
+from router.reload import Reload
+from router.settings import Settings, secret_paths, with_secrets
+from router.sources import read_catalog, regions_path
 from router.store import Store
 from router.store.redis import RedisStore
 from router.telemetry import Telemetry, log
 
 
 async def poll(settings: Settings) -> None:
-    """Poll and publish until SIGINT or SIGTERM. Raises ConfigError before it starts."""
+    """Poll and publish until SIGINT or SIGTERM, and take in changed files on the way.
+    Raises ConfigError before it starts."""
     if settings.redis_url is None:
         raise ConfigError(
             [
@@ -28,41 +31,69 @@ async def poll(settings: Settings) -> None:
             ]
         )
     catalog = read_catalog(settings)
-    store = RedisStore(settings.redis_url)
+    store, telemetry = RedisStore(settings.redis_url), Telemetry()
     stop = stop_on_signals()
     log.info("polling", vantage=settings.vantage, edges=len(catalog.regions))
-    polling = asyncio.create_task(poll_edges(settings, catalog, store, Telemetry()))
+    running = asyncio.create_task(_run(settings, catalog, store, telemetry))
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (polling, stopping):
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (running, stopping):
         task.cancel()
-    await asyncio.gather(polling, stopping, return_exceptions=True)  # the lease is given back
+    await asyncio.gather(running, stopping, return_exceptions=True)  # the lease is given back
     await store.close()
     if not stop.is_set():
-        await polling
+        await running
     log.info("stopped")
 
 
-async def poll_edges(
-    settings: Settings, catalog: Catalog, store: Store, telemetry: Telemetry
-) -> None:
-    """Poll every edge of the catalog until cancelled."""
-    async with open_client() as client:
-        prober = Prober(client, settings.edge_api_key)
-        poller = Poller(
+async def _run(settings: Settings, catalog: Catalog, store: Store, telemetry: Telemetry) -> None:
+    polling = Polling(settings, catalog, store, telemetry)
+    reload = Reload(
+        paths=[regions_path(settings), *secret_paths(os.environ)],
+        read=lambda: (with_secrets(settings, os.environ), read_catalog(settings)),
+        take=lambda fresh: polling.adopt(*fresh),
+        store=store,
+        observer=telemetry,
+        asked=reload_on_signal(),
+    )
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(polling.run())
+        tasks.create_task(reload.run())
+
+
+class Polling:
+    """A poller of every edge, and the client that it asks with. Needs a running loop."""
+
+    def __init__(
+        self, settings: Settings, catalog: Catalog, store: Store, telemetry: Telemetry
+    ) -> None:
+        self._client = open_client()
+        prober = Prober(self._client, settings.edge_api_key)
+        publisher = Publisher(
+            catalog=catalog,
+            store=store,
+            observer=telemetry,
+            vantage=settings.vantage,
+            witnesses=partial(prober.witnesses, settings.witnesses),
+        )
+        self._poller = Poller(
             catalog=catalog,
             prober=prober,
-            publisher=Publisher(
-                catalog=catalog,
-                store=store,
-                observer=telemetry,
-                vantage=settings.vantage,
-                witnesses=partial(prober.witnesses, settings.witnesses),
-            ),
+            publisher=publisher,
             observer=telemetry,
             policy=_policy(settings),
         )
-        await poller.run()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        async with self._client:
+            await self._poller.run()
+
+    def adopt(self, settings: Settings, catalog: Catalog) -> None:
+        """Go on with another catalog and key."""
+        self._poller.prober = Prober(self._client, settings.edge_api_key)
+        if catalog != self._poller.catalog:
+            self._poller.adopt(catalog)
 
 
 def _policy(settings: Settings) -> HealthPolicy:

@@ -58,6 +58,8 @@ class Poller:
     def __post_init__(self) -> None:
         now = self.clock()
         self._watched = [Watched(region, Health(since=now)) for region in self.catalog.regions]
+        self._tasks: asyncio.TaskGroup | None = None
+        self._loops: dict[Region, list[asyncio.Task[None]]] = {}
         self._ahead_s = now - self.monotonic()
         self._due = asyncio.Event()
         self._ready_at = self.monotonic() + self.policy.interval_s + self.policy.recheck_s
@@ -65,13 +67,34 @@ class Poller:
     async def run(self) -> None:
         """Probe and publish until cancelled."""
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for watched in self._watched:
-                    tasks.create_task(self._watch_health(watched))
-                    tasks.create_task(self._watch_models(watched))
-                tasks.create_task(self._publish_always())
+            async with asyncio.TaskGroup() as self._tasks:
+                self._follow()
+                self._tasks.create_task(self._publish_always())
         finally:
             await self.publisher.release()
+
+    def adopt(self, catalog: Catalog) -> None:
+        """Go on with another catalog: what is known of the edges that stay is kept."""
+        known = {watched.region: watched for watched in self._watched}
+        now = self.clock()
+        self.catalog = self.publisher.catalog = catalog
+        self._watched = [
+            known.get(region) or Watched(region, Health(since=now)) for region in catalog.regions
+        ]
+        self._follow()
+        self._due.set()
+
+    def _follow(self) -> None:
+        """Have a loop for each edge's health and models, and none for others."""
+        if self._tasks is None:
+            return
+        for region in self._loops.keys() - {watched.region for watched in self._watched}:
+            for task in self._loops.pop(region):
+                task.cancel()
+        for watched in self._watched:
+            if watched.region not in self._loops:
+                loops = (self._watch_health(watched), self._watch_models(watched))
+                self._loops[watched.region] = [self._tasks.create_task(loop) for loop in loops]
 
     async def _watch_health(self, watched: Watched) -> None:
         """Probe again and again. One that is not answered within a recheck does not hold up

@@ -41,6 +41,12 @@ class PublicApp:
         self._keys: dict[Scope, dict[bytes | str | None, RouteKey]] = {one: {} for one in Scope}
         self.counts: Counter[Labels] = Counter()
 
+    def adopt(self, locator: Locator) -> None:
+        """Place viewers by another locator, or for another catalog, from now on."""
+        self._locator = locator
+        for keys in self._keys.values():
+            keys.clear()
+
     async def __call__(self, scope: Connection, receive: object, send: Send) -> None:
         """ASGI. The body of a request, if any, is never read."""
         answer = self._answer(scope)

@@ -160,6 +160,19 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
     return settings, faults + _lacking(settings, faults)
 
 
+def with_secrets(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """The same, with what files hold read anew. Raises ConfigError with every fault."""
+    fresh = load_settings(environ)
+    secrets = {name: getattr(fresh, name) for name, kind in _kinds() if _is_secret(kind)}
+    return msgspec.structs.replace(settings, **secrets)
+
+
+def secret_paths(environ: Mapping[str, str]) -> list[Path]:
+    """The files that secrets come from."""
+    variables = [f"{PREFIX}{name.upper()}_FILE" for name, kind in _kinds() if _is_secret(kind)]
+    return [Path(environ[each].strip()) for each in variables if environ.get(each, "").strip()]
+
+
 def _lacking(settings: Settings, faults: Sequence[str]) -> list[str]:
     """A line for each secret that another setting needs, unless it is faulty itself."""
     wanted = {spec.kind for spec in settings.purge}

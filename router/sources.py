@@ -1,13 +1,15 @@
 """The files a process starts from: the catalog and the geo database, wherever they are."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from router.catalog import load_catalog
 from router.countries import load_countries
 from router.errors import ConfigError, GeoDataError
 from router.geoip import GeoDatabase, find_database, open_database
 from router.model import Catalog
-from router.settings import Settings
+from router.settings import Settings, secret_paths, with_secrets
 
 _PACKAGE = Path(__file__).parent
 
@@ -23,10 +25,15 @@ def cdn_program() -> str:
     return (_PACKAGE / "cdn_function.js").read_text(encoding="utf-8")
 
 
+def regions_path(settings: Settings) -> Path:
+    """The catalog's file."""
+    return settings.regions or shipped("regions.yaml")
+
+
 def read_catalog(settings: Settings) -> Catalog:
     """The catalog in use. Raises ConfigError."""
     countries = load_countries(shipped("geodata/countries.csv"))
-    return load_catalog(settings.regions or shipped("regions.yaml"), countries)
+    return load_catalog(regions_path(settings), countries)
 
 
 def read_geo(settings: Settings) -> GeoDatabase:
@@ -49,3 +56,21 @@ def read_all(settings: Settings) -> tuple[Catalog, GeoDatabase]:
     if catalog is None or geo is None:
         raise ConfigError(faults)
     return catalog, geo
+
+
+class Inputs(NamedTuple):
+    """All that a server is made from. What does not come from files never changes."""
+
+    settings: Settings
+    catalog: Catalog
+    geo: GeoDatabase
+
+
+def read_inputs(settings: Settings, environ: Mapping[str, str]) -> Inputs:
+    """The files as they are now, those of secrets too. Raises ConfigError."""
+    return Inputs(with_secrets(settings, environ), *read_all(settings))
+
+
+def input_paths(settings: Settings, environ: Mapping[str, str]) -> list[Path]:
+    """The files that `read_inputs` reads."""
+    return [regions_path(settings), find_database(settings.geo_db), *secret_paths(environ)]

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 
@@ -34,7 +34,7 @@ from router.model import (
 PURGE_BUCKETS_S = (0.25, 0.3, 0.4, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 PROBE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
-_BAD = (Observed.DOWN, "failing", "gave up")
+_BAD = (Observed.DOWN, "failing", "gave up", "refused")
 
 log = structlog.stdlib.get_logger("autorouter")
 
@@ -139,6 +139,15 @@ class Telemetry:
             buckets=PURGE_BUCKETS_S,
             registry=self.registry,
         )
+        self._reloads = Count(
+            "autorouter_reloads_total", "Readings of files anew", ["result"], registry=self.registry
+        )
+        self._reload_ok = Gauge(
+            "autorouter_last_reload_ok",
+            "0 while the files hold what was refused",
+            registry=self.registry,
+        )
+        self._reload_ok.set(1)
         self._save_failed = False
         self._publish_failed = False
         self._read_failed = False
@@ -221,6 +230,13 @@ class Telemetry:
             say = log.info if after.status is Status.OK else log.warning
             say("fleet status", before=str(before.status), after=str(after.status))
 
+    def reloaded(self, faults: Sequence[str]) -> None:
+        """New files were taken, or refused: a line for each fault."""
+        self._reloads.labels("refused" if faults else "ok").inc()
+        self._reload_ok.set(not faults)
+        for fault in faults:
+            log.error("files not taken; going on with the old", fault=fault)
+
     def purged(self, target: str, delay_s: float, error: PurgeError | None) -> None:
         """A CDN took a purge, or did not."""
         self._purges.labels(target, "ok" if error is None else "error").inc()
@@ -231,7 +247,7 @@ class Telemetry:
         self,
         counts: Counter[Labels],
         fleet: Callable[[], Fleet],
-        geo_built_at: float,
+        geo_built_at: Callable[[], float],
         clock: Callable[[], float],
     ) -> None:
         """Also expose what a server knows, read when the metrics are."""
@@ -245,7 +261,7 @@ class _ServerCollector(Collector):
         self,
         counts: Counter[Labels],
         fleet: Callable[[], Fleet],
-        geo_built_at: float,
+        geo_built_at: Callable[[], float],
         clock: Callable[[], float],
     ) -> None:
         self._counts = counts
@@ -277,7 +293,7 @@ class _ServerCollector(Collector):
                 "autorouter_fleet_age_seconds", "Age of the newest view", value=now - fleet.seen_at
             )
         yield GaugeMetricFamily(
-            "autorouter_geo_age_seconds", "Age of the geo data", value=now - self._geo_built_at
+            "autorouter_geo_age_seconds", "Age of the geo data", value=now - self._geo_built_at()
         )
 
 

@@ -74,9 +74,16 @@ class FleetWatch:
             self._hold(kept)
             self._swap(self._combined())
 
-    def tell(self, follower: Callable[[Fleet, Fleet], None]) -> None:
+    def on_swap(self, follower: Callable[[Fleet, Fleet], None]) -> None:
         """Call `follower(before, after)` whenever answers come from another Fleet."""
         self._followers.append(follower)
+
+    def adopt(self, ranker: Ranker) -> None:
+        """Go on with another catalog."""
+        self.ranker = ranker
+        self._edges = [region.id for region in ranker.catalog.regions]
+        before, self.fleet = self.fleet, self._combined()
+        self._answer_by(before)
 
     async def run(self) -> None:
         """Follow the store until cancelled: at each hint, and every second."""
@@ -154,10 +161,13 @@ class FleetWatch:
     def _swap(self, fleet: Fleet) -> None:
         before, self.fleet = self.fleet, fleet
         if fleet.routing != self.table.fleet.routing:
-            self.table = RouteTable(self.ranker, fleet, self._cache_policy)
-            self._observer.swapped(before, fleet)
-            for follower in self._followers:
-                follower(before, fleet)
+            self._answer_by(before)
+
+    def _answer_by(self, before: Fleet) -> None:
+        self.table = RouteTable(self.ranker, self.fleet, self._cache_policy)
+        self._observer.swapped(before, self.fleet)
+        for follower in self._followers:
+            follower(before, self.fleet)
 
 
 def _last_known(held: View | None, view: View) -> View:

@@ -26,7 +26,7 @@ from router.model import (
 from router.poller import MODELS_INTERVAL_S, Poller
 from router.publisher import LEASE_S, Publisher
 from router.store.memory import MemoryStore
-from tests.builders import CITIES, NOW, a_catalog, a_view, an_edge_view, an_intent
+from tests.builders import CITIES, NOW, a_catalog, a_region, a_view, an_edge_view, an_intent
 
 pytestmark = pytest.mark.anyio
 
@@ -124,6 +124,7 @@ class Vantage:
     name: str = "local"
     seed: int = 1
     ahead_s: float = 0.0
+    poller: Poller = field(init=False)
 
     @asynccontextmanager
     async def polling(self) -> AsyncIterator["Vantage"]:
@@ -142,7 +143,7 @@ class Vantage:
             witnesses=witnesses,
             clock=clock,
         )
-        poller = Poller(
+        self.poller = Poller(
             catalog=catalog,
             prober=self.edges,
             publisher=publisher,
@@ -151,7 +152,7 @@ class Vantage:
             monotonic=asyncio.get_running_loop().time,
             rng=random.Random(self.seed),
         )
-        task = asyncio.create_task(poller.run())
+        task = asyncio.create_task(self.poller.run())
         try:
             yield self
         finally:
@@ -524,3 +525,44 @@ async def test_successor_never_calls_a_dead_edge_up() -> None:
         await asyncio.sleep(60)
         assert second.down() == {"yto-01"}
         assert Observed.UP not in {event.after for event in second.heard.events}
+
+
+# Another catalog
+
+
+async def test_adopted_catalog_is_polled_and_what_stays_is_kept() -> None:
+    async with Vantage().polling() as vantage:
+        vantage.edges.fail("yul-01")
+        await until(lambda: vantage.store.views and vantage.down() == {"yul-01"})
+        since = vantage.store.last.edges["yul-01"].since
+        vantage.edges.outcomes["yto-09"] = Outcome.OK
+        vantage.edges.takes_s["yto-09"] = 0.02
+        vantage.edges.probes["yto-09"] = []
+        vantage.poller.adopt(a_catalog(a_region("yul-01"), a_region("yto-09")))
+        await until(lambda: "yto-09" in vantage.store.last.edges)
+        await until(lambda: vantage.state("yto-09") is Observed.UP, INTERVAL_S)
+        assert set(vantage.store.last.edges) == {"yul-01", "yto-09"}
+        assert vantage.store.last.edges["yul-01"].since == since
+
+
+async def test_edge_that_left_the_catalog_is_not_probed_any_more() -> None:
+    async with Vantage().polling() as vantage:
+        await until(lambda: vantage.store.views)
+        vantage.poller.adopt(a_catalog(a_region("yul-01")))
+        await asyncio.sleep(HUNG_S)
+        asked = len(vantage.edges.probes["yto-01"])
+        await asyncio.sleep(60)
+        assert len(vantage.edges.probes["yto-01"]) == asked
+        assert len(vantage.edges.probes["yul-01"]) > 20
+
+
+async def test_edge_that_moved_keeps_its_last_word_until_probed() -> None:
+    async with Vantage().polling() as vantage:
+        vantage.edges.fail("yul-01")
+        await until(lambda: vantage.store.views and vantage.down() == {"yul-01"})
+        moved = a_region("yul-01", endpoint="https://elsewhere.example")
+        vantage.poller.adopt(a_catalog(moved, a_region("yto-01")))
+        await asyncio.sleep(0.1)
+        assert vantage.state("yul-01") is Observed.DOWN
+        vantage.edges.fail("yul-01", outcome=Outcome.OK, takes_s=0.02)
+        await until(lambda: vantage.state("yul-01") is Observed.UP, INTERVAL_S)

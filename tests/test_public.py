@@ -21,7 +21,17 @@ from router.store.memory import MemoryStore
 from router.telemetry import Telemetry
 from router.viewer import Networks
 from router.watch import FleetWatch
-from tests.builders import BERLIN, CITIES, TORONTO, a_ranker, a_view, an_edge_view, an_intent
+from tests.builders import (
+    BERLIN,
+    CITIES,
+    NEW_YORK,
+    TORONTO,
+    a_location,
+    a_ranker,
+    a_view,
+    an_edge_view,
+    an_intent,
+)
 from tests.servers import Stand, plain_client, served, talk
 
 pytestmark = pytest.mark.anyio
@@ -545,3 +555,10 @@ async def test_every_answer_is_counted_by_closed_labels(public: Public) -> None:
     counted = {labels.reason for labels in public.app.counts}
     assert public.app.counts.total() == len(PATHS) + 1
     assert counted == {"nearest_in_country", "bad_model", "healthz", "not_found"}
+
+
+async def test_adopted_locator_places_known_viewers_anew(public: Public) -> None:
+    assert (await public.get()).json()["country"] == "CA"
+    trusting = Networks.parse(["127.0.0.0/8"])
+    public.app.adopt(Locator(lambda _: a_location(NEW_YORK, "US"), trusted=trusting))
+    assert (await public.get()).json()["country"] == "US"

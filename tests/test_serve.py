@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import redis as redis_client
+import yaml
 
 from router.simulation import Mode, SimulatedFleet
 from router.store.redis import lease_key
@@ -450,3 +451,83 @@ async def test_cdn_is_purged_when_an_edge_falls(site: Site) -> None:
         assert (await server.route())["region"] != before
         told = (await server.ops("/v1/events")).json()["events"]
         assert any(one["kind"] == "purge" and before in one["reason"] for one in told)
+
+
+# Reload
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """The file with its document changed, put in its place at once."""
+    document = yaml.safe_load(path.read_text())
+    change(document)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(yaml.safe_dump(document))
+    fresh.replace(path)
+
+
+async def test_changed_catalog_is_taken_under_load(joined: Site) -> None:
+    poller = joined.poll()
+    server = await joined.serve_until_ready()
+    path = Path(joined.settings["REGIONS"])
+    first = (await server.route())["region"]
+
+    def drop(document: dict[str, Any]) -> None:
+        document["regions"] = [each for each in document["regions"] if each["id"] != first]
+
+    async with under_load(server.port) as load:
+        rewritten(path, drop)
+        await eventually(lambda: _differs(server, first))
+        await eventually(lambda: "reload" in poller.output)
+    assert (set(load.statuses), load.broken) == ({200}, 0)
+
+    async def are_told() -> bool:
+        told = (await server.ops("/v1/events")).json()["events"]
+        return [one["kind"] for one in told].count("reload") == 2
+
+    await eventually(are_told)
+
+
+async def test_broken_catalog_keeps_the_running_one(site: Site) -> None:
+    server = await site.serve_until_ready()
+    before = await server.route()
+    rewritten(Path(site.settings["REGIONS"]), lambda document: document.update(regions="none"))
+    server.process.send(signal.SIGHUP)
+    await eventually(lambda: "files not taken" in server.process.output)
+    assert "regions.yaml:" in server.process.output
+    assert (await server.route())["region"] == before["region"]
+    assert "autorouter_last_reload_ok 0.0" in (await server.ops("/metrics")).text
+
+
+async def test_new_edge_is_routed_to_once_it_is_seen_up(site: Site) -> None:
+    path = Path(site.settings["REGIONS"])
+    whole: list[dict[str, Any]] = []
+
+    def keep_the_last(document: dict[str, Any]) -> None:
+        whole.extend(document["regions"])
+        document["regions"] = whole[-1:]
+
+    rewritten(path, keep_the_last)
+    server = await site.serve_until_ready()
+    assert (await server.route())["country"] == "US"
+    rewritten(path, lambda document: document.update(regions=whole))
+
+    async def is_near() -> bool:
+        return bool((await server.route())["country"] == "CA")
+
+    await eventually(is_near)
+
+
+async def test_replaced_secret_counts_from_then_on(site: Site, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("an-old-token-of-ours")
+    server = await site.serve_until_ready(OPS_TOKEN_FILE=str(file))
+
+    async def may(token: str) -> bool:
+        url = f"http://{HOST}:{server.ops_port}/v1/edges/yto-01/intent"
+        headers = {"Authorization": f"Bearer {token}"}
+        return (await site.client.delete(url, headers=headers)).status_code != 403
+
+    assert await may("an-old-token-of-ours")
+    file.write_text("a-new-token-of-ours")
+    await eventually(lambda: may("a-new-token-of-ours"))
+    assert not await may("an-old-token-of-ours")

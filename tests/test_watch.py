@@ -16,7 +16,16 @@ from router.query import Query
 from router.store import Stored
 from router.store.memory import MemoryStore
 from router.watch import FleetWatch
-from tests.builders import CITIES, NOW, a_catalog, a_key, a_ranker, a_view, an_intent
+from tests.builders import (
+    CITIES,
+    NOW,
+    a_catalog,
+    a_key,
+    a_ranker,
+    a_region,
+    a_view,
+    an_intent,
+)
 from tests.servers import eventually
 
 pytestmark = pytest.mark.anyio
@@ -416,8 +425,33 @@ async def test_followers_hear_of_each_swap(heard: Heard) -> None:
     shelf = Shelf()
     watch = FleetWatch(a_ranker(), shelf, heard, clock=lambda: NOW)
     told: list[Status] = []
-    watch.tell(lambda _, after: told.append(after.status))
+    watch.on_swap(lambda _, after: told.append(after.status))
     for _ in range(2):
         shelf.put(a_view())
         await watch.refresh()
     assert told == [Status.OK]
+
+
+# Another catalog
+
+
+async def test_adopted_catalog_is_answered_by_at_once(heard: Heard) -> None:
+    shelf = Shelf()
+    watch = FleetWatch(a_ranker(), shelf, heard, clock=lambda: NOW)
+    shelf.put(a_view())
+    await watch.refresh()
+    watch.adopt(a_ranker(a_region("yto-01"), a_region("yto-09")))
+    assert [edge.region.id for edge in watch.table.fleet.edges] == ["yto-01", "yto-09"]
+    assert [edge.observed for edge in watch.fleet.edges] == [Observed.UP, Observed.UNKNOWN]
+    assert watch.table.ranker is watch.ranker
+    assert len(heard.swaps) == 2
+
+
+async def test_intents_are_read_for_the_adopted_edges(heard: Heard) -> None:
+    store = MemoryStore(lambda: NOW)
+    watch = FleetWatch(a_ranker(), store, heard, clock=lambda: NOW)
+    await store.put_intent(an_intent("yto-09"))
+    await watch.refresh()
+    watch.adopt(a_ranker(a_region("yto-09"), a_region("yto-01")))
+    await watch.refresh()
+    assert watch.fleet.edges[0].intended is Intended.DRAINING
