@@ -81,15 +81,24 @@ def dev(regions: Path | None, port: int, ops_port: int) -> None:
 
 @main.command()
 @_REGIONS
-def serve(regions: Path | None) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Processes that answer, instead of AUTOROUTER_WORKERS; one for each core.",
+)
+def serve(regions: Path | None, workers: int | None) -> None:
     """Serve the public API and its ops listener.
 
     Without AUTOROUTER_REDIS_URL it polls the edges itself; with it, it reads what
-    `autorouter poll` publishes there.
+    `autorouter poll` publishes there. However many workers, one process polls, reads
+    Redis and has the ops listener.
     """
     from router.serve import serve as run
 
-    _run(_settings(regions), run)
+    settings = _settings(regions)
+    if workers is not None:
+        settings = msgspec.structs.replace(settings, workers=workers)
+    _run(settings, run)
 
 
 @main.command()

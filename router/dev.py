@@ -48,6 +48,7 @@ async def dev(settings: Settings) -> None:
     local = msgspec.structs.replace(
         settings,
         listen=Listen("127.0.0.1", settings.listen.port),
+        workers=1,
         redis_url=None,
         trusted_proxies=settings.trusted_proxies or LOOPBACK,
     )

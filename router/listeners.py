@@ -81,9 +81,22 @@ class Listener(uvicorn.Server):
 def bind(variable: str, listen: Listen) -> socket.socket:
     """A listening socket, on which connections queue until they are served. Raises
     ConfigError that names the setting when it cannot be had."""
+    return _bound(variable, listen, shared=False)
+
+
+def bind_shared(variable: str, listen: Listen, count: int) -> list[socket.socket]:
+    """Several on one port, between which the kernel divides connections."""
+    bind(variable, listen).close()  # sockets that share would not notice a stranger's
+    first = _bound(variable, listen, shared=True)
+    same = Listen(listen.host, first.getsockname()[1])
+    return [first, *(_bound(variable, same, shared=True) for _ in range(count - 1))]
+
+
+def _bound(variable: str, listen: Listen, *, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
     try:
         bound.bind((listen.host, listen.port))
         bound.listen(BACKLOG)  # two sockets may share a port until one listens

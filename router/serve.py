@@ -1,9 +1,10 @@
 """`autorouter serve`: settings into running parts. Wires; holds no rules."""
 
 import asyncio
-import gc
 import os
+import socket
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
@@ -11,16 +12,21 @@ from typing import Protocol
 import httpx
 from starlette.routing import BaseRoute
 
-from router.caching import CachePolicy
+from router.answers import Labels
+from router.front import Front, settle_memory
 from router.lastgood import LastGood
-from router.listeners import bind, listener, reload_on_signal, serve_until_stopped, stop_on_signals
-from router.location import Locator
+from router.listeners import (
+    bind,
+    bind_shared,
+    listener,
+    reload_on_signal,
+    serve_until_stopped,
+    stop_on_signals,
+)
 from router.ops import Ops
 from router.poll import Polling
-from router.public import PublicApp
 from router.purge import Purge, Target
 from router.purge_targets import open_targets
-from router.ranking import Ranker
 from router.reload import Reload
 from router.settings import Settings
 from router.sources import Inputs, input_paths, read_all, read_inputs
@@ -28,10 +34,7 @@ from router.store import Store
 from router.store.memory import MemoryStore
 from router.store.redis import RedisStore
 from router.telemetry import Telemetry, log
-from router.viewer import Networks
-from router.watch import FleetWatch
-
-GC_ALLOCATIONS = 50_000
+from router.workers import Workers
 
 
 class Loop(Protocol):
@@ -59,7 +62,7 @@ async def run_server(
     settings = inputs.settings
     client = httpx.AsyncClient(trust_env=False)
     targets = open_targets(settings, client)
-    public_socket = bind("AUTOROUTER_LISTEN", settings.listen)
+    public_sockets = bind_shared("AUTOROUTER_LISTEN", settings.listen, settings.workers)
     ops_socket = bind("AUTOROUTER_OPS_LISTEN", settings.ops_listen)
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
@@ -68,8 +71,13 @@ async def run_server(
         stack.push_async_callback(store.close)
         telemetry = Telemetry()
         parts = _Parts(inputs, store, telemetry, targets, stop)
-        await parts.watch.refresh()
+        await parts.front.watch.refresh()
+        servers = [(listener(parts.ops.app(ops_routes)), ops_socket)]
         loops = parts.loops()
+        if settings.workers == 1:
+            servers.append((listener(parts.front.app), public_sockets[0]))
+        else:
+            loops.append(parts.hire(public_sockets))
         if follows_files:
             loops.append(
                 Reload(
@@ -81,14 +89,11 @@ async def run_server(
                     asked=reload_on_signal(),
                 )
             )
-        _settle_memory()
-        log.info("serving", listen=str(settings.listen), ops=str(settings.ops_listen))
+        settle_memory()
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(loop.run()) for loop in loops]
-            servers = [
-                (listener(parts.app), public_socket),
-                (listener(parts.ops.app(ops_routes)), ops_socket),
-            ]
+            await parts.ready()
+            log.info("serving", listen=str(settings.listen), ops=str(settings.ops_listen))
             await serve_until_stopped(servers, stop, announce)
             for loop in running:
                 loop.cancel()
@@ -107,76 +112,64 @@ class _Parts:
         stop: asyncio.Event,
     ) -> None:
         settings = inputs.settings
-        policy = _cache_policy(settings)
-        self.watch = FleetWatch(
-            Ranker(inputs.catalog),
-            store,
-            telemetry,
-            cache_policy=policy,
-            last_good=None if settings.state_dir is None else LastGood(settings.state_dir),
-        )
-        self.watch.recall()
-        self.app = PublicApp(self.watch, _locator(inputs))
+        last_good = None if settings.state_dir is None else LastGood(settings.state_dir)
+        self.front = Front(inputs, store, telemetry, last_good)
         self.ops = Ops(
-            watch=self.watch,
+            watch=self.front.watch,
             store=store,
-            locator=_locator(inputs),
+            locator=self.front.locator,
             geo=inputs.geo,
-            policy=policy,
+            policy=self.front.policy,
             registry=telemetry.registry,
             host=settings.ops_listen.host,
             token=settings.ops_token,
             stop=stop,
         )
-        telemetry.serve(
-            self.app.counts, lambda: self.watch.fleet, lambda: self.ops.geo.built_at, time.time
-        )
+        self._settings = settings
         self._purges = [Purge(target=target, store=store, observer=telemetry) for target in targets]
-        self._polling = (
-            None if settings.redis_url else Polling(settings, inputs.catalog, store, telemetry)
+        self._polling: Polling | None = None
+        if settings.redis_url is None:
+            self._polling = Polling(settings, inputs.catalog, store, telemetry)
+        self._workers: Workers | None = None
+        telemetry.serve(
+            self.counts,
+            lambda: self.front.watch.fleet,
+            lambda: self.ops.geo.built_at,
+            lambda: 1 if self._workers is None else self._workers.ready_count,
+            time.time,
         )
 
     def loops(self) -> list[Loop]:
         """What is to run. From here on changes are purged."""
         for purge in self._purges:
-            self.watch.on_swap(purge.swapped)
+            self.front.watch.on_swap(purge.swapped)
         polling = [] if self._polling is None else [self._polling]
-        return [self.watch, *self._purges, *polling]
+        return [self.front.watch, *self._purges, *polling]
+
+    def hire(self, sockets: Sequence[socket.socket]) -> Workers:
+        """Have others answer, one on each socket."""
+        self._workers = Workers(self._settings, sockets)
+        self._workers.feed(self.front.watch.held)
+        self.front.watch.on_refresh(self._workers.feed)
+        return self._workers
+
+    async def ready(self) -> None:
+        """Return once requests can be answered."""
+        if self._workers is not None:
+            await self._workers.ready.wait()
+
+    def counts(self) -> Counter[Labels]:
+        """Answers so far, whoever gave them."""
+        return self.front.app.counts if self._workers is None else self._workers.counts()
 
     def take(self, fresh: Inputs, targets: Sequence[Target]) -> None:
         """Go on with what the files hold now, between two requests."""
-        if fresh.catalog != self.watch.ranker.catalog:
-            self.watch.adopt(Ranker(fresh.catalog))
-        self.app.adopt(_locator(fresh))
-        self.ops.locator, self.ops.geo = _locator(fresh), fresh.geo
+        self.front.take(fresh)
+        self.ops.locator, self.ops.geo = self.front.locator, fresh.geo
         self.ops.token = fresh.settings.ops_token
         for purge, target in zip(self._purges, targets, strict=True):
             purge.target = target
         if self._polling is not None:
             self._polling.adopt(fresh.settings, fresh.catalog)
-
-
-def _cache_policy(settings: Settings) -> CachePolicy:
-    return CachePolicy(
-        ttl_s=settings.ttl_s,
-        degraded_ttl_s=settings.degraded_ttl_s,
-        max_age_s=settings.cdn_max_age_s,
-        key_headers=settings.cache_key_headers,
-    )
-
-
-def _locator(inputs: Inputs) -> Locator:
-    return Locator(
-        inputs.geo.locate,
-        trusted=Networks.parse(inputs.settings.trusted_proxies),
-        secrets=inputs.settings.cdn_secret,
-        key_headers=inputs.settings.cache_key_headers,
-    )
-
-
-def _settle_memory() -> None:
-    """What is built by now lives as long as the process: collections need not walk it, and
-    requests leave no cycles behind."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_ALLOCATIONS)
+        if self._workers is not None:
+            self._workers.read_anew()

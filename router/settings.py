@@ -49,6 +49,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _about("The store that joins `serve` and `poll`. Without it `serve` polls in-process."),
     ] = None
     listen: Annotated[Listen, _about("The public listener.")] = Listen("0.0.0.0", 8080)  # noqa: S104
+    workers: Annotated[
+        int, _about("Processes that answer on the public port, as `serve --workers`.", ge=1, le=64)
+    ] = 1
     ops_listen: Annotated[
         Listen, _about("The ops listener. Keep it on loopback or a private network.")
     ] = Listen("127.0.0.1", 9090)

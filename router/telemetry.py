@@ -245,13 +245,14 @@ class Telemetry:
 
     def serve(
         self,
-        counts: Counter[Labels],
+        counts: Callable[[], Counter[Labels]],
         fleet: Callable[[], Fleet],
         geo_built_at: Callable[[], float],
+        workers: Callable[[], int],
         clock: Callable[[], float],
     ) -> None:
         """Also expose what a server knows, read when the metrics are."""
-        self.registry.register(_ServerCollector(counts, fleet, geo_built_at, clock))
+        self.registry.register(_ServerCollector(counts, fleet, geo_built_at, workers, clock))
 
 
 class _ServerCollector(Collector):
@@ -259,14 +260,16 @@ class _ServerCollector(Collector):
 
     def __init__(
         self,
-        counts: Counter[Labels],
+        counts: Callable[[], Counter[Labels]],
         fleet: Callable[[], Fleet],
         geo_built_at: Callable[[], float],
+        workers: Callable[[], int],
         clock: Callable[[], float],
     ) -> None:
         self._counts = counts
         self._fleet = fleet
         self._geo_built_at = geo_built_at
+        self._workers = workers
         self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
@@ -277,13 +280,16 @@ class _ServerCollector(Collector):
             "autorouter_fleet_status", "1 for the status now", "status", Status, fleet.status
         )
         yield from self._ages(fleet, now)
+        yield GaugeMetricFamily(
+            "autorouter_workers", "Processes that answer", value=self._workers()
+        )
         yield from _edges(fleet)
 
     def _answers(self) -> Metric:
         family = CounterMetricFamily(
             "autorouter_answers", "Answers given", labels=list(Labels._fields)
         )
-        for labels, count in self._counts.copy().items():
+        for labels, count in self._counts().copy().items():
             family.add_metric(list(labels), count)
         return family
 

@@ -5,7 +5,7 @@ Requests read `table`; they never wait for this loop, nor for what it waits for.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from router.lastgood import LastGood
 from router.model import Intent, View
 from router.ranking import Ranker
 from router.routes import RouteTable
-from router.store import Store, Stored
+from router.store import Stored
 
 POLL_S = 1.0
 SAVE_S = 5.0
@@ -38,13 +38,23 @@ class Observer(Protocol):
         """Answers come from another Fleet from now on."""
 
 
+class Source(Protocol):
+    """What a watch needs of a store; see router.store."""
+
+    async def read(self, edges: Sequence[str]) -> Stored:
+        """See Store."""
+
+    async def changed(self, seen: int, timeout_s: float) -> int:
+        """See Store."""
+
+
 class FleetWatch:
     """`fleet`: the newest; `table`: its answers, replaced only when they would differ."""
 
     def __init__(
         self,
         ranker: Ranker,
-        store: Store,
+        store: Source,
         observer: Observer,
         *,
         cache_policy: CachePolicy = CachePolicy(),
@@ -59,7 +69,8 @@ class FleetWatch:
         self._last_good = last_good
         self._saved_at = 0.0
         self._clock = clock
-        self._followers: list[Callable[[Fleet, Fleet], None]] = []
+        self._swap_followers: list[Callable[[Fleet, Fleet], None]] = []
+        self._refresh_followers: list[Callable[[Stored], None]] = []
         self._edges = [region.id for region in ranker.catalog.regions]
         self._views: dict[str, View] = {}
         self._intents: tuple[Intent, ...] = ()
@@ -76,7 +87,16 @@ class FleetWatch:
 
     def on_swap(self, follower: Callable[[Fleet, Fleet], None]) -> None:
         """Call `follower(before, after)` whenever answers come from another Fleet."""
-        self._followers.append(follower)
+        self._swap_followers.append(follower)
+
+    def on_refresh(self, follower: Callable[[Stored], None]) -> None:
+        """Call `follower(held)` whenever the store was read, or could not be."""
+        self._refresh_followers.append(follower)
+
+    @property
+    def held(self) -> Stored:
+        """The views and intents that the Fleet is made of."""
+        return Stored(tuple(self._views.values()), self._intents)
 
     def adopt(self, ranker: Ranker) -> None:
         """Go on with another catalog."""
@@ -98,12 +118,18 @@ class FleetWatch:
             stored = await self._store.read(self._edges)
         except StoreError as error:
             self._observer.read(error, ())
-            self._swap(self._combined())
+            self._go_on()
         else:
             self._hold(stored)
             self._observer.read(None, stored.faults)
-            self._swap(self._combined())
+            self._go_on()
             await self._save()
+
+    def _go_on(self) -> None:
+        """With what is held, as old as it is by now."""
+        for follower in self._refresh_followers:
+            follower(self.held)
+        self._swap(self._combined())
 
     async def _save(self) -> None:
         """Keep what is held on disk, now and then, off the event loop."""
@@ -166,7 +192,7 @@ class FleetWatch:
     def _answer_by(self, before: Fleet) -> None:
         self.table = RouteTable(self.ranker, self.fleet, self._cache_policy)
         self._observer.swapped(before, self.fleet)
-        for follower in self._followers:
+        for follower in self._swap_followers:
             follower(before, self.fleet)
 
 

@@ -238,7 +238,7 @@ def metrics_in_code() -> dict[str, tuple[str, set[str]]]:
     }
     answers = Counter({Labels(region="a", reason="b", status="c", scope="d"): 1})
     server = Telemetry()
-    server.serve(answers, a_fleet, lambda: NOW, lambda: NOW)
+    server.serve(lambda: answers, a_fleet, lambda: NOW, lambda: 1, lambda: NOW)
     for family in server.registry.collect():
         name = family.name + ("_total" if family.type == "counter" else "")
         if name not in found:

@@ -123,7 +123,9 @@ async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Se
         registry=telemetry.registry,
         host="127.0.0.1",
     )
-    telemetry.serve(public.counts, lambda: watch.fleet, lambda: geo.built_at, time.time)
+    telemetry.serve(
+        lambda: public.counts, lambda: watch.fleet, lambda: geo.built_at, lambda: 1, time.time
+    )
     listening.app = ops.app()
     async with plain_client(f"http://127.0.0.1:{port}") as client:
         one = Server(ops, public, store, client)

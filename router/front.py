@@ -1,0 +1,69 @@
+"""The part of a server that answers, made from its inputs: the same in one process as in
+each of several. Wires; holds no rules.
+"""
+
+import gc
+
+from router.caching import CachePolicy
+from router.lastgood import LastGood
+from router.location import Locator
+from router.public import PublicApp
+from router.ranking import Ranker
+from router.settings import Settings
+from router.sources import Inputs
+from router.viewer import Networks
+from router.watch import FleetWatch, Observer, Source
+
+GC_ALLOCATIONS = 50_000
+
+
+class Front:
+    """`watch`: the Fleet; `locator`: viewers' places; `app`: answers from both."""
+
+    def __init__(
+        self, inputs: Inputs, source: Source, observer: Observer, last_good: LastGood | None = None
+    ) -> None:
+        self.policy = _policy(inputs.settings)
+        self.watch = FleetWatch(
+            Ranker(inputs.catalog),
+            source,
+            observer,
+            cache_policy=self.policy,
+            last_good=last_good,
+        )
+        self.watch.recall()
+        self.locator = _locator(inputs)
+        self.app = PublicApp(self.watch, self.locator)
+
+    def take(self, fresh: Inputs) -> None:
+        """Go on with what the files hold now, between two requests."""
+        if fresh.catalog != self.watch.ranker.catalog:
+            self.watch.adopt(Ranker(fresh.catalog))
+        self.locator = _locator(fresh)
+        self.app.adopt(self.locator)
+
+
+def settle_memory() -> None:
+    """What is built by now lives as long as the process: collections need not walk it, and
+    requests leave no cycles behind."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_ALLOCATIONS)
+
+
+def _policy(settings: Settings) -> CachePolicy:
+    return CachePolicy(
+        ttl_s=settings.ttl_s,
+        degraded_ttl_s=settings.degraded_ttl_s,
+        max_age_s=settings.cdn_max_age_s,
+        key_headers=settings.cache_key_headers,
+    )
+
+
+def _locator(inputs: Inputs) -> Locator:
+    return Locator(
+        inputs.geo.locate,
+        trusted=Networks.parse(inputs.settings.trusted_proxies),
+        secrets=inputs.settings.cdn_secret,
+        key_headers=inputs.settings.cache_key_headers,
+    )

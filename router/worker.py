@@ -1,0 +1,92 @@
+"""One of several processes that answer on one port: fed by the main process, which alone
+polls, reads the store, logs and serves ops. Wires; holds no rules.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections import Counter
+
+import uvloop
+
+from router.answers import Labels
+from router.errors import ConfigError, StoreError
+from router.feed import Fed, FeedStore, ReadAnew, counted, messages, send
+from router.fleet import Fleet
+from router.front import Front, settle_memory
+from router.listeners import listener, serve_until_stopped
+from router.model import Intent
+from router.settings import Settings
+from router.sources import Inputs, read_all, read_inputs
+from router.telemetry import log, start_logging
+
+COUNT_S = 1.0
+
+
+class _Quiet:
+    """The main process tells all there is to tell."""
+
+    def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None: ...
+
+    def wished(self, edge: str, wish: Intent | None) -> None: ...
+
+    def saved(self, error: OSError | None) -> None: ...
+
+    def swapped(self, before: Fleet, after: Fleet) -> None: ...
+
+
+def work(settings: Settings, bound: socket.socket, channel: socket.socket) -> None:
+    """Answer on `bound` until SIGTERM, or until the main process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process
+    start_logging(settings.log_level, settings.log_format)
+    uvloop.run(_work(settings, bound, channel))
+
+
+async def _work(settings: Settings, bound: socket.socket, channel: socket.socket) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    reader, writer = await asyncio.open_unix_connection(sock=channel)
+    feed, is_fed = FeedStore(), asyncio.Event()
+    front = Front(Inputs(settings, *read_all(settings)), feed, _Quiet())
+    listening = asyncio.create_task(_listen(reader, settings, feed, is_fed, front))
+    listening.add_done_callback(lambda _: stop.set())
+    await is_fed.wait()
+    await front.watch.refresh()
+    settle_memory()
+    loops = [
+        asyncio.create_task(front.watch.run()),
+        asyncio.create_task(_count(writer, front.app.counts)),
+        listening,
+    ]
+    await serve_until_stopped([(listener(front.app), bound)], stop)
+    send(writer, counted(front.app.counts))
+    for loop in loops:
+        loop.cancel()
+    await asyncio.gather(*loops, return_exceptions=True)
+    writer.close()
+
+
+async def _listen(
+    reader: asyncio.StreamReader,
+    settings: Settings,
+    feed: FeedStore,
+    is_fed: asyncio.Event,
+    front: Front,
+) -> None:
+    """Do as the main process says, until it is gone."""
+    async for message in messages(reader):
+        if isinstance(message, Fed):
+            feed.take(message)
+            is_fed.set()
+        elif isinstance(message, ReadAnew):
+            try:
+                front.take(await asyncio.to_thread(read_inputs, settings, os.environ))
+            except ConfigError as error:  # changed again since the main process read them
+                log.error("files not taken; going on with the old", faults=error.faults)
+
+
+async def _count(writer: asyncio.StreamWriter, counts: Counter[Labels]) -> None:
+    while True:
+        send(writer, counted(counts))
+        await asyncio.sleep(COUNT_S)

@@ -1,0 +1,162 @@
+"""Several workers on one port are one server: as healthy, as informed, as countable."""
+
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from router.simulation import Mode
+from tests.servers import HOST, eventually, plain_client
+from tests.test_serve import (
+    DETECTED_S,
+    TORONTONIAN,
+    Running,
+    Site,
+    rewritten,
+    site,
+    taken,
+    under_load,
+)
+
+pytestmark = pytest.mark.anyio
+
+WORKERS = 2
+ASKED = 40
+
+__all__ = ["site"]
+
+
+@pytest.fixture
+async def server(site: Site) -> AsyncIterator[Running]:
+    running = await site.serve_until_ready(WORKERS=str(WORKERS))
+    yield running
+    running.process.stop()
+
+
+async def picks(server: Running, count: int = ASKED) -> set[str]:
+    """The regions that so many connections are told: enough for all workers to be met."""
+    told = set()
+    for _ in range(count):
+        async with plain_client() as client:
+            answer = await client.get(f"http://{HOST}:{server.port}/v1/route", headers=TORONTONIAN)
+            told.add(answer.json()["region"])
+    return told
+
+
+async def answers(server: Running) -> int:
+    found = re.findall(
+        r"^autorouter_answers_total.* (\d+)\.0$", await metrics(server), re.MULTILINE
+    )
+    return sum(map(int, found))
+
+
+async def metrics(server: Running) -> str:
+    return (await server.ops("/metrics")).text
+
+
+def workers_of(server: Running) -> list[int]:
+    """The processes that have the public port, but for the main one."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+    return [int(pid) for pid in children.split() if _is_worker(int(pid))]
+
+
+def _is_worker(pid: int) -> bool:
+    return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def is_alive(pid: int) -> bool:
+    with suppress(OSError):
+        os.kill(pid, 0)
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+async def test_all_answers_are_counted_once(server: Running) -> None:
+    before = await answers(server)
+    await picks(server)
+
+    async def are_counted() -> bool:
+        return await answers(server) == before + ASKED
+
+    await eventually(are_counted)
+    assert f"autorouter_workers {WORKERS}.0" in await metrics(server)
+
+
+async def test_every_worker_learns_that_an_edge_fell(server: Running, site: Site) -> None:
+    (first,) = await picks(server)
+    await site.fleet.edges[first].set_mode(Mode.DOWN)
+
+    async def is_nowhere() -> bool:
+        return first not in await picks(server, 10)
+
+    await eventually(is_nowhere, DETECTED_S)
+    assert first not in await picks(server)
+
+
+async def test_every_worker_takes_a_changed_catalog(server: Running, site: Site) -> None:
+    (first,) = await picks(server)
+
+    def drop(document: dict[str, list[dict[str, str]]]) -> None:
+        document["regions"] = [each for each in document["regions"] if each["id"] != first]
+
+    rewritten(Path(site.settings["REGIONS"]), drop)
+
+    async def is_nowhere() -> bool:
+        return first not in await picks(server, 10)
+
+    await eventually(is_nowhere)
+    assert first not in await picks(server)
+
+
+async def test_worker_that_dies_is_replaced_and_its_queue_served(server: Running) -> None:
+    await picks(server)
+    counted = await answers(server)
+    victim = workers_of(server)[0]
+    os.kill(victim, signal.SIGKILL)
+    await eventually(lambda: not is_alive(victim))
+    assert len(await picks(server)) == 1
+    assert victim not in workers_of(server)
+
+    async def is_whole() -> bool:
+        return f"autorouter_workers {WORKERS}.0" in await metrics(server)
+
+    await eventually(is_whole)
+    assert await answers(server) >= counted
+    assert "a worker ended" in server.process.output
+
+
+async def test_workers_end_with_the_main_process(server: Running) -> None:
+    workers = workers_of(server)
+    assert len(workers) == WORKERS
+    server.process.kill()
+    await eventually(lambda: not any(is_alive(pid) for pid in workers))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_stop_breaks_no_answer_and_leaves_no_process(
+    server: Running, number: signal.Signals
+) -> None:
+    workers = workers_of(server)
+    async with under_load(server.port) as load:
+        await eventually(lambda: load.statuses[200] > 100)
+        server.process.send(number)
+        assert await server.process.ended() == 0
+    assert set(load.statuses) == {200}
+    assert not any(is_alive(pid) for pid in workers)
+
+
+async def test_stranger_on_the_port_is_noticed_in_spite_of_sharing(site: Site) -> None:
+    async with taken() as port:
+        server = site.serve(LISTEN=f"{HOST}:{port}", WORKERS="2")
+        assert await server.process.ended() == 1
+    assert "Address already in use" in server.process.output
+
+
+async def test_second_server_on_the_port_is_refused(server: Running, site: Site) -> None:
+    second = site.serve(LISTEN=f"{HOST}:{server.port}", WORKERS="2")
+    assert await second.process.ended() == 1
+    assert "Address already in use" in second.process.output
