@@ -2,12 +2,21 @@
 
 import asyncio
 import os
+import time
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from router.errors import ConfigError
+from router.fleet import FleetPolicy
 from router.health import HealthPolicy
-from router.listeners import reload_on_signal, stop_on_signals
+from router.listeners import (
+    bind,
+    listener,
+    reload_on_signal,
+    serve_until_stopped,
+    stop_on_signals,
+)
 from router.model import Catalog
 from router.poller import Poller
 from router.probe import Prober, open_client
@@ -18,6 +27,9 @@ from router.sources import read_catalog, regions_path
 from router.store import Store
 from router.store.redis import RedisStore
 from router.telemetry import Telemetry, log
+from router.vitals import Vitals
+
+FRESH_S = FleetPolicy().fresh_s
 
 
 async def poll(settings: Settings) -> None:
@@ -31,24 +43,29 @@ async def poll(settings: Settings) -> None:
             ]
         )
     catalog = read_catalog(settings)
-    store, telemetry = RedisStore(settings.redis_url), Telemetry()
+    listen = settings.poll_listen
+    bound = [] if listen is None else [bind("AUTOROUTER_POLL_LISTEN", listen)]
     stop = stop_on_signals()
+    store, telemetry = RedisStore(settings.redis_url), Telemetry()
+    polling = Polling(settings, catalog, store, telemetry)
+    vitals = Vitals(registry=telemetry.registry, readiness=polling.readiness)
     log.info("polling", vantage=settings.vantage, edges=len(catalog.regions))
-    running = asyncio.create_task(_run(settings, catalog, store, telemetry))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (running, stopping):
-        task.cancel()
-    await asyncio.gather(running, stopping, return_exceptions=True)  # the lease is given back
+    async with asyncio.TaskGroup() as tasks:
+        loops = [
+            tasks.create_task(polling.run()),
+            tasks.create_task(_reload(settings, polling, store, telemetry).run()),
+        ]
+        await serve_until_stopped([(listener(vitals.app()), one) for one in bound], stop)
+        for loop in loops:
+            loop.cancel()
     await store.close()
-    if not stop.is_set():
-        await running
     log.info("stopped")
 
 
-async def _run(settings: Settings, catalog: Catalog, store: Store, telemetry: Telemetry) -> None:
-    polling = Polling(settings, catalog, store, telemetry)
-    reload = Reload(
+def _reload(
+    settings: Settings, polling: "Polling", store: Store, telemetry: Telemetry
+) -> Reload[tuple[Settings, Catalog]]:
+    return Reload(
         paths=[regions_path(settings), *secret_paths(os.environ)],
         read=lambda: (with_secrets(settings, os.environ), read_catalog(settings)),
         take=lambda fresh: polling.adopt(*fresh),
@@ -56,9 +73,6 @@ async def _run(settings: Settings, catalog: Catalog, store: Store, telemetry: Te
         observer=telemetry,
         asked=reload_on_signal(),
     )
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(polling.run())
-        tasks.create_task(reload.run())
 
 
 class Polling:
@@ -69,7 +83,7 @@ class Polling:
     ) -> None:
         self._client = open_client()
         prober = Prober(self._client, settings.edge_api_key)
-        publisher = Publisher(
+        self._publisher = Publisher(
             catalog=catalog,
             store=store,
             observer=telemetry,
@@ -79,7 +93,7 @@ class Polling:
         self._poller = Poller(
             catalog=catalog,
             prober=prober,
-            publisher=publisher,
+            publisher=self._publisher,
             observer=telemetry,
             policy=_policy(settings),
         )
@@ -88,6 +102,19 @@ class Polling:
         """Poll until cancelled."""
         async with self._client:
             await self._poller.run()
+
+    def readiness(self) -> dict[str, Any]:
+        """Ready while the store takes what this vantage has to say."""
+        heard_at = self._publisher.heard_at
+        age_s = None if heard_at is None else max(0.0, time.time() - heard_at)
+        ready = age_s is not None and age_s <= FRESH_S
+        amiss = [] if ready else ["the store has not taken a view from here lately"]
+        return {
+            "ready": ready,
+            "amiss": amiss,
+            "vantage": self._publisher.vantage,
+            "heard_s_ago": None if age_s is None else round(age_s, 1),
+        }
 
     def adopt(self, settings: Settings, catalog: Catalog) -> None:
         """Go on with another catalog and key."""

@@ -73,7 +73,8 @@ def process_name() -> str:
 
 @dataclass(kw_only=True)
 class Publisher:
-    """Writes views for a vantage, while it holds the vantage's lease."""
+    """Writes views for a vantage, while it holds the vantage's lease. `heard_at`: when the
+    store last took its word, or let another poller speak."""
 
     catalog: Catalog
     store: Store
@@ -93,6 +94,7 @@ class Publisher:
         self._last_good: dict[str, Observed] = {}
         self._told: dict[str, EdgeView] | None = None
         self._intents: tuple[Intent, ...] = ()
+        self.heard_at: float | None = None
 
     async def publish(self, watched: Sequence[Watched]) -> None:
         """Publish what the probes say, as far as it may be believed. Never raises.
@@ -109,6 +111,7 @@ class Publisher:
         view = self._view(watched, isolated)
         try:
             if not await self.store.hold_lease(self.vantage, self.holder, LEASE_S):
+                self.heard_at = self.clock()
                 self._told = None  # whoever publishes now will have told more
                 self.observer.stood_by(self.vantage)
                 return
@@ -116,6 +119,7 @@ class Publisher:
                 self._told = await self._recalled()
                 view = self._view(watched, isolated)  # what they removed is not held
             self._seq = await self.store.publish(view)
+            self.heard_at = self.clock()
             if self._seq != view.seq:
                 self._told = None
                 self.observer.stood_by(self.vantage)

@@ -55,6 +55,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ops_listen: Annotated[
         Listen, _about("The ops listener. Keep it on loopback or a private network.")
     ] = Listen("127.0.0.1", 9090)
+    poll_listen: Annotated[
+        Listen | None,
+        _about("Where `poll` shows /healthz, /readyz and /metrics. Without it, nowhere."),
+    ] = None
     ops_token: Annotated[
         Secret | None,
         _about(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import time
@@ -531,3 +532,36 @@ async def test_replaced_secret_counts_from_then_on(site: Site, tmp_path: Path) -
     file.write_text("a-new-token-of-ours")
     await eventually(lambda: may("a-new-token-of-ours"))
     assert not await may("an-old-token-of-ours")
+
+
+# A poller's listener
+
+
+async def test_poller_shows_that_it_works(joined: Site, redis: RedisServer) -> None:
+    port = free_port()
+    url = f"http://{HOST}:{port}"
+    redis.kill()
+    poller = joined.poll(POLL_LISTEN=f"{HOST}:{port}")
+    await eventually(lambda: is_open(port))
+    client = joined.client
+    assert (await client.get(f"{url}/healthz")).status_code == 200
+    early = await client.get(f"{url}/readyz")
+    assert (early.status_code, early.json()["amiss"] == []) == (503, False)
+    redis.start()
+
+    async def is_ready() -> bool:
+        return (await client.get(f"{url}/readyz")).status_code == 200
+
+    await eventually(is_ready)
+    told = (await client.get(f"{url}/metrics")).text
+    assert re.search(r'autorouter_publishes_total{result="ok"} [1-9]', told)
+    assert re.search(r'autorouter_probes_total{outcome="ok",region="yto-01"} [1-9]', told)
+    assert poller.stop() == 0
+    assert not is_open(port)
+
+
+async def test_poller_names_a_port_that_is_taken(joined: Site) -> None:
+    async with taken() as port:
+        poller = joined.poll(POLL_LISTEN=f"{HOST}:{port}")
+        assert await poller.ended() == 1
+    assert poller.output.startswith("error: AUTOROUTER_POLL_LISTEN: cannot listen")
