@@ -1,7 +1,8 @@
 """A response as ready bytes, and the answers that name no edge. Pure."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from http import HTTPStatus
+from typing import NamedTuple
 
 import msgspec
 
@@ -33,14 +34,26 @@ class Answer:
     body: bytes
     etag: bytes
     labels: Labels
-    start: dict[str, Any] = field(init=False, repr=False)
-    end: dict[str, Any] = field(init=False, repr=False)
+    opening: bytes = field(init=False, repr=False)
+    fields: bytes = field(init=False, repr=False)
+    rest: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """The ASGI messages, made once."""
-        start = {"type": "http.response.start", "status": self.code, "headers": self.headers}
-        object.__setattr__(self, "start", start)
-        object.__setattr__(self, "end", {"type": "http.response.body", "body": self.body})
+        """The same as HTTP/1.1, made once: the status line, the fields up to the empty
+        line, and with the body."""
+        object.__setattr__(self, "opening", status_line(self.code))
+        object.__setattr__(self, "fields", field_lines(self.headers))
+        object.__setattr__(self, "rest", self.fields + self.body)
+
+
+def status_line(code: int) -> bytes:
+    """`HTTP/1.1 200 OK` and the end of its line."""
+    return b"HTTP/1.1 %d %b\r\n" % (code, HTTPStatus(code).phrase.encode())
+
+
+def field_lines(headers: Headers) -> bytes:
+    """A line for each header, and the empty line after them."""
+    return b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n"
 
 
 def plain_answer(code: int, name: str, body: dict[str, str], headers: Headers) -> Answer:
@@ -80,6 +93,13 @@ BAD_MODEL = error_answer(
     f"model must be at most {MAX_MODEL_LENGTH} characters, without control characters.",
     NO_STORE,
 )
+BAD_REQUEST = error_answer(
+    400,
+    "bad_request",
+    "That was no HTTP/1.1 request, or its head was over 128 KiB.",
+    NO_STORE,
+)
+FAULT = error_answer(500, "fault", "The fault is ours. Try again.", NO_STORE)
 USE_EDGE = error_answer(
     403,
     "use_edge",

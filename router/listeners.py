@@ -5,13 +5,14 @@ import contextlib
 import signal
 import socket
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from router.errors import ConfigError
 from router.values import Listen
+from router.wire import Respond, Wire
 
 BACKLOG = 2_048
 KEEP_ALIVE_S = 65  # longer than CloudFront keeps an origin connection (60 s at most)
@@ -70,7 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class Listener(uvicorn.Server):
-    """One ASGI app on one bound socket; signals are the process's business, not its."""
+    """One app on one bound socket; signals are the process's business, not its."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -121,6 +122,23 @@ def listener(app: Any) -> Listener:
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+
+
+def public_listener(respond: Respond) -> Listener:
+    """A server for what answers at once; see router.wire."""
+    return Listener(
+        uvicorn.Config(
+            cast(Any, respond),
+            backlog=BACKLOG,
+            http=Wire,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            proxy_headers=False,
             timeout_graceful_shutdown=GRACE_S,
         )
     )

@@ -1,31 +1,38 @@
-"""The public listener: one plain ASGI callable, memory only, no await before `send`.
+"""What the public listener answers: from memory alone, at once, as ready bytes.
 
-Starlette's router would cost a third of a request here; the ops listener, where that
-does not matter, uses it (docs/adr/0001-plain-asgi-in-public.md).
+How requests come in and answers go out is for router.wire.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from urllib.parse import unquote_to_bytes
 
-from router.answers import BAD_MODEL, HEALTHY, NOT_FOUND, USE_EDGE, Answer, Labels
+import httptools
+
+from router.answers import (
+    BAD_MODEL,
+    HEALTHY,
+    NOT_FOUND,
+    USE_EDGE,
+    Answer,
+    Labels,
+    field_lines,
+    status_line,
+)
 from router.caching import Headers, Sharing, is_match
 from router.location import Locator
 from router.model import Scope
 from router.query import Query, parse_query
 from router.ranking import RouteKey
 from router.watch import FleetWatch
+from router.wire import Request, Response
 
 KNOWN_QUERIES = 4_096
 KNOWN_VIEWERS = 65_536
 MAX_KNOWN_QUERY_BYTES = 256
 
-Connection = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 # A 304 repeats what a 200 says about caching and nothing about a body (RFC 9110, 15.4.5).
 _BODY_HEADERS = frozenset({b"content-type", b"content-length"})
-_NOTHING: dict[str, Any] = {"type": "http.response.body", "body": b""}
+_NOT_MODIFIED = status_line(304)
 
 
 class PublicApp:
@@ -47,32 +54,29 @@ class PublicApp:
         for keys in self._keys.values():
             keys.clear()
 
-    async def __call__(self, scope: Connection, receive: object, send: Send) -> None:
-        """ASGI. The body of a request, if any, is never read."""
-        answer = self._answer(scope)
+    def respond(self, request: Request) -> Response:
+        """The answer as HTTP. The body of a request is never read."""
+        answer = self._answer(request)
         self.counts[answer.labels] += 1
-        start, end = answer.start, answer.end
-        if answer.etag and _is_known(scope["headers"], answer.etag):
-            start, end = _not_modified(answer), _NOTHING
-        elif scope["method"] == "HEAD":
-            end = _NOTHING
-        await send(start)
-        await send(end)
+        if answer.etag and _is_known(request.headers, answer.etag):
+            return Response(_NOT_MODIFIED, _not_modified(answer))
+        if request.method == b"HEAD":
+            return Response(answer.opening, answer.fields)
+        return Response(answer.opening, answer.rest)
 
-    def _answer(self, scope: Connection) -> Answer:
-        if scope["method"] not in ("GET", "HEAD"):
+    def _answer(self, request: Request) -> Answer:
+        if request.method not in (b"GET", b"HEAD"):
             return USE_EDGE
-        path = scope["path"]
-        if path == "/v1/route":
-            return self._route(scope)
-        return HEALTHY if path == "/healthz" else NOT_FOUND
+        path, query = _split(request.target)
+        if path == b"/v1/route":
+            return self._route(request, query)
+        return HEALTHY if path == b"/healthz" else NOT_FOUND
 
-    def _route(self, scope: Connection) -> Answer:
-        query = self._query(scope["query_string"])
+    def _route(self, request: Request, query_string: bytes) -> Answer:
+        query = self._query(query_string)
         if query is None:
             return BAD_MODEL
-        peer = scope["client"] and scope["client"][0]
-        headers, table = scope["headers"], self._watch.table
+        peer, headers, table = request.peer, request.headers, self._watch.table
         viewer, keys = self._locator.viewer(peer, headers), self._keys[query.scope]
         if viewer in keys:
             return table.answer(keys[viewer], query, Sharing.PRIVATE)
@@ -104,6 +108,17 @@ def _is_known(headers: Headers, tag: bytes) -> bool:
     return False
 
 
-def _not_modified(answer: Answer) -> dict[str, Any]:
-    kept = [header for header in answer.headers if header[0] not in _BODY_HEADERS]
-    return {**answer.start, "status": 304, "headers": kept}
+def _not_modified(answer: Answer) -> bytes:
+    return field_lines([header for header in answer.headers if header[0] not in _BODY_HEADERS])
+
+
+def _split(target: bytes) -> tuple[bytes, bytes]:
+    """Path and query of a request's target, in any of its forms (RFC 9112 section 3.2)."""
+    if target.startswith(b"/v1/route") and b"%" not in target and b"#" not in target:
+        path, _, query = target.partition(b"?")
+        return path, query
+    try:
+        parts = httptools.parse_url(target)
+    except httptools.HttpParserInvalidURLError:
+        return b"", b""
+    return unquote_to_bytes(parts.path or b""), parts.query or b""

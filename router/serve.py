@@ -19,6 +19,7 @@ from router.listeners import (
     bind,
     bind_shared,
     listener,
+    public_listener,
     reload_on_signal,
     serve_until_stopped,
     stop_on_signals,
@@ -75,7 +76,7 @@ async def run_server(
         servers = [(listener(parts.ops.app(ops_routes)), ops_socket)]
         loops = parts.loops()
         if settings.workers == 1:
-            servers.append((listener(parts.front.app), public_sockets[0]))
+            servers.append((public_listener(parts.front.app.respond), public_sockets[0]))
         else:
             loops.append(parts.hire(public_sockets))
         if follows_files:

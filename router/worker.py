@@ -15,7 +15,7 @@ from router.errors import ConfigError, StoreError
 from router.feed import Fed, FeedStore, ReadAnew, counted, messages, send
 from router.fleet import Fleet
 from router.front import Front, settle_memory
-from router.listeners import listener, serve_until_stopped
+from router.listeners import public_listener, serve_until_stopped
 from router.model import Intent
 from router.settings import Settings
 from router.sources import Inputs, read_all, read_inputs
@@ -59,7 +59,7 @@ async def _work(settings: Settings, bound: socket.socket, channel: socket.socket
         asyncio.create_task(_count(writer, front.app.counts)),
         listening,
     ]
-    await serve_until_stopped([(listener(front.app), bound)], stop)
+    await serve_until_stopped([(public_listener(front.app.respond), bound)], stop)
     send(writer, counted(front.app.counts))
     for loop in loops:
         loop.cancel()

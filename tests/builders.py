@@ -25,6 +25,7 @@ from router.model import (
 )
 from router.ranking import Ranker, RouteKey
 from router.routes import RouteTable
+from router.wire import Request
 
 NOW = 1_700_000_000.0
 
@@ -154,6 +155,18 @@ def a_placed(
     """A viewer placed by address, or by the CDN's `key`."""
     sharing = Sharing.PRIVATE if key is None else Sharing.KEYED
     return Placed(a_location() if location is None else location, seed, sharing, key)
+
+
+def a_request(
+    target: str = "/v1/route",
+    *,
+    viewer: str | None = "24.48.0.1",
+    method: str = "GET",
+    peer: str | None = "127.0.0.1",
+) -> Request:
+    """A request that a proxy on loopback passes on for a viewer in Canada."""
+    headers = [] if viewer is None else [(b"x-forwarded-for", viewer.encode())]
+    return Request(method.encode(), target.encode(), headers, peer)
 
 
 def an_edge_view(

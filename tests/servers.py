@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 import yaml
 
-from router.listeners import listener, serve_until_stopped
+from router.listeners import Listener, listener, serve_until_stopped
+from router.wire import Request, Response
 
 ROOT = Path(__file__).parent.parent
 AUTOROUTER = Path(sys.executable).with_name("autorouter")
@@ -229,11 +230,11 @@ def a_regions_file(path: Path, endpoints: Mapping[str, str]) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def served(app: Any) -> AsyncIterator[int]:
+async def served(app: Any, serve: Callable[[Any], Listener] = listener) -> AsyncIterator[int]:
     """The app on a real uvicorn, set up as in production; gives its port."""
     with socket.create_server((HOST, 0)) as bound:
         stop = asyncio.Event()
-        serving = asyncio.create_task(serve_until_stopped([(listener(app), bound)], stop))
+        serving = asyncio.create_task(serve_until_stopped([(serve(app), bound)], stop))
         try:
             yield bound.getsockname()[1]
         finally:
@@ -249,6 +250,11 @@ class Stand:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await self.app(scope, receive, send)
+
+    def respond(self, request: Request) -> Response:
+        """As the public listener asks."""
+        response: Response = self.app.respond(request)
+        return response
 
 
 async def talk(port: int, said: bytes, timeout_s: float = PATIENCE_S) -> bytes:

@@ -27,7 +27,7 @@ from router.store.memory import MemoryStore
 from router.telemetry import Telemetry
 from router.viewer import Networks
 from router.watch import FleetWatch
-from tests.builders import CITIES, a_ranker, a_view
+from tests.builders import CITIES, a_ranker, a_request, a_view
 from tests.servers import Stand, eventually, plain_client, served
 
 pytestmark = pytest.mark.anyio
@@ -133,21 +133,9 @@ async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Se
         yield one
 
 
-async def ask(app: PublicApp, viewer: str = TORONTONIAN, query: bytes = b"") -> None:
+def ask(app: PublicApp, viewer: str = TORONTONIAN, query: str = "") -> None:
     """One request to the public app."""
-
-    async def ignore(message: Any) -> None:
-        pass
-
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/v1/route",
-        "query_string": query,
-        "headers": [(b"x-forwarded-for", viewer.encode())],
-        "client": ("127.0.0.1", 1),
-    }
-    await app(scope, None, ignore)
+    app.respond(a_request(f"/v1/route?{query}", viewer=viewer))
 
 
 async def test_healthz_lives(server: Server) -> None:
@@ -248,7 +236,7 @@ async def test_unknown_path_is_404(server: Server, path: str) -> None:
 @pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text; version=1.0.0"])
 async def test_answers_are_counted_by_label(server: Server, accept: str) -> None:
     for viewer in (TORONTONIAN, TORONTONIAN, GERMAN):
-        await ask(server.public, viewer)
+        ask(server.public, viewer)
     counted = {
         name: value
         for name, value in (await server.samples(accept)).items()
@@ -274,7 +262,7 @@ async def test_metrics_tell_ages(server: Server) -> None:
 
 async def test_every_metric_is_ours_and_no_label_names_a_viewer(server: Server) -> None:
     for viewer in (TORONTONIAN, GERMAN, "nonsense"):
-        await ask(server.public, viewer, b"model=a-model-of-theirs")
+        ask(server.public, viewer, "model=a-model-of-theirs")
     text = (await server.client.get("/metrics")).text
     names = {line.split("{")[0].split(" ")[0] for line in text.splitlines() if line[0] != "#"}
     assert all(name.startswith("autorouter_") for name in names)

@@ -1,0 +1,232 @@
+"""HTTP/1.1 as the public listener speaks it: a request in, ready bytes out, nothing awaited.
+
+A protocol for uvicorn's server, which accepts connections and shuts them down. ASGI
+between the two would cost more than the answers do (docs/adr/0024-http-without-asgi.md).
+Knows HTTP and its bounds; what is answered is for router.public.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import httptools
+import uvicorn
+from uvicorn.server import ServerState
+
+from router.answers import BAD_REQUEST, FAULT, Answer
+from router.caching import Headers
+
+MAX_HEAD_BYTES = 128 * 1024
+MAX_BODY_BYTES = 1024 * 1024  # read only to keep the connection, and thrown away
+MESSAGE_S = 10.0
+KEEP_ALIVE_S = 65.0  # longer than CloudFront keeps an origin connection (60 s at most)
+SLOW_READER_S = 30.0
+LAST_REQUEST_S = 0.25
+SLICE_BYTES = 4_096
+
+
+class Request(NamedTuple):
+    """`target` as sent; names of `headers` in lower case; `peer`: an IP address."""
+
+    method: bytes
+    target: bytes
+    headers: Headers
+    peer: str | None
+
+
+class Response(NamedTuple):
+    """`opening`: the status line. `rest`: the fields, an empty line, the body."""
+
+    opening: bytes
+    rest: bytes
+
+
+log = logging.getLogger("autorouter")
+
+Respond = Callable[[Request], Response]
+
+
+class Wire(asyncio.Protocol):
+    """One connection. The `app` of the uvicorn.Config is a Respond."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._respond = cast(Respond, config.loaded_app)
+        self._server = server_state
+        self._loop = _loop or asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._headers: Headers = []
+        self._head_bytes = self._body_bytes = 0
+        self._unfed = b""
+        self._in_message = self._in_head = self._is_expecting = False
+        self._is_paused = False  # the client does not read what we wrote
+        self._is_last = False  # close after the request under way, or the next
+        self._is_over = False  # closed, but for what is still to be written
+
+    # The transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connects; its first request has to come in time."""
+        self._transport = cast(asyncio.Transport, transport)
+        address = transport.get_extra_info("peername")
+        self._peer = str(address[0]) if isinstance(address, tuple) else None
+        self._server.connections.add(self)  # type: ignore[arg-type]
+        self._expires_at = self._loop.time() + MESSAGE_S
+        self._timer = self._loop.call_at(self._expires_at, self._check)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A client is gone."""
+        self._is_over = True
+        self._timer.cancel()
+        self._server.connections.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Requests, parts of requests, anything."""
+        if len(data) > SLICE_BYTES or self._unfed:
+            self._unfed += data
+            self._feed_slices()
+        else:
+            self._feed(data)
+
+    def eof_received(self) -> None:
+        """The client sends no more; it gets what it asked for."""
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly: take nothing more from it meanwhile."""
+        self._is_paused = True
+        self._transport.pause_reading()
+        self._expire_in(SLOW_READER_S)
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        self._is_paused = False
+        if not self._is_over:
+            self._transport.resume_reading()
+            self._expire_in(MESSAGE_S if self._in_message else KEEP_ALIVE_S)
+            self._feed_slices()
+
+    # uvicorn's server calls
+
+    def shutdown(self) -> None:
+        """Stop soon: a request that is on its way is answered."""
+        self._is_last = True
+        if not self._in_message:
+            self._expire_in(LAST_REQUEST_S)
+
+    # The parser calls
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._in_message = self._in_head = True
+        self._is_expecting = False
+        self._target, self._headers = b"", []
+        self._head_bytes = self._body_bytes = 0
+
+    def on_url(self, part: bytes) -> None:
+        """The target, or a part of it."""
+        self._target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One field."""
+        name = name.lower()
+        self._headers.append((name, value))
+        if name == b"expect":
+            self._is_expecting = True
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: answer, whatever body may follow."""
+        self._in_head = False
+        if self._is_over:
+            return
+        parser = self._parser
+        if not parser.should_keep_alive() or parser.get_http_version() == "1.0":
+            self._is_last = True
+        if self._is_expecting:  # whether its body will still come is anybody's guess
+            self._is_last = True
+        request = Request(parser.get_method(), self._target, self._headers, self._peer)
+        self._write(self._respond(request))
+        if self._is_expecting:
+            self._close()
+
+    def on_body(self, part: bytes) -> None:
+        """What nobody asked for."""
+        self._body_bytes += len(part)
+        if self._body_bytes > MAX_BODY_BYTES:
+            self._close()
+
+    def on_message_complete(self) -> None:
+        """The last byte of a request."""
+        self._in_message = False
+        if self._is_last:
+            self._close()
+
+    # Ours
+
+    def _feed_slices(self) -> None:
+        """A little at a time, so that many requests at once cannot pile up answers."""
+        while self._unfed and not self._is_paused and not self._is_over:
+            piece, self._unfed = self._unfed[:SLICE_BYTES], self._unfed[SLICE_BYTES:]
+            self._feed(piece)
+
+    def _feed(self, data: bytes) -> None:
+        was_in_message = self._in_message
+        self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._close()  # answered like any request; what follows is not HTTP
+        except httptools.HttpParserCallbackError:
+            log.exception("a request could not be answered")
+            self._refuse(FAULT)
+        except httptools.HttpParserError:
+            self._refuse(BAD_REQUEST)
+        if self._is_over or self._is_paused:
+            return
+        if not self._in_message:
+            self._expires_at = self._loop.time() + KEEP_ALIVE_S
+        elif self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(BAD_REQUEST)
+        elif not was_in_message:
+            self._expire_in(MESSAGE_S)
+
+    def _write(self, response: Response) -> None:
+        date = self._server.default_headers[0][1]
+        closing = b"connection: close\r\n" if self._is_last else b""
+        self._transport.write(
+            b"%b%bdate: %b\r\n%b" % (response.opening, closing, date, response.rest)
+        )
+
+    def _refuse(self, answer: Answer) -> None:
+        if not self._is_over:
+            self._is_last = True
+            self._write(Response(answer.opening, answer.rest))
+            self._close()
+
+    def _close(self) -> None:
+        """Once all is written, if the client reads it in time."""
+        self._is_over, self._unfed = True, b""
+        self._expire_in(SLOW_READER_S)
+        self._transport.close()
+
+    def _expire_in(self, seconds: float) -> None:
+        """Sooner than the timer is set for, perhaps."""
+        self._expires_at = self._loop.time() + seconds
+        if self._expires_at < self._timer.when():
+            self._timer.cancel()
+            self._timer = self._loop.call_at(self._expires_at, self._check)
+
+    def _check(self) -> None:
+        """Time is up, unless there was some life since."""
+        if self._loop.time() < self._expires_at:
+            self._timer = self._loop.call_at(self._expires_at, self._check)
+        elif self._is_over or self._is_paused:
+            self._transport.abort()
+        else:
+            self._close()

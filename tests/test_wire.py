@@ -1,0 +1,417 @@
+"""HTTP as the public listener speaks it, and its bounds, in virtual time without a network."""
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
+
+from bench.virtual import VirtualLoop
+from router.answers import BAD_REQUEST, HEALTHY
+from router.listeners import public_listener
+from router.wire import (
+    KEEP_ALIVE_S,
+    LAST_REQUEST_S,
+    MAX_BODY_BYTES,
+    MAX_HEAD_BYTES,
+    MESSAGE_S,
+    SLOW_READER_S,
+    Request,
+    Response,
+    Wire,
+)
+
+pytestmark = pytest.mark.anyio
+
+LINE = b"GET /v1/route HTTP/1.1\r\n"
+HEAD = LINE + b"Host: x\r\n"
+REQUEST = HEAD + b"\r\n"
+HIGH_WATER = 64 * 1024
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": VirtualLoop}
+
+
+class Socket(asyncio.Transport):
+    """The server's end of a connection: keeps what is written, knows when it is closed.
+
+    A client that does not read leaves all in the buffer."""
+
+    protocol: Wire
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = b""
+        self.reads = True
+        self.buffered = 0
+        self.takes_more = True
+        self.closed = False
+        self.aborted = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("192.0.2.7", 40_000) if name == "peername" else default
+
+    def write(self, data: Any) -> None:
+        self.heard += bytes(data)
+        if not self.reads:
+            was_high, self.buffered = self.buffered > HIGH_WATER, self.buffered + len(data)
+            if not was_high and self.buffered > HIGH_WATER:
+                self.protocol.pause_writing()
+
+    def read_all(self) -> None:
+        """The client reads again."""
+        self.reads, self.buffered = True, 0
+        self.protocol.resume_writing()
+
+    def close(self) -> None:
+        self.closed = True
+        if not self.buffered:
+            self.protocol.connection_lost(None)
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
+        self.protocol.connection_lost(None)
+
+    def pause_reading(self) -> None:
+        self.takes_more = False
+
+    def resume_reading(self) -> None:
+        self.takes_more = True
+
+
+class Connection:
+    """A client of a server that answers all with 200 and the number of the request."""
+
+    def __init__(self) -> None:
+        config = public_listener(self._respond).config
+        config.load()
+        self.requests: list[Request] = []
+        self.state = ServerState()
+        self.state.default_headers = [(b"date", b"today")]
+        self.wire = Wire(config, self.state, {})
+        self.socket = Socket()
+        self.socket.protocol = self.wire
+        self.wire.connection_made(self.socket)
+
+    def _respond(self, request: Request) -> Response:
+        self.requests.append(request)
+        if request.target == b"/fault":
+            raise ZeroDivisionError
+        body = b"%d" % len(self.requests)
+        return Response(b"HTTP/1.1 200 OK\r\n", b"content-length: %d\r\n\r\n%b" % (len(body), body))
+
+    async def say(self, *pieces: bytes, every_s: float = 0.0) -> None:
+        for piece in pieces:
+            if not self.socket.closed:
+                self.wire.data_received(piece)
+            await asyncio.sleep(every_s)
+
+    @property
+    def answers(self) -> int:
+        return self.socket.heard.count(b"HTTP/1.1 200 OK\r\n")
+
+    @property
+    def is_open(self) -> bool:
+        return not self.socket.closed
+
+
+# What is heard and said
+
+
+async def test_request_is_handed_over_whole() -> None:
+    connection = Connection()
+    await connection.say(b"GET /v1/route?a=%20b HTTP/1.1\r\nHOST: x\r\nX-A:  b c \r\n\r\n")
+    assert connection.requests == [
+        Request(b"GET", b"/v1/route?a=%20b", [(b"host", b"x"), (b"x-a", b"b c ")], "192.0.2.7")
+    ]
+
+
+async def test_answer_has_the_date_and_keeps_the_connection() -> None:
+    connection = Connection()
+    await connection.say(REQUEST)
+    assert connection.socket.heard == (
+        b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 1\r\n\r\n1"
+    )
+    assert connection.is_open
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [HEAD + b"Connection: close\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n",
+     b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"],
+    ids=["close", "1.0", "1.0 keep-alive"],
+)  # fmt: skip
+async def test_connection_is_closed_for_who_does_not_keep_it(request_: bytes) -> None:
+    connection = Connection()
+    await connection.say(request_)
+    assert (connection.answers, connection.is_open) == (1, False)
+    assert b"\r\nconnection: close\r\n" in connection.socket.heard
+
+
+async def test_requests_in_a_row_are_answered_in_order() -> None:
+    connection = Connection()
+    await connection.say(REQUEST * 3 + LINE, b"\r\n")
+    bodies = [part[-1:] for part in connection.socket.heard.split(b"HTTP/1.1")[1:]]
+    assert bodies == [b"1", b"2", b"3", b"4"]
+
+
+async def test_nothing_is_answered_after_the_last_request() -> None:
+    connection = Connection()
+    await connection.say(HEAD + b"Connection: close\r\n\r\n" + REQUEST)
+    assert (connection.answers, len(connection.requests)) == (1, 1)
+    assert b"400" not in connection.socket.heard
+
+
+@given(st.lists(st.integers(1, len(REQUEST) * 3 - 1), max_size=12))
+def test_pieces_make_no_difference(cuts: list[int]) -> None:
+    async def heard(*pieces: bytes) -> bytes:
+        connection = Connection()
+        await connection.say(*pieces)
+        return connection.socket.heard
+
+    edges = [0, *sorted(set(cuts)), len(REQUEST) * 3]
+    pieces = [(REQUEST * 3)[a:b] for a, b in itertools.pairwise(edges)]
+    with asyncio.Runner() as runner:
+        assert runner.run(heard(*pieces)) == runner.run(heard(REQUEST * 3))
+
+
+async def test_body_is_not_waited_for_and_thrown_away() -> None:
+    connection = Connection()
+    await connection.say(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+    assert connection.answers == 1
+    await connection.say(b"x" * 100, REQUEST)
+    assert (connection.answers, connection.is_open) == (2, True)
+
+
+async def test_chunked_body_is_thrown_away() -> None:
+    connection = Connection()
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await connection.say(head + b"3\r\nabc\r\n0\r\n\r\n" + REQUEST)
+    assert (connection.answers, connection.is_open) == (2, True)
+
+
+async def test_who_asks_before_sending_a_body_is_answered_and_let_go() -> None:
+    connection = Connection()
+    await connection.say(HEAD + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+    assert (connection.answers, connection.is_open) == (1, False)
+
+
+@pytest.mark.parametrize("upgrade", [b"websocket", b"h2c"])
+async def test_wish_to_upgrade_is_answered_and_let_go(upgrade: bytes) -> None:
+    connection = Connection()
+    said = HEAD + b"Connection: Upgrade\r\nUpgrade: " + upgrade + b"\r\n\r\n\x81\x05hello"
+    await connection.say(said)
+    assert (connection.answers, connection.is_open) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "said", [b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET / HTTP/9\r\n\r\n", HEAD + b"A b: c\r\n\r\n"]
+)
+async def test_what_is_not_http_is_refused(said: bytes) -> None:
+    connection = Connection()
+    await connection.say(said)
+    assert connection.socket.heard.startswith(BAD_REQUEST.opening + b"connection: close\r\n")
+    assert connection.socket.heard.endswith(BAD_REQUEST.body)
+    assert not connection.is_open
+
+
+async def test_rubbish_after_a_request_does_not_spoil_its_answer() -> None:
+    connection = Connection()
+    await connection.say(REQUEST + b"\x00rubbish\r\n\r\n")
+    assert (connection.answers, connection.is_open) == (1, False)
+
+
+async def test_fault_of_ours_is_a_500_and_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    connection = Connection()
+    await connection.say(b"GET /fault HTTP/1.1\r\n\r\n")
+    assert connection.socket.heard.startswith(b"HTTP/1.1 500 ")
+    assert not connection.is_open
+    assert "ZeroDivisionError" in caplog.text
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_break_it(said: bytes) -> None:
+    async def converse() -> None:
+        connection = Connection()
+        await connection.say(said, b"\r\n\r\n", REQUEST)
+        assert b" 500 " not in connection.socket.heard
+
+    with asyncio.Runner() as runner:
+        runner.run(converse())
+
+
+def test_ready_answers_are_what_their_parts_say() -> None:
+    head, _, body = HEALTHY.rest.partition(b"\r\n\r\n")
+    assert (HEALTHY.opening, body) == (b"HTTP/1.1 200 OK\r\n", HEALTHY.body)
+    assert head.split(b"\r\n") == [b"%b: %b" % header for header in HEALTHY.headers]
+    assert HEALTHY.fields == head + b"\r\n\r\n"
+
+
+# Time
+
+
+async def test_silent_client_is_hung_up_on() -> None:
+    connection = Connection()
+    await asyncio.sleep(MESSAGE_S - 1)
+    assert connection.is_open
+    await asyncio.sleep(2)
+    assert not connection.is_open
+
+
+async def test_client_that_drips_its_head_is_hung_up_on() -> None:
+    connection = Connection()
+    await connection.say(HEAD, *[b"X: y\r\n"] * 100, every_s=1)
+    assert (connection.is_open, connection.answers) == (False, 0)
+    assert len(connection.state.connections) == 0
+
+
+async def test_client_that_drips_a_body_is_hung_up_on() -> None:
+    connection = Connection()
+    await connection.say(b"POST / HTTP/1.1\r\nContent-Length: 99\r\n\r\n", *[b"x"] * 90, every_s=1)
+    assert (connection.is_open, connection.answers) == (False, 1)
+
+
+async def test_second_head_must_come_in_time_as_well() -> None:
+    connection = Connection()
+    await connection.say(REQUEST, HEAD)
+    await asyncio.sleep(MESSAGE_S + 1)
+    assert (connection.is_open, connection.answers) == (False, 1)
+
+
+async def test_head_in_pieces_is_answered() -> None:
+    connection = Connection()
+    await connection.say(*[bytes((byte,)) for byte in REQUEST], every_s=0.1)
+    await asyncio.sleep(MESSAGE_S + 1)
+    assert (connection.is_open, connection.answers) == (True, 1)
+
+
+async def test_kept_connection_is_closed_after_its_time() -> None:
+    connection = Connection()
+    for _ in range(3):
+        await connection.say(REQUEST)
+        await asyncio.sleep(KEEP_ALIVE_S - 1)
+        assert connection.is_open
+    await asyncio.sleep(2)
+    assert not connection.is_open
+
+
+async def test_client_that_leaves_leaves_no_timer() -> None:
+    connection = Connection()
+    connection.wire.connection_lost(None)
+    await asyncio.sleep(KEEP_ALIVE_S + 1)
+    assert (connection.socket.closed, len(connection.state.connections)) == (False, 0)
+
+
+# Size
+
+
+@pytest.mark.parametrize("piece", [b"x" * 60_000, b"X: " + b"y" * 60_000 + b"\r\n"])
+async def test_head_without_an_end_is_refused(piece: bytes) -> None:
+    connection = Connection()
+    await connection.say(HEAD, *[piece] * 100)
+    assert not connection.is_open
+    assert connection.socket.heard.startswith(b"HTTP/1.1 400")
+
+
+async def test_head_of_endless_target_is_refused() -> None:
+    connection = Connection()
+    await connection.say(b"GET /", *[b"x" * 60_000] * 10)
+    assert connection.socket.heard.startswith(b"HTTP/1.1 400")
+
+
+async def test_large_head_within_the_bound_is_answered() -> None:
+    connection = Connection()
+    await connection.say(HEAD, b"X: " + b"y" * (MAX_HEAD_BYTES - 100) + b"\r\n\r\n")
+    assert (connection.is_open, connection.answers) == (True, 1)
+
+
+async def test_many_requests_at_once_are_no_large_head() -> None:
+    connection = Connection()
+    for _ in range(5):
+        await connection.say(REQUEST * 1_000 + HEAD[:10], HEAD[10:] + b"\r\n")
+    assert (connection.is_open, connection.answers) == (True, 5_005)
+
+
+async def test_endless_body_is_cut_off() -> None:
+    connection = Connection()
+    head = b"POST / HTTP/1.1\r\nContent-Length: 10000000000\r\n\r\n"
+    await connection.say(head, *[b"x" * 60_000] * 100)
+    assert (connection.is_open, connection.answers) == (False, 1)
+
+
+async def test_body_within_the_bound_keeps_the_connection() -> None:
+    connection = Connection()
+    head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % MAX_BODY_BYTES
+    await connection.say(head, b"x" * MAX_BODY_BYTES, REQUEST)
+    assert (connection.is_open, connection.answers) == (True, 2)
+
+
+# Clients that do not read
+
+
+async def test_answers_do_not_pile_up_for_who_does_not_read() -> None:
+    connection = Connection()
+    connection.socket.reads = False
+    await connection.say((LINE + b"\r\n") * 100_000)
+    assert connection.socket.buffered < 2 * HIGH_WATER
+    assert not connection.socket.takes_more
+
+
+async def test_client_that_reads_again_gets_the_rest() -> None:
+    connection = Connection()
+    connection.socket.reads = False
+    await connection.say(REQUEST * 5_000)
+    connection.socket.read_all()
+    assert (connection.answers, connection.socket.takes_more) == (5_000, True)
+
+
+async def test_client_that_never_reads_is_cut_off() -> None:
+    connection = Connection()
+    connection.socket.reads = False
+    await connection.say(REQUEST * 5_000)
+    await asyncio.sleep(SLOW_READER_S + 1)
+    assert connection.socket.aborted
+
+
+async def test_client_that_never_reads_its_last_answer_is_cut_off() -> None:
+    connection = Connection()
+    connection.socket.reads = False
+    await connection.say(HEAD + b"Connection: close\r\n\r\n")
+    assert (connection.socket.closed, connection.socket.aborted) == (True, False)
+    await asyncio.sleep(SLOW_READER_S + 1)
+    assert connection.socket.aborted
+
+
+# The end
+
+
+async def test_shutdown_closes_what_is_idle_soon() -> None:
+    connection = Connection()
+    await connection.say(REQUEST)
+    connection.wire.shutdown()
+    await asyncio.sleep(LAST_REQUEST_S + 0.1)
+    assert not connection.is_open
+
+
+async def test_shutdown_answers_a_request_on_its_way() -> None:
+    connection = Connection()
+    await connection.say(REQUEST)
+    connection.wire.shutdown()
+    await asyncio.sleep(LAST_REQUEST_S / 2)
+    await connection.say(REQUEST)
+    assert (connection.answers, connection.is_open) == (2, False)
+
+
+async def test_shutdown_lets_a_request_under_way_end() -> None:
+    connection = Connection()
+    await connection.say(HEAD)
+    connection.wire.shutdown()
+    await asyncio.sleep(1)
+    await connection.say(b"\r\n")
+    assert (connection.answers, connection.is_open) == (1, False)
+    assert b"\r\nconnection: close\r\n" in connection.socket.heard
