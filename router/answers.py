@@ -93,13 +93,6 @@ BAD_MODEL = error_answer(
     f"model must be at most {MAX_MODEL_LENGTH} characters, without control characters.",
     NO_STORE,
 )
-BAD_REQUEST = error_answer(
-    400,
-    "bad_request",
-    "That was no HTTP/1.1 request, or its head was over 128 KiB.",
-    NO_STORE,
-)
-FAULT = error_answer(500, "fault", "The fault is ours. Try again.", NO_STORE)
 USE_EDGE = error_answer(
     403,
     "use_edge",

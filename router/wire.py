@@ -14,7 +14,7 @@ import httptools
 import uvicorn
 from uvicorn.server import ServerState
 
-from router.answers import BAD_REQUEST, FAULT, Answer
+from router.answers import NO_STORE, Answer, error_answer
 from router.caching import Headers
 
 MAX_HEAD_BYTES = 128 * 1024
@@ -23,6 +23,7 @@ MESSAGE_S = 10.0
 KEEP_ALIVE_S = 65.0  # longer than CloudFront keeps an origin connection (60 s at most)
 SLOW_READER_S = 30.0
 LAST_REQUEST_S = 0.25
+LINGER_S = 2.0  # for the body of a last request: hanging up on it would lose our answer
 SLICE_BYTES = 4_096
 
 
@@ -41,6 +42,14 @@ class Response(NamedTuple):
     opening: bytes
     rest: bytes
 
+
+BAD_REQUEST = error_answer(
+    400,
+    "bad_request",
+    "That was no HTTP/1.1 request, or its head was over 128 KiB.",
+    NO_STORE,
+)
+FAULT = error_answer(500, "fault", "The fault is ours. Try again.", NO_STORE)
 
 log = logging.getLogger("autorouter")
 
@@ -154,6 +163,8 @@ class Wire(asyncio.Protocol):
         self._write(self._respond(request))
         if self._is_expecting:
             self._close()
+        elif self._is_last:
+            self._expire_in(LINGER_S)
 
     def on_body(self, part: bytes) -> None:
         """What nobody asked for."""
@@ -194,7 +205,8 @@ class Wire(asyncio.Protocol):
         elif self._in_head and self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(BAD_REQUEST)
         elif not was_in_message:
-            self._expire_in(MESSAGE_S)
+            is_answered_last = self._is_last and not self._in_head
+            self._expire_in(LINGER_S if is_answered_last else MESSAGE_S)
 
     def _write(self, response: Response) -> None:
         date = self._server.default_headers[0][1]

@@ -30,6 +30,7 @@ from router.routes import ALTERNATES_COUNT, RouteTable
 from router.settings import Settings, describe_settings
 from router.simulation import Mode
 from router.telemetry import Telemetry
+from router.wire import BAD_REQUEST
 from tests import strategies
 from tests.builders import NOW, a_fleet, a_fleet_but, a_key, a_table, an_edge
 
@@ -346,7 +347,7 @@ def test_openapi_enums_are_the_code_s() -> None:
     assert set(SCHEMAS["ModelState"]["enum"]) == set(ModelState) - {ModelState.ABSENT}
     assert set(SCHEMAS["Error"]["properties"]["code"]["enum"]) == {
         *Problem,
-        *(answer.labels.reason for answer in (BAD_MODEL, USE_EDGE, NOT_FOUND)),
+        *(answer.labels.reason for answer in (BAD_MODEL, BAD_REQUEST, USE_EDGE, NOT_FOUND)),
     }
 
 
@@ -368,7 +369,7 @@ def test_openapi_has_every_status_that_can_be_sent() -> None:
     sent = set(re.findall(r"_answer\(\s*(\d{3}),", source)) | set(
         re.findall(r"code=(\d{3})", source)
     )
-    sent |= set(re.findall(r'"status": (\d{3})', text_of(ROOT / "router/public.py")))
+    sent |= set(re.findall(r"status_line\((\d{3})\)", text_of(ROOT / "router/public.py")))
     told = set(OPENAPI["paths"]["/v1/route"]["get"]["responses"])
 
     assert sent == told

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from bench.virtual import VirtualLoop
-from router.answers import BAD_REQUEST, HEALTHY
+from router.answers import HEALTHY
 from router.listeners import public_listener
 from router.wire import (
+    BAD_REQUEST,
     KEEP_ALIVE_S,
     LAST_REQUEST_S,
+    LINGER_S,
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     MESSAGE_S,
@@ -335,6 +337,14 @@ async def test_many_requests_at_once_are_no_large_head() -> None:
     for _ in range(5):
         await connection.say(REQUEST * 1_000 + HEAD[:10], HEAD[10:] + b"\r\n")
     assert (connection.is_open, connection.answers) == (True, 5_005)
+
+
+async def test_body_of_a_last_request_is_not_waited_for_long() -> None:
+    connection = Connection()
+    await connection.say(b"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 9\r\n\r\n")
+    assert (connection.answers, connection.is_open) == (1, True)
+    await asyncio.sleep(LINGER_S + 0.1)
+    assert not connection.is_open
 
 
 async def test_endless_body_is_cut_off() -> None:
