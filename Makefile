@@ -6,15 +6,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
-LOCKS := $(wildcard requirements/*.lock)
+LOCKS := $(filter-out requirements/infra.lock,$(wildcard requirements/*.lock))
 SDKS := 0.5.1 0.10.0
 
-.PHONY: run test lint docs setup system bench bench-faults bench-health lock clean
+.PHONY: run test lint docs setup checkers system bench bench-faults bench-health lock clean
 
 run: setup
 	@exec $(BIN)/autorouter dev
 
-test: setup system lint
+test: setup checkers system lint
 	$(BIN)/pytest --numprocesses auto --dist loadfile --ignore tests/test_faults.py
 	$(BIN)/pytest tests/test_faults.py  # by itself: its promises are in seconds
 
@@ -29,6 +29,9 @@ docs: setup
 	$(BIN)/python docs/generate.py
 
 setup: $(VENV)/.ready
+
+# What tests check infra/ with. Not part of setup: `make run` does without these 50 MB.
+checkers: $(VENV)/.checkers
 
 # What tests talk to, make certificates and run printed commands with; wrk is for bench only.
 system:
@@ -54,6 +57,10 @@ $(VENV)/.ready: $(LOCKS) pyproject.toml
 	$(PIP) --require-hashes -r requirements/geodata.lock
 	for sdk in $(SDKS); do $(PIP) --require-hashes --upgrade --target $(VENV)/sdk/$$sdk -r requirements/sdk-$$sdk.lock || exit 1; done
 	$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.checkers: requirements/infra.lock $(VENV)/.ready
+	$(PIP) --require-hashes -r requirements/infra.lock
 	@touch $@
 
 # New versions within pyproject.toml's bounds. uv.lock is not kept: it names hosts.
