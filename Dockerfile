@@ -1,0 +1,46 @@
+# docker build --tag autorouter .
+# docs/running.md tells how to run it, pin it and list what is in it.
+ARG BASE=python:3.11.14-slim-bookworm
+
+FROM ${BASE} AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /src
+
+# `cloudfront` brings boto3, to purge CloudFront.
+ARG LOCK=run
+COPY requirements/ requirements/
+RUN python -m venv /opt/autorouter
+RUN /opt/autorouter/bin/pip install --no-deps --require-hashes --requirement requirements/${LOCK}.lock
+RUN /opt/autorouter/bin/pip install --no-deps --require-hashes --requirement requirements/geodata.lock
+
+RUN python -m venv /opt/build
+RUN /opt/build/bin/pip install --no-deps --require-hashes --requirement requirements/build.lock
+COPY LICENSE README.md pyproject.toml regions.yaml ./
+COPY geodata/ geodata/
+COPY router/ router/
+RUN /opt/build/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /opt/wheels .
+RUN /opt/autorouter/bin/pip install --no-deps --no-index /opt/wheels/*.whl
+RUN /opt/autorouter/bin/autorouter check
+RUN /opt/autorouter/bin/pip uninstall --yes setuptools pip
+
+FROM ${BASE}
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="autorouter" \
+      org.opencontainers.image.description="Tells every SDK which inference edge is nearest and healthy" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# A name for the number: commands tell events who did it.
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin autorouter
+COPY --from=build /opt/autorouter /opt/autorouter
+ENV PATH=/opt/autorouter/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 10001:10001
+WORKDIR /
+
+EXPOSE 8080 9090
+# The process lives and answers. Turn it off for `poll`, which listens nowhere.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:%s/healthz' % os.environ.get('AUTOROUTER_LISTEN', ':8080').rpartition(':')[2], timeout=2)"]
+ENTRYPOINT ["autorouter"]
+CMD ["serve"]
