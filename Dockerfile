@@ -31,8 +31,9 @@ LABEL org.opencontainers.image.title="autorouter" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.revision="${REVISION}"
 
-# A name for the number: commands tell events who did it.
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin autorouter
+# A name for the number, since commands tell events who did it; a home for the last good health.
+RUN useradd --uid 10001 --user-group --shell /usr/sbin/nologin \
+    --create-home --home-dir /var/lib/autorouter --skel /dev/null autorouter
 COPY --from=build /opt/autorouter /opt/autorouter
 ENV PATH=/opt/autorouter/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 10001:10001
