@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-dep
 LOCKS := $(filter-out requirements/infra.lock,$(wildcard requirements/*.lock))
 SDKS := 0.5.1 0.10.0
 
-.PHONY: run test lint docs setup checkers system bench bench-faults bench-health lock clean
+.PHONY: run test lint docs setup checkers system bench bench-faults bench-health lock audit clean
 
 run: setup
 	@exec $(BIN)/autorouter dev
@@ -24,7 +24,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The parts of docs/ that are made from the code.
+# The parts of docs/ that are made from the code and the locks.
 docs: setup
 	$(BIN)/python docs/generate.py
 
@@ -33,9 +33,10 @@ setup: $(VENV)/.ready
 # What tests check infra/ with. Not part of setup: `make run` does without these 50 MB.
 checkers: $(VENV)/.checkers
 
-# What tests talk to, make certificates and run printed commands with; wrk is for bench only.
+# What tests talk to, make certificates, run printed commands and check units with; wrk is for
+# bench only.
 system:
-	@infra/install-debian redis-server openssl curl njs
+	@infra/install-debian redis-server openssl curl njs systemd
 
 bench: setup
 	@infra/install-debian wrk
@@ -66,6 +67,10 @@ $(VENV)/.checkers: requirements/infra.lock $(VENV)/.ready
 # New versions within pyproject.toml's bounds. uv.lock is not kept: it names hosts.
 lock: setup
 	requirements/compile --upgrade
+
+# Known vulnerabilities of what we run on; needs the internet.
+audit: setup
+	$(BIN)/uvx pip-audit --strict --disable-pip --require-hashes $(foreach lock,cloudfront geodata,--requirement requirements/$(lock).lock)
 
 clean:
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
