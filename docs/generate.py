@@ -1,36 +1,65 @@
-"""`make docs`: write the table of settings in docs/configuration.md from the code.
+"""`make docs`: write what of docs/ is made from the code and the locks.
 
-`--check` writes nothing and exits 1 when the file on disk is out of date.
+The table of settings in docs/configuration.md, and that of licences in docs/licences.md.
+`--check` writes nothing and exits 1 when a file on disk is out of date.
 """
 # ruff: noqa: INP001 - a script beside the documents, not a package
 
+import re
 import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 from router.settings import Described, describe_settings
 
-CONFIGURATION = Path(__file__).parent / "configuration.md"
-START = "<!-- settings: written by `make docs`, do not edit -->\n"
-END = "<!-- end of settings -->\n"
+HERE = Path(__file__).parent
+LOCKS = [HERE.parent / "requirements" / f"{name}.lock" for name in ("cloudfront", "geodata")]
+
+# What packages write, as SPDX writes it.
+SPDX = {
+    "Apache 2.0": "Apache-2.0",
+    "Apache License 2.0": "Apache-2.0",
+    "BSD License": "BSD-3-Clause",
+    "Dual License": "Apache-2.0 OR BSD-3-Clause",
+    "ISC License (ISCL)": "ISC",
+    "MIT License": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+}
+# Locked for other Pythons than this one may be.
+ELSEWHERE = {"async-timeout": "Apache-2.0"}
 
 
 def main(arguments: list[str]) -> int:
-    """Rewrite the file, or only compare. Returns the exit code."""
-    before = CONFIGURATION.read_text(encoding="utf-8")
-    after = rewritten(before)
+    """Rewrite the files, or only compare. Returns the exit code."""
+    stale = [path for path, before, after in _documents() if before != after]
     if "--check" not in arguments:
-        CONFIGURATION.write_text(after, encoding="utf-8")
-    elif before != after:
-        print(f"{CONFIGURATION}: out of date; run `make docs`", file=sys.stderr)
-        return 1
-    return 0
+        for path, _, after in _documents():
+            path.write_text(after, encoding="utf-8")
+        return 0
+    for path in stale:
+        print(f"{path}: out of date; run `make docs`", file=sys.stderr)
+    return 1 if stale else 0
 
 
-def rewritten(text: str) -> str:
+def _documents() -> Iterator[tuple[Path, str, str]]:
+    """Each document, as it is and as it should be."""
+    tables: dict[str, tuple[str, Callable[[], str]]] = {
+        "configuration.md": ("settings", settings_table),
+        "licences.md": ("licences", licences_table),
+    }
+    for name, (part, table) in tables.items():
+        before = (HERE / name).read_text(encoding="utf-8")
+        yield HERE / name, before, rewritten(before, part, table())
+
+
+def rewritten(text: str, part: str, table: str) -> str:
     """The document with a fresh table between its markers."""
-    head, _, rest = text.partition(START)
-    _, _, tail = rest.partition(END)
-    return f"{head}{START}{settings_table()}{END}{tail}"
+    start = f"<!-- {part}: written by `make docs`, do not edit -->\n"
+    end = f"<!-- end of {part} -->\n"
+    head, _, rest = text.partition(start)
+    _, _, tail = rest.partition(end)
+    return f"{head}{start}{table}{end}{tail}"
 
 
 def settings_table() -> str:
@@ -45,6 +74,34 @@ def _row(setting: Described) -> str:
     secret = f" Secret; `{setting.variable}_FILE` works too." if setting.is_secret else ""
     cells = [f"`{setting.variable}`", accepts, default, setting.about + secret]
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+
+def licences_table() -> str:
+    """Every package that we run on, with its release and its licence."""
+    rows = [f"| {name} | {version} | {licence(name)} |" for name, version in _locked()]
+    return "\n".join(["| package | release | licence |", "|---|---|---|", *rows, ""])
+
+
+def licence(package: str) -> str:
+    """The licence that an installed package declares, by its SPDX name."""
+    try:
+        told = metadata(package)
+    except PackageNotFoundError:
+        return ELSEWHERE[package]
+    classifiers = [each.rpartition(" :: ")[2] for each in told.get_all("Classifier", [])]
+    named = [
+        told.get("License-Expression"),
+        told.get("License"),
+        *(each for each in classifiers if each in SPDX),
+    ]
+    first = next(each for each in named if each)
+    return SPDX.get(first, first)
+
+
+def _locked() -> list[tuple[str, str]]:
+    """Names and versions in the locks of what we run on."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in LOCKS)
+    return sorted(set(re.findall(r"^([a-z0-9-]+)==([^ ]+)", text, re.MULTILINE)))
 
 
 if __name__ == "__main__":

@@ -152,6 +152,31 @@ def test_documents_that_code_names_exist() -> None:
     assert {name for name in names if not (ROOT / name).exists()} == set()
 
 
+def test_tests_that_documents_name_exist() -> None:
+    there = {
+        name
+        for path in (ROOT / "tests").glob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", text_of(path), re.MULTILINE)
+    }
+    named_here = {name for path in DOCUMENTS for name in re.findall(r"`(test_\w+)`", text_of(path))}
+
+    assert named_here
+    assert named_here - there == set()
+
+
+# Licences
+
+ACCEPTED = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MPL-2.0", "PSF-2.0"}
+
+
+def test_licences_are_ones_that_we_accept() -> None:
+    rows = rows_of(DOCS / "licences.md", 3)[1:]
+    told = {part for row in rows for part in re.split(" AND | OR ", row[2])}
+
+    assert len(rows) > 30
+    assert told <= ACCEPTED
+
+
 # Architecture
 
 
@@ -181,7 +206,7 @@ def test_every_module_has_a_floor() -> None:
 # Settings
 
 
-def test_settings_table_is_up_to_date() -> None:
+def test_tables_made_from_code_and_locks_are_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, DOCS / "generate.py", "--check"], capture_output=True, check=False
     )
