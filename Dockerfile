@@ -40,8 +40,8 @@ USER 10001:10001
 WORKDIR /
 
 EXPOSE 8080 9090
-# The process lives and answers. Turn it off for `poll`, which listens nowhere.
+# The process lives and answers, on the listener of `poll` where that is set.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:%s/healthz' % os.environ.get('AUTOROUTER_LISTEN', ':8080').rpartition(':')[2], timeout=2)"]
+    CMD ["python", "-c", "import os, urllib.request as r; listen = os.environ.get('AUTOROUTER_POLL_LISTEN') or os.environ.get('AUTOROUTER_LISTEN', ':8080'); r.urlopen('http://127.0.0.1:%s/healthz' % listen.rpartition(':')[2], timeout=2)"]
 ENTRYPOINT ["autorouter"]
 CMD ["serve"]

@@ -502,6 +502,11 @@ def test_template_as_it_stands_makes_no_key(template: Template, tmp_path: Path) 
 # The guide
 
 
+def test_function_is_told_by_name_and_not_by_arn(template: Template) -> None:
+    told = template["Outputs"]["FunctionName"]["Value"]
+    assert told == at(template, "RouteKeyFunction.Name")
+
+
 def test_guide_names_parameters_and_outputs_that_there_are(template: Template) -> None:
     text = GUIDE.read_text()
     given = set(re.findall(r"^ +([A-Z]\w+)=", text, re.MULTILINE))

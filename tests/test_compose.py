@@ -102,7 +102,7 @@ def test_names_lead_somewhere() -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "loose"),
     [
-        ("networks: [store, edges]", "networks: [store, sea]", "sea"),
+        ("networks: [store, edges,", "networks: [store, sea,", "sea"),
         ("sentinel-1: {condition", "sentinel-9: {condition", "sentinel-9"),
         ("last-good:/var", "last-god:/var", "last-god"),
     ],
@@ -146,7 +146,15 @@ def test_pollers_are_vantages_of_their_own() -> None:
     pollers = [SERVICES[name] for name in OURS if SERVICES[name]["command"] == ["poll"]]
     vantages = {poller["environment"]["AUTOROUTER_VANTAGE"] for poller in pollers}
     assert len(vantages) == len(pollers) == 2
-    assert all(poller["healthcheck"] == {"disable": True} for poller in pollers)
+
+
+def test_health_of_every_container_can_be_asked() -> None:
+    asked = {name for name in STORE if "healthcheck" in SERVICES[name]}
+    for name in OURS:
+        told = SERVICES[name]["environment"]
+        if SERVICES[name]["command"] == ["serve"] or "AUTOROUTER_POLL_LISTEN" in told:
+            asked.add(name)
+    assert asked == {*OURS, *STORE}
 
 
 # The same, running
@@ -247,6 +255,7 @@ def test_health_outlives_the_primary_redis(tmp_path: Path, regions: Path) -> Non
         "REGIONS": str(regions),
         "LISTEN": f"{HOST}:{port}",
         "OPS_LISTEN": f"{HOST}:{ops_port}",
+        "POLL_LISTEN": f"{HOST}:0",
         "STATE_DIR": str(tmp_path),
         "POLL_INTERVAL_S": "0.5",
     }

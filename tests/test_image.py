@@ -125,15 +125,27 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # What it is
 
 
-def test_linter_finds_nothing() -> None:
-    # Several RUNs in the build stage cost nothing and are cached one by one.
+def lint(dockerfile: str) -> str:
+    """What hadolint has against it. Several RUNs (DL3059) in a build stage cost nothing and
+    are cached one by one."""
     done = subprocess.run(
-        [AUTOROUTER.with_name("hadolint"), "--ignore", "DL3059", DOCKERFILE],
+        [AUTOROUTER.with_name("hadolint"), "--ignore", "DL3059", "-"],
+        input=dockerfile,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, "")
+    return done.stdout
+
+
+def test_linter_finds_nothing() -> None:
+    assert lint(DOCKERFILE.read_text()) == ""
+
+
+def test_linter_finds_what_is_wrong() -> None:
+    text = DOCKERFILE.read_text()
+    assert "DL3025" in lint(text.replace('CMD ["serve"]', "CMD serve"))
+    assert "DL3020" in lint(text.replace("COPY router/", "ADD router/"))
 
 
 def test_both_stages_stand_on_one_exact_release() -> None:
@@ -253,6 +265,8 @@ def test_it_serves_and_says_that_it_is_well(
 
     assert get(f"http://{settings['LISTEN']}/v1/route").json()["region"] == "yul-01"
     assert health(image, settings) == 0
+    as_a_poller = {"POLL_LISTEN": settings["LISTEN"], "LISTEN": f"{HOST}:{free_port()}"}
+    assert health(image, as_a_poller) == 0
 
     assert process.stop() == 0
     assert health(image, settings) != 0

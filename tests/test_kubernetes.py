@@ -94,7 +94,7 @@ def validated(documents: list[Document], path: Path, version: str) -> list[str]:
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 def test_manifests_are_valid(version: str, tmp_path: Path) -> None:
-    known = [each for each in ALL if each["kind"] != "ServiceMonitor"]
+    known = [each for each in ALL if not each["apiVersion"].startswith("monitoring.")]
     assert validated(known, tmp_path / "all.yaml", version) == []
 
 
@@ -151,27 +151,28 @@ def test_monitor_reads_the_services_ops_port() -> None:
     assert endpoint["port"] in {each["name"] for each in service["spec"]["ports"]}
 
 
-def test_network_policy_names_the_containers_ports() -> None:
-    opened = {
-        port["port"]
-        for rule in one("NetworkPolicy", "router")["spec"]["ingress"]
-        for port in rule["ports"]
-    }
-    assert opened == {each["name"] for each in container_of(ROUTER)["ports"]}
+def test_monitor_of_pods_reads_the_pollers_port() -> None:
+    monitor = one("PodMonitor", "poller")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert monitor["spec"]["selector"] == POLLER["spec"]["selector"]
+    assert endpoint["port"] in {each["name"] for each in container_of(POLLER)["ports"]}
 
 
-def test_only_monitoring_reaches_the_ops_listener() -> None:
-    rules = one("NetworkPolicy", "router")["spec"]["ingress"]
-    (of_ops,) = (rule for rule in rules if {"port": "ops"} in rule["ports"])
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
+def test_network_policy_names_the_containers_ports(deployment: Document) -> None:
+    rules = one("NetworkPolicy", deployment["metadata"]["name"])["spec"]["ingress"]
+    opened = {port["port"] for rule in rules for port in rule["ports"]}
+    assert opened == {each["name"] for each in container_of(deployment)["ports"]}
+
+
+@pytest.mark.parametrize("name", ["poller", "router"])
+def test_only_monitoring_reaches_the_ops_listener(name: str) -> None:
+    policy = one("NetworkPolicy", name)["spec"]
+    (of_ops,) = (rule for rule in policy["ingress"] if {"port": "ops"} in rule["ports"])
     namespaces = [each["namespaceSelector"]["matchLabels"] for each in of_ops["from"]]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert namespaces == [{"kubernetes.io/metadata.name": "monitoring"}]
     assert of_ops["ports"] == [{"port": "ops"}]
-
-
-def test_nobody_reaches_a_poller() -> None:
-    policy = one("NetworkPolicy", "poller")["spec"]
-    assert "Ingress" in policy["policyTypes"]
-    assert "ingress" not in policy
 
 
 def test_autoscaler_alone_sets_the_routers_number() -> None:
@@ -181,9 +182,15 @@ def test_autoscaler_alone_sets_the_routers_number() -> None:
 
 
 def test_ports_are_those_that_the_settings_listen_on() -> None:
-    settings, _ = read_settings(variables(ROUTER))
-    ports = {each["name"]: each["containerPort"] for each in container_of(ROUTER)["ports"]}
-    assert ports == {"http": settings.listen.port, "ops": settings.ops_listen.port}
+    served, _ = read_settings(variables(ROUTER))
+    polled, _ = read_settings(variables(POLLER))
+    assert polled.poll_listen is not None
+    assert ports_of(ROUTER) == {"http": served.listen.port, "ops": served.ops_listen.port}
+    assert ports_of(POLLER) == {"ops": polled.poll_listen.port}
+
+
+def ports_of(deployment: Document) -> dict[str, int]:
+    return {each["name"]: each["containerPort"] for each in container_of(deployment)["ports"]}
 
 
 def variables(deployment: Document) -> dict[str, str]:
@@ -219,14 +226,16 @@ def test_files_named_are_mounted(deployment: Document) -> None:
 # What keeps viewers served
 
 
-def test_probes_ask_whether_it_lives_and_nothing_else() -> None:
+def test_a_router_is_ready_while_it_answers() -> None:
     container = container_of(ROUTER)
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"] == {"path": "/healthz", "port": "http"}
 
 
-def test_a_poller_has_no_probes() -> None:
-    assert not any("Probe" in key for key in container_of(POLLER))
+def test_redis_is_no_reason_to_restart_a_poller() -> None:
+    assert container_of(POLLER)["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "ops"}
+    policy = one("PodDisruptionBudget", "poller")["spec"]["unhealthyPodEvictionPolicy"]
+    assert policy == "AlwaysAllow"
 
 
 def test_a_router_ends_in_time() -> None:
@@ -234,8 +243,9 @@ def test_a_router_ends_in_time() -> None:
     assert wait_s + GRACE_S < pod_of(ROUTER)["terminationGracePeriodSeconds"]
 
 
-def test_a_roll_out_takes_no_router_away_first() -> None:
-    assert ROUTER["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
+def test_a_roll_out_takes_no_pod_away_first(deployment: Document) -> None:
+    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 
 def test_routers_outnumber_what_a_disruption_takes() -> None:
