@@ -1,7 +1,7 @@
-"""`python -m bench.route`: requests a second of /v1/route as a ratio to bare uvicorn.
+"""`python -m bench.route`: what /v1/route costs, beside servers that send the same bytes.
 
-Rounds alternate between the two servers, so that a noisy machine disturbs both alike;
-the median of the rounds' ratios counts. Server and load have a core each.
+Rounds alternate between the contestants, so that a noisy machine disturbs all alike; the
+median of the rounds' ratios counts. Server and load have a core each.
 """
 
 import argparse
@@ -10,30 +10,56 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
+from bench.contestants import CDN_SECRET, bare_uvicorn, nginx
+from bench.decision import decision_costs
 from bench.servers import (
     autorouter,
+    children_of,
     free_port,
     load,
+    memory_mb,
     real_addresses,
-    rotating,
-    running,
     simulated_regions,
+    wrk_script,
 )
+from router.caching import KEY_HEADER, format_key
+from router.location import Locator
+from router.model import Scope
+from router.ranking import Ranker
+from router.settings import Settings
+from router.sources import read_all
+from router.viewer import Networks, parse_address
 
 RESULTS = Path(__file__).parent / "results"
 # The server remembers 65,536 viewers; of more in turn, it meets each as if for the first time.
-VIEWERS = {"seen_again": 50_000, "never_seen_again": 200_000}
+SEEN_AGAIN, NEVER_SEEN_AGAIN = 50_000, 200_000
+CANADIAN = "24.48.0.1"
 SETTLE_S = 5
+TARGETS = {
+    "seen again ÷ bare uvicorn": 0.85,
+    "never seen again ÷ bare uvicorn": 0.85,
+    "keyed by the CDN ÷ bare uvicorn": 0.92,
+    "seen again ÷ nginx with geoip2": 0.40,
+}
+
+
+class Contestant(NamedTuple):
+    """A server process, and the wrk script of what it is asked."""
+
+    port: int
+    pid: int
+    script: Path
 
 
 def main() -> None:
-    """Measure, print a table, keep the figures as JSON."""
+    """Measure, print tables, keep the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="of each round")
@@ -49,78 +75,141 @@ def measure(stack: ExitStack, rounds: int, seconds: int) -> dict[str, Any]:
     """All figures of one run."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     regions = stack.enter_context(simulated_regions())
-    ours, bare = free_port(), free_port()
-    started = time.monotonic()
-    pid = stack.enter_context(autorouter(ours, regions))
-    answer = httpx.get(f"http://127.0.0.1:{ours}/v1/route")
+    port, started = free_port(), time.monotonic()
+    pid = stack.enter_context(autorouter(port, regions, AUTOROUTER_CDN_SECRET=CDN_SECRET))
+    ask(port, {}).raise_for_status()
     first_answer_s = time.monotonic() - started
-    answer.raise_for_status()
     time.sleep(SETTLE_S)  # until every edge has a verdict
-    answer = httpx.get(
-        f"http://127.0.0.1:{ours}/v1/route", headers={"X-Forwarded-For": "24.48.0.1"}
+    by_address = ask(port, {"X-Forwarded-For": CANADIAN})
+    bare = stack.enter_context(bare_uvicorn(by_address, folder))
+    other = stack.enter_context(nginx(by_address, folder))
+    viewers = real_addresses(NEVER_SEEN_AGAIN)
+    seen = wrk_script(forwarded(viewers[:SEEN_AGAIN]), folder / "seen.lua")
+    unseen = wrk_script(forwarded(viewers), folder / "unseen.lua")
+    keyed = wrk_script(keys_of(viewers[:SEEN_AGAIN]), folder / "keyed.lua")
+    duels = {
+        "seen again ÷ bare uvicorn": (Contestant(port, pid, seen), Contestant(*bare, seen)),
+        "never seen again ÷ bare uvicorn": (
+            Contestant(port, pid, unseen),
+            Contestant(*bare, unseen),
+        ),
+        "keyed by the CDN ÷ bare uvicorn": (Contestant(port, pid, keyed), Contestant(*bare, keyed)),
+        "seen again ÷ nginx with geoip2": (Contestant(port, pid, seen), Contestant(*other, seen)),
+    }
+    figures: dict[str, Any] = {
+        "answer_bytes": len(by_address.content),
+        "duels": {name: duel(name, *pair, rounds, seconds) for name, pair in duels.items()},
+    }
+    figures["half_rate"] = half_rate(
+        *duels["seen again ÷ bare uvicorn"], figures["duels"], rounds, seconds
     )
-    bare_pid = stack.enter_context(bare_server(bare, answer, folder / "answer.json"))
-    figures: dict[str, Any] = {"answer_bytes": len(answer.content)}
-    for name, viewers in VIEWERS.items():
-        script = rotating(real_addresses(viewers), folder / "viewers.lua")
-        load(ours, pid, script, seconds)  # warm up
-        pairs = []
-        for number in range(rounds):
-            print(f"{name}, round {number + 1} of {rounds}", file=sys.stderr)
-            mine = load(ours, pid, script, seconds)
-            pairs.append((mine, load(bare, bare_pid, script, seconds)))
-        figures[name] = {"viewers": viewers, **compared(pairs)}
-    return {**figures, "first_answer_s": first_answer_s, "memory_mb": memory_mb(pid)}
+    figures["memory_mb"] = memory_mb(pid)
+    figures["first_answer_s"] = first_answer_s
+    figures["workers"] = workers(regions, seen, rounds, seconds)
+    figures["decision"] = decision_costs(viewers)
+    return figures
 
 
-def compared(pairs: list[tuple[dict[str, float], dict[str, float]]]) -> dict[str, Any]:
-    """Medians over the rounds, ours to bare: of requests/s, of CPU, of p99 latency."""
+def ask(port: int, headers: dict[str, str]) -> httpx.Response:
+    """One question to our server."""
+    return httpx.get(f"http://127.0.0.1:{port}/v1/route", headers=headers)
+
+
+def forwarded(viewers: Sequence[str]) -> list[dict[str, str]]:
+    """The headers of a proxy, for each viewer."""
+    return [{"X-Forwarded-For": viewer} for viewer in viewers]
+
+
+def keys_of(viewers: Sequence[str]) -> list[dict[str, str]]:
+    """The headers of the CDN with its function, for each viewer."""
+    catalog, geo = read_all(Settings())
+    ranker, locator = Ranker(catalog), Locator(geo.locate, trusted=Networks())
+    headers = []
+    for viewer in viewers:
+        placed = locator.place_address(parse_address(viewer))
+        key = format_key(ranker.key(placed.location, placed.seed, Scope.COUNTRY))
+        headers.append({"X-Forwarded-For": viewer, KEY_HEADER: key, "X-Origin-Verify": CDN_SECRET})
+    return headers
+
+
+def duel(name: str, ours: Contestant, theirs: Contestant, rounds: int, seconds: int) -> Any:
+    """Medians over the rounds, ours to theirs: of requests/s, of CPU, of p99 latency."""
+    load(*ours, seconds)  # warm up
+    load(*theirs, 1)
+    pairs = []
+    for number in range(rounds):
+        print(f"{name}, round {number + 1} of {rounds}", file=sys.stderr)
+        pairs.append((load(*ours, seconds), load(*theirs, seconds)))
     return {
-        "rounds": [{"autorouter": mine, "bare": yours} for mine, yours in pairs],
+        "rounds": [{"ours": mine, "theirs": yours} for mine, yours in pairs],
         "ratio": statistics.median(mine["rps"] / yours["rps"] for mine, yours in pairs),
         "cpu_ratio": statistics.median(yours["cpu_us"] / mine["cpu_us"] for mine, yours in pairs),
         "p99_ratio": statistics.median(mine["p99_ms"] / yours["p99_ms"] for mine, yours in pairs),
     }
 
 
-def bare_server(port: int, answer: httpx.Response, path: Path) -> Any:
-    """The yardstick, with the very bytes and headers of our answer."""
-    headers = [(name, value) for name, value in answer.headers.items() if name != "date"]
-    path.write_text(json.dumps({"headers": headers, "body": answer.text}))
-    return running([sys.executable, "-m", "bench.bare", str(port), str(path)], port)
+def half_rate(
+    ours: Contestant, theirs: Contestant, duels: dict[str, Any], rounds: int, seconds: int
+) -> Any:
+    """p99 latency at half of our top rate, ours to theirs, at the same rate."""
+    tops = [one["ours"]["rps"] for one in duels["seen again ÷ bare uvicorn"]["rounds"]]
+    theirs_tops = [one["theirs"]["rps"] for one in duels["seen again ÷ bare uvicorn"]["rounds"]]
+    rate = min(statistics.median(tops), statistics.median(theirs_tops)) / 2
+    pairs = []
+    for number in range(rounds):
+        print(f"half of the top rate, round {number + 1} of {rounds}", file=sys.stderr)
+        pairs.append((load(*ours, seconds, rate=rate), load(*theirs, seconds, rate=rate)))
+    return {
+        "rate": rate,
+        "rounds": [{"ours": mine, "theirs": yours} for mine, yours in pairs],
+        "p99_ratio": statistics.median(mine["p99_ms"] / yours["p99_ms"] for mine, yours in pairs),
+    }
 
 
-def memory_mb(pid: int) -> float:
-    """Resident memory without the mapped geo database, MiB (Linux smaps)."""
-    total_kb, is_database = 0, False
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        head = line.split()[0]
-        if not head.endswith(":"):
-            is_database = line.endswith(".mmdb")
-        elif head == "Rss:" and not is_database:
-            total_kb += int(line.split()[1])
-    return total_kb / 1_024
+def workers(regions: Path, script: Path, rounds: int, seconds: int) -> Any:
+    """Requests/s of one and of two workers with the load on the same two cores: what the
+    load takes is missing from the second worker, so CPU time a request counts too."""
+    told: dict[str, Any] = {}
+    for count in (1, 2):
+        port = free_port()
+        with autorouter(port, regions, cores="0,1", AUTOROUTER_WORKERS=str(count)) as pid:
+            time.sleep(SETTLE_S)
+            pids = children_of(pid) if count > 1 else [pid]
+            load(port, pids, script, seconds)
+            each = [load(port, pids, script, seconds) for _ in range(rounds)]
+        told[str(count)] = {
+            "rps": statistics.median(one["rps"] for one in each),
+            "cpu_us": statistics.median(one["cpu_us"] for one in each),
+        }
+    return told
 
 
 def show(figures: dict[str, Any]) -> None:
-    """A table for people."""
-    for name in VIEWERS:
-        told = figures[name]
-        print(f"{told['viewers']:,} viewers in turn, {name.replace('_', ' ')}")
-        print(f"{'':>5} {'requests/s':^26} {'':>6} {'server CPU, µs a request':^26}")
-        heads = ("round", "autorouter", "bare", "ratio", "autorouter", "bare")
-        print("{:>5} {:>12} {:>12} {:>6} {:>12} {:>12}".format(*heads))
-        for number, one in enumerate(told["rounds"], 1):
-            mine, yours = one["autorouter"], one["bare"]
-            ratio = mine["rps"] / yours["rps"]
-            rates = f"{mine['rps']:>12,.0f} {yours['rps']:>12,.0f} {ratio:>6.2f}"
-            print(f"{number:>5} {rates} {mine['cpu_us']:>12.1f} {yours['cpu_us']:>12.1f}")
+    """Tables for people."""
+    print(f"{'':34} {'requests/s':^19} {'CPU, µs a request':^19}")
+    print(f"{'median of the rounds':34} {'ours':>9} {'theirs':>9} {'ours':>9} {'theirs':>9} "
+          f"{'ratio':>6} {'CPU':>6} {'target':>7}")  # fmt: skip
+    for name, told in figures["duels"].items():
+        cells = [
+            statistics.median(one[who][what] for one in told["rounds"])
+            for what in ("rps", "cpu_us")
+            for who in ("ours", "theirs")
+        ]
         print(
-            f"median ratios: requests/s {told['ratio']:.2f}, CPU {told['cpu_ratio']:.2f}, "
-            f"p99 latency {told['p99_ratio']:.2f}\n"
+            f"{name:34} {cells[0]:>9,.0f} {cells[1]:>9,.0f} {cells[2]:>9.1f} {cells[3]:>9.1f} "
+            f"{told['ratio']:>6.2f} {told['cpu_ratio']:>6.2f} {TARGETS[name]:>7.2f}"
         )
+    half = figures["half_rate"]
+    print(f"\np99 at {half['rate']:,.0f} requests/s: {half['p99_ratio']:.2f} of bare uvicorn's")
+    one, two = figures["workers"]["1"], figures["workers"]["2"]
+    print(
+        f"two workers, load on the same cores: {two['rps'] / one['rps']:.2f} times the requests/s "
+        f"of one, {two['cpu_us'] / one['cpu_us']:.2f} times the CPU a request"
+    )
     print(f"start to first answer {figures['first_answer_s']:.2f} s")
     print(f"resident memory {figures['memory_mb']:.0f} MiB, the mapped database aside")
+    for name, cost in figures["decision"].items():
+        print(f"{name}: {cost:.2f}")
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def polled(count: int, seconds: int) -> dict[str, Any]:
     ) as edges:
         assert edges.stdout is not None
         endpoints: dict[str, str] = json.loads(edges.stdout.readline())
-        os.sched_setaffinity(0, {SERVER_CORE})
+        os.sched_setaffinity(0, {int(SERVER_CORE)})
         try:
             return asyncio.run(_poll(with_endpoints(a_catalog(count), endpoints), seconds))
         finally:

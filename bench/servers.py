@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -21,7 +21,8 @@ from router.settings import Settings
 from router.simulation import SimulatedFleet
 from router.sources import read_catalog, read_geo
 
-SERVER_CORE, LOAD_CORE = 0, 1
+SERVER_CORE, LOAD_CORE = "0", "1"
+PACED_CONNECTIONS = 256
 DEADLINE_S = 20
 _LATENCY = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
@@ -83,10 +84,12 @@ def _running_fleet(catalog: Catalog) -> Iterator[dict[str, str]]:
 
 
 @contextlib.contextmanager
-def running(command: list[str], port: int, env: dict[str, str] | None = None) -> Iterator[int]:
+def running(
+    command: list[str], port: int, env: dict[str, str] | None = None, cores: str = SERVER_CORE
+) -> Iterator[int]:
     """A server process on its core, once it accepts connections; yields its pid."""
     process = subprocess.Popen(
-        ["taskset", "--cpu-list", str(SERVER_CORE), *command],
+        ["taskset", "--cpu-list", cores, *command],
         env={**os.environ, **(env or {})},
         stderr=subprocess.DEVNULL,
     )
@@ -99,7 +102,9 @@ def running(command: list[str], port: int, env: dict[str, str] | None = None) ->
 
 
 @contextlib.contextmanager
-def autorouter(port: int, regions: Path, **settings: str) -> Iterator[int]:
+def autorouter(
+    port: int, regions: Path, *, cores: str = SERVER_CORE, **settings: str
+) -> Iterator[int]:
     """`autorouter serve`, polling simulated edges."""
     env = {
         "AUTOROUTER_LISTEN": f"127.0.0.1:{port}",
@@ -108,7 +113,7 @@ def autorouter(port: int, regions: Path, **settings: str) -> Iterator[int]:
         "AUTOROUTER_TRUSTED_PROXIES": "127.0.0.0/8",
         **settings,
     }
-    with running([sys.executable, "-m", "router", "serve"], port, env) as pid:
+    with running([sys.executable, "-m", "router", "serve"], port, env, cores) as pid:
         yield pid
 
 
@@ -124,15 +129,28 @@ def _await_port(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 def load(
-    port: int, pid: int, script: Path, seconds: int, connections: int = 32
+    port: int,
+    pids: int | Sequence[int],
+    script: Path,
+    seconds: int,
+    *,
+    connections: int = 32,
+    rate: float | None = None,
 ) -> dict[str, float]:
-    """One round of wrk: requests a second, p99 latency in ms, the server's CPU µs a request."""
-    cpu_s = _cpu_s(pid)
+    """One round of wrk, as fast as it goes or at a rate: requests a second, p99 latency in
+    ms, the server's CPU µs a request."""
+    pids = [pids] if isinstance(pids, int) else pids
+    pause_ms = 0.0
+    if rate is not None:
+        connections = PACED_CONNECTIONS
+        pause_ms = connections / rate * 1_000
+    cpu_s = sum(map(_cpu_s, pids))
     told = subprocess.run(
         [
-            *("taskset", "--cpu-list", str(LOAD_CORE), "wrk", "--latency"),
+            *("taskset", "--cpu-list", LOAD_CORE, "wrk", "--latency"),
             *("--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
             *("--script", str(script), f"http://127.0.0.1:{port}/v1/route"),
+            *("--", f"{pause_ms:.3f}"),
         ],
         check=True,
         capture_output=True,
@@ -140,15 +158,15 @@ def load(
     ).stdout
     if "Non-2xx" in told or "Socket errors" in told:
         raise RuntimeError(f"the load met errors:\n{told}")
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", told)
+    found = re.search(r"Requests/sec:\s+([\d.]+)", told)
     count = re.search(r"(\d+) requests in", told)
     tail = re.search(r"99%\s+([\d.]+)(us|ms|s)", told)
-    if rate is None or tail is None or count is None:
+    if found is None or tail is None or count is None:
         raise RuntimeError(f"cannot read wrk's report:\n{told}")
     return {
-        "rps": float(rate[1]),
+        "rps": float(found[1]),
         "p99_ms": float(tail[1]) * _LATENCY[tail[2]],
-        "cpu_us": (_cpu_s(pid) - cpu_s) / int(count[1]) * 1e6,
+        "cpu_us": (sum(map(_cpu_s, pids)) - cpu_s) / int(count[1]) * 1e6,
     }
 
 
@@ -158,20 +176,49 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def rotating(addresses: list[str], path: Path) -> Path:
-    """A wrk script that sends each request for another viewer, as a proxy does."""
-    listed = ",".join(f'"{address}"' for address in addresses)
+def wrk_script(requests: Sequence[Mapping[str, str]], path: Path) -> Path:
+    """A wrk script that sends a request with each of these headers in turn. Its argument:
+    how many ms a connection rests between two, on average."""
+    listed = ",\n".join(
+        "{" + ",".join(f'["{name}"]="{value}"' for name, value in headers.items()) + "}"
+        for headers in requests
+    )
     path.write_text(
-        f"local viewers = {{{listed}}}\n"
-        "local requests, at = {}, 0\n"
-        "init = function()\n"
-        "  for i, viewer in ipairs(viewers) do\n"
-        '    requests[i] = wrk.format("GET", nil, {["X-Forwarded-For"] = viewer})\n'
+        f"local all = {{{listed}}}\n"
+        "local requests, at, pause = {}, 0, 0\n"
+        "init = function(args)\n"
+        "  pause = tonumber(args[1]) or 0\n"
+        "  for i, headers in ipairs(all) do\n"
+        '    requests[i] = wrk.format("GET", nil, headers)\n'
         "  end\n"
+        "  all = nil\n"
         "end\n"
         "request = function()\n"
         "  at = at % #requests + 1\n"
         "  return requests[at]\n"
         "end\n"
+        "delay = function()\n"
+        "  return math.random() * 2 * pause\n"
+        "end\n"
     )
     return path
+
+
+def children_of(pid: int) -> list[int]:
+    """The workers of a server."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [
+        int(one) for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()
+    ]
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory without the mapped geo database, MiB (Linux smaps)."""
+    total_kb, is_database = 0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        head = line.split()[0]
+        if not head.endswith(":"):
+            is_database = line.endswith(".mmdb")
+        elif head == "Rss:" and not is_database:
+            total_kb += int(line.split()[1])
+    return total_kb / 1_024

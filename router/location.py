@@ -89,6 +89,9 @@ class Locator:
             placed = self._by_cdn(found)
             if placed is not None:
                 return placed
+            address = parse_host_port(_only(found, ADDRESS))
+            if address is not None:
+                return self.place_address(address)
         return self.place_address(viewer_address(peer, found.get(FORWARDED, ()), self._trusted))
 
     def place_address(self, address: Address | None) -> Placed:

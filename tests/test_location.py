@@ -349,3 +349,11 @@ def test_viewer_is_remembered_by_what_alone_decides(
     peer: str | None, headers: list[Header], viewer: bytes | str | None
 ) -> None:
     assert a_locator().viewer(peer, headers) == viewer
+
+
+@pytest.mark.parametrize("told", [[], [(b"cloudfront-viewer-country", b"")]])
+def test_address_from_the_cdn_counts_where_it_knows_no_country(told: list[Header]) -> None:
+    address = (b"cloudfront-viewer-address", b"203.0.113.9:4711")
+    somebody = (b"x-forwarded-for", b"6.6.6.6")
+    found = placed_by_cdn(*told, address, somebody)
+    assert found == Placed(IN_GERMANY, seed_of(VIEWER), Sharing.PRIVATE)

@@ -1,0 +1,113 @@
+"""What one decision costs in process, from request to ready bytes, by fleet size."""
+
+import random
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from router.caching import CachePolicy
+from router.fleet import Edge, Fleet
+from router.front import Front, settle_memory
+from router.model import Catalog, Observed, Position, Region, Status
+from router.ranking import Ranker
+from router.routes import RouteTable
+from router.settings import Settings
+from router.sources import Inputs, read_all
+from router.store.memory import MemoryStore
+from router.telemetry import Telemetry
+from router.values import Cidrs
+from router.wire import Request
+
+ROUNDS = 5
+SOME = 20_000
+
+
+def decision_costs(viewers: Sequence[str]) -> dict[str, float]:
+    """Name → µs, or a ratio where the name says so; the best of some rounds."""
+    settings = msgspec.structs.replace(Settings(), trusted_proxies=Cidrs(["127.0.0.0/8"]))
+    catalog, geo = read_all(settings)
+    requests = [a_request(viewer) for viewer in viewers]
+    front = a_front(Inputs(settings, catalog, geo))
+    costs = {
+        "a viewer never seen, µs": cost_us(front, requests),
+        "a viewer seen again, µs": cost_us(front, requests[:SOME]),
+        "the same viewer, µs": cost_us(front, requests[:1] * SOME),
+    }
+    warm = {}
+    for count in (10, 10_000):
+        large = a_front(Inputs(settings, a_catalog_of(count, catalog), geo))
+        some = requests[:SOME]
+        costs[f"a place never seen, {count:,} edges, µs"] = once_us(large, some[:2_000])
+        warm[count] = cost_us(large, some)
+        costs[f"a new fleet's first answers, {count:,} edges, µs"] = rebuilt_us(large, some[:2_000])
+    costs["seen again, 10,000 edges ÷ 10"] = warm[10_000] / warm[10]
+    return costs
+
+
+def a_request(viewer: str) -> Request:
+    """As a proxy on loopback passes it on."""
+    headers = [(b"host", b"autorouter.polargrid.ai"), (b"x-forwarded-for", viewer.encode())]
+    return Request(b"GET", b"/v1/route", headers, "127.0.0.1")
+
+
+def a_front(inputs: Inputs) -> Front:
+    """What answers, with every edge up."""
+    front = Front(inputs, MemoryStore(), Telemetry())
+    front.watch.table = a_table(front.watch.ranker)
+    settle_memory()
+    return front
+
+
+def a_table(ranker: Ranker, down: str | None = None) -> RouteTable:
+    """Every edge up but for one."""
+    edges = tuple(
+        Edge(
+            region=region,
+            observed=Observed.DOWN if region.id == down else Observed.UP,
+            votes={},
+        )
+        for region in ranker.catalog.regions
+    )
+    return RouteTable(ranker, Fleet(edges=edges, status=Status.OK), CachePolicy())
+
+
+def a_catalog_of(count: int, like: Catalog) -> Catalog:
+    """So many edges all over the world, always the same."""
+    rng = random.Random(5)
+    countries = sorted(like.countries)
+    regions = tuple(
+        Region(
+            id=f"e-{number:05}",
+            name=f"Edge {number}",
+            country=rng.choice(countries),
+            position=Position(rng.uniform(-55, 70), rng.uniform(-180, 180)),
+            endpoint=f"https://e-{number:05}.example",
+        )
+        for number in range(count)
+    )
+    return Catalog(regions=regions, aliases={}, countries=like.countries)
+
+
+def cost_us(front: Front, requests: Sequence[Request]) -> float:
+    """CPU time of one, once all were asked before; the best of some rounds."""
+    once_us(front, requests)
+    return min(once_us(front, requests) for _ in range(ROUNDS))
+
+
+def once_us(front: Front, requests: Sequence[Request]) -> float:
+    """CPU time of one."""
+    respond, started = front.app.respond, time.process_time()
+    for request in requests:
+        respond(request)
+    return (time.process_time() - started) / len(requests) * 1e6
+
+
+def rebuilt_us(front: Front, requests: Sequence[Request]) -> float:
+    """CPU time of one right after an edge fell."""
+    costs = []
+    for number in range(ROUNDS):
+        down = front.watch.ranker.catalog.regions[number].id
+        front.watch.table = a_table(front.watch.ranker, down)
+        costs.append(once_us(front, requests))
+    return min(costs)
