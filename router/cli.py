@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,45 @@ def render(regions: Path | None, output: Path | None) -> None:
         click.echo(program, nl=False)
     else:
         output.write_text(program, encoding="utf-8")
+
+
+@main.group()
+def geodata() -> None:
+    """The geo database: what it is, a newer one, a smaller one."""
+
+
+_SOURCES = click.argument(
+    "sources", nargs=-1, type=click.Path(path_type=Path, dir_okay=False), metavar="[FILE]..."
+)
+_OUTPUT = click.option(
+    "--output",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to write; the one there is replaced only when all went well.",
+)
+
+
+@geodata.command()
+@_SOURCES
+@_OUTPUT
+@_JSON
+def build(sources: tuple[Path, ...], output: Path, as_json: bool) -> None:
+    """Write a compact database: smaller, and faster to look up.
+
+    It holds the country of every address, the position rounded to 0.01 degrees, and
+    whether that is a city's. From AUTOROUTER_GEO_DB, or from FILE: one, or one of IPv4
+    and one of IPv6. Set AUTOROUTER_GEO_DB to the file written.
+    """
+    from router import render
+    from router.geodata.build import build as write
+    from router.geoip import find_database
+
+    inputs = sources or (find_database(_settings(None).geo_db),)
+    with render.working() as tell:
+        done = write(inputs, output, time.time(), tell=tell)
+    told = {"output": str(output), **asdict(done)}
+    _print_json(told) if as_json else render.built(told)
 
 
 def _whoami() -> str:

@@ -1,12 +1,14 @@
-"""The one door to a geo database: address → Location. Reads a mapped .mmdb file.
+"""The one door to a geo database: address → Location. Reads compact files of ours, and
+maps .mmdb files.
 
-Three layouts are understood: nested (GeoIP2, GeoLite2, DB-IP), flat with
+Three layouts of .mmdb are understood: nested (GeoIP2, GeoLite2, DB-IP), flat with
 `country_code` (ip-location-db) and flat with `country` (IPinfo). Only the few fields
 that matter are decoded, by path (docs/adr/0002-geo-reader.md).
 """
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -14,8 +16,10 @@ from typing import Any
 
 import maxminddb_rust
 
+from router.compact import is_compact, read_compact
 from router.errors import GeoDataError
 from router.geo import valid_position
+from router.licences import Terms, terms_of
 from router.model import Level, Location, Position, Source
 
 # A position no better than this is its country's, whatever else the record says.
@@ -39,22 +43,31 @@ _CITY_LEVEL, _DATABASE = Level.CITY, Source.DATABASE
 Locate = Callable[[str], Location]
 
 
-class GeoDatabase:
-    """An open geo database. Any bytes in it give a Location, never an exception."""
+# What readers raise for text that is no address, and for bytes that are no record.
+_UNREADABLE = (ValueError, RuntimeError, TypeError, LookupError, OSError)
 
-    def __init__(self, path: Path, reader: maxminddb_rust.Reader, locate: Locate) -> None:
-        metadata = reader.metadata()
-        self.path = path
-        self.type: str = metadata.database_type
-        self.built_at = float(metadata.build_epoch)
-        self.networks: int = metadata.node_count
-        self._locate = locate
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeoDatabase:
+    """An open geo database, immutable: a newer one takes its place by reference.
+
+    Any bytes in it give a Location, never an exception. `built_at`: Unix seconds.
+    `networks`: how many ranges of addresses it tells apart.
+    """
+
+    path: Path
+    type: str
+    built_at: float
+    networks: int
+    terms: Terms = Terms()
+    look_up: Locate
+    is_compact: bool = False
 
     def locate(self, address: str) -> Location:
         """Where an address is; level UNKNOWN for one not in the database or unreadable."""
         try:
-            return self._locate(address)
-        except (ValueError, RuntimeError, TypeError):
+            return self.look_up(address)
+        except _UNREADABLE:
             return Location()
 
     def age_days(self, now: float) -> float:
@@ -63,18 +76,45 @@ class GeoDatabase:
 
 
 def open_database(path: Path) -> GeoDatabase:
-    """Open and try a database. Raises GeoDataError that names the file and the fix."""
+    """Open and try a database, compact or .mmdb. Raises GeoDataError that names the file
+    and the fix. Replace an open .mmdb by renaming: it is mapped, not read."""
     try:
-        reader = maxminddb_rust.open_database(str(path))
-        layout = _layout(islice(reader, _SAMPLES))
+        return _compact(path) if is_compact(path) else _mmdb(path)
     except FileNotFoundError:
         raise GeoDataError(f"{path}: no such file; {_FIX}") from None
     except (OSError, ValueError, RuntimeError) as error:
-        raise GeoDataError(f"{path}: not a usable .mmdb file ({error}); {_FIX}") from error
+        raise GeoDataError(f"{path}: not a usable geo database ({error}); {_FIX}") from error
+
+
+def _compact(path: Path) -> GeoDatabase:
+    database = read_compact(path)
+    origin = database.head.origin
+    return GeoDatabase(
+        path=path,
+        type=origin.type,
+        built_at=origin.built_at,
+        networks=database.ranges,
+        terms=Terms(origin.licence, origin.attribution),
+        look_up=database.locate,
+        is_compact=True,
+    )
+
+
+def _mmdb(path: Path) -> GeoDatabase:
+    reader = maxminddb_rust.open_database(str(path))
+    layout = _layout(islice(reader, _SAMPLES))
+    metadata = reader.metadata()
+    kind: str = metadata.database_type
     if layout is None:
-        kind = reader.metadata().database_type
         raise GeoDataError(f"{path}: a database of type {kind!r} holds no countries; {_FIX}")
-    return GeoDatabase(path, reader, layout(reader))
+    return GeoDatabase(
+        path=path,
+        type=kind,
+        built_at=float(metadata.build_epoch),
+        networks=metadata.node_count,
+        terms=terms_of(kind),
+        look_up=layout(reader),
+    )
 
 
 def find_database(configured: Path | None) -> Path:

@@ -1,10 +1,12 @@
 """Answers of the command line as text for people."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -73,6 +75,33 @@ def explanation(told: dict[str, Any]) -> None:
     for edge in told["rejected"]:
         _add(table, edge, f"out: {edge['why']}")
     out.print(table)
+
+
+@contextmanager
+def working() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Bars on standard error for what takes long: the function yielded is told what is
+    being done, how much of it, of how much. Nothing where nobody watches."""
+    out = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield tell
+
+
+def built(told: dict[str, Any]) -> None:
+    """What `geodata build` wrote."""
+    _console().print(
+        f"{told['output']}: {told['bytes'] / 1e6:.1f} MB, {told['ranges']:,} ranges of addresses "
+        f"at {told['places']:,} places; {told['compared']:,} addresses compared, all agree",
+        highlight=False,
+        markup=False,
+    )
 
 
 def _verdict(told: dict[str, Any]) -> str:

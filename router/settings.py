@@ -42,7 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     geo_db: Annotated[
         Path | None,
-        _about("A .mmdb geo database. Default: DB-IP City Lite, if its package is installed."),
+        _about("The geo database. Default: DB-IP City Lite, if its package is installed."),
     ] = None
     redis_url: Annotated[
         RedisUrl | None,

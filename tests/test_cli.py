@@ -47,6 +47,7 @@ COMMANDS = [
     "enable",
     "events",
     "cdn",
+    "geodata",
 ]
 VIEWER = "24.48.0.1"
 ESCAPE = "\x1b"

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 ADRS = sorted((DOCS / "adr").glob("[0-9]*.md"))
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("geodata/*.md")])
-MODULES = {path.stem for path in (ROOT / "router").glob("*.py")} | {"store"}
+MODULES = {path.stem for path in (ROOT / "router").glob("*.py")} | {"store", "geodata"}
 
 
 def text_of(path: Path) -> str:

@@ -1,0 +1,39 @@
+"""Files that take another's place whole, or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from router.errors import GeoDataError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A new file beside `path`, to be written: it takes that name when the block ends well
+    and is removed when it does not. Servers may have the old one mapped, so it must stay
+    as it is. Raises GeoDataError when it cannot be written."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with fresh.open("wb") as file:
+            yield fresh, file
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise GeoDataError(f"{path}: cannot be written: {error}") from error
+    finally:
+        with suppress(OSError):
+            fresh.unlink()
+
+
+def _sync(folder: Path) -> None:
+    """Make the new name outlast a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

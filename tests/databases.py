@@ -1,0 +1,74 @@
+"""Small geo databases as their makers lay them out, written by mmdb-writer."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet  # type: ignore[import-untyped]
+
+CITIES = {
+    "Toronto": ("CA", "Ontario", 43.6532, -79.3832),
+    "Montreal": ("CA", "Quebec", 45.5019, -73.5674),
+    "Berlin": ("DE", "Berlin", 52.52, 13.405),
+    "Suva": ("FJ", "Central", -18.1416, 178.4419),
+}
+
+
+def write_mmdb(
+    path: Path, records: Mapping[str, Any], *, type: str = "GeoLite2-City", ip_version: int = 6
+) -> Path:
+    """A database with a record for each network; of version 6 it holds IPv4 too."""
+    writer = MMDBWriter(
+        ip_version=ip_version,
+        ipv4_compatible=ip_version == 6,
+        database_type=type,
+        languages=["en"],
+        description="test",
+        float_type="f64",
+    )
+    for network, record in records.items():
+        writer.insert_network(IPSet([network]), record)
+    writer.to_db_file(str(path))
+    return path
+
+
+def nested(city: str) -> dict[str, Any]:
+    """As GeoIP2, GeoLite2 and DB-IP have it."""
+    country, subdivision, latitude, longitude = CITIES[city]
+    return {
+        "city": {"names": {"en": city}},
+        "country": {"iso_code": country, "names": {"en": country}},
+        "location": {"latitude": latitude, "longitude": longitude},
+        "subdivisions": [{"names": {"en": subdivision}}],
+    }
+
+
+def country_only(code: str) -> dict[str, Any]:
+    """As GeoLite2 has it where it knows no more; the point is the country's middle."""
+    return {
+        "country": {"iso_code": code},
+        "location": {"latitude": 37.751, "longitude": -97.822, "accuracy_radius": 1000},
+    }
+
+
+def flat(city: str) -> dict[str, Any]:
+    """As ip-location-db has it."""
+    country, subdivision, latitude, longitude = CITIES[city]
+    return {
+        "city": city,
+        "country_code": country,
+        "latitude": latitude,
+        "longitude": longitude,
+        "postcode": "",
+        "state1": subdivision,
+        "state2": "",
+        "timezone": "",
+    }
+
+
+def ipinfo(city: str) -> dict[str, Any]:
+    """As IPinfo has it: numbers as text."""
+    country, subdivision, latitude, longitude = CITIES[city]
+    place = {"lat": str(latitude), "lng": str(longitude)}
+    return {"city": city, "country": country, "region": subdivision, **place}
