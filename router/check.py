@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from router.errors import ConfigError, GeoDataError
+from router.errors import ConfigError
 from router.settings import Settings, read_settings, strangers
-from router.sources import read_catalog, read_geo
+from router.sources import read_catalog, read_geo, read_overrides
 
 
 def check(environ: Mapping[str, str], regions: Path | None) -> dict[str, Any]:
@@ -41,8 +41,11 @@ def _check_catalog(settings: Settings, faults: list[str], facts: list[str]) -> N
 def _check_geo(settings: Settings, faults: list[str], facts: list[str]) -> None:
     try:
         geo = read_geo(settings)
-    except GeoDataError as error:
-        faults.append(str(error))
+        overrides = read_overrides(settings)
+    except ConfigError as error:
+        faults += error.faults
         return
     age = round(geo.age_days(time.time()))
     facts.append(f"geo data: {geo.type}, {age} days old")
+    if overrides is not None:
+        facts.append(f"geo overrides: {overrides.count:,} networks")

@@ -15,14 +15,13 @@ import struct
 from array import array
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from socket import AF_INET, AF_INET6, inet_pton
 from typing import IO
 
 import msgspec
 
 from router.errors import GeoDataError
 from router.model import Level, Location, Position, Source
-from router.ranges import Numbers, V4Ranges, V6Ranges
+from router.ranges import Numbers, Ranges, V4Ranges, V6Ranges
 
 MAGIC = b"autogeo\n"
 VERSION = 1
@@ -94,8 +93,7 @@ class CompactDatabase:
 
     def __init__(self, head: Head, tables: list[Numbers]) -> None:
         self.head = head
-        self._v4 = V4Ranges(*tables[:3])
-        self._v6 = V6Ranges(*tables[3:10])
+        self._ranges = Ranges(V4Ranges(*tables[:3]), V6Ranges(*tables[3:10]))
         self._countries, self._latitudes, self._longitudes = tables[10:]
         self._codes = [code or None for code in head.codes]
         self._vague = [_country_level(code) for code in self._codes]
@@ -103,19 +101,12 @@ class CompactDatabase:
     @property
     def ranges(self) -> int:
         """How many ranges of addresses it tells apart."""
-        return len(self._v4.rests) + len(self._v6.rests) + len(self._v6.highs)
-
-    @property
-    def places(self) -> int:
-        """How many places it tells apart."""
-        return len(self._countries)
+        v4, v6 = self._ranges
+        return len(v4.rests) + len(v6.rests) + len(v6.highs)
 
     def locate(self, address: str) -> Location:
         """Where an address is. Raises OSError or ValueError for text that is none."""
-        if ":" in address:
-            place = self._v6.find(inet_pton(AF_INET6, address))
-        else:
-            place = self._v4.find(inet_pton(AF_INET, address))
+        place = self._ranges.find(address)
         latitude, country = self._latitudes[place], self._countries[place]
         if latitude == _NO_POSITION:
             return self._vague[country]

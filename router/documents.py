@@ -22,18 +22,18 @@ MAX_SHOWN = 60  # characters of a value or key quoted in a fault
 Where = tuple[str | int, ...]  # keys and indexes from the top of the file
 
 
-def read_text(path: Path, fix: str) -> str:
-    """A UTF-8 file of at most MAX_BYTES, without its byte order mark.
+def read_text(path: Path, fix: str, max_bytes: int = MAX_BYTES) -> str:
+    """A UTF-8 file of at most so many bytes, without its byte order mark.
 
     ConfigError: it cannot be opened (`fix` says what to do then), is larger, or is not UTF-8.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}; {fix}"]) from error
-    if len(data) > MAX_BYTES:
-        raise ConfigError([f"{path}: is larger than {MAX_BYTES >> 20} MiB; is it the right file?"])
+    if len(data) > max_bytes:
+        raise ConfigError([f"{path}: is larger than {max_bytes >> 20} MiB; is it the right file?"])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -8,7 +8,7 @@ that matter are decoded, by path (docs/adr/0002-geo-reader.md).
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -69,6 +69,16 @@ class GeoDatabase:
             return self.look_up(address)
         except _UNREADABLE:
             return Location()
+
+    def after(self, overrides: Callable[[str], Location | None]) -> "GeoDatabase":
+        """The same database, asked only where the overrides say nothing."""
+        look_up = self.look_up
+
+        def overridden(address: str) -> Location:
+            location = overrides(address)
+            return look_up(address) if location is None else location
+
+        return replace(self, look_up=overridden)
 
     def age_days(self, now: float) -> float:
         """How long ago the database was built."""

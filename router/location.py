@@ -1,7 +1,7 @@
 """Where a viewer is: the first source that applies. Pure but for the look-up it is given.
 
-1. The CDN's route key. 2. The CDN's location headers. 3. The geo database, by address.
-CDN headers count only beside the right X-Origin-Verify.
+1. The CDN's route key. 2. The CDN's location headers. 3. By address: the operator's
+overrides, then the geo database. CDN headers count only beside the right X-Origin-Verify.
 """
 
 import re

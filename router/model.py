@@ -77,6 +77,7 @@ class Source(StrEnum):
 
     CDN_KEY = "cdn_key"
     CDN_HEADERS = "cdn_headers"
+    OVERRIDE = "override"
     DATABASE = "database"
     NONE = "none"
 

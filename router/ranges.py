@@ -9,6 +9,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import groupby
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import NamedTuple, TypeAlias
 
 Numbers: TypeAlias = "array[int]"
@@ -76,6 +77,19 @@ class V6Ranges(NamedTuple):
             return self.highs[place] << 64 | self.lows[place]
 
         return self.deep_meanings[bisect_right(range(len(self.highs)), value, key=start) - 1]
+
+
+class Ranges(NamedTuple):
+    """Both kinds."""
+
+    v4: V4Ranges
+    v6: V6Ranges
+
+    def find(self, address: str) -> int:
+        """What an address means. Raises OSError or ValueError for text that is none."""
+        if ":" in address:
+            return self.v6.find(inet_pton(AF_INET6, address))
+        return self.v4.find(inet_pton(AF_INET, address))
 
 
 def v4_ranges(starts: Starts) -> V4Ranges:

@@ -44,6 +44,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         _about("The geo database. Default: DB-IP City Lite, if its package is installed."),
     ] = None
+    geo_overrides: Annotated[
+        Path | None,
+        _about("Where networks really are: a geofeed (RFC 8805), asked before the database."),
+    ] = None
     redis_url: Annotated[
         RedisUrl | None,
         _about("The store that joins `serve` and `poll`. Without it `serve` polls in-process."),

@@ -1,15 +1,18 @@
 """The files a process starts from: the catalog and the geo database, wherever they are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from router.catalog import load_catalog
 from router.countries import load_countries
 from router.errors import ConfigError, GeoDataError
 from router.geoip import GeoDatabase, find_database, open_database
 from router.model import Catalog
+from router.overrides import Overrides, load_overrides
 from router.settings import Settings, secret_paths, with_secrets
+
+T = TypeVar("T")
 
 _PACKAGE = Path(__file__).parent
 
@@ -36,26 +39,46 @@ def read_catalog(settings: Settings) -> Catalog:
     return load_catalog(regions_path(settings), countries)
 
 
+def read_overrides(settings: Settings) -> Overrides | None:
+    """Where the operator says that networks are, if anywhere. Raises ConfigError."""
+    if settings.geo_overrides is None:
+        return None
+    countries = load_countries(shipped("geodata/countries.csv"))
+    return load_overrides(settings.geo_overrides, countries)
+
+
 def read_geo(settings: Settings) -> GeoDatabase:
-    """The geo database in use. Raises GeoDataError."""
-    return open_database(find_database(settings.geo_db))
+    """The geo database in use, with the overrides before it. Raises ConfigError."""
+    faults: list[str] = []
+    overrides = _tried(read_overrides, settings, faults)
+    database = _tried(_read_database, settings, faults)
+    if database is None or faults:
+        raise ConfigError(faults)
+    return database if overrides is None else database.after(overrides.find)
 
 
 def read_all(settings: Settings) -> tuple[Catalog, GeoDatabase]:
     """Both, or a ConfigError with the faults of both."""
     faults: list[str] = []
-    catalog = geo = None
-    try:
-        catalog = read_catalog(settings)
-    except ConfigError as error:
-        faults += error.faults
-    try:
-        geo = read_geo(settings)
-    except GeoDataError as error:
-        faults.append(str(error))
+    catalog = _tried(read_catalog, settings, faults)
+    geo = _tried(read_geo, settings, faults)
     if catalog is None or geo is None:
         raise ConfigError(faults)
     return catalog, geo
+
+
+def _tried(read: Callable[[Settings], T], settings: Settings, faults: list[str]) -> T | None:
+    try:
+        return read(settings)
+    except ConfigError as error:
+        faults += error.faults
+    except GeoDataError as error:
+        faults.append(str(error))
+    return None
+
+
+def _read_database(settings: Settings) -> GeoDatabase:
+    return open_database(find_database(settings.geo_db))
 
 
 class Inputs(NamedTuple):
@@ -73,4 +96,6 @@ def read_inputs(settings: Settings, environ: Mapping[str, str]) -> Inputs:
 
 def input_paths(settings: Settings, environ: Mapping[str, str]) -> list[Path]:
     """The files that `read_inputs` reads."""
-    return [regions_path(settings), find_database(settings.geo_db), *secret_paths(environ)]
+    overrides = [] if settings.geo_overrides is None else [settings.geo_overrides]
+    geo = [find_database(settings.geo_db), *overrides]
+    return [regions_path(settings), *geo, *secret_paths(environ)]

@@ -61,3 +61,14 @@ def test_stranger_is_a_warning_and_no_fault() -> None:
     found = check({"AUTOROUTER_TTL": "5"}, None)
     assert found["ok"]
     assert len(found["warnings"]) == 1
+
+
+def test_overrides_are_counted_and_their_faults_told(tmp_path: Path) -> None:
+    file = tmp_path / "geofeed.csv"
+    file.write_text("192.0.2.0/24,CA\n2001:db8::/32,DE\n", encoding="utf-8")
+    environ = {"AUTOROUTER_GEO_OVERRIDES": str(file)}
+    assert "geo overrides: 2 networks" in check(environ, None)["facts"]
+    file.write_text("192.0.2.0/24,CA\nnonsense\n2001:db8::/32,XX\n", encoding="utf-8")
+    found = check(environ, None)
+    assert not found["ok"]
+    assert [fault.split(":")[1] for fault in found["faults"]] == ["2", "3"]
