@@ -17,12 +17,14 @@ COMMON_HEADERS: Headers = [
 
 
 class Labels(NamedTuple):
-    """What an answer is counted under; every field comes from a closed set."""
+    """What an answer is counted under; every field comes from a closed set. `residency`:
+    `kept` or `refused` where a policy of the catalog applied."""
 
     region: str
     reason: str
     status: str
     scope: str
+    residency: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,7 @@ def parse_catalog(
     if isinstance(document.value, dict):
         _check_regions(document, countries)
         _check_aliases(document)
+        _check_residency(document, countries)
     if document.faults:
         raise document.error()
     return _catalog(document.value, countries)
@@ -142,10 +143,7 @@ def _check_regions(document: Document, countries: dict[str, Country]) -> None:
 def _check_place(
     where: Where, region: dict[str, Any], countries: dict[str, Country], document: Document
 ) -> None:
-    country, spot = region.get("country"), (*where, "country")
-    if countries and spot not in document.faulty and country not in countries:
-        fault = f"{country} is no country; use its ISO 3166-1 code, such as GB for Britain"
-        document.add_fault(spot, fault)
+    _check_code((*where, "country"), region.get("country"), countries, document)
     if region.get("latitude") == region.get("longitude") == 0.0:
         fault = "0, 0 is no city; use the position of the edge's city"
         document.add_fault((*where, "latitude"), fault)
@@ -177,6 +175,36 @@ def _check_aliases(document: Document) -> None:
         _check_unique(((("models", alias), alias) for alias in aliases), document)
 
 
+def _check_residency(document: Document, countries: dict[str, Country]) -> None:
+    """Who must stay where no edge is would be refused for ever."""
+    policy = document.value.get("residency")
+    covered = _covered(document)
+    for country, allowed in policy.items() if isinstance(policy, dict) else ():
+        where = ("residency", country)
+        codes = allowed if isinstance(allowed, list) else []
+        spots = {where: country} | {(*where, place): code for place, code in enumerate(codes)}
+        for spot, code in spots.items():
+            _check_code(spot, code, countries, document)
+        if document.faulty.isdisjoint(spots) and covered is not None and covered.isdisjoint(codes):
+            fault = f"no routable region stands in {' or '.join(codes)}; add one, or a country"
+            document.add_fault(where, fault)
+
+
+def _check_code(where: Where, code: Any, countries: dict[str, Country], document: Document) -> None:
+    if countries and where not in document.faulty and code not in countries:
+        fault = f"{code} is no country; use its ISO 3166-1 code, such as GB for Britain"
+        document.add_fault(where, fault)
+
+
+def _covered(document: Document) -> set[str] | None:
+    """Countries of the routable regions; None when that cannot be told for other faults."""
+    for where in document.faulty:
+        if where[:1] == ("regions",) and (len(where) < 3 or where[2] in ("country", "routable")):
+            return None
+    regions = document.value.get("regions", ())
+    return {region["country"] for region in regions if region.get("routable") is not False}
+
+
 def _check_unique(texts: Iterable[tuple[Where, Any]], document: Document) -> None:
     """Reports each text that an earlier place has, letter case aside."""
     first: dict[str, Where] = {}
@@ -195,6 +223,9 @@ def _catalog(value: dict[str, Any], countries: dict[str, Country]) -> Catalog:
         regions=tuple(_region(entry, defaults) for entry in value["regions"]),
         aliases={alias.casefold(): model for alias, model in aliases.items()},
         countries=countries,
+        residency={
+            country: frozenset(allowed) for country, allowed in value.get("residency", {}).items()
+        },
     )
 
 

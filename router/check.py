@@ -36,6 +36,8 @@ def _check_catalog(settings: Settings, faults: list[str], facts: list[str]) -> N
     facts.append(
         f"catalog: {len(catalog.regions)} regions, {routable} routable, in {', '.join(countries)}"
     )
+    for country, allowed in catalog.residency.items():
+        facts.append(f"residency: viewers in {country} stay in {' or '.join(sorted(allowed))}")
 
 
 def _check_geo(settings: Settings, faults: list[str], facts: list[str]) -> None:

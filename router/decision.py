@@ -41,6 +41,7 @@ class Rejection(StrEnum):
     DOWN = "down"
     UNKNOWN = "unknown"
     ABROAD = "abroad"
+    RESIDENCY = "residency"
     MODEL_NOT_LOADED = "model_not_loaded"
 
 
@@ -60,7 +61,8 @@ class Decision:
     """The outcome for one (key, query, fleet).
 
     `candidates`: edges offered, best first; the pick is the first. Empty with a
-    `problem`. `rejected`: the other edges in order of preference, each with why.
+    `problem`. `rejected`: the other edges in order of preference, each with why; those that
+    residency forbids come last. `residency`: where this viewer must stay, if anywhere.
     """
 
     candidates: tuple[Edge, ...] = ()
@@ -71,6 +73,7 @@ class Decision:
     status: Status
     model: str | None = None
     model_state: ModelState | None = None
+    residency: frozenset[str] | None = None
 
 
 def resolve_model(requested: str, catalog: Catalog, fleet: Fleet) -> str:
@@ -84,25 +87,39 @@ def resolve_model(requested: str, catalog: Catalog, fleet: Fleet) -> str:
 def decide(ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query) -> Decision:
     """Choose for one viewer. The same arguments always give the same Decision."""
     model = None if query.model is None else resolve_model(query.model, ranker.catalog, fleet)
+    residency = ranker.catalog.residency.get(key.country or "")
     ordered = _in_order(ranker, fleet, key, query.scope)
-    judged = [(edge, _rejection(edge, fleet, key, query, model)) for edge in ordered]
+    # What residency forbids is out before anything else is weighed, so nothing lets it in.
+    allowed = [edge for edge in ordered if _is_allowed(edge, residency)]
+    judged = [(edge, _rejection(edge, fleet, key, query, model)) for edge in allowed]
     problem = _problem(judged, fleet, query, model)
     if problem is None and not _offered(judged):
         # Only edges that cannot be offered may have the model: any other can load it.
-        judged = [(edge, _rejection(edge, fleet, key, query, None)) for edge in ordered]
-    rejected = tuple((edge, why) for edge, why in judged if why is not None)
+        judged = [(edge, _rejection(edge, fleet, key, query, None)) for edge in allowed]
+        problem = None if _offered(judged) else Problem.NO_EDGE_IN_COUNTRY
+    rejected = (
+        *((edge, why) for edge, why in judged if why is not None),
+        *((edge, Rejection.RESIDENCY) for edge in ordered if not _is_allowed(edge, residency)),
+    )
     if problem is not None:
-        return Decision(status=fleet.status, problem=problem, rejected=rejected, model=model)
+        return Decision(
+            status=fleet.status,
+            problem=problem,
+            rejected=rejected,
+            model=model,
+            residency=residency,
+        )
     offered = _offered(judged)
     ranked = tuple(sorted(offered, key=lambda edge: _tier(edge, fleet, key, query, model)))
     return Decision(
         status=fleet.status,
         candidates=ranked,
         rejected=rejected,
-        reason=_reason(ranker, fleet, key, query, ranked),
+        reason=_reason(ranker, fleet, allowed, key, query, ranked),
         crossed_border=key.country not in (None, ranked[0].region.country),
         model=model,
         model_state=None if model is None else _told(model_state(ranked[0], model)),
+        residency=residency,
     )
 
 
@@ -120,6 +137,10 @@ def _in_order(ranker: Ranker, fleet: Fleet, key: RouteKey, scope: Scope) -> list
     edges = {edge.region.id: edge for edge in fleet.edges}
     ordered = [edges.pop(region.id) for region in ranker.order(key, scope)]
     return ordered + list(edges.values())
+
+
+def _is_allowed(edge: Edge, residency: frozenset[str] | None) -> bool:
+    return residency is None or edge.region.country in residency
 
 
 def _offered(judged: list[Judged]) -> list[Edge]:
@@ -143,9 +164,11 @@ def _rejection(
 
 
 def _problem(judged: list[Judged], fleet: Fleet, query: Query, model: str | None) -> Problem | None:
-    enabled = [edge for edge in fleet.edges if edge.enabled]
-    if not enabled:
+    if not any(edge.enabled for edge in fleet.edges):
         return Problem.NO_EDGE
+    enabled = [edge for edge, _ in judged if edge.enabled]
+    if not enabled:
+        return Problem.NO_EDGE_IN_COUNTRY
     if model is not None and all(model_state(e, model) is ModelState.ABSENT for e in enabled):
         return Problem.MODEL_UNAVAILABLE
     if query.strict and not _offered(judged):
@@ -169,7 +192,12 @@ def _tier(
 
 
 def _reason(
-    ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query, ranked: tuple[Edge, ...]
+    ranker: Ranker,
+    fleet: Fleet,
+    allowed: list[Edge],
+    key: RouteKey,
+    query: Query,
+    ranked: tuple[Edge, ...],
 ) -> RouteReason:
     if fleet.status is Status.FAIL_OPEN:
         return RouteReason.FAIL_OPEN
@@ -182,14 +210,14 @@ def _reason(
         return RouteReason.NEAREST_IN_COUNTRY
     if key.country not in ranker.covered:
         return RouteReason.NO_EDGE_IN_COUNTRY
-    if query.model is not None and _has_home_without_model(fleet, key, query):
+    if query.model is not None and _has_home_without_model(fleet, allowed, key, query):
         return RouteReason.MODEL_ELSEWHERE
     return RouteReason.COUNTRY_UNAVAILABLE
 
 
-def _has_home_without_model(fleet: Fleet, key: RouteKey, query: Query) -> bool:
+def _has_home_without_model(fleet: Fleet, allowed: list[Edge], key: RouteKey, query: Query) -> bool:
     """Whether, but for the model, an edge in the country would have been picked."""
-    offered = [edge for edge in fleet.edges if _rejection(edge, fleet, key, query, None) is None]
+    offered = [edge for edge in allowed if _rejection(edge, fleet, key, query, None) is None]
     best = min(offered, key=lambda edge: _tier(edge, fleet, key, query, None))
     return best.region.country == key.country
 

@@ -36,6 +36,7 @@ def explain(
         "reason": decision.reason,
         "problem": decision.problem,
         "crossed_border": decision.crossed_border,
+        "residency": None if decision.residency is None else sorted(decision.residency),
         "model": decision.model,
         "ttl": policy.ttl(decision.status),
         "candidates": [

@@ -128,11 +128,13 @@ class Catalog:
 
     `aliases`: model alias in lower case → the id that edges report.
     `countries`: code → Country, for viewers known by country only.
+    `residency`: country → the countries whose edges its viewers may use; any, if not in it.
     """
 
     regions: tuple[Region, ...]
     aliases: dict[str, str] = field(default_factory=dict)
     countries: dict[str, Country] = field(default_factory=dict)
+    residency: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

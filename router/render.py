@@ -68,6 +68,8 @@ def explanation(told: dict[str, Any]) -> None:
         where += f" at {place['latitude']:.4f}, {place['longitude']:.4f}"
     out.print(f"  place   {where} ({place['level']} level, by {place['source']})", highlight=False)
     out.print(f"  key     {told['key']}", highlight=False)
+    if told["residency"] is not None:
+        out.print(f"  stays   in {' or '.join(told['residency'])}, by residency", highlight=False)
     out.print(f"  health  {told['status']}, from {told['from']}", highlight=False)
     table = _table("edge", "name", "country", "distance", "state", "for", "verdict")
     for edge in told["candidates"]:

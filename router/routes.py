@@ -4,6 +4,7 @@ An answer is a function of (route key, query, Fleet) and nothing else; that is w
 makes caching it correct.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -42,7 +43,9 @@ class RouteTable:
     def _build(self, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
         decision = decide(self.ranker, self.fleet, key, query)
         if decision.problem is not None:
-            return _refusal(decision, decision.problem, key, query, sharing, self.policy)
+            refusal = _refusal(decision, decision.problem, key, query, sharing, self.policy)
+            residency = "" if decision.residency is None else "refused"
+            return replace(refusal, labels=refusal.labels._replace(residency=residency))
         body = msgspec.json.encode(document(decision, query, self.policy))
         # A pick beyond the preferred must be purged as well when it falls.
         tagged = dict.fromkeys((*key.preferred, decision.candidates[0].region.id))
@@ -101,10 +104,14 @@ def _refusal(
 
 
 def _detail(decision: Decision, key: RouteKey, query: Query) -> str:
+    stay = " or ".join(sorted(decision.residency or ()))
     if decision.problem is Problem.MODEL_UNAVAILABLE:
-        return f"No edge has the model {decision.model!r} loaded."
-    where = "your country, which is unknown" if key.country is None else key.country
+        where = f" in {stay}, where viewers in {key.country} must stay," if stay else ""
+        return f"No edge{where} has the model {decision.model!r} loaded."
     wanted = "" if query.model is None else f" with the model {decision.model!r}"
+    if stay and not query.strict:
+        return f"No edge{wanted} is up in {stay}, where viewers in {key.country} must stay."
+    where = "your country, which is unknown" if key.country is None else key.country
     return f"No edge{wanted} is up in {where}, and strict=true forbids crossing the border."
 
 
@@ -114,6 +121,7 @@ def _labels(decision: Decision, query: Query) -> Labels:
         reason=str(decision.reason),
         status=str(decision.status),
         scope=str(query.scope),
+        residency="" if decision.residency is None else "kept",
     )
 
 

@@ -1,5 +1,7 @@
 """Random catalogs, fleets, viewers and queries for property tests."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from router.fleet import Fleet, combine
@@ -63,6 +65,14 @@ def regions(draw: st.DrawFn, max_size: int = 8) -> list[Region]:
 @st.composite
 def catalogs(draw: st.DrawFn) -> Catalog:
     return a_catalog(*draw(regions()))
+
+
+@st.composite
+def bounded_catalogs(draw: st.DrawFn) -> Catalog:
+    """With a residency policy, which may name countries without an edge."""
+    allowed = st.frozensets(st.sampled_from(["CA", "US", "DE", "JP"]), min_size=1)
+    policy = draw(st.dictionaries(codes, allowed, min_size=1, max_size=4))
+    return replace(draw(catalogs()), residency=policy)
 
 
 @st.composite

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.answers import Answer
+from router.answers import Answer, Labels
 from router.caching import CachePolicy, Sharing, etag
 from router.fleet import Edge, Fleet
 from router.model import Catalog, Intended, Observed, Scope, Status
@@ -269,7 +269,7 @@ def test_unsure_fleet_shortens_the_shared_life() -> None:
 
 def test_answer_is_counted_under_its_outcome() -> None:
     labels = answered(Query(scope=Scope.GLOBAL)).labels
-    assert labels == ("yto-01", "nearest_global", "ok", "global")
+    assert labels == Labels("yto-01", "nearest_global", "ok", "global", "")
 
 
 # The memo
