@@ -5,17 +5,19 @@ ECMAScript 5.1 can repeat exactly (docs/adr/0003-rendezvous-hash.md).
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from router.geo import Vector, distance_km, mean_vector, unit_vector
 from router.model import Catalog, Location, Position, Region, Scope
+from router.nearest import Nearest, Point
 
 METRO_RADIUS_KM = 25.0
 PREFERRED_COUNT = 3
 KNOWN_PLACES = 65_536
 KNOWN_KEYS = 4_096
+KNOWN_RANKS = 1_000_000
 
 # Degrees of latitude that METRO_RADIUS_KM spans, a little more: one degree is >= 110.5 km.
 _METRO_SPAN_DEG = METRO_RADIUS_KM / 110.5
@@ -106,8 +108,11 @@ class Ranker:
         self.covered = frozenset(region.country for region in routable)
         self._default = tuple(region.id for region in routable)
         self.metros = tuple(_metros(routable))
+        self._everywhere = _nearest(self.metros)
+        self._homes = {code: _nearest(self.at_home(code)) for code in self.covered}
         self._known: dict[tuple[str | None, Position, Scope], tuple[Metro, ...]] = {}
-        self.order = lru_cache(maxsize=KNOWN_KEYS)(self._order)
+        many = min(KNOWN_KEYS, KNOWN_RANKS // max(1, len(routable)))
+        self.order = lru_cache(maxsize=many)(self._order)
 
     def key(self, location: Location, seed: int, scope: Scope) -> RouteKey:
         """Which edges this viewer prefers. `seed`: 32 bits that stand for their network."""
@@ -128,15 +133,21 @@ class Ranker:
         return RouteKey(key.country, tuple(id for id in key.preferred if id in self.regions))
 
     def _order(self, key: RouteKey, scope: Scope) -> tuple[Region, ...]:
-        """Every routable region, best first: preferred, then as seen from the first of them."""
+        return tuple(self.in_order(key, scope))
+
+    def in_order(self, key: RouteKey, scope: Scope) -> Iterator[Region]:
+        """Every routable region, best first: preferred, then as seen from the first of them.
+        `order` is the same at once, and kept."""
         if not key.preferred:
-            return tuple(self.regions[id] for id in self._default)
+            yield from (self.regions[id] for id in self._default)
+            return
+        yield from (self.regions[id] for id in key.preferred)
         first = self.regions[key.preferred[0]].position
         seed = fnv1a32(".".join(key.preferred))
-        ids = dict.fromkeys(key.preferred)
         for metro in self._by_distance(key.country, first, scope):
-            ids.update(dict.fromkeys(_edge_order(metro, seed)))
-        return tuple(self.regions[id] for id in ids)
+            for id in _edge_order(metro, seed):
+                if id not in key.preferred:
+                    yield self.regions[id]
 
     def around(self, country: str | None, position: Position, scope: Scope) -> tuple[Metro, ...]:
         """The metros that hold a viewer's preferred edges; places repeat, so they are kept."""
@@ -168,16 +179,21 @@ class Ranker:
         chosen = [inside[id] for id in rendezvous((m.contender for m in inside.values()), seed)]
         return tuple(dict.fromkeys((*_enough(chosen), *self.without_position(country, scope))))
 
-    def _by_distance(self, country: str | None, position: Position, scope: Scope) -> list[Metro]:
-        x, y, z = unit_vector(position)
-        at_home = country if scope is Scope.COUNTRY else None
+    def _by_distance(
+        self, country: str | None, position: Position, scope: Scope
+    ) -> Iterator[Metro]:
+        """Every metro, nearest first; with scope=country, those of the country before all."""
+        place = unit_vector(position)
+        home = country if scope is Scope.COUNTRY and country in self._homes else None
+        if home is not None:
+            yield from self._homes[home].around(place)
+        for metro in self._everywhere.around(place):
+            if metro.country != home:
+                yield metro
 
-        def farness(metro: Metro) -> tuple[bool, float, str]:
-            a, b, c = metro.centre
-            abroad = at_home is not None and metro.country != at_home
-            return abroad, -(a * x + b * y + c * z), metro.contender.id
 
-        return sorted(self.metros, key=farness)
+def _nearest(metros: Iterable[Metro]) -> Nearest[Metro]:
+    return Nearest([Point(metro.centre, metro.contender.id, metro) for metro in metros])
 
 
 def place_seed(location: Location) -> int:

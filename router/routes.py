@@ -11,7 +11,7 @@ import msgspec
 
 from router.answers import NO_STORE, Answer, Labels, error_answer, with_common
 from router.caching import CachePolicy, Sharing, etag, not_found_headers, success_headers
-from router.decision import Decision, Problem, decide
+from router.decision import Decision, Problem, decide, decide_soon, offer_of
 from router.fleet import Edge, Fleet
 from router.query import Query
 from router.ranking import Ranker, RouteKey
@@ -28,6 +28,7 @@ class RouteTable:
         self.ranker = ranker
         self.fleet = fleet
         self.policy = policy
+        self._offer = offer_of(fleet)
         self._answers: dict[tuple[RouteKey, Query, Sharing], Answer] = {}
 
     def answer(self, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
@@ -41,7 +42,9 @@ class RouteTable:
         return answer
 
     def _build(self, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
-        decision = decide(self.ranker, self.fleet, key, query)
+        decision = decide_soon(
+            self.ranker, self.fleet, self._offer, key, query, 1 + ALTERNATES_COUNT
+        ) or decide(self.ranker, self.fleet, key, query)
         if decision.problem is not None:
             refusal = _refusal(decision, decision.problem, key, query, sharing, self.policy)
             residency = "" if decision.residency is None else "refused"

@@ -1,5 +1,8 @@
 """Which edge an answer names, and why: every reason, every rung of the ladder."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,19 +14,23 @@ from router.decision import (
     Rejection,
     RouteReason,
     decide,
+    decide_soon,
     model_state,
+    offer_of,
     resolve_model,
 )
 from router.fleet import Edge, Fleet
-from router.model import Catalog, Intended, Observed, Scope, Status
+from router.model import Catalog, Intended, Observed, Position, Region, Scope, Status
 from router.query import Query
 from router.ranking import Ranker, RouteKey
+from tests import strategies
 from tests.builders import (
     CITIES,
     a_catalog,
     a_fleet,
     a_fleet_but,
     a_key,
+    a_ranker,
     a_ranker_for,
     a_region,
     an_edge,
@@ -513,3 +520,63 @@ def test_country_alone_still_picks_at_home(country: str, pick: str) -> None:
     decision = decided(a_fleet(), RouteKey(country, ()))
     assert offered(decision)[0] == pick
     assert decision.reason is RouteReason.NEAREST_IN_COUNTRY
+
+
+# Soon
+
+
+def spread(country: str, count: int, first: int = 0) -> list[Region]:
+    """Regions of a country, far from each other."""
+    return [
+        a_region(
+            f"{country.lower()}-{number:02}",
+            country=country,
+            position=Position(number * 7 % 80, number * 31 % 180),
+        )
+        for number in range(first, first + count)
+    ]
+
+
+@given(st.data())
+def test_decision_soon_is_the_beginning_of_the_whole(data: st.DataObject) -> None:
+    catalog = data.draw(strategies.catalogs() | strategies.bounded_catalogs())
+    fleet = data.draw(strategies.fleets(catalog))
+    ranker, key = Ranker(catalog), data.draw(strategies.keys(catalog))
+    query, enough = data.draw(strategies.queries), data.draw(st.integers(1, 4))
+    soon = decide_soon(ranker, fleet, offer_of(fleet), key, query, enough)
+    whole = decide(ranker, fleet, key, query)
+    if soon is not None:
+        assert soon.candidates == whole.candidates[:enough]
+        assert replace(soon, candidates=()) == replace(whole, candidates=(), rejected=())
+
+
+@pytest.mark.parametrize("scope", Scope)
+@pytest.mark.parametrize("country", ["CA", "US", "DE", None])
+def test_decision_on_a_plain_question_is_soon(scope: Scope, country: str | None) -> None:
+    ranker, fleet = a_ranker(), a_fleet()
+    key = a_key("yto-01", "yul-01", "nyc-01", country=country)
+    soon = decide_soon(ranker, fleet, offer_of(fleet), key, Query(scope=scope), 4)
+    assert soon is not None
+    assert soon.candidates == decide(ranker, fleet, key, Query(scope=scope)).candidates[:4]
+
+
+@pytest.mark.parametrize("status", [Status.STATIC, Status.FAIL_OPEN])
+def test_decision_without_health_is_not_soon(status: Status) -> None:
+    assert offer_of(a_fleet(status=status)) is None
+
+
+def test_decision_looks_at_few_of_many_edges() -> None:
+    regions = [*spread("CA", 40), *spread("US", 40, first=40)]
+    ranker, fleet = Ranker(a_catalog(*regions)), a_fleet(*map(an_edge, regions))
+    met: list[Region] = []
+
+    class Watched(Ranker):
+        def in_order(self, key: RouteKey, scope: Scope) -> Iterator[Region]:
+            for region in super().in_order(key, scope):
+                met.append(region)
+                yield region
+
+    key = a_key("ca-03", "ca-05", "ca-01")
+    soon = decide_soon(Watched(ranker.catalog), fleet, offer_of(fleet), key, Query(), 4)
+    assert soon is not None
+    assert len(met) == 4
