@@ -1,6 +1,7 @@
 """A transfer goes on where it broke off, ends within its bounds, and is what was asked for."""
 
 import hashlib
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -175,6 +176,21 @@ def test_too_large_a_file_is_left(
     with pytest.raises(GeoDataError, match="larger than 200,000 bytes"):
         fetcher.file(served(origin, with_length=with_length), tmp_path / "file")
     assert not (tmp_path / "file").exists()
+
+
+def test_endless_trickle_ends_and_can_go_on(
+    origin: Origin, client: httpx.Client, tmp_path: Path
+) -> None:
+    remote = served(origin)
+    hours = itertools.count(step=1_000.0)
+    slow = Fetcher(client=client, clock=lambda: next(hours))
+    with pytest.raises(GeoDataError, match="too slow"):
+        slow.file(remote, tmp_path / "file")
+    had = (tmp_path / "file.part").stat().st_size
+    assert 0 < had < len(CONTENT)
+    Fetcher(client=client).file(remote, tmp_path / "file")
+    assert origin.ranges()[-1] == f"bytes={had}-"
+    assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("url", ["http://db.example/file", "ftp://db.example/file", "file:///etc"])

@@ -207,6 +207,18 @@ def test_file_that_is_no_database_changes_nothing(tmp_path: Path, fetcher: Fetch
     assert plan.output.read_bytes() == old
 
 
+def test_even_by_force_a_fetched_page_is_no_database(
+    tmp_path: Path, origin: Origin, fetcher: Fetcher
+) -> None:
+    origin.files["/free/dbip-city-lite-2030-04.mmdb.gz"] = Served(gzip.compress(b"<html>" * 99))
+    ask = Ask(origin="dbip", mirror=origin.url)
+    plan = a_plan(tmp_path, "", ask=ask, force=True)
+    old = a_database(plan.output).read_bytes()
+    with pytest.raises(GeoDataError, match="not a usable geo database"):
+        update(plan, fetcher, MIDDLE_OF_APRIL_2030)
+    assert plan.output.read_bytes() == old
+
+
 def test_two_updates_at_once_are_one_too_many(tmp_path: Path, fetcher: Fetcher) -> None:
     plan = a_plan(tmp_path, str(a_database(tmp_path / "fresh.mmdb")))
     folder = plan.output.with_name(".geo.mmdb.update")

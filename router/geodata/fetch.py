@@ -136,6 +136,7 @@ class Fetcher:
 
     def _go_on(self, remote: Remote, part: Path) -> None:
         """Fetch what is missing of `part`."""
+        started = self.clock()
         with self._asked("GET", remote, _range_headers(remote, part)) as response:
             if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 part.unlink(missing_ok=True)
@@ -151,6 +152,8 @@ class Fetcher:
                     had += len(chunk)
                     if max(had, total or 0) > self.max_bytes:
                         raise GeoDataError(f"{remote.url}: is larger than {self.max_bytes:,} bytes")
+                    if self.clock() - started > LONGEST_S:
+                        raise GeoDataError(f"{remote.url}: is too slow. Run it again: it goes on")
                     file.write(chunk)
                     self.tell("downloading", had, total)
         if total is not None and had < total:

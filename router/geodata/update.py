@@ -102,9 +102,9 @@ def update(plan: Plan, fetcher: Fetcher, now: float) -> Updated:
     with _workshop(plan.output) as folder:
         packed = current.file or _fetched(current, fetcher, folder)
         databases, licence = unpack(packed, folder)
-        fresh = _whole(plan, current, databases, folder, now, fetcher.tell)
+        fresh = open_database(_whole(plan, current, databases, folder, now, fetcher.tell))
         if not plan.force:
-            _check(open_database(fresh), _running(plan), now)
+            _check(fresh, _running(plan), now)
         _swap(plan, current, fresh, licence, now)
     return _updated(plan, current, is_new=True)
 
@@ -253,16 +253,16 @@ def _part(some: Sequence[object], of: Sequence[object]) -> str:
     return f"{len(some) / len(of):.0%}"
 
 
-def _swap(plan: Plan, current: Offer, fresh: Path, licence: str, now: float) -> None:
+def _swap(plan: Plan, current: Offer, fresh: GeoDatabase, licence: str, now: float) -> None:
     """The old file stays as `.previous`."""
     output = plan.output
-    terms = current.terms if current.terms.licence else open_database(fresh).terms
+    terms = current.terms if current.terms.licence else fresh.terms
     if output.exists():
         previous = output.with_name(f"{output.name}.previous")
         previous.unlink(missing_ok=True)
         os.link(output, previous)
-    sync(fresh)
-    fresh.replace(output)
+    sync(fresh.path)
+    fresh.path.replace(output)
     sync(output.parent)
     note = Note(
         origin=current.name,
