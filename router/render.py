@@ -98,12 +98,87 @@ def working() -> Iterator[Callable[[str, int, int | None], None]]:
 
 def built(told: dict[str, Any]) -> None:
     """What `geodata build` wrote."""
-    _console().print(
+    _plain(
         f"{told['output']}: {told['bytes'] / 1e6:.1f} MB, {told['ranges']:,} ranges of addresses "
-        f"at {told['places']:,} places; {told['compared']:,} addresses compared, all agree",
-        highlight=False,
-        markup=False,
+        f"at {told['places']:,} places; {told['compared']:,} addresses compared, all agree"
     )
+
+
+def database(told: dict[str, Any]) -> None:
+    """What `geodata info` found."""
+    out = _console()
+    built = time.strftime("%Y-%m-%d", time.gmtime(told["built_at"]))
+    rows = [
+        ("file", f"{told['path']} ({told['kind']}, {told['bytes'] / 1e6:.1f} MB)"),
+        ("type", f"{told['type']}, {told['networks']:,} networks"),
+        ("built", f"{built}, {told['age_days']} days ago"),
+        ("licence", told["licence"] or "unknown"),
+        ("show", told["attribution"] or "no attribution known to be asked"),
+    ]
+    if told["origin"] is not None:
+        fetched = time.strftime("%Y-%m-%d", time.gmtime(told["origin"]["fetched_at"]))
+        version = told["origin"]["version"][:40]
+        rows.append(("from", f"{told['origin']['origin']} {version}, fetched {fetched}"))
+    for family in ("ipv4", "ipv6"):
+        shares = told[family]
+        known = f"city of {shares['city']:.1%}, country only of {shares['country']:.1%}"
+        rows.append((family, f"{known}, of sampled addresses"))
+    rows += [("sample", _sampled(one)) for one in told["samples"]]
+    for name, text in rows:
+        out.print(f"{name:8}{text}", highlight=False, markup=False)
+    for line in told["missing"]:
+        out.print(Text.assemble(("missing ", "yellow"), line))
+
+
+def _sampled(one: dict[str, Any]) -> str:
+    if one["latitude"] is None:
+        return f"{one['ip']}: {one['country'] or 'unknown'}"
+    return f"{one['ip']}: {one['country']} at {one['latitude']:.2f}, {one['longitude']:.2f}"
+
+
+def update_found(told: dict[str, Any]) -> None:
+    """What `geodata update --check` found."""
+    news = {True: "is newer than", False: "is the same as", None: "may be newer than"}
+    version, had = told["version"] or "its file", told["had"] or "what is here"
+    _plain(f"{told['origin']}: {version} {news[told['is_newer']]} {had}")
+
+
+def updated(told: dict[str, Any]) -> None:
+    """What `geodata update` did."""
+    built = time.strftime("%Y-%m-%d", time.gmtime(told["built_at"]))
+    done = "replaced by" if told["is_new"] else "is already"
+    size = f"{told['bytes'] / 1e6:.1f} MB"
+    _plain(f"{told['output']}: {done} {told['origin']}, built {built}, {size}")
+
+
+def comparison(told: dict[str, Any]) -> None:
+    """How far two databases agree."""
+    out = _console()
+    out.print(f"1: {told['first']}\n2: {told['second']}", highlight=False, markup=False)
+    table = _table(f"of {told['sampled']:,} addresses each", "ipv4", "ipv6")
+    families = [told["ipv4"], told["ipv6"]]
+    for number, which in enumerate(("first", "second"), 1):
+        for level in ("city", "country", "unknown"):
+            shares = [_percent(family[which][level]) for family in families]
+            table.add_row(f"{level} level in {number}", *shares)
+    for name in ("both", "same_country", "same_pick", "same_pick_country"):
+        table.add_row(name.replace("_", " "), *[_percent(family[name]) for family in families])
+    for name in ("p50", "p90", "p99"):
+        far = [family["distance_km"].get(name) for family in families]
+        table.add_row(f"distance {name}", *["" if one is None else f"{one:,.0f} km" for one in far])
+    out.print(table)
+    for number, which in enumerate(("first", "second"), 1):
+        for country, shares in families[0]["spread"][which].items():
+            parts = ", ".join(f"{edge} {_percent(share)}" for edge, share in shares.items())
+            out.print(f"country level in {number}, {country}: {parts}", highlight=False)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
+
+
+def _plain(line: str) -> None:
+    _console().print(line, highlight=False, markup=False)
 
 
 def _verdict(told: dict[str, Any]) -> str:

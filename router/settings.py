@@ -48,6 +48,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         _about("Where networks really are: a geofeed (RFC 8805), asked before the database."),
     ] = None
+    maxmind_account_id: Annotated[
+        str | None, _about("For `autorouter geodata update --from maxmind`.")
+    ] = None
+    maxmind_license_key: Annotated[Secret | None, _about("The license key of that account.")] = None
     redis_url: Annotated[
         RedisUrl | None,
         _about("The store that joins `serve` and `poll`. Without it `serve` polls in-process."),

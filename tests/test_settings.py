@@ -26,6 +26,7 @@ SECRETS = {
     "EDGE_API_KEY": "batterystaple",
     "FASTLY_TOKEN": "a-fastly-token",
     "CLOUDFLARE_TOKEN": "a-cloudflare-token",
+    "MAXMIND_LICENSE_KEY": "a-license-key",
 }
 
 

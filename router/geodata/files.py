@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise GeoDataError(f"{path}: cannot be written: {error}") from error
     finally:
@@ -30,9 +30,9 @@ def replacing(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
             fresh.unlink()
 
 
-def _sync(folder: Path) -> None:
-    """Make the new name outlast a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file's content, or the names in a folder, outlast a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -1,0 +1,125 @@
+"""`autorouter geodata compare`: how far two geo databases agree, and what that changes."""
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from router.geo import distance_km
+from router.geodata import Tell, in_silence
+from router.geodata.sample import v4_sample, v6_sample
+from router.geoip import GeoDatabase
+from router.model import Level, Location, Region, Scope
+from router.ranking import Ranker
+from router.viewer import parse_address
+
+_TELL_EVERY = 1_000
+_QUANTILES = (50, 90, 99)
+
+
+class Pair(NamedTuple):
+    """One address in both databases. `seed`: of its network."""
+
+    seed: int
+    first: Location
+    second: Location
+
+    @property
+    def is_known(self) -> bool:
+        """Both know at least the country."""
+        return Level.UNKNOWN not in (self.first.level, self.second.level)
+
+
+def compare(
+    first: GeoDatabase, second: GeoDatabase, ranker: Ranker, count: int, tell: Tell = in_silence
+) -> dict[str, Any]:
+    """For `count` public addresses of IPv4 and as many of IPv6: what each database knows,
+    and of those that both know, how often country and pick are the same."""
+    samples = {"ipv4": v4_sample(count), "ipv6": v6_sample(count)}
+    told = {
+        family: _told([*_pairs(first, second, addresses, tell, family)], ranker)
+        for family, addresses in samples.items()
+    }
+    return {"first": str(first.path), "second": str(second.path), "sampled": count, **told}
+
+
+def _pairs(
+    first: GeoDatabase, second: GeoDatabase, addresses: Sequence[str], tell: Tell, family: str
+) -> Iterator[Pair]:
+    for number, text in enumerate(addresses):
+        if number % _TELL_EVERY == 0:
+            tell(f"comparing {family}", number, len(addresses))
+        address = parse_address(text)
+        if address is not None:
+            yield Pair(address.seed, first.locate(address.text), second.locate(address.text))
+
+
+def _told(pairs: Sequence[Pair], ranker: Ranker) -> dict[str, Any]:
+    known = [pair for pair in pairs if pair.is_known]
+    at_country = [pair for pair in known if Level.COUNTRY in (pair.first.level, pair.second.level)]
+    return {
+        "first": _levels([pair.first for pair in pairs]),
+        "second": _levels([pair.second for pair in pairs]),
+        "both": len(known) / len(pairs),
+        "same_country": _share(pair.first.country == pair.second.country for pair in known),
+        "same_pick": _share(_is_same_pick(pair, ranker) for pair in known),
+        "same_pick_at_country_level": _share(_is_same_pick(pair, ranker) for pair in at_country),
+        "same_pick_country": _share(_is_same_pick_country(pair, ranker) for pair in known),
+        "distance_km": _quantiles(known),
+        "spread": {
+            "first": _spread([(pair.first, pair.seed) for pair in pairs], ranker),
+            "second": _spread([(pair.second, pair.seed) for pair in pairs], ranker),
+        },
+    }
+
+
+def _levels(locations: Sequence[Location]) -> dict[str, float]:
+    count = Counter(location.level for location in locations)
+    return {str(level): count[level] / len(locations) for level in Level}
+
+
+def _share(outcomes: Iterable[bool]) -> float | None:
+    """None of nothing."""
+    told = list(outcomes)
+    return sum(told) / len(told) if told else None
+
+
+def _pick(location: Location, seed: int, ranker: Ranker) -> Region:
+    """Health aside."""
+    return ranker.order(ranker.key(location, seed, Scope.COUNTRY), Scope.COUNTRY)[0]
+
+
+def _is_same_pick(pair: Pair, ranker: Ranker) -> bool:
+    return _pick(pair.first, pair.seed, ranker) == _pick(pair.second, pair.seed, ranker)
+
+
+def _is_same_pick_country(pair: Pair, ranker: Ranker) -> bool:
+    first, second = (_pick(one, pair.seed, ranker) for one in (pair.first, pair.second))
+    return first.country == second.country
+
+
+def _quantiles(pairs: Sequence[Pair]) -> dict[str, float]:
+    """Between the two positions, where both have one."""
+    distances = [
+        distance_km(pair.first.position, pair.second.position)
+        for pair in pairs
+        if pair.first.position is not None and pair.second.position is not None
+    ]
+    if len(distances) < 2:
+        return {}
+    cuts = statistics.quantiles(distances, n=100)
+    return {f"p{percent}": cuts[percent - 1] for percent in _QUANTILES}
+
+
+def _spread(located: Sequence[tuple[Location, int]], ranker: Ranker) -> dict[str, dict[str, float]]:
+    """How the viewers known by country only are shared out: country → edge → share. Taken at
+    its country's middle, a country's would all go to one."""
+    picks: dict[str, Counter[str]] = {}
+    for location, seed in located:
+        country = location.country
+        if location.level is Level.COUNTRY and country is not None and country in ranker.covered:
+            picks.setdefault(country, Counter())[_pick(location, seed, ranker).id] += 1
+    return {
+        country: {edge: count / found.total() for edge, count in sorted(found.items())}
+        for country, found in sorted(picks.items())
+    }

@@ -1,0 +1,91 @@
+"""`autorouter geodata info`: what a geo database is, and what it lacks."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgspec
+
+from router.geodata.notes import read_note
+from router.geodata.sample import v4_sample, v6_sample
+from router.geoip import GeoDatabase
+from router.model import Level, Location
+
+OLD_DAYS = 90
+SAMPLED = 20_000
+
+# Large networks that have long been where they are.
+_KNOWN = ("24.48.0.1", "8.8.8.8", "85.214.132.117", "133.11.1.1", "2607:fea8::1", "2a02:8109::1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Shares of sampled addresses: of which the city is known, or the country only."""
+
+    city: float
+    country: float
+
+    @property
+    def placed(self) -> float:
+        """Of which anything is known."""
+        return self.city + self.country
+
+
+def coverage(database: GeoDatabase, addresses: Sequence[str]) -> Coverage:
+    """How much a database knows of some addresses."""
+    levels = [database.locate(address).level for address in addresses]
+    return Coverage(
+        city=levels.count(Level.CITY) / len(levels),
+        country=levels.count(Level.COUNTRY) / len(levels),
+    )
+
+
+def describe(database: GeoDatabase, now: float) -> dict[str, Any]:
+    """All that there is to tell, as plain data."""
+    note = read_note(database.path)
+    v4 = coverage(database, v4_sample(SAMPLED))
+    v6 = coverage(database, v6_sample(SAMPLED))
+    told = {
+        "path": str(database.path),
+        "kind": "compact" if database.is_compact else "mmdb",
+        "type": database.type,
+        "built_at": database.built_at,
+        "age_days": round(database.age_days(now)),
+        "networks": database.networks,
+        "bytes": database.path.stat().st_size,
+        "licence": database.terms.licence if note is None else note.licence,
+        "attribution": database.terms.attribution if note is None else note.attribution,
+        "origin": None if note is None else msgspec.to_builtins(note),
+        "ipv4": asdict(v4),
+        "ipv6": asdict(v6),
+        "samples": [_sample(address, database.locate(address)) for address in _KNOWN],
+    }
+    return {**told, "missing": _missing(told, v4, v6)}
+
+
+def _sample(address: str, location: Location) -> dict[str, Any]:
+    position = location.position
+    return {
+        "ip": address,
+        "country": location.country,
+        "latitude": None if position is None else position.latitude,
+        "longitude": None if position is None else position.longitude,
+        "level": location.level,
+    }
+
+
+def _missing(told: dict[str, Any], v4: Coverage, v6: Coverage) -> list[str]:
+    """A line for each thing that makes answers worse than they could be."""
+    lines = []
+    if told["age_days"] > OLD_DAYS:
+        lines.append(
+            f"{told['age_days']} days old: get a newer one with `autorouter geodata update`"
+        )
+    for name, found in (("IPv4", v4), ("IPv6", v6)):
+        if found.placed == 0.0:
+            lines.append(f"knows nothing of {name}: those viewers get the catalog's default order")
+        elif found.city == 0.0:
+            lines.append(f"knows no cities for {name}: viewers are spread over their country")
+    if not told["licence"]:
+        lines.append("its licence cannot be told from its type")
+    return lines

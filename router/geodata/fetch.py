@@ -1,0 +1,229 @@
+"""One file over HTTP, resumed where it broke off; bounded in size, time and tries.
+
+What has arrived stays beside the target as `.part`, with a note of what tells whether the
+server still has the same file (RFC 9110 section 13.1.5, If-Range).
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+import msgspec
+
+from router import __version__
+from router.errors import GeoDataError
+from router.geodata import Tell, in_silence
+
+TRIES = 5
+TIMEOUT_S = 30.0
+LONGEST_S = 3_600.0
+MAX_BYTES = 2 * 2**30
+MAX_TEXT_BYTES = 65_536
+MAX_WAIT_S = 60.0
+
+T = TypeVar("T")
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RANGE = re.compile(r"bytes (\d{1,15})-\d{1,15}/(\d{1,15}|\*)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """A file to fetch. `digest`: an algorithm and what it must give, in hexadecimal: then
+    the file is the same for ever."""
+
+    url: str
+    auth: tuple[str, str] | None = field(default=None, repr=False)
+    digest: tuple[str, str] | None = None
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """Of which file a part is."""
+
+    url: str
+    validator: str
+
+
+class _TryAgainError(Exception):
+    """It may work the next time, `wait_s` from now at the earliest."""
+
+    def __init__(self, why: str, wait_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.wait_s = wait_s
+
+
+def open_client() -> httpx.Client:
+    """A client that asks over https only, and takes proxies from the environment."""
+    return httpx.Client(
+        follow_redirects=True,
+        max_redirects=5,
+        timeout=TIMEOUT_S,
+        headers={"Accept-Encoding": "identity", "User-Agent": f"autorouter/{__version__}"},
+        event_hooks={"request": [_refuse_plain_http]},
+    )
+
+
+@dataclass(kw_only=True)
+class Fetcher:
+    """Fetches with one client. Raises GeoDataError that says what to do."""
+
+    client: httpx.Client
+    tell: Tell = in_silence
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    max_bytes: int = MAX_BYTES
+
+    def version(self, remote: Remote) -> str | None:
+        """What changes when the file does, empty when that is not told; None when the
+        server has no such file."""
+        return self._until_it_works(remote, lambda: self._version(remote))
+
+    def text(self, remote: Remote) -> str:
+        """A short text, such as a checksum."""
+        return self._until_it_works(remote, lambda: self._text(remote))
+
+    def file(self, remote: Remote, target: Path) -> None:
+        """The whole file at `target`, its digest compared."""
+        part = target.with_name(f"{target.name}.part")
+        self._until_it_works(remote, lambda: self._go_on(remote, part))
+        if remote.digest is not None and _digest_of(part, remote.digest[0]) != remote.digest[1]:
+            part.unlink()
+            raise GeoDataError(f"{remote.url}: what arrived has another checksum; try again")
+        part.replace(target)
+        _note_of(part).unlink(missing_ok=True)
+
+    def _until_it_works(self, remote: Remote, act: Callable[[], T]) -> T:
+        started = self.clock()
+        for tried in range(1, TRIES + 1):
+            try:
+                return act()
+            except (_TryAgainError, httpx.TransportError) as error:
+                why = str(error) or type(error).__name__
+                wait_s = max(2.0 ** (tried - 1), getattr(error, "wait_s", 0.0))
+            except httpx.HTTPError as error:
+                raise GeoDataError(f"{remote.url}: {error}") from error
+            if tried == TRIES or self.clock() - started + wait_s > LONGEST_S:
+                break
+            self.sleep(wait_s)
+        raise GeoDataError(f"{remote.url}: {why}; tried {tried} times. Run it again: it goes on")
+
+    def _version(self, remote: Remote) -> str | None:
+        with self._asked("HEAD", remote, {}) as response:
+            if response.status_code in (404, 410):
+                return None
+            if response.status_code in (405, 501):
+                return ""
+            _check_status(remote, response)
+            told = response.headers
+            return _validator(response) or told.get("last-modified", told.get("content-length", ""))
+
+    def _text(self, remote: Remote) -> str:
+        with self._asked("GET", remote, {}) as response:
+            _check_status(remote, response)
+            found = b""
+            for chunk in response.iter_bytes():
+                found += chunk
+                if len(found) > MAX_TEXT_BYTES:
+                    raise GeoDataError(f"{remote.url}: is no short text")
+            return found.decode("utf-8", "replace")
+
+    def _go_on(self, remote: Remote, part: Path) -> None:
+        """Fetch what is missing of `part`."""
+        started = self.clock()
+        with self._asked("GET", remote, _range_headers(remote, part)) as response:
+            if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                part.unlink(missing_ok=True)
+                raise _TryAgainError("the server has another file than before")
+            _check_status(remote, response)
+            had, total = _span(response)
+            note = _Note(remote.url, _validator(response))
+            _note_of(part).write_bytes(msgspec.json.encode(note))
+            with part.open("r+b" if had else "wb") as file:
+                file.seek(had)
+                file.truncate()
+                for chunk in response.iter_raw():
+                    had += len(chunk)
+                    if max(had, total or 0) > self.max_bytes:
+                        raise GeoDataError(f"{remote.url}: is larger than {self.max_bytes:,} bytes")
+                    if self.clock() - started > LONGEST_S:
+                        raise GeoDataError(f"{remote.url}: is too slow. Run it again: it goes on")
+                    file.write(chunk)
+                    self.tell("downloading", had, total)
+        if total is not None and had < total:
+            raise _TryAgainError(f"broke off after {had:,} of {total:,} bytes")
+
+    @contextmanager
+    def _asked(
+        self, method: str, remote: Remote, headers: dict[str, str]
+    ) -> Iterator[httpx.Response]:
+        auth = None if remote.auth is None else httpx.BasicAuth(*remote.auth)
+        try:
+            with self.client.stream(method, remote.url, headers=headers, auth=auth) as response:
+                yield response
+        except httpx.InvalidURL as error:
+            raise GeoDataError(f"{remote.url}: is no URL: {error}") from error
+
+
+def _refuse_plain_http(request: httpx.Request) -> None:
+    """Where a redirect leads is looked at too."""
+    if request.url.scheme != "https" and request.url.host not in _LOOPBACK:
+        raise GeoDataError(f"{request.url}: use https; http only on this machine")
+
+
+def _check_status(remote: Remote, response: httpx.Response) -> None:
+    code = response.status_code
+    if response.is_success:
+        return
+    told = f"{code} {response.reason_phrase}"
+    if code in _AGAIN:
+        asked = response.headers.get("retry-after", "")
+        raise _TryAgainError(told, min(float(asked), MAX_WAIT_S) if asked.isdecimal() else 0.0)
+    advice = "the account or its key is not accepted" if code in (401, 403) else "check the source"
+    raise GeoDataError(f"{remote.url}: {told}; {advice}")
+
+
+def _range_headers(remote: Remote, part: Path) -> dict[str, str]:
+    """Ask for the rest only of what is surely the same file: by its validator, or by a
+    digest that is compared in the end."""
+    try:
+        note = msgspec.json.decode(_note_of(part).read_bytes(), type=_Note)
+        had = part.stat().st_size
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    if note.url != remote.url or had == 0 or not (note.validator or remote.digest):
+        return {}
+    condition = {"If-Range": note.validator} if note.validator else {}
+    return {"Range": f"bytes={had}-", **condition}
+
+
+def _span(response: httpx.Response) -> tuple[int, int | None]:
+    """Where what is sent begins in the file, and the file's size if that is told."""
+    length = response.headers.get("content-length", "")
+    if response.status_code != httpx.codes.PARTIAL_CONTENT:
+        return 0, int(length) if length.isdecimal() else None
+    told = _RANGE.fullmatch(response.headers.get("content-range", ""))
+    if told is None:
+        raise GeoDataError(f"{response.url}: answers with a range that it does not tell")
+    return int(told[1]), None if told[2] == "*" else int(told[2])
+
+
+def _validator(response: httpx.Response) -> str:
+    """A strong ETag: nothing weaker lets parts be joined."""
+    tag: str = response.headers.get("etag", "")
+    return "" if tag.startswith("W/") else tag
+
+
+def _note_of(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")
+
+
+def _digest_of(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

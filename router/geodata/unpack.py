@@ -1,0 +1,106 @@
+"""Databases and licence texts out of what was fetched: gzip, tar, or a plain file.
+
+Nothing in an archive decides where it is written, nor how much.
+"""
+
+import gzip
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from router.compact import MAGIC
+from router.errors import GeoDataError
+
+MAX_BYTES = 4 * 2**30
+MAX_MEMBERS = 1_000
+MAX_LICENCE_BYTES = 2**20
+
+_CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
+_TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
+_LICENCE = re.compile(r"(?i)(^|[^a-z])(licen[cs]e|eula|copyright)")
+
+
+def unpack(packed: Path, folder: Path, max_bytes: int = MAX_BYTES) -> tuple[list[Path], str]:
+    """The databases in a file, written to `folder`, and its licence texts joined. Raises
+    GeoDataError for what is damaged, too large, or holds no database."""
+    try:
+        with _plain(packed) as file:
+            head = file.read(512)
+        with _plain(packed) as file:
+            bounded = _Bounded(file, packed, max_bytes)
+            if head[_TAR_MAGIC_AT : _TAR_MAGIC_AT + len(_TAR_MAGIC)] == _TAR_MAGIC:
+                return _from_tar(bounded, packed, folder)
+            database = folder / ("fetched.geo" if head.startswith(MAGIC) else "fetched.mmdb")
+            _copy(bounded, database)
+            return [database], ""
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise GeoDataError(f"{packed}: cannot be unpacked: {error}") from error
+
+
+class _Source(Protocol):
+    """What can be read."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes, none at the end."""
+
+
+class _Bounded:
+    """A file of which no more than so many bytes are read, however it was packed."""
+
+    def __init__(self, file: _Source, packed: Path, max_bytes: int) -> None:
+        self._file = file
+        self._packed = packed
+        self._max_bytes = max_bytes
+        self._left = max_bytes
+
+    def read(self, size: int = -1, /) -> bytes:
+        """As of any file."""
+        found = self._file.read(size)
+        self._left -= len(found)
+        if self._left < 0:
+            raise GeoDataError(f"{self._packed}: grows beyond {self._max_bytes:,} bytes unpacked")
+        return found
+
+
+@contextmanager
+def _plain(packed: Path) -> Iterator[_Source]:
+    """The file without gzip around it."""
+    with packed.open("rb") as file:
+        is_gzip = file.read(len(_GZIP)) == _GZIP
+    with gzip.open(packed) if is_gzip else packed.open("rb") as inner:
+        yield inner
+
+
+def _from_tar(file: _Bounded, packed: Path, folder: Path) -> tuple[list[Path], str]:
+    """Regular files by their last name alone; links and the rest are passed over."""
+    databases: list[Path] = []
+    licences: list[str] = []
+    stream: Any = file  # of which tarfile only reads
+    with tarfile.open(fileobj=stream, mode="r|") as archive:
+        for number, member in enumerate(archive):
+            if number >= MAX_MEMBERS:
+                raise GeoDataError(f"{packed}: has more than {MAX_MEMBERS:,} files in it")
+            name = Path(member.name).name
+            inside = archive.extractfile(member) if member.isreg() else None
+            if inside is None:
+                continue
+            if name.endswith(".mmdb"):
+                databases.append(folder / f"fetched-{len(databases)}.mmdb")
+                _copy(inside, databases[-1])
+            elif _LICENCE.search(name):
+                text = inside.read(MAX_LICENCE_BYTES).decode("utf-8", "replace")
+                licences.append(f"{name}\n\n{text.strip()}\n")
+    if not databases:
+        raise GeoDataError(f"{packed}: holds no .mmdb file; is it the right one?")
+    return databases, "\n\n".join(licences)
+
+
+def _copy(source: _Source, target: Path) -> None:
+    with target.open("wb") as file:
+        while chunk := source.read(_CHUNK):
+            file.write(chunk)
