@@ -49,6 +49,8 @@ sub vcl_recv {
         set req.grace = 0s;
         # When the origin hangs, viewers must not wait for one another's fetches in turn.
         set req.hash_ignore_busy = true;
+    } else {
+        set req.grace = 100d;  # what the object has; a restart keeps the 0
     }
     return (hash);
 }
