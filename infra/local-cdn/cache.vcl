@@ -67,7 +67,7 @@ sub vcl_hit {
     } else if (req.http.X-Step == "last") {
         set req.http.X-Cache = "Hit, stale-if-error";
     } else if (obj.ttl + std.duration(obj.http.X-Stale-While-Revalidate, 0s) > 0s
-        && now - obj.age > std.time(var.global_get("purged_at"), now)) {
+        && std.time2real(now - obj.age, 0.0) > std.real(var.global_get("purged_at"), 0.0)) {
         set req.http.X-Cache = "Hit, stale-while-revalidate";
     } else {
         set req.http.X-Step = "fetch";
