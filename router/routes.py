@@ -4,6 +4,7 @@ An answer is a function of (route key, query, Fleet) and nothing else; that is w
 makes caching it correct.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from router.answers import NO_STORE, Answer, Labels, error_answer, with_common
 from router.caching import CachePolicy, Sharing, etag, not_found_headers, success_headers
 from router.decision import Decision, Problem, decide
 from router.fleet import Edge, Fleet
+from router.model import Observed, Scope
 from router.query import Query
 from router.ranking import Ranker, RouteKey
 
@@ -42,13 +44,14 @@ class RouteTable:
 
     def _build(self, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
         decision = decide(self.ranker, self.fleet, key, query)
+        tagged = dict.fromkeys((*key.preferred, *self._deciding(decision, key, query)))
         if decision.problem is not None:
-            refusal = _refusal(decision, decision.problem, key, query, sharing, self.policy)
+            refusal = _refusal(
+                decision, decision.problem, tagged, key, query, sharing, self.policy
+            )
             residency = "" if decision.residency is None else "refused"
             return replace(refusal, labels=refusal.labels._replace(residency=residency))
         body = msgspec.json.encode(document(decision, query, self.policy))
-        # A pick beyond the preferred must be purged as well when it falls.
-        tagged = dict.fromkeys((*key.preferred, decision.candidates[0].region.id))
         headers = success_headers(sharing, decision.status, tagged, body, self.policy)
         return Answer(
             code=200,
@@ -57,6 +60,24 @@ class RouteTable:
             etag=etag(body),
             labels=_labels(decision, query),
         )
+
+    def _deciding(self, decision: Decision, key: RouteKey, query: Query) -> list[str]:
+        """The edges whose change may change this answer, the likeliest first: those in it,
+        and all that would come before the last of them; else every edge."""
+        told = decision.candidates[: 1 + ALTERNATES_COUNT]
+        named = [edge.region.id for edge in told]
+        order = _ideal_order(self.ranker, key, query.scope)
+        is_whole = len(told) > ALTERNATES_COUNT and not query.all and query.model is None
+        if is_whole and all(edge.observed is Observed.UP for edge in told):
+            return [*named, *order[: max(map(order.index, named))]]
+        return [*named, *order, *(edge.region.id for edge in self.fleet.edges)]
+
+
+def _ideal_order(ranker: Ranker, key: RouteKey, scope: Scope) -> list[str]:
+    """Routable edges in the order that answers name them in while all are well."""
+    at_home = key.country if scope is Scope.COUNTRY else None
+    regions = ranker.order(key, scope)
+    return [region.id for region in sorted(regions, key=lambda one: one.country != at_home)]
 
 
 def document(decision: Decision, query: Query, policy: CachePolicy) -> dict[str, Any]:
@@ -90,6 +111,7 @@ def document(decision: Decision, query: Query, policy: CachePolicy) -> dict[str,
 def _refusal(
     decision: Decision,
     problem: Problem,
+    tagged: Iterable[str],
     key: RouteKey,
     query: Query,
     sharing: Sharing,
@@ -99,7 +121,7 @@ def _refusal(
         detail = "Every edge is disabled or draining. Try again soon."
         retry = (b"retry-after", str(RETRY_AFTER_S).encode())
         return error_answer(503, problem, detail, [*NO_STORE, retry])
-    headers = not_found_headers(sharing, decision.status, key.preferred, policy)
+    headers = not_found_headers(sharing, decision.status, tagged, policy)
     return error_answer(404, problem, _detail(decision, key, query), headers)
 
 
