@@ -63,11 +63,11 @@ class StandIn:
 
 @contextlib.contextmanager
 def running_stand_in(
-    folder: Path, origin_port: int, *, cache_port: int | None = None, **settings: str
+    folder: Path, origin_port: int, *more: str, cache_port: int | None = None, **settings: str
 ) -> Iterator[StandIn]:
     """A stand-in in front of an origin on loopback that knows SECRET, once it answers."""
     port, cache_port = free_port(), cache_port or free_port()
-    words = ["--origin", f"{HOST}:{origin_port}", "--port", str(port)]
+    words = ["--origin", f"{HOST}:{origin_port}", "--port", str(port), *more]
     command = [sys.executable, str(RUN), *words, "--cache-port", str(cache_port)]
     process = Process(command, folder / "stand-in.log", clean_env(CDN_SECRET=SECRET, **settings))
     with httpx.Client(trust_env=False, verify=False, timeout=10) as client:
@@ -85,7 +85,7 @@ def a_place(country: str, position: Position, city: str | None) -> dict[str, Any
     return {"country": {"iso_code": country}, "location": location, **named}
 
 
-def a_geo_db(path: Path, places: Mapping[str, Mapping[str, Any]]) -> Path:
+def a_geo_db(path: Path, places: Mapping[str, dict[str, Any]]) -> Path:
     """A City database of these records by network."""
     writer = MMDBWriter(
         ip_version=6, ipv4_compatible=True, database_type="Test-City", languages=["en"]

@@ -183,9 +183,7 @@ def test_answer_purged_when_it_was_stale_is_not_given_while_revalidating(
     hung.set()
 
 
-def test_many_viewers_at_once_get_no_purged_answer(
-    cdn: StandIn, script: Script, path: str
-) -> None:
+def test_many_viewers_at_once_get_no_purged_answer(cdn: StandIn, script: Script, path: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         for number in range(20):
             script.body = str(number).encode()
@@ -295,4 +293,3 @@ def test_refused_answer_does_not_take_the_place_of_a_good_one(
 
     assert wait_for(cdn, path, REVALIDATING) == b"first"
     assert wait_for(cdn, path, LAST_RESORT) == b"first"
-

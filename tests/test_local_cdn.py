@@ -291,9 +291,7 @@ def test_strict_404_is_shared(cdn: StandIn, fresh: str) -> None:
     ("path", "query", "status"),
     [("/elsewhere", "", 404), ("/v1/route", f"?model={'m' * 129}", 400), ("/healthz", "", 200)],
 )
-def test_what_must_not_be_stored_is_not(
-    cdn: StandIn, path: str, query: str, status: int
-) -> None:
+def test_what_must_not_be_stored_is_not(cdn: StandIn, path: str, query: str, status: int) -> None:
     answers = [cdn.ask(query, path=path) for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [status, status]

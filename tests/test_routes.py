@@ -300,7 +300,12 @@ def test_no_more_tags_than_a_cdn_keeps_the_likeliest_first() -> None:
     fleet = a_fleet(*(an_edge(region) for region in regions))
     answer = answered(Query(all=True), fleet, a_key("e-150", "e-151", "e-152"))
     assert len(tagged(answer)) == MAX_TAGS - 1
-    assert tagged(answer)[:4] == ["e-150", "e-151", "e-152", body_of(answer)["alternates"][2]["region"]]
+    assert tagged(answer)[:4] == [
+        "e-150",
+        "e-151",
+        "e-152",
+        body_of(answer)["alternates"][2]["region"],
+    ]
 
 
 def judged(edges: Iterable[Edge]) -> Fleet:

@@ -143,7 +143,9 @@ async def a_site(folder: Path, rng: random.Random, geo_db: Path) -> AsyncIterato
 def a_world(path: Path, rng: random.Random) -> list[Question]:
     """Writes a database of real places; gives questions of people there. A few of them are
     not in it, of others it knows the country only."""
-    real, places, questions = maxminddb_rust.open_database(str(find_database(None))), {}, []
+    real = maxminddb_rust.open_database(str(find_database(None)))
+    places: dict[str, dict[str, Any]] = {}
+    questions: list[Question] = []
     while len(questions) < QUESTIONS:
         viewer = an_address(rng)
         record = real.get(viewer)
@@ -200,7 +202,7 @@ async def sicken(site: Site, id: str, mode: Mode, state: str) -> list[str]:
     """An edge misbehaves from now on, or no longer; gives it, once the origin knows."""
 
     async def is_known() -> bool:
-        return (await site.edges())[id]["state"] == state
+        return bool((await site.edges())[id]["state"] == state)
 
     await site.fleet.edges[id].set_mode(mode)
     await eventually(is_known)

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -68,12 +69,12 @@ Try, from another terminal:
 Ctrl-C stops everything.
 """
 _MORE_OF_DEV = """
-  take that edge down, wait, and ask again
-    curl -s -X PUT {ops}/simulation/yul-01/down
+  take an edge down: within seconds its answers are purged, and other edges named
+    curl -s -X PUT {ops}/simulation/yul-02/down
 """
 
 
-class _Address(click.ParamType):
+class _Address(click.ParamType[Listen]):
     """HOST:PORT, as in settings."""
 
     name = "HOST:PORT"
@@ -126,38 +127,62 @@ def main(
     nginx places viewers and runs the CDN function; Varnish caches. A viewer is who
     X-Stand-In-Viewer says, an IP address. AUTOROUTER_CDN_SECRET must be the origin's.
     """
-    environ = dict(os.environ)
     told = {"AUTOROUTER_REGIONS": regions, "AUTOROUTER_GEO_DB": geo_db}
-    environ |= {name: str(path) for name, path in told.items() if path is not None}
-    if dev:
-        environ.setdefault("AUTOROUTER_CDN_SECRET", secrets.token_hex(16))
-    stop = _stop_on_signals()
+    environ = os.environ | {name: str(path) for name, path in told.items() if path is not None}
+    plan = Plan(
+        origin=origin,
+        port=port,
+        cache_port=cache_port,
+        function=function,
+        ops_port=ops_port if dev else None,
+    )
     try:
-        settings = load_settings(environ)
-        _check(settings, [port, cache_port, *([origin.port, ops_port] if dev else [])])
-        values = {
-            "ORIGIN_HOST": origin.host,
-            "ORIGIN_PORT": str(origin.port),
-            "PORT": str(port),
-            "CACHE_PORT": str(cache_port),
-            "SECRET": settings.cdn_secret[0],
-        }
-        with _Children() as children:
-            if dev:
-                ports = ["--port", str(origin.port), "--ops-port", str(ops_port)]
-                children.start("autorouter", [str(AUTOROUTER), "dev", *ports], environ)
-                children.wait_for(origin.port, stop)
-            _check_origin(origin)
-            _write(children.folder, settings, values, function)
-            _start(children, cache_port)
-            children.wait_for(port, stop)
-            if not stop.is_set():
-                click.echo(_welcome(origin, port, cache_port, ops_port if dev else None))
-            children.watch(stop)
+        run(plan, environ, _stop_on_signals())
     except ConfigError as error:
         for fault in error.faults:
             click.echo(f"error: {fault}", err=True)
         sys.exit(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to run. `function`: a file, or made now. `ops_port`: of the `autorouter dev` to
+    start as the origin, None for an origin that runs already."""
+
+    origin: Listen
+    port: int
+    cache_port: int
+    function: Path | None
+    ops_port: int | None
+
+    @property
+    def ports(self) -> list[int]:
+        """All that must be free."""
+        if self.ops_port is None:
+            return [self.port, self.cache_port]
+        return [self.port, self.cache_port, self.origin.port, self.ops_port]
+
+
+def run(plan: Plan, environ: Mapping[str, str], stop: threading.Event) -> None:
+    """Until `stop`. Raises ConfigError when it cannot start, or something ends by itself."""
+    if plan.ops_port is not None:
+        purge = f"varnish:http://{HOST}:{plan.cache_port}/"
+        made_up = {"AUTOROUTER_CDN_SECRET": secrets.token_hex(16), "AUTOROUTER_PURGE": purge}
+        environ = {**made_up, **environ}
+    settings = load_settings(environ)
+    _check(plan, settings)
+    with Children() as children:
+        if plan.ops_port is not None:
+            _start_dev(plan, environ, children)
+            children.wait_for(plan.origin.port, stop)
+        elif not _answers(plan.origin.host, plan.origin.port):
+            raise ConfigError([f"no origin answers on http://{plan.origin}; see --dev"])
+        _write(plan, settings, children.folder)
+        _start_cdn(plan, children)
+        children.wait_for(plan.port, stop)
+        if not stop.is_set():
+            click.echo(_welcome(plan))
+        children.watch(stop)
 
 
 def _stop_on_signals() -> threading.Event:
@@ -167,17 +192,21 @@ def _stop_on_signals() -> threading.Event:
     return stop
 
 
-def _check(settings: Settings, ports: list[int]) -> None:
+def _check(plan: Plan, settings: Settings) -> None:
     """Every fault that can be found before anything starts, in a ConfigError."""
     faults = []
-    missing = [name for name, file in PACKAGES.items() if not any(Path("/").glob(file))]
-    if missing:
+    if missing := missing_packages(Path("/")):
         faults.append(f"missing packages; please run: sudo apt-get install {' '.join(missing)}")
     if not settings.cdn_secret:
         faults.append("AUTOROUTER_CDN_SECRET: set it to what the origin has")
-    faults += [f"port {port} is taken; choose another, see --help" for port in _taken(ports)]
+    faults += [f"port {port} is taken; choose another, see --help" for port in _taken(plan.ports)]
     if faults:
         raise ConfigError(faults)
+
+
+def missing_packages(root: Path) -> list[str]:
+    """What Debian has to install."""
+    return [name for name, file in PACKAGES.items() if not any(root.glob(file))]
 
 
 def _taken(ports: list[int]) -> Iterator[int]:
@@ -188,11 +217,6 @@ def _taken(ports: list[int]) -> Iterator[int]:
                 one.bind((HOST, port))
             except OSError:
                 yield port
-
-
-def _check_origin(origin: Listen) -> None:
-    if not _answers(origin.host, origin.port):
-        raise ConfigError([f"no origin answers on http://{origin}; start one, or use --dev"])
 
 
 def _answers(host: str, port: int) -> bool:
@@ -206,32 +230,45 @@ def _answers(host: str, port: int) -> bool:
         connection.close()
 
 
-def _write(
-    folder: Path, settings: Settings, values: Mapping[str, str], function: Path | None
-) -> None:
+def _write(plan: Plan, settings: Settings, folder: Path) -> None:
     """The files of nginx and Varnish, with everything filled in."""
     catalog, geo = read_all(settings)
-    program = function.read_text() if function else render(Ranker(catalog), cdn_program())
+    program = plan.function.read_text() if plan.function else render(Ranker(catalog), cdn_program())
     (folder / "cdn.js").write_text(program + (HERE / "adapter.js").read_text())
-    filled = {**values, "GEO_DB": str(geo.path), "FOLDER": str(folder), "MODULES": f"/{MODULES}"}
+    values = {
+        "ORIGIN_HOST": plan.origin.host,
+        "ORIGIN_PORT": plan.origin.port,
+        "PORT": plan.port,
+        "CACHE_PORT": plan.cache_port,
+        "SECRET": settings.cdn_secret[0],
+        "GEO_DB": geo.path,
+        "FOLDER": folder,
+        "MODULES": f"/{MODULES}",
+    }
     for name in ("nginx.conf", "cache.vcl"):
         text = (HERE / name).read_text()
-        for word, value in filled.items():
-            text = text.replace(f"@{word}@", value)
+        for word, value in values.items():
+            text = text.replace(f"@{word}@", str(value))
         (folder / name).write_text(text)
 
 
-def _start(children: "_Children", cache_port: int) -> None:
-    folder = children.folder
-    options = [word for pair in VARNISH_PARAMETERS.items() for word in ("-p", "=".join(pair))]
-    listening = ["-a", f"{HOST}:{cache_port}", "-T", "none", "-s", "malloc,32m", *options]
-    where = ["-n", str(folder / "varnish"), "-f", str(folder / "cache.vcl")]
+def _start_dev(plan: Plan, environ: Mapping[str, str], children: "Children") -> None:
+    ports = ["--port", str(plan.origin.port), "--ops-port", str(plan.ops_port)]
+    children.start("autorouter", [str(AUTOROUTER), "dev", *ports], environ)
+
+
+def _start_cdn(plan: Plan, children: "Children") -> None:
+    folder = str(children.folder)
+    parameters = [word for pair in VARNISH_PARAMETERS.items() for word in ("-p", "=".join(pair))]
+    where = ["-n", f"{folder}/varnish", "-f", f"{folder}/cache.vcl", "-T", "none"]
+    listening = ["-a", f"{HOST}:{plan.cache_port}", "-s", "malloc,32m", *parameters]
     children.start("varnish", ["/usr/sbin/varnishd", "-F", "-j", "none", *where, *listening])
-    paths = ["-p", str(folder), "-c", "nginx.conf", "-e", "nginx.log"]
-    children.start("nginx", ["/usr/sbin/nginx", *paths])
+    children.start(
+        "nginx", ["/usr/sbin/nginx", "-p", folder, "-c", "nginx.conf", "-e", "nginx.log"]
+    )
 
 
-class _Children:
+class Children:
     """Processes that end with us, their output in a folder that goes with them."""
 
     def __enter__(self) -> Self:
@@ -251,6 +288,8 @@ class _Children:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            with contextlib.suppress(ProcessLookupError):  # what a killed nginx left
+                os.killpg(process.pid, signal.SIGKILL)
         self._stack.close()
 
     def start(
@@ -293,11 +332,11 @@ class _Children:
         return sorted([*self.folder.glob("*.out"), *self.folder.glob("nginx.log")])
 
 
-def _welcome(origin: Listen, port: int, cache_port: int, ops_port: int | None) -> str:
-    more = "" if ops_port is None else _MORE_OF_DEV.format(ops=f"{HOST}:{ops_port}")
-    return _WELCOME.format(
-        origin=origin, viewers=f"{HOST}:{port}", cache=f"{HOST}:{cache_port}", more=more
-    )
+def _welcome(plan: Plan) -> str:
+    cache = f"{HOST}:{plan.cache_port}"
+    more = "" if plan.ops_port is None else _MORE_OF_DEV.format(ops=f"{HOST}:{plan.ops_port}")
+    viewers = f"{HOST}:{plan.port}"
+    return _WELCOME.format(origin=plan.origin, viewers=viewers, cache=cache, more=more)
 
 
 if __name__ == "__main__":
