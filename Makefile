@@ -11,7 +11,8 @@ LOCKS := $(filter-out requirements/infra.lock,$(wildcard requirements/*.lock))
 SDKS := 0.5.1 0.10.0
 CDN := nginx libnginx-mod-http-js libnginx-mod-http-geoip2 varnish varnish-modules
 
-.PHONY: run cdn test lint docs setup checkers system bench bench-faults bench-health lock audit clean
+.PHONY: run cdn test lint docs setup checkers system bench bench-faults bench-failover bench-health lock \
+	audit clean
 
 run: setup
 	@exec $(BIN)/autorouter dev
@@ -52,6 +53,11 @@ bench: setup
 bench-faults: setup
 	@infra/install-debian redis-server openssl faketime
 	$(BIN)/python -m bench.faults
+
+# Five minutes.
+bench-failover: setup
+	@infra/install-debian $(CDN)
+	$(BIN)/python -m bench.failover
 
 bench-health: setup
 	$(BIN)/python -m bench.health
