@@ -217,13 +217,13 @@ async def sicken(site: Site, id: str, mode: Mode, state: str) -> list[str]:
 
 def sicknesses(rng: random.Random) -> dict[int, tuple[str, Mode, str]]:
     """What befalls which edge at which step. None comes back from down so soon."""
-    degraded, killed, hung, unhealthy = rng.sample(sorted(CITIES), 4)
+    degraded, killed, failing, unhealthy = rng.sample(sorted(CITIES), 4)
     befallen = [
         (degraded, Mode.DEGRADED, "degraded"),
         (killed, Mode.DOWN, "down"),
         (degraded, Mode.HEALTHY, "up"),
         (unhealthy, Mode.UNHEALTHY, "down"),
-        (hung, Mode.HANG, "down"),
+        (failing, Mode.ERROR, "down"),
     ]
     return dict(zip(sorted(rng.sample(range(STEPS), len(befallen))), befallen, strict=True))
 
