@@ -16,7 +16,7 @@ import pytest
 from tests.servers import HOST, wait_until
 from tests.stand_in import CANADIAN, UNKNOWN, StandIn, a_small_world, running_stand_in
 
-ORIGIN_TIMEOUT_S, SLACK_S = 2.0, 2.0
+ORIGIN_TIMEOUT_S, SLACK_S = 1.0, 2.0
 HIT, MISS, ERROR = "Hit", "Miss", "Error"
 REVALIDATING, LAST_RESORT = "Hit, stale-while-revalidate", "Hit, stale-if-error"
 LONG = "public, max-age=60, stale-while-revalidate=60, stale-if-error=300"

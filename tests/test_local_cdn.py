@@ -26,7 +26,7 @@ from tests.stand_in import (
     running_stand_in,
 )
 
-ORIGIN_TIMEOUT_S, SLACK_S = 2.0, 2.0
+ORIGIN_TIMEOUT_S, SLACK_S = 1.0, 2.0
 CACHING = ("etag", "cache-control", "vary", "cache-tag", "xkey")
 SPOOFED = {
     "X-Autorouter-Key": "DE~sfo-01",

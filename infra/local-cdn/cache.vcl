@@ -18,8 +18,8 @@ backend origin {
     .host = "@ORIGIN_HOST@";
     .port = "@ORIGIN_PORT@";
     .connect_timeout = 1s;
-    .first_byte_timeout = 2s;
-    .between_bytes_timeout = 2s;
+    .first_byte_timeout = 1s;
+    .between_bytes_timeout = 1s;
 }
 
 acl here {
