@@ -46,9 +46,7 @@ class RouteTable:
         decision = decide(self.ranker, self.fleet, key, query)
         tagged = dict.fromkeys((*key.preferred, *self._deciding(decision, key, query)))
         if decision.problem is not None:
-            refusal = _refusal(
-                decision, decision.problem, tagged, key, query, sharing, self.policy
-            )
+            refusal = _refusal(decision, decision.problem, tagged, key, query, sharing, self.policy)
             residency = "" if decision.residency is None else "refused"
             return replace(refusal, labels=refusal.labels._replace(residency=residency))
         body = msgspec.json.encode(document(decision, query, self.policy))

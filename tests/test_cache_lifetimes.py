@@ -54,9 +54,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         script = self.server.script
+        resumed = script.resumed
         script.asked.append(self.path)
         if self.path != "/healthz":
-            script.resumed.wait()
+            resumed.wait()
         self.send_response(script.status)
         self.send_header("Cache-Control", script.cache_control)
         self.send_header("xkey", script.tags)
@@ -180,6 +181,7 @@ def test_answer_purged_when_it_was_stale_is_not_given_while_revalidating(
     ask(cdn, path)
     script.resumed.clear()
     wait_for(cdn, path, REVALIDATING)  # and what is fetched behind it does not come
+    wait_until(lambda: len(script.asked) >= 2)
     hung, script.resumed = script.resumed, threading.Event()
     script.resumed.set()
     script.body, script.cache_control = b"second", LONG
