@@ -1,4 +1,5 @@
 # make run    everything on this machine, with a simulated fleet
+# make cdn    the same behind a stand-in for the CDN
 # make test   lint and all tests
 # Needs Python >= 3.11, make and git; the rest is set up in .venv, from requirements/.
 
@@ -8,11 +9,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
 LOCKS := $(filter-out requirements/infra.lock,$(wildcard requirements/*.lock))
 SDKS := 0.5.1 0.10.0
+CDN := nginx libnginx-mod-http-js libnginx-mod-http-geoip2 varnish varnish-modules
 
-.PHONY: run test lint docs setup checkers system bench bench-faults bench-health lock audit clean
+.PHONY: run cdn test lint docs setup checkers system bench bench-faults bench-failover bench-health lock \
+	audit clean
 
 run: setup
 	@exec $(BIN)/autorouter dev
+
+cdn: setup
+	@infra/install-debian $(CDN)
+	@exec $(BIN)/python infra/local-cdn/run.py --dev
 
 test: setup checkers system lint
 	$(BIN)/pytest --numprocesses auto --dist loadfile --ignore tests/test_faults.py
@@ -36,7 +43,7 @@ checkers: $(VENV)/.checkers
 # What tests talk to, make certificates, run printed commands and check units with; wrk is for
 # bench only.
 system:
-	@infra/install-debian redis-server openssl curl njs systemd
+	@infra/install-debian redis-server openssl curl njs systemd $(CDN)
 
 bench: setup
 	@infra/install-debian wrk
@@ -46,6 +53,11 @@ bench: setup
 bench-faults: setup
 	@infra/install-debian redis-server openssl faketime
 	$(BIN)/python -m bench.faults
+
+# Five minutes.
+bench-failover: setup
+	@infra/install-debian $(CDN)
+	$(BIN)/python -m bench.failover
 
 bench-health: setup
 	$(BIN)/python -m bench.health

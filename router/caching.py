@@ -17,6 +17,7 @@ KEY_HEADER = "X-Autorouter-Key"
 STALE_WHILE_REVALIDATE_S = 10
 STALE_IF_ERROR_S = 300
 UNSURE_MAX_AGE_S = 2
+MAX_TAGS = 50  # CloudFront keeps no more of an object
 EVERY_TAG = "route"
 
 Headers = list[tuple[bytes, bytes]]
@@ -79,7 +80,7 @@ def success_headers(
 ) -> Headers:
     """Caching headers of a 200; a 304 repeats them (RFC 9110 section 15.4.5).
 
-    `tagged`: the edges whose change of state may change the answer.
+    `tagged`: the edges whose change may change the answer, the likeliest first.
     """
     headers = [(b"etag", etag(body))]
     if sharing is Sharing.PRIVATE:
@@ -103,7 +104,7 @@ def not_found_headers(
 
 def _shared(sharing: Sharing, tagged: Iterable[str], policy: CachePolicy) -> Headers:
     """What a shared answer varies by, and the tags that purge it."""
-    tags = [EVERY_TAG, *(edge_tag(id) for id in tagged)]
+    tags = [EVERY_TAG, *map(edge_tag, tagged)][:MAX_TAGS]
     return [
         (b"vary", vary(sharing, policy)),
         (b"cache-tag", ",".join(tags).encode()),

@@ -3,10 +3,10 @@
 Served answers, `explain` and simulations all come from `decide`.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
 from router.fleet import Edge, Fleet
 from router.model import Catalog, Intended, Observed, Scope, Status
@@ -125,46 +125,32 @@ def decide(ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query) -> Decisio
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What of a Fleet `decide_soon` needs beforehand: the edges that are up and enabled,
-    by id, and how many each country has."""
-
-    edges: Mapping[str, Edge]
-    countries: Mapping[str, int]
-
-
-def offer_of(fleet: Fleet) -> Offer | None:
-    """None while health does not count."""
+def offer_of(fleet: Fleet) -> Mapping[str, Edge] | None:
+    """What of a Fleet `decide_soon` needs: the edges that are up and enabled, by id. None
+    while health does not count."""
     if not _health_counts(fleet):
         return None
     up = [edge for edge in fleet.edges if edge.enabled and edge.observed is Observed.UP]
-    countries = Counter(edge.region.country for edge in up)
-    return Offer({edge.region.id: edge for edge in up}, countries)
+    return {edge.region.id: edge for edge in up}
 
 
 def decide_soon(
-    ranker: Ranker, fleet: Fleet, offer: Offer | None, key: RouteKey, query: Query, enough: int
+    ranker: Ranker,
+    fleet: Fleet,
+    offer: Mapping[str, Edge] | None,
+    key: RouteKey,
+    query: Query,
+    enough: int,
 ) -> Decision | None:
     """What `decide` says, with the first `enough` candidates and none rejected, but without
     a look at the whole fleet. None where that cannot be known so soon."""
     is_plain = query.model is None and not (query.strict or query.all)
     if offer is None or not is_plain or key.country in ranker.catalog.residency:
         return None
-    if len(offer.edges) < enough:
+    if len(offer) < enough:
         return None
-    is_home_first = query.scope is Scope.COUNTRY
-    at_home_count = offer.countries.get(key.country or "", 0) if is_home_first else 0
-    at_home: list[Edge] = []
-    abroad: list[Edge] = []
-    for region in ranker.in_order(key, query.scope):
-        edge = offer.edges.get(region.id)
-        if edge is not None:
-            is_home = is_home_first and region.country == key.country
-            (at_home if is_home else abroad).append(edge)
-            if min(at_home_count, enough) <= len(at_home) and len(at_home) + len(abroad) >= enough:
-                break
-    ranked = (*at_home, *abroad)[:enough]
+    met = (offer.get(region.id) for region in ranker.in_order(key, query.scope))
+    ranked = tuple(islice((edge for edge in met if edge is not None), enough))
     return Decision(
         status=fleet.status,
         candidates=ranked,

@@ -13,6 +13,9 @@ from router.geo import Vector
 
 LEAF_SIZE = 16
 
+# More than a bound and a point's farness may be off by.
+_ROUNDING = 1e-12
+
 T = TypeVar("T")
 
 
@@ -77,11 +80,12 @@ def _farness_from(vector: Vector) -> Callable[[Point[Any]], float]:
 
 
 def _bound(box: _Box, vector: Vector) -> float:
-    """No point of the box is nearer. Rounding keeps it so: each step is monotonic."""
-    x, y, z = (
-        max(low * at, high * at) for low, high, at in zip(box.low, box.high, vector, strict=True)
-    )
-    return -(x + y + z)
+    """No point of the box is nearer: of unit vectors d apart, the dot product is 1 - d * d / 2."""
+    (x, y, z), (low_x, low_y, low_z), (high_x, high_y, high_z) = vector, box.low, box.high
+    dx = low_x - x if x < low_x else max(x - high_x, 0.0)
+    dy = low_y - y if y < low_y else max(y - high_y, 0.0)
+    dz = low_z - z if z < low_z else max(z - high_z, 0.0)
+    return (dx * dx + dy * dy + dz * dz) / 2 - 1 - _ROUNDING
 
 
 def _boxed(points: tuple[Point[Any], ...]) -> _Box:

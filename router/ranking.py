@@ -7,6 +7,7 @@ ECMAScript 5.1 can repeat exactly (docs/adr/0003-rendezvous-hash.md).
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from heapq import merge
 from typing import NamedTuple
 
 from router.geo import Vector, distance_km, mean_vector, unit_vector
@@ -136,12 +137,19 @@ class Ranker:
         return tuple(self.in_order(key, scope))
 
     def in_order(self, key: RouteKey, scope: Scope) -> Iterator[Region]:
-        """Every routable region, best first: preferred, then as seen from the first of them.
-        `order` is the same at once, and kept."""
-        if not key.preferred:
-            yield from (self.regions[id] for id in self._default)
-            return
-        yield from (self.regions[id] for id in key.preferred)
+        """Every routable region, best first: preferred, then as seen from the first of them;
+        with scope=country, those of the country before all. `order` is the same at once, and
+        kept."""
+        home = key.country if scope is Scope.COUNTRY else None
+
+        def is_abroad(region: Region) -> bool:
+            return region.country != home
+
+        preferred = [self.regions[id] for id in key.preferred or self._default]
+        others = self._past_preferred(key, scope) if key.preferred else ()
+        return merge(sorted(preferred, key=is_abroad), others, key=is_abroad)
+
+    def _past_preferred(self, key: RouteKey, scope: Scope) -> Iterator[Region]:
         first = self.regions[key.preferred[0]].position
         seed = fnv1a32(".".join(key.preferred))
         for metro in self._by_distance(key.country, first, scope):

@@ -4,7 +4,9 @@ An answer is a function of (route key, query, Fleet) and nothing else; that is w
 makes caching it correct.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from router.answers import NO_STORE, Answer, Labels, error_answer, with_common
 from router.caching import CachePolicy, Sharing, etag, not_found_headers, success_headers
 from router.decision import Decision, Problem, decide, decide_soon, offer_of
 from router.fleet import Edge, Fleet
+from router.model import Observed
 from router.query import Query
 from router.ranking import Ranker, RouteKey
 
@@ -45,13 +48,12 @@ class RouteTable:
         decision = decide_soon(
             self.ranker, self.fleet, self._offer, key, query, 1 + ALTERNATES_COUNT
         ) or decide(self.ranker, self.fleet, key, query)
+        tagged = dict.fromkeys((*key.preferred, *self._deciding(decision, key, query)))
         if decision.problem is not None:
-            refusal = _refusal(decision, decision.problem, key, query, sharing, self.policy)
+            refusal = _refusal(decision, decision.problem, tagged, key, query, sharing, self.policy)
             residency = "" if decision.residency is None else "refused"
             return replace(refusal, labels=refusal.labels._replace(residency=residency))
         body = msgspec.json.encode(document(decision, query, self.policy))
-        # A pick beyond the preferred must be purged as well when it falls.
-        tagged = dict.fromkeys((*key.preferred, decision.candidates[0].region.id))
         headers = success_headers(sharing, decision.status, tagged, body, self.policy)
         return Answer(
             code=200,
@@ -60,6 +62,17 @@ class RouteTable:
             etag=etag(body),
             labels=_labels(decision, query),
         )
+
+    def _deciding(self, decision: Decision, key: RouteKey, query: Query) -> list[str]:
+        """The edges whose change may change this answer, the likeliest first: those in it,
+        and all that would come before the last of them; else every edge."""
+        told = decision.candidates[: 1 + ALTERNATES_COUNT]
+        named = [edge.region.id for edge in told]
+        ideal = (region.id for region in self.ranker.in_order(key, query.scope))
+        is_whole = len(told) > ALTERNATES_COUNT and not query.all and query.model is None
+        if is_whole and all(edge.observed is Observed.UP for edge in told):
+            return [*named, *takewhile(named[-1].__ne__, ideal)]
+        return [*named, *ideal, *(edge.region.id for edge in self.fleet.edges)]
 
 
 def document(decision: Decision, query: Query, policy: CachePolicy) -> dict[str, Any]:
@@ -93,6 +106,7 @@ def document(decision: Decision, query: Query, policy: CachePolicy) -> dict[str,
 def _refusal(
     decision: Decision,
     problem: Problem,
+    tagged: Iterable[str],
     key: RouteKey,
     query: Query,
     sharing: Sharing,
@@ -102,7 +116,7 @@ def _refusal(
         detail = "Every edge is disabled or draining. Try again soon."
         retry = (b"retry-after", str(RETRY_AFTER_S).encode())
         return error_answer(503, problem, detail, [*NO_STORE, retry])
-    headers = not_found_headers(sharing, decision.status, key.preferred, policy)
+    headers = not_found_headers(sharing, decision.status, tagged, policy)
     return error_answer(404, problem, _detail(decision, key, query), headers)
 
 

@@ -37,7 +37,14 @@ from tests.builders import NOW, a_fleet, a_fleet_but, a_key, a_table, an_edge
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 ADRS = sorted((DOCS / "adr").glob("[0-9]*.md"))
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("geodata/*.md")])
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *ROOT.glob("geodata/*.md"),
+        *ROOT.glob("infra/**/*.md"),
+    ]
+)
 MODULES = {path.stem for path in (ROOT / "router").glob("*.py")} | {"store", "geodata"}
 
 

@@ -320,7 +320,7 @@ async def test_answer_by_key_is_public_and_tagged(public: Public) -> None:
         "public, max-age=10, stale-while-revalidate=10, stale-if-error=300"
     )
     assert answer.headers["vary"] == "X-Autorouter-Key"
-    assert answer.headers["cache-tag"] == "route,edge:yul-01,edge:yul-02,edge:yto-01"
+    assert answer.headers["cache-tag"] == "route,edge:yul-01,edge:yul-02,edge:yto-01,edge:yto-02"
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,23 @@
 """Answers as bytes: the contract's body, and nothing that the key does not decide."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.answers import Answer, Labels
-from router.caching import CachePolicy, Sharing, etag
-from router.fleet import Edge, Fleet
-from router.model import Catalog, Intended, Observed, Scope, Status
+from router.caching import MAX_TAGS, CachePolicy, Sharing, etag
+from router.fleet import Edge, Fleet, is_offered
+from router.model import Catalog, Intended, Observed, Region, Scope, Status
 from router.query import Query
 from router.ranking import Ranker, RouteKey
 from router.routes import ALTERNATES_COUNT, KNOWN_ANSWERS, RouteTable
 from tests.builders import (
     CITIES,
+    a_catalog,
     a_fleet,
     a_fleet_but,
     a_key,
@@ -23,7 +25,7 @@ from tests.builders import (
     a_table,
     an_edge,
 )
-from tests.strategies import catalogs, fleets, keys, queries
+from tests.strategies import MODELS, catalogs, fleets, keys, queries
 
 DOWN = Observed.DOWN
 BASE_KEYS = [
@@ -248,17 +250,97 @@ def test_refusal_has_no_etag() -> None:
     assert (header(answer, b"etag"), answer.etag) == (None, b"")
 
 
-def test_tags_name_a_pick_beyond_the_preferred() -> None:
-    out = [an_edge(id, DOWN) for id in ("yto-01", "yto-02", "yul-01")]
+def tagged(answer: Answer) -> list[str]:
+    """The edges in an answer's tags."""
+    tags = (header(answer, b"xkey") or b"").decode().split()
+    return [tag.removeprefix("edge:") for tag in tags if tag != "route"]
+
+
+def test_tags_name_the_preferred_and_the_alternates() -> None:
+    assert tagged(answered()) == ["yto-01", "yto-02", "yul-01", "yul-02"]
+
+
+def test_tags_name_what_would_come_before_the_edges_named() -> None:
+    out = [an_edge(id, DOWN) for id in ("yto-01", "yul-02")]
     answer = answered(fleet=a_fleet_but(*out))
-    pick = msgspec.json.decode(answer.body)["region"]
-    tags = header(answer, b"cache-tag")
-    assert tags == f"route,edge:yto-01,edge:yto-02,edge:yul-01,edge:{pick}".encode()
+    named = [edge["region"] for edge in body_of(answer)["alternates"]]
+    assert set(tagged(answer)) == {"yto-01", "yul-02", body_of(answer)["region"], *named}
 
 
-def test_tags_name_the_preferred_not_the_chosen() -> None:
-    answer = answered(fleet=a_fleet_but(an_edge("yto-01", DOWN)))
-    assert header(answer, b"cache-tag") == b"route,edge:yto-01,edge:yto-02,edge:yul-01"
+@pytest.mark.parametrize(
+    ("query", "fleet"),
+    [
+        (Query(all=True), a_fleet()),
+        (Query(model="whisper"), a_fleet()),
+        (Query(), a_fleet(*(an_edge(id, Observed.DEGRADED) for id in CITIES))),
+        (Query(strict=True), a_fleet_but(*(an_edge(id, DOWN) for id in CITIES if id[0] == "y"))),
+        (Query(model="llama-3"), NOTHING_LOADED),
+    ],
+)
+def test_tags_name_every_edge_where_any_may_matter(query: Query, fleet: Fleet) -> None:
+    assert set(tagged(answered(query, fleet))) == set(CITIES)
+
+
+def test_tags_name_an_edge_whose_inventory_says_how_a_model_is_spelt() -> None:
+    spare = an_edge(a_region("e-01", routable=False), models=["Whisper"])
+    answer = answered(Query(model="whisper"), a_fleet(an_edge("yto-01"), spare), a_key("yto-01"))
+    assert body_of(answer)["model"]["resolved"] == "Whisper"
+    assert tagged(answer) == ["yto-01", "e-01"]
+
+
+def test_tags_name_edges_at_home_that_a_key_from_before_them_puts_last() -> None:
+    out = [an_edge(id, DOWN) for id in ("yto-01", "yto-02", "yul-02", "yvr-02")]
+    answer = answered(fleet=a_fleet_but(*out), key=a_key("nyc-01", "nyc-02", "dal-01"))
+    assert body_of(answer)["region"] == "yul-01"
+    assert {"yto-01", "yto-02", "yul-02", "yvr-02"} <= set(tagged(answer))
+
+
+def test_no_more_tags_than_a_cdn_keeps_the_likeliest_first() -> None:
+    regions = [a_region(f"e-{number:03}") for number in range(200)]
+    fleet = a_fleet(*(an_edge(region) for region in regions))
+    answer = answered(Query(all=True), fleet, a_key("e-150", "e-151", "e-152"))
+    assert len(tagged(answer)) == MAX_TAGS - 1
+    assert tagged(answer)[:4] == [
+        "e-150",
+        "e-151",
+        "e-152",
+        body_of(answer)["alternates"][2]["region"],
+    ]
+
+
+def judged(edges: Iterable[Edge]) -> Fleet:
+    """A fleet whose health is known."""
+    known = tuple(edges)
+    works = any(is_offered(edge) for edge in known)
+    return a_fleet(*known, status=Status.OK if works else Status.FAIL_OPEN)
+
+
+@st.composite
+def edges(draw: st.DrawFn, region: Region, states: list[Observed]) -> Edge:
+    return an_edge(
+        region,
+        draw(st.sampled_from(states)),
+        intended=draw(st.sampled_from([*[Intended.ENABLED] * 4, Intended.DRAINING])),
+        models=draw(st.none() | st.sets(st.sampled_from(MODELS))),
+    )
+
+
+@settings(max_examples=300)
+@given(st.just(a_catalog()) | catalogs(), st.data())
+def test_edge_outside_the_tags_does_not_change_the_answer(
+    catalog: Catalog, data: st.DataObject
+) -> None:
+    mostly_up = [*[Observed.UP] * 8, *Observed]
+    fleet = [data.draw(edges(region, mostly_up)) for region in catalog.regions]
+    key, query = data.draw(keys(catalog)), data.draw(queries)
+    before = tabled(catalog, judged(fleet)).answer(key, query, Sharing.KEYED)
+    for place, edge in enumerate(fleet):
+        if before.code == 503 or edge.region.id in tagged(before):
+            continue
+        changed = data.draw(edges(edge.region, list(Observed)))
+        now = judged([*fleet[:place], changed, *fleet[place + 1 :]])
+        after = tabled(catalog, now).answer(key, query, Sharing.KEYED)
+        assert (before.code, before.body) == (after.code, after.body)
 
 
 def test_unsure_fleet_shortens_the_shared_life() -> None:
