@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-dep
 LOCKS := $(filter-out requirements/infra.lock,$(wildcard requirements/*.lock))
 SDKS := 0.5.1 0.10.0
 
-.PHONY: run test lint docs setup checkers system bench bench-faults bench-health lock audit clean
+.PHONY: run test lint docs setup checkers system bench bench-cdn bench-faults bench-health lock audit clean
 
 run: setup
 	@exec $(BIN)/autorouter dev
@@ -41,6 +41,10 @@ system:
 bench: setup
 	@infra/install-debian wrk
 	$(BIN)/python -m bench.route
+
+# Four minutes, one of them to read the geo database.
+bench-cdn: setup
+	$(BIN)/python -m bench.cdn
 
 # An hour.
 bench-faults: setup

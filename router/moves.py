@@ -113,14 +113,21 @@ def compare(census: Census, before: Side, after: Side, sampled: int = SAMPLED_NE
     """Ask both sides for the viewers of every place. `sampled`: networks in all."""
     moves, total = Moves(), census.addresses
     for place in census.places:
-        location, weight = place.location, place.addresses / total
-        seeds = _networks(place, min(round(sampled * weight), place.addresses // 256))
+        location, seeds = place.location, made_up_networks(place, total, sampled)
         pairs = Counter((before.pick(location, seed), after.pick(location, seed)) for seed in seeds)
         for (old, new), count in pairs.items():
             flow = Flow(location.country, old, new)
             extra_km = _extra_km(location, flow, before, after) if flow.is_move else None
             moves.add(location, flow, place.addresses * count / len(seeds), extra_km)
     return moves
+
+
+def made_up_networks(place: Place, total: int, sampled: int = SAMPLED_NETWORKS) -> list[int]:
+    """Seeds that stand for the networks of a place, the same each time. `total`: the
+    addresses of all places."""
+    count = min(round(sampled * place.addresses / total), place.addresses // 256)
+    first = place_seed(place.location)
+    return [mix32(first + number & _UINT32) for number in range(max(1, count))]
 
 
 def summary(moves: Moves, before: Side, after: Side) -> dict[str, Any]:
@@ -135,12 +142,6 @@ def summary(moves: Moves, before: Side, after: Side) -> dict[str, Any]:
         "moves": _pairs(flows),
         "countries": _by_country(flows, before, after),
     }
-
-
-def _networks(place: Place, count: int) -> list[int]:
-    """Seeds of the made-up networks that stand for those of a place, the same each time."""
-    first = place_seed(place.location)
-    return [mix32(first + number & _UINT32) for number in range(max(1, count))]
 
 
 def _extra_km(location: Location, flow: Flow, before: Side, after: Side) -> float | None:
