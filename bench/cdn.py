@@ -8,33 +8,37 @@ at one rate, simulated as well, to check it (bench/caches.py).
 import argparse
 import json
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.caches import expected, simulated
 from bench.charts import Line, chart
 from router.caching import format_key
-from router.census import Census, count_places
+from router.census import CELL_DECIMALS, Census, Place, count_places, rounded
 from router.change import NO_CHANGE, changed_fleet
 from router.fleet import Fleet
 from router.geo import distance_km
+from router.geodata.survey import located_blocks
 from router.geoip import find_database, open_database
-from router.model import Catalog, Location, Position, Scope, Status
+from router.model import Catalog, Location, Position, Region, Scope, Status
 from router.moves import Side, made_up_networks
 from router.query import Query
-from router.ranking import RouteKey
-from router.render import reading
+from router.ranking import METRO_RADIUS_KM, RouteKey
+from router.render import working
 from router.settings import Settings
 from router.sources import read_catalog
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 RATES = (100, 1_000, 10_000, 100_000)
+STARTS_A_MINUTE = (10_000, 1_000_000, 100_000_000)
 CHECKED_RATE, CHECKED_S = 1_000, 1_200
+GROWN, APART_KM = (100, 1_000), 2 * METRO_RADIUS_KM
 
 # Regional edge caches: the regions for Origin Shield in Amazon's developer guide for
 # CloudFront, and Northern California. A miss in one goes to the origin, or to the shield.
@@ -103,26 +107,25 @@ KEYS: dict[str, Where] = {
 
 def main() -> None:
     """Simulate, print the tables, keep figures and a plot."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rates", type=int, nargs="+", default=RATES, help="requests/s, worldwide")
-    options = parser.parse_args()
+    argparse.ArgumentParser(description=__doc__).parse_args()
     settings = Settings()
     geo = open_database(find_database(settings.geo_db))
-    places = count_places(reading(geo.located_networks()), decimals=None)
+    with working() as tell:
+        places = count_places(located_blocks(geo.path, tell), decimals=None)
     census = Census(database=geo.type, built_at=geo.built_at, places=places)
+    catalog = read_catalog(settings)
     fleets = {
-        "ten edges": read_catalog(settings),
+        "ten edges": catalog,
         "27 edges": read_catalog(Settings(regions=HERE / "worldwide.yaml")),
     }
+    cells = in_cells(census)
     figures = {
         "database": census.database,
         "addresses": census.addresses,
         "places": len(places),
         "caches": len(REGIONAL_CACHES),
-        "fleets": {
-            name: measured(census, catalog, sorted({CHECKED_RATE, *options.rates}))
-            for name, catalog in fleets.items()
-        },
+        "fleets": {name: measured(census, fleet) for name, fleet in fleets.items()},
+        "grown": {count: grown(cells, catalog, count) for count in GROWN},
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "cdn.json").write_text(json.dumps(figures, indent=2) + "\n")
@@ -130,24 +133,54 @@ def main() -> None:
     show(figures)
 
 
-def measured(census: Census, catalog: Catalog, rates: Iterable[int]) -> dict[str, Any]:
+def measured(census: Census, catalog: Catalog) -> dict[str, Any]:
     """For each kind of key its number, what sharing it does, and what caches make of it."""
     return {
         kind: {
-            layout: figures_of(shares, rates)
+            layout: figures_of(shares)
             for layout, shares in (("regional", regional), ("one", in_one_cache(regional)))
         }
-        for kind, regional in shares_by_kind(census, catalog).items()
+        for kind, regional in shares_by_kind(census, catalog, KEYS).items()
     }
 
 
-def shares_by_kind(census: Census, catalog: Catalog) -> dict[str, Shares]:
+def grown(census: Census, catalog: Catalog, count: int) -> dict[str, Any]:
+    """The same for our key with so many edges, each in a city of its own."""
+    fleet = replace(catalog, regions=tuple(islice(edges_apart(census, catalog), count)))
+    return figures_of(shares_by_kind(census, fleet, {"ranked edges": by_edges})["ranked edges"])
+
+
+def edges_apart(census: Census, catalog: Catalog) -> Iterator[Region]:
+    """Edges where most addresses are, none in the metro of another."""
+    found: list[Position] = []
+    for place in sorted(census.places, key=lambda place: -place.addresses):
+        country, position, *_ = place.location
+        if position is None or country is None or country not in catalog.countries:
+            continue
+        if all(distance_km(position, other) > APART_KM for other in found):
+            id = f"edge-{len(found)}"
+            found.append(position)
+            yield Region(id=id, name=id, country=country, position=position, endpoint="")
+
+
+def in_cells(census: Census) -> Census:
+    """The same viewers by cells of 0.1 degrees: there is a lot to rank with many edges."""
+    counts: Counter[Location] = Counter()
+    for place in census.places:
+        counts[rounded(place.location, CELL_DECIMALS)] += place.addresses
+    places = tuple(Place(location, count) for location, count in counts.items())
+    return Census(database=census.database, built_at=census.built_at, places=places)
+
+
+def shares_by_kind(
+    census: Census, catalog: Catalog, kinds: Mapping[str, Where]
+) -> dict[str, Shares]:
     """All viewers, for each kind of key. Shares of all add up to 1."""
     everything_up = changed_fleet(catalog, Fleet(edges=(), status=Status.OK), NO_CHANGE, 0.0)
     side = Side(catalog, everything_up, Query())
     cities = {edge.id: metro for metro in side.ranker.metros for edge in metro.edges}
     total = census.addresses
-    found: dict[str, defaultdict[Share, float]] = {kind: defaultdict(float) for kind in KEYS}
+    found: dict[str, defaultdict[Share, float]] = {kind: defaultdict(float) for kind in kinds}
     for place in census.places:
         location, seeds = place.location, made_up_networks(place, total)
         cache = nearest_cache(side.ranker.origin(location))
@@ -155,7 +188,7 @@ def shares_by_kind(census: Census, catalog: Catalog) -> dict[str, Shares]:
             key = side.ranker.key(location, seed, Scope.COUNTRY)
             city = cities[side.pick(location, seed) or ""]
             right = city.contender.id, city.country
-            for kind, where in KEYS.items():
+            for kind, where in kinds.items():
                 share = Share(cache, where(location, key), location.country, *right)
                 found[kind][share] += place.addresses / total / len(seeds)
     return dict(found)
@@ -181,7 +214,7 @@ def in_one_cache(shares: Shares) -> Shares:
     return merged
 
 
-def figures_of(shares: Shares, rates: Iterable[int]) -> dict[str, Any]:
+def figures_of(shares: Shares) -> dict[str, Any]:
     """Of one kind of key, for each rate of requests."""
     objects = list(sums(shares, lambda share: (share.cache, share.key)).values())
     return {
@@ -189,7 +222,11 @@ def figures_of(shares: Shares, rates: Iterable[int]) -> dict[str, Any]:
         "objects": len(objects),
         "misrouted": misrouted(shares),
         "wrong_country": wrong_country(shares),
-        "rates": {rate: asdict(expected(part * rate for part in objects)) for rate in rates},
+        "rates": {rate: asdict(expected(part * rate for part in objects)) for rate in RATES},
+        "starts": {
+            starts: asdict(expected(part * starts / 60 for part in objects))
+            for starts in STARTS_A_MINUTE
+        },
         "simulated": asdict(simulated([part * CHECKED_RATE for part in objects], CHECKED_S)),
     }
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import scaling
 from bench.caches import MAX_AGE_S, STALE_S, expected, simulated, wrong_answers
 from bench.cdn import (
     KEYS,
@@ -17,6 +18,8 @@ from bench.cdn import (
     RESULTS,
     Share,
     Shares,
+    edges_apart,
+    in_cells,
     in_one_cache,
     misrouted,
     nearest_cache,
@@ -147,7 +150,7 @@ def shares() -> dict[str, Shares]:
         Place(a_location(NEW_YORK, "US"), 8_192),
         Place(a_location(None, "DE"), 4_096),
     )
-    return shares_by_kind(Census(database="x", built_at=NOW, places=places), a_catalog())
+    return shares_by_kind(Census(database="x", built_at=NOW, places=places), a_catalog(), KEYS)
 
 
 @pytest.mark.parametrize("kind", KEYS)
@@ -161,6 +164,28 @@ def test_keys_tell_viewers_apart_as_they_should(shares: dict[str, Shares]) -> No
 
     assert (len(keys["position"]), len(keys["1° cell"]), len(keys["country"])) == (6, 5, 3)
     assert "CA~yto-01.yto-02.yul-01" in keys["ranked edges"]
+
+
+def test_more_edges_are_put_into_cities_of_their_own() -> None:
+    suburb = Position(TORONTO.latitude + 0.2, TORONTO.longitude)
+    places = (
+        Place(a_location(TORONTO), 4_096),
+        Place(a_location(suburb), 8_192),
+        Place(a_location(MONTREAL), 1_024),
+        Place(a_location(None, "US"), 9_999),
+    )
+    edges = edges_apart(Census(database="x", built_at=NOW, places=places), a_catalog())
+
+    assert [edge.position for edge in edges] == [suburb, MONTREAL]
+
+
+def test_cells_hold_the_same_addresses() -> None:
+    near = Position(TORONTO.latitude + 0.001, TORONTO.longitude)
+    places = (Place(a_location(TORONTO), 3), Place(a_location(near), 4))
+
+    assert [
+        one.addresses for one in in_cells(Census(database="x", built_at=NOW, places=places)).places
+    ] == [7]
 
 
 def test_our_key_and_the_position_misroute_nobody(shares: dict[str, Shares]) -> None:
@@ -208,3 +233,20 @@ def test_plot_has_a_line_for_each_kind_and_fleet() -> None:
     assert drawn == (RESULTS / "cdn.svg").read_text()
     assert drawn.count("<polyline") == 2 * len(KEYS)
     assert all(f"{rate:,}" in drawn for rate in RATES)
+
+
+def test_tables_of_the_scaling_page_are_up_to_date() -> None:
+    assert scaling.main(["--check"]) == 0
+
+
+def test_stale_scaling_page_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "scaling.md"
+    page.write_text(scaling.PAGE.read_text().replace(" µs |", " s |"))
+    monkeypatch.setattr(scaling, "PAGE", page)
+
+    assert scaling.main(["--check"]) == 1
+    assert "out of date" in capsys.readouterr().err
+    assert scaling.main([]) == 0
+    assert page.read_text() == (CDN_PAGE.parent / "scaling.md").read_text()
