@@ -27,6 +27,7 @@ lint: setup
 # The parts of docs/ that are made from the code and the locks.
 docs: setup
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m bench.scaling
 
 setup: $(VENV)/.ready
 

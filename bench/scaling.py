@@ -14,8 +14,8 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
 KINDS = {
-    "seen_again": "a viewer met before",
-    "never_seen_again": "a viewer never met, placed by the geo database",
+    "seen again ÷ bare uvicorn": "a viewer met before",
+    "never seen again ÷ bare uvicorn": "a viewer never met, placed by the geo database",
 }
 
 Figures = dict[str, Any]
@@ -48,7 +48,7 @@ def core(figures: Figures) -> Iterator[str]:
     yield "| request | CPU | a core answers | the bare server's CPU |"
     yield "|---|--:|--:|--:|"
     for kind, words in KINDS.items():
-        cpu_us, bare_us = _cpu_us(figures, kind, "autorouter"), _cpu_us(figures, kind, "bare")
+        cpu_us, bare_us = _cpu_us(figures, kind, "ours"), _cpu_us(figures, kind, "theirs")
         yield f"| {words} | {cpu_us:.0f} µs | {1e6 / cpu_us:,.0f}/s | {bare_us:.0f} µs |"
 
 
@@ -56,7 +56,7 @@ def starts(figures: Figures) -> Iterator[str]:
     """What SDK starts come to, with a CDN and without."""
     yield "| SDK starts a minute | requests/s | reach us | hits | cores | cores without a CDN |"
     yield "|--:|--:|--:|--:|--:|--:|"
-    cpu_us = _cpu_us(figures, "never_seen_again", "autorouter")
+    cpu_us = _cpu_us(figures, "never seen again ÷ bare uvicorn", "ours")
     for count, told in _ours(figures)["regional"]["starts"].items():
         rate, reach = int(count) / 60, told["origin_rps"]
         yield (
@@ -102,7 +102,7 @@ def _read(path: Path) -> Figures:
 
 
 def _cpu_us(figures: Figures, kind: str, server: str) -> float:
-    rounds = figures["route"][kind]["rounds"]
+    rounds = figures["route"]["duels"][kind]["rounds"]
     return statistics.median(float(one[server]["cpu_us"]) for one in rounds)
 
 

@@ -223,7 +223,7 @@ def simulate(
 
     Changes nothing. Starts from the present fleet: asks the server on
     AUTOROUTER_OPS_LISTEN; without one, reads Redis; without that, takes every edge as up.
-    Viewers are weighed by the IPv4 addresses of the geo database. To read it takes a
+    Viewers are weighed by the IPv4 addresses of the geo database. To read it takes half a
     minute; AUTOROUTER_STATE_DIR keeps what was found.
     """
     from router import inquire, render
