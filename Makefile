@@ -11,8 +11,8 @@ LOCKS := $(filter-out requirements/infra.lock,$(wildcard requirements/*.lock))
 SDKS := 0.5.1 0.10.0
 CDN := nginx libnginx-mod-http-js libnginx-mod-http-geoip2 varnish varnish-modules
 
-.PHONY: run cdn test lint docs setup checkers system bench bench-faults bench-failover bench-health lock \
-	audit clean
+.PHONY: run cdn test lint docs setup checkers system bench bench-cdn bench-failover bench-faults \
+	bench-health lock audit clean
 
 run: setup
 	@exec $(BIN)/autorouter dev
@@ -34,20 +34,25 @@ lint: setup
 # The parts of docs/ that are made from the code and the locks.
 docs: setup
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m bench.scaling
 
 setup: $(VENV)/.ready
 
 # What tests check infra/ with. Not part of setup: `make run` does without these 50 MB.
 checkers: $(VENV)/.checkers
 
-# What tests talk to, make certificates, run printed commands and check units with; wrk is for
+# What tests talk to, make certificates, run printed commands, check units and draw with; wrk is for
 # bench only.
 system:
-	@infra/install-debian redis-server openssl curl njs systemd $(CDN)
+	@infra/install-debian redis-server openssl curl njs systemd fonts-dejavu-core $(CDN)
 
 bench: setup
 	@infra/install-debian wrk
 	$(BIN)/python -m bench.route
+
+# Four minutes, one of them to read the geo database.
+bench-cdn: setup
+	$(BIN)/python -m bench.cdn
 
 # An hour.
 bench-faults: setup

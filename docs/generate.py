@@ -28,6 +28,8 @@ SPDX = {
 }
 # Locked for other Pythons than this one may be.
 ELSEWHERE = {"async-timeout": "Apache-2.0"}
+# Told by the text that comes with the package alone.
+UNDECLARED = {"resvg-py": "MIT"}
 
 
 def main(arguments: list[str]) -> int:
@@ -94,8 +96,8 @@ def licence(package: str) -> str:
         told.get("License"),
         *(each for each in classifiers if each in SPDX),
     ]
-    first = next(each for each in named if each)
-    return SPDX.get(first, first)
+    first = next((each for each in named if each), None)
+    return UNDECLARED[package] if first is None else SPDX.get(first, first)
 
 
 def _locked() -> list[tuple[str, str]]:

@@ -3,13 +3,14 @@
 import asyncio
 import getpass
 import os
+import re
 import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 import msgspec
@@ -168,6 +169,91 @@ def explain(
         raise click.UsageError("IP must be an IPv4 or IPv6 address, --model at most 128 characters")
     told = asyncio.run(inquire.explain(_settings(regions), asked))
     _print_json(told) if as_json else render.explanation(told)
+
+
+class _Ids(click.ParamType[tuple[str, ...]]):
+    """Ids, comma-separated."""
+
+    name = "ID,.."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
+        """A tuple of them."""
+        return (
+            value if isinstance(value, tuple) else tuple(filter(None, re.split(r"[,\s]+", value)))
+        )
+
+
+_PICTURE = click.File("wb", lazy=True)
+
+
+@main.command()
+@click.option("--drain", "drained", type=_Ids(), default=(), help="Edges kept out of new answers.")
+@click.option("--down", type=_Ids(), default=(), help="Edges that fail.")
+@click.option("--without", type=_Ids(), default=(), help="Regions taken out of the catalog.")
+@click.option(
+    "--add",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file like regions.yaml with further regions.",
+)
+@click.option("--scope", type=click.Choice(["country", "global"]), default="country")
+@click.option("--model", help="For viewers who ask for this model.")
+@click.option("--from", "server", metavar="URL", help="Start from the fleet of this ops listener.")
+@click.option("--all-up", is_flag=True, help="Start from every edge up and enabled.")
+@click.option("--svg", type=_PICTURE, help="Draw a map as SVG.")
+@click.option("--png", type=_PICTURE, help="Draw it as PNG.")
+@_REGIONS
+@_JSON
+def simulate(
+    drained: tuple[str, ...],
+    down: tuple[str, ...],
+    without: tuple[str, ...],
+    add: Path | None,
+    scope: str,
+    model: str | None,
+    server: str | None,
+    all_up: bool,
+    svg: IO[bytes] | None,
+    png: IO[bytes] | None,
+    regions: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what would move where if edges were drained, down, added or gone.
+
+    For example: autorouter simulate --drain yto-01,yto-02 --svg map.svg
+
+    Changes nothing. Starts from the present fleet: asks the server on
+    AUTOROUTER_OPS_LISTEN; without one, reads Redis; without that, takes every edge as up.
+    Viewers are weighed by the IPv4 addresses of the geo database. To read it takes half a
+    minute; AUTOROUTER_STATE_DIR keeps what was found.
+    """
+    from router import inquire, render
+    from router.change import Change
+    from router.simulate import Supposed
+    from router.simulate import simulate as run
+    from router.sources import read_regions
+
+    query = inquire.query_of(scope=scope, model=model or "")
+    if query is None:
+        raise click.UsageError("--model must be at most 128 characters, none a control character")
+    added = read_regions(add) if add else ()
+    change = Change(drained=drained, down=down, without=without, added=added)
+    if not change.text:
+        raise click.UsageError("say what changes: --drain, --down, --without or --add")
+    supposed = Supposed(change, query, server, all_up)
+    with render.working() as tell:
+        outcome = asyncio.run(run(_settings(regions), supposed, tell))
+    _draw(outcome.svg, svg, png)
+    _print_json(outcome.told) if as_json else render.moves(outcome.told)
+
+
+def _draw(picture: str, svg: IO[bytes] | None, png: IO[bytes] | None) -> None:
+    from router.dotmap import FONTS
+    from router.raster import png as rendered
+
+    if svg is not None:
+        svg.write(picture.encode())
+    if png is not None:
+        png.write(rendered(picture, FONTS))
 
 
 _EDGES = click.argument("edges", nargs=-1, required=True, metavar="ID...")

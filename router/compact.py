@@ -13,7 +13,8 @@ import hashlib
 import re
 import struct
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
@@ -106,7 +107,16 @@ class CompactDatabase:
 
     def locate(self, address: str) -> Location:
         """Where an address is. Raises OSError or ValueError for text that is none."""
-        place = self._ranges.find(address)
+        return self._at(self._ranges.find(address))
+
+    def located(self) -> Iterator[tuple[int, Location]]:
+        """Where each range of IPv4 begins, as a number, and where its addresses are."""
+        firsts, rests, meanings = self._ranges[0]
+        for block, (first, end) in enumerate(pairwise(firsts)):
+            for place in range(first, end):
+                yield block << 16 | rests[place], self._at(meanings[place])
+
+    def _at(self, place: int) -> Location:
         latitude, country = self._latitudes[place], self._countries[place]
         if latitude == _NO_POSITION:
             return self._vague[country]

@@ -26,7 +26,7 @@ def explain(
     else:
         key = ranker.known(placed.key)
     decision = decide(ranker, fleet, key, query)
-    origin = _origin(ranker, placed.location)
+    origin = ranker.origin(placed.location)
     return {
         "location": _location(placed.location),
         "query": query._asdict(),
@@ -84,14 +84,6 @@ def _location(location: Location) -> dict[str, Any]:
         "level": location.level,
         "source": location.source,
     }
-
-
-def _origin(ranker: Ranker, location: Location) -> Position | None:
-    """Where distances are measured from: the viewer, or their country's centre."""
-    if location.position is not None or location.country is None:
-        return location.position
-    country = ranker.catalog.countries.get(location.country)
-    return None if country is None else country.centre
 
 
 def _edge(edge: Edge, origin: Position | None) -> dict[str, Any]:

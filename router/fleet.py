@@ -101,6 +101,12 @@ def is_offered(edge: Edge) -> bool:
     return edge.enabled and edge.observed in (Observed.UP, Observed.DEGRADED)
 
 
+def useful(fleet: Fleet) -> list[Edge]:
+    """The edges that answers can name now: offered, or all enabled while health is ignored."""
+    judged = fleet.status in (Status.OK, Status.STALE)
+    return [edge for edge in fleet.edges if (is_offered(edge) if judged else edge.enabled)]
+
+
 def _voters(views: Iterable[View], now: float, policy: FleetPolicy) -> tuple[list[View], Status]:
     """The views to believe. One stamped in the future counts as probed now."""
     known = [view for view in views if not view.isolated and now - view.probed_at <= policy.stale_s]

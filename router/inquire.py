@@ -48,27 +48,32 @@ class Question(NamedTuple):
 def question(ip: str, scope: str, model: str | None, strict: bool) -> Question | None:
     """The question, or None when the address or the model is not acceptable."""
     params = {"ip": ip, "scope": scope, "strict": str(strict).lower(), "model": model or ""}
-    query = parse_query(str(httpx.QueryParams(params)).encode())
+    query = query_of(**params)
     address = parse_address(ip)
     return None if query is None or address is None else Question(address, query, params)
 
 
+def query_of(**params: str) -> Query | None:
+    """The query as a viewer would send it, or None when its model is not acceptable."""
+    return parse_query(str(httpx.QueryParams(params)).encode())
+
+
 async def edges(settings: Settings) -> dict[str, Any]:
     """The fleet, as `/v1/edges` tells it."""
-    told = await _ask(settings, "/v1/edges")
+    told = await ask(settings, "/v1/edges")
     if told is not None:
         return told
-    fleet, origin = await _fleet(settings, read_catalog(settings))
+    fleet, origin = await stored_fleet(settings, read_catalog(settings))
     return {"from": origin, **describe_fleet(fleet)}
 
 
 async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
     """Why this viewer gets this edge, as `/v1/explain` tells it."""
-    told = await _ask(settings, "/v1/explain", params=asked.params)
+    told = await ask(settings, "/v1/explain", params=asked.params)
     if told is not None:
         return told
     catalog, geo = read_all(settings)
-    fleet, origin = await _fleet(settings, catalog)
+    fleet, origin = await stored_fleet(settings, catalog)
     placed = Locator(geo.locate, trusted=Networks()).place_address(asked.address)
     policy = CachePolicy(ttl_s=settings.ttl_s, degraded_ttl_s=settings.degraded_ttl_s)
     here = explain_here(Ranker(catalog), fleet, placed, asked.query, policy)
@@ -82,7 +87,7 @@ async def events(settings: Settings, after: str) -> dict[str, Any]:
             logged = await store.events(after)
         told = [{"id": one.id, **msgspec.to_builtins(one.event)} for one in logged]
         return {"from": "Redis", "events": told}
-    told_there = await _ask(settings, "/v1/events", params={"after": after})
+    told_there = await ask(settings, "/v1/events", params={"after": after})
     if told_there is None:
         raise RouterError(_NOBODY)
     return told_there
@@ -100,14 +105,14 @@ async def bring_back(settings: Settings, edges: Sequence[str], actor: str) -> li
     """Enable edges, in Redis or else through a running server. Returns the events."""
     if settings.redis_url is None:
         return await _through_server(settings, "DELETE", edges, params={"actor": actor})
-    fleet, _ = await _fleet(settings, read_catalog(settings))
+    fleet, _ = await stored_fleet(settings, read_catalog(settings))
     async with _redis(settings.redis_url) as store:
         done = await drop_intents(store, fleet, edges, actor=actor, now=time.time())
     return [msgspec.to_builtins(event) for event in done]
 
 
 async def _in_redis(settings: Settings, edges: Sequence[str], wish: dict[str, Any]) -> list[Any]:
-    fleet, _ = await _fleet(settings, read_catalog(settings))
+    fleet, _ = await stored_fleet(settings, read_catalog(settings))
     async with _redis(settings.redis_url or "") as store:
         done = await set_intents(
             store,
@@ -129,18 +134,20 @@ async def _through_server(
     """All edges in one request: a refusal leaves all of them as they were."""
     headers = {"Authorization": f"Bearer {settings.ops_token}"} if settings.ops_token else {}
     path = f"/v1/edges/{quote(','.join(edges))}/intent"
-    told = await _ask(settings, path, method=method, headers=headers, **sent)
+    told = await ask(settings, path, method=method, headers=headers, **sent)
     if told is None:
         raise RouterError(_NOBODY)
     done: list[Any] = told["events"]
     return done
 
 
-async def _ask(
-    settings: Settings, path: str, method: str = "GET", **sent: Any
+async def ask(
+    settings: Settings, path: str, method: str = "GET", base: str | None = None, **sent: Any
 ) -> dict[str, Any] | None:
-    """What the ops listener answers, or None when no server listens there."""
-    url = f"http://{_reachable(settings)}{path}"
+    """What the ops listener answers, at `base` or else where the settings have it; None
+    when no server listens there."""
+    server = base.rstrip("/") if base else f"http://{_reachable(settings)}"
+    url = f"{server}{path}"
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
             response = await client.request(method, url, **sent)
@@ -166,7 +173,8 @@ def _reachable(settings: Settings) -> str:
     return str(listen)
 
 
-async def _fleet(settings: Settings, catalog: Catalog) -> tuple[Fleet, str]:
+async def stored_fleet(settings: Settings, catalog: Catalog) -> tuple[Fleet, str]:
+    """The fleet as Redis has it, or the catalog alone; and which of the two."""
     if settings.redis_url is None:
         return combine(catalog, (), (), time.time()), "the catalog alone"
     async with _redis(settings.redis_url) as store:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 
 from router.errors import RouterError
-from router.fleet import Edge, Fleet, is_offered
-from router.model import MAX_INTENT_S, Event, EventKind, Intended, Intent, Status
+from router.fleet import Fleet, useful
+from router.model import MAX_INTENT_S, Event, EventKind, Intended, Intent
 
 MAX_TEXT = 200
 MAX_NAMED = 50
@@ -62,8 +62,8 @@ def check_leaving(fleet: Fleet, edges: Iterable[str]) -> None:
     """Raise RefusedError if taking these edges out would leave a country that has edges
     with none to offer."""
     leaving = set(edges)
-    staying = {edge.region.country for edge in _useful(fleet) if edge.region.id not in leaving}
-    touched = {edge.region.country for edge in _useful(fleet) if edge.region.id in leaving}
+    staying = {edge.region.country for edge in useful(fleet) if edge.region.id not in leaving}
+    touched = {edge.region.country for edge in useful(fleet) if edge.region.id in leaving}
     if touched - staying:
         raise RefusedError(
             f"this would leave {', '.join(sorted(touched - staying))} without an edge; "
@@ -85,9 +85,3 @@ def intent_event(
         actor=actor,
         until=None if intent is None else intent.expires_at,
     )
-
-
-def _useful(fleet: Fleet) -> list[Edge]:
-    """The edges that answers can name now: offered, or all enabled while health is ignored."""
-    judged = fleet.status in (Status.OK, Status.STALE)
-    return [edge for edge in fleet.edges if (is_offered(edge) if judged else edge.enabled)]

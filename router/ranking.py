@@ -167,6 +167,14 @@ class Ranker:
             metros = self._known[place] = _enough(self._by_distance(country, position, scope))
         return metros
 
+    def origin(self, location: Location) -> Position | None:
+        """Where distances are measured from: the viewer, or where their country's people
+        live."""
+        if location.position is not None or location.country is None:
+            return location.position
+        country = self.catalog.countries.get(location.country)
+        return None if country is None else country.centre
+
     def at_home(self, country: str) -> tuple[Metro, ...]:
         """A country's own metros, by id."""
         return tuple(metro for metro in self.metros if metro.country == country)

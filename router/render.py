@@ -10,6 +10,8 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 from rich.text import Text
 
+MAX_COUNTRIES = 20
+
 _STATE_STYLES = {"up": "green", "degraded": "yellow", "down": "red", "unknown": "dim"}
 
 
@@ -159,26 +161,85 @@ def comparison(told: dict[str, Any]) -> None:
     families = [told["ipv4"], told["ipv6"]]
     for number, which in enumerate(("first", "second"), 1):
         for level in ("city", "country", "unknown"):
-            shares = [_percent(family[which][level]) for family in families]
+            shares = [_percent(family[which][level], 1) for family in families]
             table.add_row(f"{level} level in {number}", *shares)
     for name in ("both", "same_country", "same_pick", "same_pick_country"):
-        table.add_row(name.replace("_", " "), *[_percent(family[name]) for family in families])
+        table.add_row(name.replace("_", " "), *[_percent(family[name], 1) for family in families])
     for name in ("p50", "p90", "p99"):
         far = [family["distance_km"].get(name) for family in families]
         table.add_row(f"distance {name}", *["" if one is None else f"{one:,.0f} km" for one in far])
     out.print(table)
     for number, which in enumerate(("first", "second"), 1):
         for country, shares in families[0]["spread"][which].items():
-            parts = ", ".join(f"{edge} {_percent(share)}" for edge, share in shares.items())
+            parts = ", ".join(f"{edge} {_percent(share, 1)}" for edge, share in shares.items())
             out.print(f"country level in {number}, {country}: {parts}", highlight=False)
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.1%}"
 
 
 def _plain(line: str) -> None:
     _console().print(line, highlight=False, markup=False)
+
+
+def moves(told: dict[str, Any]) -> None:
+    """What moves where."""
+    out = _console()
+    for line in _outcome(told):
+        out.print(line, highlight=False)
+    table = _table("edge", "name", "country", "before", "after")
+    for edge in told["edges"]:
+        shares = _percent(edge["before"]), _percent(edge["after"])
+        table.add_row(edge["region"], edge["name"], edge["country"], *shares)
+    out.print(table)
+    out.print()
+    table = _table("from", "to", "share", "farther")
+    for move in told["moves"]:
+        table.add_row(*_ends(move), _percent(move["share"]), _farther(move["extra_km"]))
+    out.print(table)
+    out.print()
+    table = _table("country", "share", "of it moved", "farther", "abroad before", "abroad after")
+    moving = [row for row in told["countries"] if row["moved"]]
+    for row in moving[:MAX_COUNTRIES]:
+        abroad = _percent(row["abroad"]["before"]), _percent(row["abroad"]["after"])
+        shares = _percent(row["share"]), _percent(row["moved"])
+        table.add_row(row["country"] or "unknown", *shares, _farther(row["extra_km"]), *abroad)
+    out.print(table)
+    if len(moving) > MAX_COUNTRIES:
+        out.print(f"and {len(moving) - MAX_COUNTRIES} more countries; --json has all")
+
+
+def _outcome(told: dict[str, Any]) -> Iterator[str | Text]:
+    """The moves in words."""
+    yield f"{told['change']}; from {told['from']}, scope {told['query']['scope']}"
+    for status in {told["status"]["before"], told["status"]["after"]} - {"ok"}:
+        yield Text(f"the fleet is {status} on one side or both", "yellow")
+    if told["not_in_catalog"]:
+        yield Text(
+            f"left out, as regions.yaml lacks them: {' '.join(told['not_in_catalog'])}", "yellow"
+        )
+    if told["countries_left"]:
+        yield Text(f"left without an edge: {', '.join(told['countries_left'])}", "red")
+    farther = _farther(told["extra_km"])
+    mean = f", {farther} farther on average" if farther else ""
+    yield f"{_percent(told['moved'])} of the address space gets another edge{mean}"
+    for key, text in (("abroad", "sent across a border"), ("unanswered", "without an answer")):
+        before, after = told[key]["before"], told[key]["after"]
+        if before or after:
+            yield f"{text}: {_percent(before)} before, {_percent(after)} after"
+    census = told["census"]
+    built = time.strftime("%B %Y", time.gmtime(census["built_at"]))
+    yield f"weighed by {census['addresses']:,} IPv4 addresses, {census['database']} of {built}"
+    yield f"{census['credit']}\n" if census["credit"] else ""
+
+
+def _ends(move: dict[str, Any]) -> tuple[str, str]:
+    return move["from"] or "no answer", move["to"] or "no answer"
+
+
+def _percent(share: float | None, digits: int = 2) -> str:
+    return "" if share is None else f"{share:.{digits}%}"
+
+
+def _farther(extra_km: float | None) -> str:
+    return "" if extra_km is None else f"{extra_km:,.0f} km"
 
 
 def _verdict(told: dict[str, Any]) -> str:

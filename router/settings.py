@@ -76,7 +76,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     state_dir: Annotated[
         Path | None,
-        _about("A folder for the last good health, read when the store is away at start."),
+        _about(
+            "A folder for the last good health, read when the store is away at start, "
+            "and for what `autorouter simulate` found in the geo database."
+        ),
     ] = None
     trusted_proxies: Annotated[
         Cidrs, _about("Peers whose X-Forwarded-For counts: CIDR blocks, comma-separated.")

@@ -8,7 +8,7 @@ from router.catalog import load_catalog
 from router.countries import load_countries
 from router.errors import ConfigError, GeoDataError
 from router.geoip import GeoDatabase, find_database, open_database
-from router.model import Catalog
+from router.model import Catalog, Region
 from router.overrides import Overrides, load_overrides
 from router.settings import Settings, secret_paths, with_secrets
 
@@ -45,6 +45,11 @@ def read_overrides(settings: Settings) -> Overrides | None:
         return None
     countries = load_countries(shipped("geodata/countries.csv"))
     return load_overrides(settings.geo_overrides, countries)
+
+
+def read_regions(file: Path) -> tuple[Region, ...]:
+    """The regions of another file like regions.yaml. Raises ConfigError."""
+    return load_catalog(file, load_countries(shipped("geodata/countries.csv"))).regions
 
 
 def read_geo(settings: Settings) -> GeoDatabase:

@@ -42,6 +42,7 @@ COMMANDS = [
     "check",
     "edges",
     "explain",
+    "simulate",
     "drain",
     "disable",
     "enable",
@@ -361,6 +362,10 @@ def test_version_is_told_by_command_and_module() -> None:
         ["drain", "yto-01", "--for", "73h", "--reason", "x"],
         ["drain", "yto-01", "--for", "soon", "--reason", "x"],
         ["enable"],
+        ["simulate"],
+        ["simulate", "--drain", ","],
+        ["simulate", "--drain", "yto-01", "--scope", "world"],
+        ["simulate", "--drain", "yto-01", "--model", "x" * 129],
     ],
     ids=" ".join,
 )

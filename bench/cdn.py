@@ -1,0 +1,321 @@
+"""`python -m bench.cdn`: what a CDN saves, worldwide, by how its cache key is made.
+
+Viewers are the address space of the geo database, by their exact positions; each asks the
+caches of the nearest place that has one. What the caches do is worked out exactly and,
+at one rate, simulated as well, to check it (bench/caches.py).
+"""
+
+import argparse
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.caches import expected, simulated
+from bench.charts import Line, chart
+from router.caching import format_key
+from router.census import CELL_DECIMALS, Census, Place, count_places, rounded
+from router.change import NO_CHANGE, changed_fleet
+from router.fleet import Fleet
+from router.geo import distance_km
+from router.geodata.survey import located_blocks
+from router.geoip import find_database, open_database
+from router.model import Catalog, Location, Position, Region, Scope, Status
+from router.moves import Side, made_up_networks
+from router.query import Query
+from router.ranking import METRO_RADIUS_KM, RouteKey
+from router.render import working
+from router.settings import Settings
+from router.sources import read_catalog
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+RATES = (100, 1_000, 10_000, 100_000)
+STARTS_A_MINUTE = (10_000, 1_000_000, 100_000_000)
+CHECKED_RATE, CHECKED_S = 1_000, 1_200
+GROWN, APART_KM = (100, 1_000), 2 * METRO_RADIUS_KM
+
+# Regional edge caches: the regions for Origin Shield in Amazon's developer guide for
+# CloudFront, and Northern California. A miss in one goes to the origin, or to the shield.
+REGIONAL_CACHES = {
+    "us-east-1": Position(38.95, -77.45),
+    "us-east-2": Position(39.96, -83.00),
+    "us-west-1": Position(37.34, -121.89),
+    "us-west-2": Position(45.84, -119.70),
+    "sa-east-1": Position(-23.55, -46.63),
+    "eu-west-1": Position(53.35, -6.26),
+    "eu-west-2": Position(51.51, -0.13),
+    "eu-central-1": Position(50.11, 8.68),
+    "ap-south-1": Position(19.08, 72.88),
+    "ap-southeast-1": Position(1.35, 103.82),
+    "ap-southeast-2": Position(-33.87, 151.21),
+    "ap-northeast-1": Position(35.68, 139.69),
+    "ap-northeast-2": Position(37.57, 126.98),
+}
+
+Where = Callable[[Location, RouteKey], str]
+
+
+class Share(NamedTuple):
+    """What viewers have in common: the cache they ask, the key they ask for, and their
+    country; the city whose edge is right for them, and its country."""
+
+    cache: str
+    key: str
+    country: str | None
+    city: str
+    city_country: str
+
+
+Shares = dict[Share, float]
+
+
+def by_edges(location: Location, key: RouteKey) -> str:
+    """Ours: country and preferred edges."""
+    return format_key(key)
+
+
+def by_position(location: Location, key: RouteKey) -> str:
+    """All that the CDN's location headers say: country and position."""
+    return f"{location.country} {location.position}"
+
+
+def by_cell(location: Location, key: RouteKey) -> str:
+    """Positions cut to whole degrees; the country alone where there is none."""
+    if location.position is None:
+        return str(location.country)
+    return f"{location.position.latitude // 1:.0f} {location.position.longitude // 1:.0f}"
+
+
+def by_country(location: Location, key: RouteKey) -> str:
+    """The country alone."""
+    return str(location.country)
+
+
+KEYS: dict[str, Where] = {
+    "ranked edges": by_edges,
+    "position": by_position,
+    "1° cell": by_cell,
+    "country": by_country,
+}
+
+
+def main() -> None:
+    """Simulate, print the tables, keep figures and a plot."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    settings = Settings()
+    geo = open_database(find_database(settings.geo_db))
+    with working() as tell:
+        places = count_places(located_blocks(geo.path, tell), decimals=None)
+    census = Census(database=geo.type, built_at=geo.built_at, places=places)
+    catalog = read_catalog(settings)
+    fleets = {
+        "ten edges": catalog,
+        "27 edges": read_catalog(Settings(regions=HERE / "worldwide.yaml")),
+    }
+    cells = in_cells(census)
+    figures = {
+        "database": census.database,
+        "addresses": census.addresses,
+        "places": len(places),
+        "caches": len(REGIONAL_CACHES),
+        "fleets": {name: measured(census, fleet) for name, fleet in fleets.items()},
+        "grown": {count: grown(cells, catalog, count) for count in GROWN},
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "cdn.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (RESULTS / "cdn.svg").write_text(plot(figures))
+    show(figures)
+
+
+def measured(census: Census, catalog: Catalog) -> dict[str, Any]:
+    """For each kind of key its number, what sharing it does, and what caches make of it."""
+    return {
+        kind: {
+            layout: figures_of(shares)
+            for layout, shares in (("regional", regional), ("one", in_one_cache(regional)))
+        }
+        for kind, regional in shares_by_kind(census, catalog, KEYS).items()
+    }
+
+
+def grown(census: Census, catalog: Catalog, count: int) -> dict[str, Any]:
+    """The same for our key with so many edges, each in a city of its own."""
+    fleet = replace(catalog, regions=tuple(islice(edges_apart(census, catalog), count)))
+    return figures_of(shares_by_kind(census, fleet, {"ranked edges": by_edges})["ranked edges"])
+
+
+def edges_apart(census: Census, catalog: Catalog) -> Iterator[Region]:
+    """Edges where most addresses are, none in the metro of another."""
+    found: list[Position] = []
+    for place in sorted(census.places, key=lambda place: -place.addresses):
+        country, position, *_ = place.location
+        if position is None or country is None or country not in catalog.countries:
+            continue
+        if all(distance_km(position, other) > APART_KM for other in found):
+            id = f"edge-{len(found)}"
+            found.append(position)
+            yield Region(id=id, name=id, country=country, position=position, endpoint="")
+
+
+def in_cells(census: Census) -> Census:
+    """The same viewers by cells of 0.1 degrees: there is a lot to rank with many edges."""
+    counts: Counter[Location] = Counter()
+    for place in census.places:
+        counts[rounded(place.location, CELL_DECIMALS)] += place.addresses
+    places = tuple(Place(location, count) for location, count in counts.items())
+    return Census(database=census.database, built_at=census.built_at, places=places)
+
+
+def shares_by_kind(
+    census: Census, catalog: Catalog, kinds: Mapping[str, Where]
+) -> dict[str, Shares]:
+    """All viewers, for each kind of key. Shares of all add up to 1."""
+    everything_up = changed_fleet(catalog, Fleet(edges=(), status=Status.OK), NO_CHANGE, 0.0)
+    side = Side(catalog, everything_up, Query())
+    cities = {edge.id: metro for metro in side.ranker.metros for edge in metro.edges}
+    total = census.addresses
+    found: dict[str, defaultdict[Share, float]] = {kind: defaultdict(float) for kind in kinds}
+    for place in census.places:
+        location, seeds = place.location, made_up_networks(place, total)
+        cache = nearest_cache(side.ranker.origin(location))
+        for seed in seeds:
+            key = side.ranker.key(location, seed, Scope.COUNTRY)
+            city = cities[side.pick(location, seed) or ""]
+            right = city.contender.id, city.country
+            for kind, where in kinds.items():
+                share = Share(cache, where(location, key), location.country, *right)
+                found[kind][share] += place.addresses / total / len(seeds)
+    return dict(found)
+
+
+def nearest_cache(origin: Position | None) -> str:
+    """The cache that viewers there ask; the first where nobody knows."""
+    if origin is None:
+        return next(iter(REGIONAL_CACHES))
+    return _nearest_to_cell(Position(round(origin.latitude), round(origin.longitude)))
+
+
+@cache
+def _nearest_to_cell(cell: Position) -> str:
+    return min(REGIONAL_CACHES, key=lambda name: distance_km(cell, REGIONAL_CACHES[name]))
+
+
+def in_one_cache(shares: Shares) -> Shares:
+    """As if one cache stood before the origin, such as a shield."""
+    merged: defaultdict[Share, float] = defaultdict(float)
+    for share, part in shares.items():
+        merged[share._replace(cache="one")] += part
+    return merged
+
+
+def figures_of(shares: Shares) -> dict[str, Any]:
+    """Of one kind of key, for each rate of requests."""
+    objects = list(sums(shares, lambda share: (share.cache, share.key)).values())
+    return {
+        "keys": len({share.key for share in shares}),
+        "objects": len(objects),
+        "misrouted": misrouted(shares),
+        "wrong_country": wrong_country(shares),
+        "rates": {rate: asdict(expected(part * rate for part in objects)) for rate in RATES},
+        "starts": {
+            starts: asdict(expected(part * starts / 60 for part in objects))
+            for starts in STARTS_A_MINUTE
+        },
+        "simulated": asdict(simulated([part * CHECKED_RATE for part in objects], CHECKED_S)),
+    }
+
+
+def sums(shares: Shares, by: Callable[[Share], tuple[str | None, ...]]) -> dict[Any, float]:
+    """Shares added up by what they have in common."""
+    added: defaultdict[Any, float] = defaultdict(float)
+    for share, part in shares.items():
+        added[by(share)] += part
+    return added
+
+
+def misrouted(shares: Shares) -> float:
+    """Share of answers that name an edge of another city than the viewer's own answer: an
+    object holds what is right for whoever asked first, and is given to all."""
+    objects = sums(shares, lambda share: (share.cache, share.key))
+    alike = sums(shares, lambda share: (share.cache, share.key, share.city))
+    right = sum(part * part / objects[cache, key] for (cache, key, _), part in alike.items())
+    return max(0.0, 1 - right)  # what is added up adds up to 1 but for rounding
+
+
+def wrong_country(shares: Shares) -> float:
+    """Share of answers that name an edge abroad to viewers whose own answer is an edge in
+    their country."""
+    objects = sums(shares, lambda share: (share.cache, share.key))
+    alike = sums(shares, lambda share: (share.cache, share.key, share.city_country))
+    abroad = sum(
+        part * (1 - alike[share.cache, share.key, share.country] / objects[share.cache, share.key])
+        for share, part in shares.items()
+        if share.city_country == share.country
+    )
+    return max(0.0, abroad)
+
+
+def plot(figures: dict[str, Any]) -> str:
+    """What reaches the origin from regional caches, a panel a fleet."""
+    panels = {
+        fleet: [
+            Line(kind, [(int(rate), told["origin_rps"]) for rate, told in _by_rate(layouts)])
+            for kind, layouts in kinds.items()
+        ]
+        for fleet, kinds in figures["fleets"].items()
+    }
+    return chart("Requests/s that reach the origin, by requests/s worldwide and key", panels)
+
+
+def _by_rate(layouts: dict[str, Any]) -> Iterable[tuple[Any, dict[str, float]]]:
+    rates: dict[Any, dict[str, float]] = layouts["regional"]["rates"]
+    return rates.items()
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Tables for people, in Markdown."""
+    for fleet, kinds in figures["fleets"].items():
+        print(f"\n{fleet}\n", *table(kinds), sep="\n")
+        for kind, layouts in kinds.items():
+            for layout, told in layouts.items():
+                print(f"{kind}, {layout}: {_compared(told)}")
+
+
+def table(kinds: dict[str, Any]) -> Iterator[str]:
+    """One row a kind of key and rate: with regional caches, and with one in brackets."""
+    yield "| key | requests/s | hits | origin/s | wrong s |"
+    yield "|---|--:|--:|--:|--:|"
+    for kind, layouts in kinds.items():
+        for rate, told in layouts["regional"]["rates"].items():
+            one = layouts["one"]["rates"][rate]
+            hits = f"{_percent(told['hit_ratio'])} ({_percent(one['hit_ratio'])})"
+            asked = f"{told['origin_rps']:,.0f} ({one['origin_rps']:,.0f})"
+            yield f"| {kind} | {int(rate):,} | {hits} | {asked} | {told['wrong_s']:.1f} |"
+    yield ""
+    yield "| key | keys | misrouted | wrong country |"
+    yield "|---|--:|--:|--:|"
+    for kind, layouts in kinds.items():
+        told = layouts["regional"]
+        shares = f"{told['misrouted'] * 100:.2f} % | {told['wrong_country'] * 100:.2f} %"
+        yield f"| {kind} | {told['keys']:,} | {shares} |"
+
+
+def _percent(share: float) -> str:
+    """Rounded down: what is not all does not read 100 %."""
+    return f"{math.floor(share * 10_000) / 100:.2f} %"
+
+
+def _compared(told: dict[str, Any]) -> str:
+    """What the simulation counted, beside what was worked out."""
+    exact, counted = told["rates"][CHECKED_RATE], told["simulated"]
+    return ", ".join(f"{name} {exact[name]:.4g} ({counted[name]:.4g})" for name in counted)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Line charts as SVG, drawn by hand: a panel a group, both axes logarithmic."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import NamedTuple
+
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 320, 220, 64, 64, 32
+COLOURS = ("#1665c1", "#c1440e", "#2e7d32", "#7b1fa2", "#8a8f98")
+LEGEND_STEP = 120
+
+_INK, _PALE = "#20242b", "#e3e6ea"
+
+
+class Line(NamedTuple):
+    """A named series of positive x and y."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+class Scale(NamedTuple):
+    """Whole powers of ten, from one to another, laid out over a length in pixels."""
+
+    low: int
+    high: int
+    length: float
+
+    def at(self, value: float) -> float:
+        """Pixels from the low end."""
+        return self.length * (math.log10(value) - self.low) / (self.high - self.low)
+
+    def ticks(self) -> Iterator[tuple[float, str]]:
+        """Each power of ten, where it is and how it is written."""
+        for power in range(self.low, self.high + 1):
+            yield self.at(10**power), f"{10**power:,}"
+
+
+def chart(title: str, panels: Mapping[str, Sequence[Line]]) -> str:
+    """All panels side by side, on one scale, under one title and one legend."""
+    width, height = len(panels) * (LEFT + WIDTH) + 40, TOP + HEIGHT + BOTTOM
+    lines = [line for panel in panels.values() for line in panel]
+    across = _scale([x for line in lines for x, _ in line.points], WIDTH)
+    up = _scale([y for line in lines for _, y in line.points], HEIGHT)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="Arial, Liberation Sans, DejaVu Sans, sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="#fff"/>',
+        f'<text x="12" y="20" font-size="14" fill="{_INK}">{escape(title)}</text>',
+        *_legend(next(iter(panels.values()))),
+    ]
+    for number, (name, series) in enumerate(panels.items()):
+        left = number * (LEFT + WIDTH) + LEFT
+        parts.append(f'<g transform="translate({left} {TOP})">')
+        parts += [*_grid(name, across, up), *_lines(series, across, up), "</g>"]
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _scale(values: Sequence[float], length: float) -> Scale:
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    return Scale(low, max(high, low + 1), length)
+
+
+def _legend(series: Sequence[Line]) -> Iterator[str]:
+    for number, line in enumerate(series):
+        x = 12 + number * LEGEND_STEP
+        yield f'<rect x="{x}" y="31" width="14" height="4" fill="{COLOURS[number]}"/>'
+        yield f'<text x="{x + 20}" y="38" fill="{_INK}">{escape(line.name)}</text>'
+
+
+def _grid(name: str, across: Scale, up: Scale) -> Iterator[str]:
+    for y, text in up.ticks():
+        yield f'<path d="M0 {HEIGHT - y:g}h{WIDTH}" stroke="{_PALE}"/>'
+        yield f'<text x="-6" y="{HEIGHT - y + 4:g}" text-anchor="end" fill="{_INK}">{text}</text>'
+    for x, text in across.ticks():
+        yield f'<text x="{x:g}" y="{HEIGHT + 18}" text-anchor="middle" fill="{_INK}">{text}</text>'
+    yield f'<text x="8" y="14" font-weight="bold" fill="{_INK}">{escape(name)}</text>'
+
+
+def _lines(series: Sequence[Line], across: Scale, up: Scale) -> Iterator[str]:
+    for line, colour in zip(series, COLOURS, strict=False):
+        points = " ".join(f"{across.at(x):.1f},{HEIGHT - up.at(y):.1f}" for x, y in line.points)
+        yield f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5"/>'

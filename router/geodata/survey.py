@@ -1,0 +1,78 @@
+"""The census of a geo database: taken from its file, and kept in a folder for the next time."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import IPv4Address
+from itertools import chain, pairwise
+from pathlib import Path
+
+import msgspec
+
+from router.census import Block, Census, count_places
+from router.compact import read_compact
+from router.errors import GeoDataError
+from router.geodata import Tell, in_silence
+from router.geodata.tree import networks
+from router.geoip import GeoDatabase, open_database
+from router.model import Location
+
+CENSUS_FILE = "census.msgpack"
+
+_TELL_EVERY = 65_536
+_END = (1 << 32, Location())
+
+
+def read_census(geo: GeoDatabase, folder: Path | None, tell: Tell = in_silence) -> Census:
+    """The census of this database without overrides: as kept in `folder`, or else taken,
+    which reads the whole file, and kept there.
+
+    Raises GeoDataError for a database that is damaged, or places no public IPv4 address. A
+    folder that cannot be used is no fault.
+    """
+    kept = None if folder is None else _kept(folder / CENSUS_FILE)
+    if kept is not None and (kept.database, kept.built_at) == (geo.type, geo.built_at):
+        return kept
+    places = count_places(located_blocks(geo.path, tell))
+    if not places:
+        raise GeoDataError(f"{geo.path}: places no public IPv4 addresses to weigh viewers by")
+    census = Census(database=geo.type, built_at=geo.built_at, places=places)
+    if folder is not None:
+        _keep(folder, census)
+    return census
+
+
+def located_blocks(path: Path, tell: Tell = in_silence) -> Iterator[Block]:
+    """All IPv4 addresses of the database in a file, in order, by where they are."""
+    geo = open_database(path)
+    starts = read_compact(path).located() if geo.is_compact else _starts(geo)
+    for number, ((first, location), (end, _)) in enumerate(pairwise(chain(starts, [_END]))):
+        if number % _TELL_EVERY == 0:
+            tell(f"reading {path.name}", first, _END[0])
+        yield Block(first, end - first, location)
+
+
+def _starts(geo: GeoDatabase) -> Iterator[tuple[int, Location]]:
+    """Where each IPv4 network begins. Records are shared, so each is read once."""
+    known: dict[int | None, Location] = {None: Location()}
+    for version, start, record in networks(geo.path):
+        if version != 4:  # IPv4 comes first
+            return
+        if record not in known:
+            known[record] = geo.locate(str(IPv4Address(start)))
+        yield start, known[record]
+
+
+def _kept(file: Path) -> Census | None:
+    try:
+        return msgspec.msgpack.decode(file.read_bytes(), type=Census)
+    except (OSError, msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _keep(folder: Path, census: Census) -> None:
+    fresh = folder / f".{CENSUS_FILE}.{os.getpid()}"
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh.write_bytes(msgspec.msgpack.encode(census))
+        fresh.replace(folder / CENSUS_FILE)
