@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from router.answers import Labels
+from router.answers import Labels, Served
 from router.errors import StoreError
 from router.model import Intent, View
 from router.store import Stored
@@ -34,9 +34,11 @@ class ReadAnew(msgspec.Struct, tag="read"):
 
 
 class Counted(msgspec.Struct, tag="counted"):
-    """Answers of a worker so far."""
+    """A worker's answers and shed connections so far, and its connections now."""
 
     answers: list[tuple[Labels, int]]
+    shed: dict[str, int]
+    connections: int
 
 
 Message = Fed | ReadAnew | Counted
@@ -86,6 +88,11 @@ class FeedStore:
         return await self._hints.after(seen, timeout_s)
 
 
-def counted(counts: Counter[Labels]) -> Counted:
+def counted(served: Served) -> Counted:
     """The message for these counts."""
-    return Counted(list(counts.copy().items()))
+    return Counted(list(served.answers.items()), dict(served.shed), served.connections)
+
+
+def served(message: Counted) -> Served:
+    """The counts in a message."""
+    return Served(Counter(dict(message.answers)), Counter(message.shed), message.connections)

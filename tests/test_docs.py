@@ -19,7 +19,7 @@ from openapi_spec_validator import validate
 from prometheus_client.metrics import MetricWrapperBase
 
 from router import __version__
-from router.answers import BAD_MODEL, HEALTHY, NOT_FOUND, USE_EDGE, Answer, Labels
+from router.answers import BAD_MODEL, HEALTHY, NOT_FOUND, USE_EDGE, Answer, Labels, Served
 from router.caching import CachePolicy, Sharing
 from router.cli import main
 from router.decision import ModelState, Problem, Rejection, RouteReason
@@ -264,7 +264,9 @@ def metrics_in_code() -> dict[str, tuple[str, set[str]]]:
     }
     answers = Counter({Labels(region="a", reason="b", status="c", scope="d"): 1})
     server = Telemetry()
-    server.serve(lambda: answers, a_fleet, lambda: NOW, lambda: 1, lambda: NOW)
+    server.serve(
+        lambda: Served(answers, Counter(), 0), a_fleet, lambda: NOW, lambda: 1, lambda: NOW
+    )
     for family in server.registry.collect():
         name = family.name + ("_total" if family.type == "counter" else "")
         if name not in found:
