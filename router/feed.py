@@ -5,6 +5,7 @@ anew; up come counts of answers. Each message has its length before it.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
@@ -56,13 +57,18 @@ def send(writer: asyncio.StreamWriter, message: Message) -> None:
 
 
 async def messages(reader: asyncio.StreamReader) -> AsyncIterator[Message]:
-    """Every message until the other end is gone."""
+    """Every message until the other end is gone, or can no longer be followed. What another
+    release says, if files were replaced under a running server, may not be understood."""
     while True:
         try:
             length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
-            yield _decoder.decode(await reader.readexactly(length))
+            if length > MAX_BYTES:
+                return
+            body = await reader.readexactly(length)
         except (asyncio.IncompleteReadError, OSError):
             return
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            yield _decoder.decode(body)
 
 
 class FeedStore:
