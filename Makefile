@@ -8,15 +8,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
 LOCKS := $(filter-out requirements/infra.lock,$(wildcard requirements/*.lock))
 SDKS := 0.5.1 0.10.0
+# By themselves: their promises are in seconds.
+ALONE := tests/test_faults.py tests/test_siege.py tests/test_soak.py
 
-.PHONY: run test lint docs setup checkers system bench bench-faults bench-health lock audit clean
+.PHONY: run test lint docs setup checkers system bench bench-faults bench-health soak lock audit clean
 
 run: setup
 	@exec $(BIN)/autorouter dev
 
 test: setup checkers system lint
-	$(BIN)/pytest --numprocesses auto --dist loadfile --ignore tests/test_faults.py
-	$(BIN)/pytest tests/test_faults.py  # by itself: its promises are in seconds
+	$(BIN)/pytest --numprocesses auto --dist loadfile $(ALONE:%=--ignore %)
+	$(BIN)/pytest $(ALONE)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -46,6 +48,11 @@ bench: setup
 bench-faults: setup
 	@infra/install-debian redis-server openssl faketime
 	$(BIN)/python -m bench.faults
+
+# A day in the life, in 15 minutes; `make soak MINUTES=60 SEED=7`.
+soak: setup
+	@infra/install-debian redis-server
+	$(BIN)/python -m bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 bench-health: setup
 	$(BIN)/python -m bench.health
