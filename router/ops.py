@@ -78,8 +78,7 @@ class Ops:
                 Route("/readyz", self.readyz),
                 Route("/metrics", self.metrics),
                 Route("/v1/edges", self.edges),
-                Route("/v1/edges/{ids}/intent", self.set_intent, methods=["PUT"]),
-                Route("/v1/edges/{ids}/intent", self.drop_intent, methods=["DELETE"]),
+                Route("/v1/edges/{ids}/intent", self.intent, methods=["PUT", "DELETE"]),
                 Route("/v1/events", self.events),
                 Route("/v1/explain", self.explain),
             ]
@@ -109,6 +108,11 @@ class Ops:
     async def edges(self, request: Request) -> Response:
         """The fleet, every edge in catalog order."""
         return answer_json(describe_fleet(self.watch.fleet))
+
+    async def intent(self, request: Request) -> Response:
+        """One route, so that a 405 names both methods."""
+        is_wish = request.method == "PUT"
+        return await (self.set_intent(request) if is_wish else self.drop_intent(request))
 
     async def set_intent(self, request: Request) -> Response:
         """Take an edge, or several by comma, out: `{"state", "for", "reason", "actor"}`, and
