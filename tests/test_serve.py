@@ -309,7 +309,7 @@ async def test_stopped_poller_says_nothing_false_on_its_way_out(
     poller.send(number)
     assert await poller.ended() == 0
     with redis_client.Redis.from_url(redis_url) as client:
-        view: Any = json.loads(client.get(view_key("local")))  # type: ignore[arg-type]
+        view: Any = json.loads(client.get(view_key("local")))
     assert {edge["state"] for edge in view["edges"].values()} == {"up"}
     kinds = [event["kind"] for event in (await server.ops("/v1/events")).json()["events"]]
     assert "transition" not in kinds
