@@ -254,7 +254,8 @@ async def replace_regions(site: Site, storm: Storm, rng: random.Random) -> None:
     with storm.trouble(f"regions {how}", site.pace.interval_s):
         try:
             if how == "cut":
-                _replace(path, before[: rng.randrange(1, len(before))])
+                # Cut between two entries, it would be sound.
+                _replace(path, before[: rng.randrange(1, len(before))] + b"\n[")
             elif how == "faulty":
                 rewrite(site, lambda told: told["regions"][0].update(latitude=91))
             else:
