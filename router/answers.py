@@ -34,7 +34,6 @@ class Shed(StrEnum):
 
     HUNG_UP = "hung_up"  # it had let us wait
     REFUSED = "refused"  # its request is answered 503
-    DROPPED = "dropped"  # there is no room even to say so
 
 
 class Served(NamedTuple):

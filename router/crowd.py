@@ -5,13 +5,13 @@ room is made first by those who only wait (docs/adr/0023-who-goes-when-there-are
 """
 
 import heapq
-from collections import Counter
+from collections import Counter, OrderedDict
 from typing import Protocol
 
 from router.answers import Shed
 
-PATIENCE_S = 0.25
-LOOK_AGAIN_S = 0.1
+PATIENCE_S = 0.05
+LOOK_AGAIN_S = 0.02
 REFUSED_S = 2.0  # for the request of who is refused
 
 
@@ -34,29 +34,28 @@ class Crowd:
         self.limit = limit
         self.shed: Counter[str] = Counter()
         self._members: set[Member] = set()
-        self._refused: set[Member] = set()
+        self._refused: OrderedDict[Member, None] = OrderedDict()
         self._look_at = 0.0
 
     def __len__(self) -> int:
         return len(self._members)
 
-    def admit(self, newcomer: Member, now: float) -> Shed | None:
-        """What becomes of a newcomer. None: there is a place."""
+    def admit(self, newcomer: Member, now: float) -> bool:
+        """Whether there is a place. Who is refused is a guest for a moment, to be told; the
+        longest of them leaves for the next."""
         if len(self._members) < self.limit or self._make_room(now):
             self._members.add(newcomer)
-            return None
+            return True
+        self.shed[Shed.REFUSED] += 1
         if len(self._members) + len(self._refused) >= sockets_for(self.limit):
-            fate = Shed.DROPPED
-        else:
-            self._refused.add(newcomer)
-            fate = Shed.REFUSED
-        self.shed[fate] += 1
-        return fate
+            self._refused.popitem(last=False)[0].hang_up()
+        self._refused[newcomer] = None
+        return False
 
     def leave(self, one: Member) -> None:
         """It is gone."""
         self._members.discard(one)
-        self._refused.discard(one)
+        self._refused.pop(one, None)
 
     def _make_room(self, now: float) -> bool:
         """Many at a time, because it takes a look at all; soon again only if it helped."""

@@ -13,7 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from router.answers import OVERLOADED, Shed
+from router.answers import OVERLOADED
 from router.crowd import REFUSED_S, Crowd
 from router.wire import BAD_REQUEST, KEEP_ALIVE_S, MAX_HEAD_BYTES, MESSAGE_S, SLOW_READER_S
 
@@ -58,14 +58,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connects."""
         super().connection_made(transport)
-        fate = self._crowd.admit(self, self.loop.time())
-        if fate is Shed.DROPPED:
-            self.hang_up()
-        elif fate is Shed.REFUSED:
+        is_admitted = self._crowd.admit(self, self.loop.time())
+        if not is_admitted:
             self.app = refuse
-            self._expect_request(REFUSED_S)
-        else:
-            self._expect_request(MESSAGE_S)
+        self._expect_request(MESSAGE_S if is_admitted else REFUSED_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A client is gone."""

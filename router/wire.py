@@ -14,7 +14,7 @@ import httptools
 import uvicorn
 from uvicorn.server import ServerState
 
-from router.answers import NO_STORE, Answer, Shed, error_answer
+from router.answers import NO_STORE, Answer, error_answer
 from router.caching import Headers
 from router.crowd import REFUSED_S, Crowd
 
@@ -96,10 +96,7 @@ class Wire(asyncio.Protocol):
         self._server.connections.add(self)  # type: ignore[arg-type]
         self._expires_at = self._loop.time() + MESSAGE_S
         self._set_timer()
-        fate = self._crowd.admit(self, self._loop.time())
-        if fate is Shed.DROPPED:
-            self.hang_up()
-        elif fate is Shed.REFUSED:
+        if not self._crowd.admit(self, self._loop.time()):
             self._respond, self._is_last = self._respond_overloaded, True
             self._expire_in(REFUSED_S)
 

@@ -39,8 +39,9 @@ from tests.servers import (
 pytestmark = pytest.mark.anyio
 
 IDLE = 10_000
-LIMIT = 2_000
+LIMIT = 4_000
 IN_TIME_S = 2.0  # an SDK's patience
+REQUEST = b"GET /v1/route HTTP/1.1\r\nHost: x\r\n\r\n"
 CIVIL = b"GET /v1/route HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 128.100.1.1\r\n\r\n"
 GROWTH_MB = 24.0
 
@@ -82,7 +83,7 @@ def _many_files() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def fortress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fortress]:
+def fortress(_many_files: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fortress]:
     """One for all attacks: what an earlier one left would show."""
     port, ops_port = free_port(), free_port()
     env = clean_env(
@@ -96,12 +97,22 @@ def fortress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fortress]:
     process = Process([str(AUTOROUTER), "serve"], output, env)
     try:
         process.wait_for(lambda: is_open(port))
+        fill(port)
         yield Fortress(process.pid, port, ops_port)
         assert process.stop() == 0
         assert not [line for line in process.output.splitlines() if "Traceback" in line]
     finally:
         if process.is_alive():
             process.kill()
+
+
+def fill(port: int) -> None:
+    """Have as many connected as there can be: memory for so many is taken once, and kept."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(LIMIT):
+            one = stack.enter_context(socket.create_connection((HOST, port)))
+            one.sendall(REQUEST)
+            one.recv(1)
 
 
 class Civilian(threading.Thread):
@@ -188,9 +199,6 @@ async def heard(port: int, said: bytes, timeout_s: float = 5) -> bytes:
     finally:
         writer.transport.abort()
     return told
-
-
-REQUEST = b"GET /v1/route HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.mark.parametrize(

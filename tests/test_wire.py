@@ -510,11 +510,12 @@ async def test_newcomer_without_a_place_has_little_time() -> None:
     assert not newcomer.is_open
 
 
-async def test_newcomer_for_whom_there_is_no_room_at_all_is_dropped() -> None:
+async def test_refused_make_room_for_the_next_to_be_refused() -> None:
     crowd = Crowd(1)
     people = [Connection(crowd) for _ in range(20)]
-    assert [one.is_open for one in people] == [True] * 9 + [False] * 11
-    assert all(one.socket.aborted for one in people[9:])
+    await people[-1].say(REQUEST)
+    assert [one.socket.aborted for one in people] == [False] + [True] * 11 + [False] * 8
+    assert people[-1].socket.heard.startswith(b"HTTP/1.1 503 ")
 
 
 # The end
