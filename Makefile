@@ -11,8 +11,11 @@ LOCKS := $(filter-out requirements/infra.lock,$(wildcard requirements/*.lock))
 SDKS := 0.5.1 0.10.0
 CDN := nginx libnginx-mod-http-js libnginx-mod-http-geoip2 varnish varnish-modules
 
+# By themselves: their promises are in seconds.
+ALONE := tests/test_faults.py tests/test_siege.py tests/test_soak.py
+
 .PHONY: run cdn test lint docs setup checkers system bench bench-cdn bench-failover bench-faults \
-	bench-health lock audit clean
+	bench-health soak lock audit clean
 
 run: setup
 	@exec $(BIN)/autorouter dev
@@ -22,8 +25,8 @@ cdn: setup
 	@exec $(BIN)/python infra/local-cdn/run.py --dev
 
 test: setup checkers system lint
-	$(BIN)/pytest --numprocesses auto --dist loadfile --ignore tests/test_faults.py
-	$(BIN)/pytest tests/test_faults.py  # by itself: its promises are in seconds
+	$(BIN)/pytest --numprocesses auto --dist loadfile $(ALONE:%=--ignore %)
+	$(BIN)/pytest $(ALONE)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -63,6 +66,11 @@ bench-faults: setup
 bench-failover: setup
 	@infra/install-debian $(CDN)
 	$(BIN)/python -m bench.failover
+
+# A day in the life, in 15 minutes; `make soak MINUTES=60 SEED=7`.
+soak: setup
+	@infra/install-debian redis-server
+	$(BIN)/python -m bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 bench-health: setup
 	$(BIN)/python -m bench.health

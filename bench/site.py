@@ -13,6 +13,7 @@ import redis as redis_client
 
 from bench.certificates import Door, trusted_by
 from bench.viewers import QUESTIONS, Answer, Viewers
+from router.geoip import find_database
 from router.lastgood import FILE_NAME
 from router.simulation import Mode, SimulatedEdge, SimulatedFleet
 from router.store.redis import lease_key
@@ -62,7 +63,8 @@ class Setup:
 
     `partial`: the last vantage sees edges of its own; `witness`: it has one; `standby`:
     the first vantage has a second poller; `clocks`: the commands whose clocks can be set;
-    `sentinel`: Redis is two, watched by a Sentinel; `tls`: EDGE speaks it.
+    `sentinel`: Redis is two, watched by a Sentinel; `tls`: EDGE speaks it; `workers`: of
+    each server; `own_geo`: servers read a copy of the geo database in the site's folder.
     """
 
     partial: bool = False
@@ -71,6 +73,8 @@ class Setup:
     clocks: tuple[str, ...] = ()
     sentinel: bool = False
     tls: bool = False
+    workers: int = 1
+    own_geo: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,7 +145,10 @@ class Site:
             "LISTEN": f"{HOST}:{port}",
             "OPS_LISTEN": f"{HOST}:{ops_port}",
             "STATE_DIR": str(self.folder / f"state-{port}"),
+            "WORKERS": str(self.setup.workers),
         }
+        if self.setup.own_geo:
+            settings["GEO_DB"] = str(self.folder / "geo.mmdb")
         process = self._start("serve", f"serve-{port}", settings)
         return Server(process=process, port=port, ops_port=ops_port, settings=settings)
 
@@ -247,6 +254,8 @@ async def open_site(
             endpoints[EDGE] = site.door.endpoint
         a_regions_file(folder / "regions.yaml", endpoints)
         a_regions_file(folder / "partial.yaml", partial.endpoints)
+        if setup.own_geo:
+            (folder / "geo.mmdb").write_bytes(find_database(None).read_bytes())
         site.set_clocks(0)
         site.settings = {
             "REDIS_URL": redis.url,

@@ -1,6 +1,8 @@
 """A response as ready bytes, and the answers that name no edge. Pure."""
 
+from collections import Counter
 from dataclasses import dataclass, field
+from enum import StrEnum
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -25,6 +27,30 @@ class Labels(NamedTuple):
     status: str
     scope: str
     residency: str = ""
+
+
+class Shed(StrEnum):
+    """What becomes of a connection when there are too many."""
+
+    HUNG_UP = "hung_up"  # it had let us wait
+    REFUSED = "refused"  # its request is answered 503
+
+
+class Served(NamedTuple):
+    """What a public listener did so far, and how many are connected to it now. `shed`:
+    connections by what became of them."""
+
+    answers: Counter[Labels]
+    shed: Counter[str]
+    connections: int
+
+    def __add__(self, other: "Served") -> "Served":  # type: ignore[override]
+        """Of both."""
+        return Served(
+            self.answers + other.answers,
+            self.shed + other.shed,
+            self.connections + other.connections,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +112,7 @@ def with_common(headers: Headers, body: bytes) -> Headers:
 
 
 NO_STORE: Headers = [(b"cache-control", b"no-store")]
+RETRY_AFTER = (b"retry-after", b"5")
 
 HEALTHY = plain_answer(200, "healthz", {"status": "ok"}, NO_STORE)
 
@@ -101,5 +128,8 @@ USE_EDGE = error_answer(
     "The autorouter answers GET /v1/route only. "
     "Send inference requests to the endpoint it returns.",
     [*NO_STORE, (b"allow", b"GET, HEAD")],
+)
+OVERLOADED = error_answer(
+    503, "overloaded", "Too many connections. Try again soon.", [*NO_STORE, RETRY_AFTER]
 )
 NOT_FOUND = error_answer(404, "not_found", "There is nothing here. Ask GET /v1/route.", NO_STORE)

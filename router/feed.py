@@ -5,12 +5,13 @@ anew; up come counts of answers. Each message has its length before it.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from router.answers import Labels
+from router.answers import Labels, Served
 from router.errors import StoreError
 from router.model import Intent, View
 from router.store import Stored
@@ -34,9 +35,11 @@ class ReadAnew(msgspec.Struct, tag="read"):
 
 
 class Counted(msgspec.Struct, tag="counted"):
-    """Answers of a worker so far."""
+    """A worker's answers and shed connections so far, and its connections now."""
 
     answers: list[tuple[Labels, int]]
+    shed: dict[str, int]
+    connections: int
 
 
 Message = Fed | ReadAnew | Counted
@@ -54,13 +57,18 @@ def send(writer: asyncio.StreamWriter, message: Message) -> None:
 
 
 async def messages(reader: asyncio.StreamReader) -> AsyncIterator[Message]:
-    """Every message until the other end is gone."""
+    """Every message until the other end is gone, or can no longer be followed. What another
+    release says, if files were replaced under a running server, may not be understood."""
     while True:
         try:
             length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
-            yield _decoder.decode(await reader.readexactly(length))
+            if length > MAX_BYTES:
+                return
+            body = await reader.readexactly(length)
         except (asyncio.IncompleteReadError, OSError):
             return
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            yield _decoder.decode(body)
 
 
 class FeedStore:
@@ -86,6 +94,11 @@ class FeedStore:
         return await self._hints.after(seen, timeout_s)
 
 
-def counted(counts: Counter[Labels]) -> Counted:
+def counted(served: Served) -> Counted:
     """The message for these counts."""
-    return Counted(list(counts.copy().items()))
+    return Counted(list(served.answers.items()), dict(served.shed), served.connections)
+
+
+def served(message: Counted) -> Served:
+    """The counts in a message."""
+    return Served(Counter(dict(message.answers)), Counter(message.shed), message.connections)

@@ -4,8 +4,11 @@ each of several. Wires; holds no rules.
 
 import gc
 
+from router.answers import Served
 from router.caching import CachePolicy
+from router.crowd import Crowd
 from router.lastgood import LastGood
+from router.listeners import Listener, affordable, public_listener
 from router.location import Locator
 from router.public import PublicApp
 from router.ranking import Ranker
@@ -18,7 +21,8 @@ GC_ALLOCATIONS = 50_000
 
 
 class Front:
-    """`watch`: the Fleet; `locator`: viewers' places; `app`: answers from both."""
+    """`watch`: the Fleet; `locator`: viewers' places; `app`: answers from both; `crowd`: who
+    is connected to it."""
 
     def __init__(
         self, inputs: Inputs, source: Source, observer: Observer, last_good: LastGood | None = None
@@ -34,6 +38,16 @@ class Front:
         self.watch.recall()
         self.locator = _locator(inputs)
         self.app = PublicApp(self.watch, self.locator)
+        self.crowd = Crowd(affordable(inputs.settings.max_connections))
+
+    def listener(self) -> Listener:
+        """A server that answers."""
+        return public_listener(self.app.respond, self.app.refuse, self.crowd)
+
+    @property
+    def served(self) -> Served:
+        """What it did so far."""
+        return Served(self.app.counts.copy(), self.crowd.shed.copy(), len(self.crowd))
 
     def take(self, fresh: Inputs) -> None:
         """Go on with what the files hold now, between two requests."""

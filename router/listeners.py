@@ -2,72 +2,25 @@
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from router.crowd import Crowd, limit_for, sockets_for
 from router.errors import ConfigError
+from router.protocol import BoundedProtocol
 from router.values import Listen
-from router.wire import Respond, Wire
+from router.wire import KEEP_ALIVE_S, Respond, Wire
 
 BACKLOG = 2_048
-KEEP_ALIVE_S = 65  # longer than CloudFront keeps an origin connection (60 s at most)
 GRACE_S = 10
-MAX_HEAD_BYTES = 128 * 1024
-HEAD_S = 10
-
-
-class BoundedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 that hangs up on a request whose head is too large, or is not there in time.
-
-    uvicorn's own protocol keeps a head of any size, and waits for its end for ever.
-    """
-
-    _head_bytes = 0
-    _is_waiting = True
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client connects."""
-        super().connection_made(transport)
-        self._wait()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """A client is gone."""
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """The parser calls back below, perhaps for several requests."""
-        self._head_bytes += len(data)
-        super().data_received(data)
-        if self._is_waiting and self._head_bytes > MAX_HEAD_BYTES:
-            self.send_400_response("The head of the request is too large.")
-        elif self._is_waiting and self._deadline is None:
-            self._wait()
-
-    def on_message_begin(self) -> None:
-        """The first byte of a request."""
-        self._is_waiting, self._head_bytes = True, 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """The last byte of its head."""
-        self._is_waiting = False
-        self._stop_waiting()
-        super().on_headers_complete()
-
-    def _wait(self) -> None:
-        self._deadline = self.loop.call_later(HEAD_S, self.transport.close)
-
-    def _stop_waiting(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+FEW = 256
+SPARE_FILES = 512  # for all but the public connections
 
 
 class Listener(uvicorn.Server):
@@ -108,32 +61,44 @@ def _bound(variable: str, listen: Listen, *, shared: bool) -> socket.socket:
     return bound
 
 
+def affordable(connections: int) -> int:
+    """As many of these connections as the process may open files for, once it has taken
+    what the system lets it have without asking."""
+    wanted = sockets_for(connections) + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return min(connections, limit_for(allowed - SPARE_FILES))
+
+
 def listener(app: Any) -> Listener:
-    """A server for the app with our limits."""
+    """A server of few clients for an ASGI app."""
     return Listener(
         uvicorn.Config(
             app,
             backlog=BACKLOG,
-            http=BoundedProtocol,
+            http=cast(Any, partial(BoundedProtocol, crowd=Crowd(FEW))),
             ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_keep_alive=int(KEEP_ALIVE_S),
             timeout_graceful_shutdown=GRACE_S,
         )
     )
 
 
-def public_listener(respond: Respond) -> Listener:
-    """A server for what answers at once; see router.wire."""
+def public_listener(respond: Respond, refuse: Respond, crowd: Crowd) -> Listener:
+    """A server for what answers at once, and refuses who is too many; see router.wire."""
     return Listener(
         uvicorn.Config(
             cast(Any, respond),
             backlog=BACKLOG,
-            http=Wire,
+            http=cast(Any, partial(Wire, refuse=refuse, crowd=crowd)),
             ws="none",
             lifespan="off",
             interface="asgi3",

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from router.authority import may_change
 from router.caching import CachePolicy
@@ -35,6 +36,7 @@ from router.watch import FleetWatch
 GEO_OLD_DAYS = 90
 MAX_BODY_BYTES = 4_096
 STREAM_POLL_S = 1.0
+MAX_STREAMS = 64
 
 _EVENT_ID = re.compile(r"(\d{1,19}-\d{1,19})?")
 
@@ -64,6 +66,9 @@ class Ops:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     clock: Callable[[], float] = time.time
 
+    def __post_init__(self) -> None:
+        self._streams = asyncio.Semaphore(MAX_STREAMS)
+
     def app(self, extra: Sequence[BaseRoute] = ()) -> Starlette:
         """The ASGI application; `extra` routes come first."""
         return Starlette(
@@ -73,8 +78,7 @@ class Ops:
                 Route("/readyz", self.readyz),
                 Route("/metrics", self.metrics),
                 Route("/v1/edges", self.edges),
-                Route("/v1/edges/{ids}/intent", self.set_intent, methods=["PUT"]),
-                Route("/v1/edges/{ids}/intent", self.drop_intent, methods=["DELETE"]),
+                Route("/v1/edges/{ids}/intent", self.intent, methods=["PUT", "DELETE"]),
                 Route("/v1/events", self.events),
                 Route("/v1/explain", self.explain),
             ]
@@ -104,6 +108,11 @@ class Ops:
     async def edges(self, request: Request) -> Response:
         """The fleet, every edge in catalog order."""
         return answer_json(describe_fleet(self.watch.fleet))
+
+    async def intent(self, request: Request) -> Response:
+        """One route, so that a 405 names both methods."""
+        is_wish = request.method == "PUT"
+        return await (self.set_intent(request) if is_wish else self.drop_intent(request))
 
     async def set_intent(self, request: Request) -> Response:
         """Take an edge, or several by comma, out: `{"state", "for", "reason", "actor"}`, and
@@ -153,10 +162,9 @@ class Ops:
         if not _EVENT_ID.fullmatch(after):
             return answer_json({"detail": "after must be an event's id, like 17-0"}, 400)
         if "text/event-stream" in request.headers.get("accept", ""):
-            headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-            return StreamingResponse(
-                self._stream(after), headers=headers, media_type="text/event-stream"
-            )
+            if self._streams.locked():
+                return _too_many_streams()
+            return EventStream(self._stream(after), self._streams)
         try:
             logged = await self.store.events(after)
         except StoreError as error:
@@ -193,6 +201,20 @@ class Ops:
         return answer_json({"ip": address.text, **told})
 
 
+class EventStream(StreamingResponse):
+    """Server-sent events; takes one of a number of places for as long as it lasts."""
+
+    def __init__(self, events: AsyncIterator[bytes], places: asyncio.Semaphore) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(events, headers=headers, media_type="text/event-stream")
+        self._places = places
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        async with self._places:
+            await super().__call__(scope, receive, send)
+
+
 def answer_json(told: Any, code: int = 200) -> Response:
     """JSON that no cache keeps."""
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -227,6 +249,12 @@ def _refused(error: RouterError) -> Response:
 
 def _told(logged: Logged) -> dict[str, Any]:
     return {"id": logged.id, **msgspec.to_builtins(logged.event)}
+
+
+def _too_many_streams() -> Response:
+    response = answer_json({"detail": f"{MAX_STREAMS} event streams are open already"}, 503)
+    response.headers["Retry-After"] = "5"
+    return response
 
 
 _FORBIDDEN = answer_json(

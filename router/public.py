@@ -12,6 +12,7 @@ from router.answers import (
     BAD_MODEL,
     HEALTHY,
     NOT_FOUND,
+    OVERLOADED,
     USE_EDGE,
     Answer,
     Labels,
@@ -63,6 +64,14 @@ class PublicApp:
         if request.method == b"HEAD":
             return Response(answer.opening, answer.fields)
         return Response(answer.opening, answer.rest)
+
+    def refuse(self, request: Request) -> Response:
+        """For a connection too many. A process that sheds load lives all the same."""
+        if _split(request.target)[0] == b"/healthz":
+            return self.respond(request)
+        self.counts[OVERLOADED.labels] += 1
+        is_head = request.method == b"HEAD"
+        return Response(OVERLOADED.opening, OVERLOADED.fields if is_head else OVERLOADED.rest)
 
     def _answer(self, request: Request) -> Answer:
         if request.method not in (b"GET", b"HEAD"):

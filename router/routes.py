@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from router.answers import NO_STORE, Answer, Labels, error_answer, with_common
+from router.answers import NO_STORE, RETRY_AFTER, Answer, Labels, error_answer, with_common
 from router.caching import CachePolicy, Sharing, etag, not_found_headers, success_headers
 from router.decision import Decision, Problem, decide, decide_soon, offer_of
 from router.fleet import Edge, Fleet
@@ -20,7 +20,6 @@ from router.query import Query
 from router.ranking import Ranker, RouteKey
 
 ALTERNATES_COUNT = 3
-RETRY_AFTER_S = 5
 KNOWN_ANSWERS = 16_384
 
 
@@ -114,8 +113,7 @@ def _refusal(
 ) -> Answer:
     if problem is Problem.NO_EDGE:
         detail = "Every edge is disabled or draining. Try again soon."
-        retry = (b"retry-after", str(RETRY_AFTER_S).encode())
-        return error_answer(503, problem, detail, [*NO_STORE, retry])
+        return error_answer(503, problem, detail, [*NO_STORE, RETRY_AFTER])
     headers = not_found_headers(sharing, decision.status, tagged, policy)
     return error_answer(404, problem, _detail(decision, key, query), headers)
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import socket
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
@@ -12,14 +11,13 @@ from typing import Protocol
 import httpx
 from starlette.routing import BaseRoute
 
-from router.answers import Labels
+from router.answers import Served
 from router.front import Front, settle_memory
 from router.lastgood import LastGood
 from router.listeners import (
     bind,
     bind_shared,
     listener,
-    public_listener,
     reload_on_signal,
     serve_until_stopped,
     stop_on_signals,
@@ -76,7 +74,7 @@ async def run_server(
         servers = [(listener(parts.ops.app(ops_routes)), ops_socket)]
         loops = parts.loops()
         if settings.workers == 1:
-            servers.append((public_listener(parts.front.app.respond), public_sockets[0]))
+            servers.append((parts.front.listener(), public_sockets[0]))
         else:
             loops.append(parts.hire(public_sockets))
         if follows_files:
@@ -94,11 +92,18 @@ async def run_server(
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(loop.run()) for loop in loops]
             await parts.ready()
+            _warn_of_few_files(settings.max_connections, parts.front.crowd.limit)
             log.info("serving", listen=str(settings.listen), ops=str(settings.ops_listen))
             await serve_until_stopped(servers, stop, announce)
             for loop in running:
                 loop.cancel()
         log.info("stopped")
+
+
+def _warn_of_few_files(wanted: int, affordable: int) -> None:
+    if affordable < wanted:
+        hint = "raise the hard limit of open files, or lower AUTOROUTER_MAX_CONNECTIONS"
+        log.warning("fewer connections than wanted", limit=affordable, hint=hint)
 
 
 class _Parts:
@@ -133,7 +138,7 @@ class _Parts:
             self._polling = Polling(settings, inputs.catalog, store, telemetry)
         self._workers: Workers | None = None
         telemetry.serve(
-            self.counts,
+            self.served,
             lambda: self.front.watch.fleet,
             lambda: self.ops.geo.built_at,
             lambda: 1 if self._workers is None else self._workers.ready_count,
@@ -159,9 +164,9 @@ class _Parts:
         if self._workers is not None:
             await self._workers.ready.wait()
 
-    def counts(self) -> Counter[Labels]:
-        """Answers so far, whoever gave them."""
-        return self.front.app.counts if self._workers is None else self._workers.counts()
+    def served(self) -> Served:
+        """What was done so far, whoever did it."""
+        return self.front.served if self._workers is None else self._workers.served
 
     def take(self, fresh: Inputs, targets: Sequence[Target]) -> None:
         """Go on with what the files hold now, between two requests."""

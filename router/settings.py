@@ -60,6 +60,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: Annotated[
         int, _about("Processes that answer on the public port, as `serve --workers`.", ge=1, le=64)
     ] = 1
+    max_connections: Annotated[
+        int,
+        _about(
+            "Connections that a process keeps open on the public port. Past it, those that "
+            "let it wait longest are closed.",
+            ge=16,
+            le=65_536,
+        ),
+    ] = 8_192
     ops_listen: Annotated[
         Listen, _about("The ops listener. Keep it on loopback or a private network.")
     ] = Listen("127.0.0.1", 9090)

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from router import __version__
-from router.answers import Labels
+from router.answers import Labels, Served, Shed
 from router.errors import PurgeError, StoreError
 from router.fleet import Fleet
 from router.health import Transition
@@ -245,14 +244,14 @@ class Telemetry:
 
     def serve(
         self,
-        counts: Callable[[], Counter[Labels]],
+        served: Callable[[], Served],
         fleet: Callable[[], Fleet],
         geo_built_at: Callable[[], float],
         workers: Callable[[], int],
         clock: Callable[[], float],
     ) -> None:
         """Also expose what a server knows, read when the metrics are."""
-        self.registry.register(_ServerCollector(counts, fleet, geo_built_at, workers, clock))
+        self.registry.register(_ServerCollector(served, fleet, geo_built_at, workers, clock))
 
 
 class _ServerCollector(Collector):
@@ -260,13 +259,13 @@ class _ServerCollector(Collector):
 
     def __init__(
         self,
-        counts: Callable[[], Counter[Labels]],
+        served: Callable[[], Served],
         fleet: Callable[[], Fleet],
         geo_built_at: Callable[[], float],
         workers: Callable[[], int],
         clock: Callable[[], float],
     ) -> None:
-        self._counts = counts
+        self._served = served
         self._fleet = fleet
         self._geo_built_at = geo_built_at
         self._workers = workers
@@ -274,7 +273,7 @@ class _ServerCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry."""
-        yield self._answers()
+        yield from _traffic(self._served())
         fleet, now = self._fleet(), self._clock()
         yield _one_of(
             "autorouter_fleet_status", "1 for the status now", "status", Status, fleet.status
@@ -285,14 +284,6 @@ class _ServerCollector(Collector):
         )
         yield from _edges(fleet)
 
-    def _answers(self) -> Metric:
-        family = CounterMetricFamily(
-            "autorouter_answers", "Answers given", labels=list(Labels._fields)
-        )
-        for labels, count in self._counts().copy().items():
-            family.add_metric(list(labels), count)
-        return family
-
     def _ages(self, fleet: Fleet, now: float) -> Iterator[Metric]:
         if fleet.seen_at is not None:
             yield GaugeMetricFamily(
@@ -301,6 +292,24 @@ class _ServerCollector(Collector):
         yield GaugeMetricFamily(
             "autorouter_geo_age_seconds", "Age of the geo data", value=now - self._geo_built_at()
         )
+
+
+def _traffic(served: Served) -> Iterator[Metric]:
+    answers = CounterMetricFamily(
+        "autorouter_answers", "Answers given", labels=list(Labels._fields)
+    )
+    for labels, count in served.answers.items():
+        answers.add_metric(list(labels), count)
+    yield answers
+    yield GaugeMetricFamily(
+        "autorouter_connections", "Clients connected now", value=served.connections
+    )
+    shed = CounterMetricFamily(
+        "autorouter_connections_shed", "Connections ended because of too many", labels=["how"]
+    )
+    for how in Shed:
+        shed.add_metric([how], served.shed[how])
+    yield shed
 
 
 def _edges(fleet: Fleet) -> Iterator[Metric]:

@@ -146,7 +146,8 @@ class FleetWatch:
             self._observer.saved(None)
 
     def _hold(self, stored: Stored) -> None:
-        """Keep the newest view of each vantage; one the store lost is kept until it is old.
+        """Keep the newest view of each vantage; one the store lost is kept until it is old,
+        and an intent that cannot be read any more until it ends.
 
         One the store still has is kept at any age: forgotten, it would be taken for new.
         """
@@ -161,8 +162,9 @@ class FleetWatch:
             for vantage, view in self._views.items()
             if vantage in stored_now or now - view.probed_at <= self._fleet_policy.stale_s
         }
-        self._tell_wishes(stored.intents)
-        self._intents = stored.intents
+        kept = tuple(intent for intent in self._intents if intent.edge in stored.unread)
+        self._tell_wishes(stored.intents + kept)
+        self._intents = stored.intents + kept
 
     def _tell_wishes(self, intents: Iterable[Intent]) -> None:
         before = {intent.edge: intent for intent in self._intents}

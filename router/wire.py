@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 
 from router.answers import NO_STORE, Answer, error_answer
 from router.caching import Headers
+from router.crowd import REFUSED_S, Crowd
 
 MAX_HEAD_BYTES = 128 * 1024
 MAX_BODY_BYTES = 1024 * 1024  # read only to keep the connection, and thrown away
@@ -24,7 +25,7 @@ KEEP_ALIVE_S = 65.0  # longer than CloudFront keeps an origin connection (60 s a
 SLOW_READER_S = 30.0
 LAST_REQUEST_S = 0.25
 LINGER_S = 2.0  # for the body of a last request: hanging up on it would lose our answer
-SLICE_BYTES = 4_096
+SLICE_BYTES = 1_024
 
 
 class Request(NamedTuple):
@@ -65,15 +66,21 @@ class Wire(asyncio.Protocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        refuse: Respond,
+        crowd: Crowd,
     ) -> None:
         self._respond = cast(Respond, config.loaded_app)
+        self._respond_overloaded = refuse
+        self._crowd = crowd
         self._server = server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: Headers = []
-        self._head_bytes = self._body_bytes = 0
+        self._head_bytes = self._body_bytes = self._answered = 0
         self._unfed = b""
+        self._is_queued = False  # what is unfed waits for the next turn of the loop
         self._in_message = self._in_head = self._is_expecting = False
         self._is_paused = False  # the client does not read what we wrote
         self._is_last = False  # close after the request under way, or the next
@@ -88,12 +95,16 @@ class Wire(asyncio.Protocol):
         self._peer = str(address[0]) if isinstance(address, tuple) else None
         self._server.connections.add(self)  # type: ignore[arg-type]
         self._expires_at = self._loop.time() + MESSAGE_S
-        self._timer = self._loop.call_at(self._expires_at, self._check)
+        self._set_timer()
+        if not self._crowd.admit(self, self._loop.time()):
+            self._respond, self._is_last = self._respond_overloaded, True
+            self._expire_in(REFUSED_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A client is gone."""
         self._is_over = True
         self._timer.cancel()
+        self._crowd.leave(self)
         self._server.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
@@ -117,9 +128,26 @@ class Wire(asyncio.Protocol):
         """It has read."""
         self._is_paused = False
         if not self._is_over:
-            self._transport.resume_reading()
+            if not self._is_queued:
+                self._transport.resume_reading()
             self._expire_in(MESSAGE_S if self._in_message else KEEP_ALIVE_S)
             self._feed_slices()
+
+    # The crowd calls
+
+    @property
+    def waiting_since(self) -> float:
+        """The client's last sign of life: we never let it wait."""
+        if self._is_paused:
+            return self._expires_at - SLOW_READER_S
+        if self._in_message or not self._target:
+            return self._expires_at - MESSAGE_S
+        return self._expires_at - KEEP_ALIVE_S
+
+    def hang_up(self) -> None:
+        """Whatever is still to be written."""
+        self._is_over = True
+        self._transport.abort()
 
     # uvicorn's server calls
 
@@ -159,6 +187,7 @@ class Wire(asyncio.Protocol):
             self._is_last = True
         if self._is_expecting:  # whether its body will still come is anybody's guess
             self._is_last = True
+        self._answered += 1
         request = Request(parser.get_method(), self._target, self._headers, self._peer)
         self._write(self._respond(request))
         if self._is_expecting:
@@ -181,10 +210,23 @@ class Wire(asyncio.Protocol):
     # Ours
 
     def _feed_slices(self) -> None:
-        """A little at a time, so that many requests at once cannot pile up answers."""
-        while self._unfed and not self._is_paused and not self._is_over:
+        """A little at a time, so that many requests at once cannot pile up answers, nor
+        keep other clients waiting for theirs."""
+        while self._unfed and not self._is_queued and not self._is_paused and not self._is_over:
             piece, self._unfed = self._unfed[:SLICE_BYTES], self._unfed[SLICE_BYTES:]
+            answered = self._answered
             self._feed(piece)
+            if self._unfed and self._answered > answered:
+                self._is_queued = True
+                self._transport.pause_reading()
+                self._loop.call_soon(self._feed_on)
+
+    def _feed_on(self) -> None:
+        """What was left for this turn."""
+        self._is_queued = False
+        self._feed_slices()
+        if not (self._unfed or self._is_paused or self._is_over):
+            self._transport.resume_reading()
 
     def _feed(self, data: bytes) -> None:
         was_in_message = self._in_message
@@ -197,7 +239,10 @@ class Wire(asyncio.Protocol):
             log.exception("a request could not be answered")
             self._refuse(FAULT)
         except httptools.HttpParserError:
-            self._refuse(BAD_REQUEST)
+            if self._in_message and not self._in_head:
+                self._close()  # answered already: a second answer would be taken for another's
+            else:
+                self._refuse(BAD_REQUEST)
         if self._is_over or self._is_paused:
             return
         if not self._in_message:
@@ -230,14 +275,18 @@ class Wire(asyncio.Protocol):
     def _expire_in(self, seconds: float) -> None:
         """Sooner than the timer is set for, perhaps."""
         self._expires_at = self._loop.time() + seconds
-        if self._expires_at < self._timer.when():
+        if self._expires_at < self._checks_at:
             self._timer.cancel()
-            self._timer = self._loop.call_at(self._expires_at, self._check)
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        self._checks_at = self._expires_at  # uvloop's handle of what is due by now cannot tell
+        self._timer = self._loop.call_at(self._expires_at, self._check)
 
     def _check(self) -> None:
         """Time is up, unless there was some life since."""
         if self._loop.time() < self._expires_at:
-            self._timer = self._loop.call_at(self._expires_at, self._check)
+            self._set_timer()
         elif self._is_over or self._is_paused:
             self._transport.abort()
         else:

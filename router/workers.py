@@ -10,16 +10,17 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 
-from router.answers import Labels
-from router.feed import Counted, Fed, Message, ReadAnew, messages, send
+from router.answers import Served
+from router.feed import Counted, Fed, Message, ReadAnew, messages, send, served
 from router.settings import Settings
 from router.store import Stored
 from router.telemetry import log
 from router.worker import work
 
+NOTHING = Served(Counter(), Counter(), 0)
 RESTART_S = 1.0
 ENDED_S = 15.0
 
@@ -32,7 +33,7 @@ class _Place:
     process: BaseProcess | None = None
     writer: asyncio.StreamWriter | None = None
     is_ready: bool = False
-    counts: Counter[Labels] = field(default_factory=Counter)
+    served: Served = NOTHING
 
 
 class Workers:
@@ -42,7 +43,7 @@ class Workers:
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._settings = settings
         self._places = [_Place(bound) for bound in sockets]
-        self._ended: Counter[Labels] = Counter()
+        self._ended = NOTHING
         self._fed: Fed | None = None
         self.ready = asyncio.Event()
 
@@ -51,12 +52,10 @@ class Workers:
         """Workers that answer now."""
         return sum(place.is_ready for place in self._places)
 
-    def counts(self) -> Counter[Labels]:
-        """Answers so far by label, of all workers that are and were."""
-        total = self._ended.copy()
-        for place in self._places:
-            total.update(place.counts)
-        return total
+    @property
+    def served(self) -> Served:
+        """What all workers that are and were did so far."""
+        return sum((place.served for place in self._places), start=self._ended)
 
     def feed(self, stored: Stored) -> None:
         """Hand every worker what is held now."""
@@ -105,15 +104,15 @@ class Workers:
         return reader
 
     def _note(self, place: _Place, message: Counted) -> None:
-        place.is_ready, place.counts = True, Counter(dict(message.answers))
+        place.is_ready, place.served = True, served(message)
         if self.ready_count == len(self._places):
             self.ready.set()
 
     def _note_end(self, place: _Place) -> None:
         if place.writer is not None:
             place.writer.close()
-        self._ended.update(place.counts)
-        place.writer, place.is_ready, place.counts = None, False, Counter()
+        self._ended += place.served._replace(connections=0)
+        place.writer, place.is_ready, place.served = None, False, NOTHING
         log.error("a worker ended; starting another", left=self.ready_count)
 
     def _stop(self) -> None:

@@ -17,8 +17,9 @@ from typing import Any
 import httpx
 import yaml
 
-from router.listeners import Listener, listener, serve_until_stopped
-from router.wire import Request, Response
+from router.crowd import Crowd
+from router.listeners import Listener, listener, public_listener, serve_until_stopped
+from router.wire import Request, Respond, Response
 
 ROOT = Path(__file__).parent.parent
 AUTOROUTER = Path(sys.executable).with_name("autorouter")
@@ -240,6 +241,11 @@ async def served(app: Any, serve: Callable[[Any], Listener] = listener) -> Async
         finally:
             stop.set()
             await serving
+
+
+def public_server(respond: Respond, crowd: Crowd | None = None) -> Listener:
+    """A public listener that refuses as it answers."""
+    return public_listener(respond, respond, Crowd(1_000) if crowd is None else crowd)
 
 
 class Stand:

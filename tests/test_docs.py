@@ -19,7 +19,16 @@ from openapi_spec_validator import validate
 from prometheus_client.metrics import MetricWrapperBase
 
 from router import __version__
-from router.answers import BAD_MODEL, HEALTHY, NOT_FOUND, USE_EDGE, Answer, Labels
+from router.answers import (
+    BAD_MODEL,
+    HEALTHY,
+    NOT_FOUND,
+    OVERLOADED,
+    USE_EDGE,
+    Answer,
+    Labels,
+    Served,
+)
 from router.caching import CachePolicy, Sharing
 from router.cli import main
 from router.decision import ModelState, Problem, Rejection, RouteReason
@@ -271,7 +280,9 @@ def metrics_in_code() -> dict[str, tuple[str, set[str]]]:
     }
     answers = Counter({Labels(region="a", reason="b", status="c", scope="d"): 1})
     server = Telemetry()
-    server.serve(lambda: answers, a_fleet, lambda: NOW, lambda: 1, lambda: NOW)
+    server.serve(
+        lambda: Served(answers, Counter(), 0), a_fleet, lambda: NOW, lambda: 1, lambda: NOW
+    )
     for family in server.registry.collect():
         name = family.name + ("_total" if family.type == "counter" else "")
         if name not in found:
@@ -372,6 +383,9 @@ def test_openapi_document_is_valid() -> None:
     assert set(OPENAPI["paths"]) == {"/v1/route", "/healthz"}
 
 
+ERRORS = (BAD_MODEL, BAD_REQUEST, USE_EDGE, NOT_FOUND, OVERLOADED)
+
+
 def test_openapi_enums_are_the_code_s() -> None:
     assert SCHEMAS["Reason"]["enum"] == list(RouteReason)
     assert SCHEMAS["Status"]["enum"] == list(Status)
@@ -379,7 +393,10 @@ def test_openapi_enums_are_the_code_s() -> None:
     assert set(SCHEMAS["ModelState"]["enum"]) == set(ModelState) - {ModelState.ABSENT}
     assert set(SCHEMAS["Error"]["properties"]["code"]["enum"]) == {
         *Problem,
-        *(answer.labels.reason for answer in (BAD_MODEL, BAD_REQUEST, USE_EDGE, NOT_FOUND)),
+        *(
+            answer.labels.reason
+            for answer in (BAD_MODEL, BAD_REQUEST, USE_EDGE, NOT_FOUND, OVERLOADED)
+        ),
     }
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from router.answers import Labels
+from router.answers import Labels, Served, Shed
 from router.errors import StoreError
 from router.feed import (
     MAX_WAITING_BYTES,
@@ -19,6 +19,7 @@ from router.feed import (
     counted,
     messages,
     send,
+    served,
 )
 from router.model import Intended
 from tests.builders import CITIES, a_view, an_intent
@@ -26,6 +27,7 @@ from tests.builders import CITIES, a_view, an_intent
 pytestmark = pytest.mark.anyio
 
 LABELS = Labels(region="yto-01", reason="nearest_in_country", status="ok", scope="country")
+SERVED = Served(Counter({LABELS: 7}), Counter({Shed.HUNG_UP: 2}), 3)
 
 
 @asynccontextmanager
@@ -49,7 +51,7 @@ async def heard(reader: asyncio.StreamReader) -> list[Message]:
 
 
 async def test_messages_arrive_as_they_were_sent() -> None:
-    sent: list[Message] = [a_feed(), ReadAnew(), counted(Counter({LABELS: 7})), Fed((), ())]
+    sent: list[Message] = [a_feed(), ReadAnew(), counted(SERVED), Fed((), ())]
     async with channel() as (reader, writer):
         for message in sent:
             send(writer, message)
@@ -63,6 +65,10 @@ async def test_message_cut_short_is_not_heard() -> None:
         writer.write(b"\x00\x00\x01\x00half")
         writer.close()
         assert await heard(reader) == [ReadAnew()]
+
+
+def test_counts_survive_the_way() -> None:
+    assert served(counted(SERVED)) == SERVED
 
 
 async def test_peer_that_hangs_is_not_piled_up_for() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
+from router.answers import Served
 from router.caching import CachePolicy
 from router.errors import StoreError
 from router.geoip import GeoDatabase, find_database, open_database
@@ -124,7 +126,11 @@ async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Se
         host="127.0.0.1",
     )
     telemetry.serve(
-        lambda: public.counts, lambda: watch.fleet, lambda: geo.built_at, lambda: 1, time.time
+        lambda: Served(public.counts, Counter(), 0),
+        lambda: watch.fleet,
+        lambda: geo.built_at,
+        lambda: 1,
+        time.time,
     )
     listening.app = ops.app()
     async with plain_client(f"http://127.0.0.1:{port}") as client:

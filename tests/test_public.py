@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from router.caching import CachePolicy
-from router.listeners import public_listener
 from router.location import Locator
 from router.model import Intended, Level, Location, Observed, Scope, Source
 from router.public import KNOWN_QUERIES, KNOWN_VIEWERS, PublicApp
@@ -34,7 +33,7 @@ from tests.builders import (
     an_intent,
 )
 from tests.builders import a_request as asked
-from tests.servers import Stand, plain_client, served, talk
+from tests.servers import Stand, plain_client, public_server, served, talk
 
 pytestmark = pytest.mark.anyio
 
@@ -85,7 +84,7 @@ class Public:
 @pytest.fixture(scope="module")
 async def stand() -> AsyncIterator[tuple[Stand, int]]:
     one = Stand()
-    async with served(one.respond, public_listener) as port:
+    async with served(one.respond, public_server) as port:
         yield one, port
 
 
@@ -386,7 +385,7 @@ async def test_connection_serves_many_requests(public: Public) -> None:
 async def test_untrusted_peer_cannot_say_where_it_is(public: Public) -> None:
     locator = Locator(locate, trusted=Networks())
     respond = PublicApp(public.watch, locator).respond
-    async with served(respond, public_listener) as port:
+    async with served(respond, public_server) as port:
         said = a_request("/v1/route", f"X-Forwarded-For: {CANADIAN}")
         _, body = bodies(await talk(port, said))
     assert json.loads(body)["reason"] == "default_order"

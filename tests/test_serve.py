@@ -19,7 +19,7 @@ import redis as redis_client
 import yaml
 
 from router.simulation import Mode, SimulatedFleet
-from router.store.redis import lease_key
+from router.store.redis import lease_key, view_key
 from tests.builders import CITIES
 from tests.conftest import Start
 from tests.servers import (
@@ -294,6 +294,25 @@ async def test_stopped_poller_ends_well_and_frees_its_lease(joined: Site, redis_
     assert await poller.ended() == 0
     assert holder(redis_url) is None
     assert "Traceback" not in poller.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_stopped_poller_says_nothing_false_on_its_way_out(
+    joined: Site, redis_url: str, number: signal.Signals
+) -> None:
+    """Probes that are cut off are no failures of edges."""
+    for edge in joined.fleet.edges.values():
+        edge.delay_s = 0.2
+        await edge.set_mode(Mode.SLOW)  # so that probes are under way at any time
+    poller = joined.poll()
+    server = await joined.serve_until_ready()
+    poller.send(number)
+    assert await poller.ended() == 0
+    with redis_client.Redis.from_url(redis_url) as client:
+        view: Any = json.loads(client.get(view_key("local")))
+    assert {edge["state"] for edge in view["edges"].values()} == {"up"}
+    kinds = [event["kind"] for event in (await server.ops("/v1/events")).json()["events"]]
+    assert "transition" not in kinds
 
 
 async def test_stopped_server_ends_well_and_its_log_is_json(site: Site) -> None:

@@ -5,12 +5,14 @@ import itertools
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from bench.virtual import VirtualLoop
-from router.answers import HEALTHY
+from router.answers import HEALTHY, OVERLOADED, Shed
+from router.crowd import PATIENCE_S, REFUSED_S, Crowd
 from router.listeners import public_listener
 from router.wire import (
     BAD_REQUEST,
@@ -20,11 +22,13 @@ from router.wire import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     MESSAGE_S,
+    SLICE_BYTES,
     SLOW_READER_S,
     Request,
     Response,
     Wire,
 )
+from tests.servers import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -89,13 +93,14 @@ class Socket(asyncio.Transport):
 class Connection:
     """A client of a server that answers all with 200 and the number of the request."""
 
-    def __init__(self) -> None:
-        config = public_listener(self._respond).config
+    def __init__(self, crowd: Crowd | None = None) -> None:
+        crowd = Crowd(100) if crowd is None else crowd
+        config = public_listener(self._respond, self._refuse, crowd).config
         config.load()
         self.requests: list[Request] = []
         self.state = ServerState()
         self.state.default_headers = [(b"date", b"today")]
-        self.wire = Wire(config, self.state, {})
+        self.wire = Wire(config, self.state, {}, refuse=self._refuse, crowd=crowd)
         self.socket = Socket()
         self.socket.protocol = self.wire
         self.wire.connection_made(self.socket)
@@ -106,6 +111,9 @@ class Connection:
             raise ZeroDivisionError
         body = b"%d" % len(self.requests)
         return Response(b"HTTP/1.1 200 OK\r\n", b"content-length: %d\r\n\r\n%b" % (len(body), body))
+
+    def _refuse(self, request: Request) -> Response:
+        return Response(OVERLOADED.opening, OVERLOADED.rest)
 
     async def say(self, *pieces: bytes, every_s: float = 0.0) -> None:
         for piece in pieces:
@@ -228,6 +236,21 @@ async def test_rubbish_after_a_request_does_not_spoil_its_answer() -> None:
     assert (connection.answers, connection.is_open) == (1, False)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"Transfer-Encoding: xchunked\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+async def test_body_that_is_broken_gets_no_second_answer(said: bytes) -> None:
+    connection = Connection()
+    await connection.say(b"POST / HTTP/1.1\r\nHost: x\r\n" + said[:40])
+    await connection.say(said[40:] + REQUEST)
+    assert connection.socket.heard.count(b"HTTP/1.1 ") == 1
+    assert not connection.is_open
+
+
 async def test_fault_of_ours_is_a_500_and_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
     connection = Connection()
     await connection.say(b"GET /fault HTTP/1.1\r\n\r\n")
@@ -309,6 +332,19 @@ async def test_client_that_leaves_leaves_no_timer() -> None:
     assert (connection.socket.closed, len(connection.state.connections)) == (False, 0)
 
 
+def test_bound_that_is_due_at_once_is_no_trouble_to_uvloop() -> None:
+    """Its handle of a timer that is due by now is of another kind."""
+
+    async def act() -> bool:
+        connection = Connection()
+        for seconds in (0.0001, 0.0, -1.0, 5.0, 0.0002):
+            connection.wire._expire_in(seconds)
+        await eventually(lambda: not connection.is_open)
+        return connection.is_open
+
+    assert not uvloop.run(act())
+
+
 # Size
 
 
@@ -336,6 +372,7 @@ async def test_many_requests_at_once_are_no_large_head() -> None:
     connection = Connection()
     for _ in range(5):
         await connection.say(REQUEST * 1_000 + HEAD[:10], HEAD[10:] + b"\r\n")
+    await asyncio.sleep(1)
     assert (connection.is_open, connection.answers) == (True, 5_005)
 
 
@@ -368,6 +405,7 @@ async def test_answers_do_not_pile_up_for_who_does_not_read() -> None:
     connection = Connection()
     connection.socket.reads = False
     await connection.say((LINE + b"\r\n") * 100_000)
+    await asyncio.sleep(1)
     assert connection.socket.buffered < 2 * HIGH_WATER
     assert not connection.socket.takes_more
 
@@ -376,7 +414,9 @@ async def test_client_that_reads_again_gets_the_rest() -> None:
     connection = Connection()
     connection.socket.reads = False
     await connection.say(REQUEST * 5_000)
+    await asyncio.sleep(1)
     connection.socket.read_all()
+    await asyncio.sleep(1)
     assert (connection.answers, connection.socket.takes_more) == (5_000, True)
 
 
@@ -395,6 +435,87 @@ async def test_client_that_never_reads_its_last_answer_is_cut_off() -> None:
     assert (connection.socket.closed, connection.socket.aborted) == (True, False)
     await asyncio.sleep(SLOW_READER_S + 1)
     assert connection.socket.aborted
+
+
+# Many at once
+
+
+async def test_flood_on_one_connection_leaves_turns_to_others() -> None:
+    flood, other = Connection(), Connection()
+    flood.wire.data_received(REQUEST * 5_000)
+    assert (flood.answers <= SLICE_BYTES // 18, flood.socket.takes_more) == (True, False)
+    other.wire.data_received(REQUEST)
+    assert other.answers == 1
+    await asyncio.sleep(1)
+    assert (flood.answers, flood.socket.takes_more) == (5_000, True)
+
+
+async def test_long_head_is_read_in_one_turn() -> None:
+    connection = Connection()
+    connection.wire.data_received(HEAD + b"X: " + b"y" * 60_000 + b"\r\n\r\n")
+    assert connection.answers == 1
+
+
+async def test_flood_that_is_not_read_is_taken_up_again() -> None:
+    connection = Connection()
+    connection.socket.reads = False
+    connection.wire.data_received(REQUEST * 9_000)
+    await asyncio.sleep(1)
+    assert connection.answers < 9_000
+    connection.socket.read_all()
+    await asyncio.sleep(1)
+    assert (connection.answers, connection.socket.takes_more) == (9_000, True)
+
+
+async def test_longest_silence_makes_room_for_a_newcomer() -> None:
+    crowd = Crowd(3)
+    silent = Connection(crowd)
+    await asyncio.sleep(1)
+    asked = Connection(crowd)
+    await asyncio.sleep(1)
+    await asked.say(REQUEST)
+    fresh, newcomer = Connection(crowd), Connection(crowd)
+    await newcomer.say(REQUEST)
+    hung_up = [one.socket.aborted for one in (silent, asked, fresh, newcomer)]
+    assert hung_up == [True, False, False, False]
+    assert (newcomer.answers, crowd.shed, len(crowd)) == (1, {Shed.HUNG_UP: 1}, 3)
+
+
+async def test_client_that_does_not_read_makes_room_too() -> None:
+    crowd = Crowd(2)
+    deaf = Connection(crowd)
+    deaf.socket.reads = False
+    await deaf.say(REQUEST * 9_000)
+    await asyncio.sleep(1)
+    kept = Connection(crowd)
+    await asyncio.sleep(PATIENCE_S)
+    assert Connection(crowd).is_open
+    assert (deaf.socket.aborted, kept.is_open) == (True, True)
+
+
+async def test_newcomer_without_a_place_is_told_so() -> None:
+    crowd = Crowd(1)
+    first, newcomer = Connection(crowd), Connection(crowd)
+    await newcomer.say(REQUEST)
+    head = newcomer.socket.heard.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert head[0] == b"HTTP/1.1 503 Service Unavailable"
+    assert {b"retry-after: 5", b"cache-control: no-store", b"connection: close"} <= set(head)
+    assert (newcomer.is_open, first.is_open) == (False, True)
+
+
+async def test_newcomer_without_a_place_has_little_time() -> None:
+    crowd = Crowd(1)
+    _, newcomer = Connection(crowd), Connection(crowd)
+    await asyncio.sleep(REFUSED_S + 0.1)
+    assert not newcomer.is_open
+
+
+async def test_refused_make_room_for_the_next_to_be_refused() -> None:
+    crowd = Crowd(1)
+    people = [Connection(crowd) for _ in range(20)]
+    await people[-1].say(REQUEST)
+    assert [one.socket.aborted for one in people] == [False] + [True] * 11 + [False] * 8
+    assert people[-1].socket.heard.startswith(b"HTTP/1.1 503 ")
 
 
 # The end

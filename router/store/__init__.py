@@ -9,11 +9,13 @@ EVENTS_KEPT = 1_000
 
 
 class Stored(NamedTuple):
-    """One consistent-enough reading. `faults`: a line for each value that was unreadable."""
+    """One consistent-enough reading. `faults`: a line for each value that was unreadable;
+    `unread`: edges whose intent is there, but was."""
 
     views: tuple[View, ...]
     intents: tuple[Intent, ...]
     faults: tuple[str, ...] = ()
+    unread: frozenset[str] = frozenset()
 
 
 class Logged(NamedTuple):

@@ -20,6 +20,7 @@ from router.errors import StoreError
 from router.model import Event, Intent, View
 from router.store import EVENTS_KEPT, Logged, Stored
 from router.store.connect import connect, connect_listener, disconnect
+from router.store.format import Kept, read, written
 from router.store.memory import Hints
 
 CHANGED = "autorouter:changed"
@@ -58,7 +59,6 @@ return 0
 """
 
 T = TypeVar("T")
-Decodable = TypeVar("Decodable", View, Intent, Event)
 
 
 def view_key(vantage: str) -> str:
@@ -87,7 +87,7 @@ class RedisStore:
 
     async def publish(self, view: View) -> int:
         """See Store."""
-        body = msgspec.json.encode(view)
+        body = written(view)
         key = view_key(view.vantage)
         seq = await _within(self._redis.eval(_PUBLISH, 1, key, view.seq, body, VIEW_LIFE_S))
         await _within(self._redis.sadd(VANTAGES, view.vantage))
@@ -98,13 +98,14 @@ class RedisStore:
     async def read(self, edges: Sequence[str]) -> Stored:
         """See Store."""
         vantages = sorted(await _within(self._redis.smembers(VANTAGES)))[:MAX_VANTAGES]
-        faults: list[str] = []
+        faults: dict[str, str] = {}
         views = await self._values([view_key(_text(vantage)) for vantage in vantages])
         intents = await self._values([intent_key(edge) for edge in edges])
         return Stored(
             views=tuple(_decoded(views, View, faults)),
             intents=tuple(_decoded(intents, Intent, faults)),
-            faults=tuple(faults),
+            unread=frozenset(edge for edge in edges if intent_key(edge) in faults),
+            faults=tuple(f"{name}: {fault}" for name, fault in faults.items()),
         )
 
     async def changed(self, seen: int, timeout_s: float) -> int:
@@ -122,7 +123,7 @@ class RedisStore:
 
     async def put_intent(self, intent: Intent) -> None:
         """See Store."""
-        key, body = intent_key(intent.edge), msgspec.json.encode(intent)
+        key, body = intent_key(intent.edge), written(intent)
         await _within(self._redis.set(key, body, pxat=round(intent.expires_at * 1_000)))
         await self._announce(intent.edge)
 
@@ -137,7 +138,7 @@ class RedisStore:
             return
         pipe = self._redis.pipeline()
         for event in events[-EVENTS_KEPT:]:
-            fields: Any = {"event": msgspec.json.encode(event)}
+            fields: Any = {"event": written(event)}
             pipe.xadd(EVENTS, fields, maxlen=EVENTS_KEPT, approximate=True)
         await _within(pipe.execute())
         await self._announce(EVENTS)
@@ -149,7 +150,7 @@ class RedisStore:
         logged = [
             Logged(_text(id), event)
             for id, fields in reversed(found)
-            for event in _decoded([(EVENTS, fields.get(b"event", b""))], Event, [])
+            for event in _decoded([(EVENTS, fields.get(b"event", b""))], Event, {})
         ]
         return tuple(logged)
 
@@ -215,13 +216,13 @@ def _text(value: bytes | str) -> str:
 
 
 def _decoded(
-    values: Iterable[tuple[str, bytes]], kind: type[Decodable], faults: list[str]
-) -> Iterator[Decodable]:
+    values: Iterable[tuple[str, bytes]], kind: type[Kept], faults: dict[str, str]
+) -> Iterator[Kept]:
     for name, value in values:
         if len(value) > MAX_VALUE_BYTES:
-            faults.append(f"{name}: {len(value)} bytes is too large")
+            faults[name] = f"{len(value)} bytes is too large"
             continue
         try:
-            yield msgspec.json.decode(value, type=kind)
+            yield read(value, kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            faults.append(f"{name}: {error}")
+            faults[name] = str(error)

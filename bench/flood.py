@@ -1,0 +1,51 @@
+"""`python -m bench.flood`: memory over a million viewers and questions that never come back.
+
+What a server remembers is bounded in number; this shows it in MiB. In this process and
+without a network: it is about memory, not speed.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from router.front import Front
+from router.settings import Settings
+from router.sources import Inputs, read_all
+from router.store.memory import MemoryStore
+from router.telemetry import Telemetry
+from router.wire import Request
+
+STEPS = 10
+
+
+def main() -> None:
+    """Ask, and print how much memory there is after each tenth."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--questions", type=int, default=1_000_000)
+    options = parser.parse_args()
+    settings = Settings(trusted_proxies=("127.0.0.0/8",))  # type: ignore[arg-type]
+    front = Front(Inputs(settings, *read_all(settings)), MemoryStore(), Telemetry())
+    print(f"{'questions':>10} {'MiB':>6}")
+    print(f"{0:>10,} {private_mb():>6.0f}")
+    step = options.questions // STEPS
+    for start in range(0, options.questions, step):
+        for number in range(start, start + step):
+            front.app.respond(question(number))
+        print(f"{start + step:>10,} {private_mb():>6.0f}", flush=True)
+
+
+def question(number: int) -> Request:
+    """One that was never asked, by a viewer who never asked."""
+    viewer = b"%d.%d.%d.1" % (1 + number // 65_536 % 223, number // 256 % 256, number % 256)
+    target = b"/v1/route?all=true&model=m%d" % number
+    return Request(b"GET", target, [(b"x-forwarded-for", viewer)], "127.0.0.1")
+
+
+def private_mb() -> float:
+    """Memory of this process alone, without mapped files (proc_pid_status(5))."""
+    status = Path(f"/proc/{os.getpid()}/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1_024
+
+
+if __name__ == "__main__":
+    main()
