@@ -33,10 +33,10 @@ setup: $(VENV)/.ready
 # What tests check infra/ with. Not part of setup: `make run` does without these 50 MB.
 checkers: $(VENV)/.checkers
 
-# What tests talk to, make certificates, run printed commands and check units with; wrk is for
-# bench only.
+# What tests talk to, make certificates, run printed commands, check units and alerts with; wrk
+# is for bench only.
 system:
-	@infra/install-debian redis-server openssl curl njs systemd
+	@infra/install-debian redis-server openssl curl njs systemd prometheus
 
 bench: setup
 	@infra/install-debian wrk

@@ -1,12 +1,14 @@
 """A response as ready bytes, and the answers that name no edge. Pure."""
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from router.caching import Headers
+from router.model import Level, Source
 from router.query import MAX_MODEL_LENGTH
 
 # On every public response: any page may read it, nobody may sniff it for another type.
@@ -25,17 +27,48 @@ class Labels(NamedTuple):
     status: str
     scope: str
     residency: str = ""
+    sharing: str = ""
+    crossed: str = ""
+
+
+class Placement(NamedTuple):
+    """What a route is counted under besides: who placed its viewer, and how exactly."""
+
+    source: Source
+    level: Level
+
+
+def _counter() -> dict[Any, int]:
+    """Not a Counter: assigning to one runs in Python, and each request would wait for it."""
+    return defaultdict(int)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Answers so far, and of routes how their viewers were placed."""
+
+    answers: dict[Labels, int] = field(default_factory=_counter)
+    placements: dict[Placement, int] = field(default_factory=_counter)
+
+    def add(self, other: "Counts") -> None:
+        """Count these as well."""
+        for labels, count in other.answers.items():
+            self.answers[labels] += count
+        for placement, count in other.placements.items():
+            self.placements[placement] += count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A response, ready to send. `etag` is empty where If-None-Match has no say."""
+    """A response, ready to send. `etag` is empty where If-None-Match has no say; `country`
+    is the viewer's, where it is known and matters."""
 
     code: int
     headers: Headers
     body: bytes
     etag: bytes
     labels: Labels
+    country: str | None = None
     opening: bytes = field(init=False, repr=False)
     fields: bytes = field(init=False, repr=False)
     rest: bytes = field(init=False, repr=False)

@@ -5,12 +5,11 @@ anew; up come counts of answers. Each message has its length before it.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from router.answers import Labels
+from router.answers import Counts, Labels, Placement
 from router.errors import StoreError
 from router.model import Intent, View
 from router.store import Stored
@@ -34,9 +33,10 @@ class ReadAnew(msgspec.Struct, tag="read"):
 
 
 class Counted(msgspec.Struct, tag="counted"):
-    """Answers of a worker so far."""
+    """What a worker has counted so far."""
 
     answers: list[tuple[Labels, int]]
+    placements: list[tuple[Placement, int]]
 
 
 Message = Fed | ReadAnew | Counted
@@ -86,6 +86,14 @@ class FeedStore:
         return await self._hints.after(seen, timeout_s)
 
 
-def counted(counts: Counter[Labels]) -> Counted:
+def counted(counts: Counts) -> Counted:
     """The message for these counts."""
-    return Counted(list(counts.copy().items()))
+    return Counted(list(counts.answers.items()), list(counts.placements.items()))
+
+
+def counts_in(message: Counted) -> Counts:
+    """The counts of a message."""
+    counts = Counts()
+    counts.answers.update(message.answers)
+    counts.placements.update(message.placements)
+    return counts

@@ -4,7 +4,6 @@ import asyncio
 import os
 import socket
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
@@ -12,7 +11,7 @@ from typing import Protocol
 import httpx
 from starlette.routing import BaseRoute
 
-from router.answers import Labels
+from router.answers import Counts
 from router.front import Front, settle_memory
 from router.lastgood import LastGood
 from router.listeners import (
@@ -29,6 +28,7 @@ from router.poll import Polling
 from router.purge import Purge, Target
 from router.purge_targets import open_targets
 from router.reload import Reload
+from router.scrape import ServerCollector
 from router.settings import Settings
 from router.sources import Inputs, input_paths, read_all, read_inputs
 from router.store import Store
@@ -132,12 +132,15 @@ class _Parts:
         if settings.redis_url is None:
             self._polling = Polling(settings, inputs.catalog, store, telemetry)
         self._workers: Workers | None = None
-        telemetry.serve(
-            self.counts,
-            lambda: self.front.watch.fleet,
-            lambda: self.ops.geo.built_at,
-            lambda: 1 if self._workers is None else self._workers.ready_count,
-            time.time,
+        telemetry.registry.register(
+            ServerCollector(
+                counts=self.counts,
+                watch=self.front.watch,
+                geo_built_at=lambda: self.ops.geo.built_at,
+                workers=lambda: 1 if self._workers is None else self._workers.ready_count,
+                workers_wanted=settings.workers,
+                clock=time.time,
+            )
         )
 
     def loops(self) -> list[Loop]:
@@ -159,8 +162,8 @@ class _Parts:
         if self._workers is not None:
             await self._workers.ready.wait()
 
-    def counts(self) -> Counter[Labels]:
-        """Answers so far, whoever gave them."""
+    def counts(self) -> Counts:
+        """What was answered so far, whoever did."""
         return self.front.app.counts if self._workers is None else self._workers.counts()
 
     def take(self, fresh: Inputs, targets: Sequence[Target]) -> None:

@@ -6,11 +6,10 @@ import asyncio
 import os
 import signal
 import socket
-from collections import Counter
 
 import uvloop
 
-from router.answers import Labels
+from router.answers import Counts
 from router.errors import ConfigError, StoreError
 from router.feed import Fed, FeedStore, ReadAnew, counted, messages, send
 from router.fleet import Fleet
@@ -86,7 +85,7 @@ async def _listen(
                 log.error("files not taken; going on with the old", faults=error.faults)
 
 
-async def _count(writer: asyncio.StreamWriter, counts: Counter[Labels]) -> None:
+async def _count(writer: asyncio.StreamWriter, counts: Counts) -> None:
     while True:
         send(writer, counted(counts))
         await asyncio.sleep(COUNT_S)

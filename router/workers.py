@@ -8,13 +8,12 @@ import asyncio
 import multiprocessing
 import socket
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 
-from router.answers import Labels
-from router.feed import Counted, Fed, Message, ReadAnew, messages, send
+from router.answers import Counts
+from router.feed import Counted, Fed, Message, ReadAnew, counts_in, messages, send
 from router.settings import Settings
 from router.store import Stored
 from router.telemetry import log
@@ -32,7 +31,7 @@ class _Place:
     process: BaseProcess | None = None
     writer: asyncio.StreamWriter | None = None
     is_ready: bool = False
-    counts: Counter[Labels] = field(default_factory=Counter)
+    counts: Counts = field(default_factory=Counts)
 
 
 class Workers:
@@ -42,7 +41,7 @@ class Workers:
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._settings = settings
         self._places = [_Place(bound) for bound in sockets]
-        self._ended: Counter[Labels] = Counter()
+        self._ended = Counts()
         self._fed: Fed | None = None
         self.ready = asyncio.Event()
 
@@ -51,11 +50,11 @@ class Workers:
         """Workers that answer now."""
         return sum(place.is_ready for place in self._places)
 
-    def counts(self) -> Counter[Labels]:
-        """Answers so far by label, of all workers that are and were."""
-        total = self._ended.copy()
-        for place in self._places:
-            total.update(place.counts)
+    def counts(self) -> Counts:
+        """What was counted so far, by all workers that are and were."""
+        total = Counts()
+        for counts in (self._ended, *(place.counts for place in self._places)):
+            total.add(counts)
         return total
 
     def feed(self, stored: Stored) -> None:
@@ -105,15 +104,15 @@ class Workers:
         return reader
 
     def _note(self, place: _Place, message: Counted) -> None:
-        place.is_ready, place.counts = True, Counter(dict(message.answers))
+        place.is_ready, place.counts = True, counts_in(message)
         if self.ready_count == len(self._places):
             self.ready.set()
 
     def _note_end(self, place: _Place) -> None:
         if place.writer is not None:
             place.writer.close()
-        self._ended.update(place.counts)
-        place.writer, place.is_ready, place.counts = None, False, Counter()
+        self._ended.add(place.counts)
+        place.writer, place.is_ready, place.counts = None, False, Counts()
         log.error("a worker ended; starting another", left=self.ready_count)
 
     def _stop(self) -> None:

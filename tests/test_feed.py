@@ -2,30 +2,32 @@
 
 import asyncio
 import socket
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from router.answers import Labels
+from router.answers import Counts, Labels, Placement
 from router.errors import StoreError
 from router.feed import (
     MAX_WAITING_BYTES,
+    Counted,
     Fed,
     FeedStore,
     Message,
     ReadAnew,
     counted,
+    counts_in,
     messages,
     send,
 )
-from router.model import Intended
+from router.model import Intended, Level, Source
 from tests.builders import CITIES, a_view, an_intent
 
 pytestmark = pytest.mark.anyio
 
 LABELS = Labels(region="yto-01", reason="nearest_in_country", status="ok", scope="country")
+COUNTS = Counts({LABELS: 7}, {Placement(Source.DATABASE, Level.CITY): 5})
 
 
 @asynccontextmanager
@@ -49,12 +51,21 @@ async def heard(reader: asyncio.StreamReader) -> list[Message]:
 
 
 async def test_messages_arrive_as_they_were_sent() -> None:
-    sent: list[Message] = [a_feed(), ReadAnew(), counted(Counter({LABELS: 7})), Fed((), ())]
+    sent: list[Message] = [a_feed(), ReadAnew(), counted(COUNTS), Fed((), ())]
     async with channel() as (reader, writer):
         for message in sent:
             send(writer, message)
         writer.close()
         assert await heard(reader) == sent
+
+
+async def test_counts_arrive_as_they_were() -> None:
+    async with channel() as (reader, writer):
+        send(writer, counted(COUNTS))
+        writer.close()
+        (message,) = await heard(reader)
+    assert isinstance(message, Counted)
+    assert counts_in(message) == COUNTS
 
 
 async def test_message_cut_short_is_not_heard() -> None:

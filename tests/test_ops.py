@@ -22,6 +22,7 @@ from router.location import Locator
 from router.model import MAX_INTENT_S, Event, EventKind, Intended, Intent, Observed
 from router.ops import MAX_BODY_BYTES, Ops
 from router.public import PublicApp
+from router.scrape import ServerCollector
 from router.store import Logged
 from router.store.memory import MemoryStore
 from router.telemetry import Telemetry
@@ -123,8 +124,15 @@ async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Se
         registry=telemetry.registry,
         host="127.0.0.1",
     )
-    telemetry.serve(
-        lambda: public.counts, lambda: watch.fleet, lambda: geo.built_at, lambda: 1, time.time
+    telemetry.registry.register(
+        ServerCollector(
+            counts=lambda: public.counts,
+            watch=watch,
+            geo_built_at=lambda: geo.built_at,
+            workers=lambda: 1,
+            workers_wanted=1,
+            clock=time.time,
+        )
     )
     listening.app = ops.app()
     async with plain_client(f"http://127.0.0.1:{port}") as client:
