@@ -9,16 +9,19 @@ from router.lastgood import LastGood
 from router.location import Locator
 from router.public import PublicApp
 from router.ranking import Ranker
+from router.request_log import RequestLog
 from router.settings import Settings
 from router.sources import Inputs
 from router.viewer import Networks
 from router.watch import FleetWatch, Observer, Source
+from router.wire import Respond
 
 GC_ALLOCATIONS = 50_000
 
 
 class Front:
-    """`watch`: the Fleet; `locator`: viewers' places; `app`: answers from both."""
+    """`watch`: the Fleet; `locator`: viewers' places; `app`: answers from both;
+    `respond`: the same, as a listener asks; `loops`: what is to run beside it."""
 
     def __init__(
         self, inputs: Inputs, source: Source, observer: Observer, last_good: LastGood | None = None
@@ -34,6 +37,12 @@ class Front:
         self.watch.recall()
         self.locator = _locator(inputs)
         self.app = PublicApp(self.watch, self.locator)
+        self.respond: Respond = self.app.respond
+        self.loops: list[FleetWatch | RequestLog] = [self.watch]
+        if inputs.settings.log_requests > 0.0:
+            log = RequestLog(self.app.exchange, inputs.settings.log_requests)
+            self.respond = log.respond
+            self.loops.append(log)
 
     def take(self, fresh: Inputs) -> None:
         """Go on with what the files hold now, between two requests."""

@@ -76,7 +76,7 @@ async def run_server(
         servers = [(listener(parts.ops.app(ops_routes)), ops_socket)]
         loops = parts.loops()
         if settings.workers == 1:
-            servers.append((public_listener(parts.front.app.respond), public_sockets[0]))
+            servers.append((public_listener(parts.front.respond), public_sockets[0]))
         else:
             loops.append(parts.hire(public_sockets))
         if follows_files:
@@ -148,7 +148,7 @@ class _Parts:
         for purge in self._purges:
             self.front.watch.on_swap(purge.swapped)
         polling = [] if self._polling is None else [self._polling]
-        return [self.front.watch, *self._purges, *polling]
+        return [*self.front.loops, *self._purges, *polling]
 
     def hire(self, sockets: Sequence[socket.socket]) -> Workers:
         """Have others answer, one on each socket."""

@@ -54,11 +54,11 @@ async def _work(settings: Settings, bound: socket.socket, channel: socket.socket
     await front.watch.refresh()
     settle_memory()
     loops = [
-        asyncio.create_task(front.watch.run()),
+        *(asyncio.create_task(loop.run()) for loop in front.loops),
         asyncio.create_task(_count(writer, front.app.counts)),
         listening,
     ]
-    await serve_until_stopped([(public_listener(front.app.respond), bound)], stop)
+    await serve_until_stopped([(public_listener(front.respond), bound)], stop)
     send(writer, counted(front.app.counts))
     for loop in loops:
         loop.cancel()
