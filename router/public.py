@@ -53,6 +53,7 @@ class PublicApp:
             one: {} for one in Scope
         }
         self.counts = Counts()
+        self.counts.answers[FAULT.labels] = 0  # shown from the start, so that one is a rise
 
     def adopt(self, locator: Locator) -> None:
         """Place viewers by another locator, or for another catalog, from now on."""

@@ -128,6 +128,8 @@ class _Parts:
         )
         self._settings = settings
         self._purges = [Purge(target=target, store=store, observer=telemetry) for target in targets]
+        for target in targets:
+            telemetry.purges(target.name)
         self._polling: Polling | None = None
         if settings.redis_url is None:
             self._polling = Polling(settings, inputs.catalog, store, telemetry)

@@ -142,10 +142,28 @@ class Telemetry:
             registry=self.registry,
         )
         self._reload_ok.set(1)
+        self._begin()
         self._save_failed = False
         self._publish_failed = False
         self._read_failed = False
         self._standing_by = False
+
+    def _begin(self) -> None:
+        """At zero, so that the first of a kind shows as a rise (Prometheus, "Avoid missing
+        metrics")."""
+        for counter, results in (
+            (self._publishes, ("ok", "error", "standby")),
+            (self._reads, ("ok", "error")),
+            (self._saves, ("ok", "error")),
+            (self._reloads, ("ok", "refused")),
+        ):
+            for result in results:
+                counter.labels(result)
+
+    def purges(self, target: str) -> None:
+        """A CDN is to be purged."""
+        for result in ("ok", "error"):
+            self._purges.labels(target, result)
 
     def probed(self, region: Region, probe: Probe) -> None:
         """A probe ended."""

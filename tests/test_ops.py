@@ -248,7 +248,7 @@ async def test_answers_are_counted_by_label(server: Server, accept: str) -> None
     counted = {
         name: value
         for name, value in (await server.samples(accept)).items()
-        if name.startswith("autorouter_answers_total")
+        if name.startswith("autorouter_answers_total") and value > 0
     }
     assert sum(counted.values()) == 3
     assert all('"scope": "country"' in name for name in counted)
