@@ -44,10 +44,10 @@ setup: $(VENV)/.ready
 # What tests check infra/ with. Not part of setup: `make run` does without these 50 MB.
 checkers: $(VENV)/.checkers
 
-# What tests talk to, make certificates, run printed commands, check units and draw with; wrk is for
-# bench only.
+# What tests talk to, make certificates, run printed commands, check units and alerts and draw
+# with; wrk is for bench only.
 system:
-	@infra/install-debian redis-server openssl curl njs systemd fonts-dejavu-core $(CDN)
+	@infra/install-debian redis-server openssl curl njs systemd fonts-dejavu-core prometheus $(CDN)
 
 bench: setup
 	@infra/install-debian wrk

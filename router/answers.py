@@ -1,14 +1,15 @@
 """A response as ready bytes, and the answers that name no edge. Pure."""
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from router.caching import Headers
+from router.model import Level, Source
 from router.query import MAX_MODEL_LENGTH
 
 # On every public response: any page may read it, nobody may sniff it for another type.
@@ -27,6 +28,15 @@ class Labels(NamedTuple):
     status: str
     scope: str
     residency: str = ""
+    sharing: str = ""
+    crossed: str = ""
+
+
+class Placement(NamedTuple):
+    """What a route is counted under besides: who placed its viewer, and how exactly."""
+
+    source: Source
+    level: Level
 
 
 class Shed(StrEnum):
@@ -36,32 +46,43 @@ class Shed(StrEnum):
     REFUSED = "refused"  # its request is answered 503
 
 
-class Served(NamedTuple):
-    """What a public listener did so far, and how many are connected to it now. `shed`:
-    connections by what became of them."""
+def _counter() -> dict[Any, int]:
+    """Not a Counter: assigning to one runs in Python, and each request would wait for it."""
+    return defaultdict(int)
 
-    answers: Counter[Labels]
-    shed: Counter[str]
-    connections: int
 
-    def __add__(self, other: "Served") -> "Served":  # type: ignore[override]
-        """Of both."""
-        return Served(
-            self.answers + other.answers,
-            self.shed + other.shed,
-            self.connections + other.connections,
-        )
+@dataclass(slots=True)
+class Counts:
+    """What a public listener did so far: answers given, of routes how their viewers were
+    placed, and connections shed. `connections`: clients connected now."""
+
+    answers: dict[Labels, int] = field(default_factory=_counter)
+    placements: dict[Placement, int] = field(default_factory=_counter)
+    shed: dict[str, int] = field(default_factory=_counter)
+    connections: int = 0
+
+    def add(self, other: "Counts") -> None:
+        """Count these as well."""
+        for labels, count in other.answers.items():
+            self.answers[labels] += count
+        for placement, count in other.placements.items():
+            self.placements[placement] += count
+        for how, count in other.shed.items():
+            self.shed[how] += count
+        self.connections += other.connections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A response, ready to send. `etag` is empty where If-None-Match has no say."""
+    """A response, ready to send. `etag` is empty where If-None-Match has no say; `country`
+    is the viewer's, where it is known and matters."""
 
     code: int
     headers: Headers
     body: bytes
     etag: bytes
     labels: Labels
+    country: str | None = None
     opening: bytes = field(init=False, repr=False)
     fields: bytes = field(init=False, repr=False)
     rest: bytes = field(init=False, repr=False)

@@ -7,7 +7,7 @@ answer only if everything that the answer depends on is in its cache key.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 from hashlib import blake2b
 
 from router.model import Status
@@ -31,9 +31,9 @@ _ETAG = re.compile(rb'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 class Sharing(Enum):
     """Why an answer may be shared, if it may."""
 
-    KEYED = auto()  # the CDN's route key names all it depends on
-    BY_HEADERS = auto()  # CDN location headers do, and all are in the cache key
-    PRIVATE = auto()  # the viewer's address decided
+    KEYED = "keyed"  # the CDN's route key names all it depends on
+    BY_HEADERS = "by_headers"  # CDN location headers do, and all are in the cache key
+    PRIVATE = "private"  # the viewer's address decided
 
     # As in router.model.Scope; members are equal only to themselves.
     __hash__ = object.__hash__

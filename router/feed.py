@@ -6,12 +6,11 @@ anew; up come counts of answers. Each message has its length before it.
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from router.answers import Labels, Served
+from router.answers import Counts, Labels, Placement
 from router.errors import StoreError
 from router.model import Intent, View
 from router.store import Stored
@@ -35,9 +34,10 @@ class ReadAnew(msgspec.Struct, tag="read"):
 
 
 class Counted(msgspec.Struct, tag="counted"):
-    """A worker's answers and shed connections so far, and its connections now."""
+    """What a worker has counted so far, and its connections now."""
 
     answers: list[tuple[Labels, int]]
+    placements: list[tuple[Placement, int]]
     shed: dict[str, int]
     connections: int
 
@@ -94,11 +94,21 @@ class FeedStore:
         return await self._hints.after(seen, timeout_s)
 
 
-def counted(served: Served) -> Counted:
+def counted(counts: Counts) -> Counted:
     """The message for these counts."""
-    return Counted(list(served.answers.items()), dict(served.shed), served.connections)
+    return Counted(
+        answers=list(counts.answers.items()),
+        placements=list(counts.placements.items()),
+        shed=counts.shed,
+        connections=counts.connections,
+    )
 
 
-def served(message: Counted) -> Served:
-    """The counts in a message."""
-    return Served(Counter(dict(message.answers)), Counter(message.shed), message.connections)
+def counts_in(message: Counted) -> Counts:
+    """The counts of a message."""
+    return Counts(
+        answers=dict(message.answers),
+        placements=dict(message.placements),
+        shed=message.shed,
+        connections=message.connections,
+    )

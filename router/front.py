@@ -3,8 +3,9 @@ each of several. Wires; holds no rules.
 """
 
 import gc
+from dataclasses import replace
 
-from router.answers import Served
+from router.answers import Counts
 from router.caching import CachePolicy
 from router.crowd import Crowd
 from router.lastgood import LastGood
@@ -12,17 +13,19 @@ from router.listeners import Listener, affordable, public_listener
 from router.location import Locator
 from router.public import PublicApp
 from router.ranking import Ranker
+from router.request_log import RequestLog
 from router.settings import Settings
 from router.sources import Inputs
 from router.viewer import Networks
 from router.watch import FleetWatch, Observer, Source
+from router.wire import Respond
 
 GC_ALLOCATIONS = 50_000
 
 
 class Front:
     """`watch`: the Fleet; `locator`: viewers' places; `app`: answers from both; `crowd`: who
-    is connected to it."""
+    is connected to it; `loops`: what is to run beside it."""
 
     def __init__(
         self, inputs: Inputs, source: Source, observer: Observer, last_good: LastGood | None = None
@@ -39,15 +42,20 @@ class Front:
         self.locator = _locator(inputs)
         self.app = PublicApp(self.watch, self.locator)
         self.crowd = Crowd(affordable(inputs.settings.max_connections))
+        self.loops: list[FleetWatch | RequestLog] = [self.watch]
+        self._respond: Respond = self.app.respond
+        if inputs.settings.log_requests > 0.0:
+            log = RequestLog(self.app.exchange, inputs.settings.log_requests)
+            self._respond = log.respond
+            self.loops.append(log)
 
     def listener(self) -> Listener:
         """A server that answers."""
-        return public_listener(self.app.respond, self.app.refuse, self.crowd)
+        return public_listener(self._respond, self.app.refuse, self.crowd)
 
-    @property
-    def served(self) -> Served:
+    def counts(self) -> Counts:
         """What it did so far."""
-        return Served(self.app.counts.copy(), self.crowd.shed.copy(), len(self.crowd))
+        return replace(self.app.counts, shed=self.crowd.shed, connections=len(self.crowd))
 
     def take(self, fresh: Inputs) -> None:
         """Go on with what the files hold now, between two requests."""

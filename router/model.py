@@ -71,6 +71,8 @@ class Level(StrEnum):
     COUNTRY = "country"
     UNKNOWN = "unknown"
 
+    __hash__ = str.__hash__  # as in Scope: part of what each route is counted under
+
 
 class Source(StrEnum):
     """Who said where a viewer is."""
@@ -80,6 +82,8 @@ class Source(StrEnum):
     OVERRIDE = "override"
     DATABASE = "database"
     NONE = "none"
+
+    __hash__ = str.__hash__
 
 
 class Position(NamedTuple):

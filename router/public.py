@@ -3,7 +3,6 @@
 How requests come in and answers go out is for router.wire.
 """
 
-from collections import Counter
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -15,17 +14,18 @@ from router.answers import (
     OVERLOADED,
     USE_EDGE,
     Answer,
-    Labels,
+    Counts,
+    Placement,
     field_lines,
     status_line,
 )
 from router.caching import Headers, Sharing, is_match
 from router.location import Locator
-from router.model import Scope
+from router.model import Level, Scope, Source
 from router.query import Query, parse_query
 from router.ranking import RouteKey
 from router.watch import FleetWatch
-from router.wire import Request, Response
+from router.wire import FAULT, Request, Response
 
 KNOWN_QUERIES = 4_096
 KNOWN_VIEWERS = 65_536
@@ -35,41 +35,56 @@ MAX_KNOWN_QUERY_BYTES = 256
 _BODY_HEADERS = frozenset({b"content-type", b"content-length"})
 _NOT_MODIFIED = status_line(304)
 
+# One object for all viewers that were placed alike.
+_PLACEMENTS = {(one, other): Placement(one, other) for one in Source for other in Level}
+_BY_KEY = _PLACEMENTS[Source.CDN_KEY, Level.UNKNOWN]
+
 
 class PublicApp:
     """`GET /v1/route`, `GET /healthz`, and a clear refusal of everything else.
 
-    `counts`: answers so far by label, for the metrics.
+    `counts`: what it answered so far, for the metrics.
     """
 
     def __init__(self, watch: FleetWatch, locator: Locator) -> None:
         self._watch = watch
         self._locator = locator
         self._queries: dict[bytes, Query | None] = {}
-        self._keys: dict[Scope, dict[bytes | str | None, RouteKey]] = {one: {} for one in Scope}
-        self.counts: Counter[Labels] = Counter()
+        self._viewers: dict[Scope, dict[bytes | str | None, tuple[RouteKey, Placement]]] = {
+            one: {} for one in Scope
+        }
+        self.counts = Counts()
+        self.counts.answers[FAULT.labels] = 0  # shown from the start, so that one is a rise
 
     def adopt(self, locator: Locator) -> None:
         """Place viewers by another locator, or for another catalog, from now on."""
         self._locator = locator
-        for keys in self._keys.values():
-            keys.clear()
+        for viewers in self._viewers.values():
+            viewers.clear()
 
     def respond(self, request: Request) -> Response:
         """The answer as HTTP. The body of a request is never read."""
-        answer = self._answer(request)
-        self.counts[answer.labels] += 1
+        return self.exchange(request)[1]
+
+    def exchange(self, request: Request) -> tuple[Answer, Response]:
+        """The answer, counted, and as HTTP."""
+        try:
+            answer = self._answer(request)
+        except Exception:
+            self.counts.answers[FAULT.labels] += 1
+            raise
+        self.counts.answers[answer.labels] += 1
         if answer.etag and _is_known(request.headers, answer.etag):
-            return Response(_NOT_MODIFIED, _not_modified(answer))
+            return answer, Response(_NOT_MODIFIED, _not_modified(answer))
         if request.method == b"HEAD":
-            return Response(answer.opening, answer.fields)
-        return Response(answer.opening, answer.rest)
+            return answer, Response(answer.opening, answer.fields)
+        return answer, Response(answer.opening, answer.rest)
 
     def refuse(self, request: Request) -> Response:
         """For a connection too many. A process that sheds load lives all the same."""
         if _split(request.target)[0] == b"/healthz":
             return self.respond(request)
-        self.counts[OVERLOADED.labels] += 1
+        self.counts.answers[OVERLOADED.labels] += 1
         is_head = request.method == b"HEAD"
         return Response(OVERLOADED.opening, OVERLOADED.fields if is_head else OVERLOADED.rest)
 
@@ -86,17 +101,22 @@ class PublicApp:
         if query is None:
             return BAD_MODEL
         peer, headers, table = request.peer, request.headers, self._watch.table
-        viewer, keys = self._locator.viewer(peer, headers), self._keys[query.scope]
-        if viewer in keys:
-            return table.answer(keys[viewer], query, Sharing.PRIVATE)
+        viewer, viewers = self._locator.viewer(peer, headers), self._viewers[query.scope]
+        if viewer in viewers:
+            key, placement = viewers[viewer]
+            self.counts.placements[placement] += 1
+            return table.answer(key, query, Sharing.PRIVATE)
         placed = self._locator.place(peer, headers)
         if placed.key is not None:
+            self.counts.placements[_BY_KEY] += 1
             return table.answer(table.ranker.known(placed.key), query, placed.sharing)
         key = table.ranker.key(placed.location, placed.seed, query.scope)
+        placement = _PLACEMENTS[placed.location.source, placed.location.level]
+        self.counts.placements[placement] += 1
         if viewer is not None:
-            if len(keys) >= KNOWN_VIEWERS:
-                keys.clear()
-            keys[viewer] = key
+            if len(viewers) >= KNOWN_VIEWERS:
+                viewers.clear()
+            viewers[viewer] = key, placement
         return table.answer(key, query, placed.sharing)
 
     def _query(self, raw: bytes) -> Query | None:

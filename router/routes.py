@@ -51,7 +51,8 @@ class RouteTable:
         if decision.problem is not None:
             refusal = _refusal(decision, decision.problem, tagged, key, query, sharing, self.policy)
             residency = "" if decision.residency is None else "refused"
-            return replace(refusal, labels=refusal.labels._replace(residency=residency))
+            labels = refusal.labels._replace(residency=residency)
+            return replace(refusal, labels=labels, country=key.country)
         body = msgspec.json.encode(document(decision, query, self.policy))
         headers = success_headers(sharing, decision.status, tagged, body, self.policy)
         return Answer(
@@ -59,7 +60,8 @@ class RouteTable:
             headers=with_common(headers, body),
             body=body,
             etag=etag(body),
-            labels=_labels(decision, query),
+            labels=_labels(decision, query, sharing),
+            country=key.country,
         )
 
     def _deciding(self, decision: Decision, key: RouteKey, query: Query) -> list[str]:
@@ -130,13 +132,15 @@ def _detail(decision: Decision, key: RouteKey, query: Query) -> str:
     return f"No edge{wanted} is up in {where}, and strict=true forbids crossing the border."
 
 
-def _labels(decision: Decision, query: Query) -> Labels:
+def _labels(decision: Decision, query: Query, sharing: Sharing) -> Labels:
     return Labels(
         region=decision.candidates[0].region.id,
         reason=str(decision.reason),
         status=str(decision.status),
         scope=str(query.scope),
         residency="" if decision.residency is None else "kept",
+        sharing=sharing.value,
+        crossed=str(decision.crossed_border).lower(),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import httpx
 from starlette.routing import BaseRoute
 
-from router.answers import Served
+from router.answers import Counts
 from router.front import Front, settle_memory
 from router.lastgood import LastGood
 from router.listeners import (
@@ -27,6 +27,7 @@ from router.poll import Polling
 from router.purge import Purge, Target
 from router.purge_targets import open_targets
 from router.reload import Reload
+from router.scrape import ServerCollector
 from router.settings import Settings
 from router.sources import Inputs, input_paths, read_all, read_inputs
 from router.store import Store
@@ -133,16 +134,21 @@ class _Parts:
         )
         self._settings = settings
         self._purges = [Purge(target=target, store=store, observer=telemetry) for target in targets]
+        for target in targets:
+            telemetry.purges(target.name)
         self._polling: Polling | None = None
         if settings.redis_url is None:
             self._polling = Polling(settings, inputs.catalog, store, telemetry)
         self._workers: Workers | None = None
-        telemetry.serve(
-            self.served,
-            lambda: self.front.watch.fleet,
-            lambda: self.ops.geo.built_at,
-            lambda: 1 if self._workers is None else self._workers.ready_count,
-            time.time,
+        telemetry.registry.register(
+            ServerCollector(
+                counts=self.counts,
+                watch=self.front.watch,
+                geo_built_at=lambda: self.ops.geo.built_at,
+                workers=lambda: 1 if self._workers is None else self._workers.ready_count,
+                workers_wanted=settings.workers,
+                clock=time.time,
+            )
         )
 
     def loops(self) -> list[Loop]:
@@ -150,7 +156,7 @@ class _Parts:
         for purge in self._purges:
             self.front.watch.on_swap(purge.swapped)
         polling = [] if self._polling is None else [self._polling]
-        return [self.front.watch, *self._purges, *polling]
+        return [*self.front.loops, *self._purges, *polling]
 
     def hire(self, sockets: Sequence[socket.socket]) -> Workers:
         """Have others answer, one on each socket."""
@@ -164,9 +170,9 @@ class _Parts:
         if self._workers is not None:
             await self._workers.ready.wait()
 
-    def served(self) -> Served:
+    def counts(self) -> Counts:
         """What was done so far, whoever did it."""
-        return self.front.served if self._workers is None else self._workers.served
+        return self.front.counts() if self._workers is None else self._workers.counts()
 
     def take(self, fresh: Inputs, targets: Sequence[Target]) -> None:
         """Go on with what the files hold now, between two requests."""

@@ -22,6 +22,7 @@ from router.values import (
     RedisUrl,
     Secret,
     Secrets,
+    Share,
     Urls,
     parse_path,
 )
@@ -146,6 +147,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[
         typing.Literal["debug", "info", "warning", "error"], _about("The least that is logged.")
     ] = "info"
+    log_requests: Annotated[
+        Share,
+        _about("Requests to the public listener that get a log line: a share of them, or all."),
+    ] = Share(0.0)
     log_format: Annotated[
         typing.Literal["auto", "json", "text"],
         _about("How lines look; auto: text on a terminal, else JSON."),

@@ -2,26 +2,21 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client import Counter as Count
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from router import __version__
-from router.answers import Labels, Served, Shed
 from router.errors import PurgeError, StoreError
 from router.fleet import Fleet
 from router.health import Transition
 from router.model import (
     Event,
     EventKind,
-    Intended,
     Intent,
     Observed,
     Probe,
@@ -147,10 +142,28 @@ class Telemetry:
             registry=self.registry,
         )
         self._reload_ok.set(1)
+        self._begin()
         self._save_failed = False
         self._publish_failed = False
         self._read_failed = False
         self._standing_by = False
+
+    def _begin(self) -> None:
+        """At zero, so that the first of a kind shows as a rise (Prometheus, "Avoid missing
+        metrics")."""
+        for counter, results in (
+            (self._publishes, ("ok", "error", "standby")),
+            (self._reads, ("ok", "error")),
+            (self._saves, ("ok", "error")),
+            (self._reloads, ("ok", "refused")),
+        ):
+            for result in results:
+                counter.labels(result)
+
+    def purges(self, target: str) -> None:
+        """A CDN is to be purged."""
+        for result in ("ok", "error"):
+            self._purges.labels(target, result)
 
     def probed(self, region: Region, probe: Probe) -> None:
         """A probe ended."""
@@ -241,95 +254,3 @@ class Telemetry:
         self._purges.labels(target, "ok" if error is None else "error").inc()
         if error is None:
             self._purge_delay.labels(target).observe(delay_s)
-
-    def serve(
-        self,
-        served: Callable[[], Served],
-        fleet: Callable[[], Fleet],
-        geo_built_at: Callable[[], float],
-        workers: Callable[[], int],
-        clock: Callable[[], float],
-    ) -> None:
-        """Also expose what a server knows, read when the metrics are."""
-        self.registry.register(_ServerCollector(served, fleet, geo_built_at, workers, clock))
-
-
-class _ServerCollector(Collector):
-    """Reads the server's state at scrape time, so that requests pay only for counting."""
-
-    def __init__(
-        self,
-        served: Callable[[], Served],
-        fleet: Callable[[], Fleet],
-        geo_built_at: Callable[[], float],
-        workers: Callable[[], int],
-        clock: Callable[[], float],
-    ) -> None:
-        self._served = served
-        self._fleet = fleet
-        self._geo_built_at = geo_built_at
-        self._workers = workers
-        self._clock = clock
-
-    def collect(self) -> Iterator[Metric]:
-        """Called by the registry."""
-        yield from _traffic(self._served())
-        fleet, now = self._fleet(), self._clock()
-        yield _one_of(
-            "autorouter_fleet_status", "1 for the status now", "status", Status, fleet.status
-        )
-        yield from self._ages(fleet, now)
-        yield GaugeMetricFamily(
-            "autorouter_workers", "Processes that answer", value=self._workers()
-        )
-        yield from _edges(fleet)
-
-    def _ages(self, fleet: Fleet, now: float) -> Iterator[Metric]:
-        if fleet.seen_at is not None:
-            yield GaugeMetricFamily(
-                "autorouter_fleet_age_seconds", "Age of the newest view", value=now - fleet.seen_at
-            )
-        yield GaugeMetricFamily(
-            "autorouter_geo_age_seconds", "Age of the geo data", value=now - self._geo_built_at()
-        )
-
-
-def _traffic(served: Served) -> Iterator[Metric]:
-    answers = CounterMetricFamily(
-        "autorouter_answers", "Answers given", labels=list(Labels._fields)
-    )
-    for labels, count in served.answers.items():
-        answers.add_metric(list(labels), count)
-    yield answers
-    yield GaugeMetricFamily(
-        "autorouter_connections", "Clients connected now", value=served.connections
-    )
-    shed = CounterMetricFamily(
-        "autorouter_connections_shed", "Connections ended because of too many", labels=["how"]
-    )
-    for how in Shed:
-        shed.add_metric([how], served.shed[how])
-    yield shed
-
-
-def _edges(fleet: Fleet) -> Iterator[Metric]:
-    state = GaugeMetricFamily(
-        "autorouter_edge_state", "1 for the state now", labels=["region", "state"]
-    )
-    intent = GaugeMetricFamily(
-        "autorouter_edge_intent", "1 for the intent now", labels=["region", "intent"]
-    )
-    for edge in fleet.edges:
-        for one in Observed:
-            state.add_metric([edge.region.id, one], float(edge.observed is one))
-        for wish in Intended:
-            intent.add_metric([edge.region.id, wish], float(edge.intended is wish))
-    yield state
-    yield intent
-
-
-def _one_of(name: str, about: str, label: str, kinds: type[Status], now: Status) -> Metric:
-    family = GaugeMetricFamily(name, about, labels=[label])
-    for kind in kinds:
-        family.add_metric([kind], float(kind is now))
-    return family

@@ -5,6 +5,7 @@ and what to write; `accepts` says it in a word.
 """
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -14,6 +15,7 @@ from router.store.urls import fault_in
 
 MIN_SECRET_LENGTH = 16
 
+_SHARE = re.compile(r"[01](\.[0-9]{1,9})?")
 _NOT_SENDABLE = "must be printable ASCII: it is sent in an HTTP header"
 
 
@@ -75,6 +77,23 @@ class Names(tuple[str, ...]):
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: only CloudFront-Viewer-… headers are understood")
         return cls(items(text))
+
+
+class Share(float):
+    """A part of all."""
+
+    accepts = "none, all, or from 0 to 1"
+
+    def __str__(self) -> str:
+        return {0.0: "none", 1.0: "all"}.get(self, f"{float(self):g}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`none`, `all`, `0.01`."""
+        plain = {"none": "0", "all": "1"}.get(text, text)
+        if not _SHARE.fullmatch(plain) or float(plain) > 1.0:
+            raise ValueError(f"{text[:80]!r}: write none, all, or a share from 0 to 1, like 0.01")
+        return cls(plain)
 
 
 class Urls(tuple[str, ...]):

@@ -49,7 +49,8 @@ class Source(Protocol):
 
 
 class FleetWatch:
-    """`fleet`: the newest; `table`: its answers, replaced only when they would differ."""
+    """`fleet`: the newest; `table`: its answers, replaced only when they would differ.
+    `published`: each vantage's view as last read; `store_error`: why it was not just now."""
 
     def __init__(
         self,
@@ -74,6 +75,8 @@ class FleetWatch:
         self._edges = [region.id for region in ranker.catalog.regions]
         self._views: dict[str, View] = {}
         self._intents: tuple[Intent, ...] = ()
+        self.published: tuple[View, ...] = ()
+        self.store_error: StoreError | None = None
         self.ranker = ranker
         self.fleet = self._combined()
         self.table = RouteTable(ranker, self.fleet, cache_policy)
@@ -117,9 +120,11 @@ class FleetWatch:
         try:
             stored = await self._store.read(self._edges)
         except StoreError as error:
+            self.store_error = error
             self._observer.read(error, ())
             self._go_on()
         else:
+            self.store_error, self.published = None, stored.views
             self._hold(stored)
             self._observer.read(None, stored.faults)
             self._go_on()

@@ -53,12 +53,12 @@ async def _work(settings: Settings, bound: socket.socket, channel: socket.socket
     await front.watch.refresh()
     settle_memory()
     loops = [
-        asyncio.create_task(front.watch.run()),
+        *(asyncio.create_task(loop.run()) for loop in front.loops),
         asyncio.create_task(_count(writer, front)),
         listening,
     ]
     await serve_until_stopped([(front.listener(), bound)], stop)
-    send(writer, counted(front.served))
+    send(writer, counted(front.counts()))
     for loop in loops:
         loop.cancel()
     await asyncio.gather(*loops, return_exceptions=True)
@@ -86,5 +86,5 @@ async def _listen(
 
 async def _count(writer: asyncio.StreamWriter, front: Front) -> None:
     while True:
-        send(writer, counted(front.served))
+        send(writer, counted(front.counts()))
         await asyncio.sleep(COUNT_S)

@@ -8,19 +8,17 @@ import asyncio
 import multiprocessing
 import socket
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
 
-from router.answers import Served
-from router.feed import Counted, Fed, Message, ReadAnew, messages, send, served
+from router.answers import Counts
+from router.feed import Counted, Fed, Message, ReadAnew, counts_in, messages, send
 from router.settings import Settings
 from router.store import Stored
 from router.telemetry import log
 from router.worker import work
 
-NOTHING = Served(Counter(), Counter(), 0)
 RESTART_S = 1.0
 ENDED_S = 15.0
 
@@ -33,7 +31,7 @@ class _Place:
     process: BaseProcess | None = None
     writer: asyncio.StreamWriter | None = None
     is_ready: bool = False
-    served: Served = NOTHING
+    counts: Counts = field(default_factory=Counts)
 
 
 class Workers:
@@ -43,7 +41,7 @@ class Workers:
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._settings = settings
         self._places = [_Place(bound) for bound in sockets]
-        self._ended = NOTHING
+        self._ended = Counts()
         self._fed: Fed | None = None
         self.ready = asyncio.Event()
 
@@ -52,10 +50,12 @@ class Workers:
         """Workers that answer now."""
         return sum(place.is_ready for place in self._places)
 
-    @property
-    def served(self) -> Served:
+    def counts(self) -> Counts:
         """What all workers that are and were did so far."""
-        return sum((place.served for place in self._places), start=self._ended)
+        total = Counts()
+        for counts in (self._ended, *(place.counts for place in self._places)):
+            total.add(counts)
+        return total
 
     def feed(self, stored: Stored) -> None:
         """Hand every worker what is held now."""
@@ -104,15 +104,15 @@ class Workers:
         return reader
 
     def _note(self, place: _Place, message: Counted) -> None:
-        place.is_ready, place.served = True, served(message)
+        place.is_ready, place.counts = True, counts_in(message)
         if self.ready_count == len(self._places):
             self.ready.set()
 
     def _note_end(self, place: _Place) -> None:
         if place.writer is not None:
             place.writer.close()
-        self._ended += place.served._replace(connections=0)
-        place.writer, place.is_ready, place.served = None, False, NOTHING
+        self._ended.add(replace(place.counts, connections=0))
+        place.writer, place.is_ready, place.counts = None, False, Counts()
         log.error("a worker ended; starting another", left=self.ready_count)
 
     def _stop(self) -> None:

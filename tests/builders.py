@@ -190,6 +190,7 @@ def a_view(
     *,
     probed_at: float = NOW,
     isolated: bool = False,
+    held: Iterable[str] = (),
     seq: int = 1,
 ) -> View:
     """What one vantage sees; every shipped edge up unless told."""
@@ -199,6 +200,7 @@ def a_view(
         seq=seq,
         probed_at=probed_at,
         isolated=isolated,
+        held=tuple(held),
         edges={
             id: an_edge_view(seen) if isinstance(seen, Observed) else seen
             for id, seen in told.items()

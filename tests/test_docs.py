@@ -16,32 +16,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import validate
-from prometheus_client.metrics import MetricWrapperBase
 
 from router import __version__
-from router.answers import (
-    BAD_MODEL,
-    HEALTHY,
-    NOT_FOUND,
-    OVERLOADED,
-    USE_EDGE,
-    Answer,
-    Labels,
-    Served,
-)
+from router.answers import BAD_MODEL, HEALTHY, NOT_FOUND, OVERLOADED, USE_EDGE, Answer
 from router.caching import CachePolicy, Sharing
 from router.cli import main
 from router.decision import ModelState, Problem, Rejection, RouteReason
-from router.model import EventKind, Intended, Observed, Outcome, Scope, Status
+from router.model import EventKind, Intended, Level, Observed, Outcome, Scope, Source, Status
 from router.query import MAX_MODEL_LENGTH, Query
 from router.ranking import Ranker
 from router.routes import ALTERNATES_COUNT, RouteTable
 from router.settings import Settings, describe_settings
 from router.simulation import Mode
-from router.telemetry import Telemetry
-from router.wire import BAD_REQUEST
+from router.wire import BAD_REQUEST, FAULT
 from tests import strategies
-from tests.builders import NOW, a_fleet, a_fleet_but, a_key, a_table, an_edge
+from tests.builders import a_fleet, a_fleet_but, a_key, a_table, an_edge
+from tests.metrics import metrics_in_code
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -267,29 +257,6 @@ def test_every_command_explains_its_options(name: str) -> None:
 # Metrics
 
 
-def metrics_in_code() -> dict[str, tuple[str, set[str]]]:
-    """Name → (type, labels) of all that a server's registry holds."""
-    telemetry = Telemetry()
-    found = {
-        collector._name + ("_total" if collector._type == "counter" else ""): (
-            str(collector._type),
-            set(collector._labelnames),
-        )
-        for collector in telemetry.registry._collector_to_names
-        if isinstance(collector, MetricWrapperBase)
-    }
-    answers = Counter({Labels(region="a", reason="b", status="c", scope="d"): 1})
-    server = Telemetry()
-    server.serve(
-        lambda: Served(answers, Counter(), 0), a_fleet, lambda: NOW, lambda: 1, lambda: NOW
-    )
-    for family in server.registry.collect():
-        name = family.name + ("_total" if family.type == "counter" else "")
-        if name not in found:
-            found[name] = (family.type, {label for one in family.samples for label in one.labels})
-    return found
-
-
 def test_metrics_tables_are_the_metrics() -> None:
     told = {
         in_backticks(name)[0]: (kind, set(in_backticks(labels)))
@@ -315,7 +282,8 @@ def test_alerts_name_real_metrics() -> None:
         ("api.md", [*RouteReason, *Status, *Scope, *Problem, *Rejection]),
         ("api.md", [*Observed, *Intended, *Mode, *EventKind]),
         ("health.md", [*Outcome, *Status, *Observed, *Intended]),
-        ("metrics.md", [*Status, *EventKind, *Problem]),
+        ("metrics.md", [*Status, *EventKind, *Problem, FAULT.labels.reason]),
+        ("metrics.md", [*Source, *Level, *(sharing.value for sharing in Sharing)]),
     ],
 )
 def test_pages_name_every_word(page: str, words: Iterable[str]) -> None:

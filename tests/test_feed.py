@@ -2,32 +2,34 @@
 
 import asyncio
 import socket
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from router.answers import Labels, Served, Shed
+from router.answers import Counts, Labels, Placement, Shed
 from router.errors import StoreError
 from router.feed import (
     MAX_WAITING_BYTES,
+    Counted,
     Fed,
     FeedStore,
     Message,
     ReadAnew,
     counted,
+    counts_in,
     messages,
     send,
-    served,
 )
-from router.model import Intended
+from router.model import Intended, Level, Source
 from tests.builders import CITIES, a_view, an_intent
 
 pytestmark = pytest.mark.anyio
 
 LABELS = Labels(region="yto-01", reason="nearest_in_country", status="ok", scope="country")
-SERVED = Served(Counter({LABELS: 7}), Counter({Shed.HUNG_UP: 2}), 3)
+COUNTS = Counts(
+    {LABELS: 7}, {Placement(Source.DATABASE, Level.CITY): 5}, {Shed.HUNG_UP: 2}, connections=3
+)
 
 
 @asynccontextmanager
@@ -51,12 +53,21 @@ async def heard(reader: asyncio.StreamReader) -> list[Message]:
 
 
 async def test_messages_arrive_as_they_were_sent() -> None:
-    sent: list[Message] = [a_feed(), ReadAnew(), counted(SERVED), Fed((), ())]
+    sent: list[Message] = [a_feed(), ReadAnew(), counted(COUNTS), Fed((), ())]
     async with channel() as (reader, writer):
         for message in sent:
             send(writer, message)
         writer.close()
         assert await heard(reader) == sent
+
+
+async def test_counts_arrive_as_they_were() -> None:
+    async with channel() as (reader, writer):
+        send(writer, counted(COUNTS))
+        writer.close()
+        (message,) = await heard(reader)
+    assert isinstance(message, Counted)
+    assert counts_in(message) == COUNTS
 
 
 async def test_message_cut_short_is_not_heard() -> None:
@@ -65,10 +76,6 @@ async def test_message_cut_short_is_not_heard() -> None:
         writer.write(b"\x00\x00\x01\x00half")
         writer.close()
         assert await heard(reader) == [ReadAnew()]
-
-
-def test_counts_survive_the_way() -> None:
-    assert served(counted(SERVED)) == SERVED
 
 
 async def test_peer_that_hangs_is_not_piled_up_for() -> None:

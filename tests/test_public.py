@@ -21,6 +21,7 @@ from router.store.memory import MemoryStore
 from router.telemetry import Telemetry
 from router.viewer import Networks
 from router.watch import FleetWatch
+from router.wire import FAULT
 from tests.builders import (
     BERLIN,
     CITIES,
@@ -510,14 +511,14 @@ async def test_unique_models_keep_memory_bounded(public: Public) -> None:
         app.respond(asked(f"/v1/route?model=m{n}"))
     assert len(app._queries) <= KNOWN_QUERIES
     assert len(watch.table._answers) <= KNOWN_ANSWERS
-    assert len(app.counts) < 10
+    assert len(app.counts.answers) < 10
 
 
 async def test_unique_viewers_keep_memory_bounded(public: Public) -> None:
     app = public.app
     for n in range(KNOWN_VIEWERS + 500):
         app.respond(asked(viewer=f"24.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"))
-    assert 0 < len(app._keys[Scope.COUNTRY]) <= KNOWN_VIEWERS
+    assert 0 < len(app._viewers[Scope.COUNTRY]) <= KNOWN_VIEWERS
 
 
 async def test_unique_long_queries_are_not_kept(public: Public) -> None:
@@ -532,9 +533,39 @@ async def test_client_without_an_address_is_answered(public: Public) -> None:
 async def test_every_answer_is_counted_by_closed_labels(public: Public) -> None:
     for path in [*PATHS, "/v1/route?model=anything"]:
         await public.get(path)
-    counted = {labels.reason for labels in public.app.counts}
-    assert public.app.counts.total() == len(PATHS) + 1
+    counted = {labels.reason for labels, count in public.app.counts.answers.items() if count}
+    assert sum(public.app.counts.answers.values()) == len(PATHS) + 1
     assert counted == {"nearest_in_country", "bad_model", "healthz", "not_found"}
+
+
+async def test_routes_are_counted_by_who_placed_the_viewer(public: Public) -> None:
+    for viewer in (CANADIAN, CANADIAN, GERMAN, NOWHERE):
+        await public.get(**{"X-Forwarded-For": viewer})
+    await public.get(**KEYED)
+    await public.get("/healthz")
+    assert public.app.counts.placements == {
+        (Source.DATABASE, Level.CITY): 3,
+        (Source.NONE, Level.UNKNOWN): 1,
+        (Source.CDN_KEY, Level.UNKNOWN): 1,
+    }
+
+
+async def test_answers_are_counted_by_sharing_and_crossing(public: Public) -> None:
+    await public.get()
+    await public.get(**{"X-Forwarded-For": GERMAN})
+    await public.get(**KEYED)
+    answers = public.app.counts.answers
+    counted = {(labels.sharing, labels.crossed) for labels in answers if answers[labels]}
+    assert counted == {("private", "false"), ("private", "true"), ("keyed", "false")}
+
+
+async def test_request_that_fails_is_counted(public: Public) -> None:
+    def broken(address: str) -> Location:
+        raise ValueError("not a database")
+
+    public.app.adopt(Locator(broken, trusted=Networks.parse(["127.0.0.0/8"])))
+    assert (await public.get()).status_code == 500
+    assert public.app.counts.answers[FAULT.labels] == 1
 
 
 async def test_adopted_locator_places_known_viewers_anew(public: Public) -> None:

@@ -351,7 +351,19 @@ def test_unsure_fleet_shortens_the_shared_life() -> None:
 
 def test_answer_is_counted_under_its_outcome() -> None:
     labels = answered(Query(scope=Scope.GLOBAL)).labels
-    assert labels == Labels("yto-01", "nearest_global", "ok", "global", "")
+    assert labels == Labels(
+        "yto-01", "nearest_global", "ok", "global", sharing="keyed", crossed="false"
+    )
+
+
+def test_answer_across_the_border_is_counted_as_such() -> None:
+    labels = answered(key=a_key(country="DE"), sharing=Sharing.PRIVATE).labels
+    assert (labels.sharing, labels.crossed) == ("private", "true")
+
+
+@pytest.mark.parametrize("query", [Query(), Query(strict=True)])
+def test_answer_knows_the_viewer_s_country(query: Query) -> None:
+    assert answered(query, key=a_key(country="DE")).country == "DE"
 
 
 # The memo

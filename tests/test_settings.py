@@ -91,6 +91,10 @@ def test_other_variables_are_none_of_our_business() -> None:
         ),
         ("log_level", "debug", "debug"),
         ("log_format", "json", "json"),
+        ("log_requests", "none", 0.0),
+        ("log_requests", "all", 1.0),
+        ("log_requests", "0.01", 0.01),
+        ("log_requests", "1.0", 1.0),
         ("purge", "none", ()),
         (
             "purge",
@@ -117,6 +121,7 @@ def test_values_are_understood(name: str, text: str, expected: object) -> None:
         ("VANTAGE", ["Toronto", "-a", "a b", "a" * 64, "a.b"]),
         ("LOG_LEVEL", ["loud", "INFO"]),
         ("LOG_FORMAT", ["xml"]),
+        ("LOG_REQUESTS", ["some", "1.1", "-0.1", "nan", "1%", "0_1", ".", "2", "\u0660"]),
         ("LISTEN", ["8080", "localhost:80", ":80", "1.2.3.4", "1.2.3.4:", "1.2.3.4:65536"]),
         ("LISTEN", ["1.2.3.4:-1", "1.2.3.4:0000001234567", "1.2.3.4:" + "0" * 5_000]),
         ("OPS_LISTEN", ["127.0.0.1:http", "127.0.0.1:\u0661"]),

@@ -47,10 +47,8 @@ async def picks(server: Running, count: int = ASKED) -> set[str]:
     return told
 
 
-async def answers(server: Running) -> int:
-    found = re.findall(
-        r"^autorouter_answers_total.* (\d+)\.0$", await metrics(server), re.MULTILINE
-    )
+async def answers(server: Running, name: str = "autorouter_answers_total") -> int:
+    found = re.findall(rf"^{name}{{.* (\d+)\.0$", await metrics(server), re.MULTILINE)
     return sum(map(int, found))
 
 
@@ -83,7 +81,9 @@ async def test_all_answers_are_counted_once(server: Running) -> None:
         return await answers(server) == before + ASKED
 
     await eventually(are_counted)
+    assert await answers(server, "autorouter_placements_total") == before + ASKED
     assert f"autorouter_workers {WORKERS}.0" in await metrics(server)
+    assert f"autorouter_workers_wanted {WORKERS}.0" in await metrics(server)
 
 
 async def test_every_worker_learns_that_an_edge_fell(server: Running, site: Site) -> None:

@@ -1,0 +1,428 @@
+"""Writes dashboards/autorouter.json: `python infra/grafana/dashboard.py`.
+
+Grafana's own JSON is ten times as long and hard to review; here a panel is a line or two.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+OUTPUT = Path(__file__).parent / "dashboards" / "autorouter.json"
+WIDTH = 24
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+JOB = 'job=~"$job"'
+
+RED, ORANGE, GREEN, GREY = "dark-red", "orange", "green", "#808080"
+STATES = {"1": ("up", GREEN), "2": ("degraded", ORANGE), "3": ("unknown", GREY), "4": ("down", RED)}
+
+Panel = dict[str, Any]
+
+
+def query(expr: str, legend: str = "", *, instant: bool = False) -> dict[str, Any]:
+    """One series, or one for each set of labels."""
+    return {
+        "datasource": SOURCE,
+        "expr": expr,
+        "legendFormat": legend or "__auto",
+        "instant": instant,
+        "range": not instant,
+    }
+
+
+def panel(kind: str, title: str, about: str, width: int, height: int, *queries: Any) -> Panel:
+    """Any panel, still without its place."""
+    targets = [{**one, "refId": chr(ord("A") + number)} for number, one in enumerate(queries)]
+    return {
+        "type": kind,
+        "title": title,
+        "description": about,
+        "datasource": SOURCE,
+        "targets": targets,
+        "gridPos": {"w": width, "h": height},
+        "fieldConfig": {"defaults": {}, "overrides": []},
+        "options": {},
+    }
+
+
+def steps(*colours: tuple[float | None, str]) -> dict[str, Any]:
+    """A colour from each value on."""
+    listed = [{"value": value, "color": colour} for value, colour in colours]
+    return {"mode": "absolute", "steps": listed}
+
+
+def number(
+    title: str, about: str, expr: str, unit: str = "none", thresholds: Any = None, legend: str = ""
+) -> Panel:
+    """A figure of now."""
+    made = panel("stat", title, about, 4, 4, query(expr, legend, instant=True))
+    made["fieldConfig"]["defaults"] = {
+        "unit": unit,
+        "thresholds": thresholds or steps((None, "blue")),
+    }
+    made["options"] = {
+        "colorMode": "background",
+        "graphMode": "none",
+        "textMode": "name" if legend else "value",
+        "reduceOptions": {"calcs": ["lastNotNull"]},
+    }
+    return made
+
+
+def lines(title: str, about: str, unit: str, *queries: Any, width: int = 8) -> Panel:
+    """Curves."""
+    made = panel("timeseries", title, about, width, 8, *queries)
+    made["fieldConfig"]["defaults"] = {
+        "unit": unit,
+        "min": 0,
+        "custom": {"fillOpacity": 8, "lineWidth": 1, "showPoints": "never"},
+    }
+    made["options"] = {
+        "legend": {"displayMode": "list", "placement": "bottom"},
+        "tooltip": {"mode": "multi", "sort": "desc"},
+    }
+    return made
+
+
+def stack(title: str, about: str, unit: str, *queries: Any, width: int = 8) -> Panel:
+    """Curves that add up."""
+    made = lines(title, about, unit, *queries, width=width)
+    made["fieldConfig"]["defaults"]["custom"] |= {
+        "fillOpacity": 40,
+        "stacking": {"mode": "normal", "group": "A"},
+    }
+    return made
+
+
+def timeline(title: str, about: str, expr: str, legend: str, names: dict[str, Any]) -> Panel:
+    """States over time, a row each."""
+    made = panel("state-timeline", title, about, 16, 8, query(expr, legend))
+    shown = {value: {"text": text, "color": colour} for value, (text, colour) in names.items()}
+    made["fieldConfig"]["defaults"] = {"mappings": [{"type": "value", "options": shown}]}
+    made["options"] = {"mergeValues": True, "showValue": "never", "rowHeight": 0.8}
+    return made
+
+
+def row(title: str) -> Panel:
+    """A heading."""
+    return {
+        "type": "row",
+        "title": title,
+        "collapsed": False,
+        "panels": [],
+        "gridPos": {"w": WIDTH, "h": 1},
+    }
+
+
+def placed(panels: list[Panel]) -> list[Panel]:
+    """Each with an id and its place, from left to right and down."""
+    x = y = height = 0
+    for number_, one in enumerate(panels, 1):
+        place = one["gridPos"]
+        if x + place["w"] > WIDTH:
+            x, y, height = 0, y + height, 0
+        one["id"] = number_
+        one["gridPos"] = {"x": x, "y": y, **place}
+        x, height = x + place["w"], max(height, place["h"])
+    return panels
+
+
+def rate(metric: str, *by: str, match: str = "") -> str:
+    """Events a second by labels."""
+    matchers = ",".join(filter(None, [JOB, match]))
+    return f"sum by ({', '.join(by)}) (rate({metric}{{{matchers}}}[$__rate_interval]))"
+
+
+def share(metric: str, part: str, whole: str = "") -> str:
+    """Events with `part` among those with `whole`."""
+    return f"{rate(metric, 'job', match=part)} / {rate(metric, 'job', match=whole)}"
+
+
+def quantile(of: float, metric: str, *by: str) -> str:
+    """A quantile of a histogram, seconds."""
+    return f"histogram_quantile({of}, {rate(f'{metric}_bucket', *by, 'le')})"
+
+
+EDGE_STATE = " or ".join(
+    f'{value} * (max by (region) (autorouter_edge_state{{{JOB},state="{state}"}}) == 1)'
+    for value, (state, _) in reversed(STATES.items())
+)
+TAKEN_OUT = f'autorouter_edge_intent{{{JOB},intent!="enabled"}}'
+ALL_WELL_AT_0 = steps((None, GREEN), (1, RED))
+
+PANELS = [
+    row("At a glance"),
+    number(
+        "Fleet status",
+        "stale: health is over 15 s old. static: over 120 s, ignored. fail_open: no edge is up.",
+        f"max by (status) (autorouter_fleet_status{{{JOB}}}) == 1",
+        legend="{{status}}",
+    ),
+    number(
+        "Alerts",
+        "Alerts of infra/prometheus that fire now.",
+        'count(ALERTS{alertname=~"Autorouter.*",alertstate="firing"}) or vector(0)',
+        thresholds=ALL_WELL_AT_0,
+    ),
+    number(
+        "Edges down",
+        "By the votes of all vantages, whatever operators want of them.",
+        f'sum(max by (region) (autorouter_edge_state{{{JOB},state="down"}}))',
+        thresholds=ALL_WELL_AT_0,
+    ),
+    number(
+        "Edges to offer",
+        "Routable, enabled, and up or degraded.",
+        f"sum(max by (country) (autorouter_country_offered_edges{{{JOB}}}))",
+        thresholds=steps((None, RED), (1, ORANGE), (3, GREEN)),
+    ),
+    number(
+        "Answers a second",
+        "By servers. What the CDN answers from its cache is not in here.",
+        f'sum(rate(autorouter_answers_total{{{JOB},reason!="healthz"}}[$__rate_interval]))',
+        "reqps",
+    ),
+    number(
+        "Bad answers, 1 h",
+        "Not on fresh health, or no edge named. The objective is 0.1 % over 30 days.",
+        f"max(job:autorouter_bad:ratio_rate1h{{{JOB}}})",
+        "percentunit",
+        steps((None, GREEN), (0.001, ORANGE), (0.0144, RED)),
+    ),
+    timeline("Edges", "State by the votes of all vantages.", EDGE_STATE, "{{region}}", STATES),
+    lines(
+        "Edges that countries have to offer",
+        "At 0 a country's viewers are sent abroad.",
+        "none",
+        query(
+            f"max by (country) (autorouter_country_offered_edges{{{JOB}}})",
+            "{{country}}",
+        ),
+        query(
+            f"sum by (intent) (max by (region, intent) ({TAKEN_OUT}))",
+            "{{intent}} by operators",
+        ),
+    ),
+    row("Answers"),
+    stack(
+        "By region",
+        "Whom answers name first.",
+        "reqps",
+        query(rate("autorouter_answers_total", "region", match='region!=""'), "{{region}}"),
+    ),
+    stack(
+        "By status",
+        "What the health behind them was.",
+        "reqps",
+        query(rate("autorouter_answers_total", "status", match='status!=""'), "{{status}}"),
+    ),
+    stack(
+        "By reason",
+        "Why this edge, or why none. docs/api.md has the words.",
+        "reqps",
+        query(rate("autorouter_answers_total", "reason", match='reason!="healthz"'), "{{reason}}"),
+    ),
+    lines(
+        "Across a border, unplaced, bad",
+        "Shares of all. Unplaced viewers get edges in the order of regions.yaml.",
+        "percentunit",
+        query(share("autorouter_answers_total", 'crossed="true"', 'crossed!=""'), "crossing"),
+        query(share("autorouter_placements_total", 'source="none"'), "unplaced"),
+        query(f"job:autorouter_bad:ratio_rate5m{{{JOB}}}", "bad"),
+    ),
+    stack(
+        "By sharing",
+        "What a cache may do with them: keyed is best, private must ask each time.",
+        "reqps",
+        query(rate("autorouter_answers_total", "sharing", match='sharing!=""'), "{{sharing}}"),
+    ),
+    stack(
+        "By who placed the viewer",
+        "And how exactly.",
+        "reqps",
+        query(rate("autorouter_placements_total", "source", "level"), "{{source}}, {{level}}"),
+    ),
+    row("Probes"),
+    lines(
+        "Probe time",
+        "Of probes that got an HTTP answer, all edges.",
+        "s",
+        query(quantile(0.5, "autorouter_probe_duration_seconds"), "p50"),
+        query(quantile(0.95, "autorouter_probe_duration_seconds"), "p95"),
+        query(quantile(0.99, "autorouter_probe_duration_seconds"), "p99"),
+    ),
+    lines(
+        "Probe time by edge, p95",
+        "An edge far above its usual time is degraded.",
+        "s",
+        query(quantile(0.95, "autorouter_probe_duration_seconds", "region"), "{{region}}"),
+    ),
+    stack(
+        "Probes that were not ok",
+        "docs/health.md has the outcomes.",
+        "reqps",
+        query(
+            rate("autorouter_probes_total", "region", "outcome", match='outcome!="ok"'),
+            "{{region}} {{outcome}}",
+        ),
+    ),
+    lines(
+        "Transitions",
+        "Changes of state in a vantage's own eyes, a minute.",
+        "none",
+        query(
+            f"60 * {rate('autorouter_transitions_total', 'region', 'state')}",
+            "{{region}} {{state}}",
+        ),
+        width=12,
+    ),
+    lines(
+        "Events",
+        "By kind, a minute.",
+        "none",
+        query(f"60 * {rate('autorouter_events_total', 'kind')}", "{{kind}}"),
+        query(f"60 * {rate('autorouter_fleet_swaps_total', 'job')}", "changed answers"),
+        width=12,
+    ),
+    row("Vantages and store"),
+    lines(
+        "Age of views",
+        "By vantage. Over 15 s a view has no vote.",
+        "s",
+        query(f"min by (vantage) (autorouter_view_age_seconds{{{JOB}}})", "{{vantage}}"),
+        query(f"max by (instance) (autorouter_fleet_age_seconds{{{JOB}}})", "used by {{instance}}"),
+    ),
+    lines(
+        "Doubts of vantages",
+        "Removals that the brake holds; isolation.",
+        "none",
+        query(f"max by (vantage) (autorouter_view_held_edges{{{JOB}}})", "{{vantage}} holds"),
+        query(f"max by (vantage) (autorouter_view_isolated{{{JOB}}})", "{{vantage}} is isolated"),
+        query(f"max by (instance) (autorouter_held_edges{{{JOB}}})", "{{instance}} holds"),
+        query(f"max by (instance) (autorouter_isolated{{{JOB}}})", "{{instance}} is isolated"),
+    ),
+    lines(
+        "Store",
+        "Reading, publishing and what did not decode.",
+        "ops",
+        query(rate("autorouter_store_reads_total", "result"), "read {{result}}"),
+        query(rate("autorouter_publishes_total", "result"), "publish {{result}}"),
+        query(rate("autorouter_store_unreadable_total", "job"), "not decoded"),
+        query(f"min(autorouter_last_store_read_ok{{{JOB}}})", "can be read"),
+    ),
+    row("CDN"),
+    lines(
+        "Purges",
+        "By CDN and result, every try.",
+        "ops",
+        query(rate("autorouter_purges_total", "target", "result"), "{{target}} {{result}}"),
+        width=12,
+    ),
+    lines(
+        "Time from a change to its purge",
+        "Of purges that the CDN took. 0.25 s of it is waiting for more.",
+        "s",
+        query(quantile(0.5, "autorouter_purge_delay_seconds", "target"), "{{target}} p50"),
+        query(quantile(0.99, "autorouter_purge_delay_seconds", "target"), "{{target}} p99"),
+        width=12,
+    ),
+    row("Processes"),
+    lines(
+        "Workers",
+        "That answer, and that should.",
+        "none",
+        query(f"sum by (instance) (autorouter_workers{{{JOB}}})", "{{instance}}"),
+        query(f"sum by (instance) (autorouter_workers_wanted{{{JOB}}})", "{{instance}} wanted"),
+    ),
+    lines(
+        "Connections",
+        "Clients connected, and those that had to go as there were too many, a second.",
+        "none",
+        query(f"max by (instance) (autorouter_connections{{{JOB}}})", "{{instance}}"),
+        query(rate("autorouter_connections_shed_total", "how"), "{{how}}"),
+    ),
+    lines(
+        "Age of the geo database",
+        "Old after 90 days.",
+        "s",
+        query(f"max by (instance) (autorouter_geo_age_seconds{{{JOB}}})", "{{instance}}"),
+    ),
+    lines(
+        "Files",
+        "Changed files taken and refused, last good health saved, a minute.",
+        "none",
+        query(f"60 * {rate('autorouter_reloads_total', 'result')}", "reload {{result}}"),
+        query(f"60 * {rate('autorouter_last_good_saves_total', 'result')}", "save {{result}}"),
+        query(
+            f"min by (instance) (autorouter_last_reload_ok{{{JOB}}})",
+            "{{instance}} files are sound",
+        ),
+    ),
+    lines(
+        "Releases",
+        "Processes by version.",
+        "none",
+        query(f"count by (job, version) (autorouter_build_info{{{JOB}}})", "{{job}} {{version}}"),
+        width=16,
+    ),
+]
+
+
+def variables() -> list[dict[str, Any]]:
+    """The data source and the jobs to look at."""
+    jobs = "label_values(autorouter_build_info, job)"
+    return [
+        {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
+        {
+            "name": "job",
+            "label": "Job",
+            "type": "query",
+            "datasource": SOURCE,
+            "definition": jobs,
+            "query": {"query": jobs, "refId": "jobs"},
+            "refresh": 2,
+            "multi": True,
+            "includeAll": True,
+            "allValue": ".*",
+            "current": {"text": "All", "value": "$__all"},
+        },
+    ]
+
+
+def annotations() -> list[dict[str, Any]]:
+    """Alerts as marks in every curve."""
+    firing = {
+        "name": "Alerts",
+        "enable": True,
+        "iconColor": "red",
+        "datasource": SOURCE,
+        "expr": 'ALERTS{alertname=~"Autorouter.*",alertstate="firing"}',
+        "titleFormat": "{{alertname}}",
+        "textFormat": "{{region}}{{country}}{{vantage}}{{instance}}",
+    }
+    return [firing]
+
+
+def dashboard() -> dict[str, Any]:
+    """All of it, as Grafana imports or provisions it."""
+    return {
+        "uid": "autorouter",
+        "title": "autorouter",
+        "tags": ["autorouter"],
+        "schemaVersion": 39,
+        "editable": True,
+        "graphTooltip": 1,
+        "refresh": "30s",
+        "time": {"from": "now-3h", "to": "now"},
+        "templating": {"list": variables()},
+        "annotations": {"list": annotations()},
+        "panels": placed(PANELS),
+    }
+
+
+def text() -> str:
+    """The file."""
+    return json.dumps(dashboard(), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    OUTPUT.write_text(text(), encoding="utf-8")
