@@ -34,9 +34,10 @@ class ReadAnew(msgspec.Struct, tag="read"):
 
 
 class Counted(msgspec.Struct, tag="counted"):
-    """Answers of a worker so far."""
+    """Answers of a worker so far, by label and by the viewer's country."""
 
     answers: list[tuple[Labels, int]]
+    countries: list[tuple[str | None, int]]
 
 
 Message = Fed | ReadAnew | Counted
@@ -86,6 +87,6 @@ class FeedStore:
         return await self._hints.after(seen, timeout_s)
 
 
-def counted(counts: Counter[Labels]) -> Counted:
+def counted(counts: Counter[Labels], countries: Counter[str | None]) -> Counted:
     """The message for these counts."""
-    return Counted(list(counts.copy().items()))
+    return Counted(list(counts.copy().items()), list(countries.copy().items()))

@@ -15,13 +15,13 @@ import msgspec
 
 from router.caching import CachePolicy
 from router.errors import RouterError
-from router.explain import describe_fleet
 from router.explain import explain as explain_here
 from router.fleet import Fleet, combine
 from router.intents import parse_duration
 from router.location import Locator
 from router.model import Catalog, Intended
 from router.operate import drop_intents, set_intents
+from router.overview import describe_fleet
 from router.query import Query, parse_query
 from router.ranking import Ranker
 from router.settings import Settings
@@ -59,7 +59,7 @@ async def edges(settings: Settings) -> dict[str, Any]:
     if told is not None:
         return told
     fleet, origin = await _fleet(settings, read_catalog(settings))
-    return {"from": origin, **describe_fleet(fleet)}
+    return {"from": origin, **describe_fleet(fleet, now=time.time(), policy=_policy(settings))}
 
 
 async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
@@ -70,8 +70,7 @@ async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
     catalog, geo = read_all(settings)
     fleet, origin = await _fleet(settings, catalog)
     placed = Locator(geo.locate, trusted=Networks()).place_address(asked.address)
-    policy = CachePolicy(ttl_s=settings.ttl_s, degraded_ttl_s=settings.degraded_ttl_s)
-    here = explain_here(Ranker(catalog), fleet, placed, asked.query, policy)
+    here = explain_here(Ranker(catalog), fleet, placed, asked.query, _policy(settings))
     return {"from": origin, "ip": asked.address.text, **here}
 
 
@@ -155,6 +154,15 @@ async def _ask(
     if response.status_code != httpx.codes.OK:
         raise RouterError(f"{url}: {response.status_code} {told.get('detail', '')}")
     return {"from": url.removesuffix(path), **told}
+
+
+def _policy(settings: Settings) -> CachePolicy:
+    return CachePolicy(
+        ttl_s=settings.ttl_s,
+        degraded_ttl_s=settings.degraded_ttl_s,
+        max_age_s=settings.cdn_max_age_s,
+        key_headers=settings.cache_key_headers,
+    )
 
 
 def _reachable(settings: Settings) -> str:

@@ -38,7 +38,8 @@ _NOT_MODIFIED = status_line(304)
 class PublicApp:
     """`GET /v1/route`, `GET /healthz`, and a clear refusal of everything else.
 
-    `counts`: answers so far by label, for the metrics.
+    `counts`: answers so far by label, for the metrics. `countries`: routes so far by the
+    viewer's country, None where it is not known.
     """
 
     def __init__(self, watch: FleetWatch, locator: Locator) -> None:
@@ -47,6 +48,7 @@ class PublicApp:
         self._queries: dict[bytes, Query | None] = {}
         self._keys: dict[Scope, dict[bytes | str | None, RouteKey]] = {one: {} for one in Scope}
         self.counts: Counter[Labels] = Counter()
+        self.countries: Counter[str | None] = Counter()
 
     def adopt(self, locator: Locator) -> None:
         """Place viewers by another locator, or for another catalog, from now on."""
@@ -79,16 +81,20 @@ class PublicApp:
         peer, headers, table = request.peer, request.headers, self._watch.table
         viewer, keys = self._locator.viewer(peer, headers), self._keys[query.scope]
         if viewer in keys:
-            return table.answer(keys[viewer], query, Sharing.PRIVATE)
+            return self._tell(keys[viewer], query, Sharing.PRIVATE)
         placed = self._locator.place(peer, headers)
         if placed.key is not None:
-            return table.answer(table.ranker.known(placed.key), query, placed.sharing)
+            return self._tell(table.ranker.known(placed.key), query, placed.sharing)
         key = table.ranker.key(placed.location, placed.seed, query.scope)
         if viewer is not None:
             if len(keys) >= KNOWN_VIEWERS:
                 keys.clear()
             keys[viewer] = key
-        return table.answer(key, query, placed.sharing)
+        return self._tell(key, query, placed.sharing)
+
+    def _tell(self, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
+        self.countries[key.country] += 1
+        return self._watch.table.answer(key, query, sharing)
 
     def _query(self, raw: bytes) -> Query | None:
         if raw in self._queries:

@@ -13,6 +13,7 @@ import httpx
 from starlette.routing import BaseRoute
 
 from router.answers import Labels
+from router.dashboard import Dashboard
 from router.front import Front, settle_memory
 from router.lastgood import LastGood
 from router.listeners import (
@@ -30,10 +31,11 @@ from router.purge import Purge, Target
 from router.purge_targets import open_targets
 from router.reload import Reload
 from router.settings import Settings
-from router.sources import Inputs, input_paths, read_all, read_inputs
+from router.sources import Inputs, input_paths, read_all, read_cells, read_inputs
 from router.store import Store
 from router.store.memory import MemoryStore
 from router.store.redis import RedisStore
+from router.tally import Tally
 from router.telemetry import Telemetry, log
 from router.workers import Workers
 
@@ -73,7 +75,7 @@ async def run_server(
         telemetry = Telemetry()
         parts = _Parts(inputs, store, telemetry, targets, stop)
         await parts.front.watch.refresh()
-        servers = [(listener(parts.ops.app(ops_routes)), ops_socket)]
+        servers = [(listener(parts.ops.app([*ops_routes, *parts.dashboard.routes()])), ops_socket)]
         loops = parts.loops()
         if settings.workers == 1:
             servers.append((public_listener(parts.front.app.respond), public_sockets[0]))
@@ -115,6 +117,7 @@ class _Parts:
         settings = inputs.settings
         last_good = None if settings.state_dir is None else LastGood(settings.state_dir)
         self.front = Front(inputs, store, telemetry, last_good)
+        self._workers: Workers | None = None
         self.ops = Ops(
             watch=self.front.watch,
             store=store,
@@ -122,16 +125,17 @@ class _Parts:
             geo=inputs.geo,
             policy=self.front.policy,
             registry=telemetry.registry,
+            answers=Tally(self.counts),
             host=settings.ops_listen.host,
             token=settings.ops_token,
             stop=stop,
         )
+        self.dashboard = Dashboard(self.ops, read_cells(), Tally(self.countries))
         self._settings = settings
         self._purges = [Purge(target=target, store=store, observer=telemetry) for target in targets]
         self._polling: Polling | None = None
         if settings.redis_url is None:
             self._polling = Polling(settings, inputs.catalog, store, telemetry)
-        self._workers: Workers | None = None
         telemetry.serve(
             self.counts,
             lambda: self.front.watch.fleet,
@@ -145,7 +149,7 @@ class _Parts:
         for purge in self._purges:
             self.front.watch.on_swap(purge.swapped)
         polling = [] if self._polling is None else [self._polling]
-        return [self.front.watch, *self._purges, *polling]
+        return [self.front.watch, *self.dashboard.loops, *self._purges, *polling]
 
     def hire(self, sockets: Sequence[socket.socket]) -> Workers:
         """Have others answer, one on each socket."""
@@ -162,6 +166,10 @@ class _Parts:
     def counts(self) -> Counter[Labels]:
         """Answers so far, whoever gave them."""
         return self.front.app.counts if self._workers is None else self._workers.counts()
+
+    def countries(self) -> Counter[str | None]:
+        """The same by the viewer's country."""
+        return self.front.app.countries if self._workers is None else self._workers.countries()
 
     def take(self, fresh: Inputs, targets: Sequence[Target]) -> None:
         """Go on with what the files hold now, between two requests."""

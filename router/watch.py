@@ -49,7 +49,8 @@ class Source(Protocol):
 
 
 class FleetWatch:
-    """`fleet`: the newest; `table`: its answers, replaced only when they would differ."""
+    """`fleet`: the newest; `table`: its answers, replaced only when they would differ.
+    `published`: each vantage's view as last read; `store_error`: why it was not just now."""
 
     def __init__(
         self,
@@ -74,6 +75,8 @@ class FleetWatch:
         self._edges = [region.id for region in ranker.catalog.regions]
         self._views: dict[str, View] = {}
         self._intents: tuple[Intent, ...] = ()
+        self.published: tuple[View, ...] = ()
+        self.store_error: StoreError | None = None
         self.ranker = ranker
         self.fleet = self._combined()
         self.table = RouteTable(ranker, self.fleet, cache_policy)
@@ -117,9 +120,12 @@ class FleetWatch:
         try:
             stored = await self._store.read(self._edges)
         except StoreError as error:
+            self.store_error = error
             self._observer.read(error, ())
             self._go_on()
         else:
+            self.store_error = None
+            self.published = stored.views
             self._hold(stored)
             self._observer.read(None, stored.faults)
             self._go_on()
@@ -175,11 +181,17 @@ class FleetWatch:
         """Whether another poller counts from lower on, now that the first is silent."""
         return view.seq != held.seq and now - held.probed_at > self._fleet_policy.fresh_s
 
-    def _combined(self) -> Fleet:
+    def imagined(self, intents: Sequence[Intent], without: Iterable[str] = ()) -> Fleet:
+        """The Fleet as it would be with these intents too, and with none for some edges."""
+        gone = {*without, *(intent.edge for intent in intents)}
+        kept = [intent for intent in self._intents if intent.edge not in gone]
+        return self._combined([*kept, *intents])
+
+    def _combined(self, intents: Iterable[Intent] | None = None) -> Fleet:
         return combine(
             self.ranker.catalog,
             self._views.values(),
-            self._intents,
+            self._intents if intents is None else intents,
             self._clock(),
             self._fleet_policy,
         )

@@ -6,17 +6,16 @@ import asyncio
 import os
 import signal
 import socket
-from collections import Counter
 
 import uvloop
 
-from router.answers import Labels
 from router.errors import ConfigError, StoreError
 from router.feed import Fed, FeedStore, ReadAnew, counted, messages, send
 from router.fleet import Fleet
 from router.front import Front, settle_memory
 from router.listeners import public_listener, serve_until_stopped
 from router.model import Intent
+from router.public import PublicApp
 from router.settings import Settings
 from router.sources import Inputs, read_all, read_inputs
 from router.telemetry import log, start_logging
@@ -56,11 +55,11 @@ async def _work(settings: Settings, bound: socket.socket, channel: socket.socket
     settle_memory()
     loops = [
         asyncio.create_task(front.watch.run()),
-        asyncio.create_task(_count(writer, front.app.counts)),
+        asyncio.create_task(_count(writer, front.app)),
         listening,
     ]
     await serve_until_stopped([(public_listener(front.app.respond), bound)], stop)
-    send(writer, counted(front.app.counts))
+    send(writer, counted(front.app.counts, front.app.countries))
     for loop in loops:
         loop.cancel()
     await asyncio.gather(*loops, return_exceptions=True)
@@ -86,7 +85,7 @@ async def _listen(
                 log.error("files not taken; going on with the old", faults=error.faults)
 
 
-async def _count(writer: asyncio.StreamWriter, counts: Counter[Labels]) -> None:
+async def _count(writer: asyncio.StreamWriter, app: PublicApp) -> None:
     while True:
-        send(writer, counted(counts))
+        send(writer, counted(app.counts, app.countries))
         await asyncio.sleep(COUNT_S)

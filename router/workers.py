@@ -33,6 +33,7 @@ class _Place:
     writer: asyncio.StreamWriter | None = None
     is_ready: bool = False
     counts: Counter[Labels] = field(default_factory=Counter)
+    countries: Counter[str | None] = field(default_factory=Counter)
 
 
 class Workers:
@@ -43,6 +44,7 @@ class Workers:
         self._settings = settings
         self._places = [_Place(bound) for bound in sockets]
         self._ended: Counter[Labels] = Counter()
+        self._ended_countries: Counter[str | None] = Counter()
         self._fed: Fed | None = None
         self.ready = asyncio.Event()
 
@@ -56,6 +58,13 @@ class Workers:
         total = self._ended.copy()
         for place in self._places:
             total.update(place.counts)
+        return total
+
+    def countries(self) -> Counter[str | None]:
+        """The same by the viewer's country."""
+        total = self._ended_countries.copy()
+        for place in self._places:
+            total.update(place.countries)
         return total
 
     def feed(self, stored: Stored) -> None:
@@ -106,6 +115,7 @@ class Workers:
 
     def _note(self, place: _Place, message: Counted) -> None:
         place.is_ready, place.counts = True, Counter(dict(message.answers))
+        place.countries = Counter(dict(message.countries))
         if self.ready_count == len(self._places):
             self.ready.set()
 
@@ -113,7 +123,9 @@ class Workers:
         if place.writer is not None:
             place.writer.close()
         self._ended.update(place.counts)
-        place.writer, place.is_ready, place.counts = None, False, Counter()
+        self._ended_countries.update(place.countries)
+        place.writer, place.is_ready = None, False
+        place.counts, place.countries = Counter(), Counter()
         log.error("a worker ended; starting another", left=self.ready_count)
 
     def _stop(self) -> None:
