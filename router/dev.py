@@ -24,6 +24,7 @@ CANADIAN, GERMAN = "24.48.0.1", "85.214.132.117"
 
 _WELCOME = """
 {count} simulated edges; answers on http://{public}, ops on http://{ops}
+The dashboard: http://{ops}/
 Try, from another terminal:
 
   a viewer in Canada

@@ -3,6 +3,7 @@
 It tells the very Decision that serves the answer; nothing is decided here.
 """
 
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -64,6 +65,12 @@ def spread(ranker: Ranker, fleet: Fleet, location: Location, query: Query) -> li
         shares[candidates[0].region.id if candidates else None] += share
     ordered = sorted(shares.items(), key=lambda each: -each[1])
     return [{"region": id, "share": share} for id, share in ordered]
+
+
+def parse_country(text: str) -> str | None:
+    """A country's code in capitals, or None for what is none."""
+    code = text.strip().upper()
+    return code if re.fullmatch("[A-Z]{2}", code) else None
 
 
 def placed_in(country: str, position: Position | None = None) -> Placed:

@@ -16,6 +16,7 @@ import msgspec
 from router.caching import CachePolicy
 from router.errors import RouterError
 from router.explain import explain as explain_here
+from router.explain import parse_country, placed_in, spread
 from router.fleet import Fleet, combine
 from router.intents import parse_duration
 from router.location import Locator
@@ -38,19 +39,20 @@ _NOBODY = (
 
 
 class Question(NamedTuple):
-    """What `autorouter explain` asks."""
+    """What `autorouter explain` asks, of an address or of a country."""
 
-    address: Address
+    viewer: Address | str
     query: Query
     params: dict[str, str]
 
 
-def question(ip: str, scope: str, model: str | None, strict: bool) -> Question | None:
-    """The question, or None when the address or the model is not acceptable."""
-    params = {"ip": ip, "scope": scope, "strict": str(strict).lower(), "model": model or ""}
+def question(text: str, scope: str, model: str | None, strict: bool) -> Question | None:
+    """The question, or None when the viewer or the model is not acceptable."""
+    viewer = parse_address(text) or parse_country(text)
+    asked = "country" if isinstance(viewer, str) else "ip"
+    params = {asked: text, "scope": scope, "strict": str(strict).lower(), "model": model or ""}
     query = parse_query(str(httpx.QueryParams(params)).encode())
-    address = parse_address(ip)
-    return None if query is None or address is None else Question(address, query, params)
+    return None if query is None or viewer is None else Question(viewer, query, params)
 
 
 async def edges(settings: Settings) -> dict[str, Any]:
@@ -69,9 +71,15 @@ async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
         return told
     catalog, geo = read_all(settings)
     fleet, origin = await _fleet(settings, catalog)
-    placed = Locator(geo.locate, trusted=Networks()).place_address(asked.address)
-    here = explain_here(Ranker(catalog), fleet, placed, asked.query, _policy(settings))
-    return {"from": origin, "ip": asked.address.text, **here}
+    ranker, policy = Ranker(catalog), _policy(settings)
+    if isinstance(asked.viewer, str):
+        placed = placed_in(asked.viewer)
+        here = explain_here(ranker, fleet, placed, asked.query, policy)
+        whole = spread(ranker, fleet, placed.location, asked.query)
+        return {"from": origin, "ip": None, **here, "spread": whole}
+    placed = Locator(geo.locate, trusted=Networks()).place_address(asked.viewer)
+    here = explain_here(ranker, fleet, placed, asked.query, policy)
+    return {"from": origin, "ip": asked.viewer.text, **here}
 
 
 async def events(settings: Settings, after: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from router.answers import Labels
 from router.authority import how_to_change, is_foreign, may_change
 from router.caching import CachePolicy
 from router.errors import RouterError, StoreError
-from router.explain import explain, placed_in, spread
+from router.explain import explain, parse_country, placed_in, spread
 from router.fleet import Fleet
 from router.geo import valid_position
 from router.geoip import GeoDatabase
@@ -275,12 +275,6 @@ async def _body(request: Request) -> bytes:
         if len(body) > MAX_BODY_BYTES:
             raise msgspec.DecodeError(f"it is over {MAX_BODY_BYTES} bytes")
     return bytes(body)
-
-
-def parse_country(text: str) -> str | None:
-    """A country's code in capitals, or None for what is none."""
-    code = text.strip().upper()
-    return code if re.fullmatch("[A-Z]{2}", code) else None
 
 
 def _position(asked: Mapping[str, str]) -> Position | None:

@@ -12,8 +12,8 @@ from router.caching import etag
 from router.dashboard.assets import read_assets, tagged
 from router.dashboard.atlas import Atlas, Territory
 from router.errors import RouterError
-from router.fleet import Fleet, is_offered
-from router.intents import RefusedError, check_known, check_leaving
+from router.fleet import Fleet
+from router.intents import check_known, countries_left
 from router.model import MAX_INTENT_S, Intended, Intent
 from router.ops import Ops, answer_json
 from router.ranking import Metro, Ranker
@@ -86,6 +86,7 @@ class Dashboard:
             return answer_json({"detail": str(error)}, 404)
         watch = self._ops.watch
         table, imagined = watch.table, self._imagined(edges, state)
+        left = [] if state is Intended.ENABLED else countries_left(watch.fleet, edges)
         before = await self._atlas.territory(table)
         after = await self._atlas.imagined(table, imagined)
         basis, weights = self._weights(before)
@@ -105,8 +106,8 @@ class Dashboard:
                     }
                     for move in moves(before.survey, weights, before.picks, after.picks)
                 ],
-                "countries_left": _countries_left(watch.fleet, imagined),
-                "refusal": _refusal(watch.fleet, edges, state),
+                "countries_left": left,
+                "needs_force": bool(left),
             }
         )
 
@@ -197,20 +198,3 @@ def _countries(known: Territory, weights: Mapping[Block, float]) -> list[dict[st
 def _differing(now: Mapping[str | None, float], well: Mapping[str | None, float]) -> float:
     """The share of viewers who are not where they were if all were well."""
     return sum(max(0.0, share - well.get(edge, 0.0)) for edge, share in now.items())
-
-
-def _countries_left(before: Fleet, after: Fleet) -> list[str]:
-    """Countries that have an edge to offer and would have none."""
-    had = {edge.region.country for edge in before.edges if is_offered(edge)}
-    return sorted(had - {edge.region.country for edge in after.edges if is_offered(edge)})
-
-
-def _refusal(fleet: Fleet, edges: Sequence[str], state: Intended) -> str | None:
-    """Why the change would be refused unless it is forced."""
-    if state is Intended.ENABLED:
-        return None
-    try:
-        check_leaving(fleet, edges)
-    except RefusedError as error:
-        return str(error)
-    return None

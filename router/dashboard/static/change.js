@@ -70,7 +70,7 @@ export class ChangeDialog {
       if (edge !== this.#edge || state !== this.#state) return;
       this.#shown = told;
       byId("preview").replaceChildren(...this.#describe(told));
-      byId("change-force-field").hidden = told.refusal === null;
+      byId("change-force-field").hidden = !told.needs_force;
       byId("change-force-text").textContent = `Leave ${this.#countries(told.countries_left)} without an edge anyway`;
     } catch (error) {
       byId("preview").replaceChildren(h("p", { class: "fault" }, `Not known: ${error.message}`));
@@ -105,7 +105,7 @@ export class ChangeDialog {
   }
 
   #allow() {
-    const isForced = this.#shown?.refusal === null || byId("change-force").checked;
+    const isForced = this.#shown?.needs_force === false || byId("change-force").checked;
     byId("change-submit").disabled = this.#shown === null || !isForced || !this.form.checkValidity();
   }
 

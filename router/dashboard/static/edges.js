@@ -10,7 +10,8 @@ export function held(edge) {
   const detail = edge.intent_detail;
   if (detail === null) return null;
   const left_s = detail.drained_at - now();
-  const phase = left_s <= 0 ? "drained" : `${edge.intent}, ${duration(left_s)} left`;
+  const drained = edge.intent === "draining" ? "drained" : `${edge.intent}, drained`;
+  const phase = left_s <= 0 ? drained : `${edge.intent}, ${duration(left_s)} left`;
   return { ...detail, phase, until: moment(detail.until) };
 }
 

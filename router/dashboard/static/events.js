@@ -2,7 +2,7 @@
 
 import { byId, h } from "./dom.js";
 import { clock, moment } from "./format.js";
-import { gradeGlyph, stateGlyph } from "./glyphs.js";
+import { edgeGlyph, gradeGlyph, stateGlyph } from "./glyphs.js";
 
 const KEPT = 200;
 const STATES = ["up", "degraded", "down", "unknown"];
@@ -11,7 +11,8 @@ let events = [];
 
 function mark(event) {
   if (event.kind === "transition" && STATES.includes(event.after)) return stateGlyph(event.after);
-  return gradeGlyph(event.kind === "intent" ? "notice" : "warning");
+  if (event.kind === "intent") return edgeGlyph({ intent: event.after, state: "unknown" });
+  return gradeGlyph("warning");
 }
 
 function what(event) {
