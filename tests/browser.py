@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
-PATIENCE_MS = 20_000
+PATIENCE_MS = 40_000
 
 Scheme = Literal["light", "dark"]
 
