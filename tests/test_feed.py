@@ -49,7 +49,8 @@ async def heard(reader: asyncio.StreamReader) -> list[Message]:
 
 
 async def test_messages_arrive_as_they_were_sent() -> None:
-    sent: list[Message] = [a_feed(), ReadAnew(), counted(Counter({LABELS: 7})), Fed((), ())]
+    told = counted(Counter({LABELS: 7}), Counter({"CA": 4, None: 3}))
+    sent: list[Message] = [a_feed(), ReadAnew(), told, Fed((), ())]
     async with channel() as (reader, writer):
         for message in sent:
             send(writer, message)

@@ -1,6 +1,6 @@
 """The dashboard's requests: its files, the territory, and previews of changes."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -38,9 +38,9 @@ class Dashboard:
         self._assets = read_assets()
 
     @property
-    def loops(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+    def loops(self) -> Sequence[Tally[Any]]:
         """What has to run beside the listener."""
-        return [self._countries.run, self._ops.answers.run]
+        return [self._countries, self._ops.answers]
 
     def routes(self) -> list[Route]:
         """For the ops listener."""
