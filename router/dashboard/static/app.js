@@ -59,6 +59,11 @@ async function readTerritory() {
   show();
 }
 
+function showTime() {
+  byId("clock").textContent = clock(now());
+  tick(document);
+}
+
 let reading = false;
 let again = false;
 
@@ -88,7 +93,5 @@ api.outlines().then((topology) => {
   show();
 }).catch(() => {});
 setInterval(refresh, REFRESH_MS);
-setInterval(() => {
-  byId("clock").textContent = clock(now());
-  tick(document);
-}, 1000);
+setInterval(showTime, 1000);
+showTime();

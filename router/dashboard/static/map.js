@@ -10,7 +10,7 @@ import { project, unproject } from "./projection.js";
 import { readTopology } from "./topology.js";
 
 const TINTS = 8;
-const WORLD = { west: -169, east: 191, south: -56, north: 85 };
+const WORLD = { west: -170, east: 190, south: -56, north: 85 };
 const NARROW = 520;
 const GLYPH = 11;
 const MAX_ZOOM = 24;

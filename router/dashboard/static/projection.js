@@ -5,7 +5,7 @@
 const A1 = 1.340264, A2 = -0.081106, A3 = 0.000893, A4 = 0.003796;
 const M = Math.sqrt(3) / 2;
 const RADIANS = Math.PI / 180;
-const CUT = -169;
+const CUT = -170; // where a column of cells begins
 
 // A longitude as the map has it: from CUT to CUT + 360.
 export const eastward = (longitude) => (longitude < CUT ? longitude + 360 : longitude);
