@@ -8,6 +8,8 @@ import time
 from collections.abc import Generator, Mapping
 from typing import NamedTuple, TypeVar
 
+import msgspec
+
 from router.fleet import Fleet
 from router.ranking import Ranker
 from router.routes import RouteTable
@@ -18,11 +20,21 @@ SLICE_S = 0.002
 Result = TypeVar("Result")
 
 
+class Surveyed(NamedTuple):
+    """A catalog's survey. `cells`: country → row, column and group of each of its cells,
+    one after the other, as JSON."""
+
+    ranker: Ranker
+    survey: Survey
+    cells: msgspec.Raw
+
+
 class Territory(NamedTuple):
     """Who goes where under one fleet."""
 
     ranker: Ranker
     survey: Survey
+    cells: msgspec.Raw
     picks: Picks
 
 
@@ -44,7 +56,7 @@ class Atlas:
 
     def __init__(self, weights: Mapping[Cell, float]) -> None:
         self._weights = weights
-        self._surveyed_by: tuple[Ranker, Survey] | None = None
+        self._surveyed: Surveyed | None = None
         self._table: RouteTable | None = None
         self._known: Territory | None = None
         self._one_at_a_time = asyncio.Lock()
@@ -62,12 +74,21 @@ class Atlas:
             return await self._territory(table, fleet)
 
     async def _territory(self, table: RouteTable, fleet: Fleet) -> Territory:
-        ranker, surveyed = await self._surveyed(table.ranker)
-        return Territory(ranker, surveyed, await in_slices(picks(ranker, fleet, surveyed.groups)))
+        known = await self._survey(table.ranker)
+        picked = await in_slices(picks(known.ranker, fleet, known.survey.groups))
+        return Territory(*known, picked)
 
-    async def _surveyed(self, asked: Ranker) -> tuple[Ranker, Survey]:
+    async def _survey(self, asked: Ranker) -> Surveyed:
         """With a ranker of its own, so that what answers remember is not disturbed."""
-        if self._surveyed_by is None or self._surveyed_by[0].catalog is not asked.catalog:
+        if self._surveyed is None or self._surveyed.ranker.catalog is not asked.catalog:
             ranker = Ranker(asked.catalog)
-            self._surveyed_by = ranker, await in_slices(survey(ranker, self._weights))
-        return self._surveyed_by
+            found = await in_slices(survey(ranker, self._weights))
+            self._surveyed = Surveyed(ranker, found, _told(found.cells))
+        return self._surveyed
+
+
+def _told(groups: Mapping[Cell, int]) -> msgspec.Raw:
+    cells: dict[str, list[int]] = {}
+    for cell, group in groups.items():
+        cells.setdefault(cell.country, []).extend((cell.row, cell.column, group))
+    return msgspec.Raw(msgspec.json.encode(cells))

@@ -143,7 +143,7 @@ def _territory(
         "moved": [
             sum(changes(group, surveyed.homes, known.picks).values()) for group in surveyed.groups
         ],
-        "cells": _cells(surveyed.cells),
+        "cells": known.cells,
         "countries": _countries(known, weights),
         "moves": [
             {"from": move.origin, "to": move.target, "share": move.share}
@@ -167,14 +167,6 @@ def _site(metro: Metro, ranker: Ranker) -> dict[str, Any]:
 
 def _shares(shares: Mapping[str | None, float]) -> list[tuple[str | None, float]]:
     return sorted(shares.items(), key=lambda each: -each[1])
-
-
-def _cells(groups: Mapping[Cell, int]) -> dict[str, list[int]]:
-    """By country: row, column and group of each cell, one after the other."""
-    cells: dict[str, list[int]] = {}
-    for cell, group in groups.items():
-        cells.setdefault(cell.country, []).extend((cell.row, cell.column, group))
-    return cells
 
 
 def _countries(known: Territory, weights: Mapping[Block, float]) -> list[dict[str, Any]]:
