@@ -41,7 +41,7 @@ checkers: $(VENV)/.checkers
 # What tests talk to, make certificates, run printed commands and check units with; wrk is for
 # bench only.
 system:
-	@infra/install-debian redis-server openssl curl njs systemd nginx chromium nginx chromium
+	@infra/install-debian redis-server openssl curl njs systemd nginx chromium
 
 bench: setup
 	@infra/install-debian wrk
