@@ -78,23 +78,29 @@ class PublicApp:
         query = self._query(query_string)
         if query is None:
             return BAD_MODEL
-        peer, headers, table = request.peer, request.headers, self._watch.table
-        viewer, keys = self._locator.viewer(peer, headers), self._keys[query.scope]
-        if viewer in keys:
-            return self._tell(keys[viewer], query, Sharing.PRIVATE)
-        placed = self._locator.place(peer, headers)
+        viewer = self._locator.viewer(request.peer, request.headers)
+        key, sharing = self._keys[query.scope].get(viewer), Sharing.PRIVATE
+        if key is None:
+            key, sharing = self._place(request, viewer, query.scope)
+        self.countries[key.country] += 1
+        return self._watch.table.answer(key, query, sharing)
+
+    def _place(
+        self, request: Request, viewer: bytes | str | None, scope: Scope
+    ) -> tuple[RouteKey, Sharing]:
+        """The route key of a viewer not met before, or not to be remembered."""
+        placed, ranker = (
+            self._locator.place(request.peer, request.headers),
+            self._watch.table.ranker,
+        )
         if placed.key is not None:
-            return self._tell(table.ranker.known(placed.key), query, placed.sharing)
-        key = table.ranker.key(placed.location, placed.seed, query.scope)
+            return ranker.known(placed.key), placed.sharing
+        key, keys = ranker.key(placed.location, placed.seed, scope), self._keys[scope]
         if viewer is not None:
             if len(keys) >= KNOWN_VIEWERS:
                 keys.clear()
             keys[viewer] = key
-        return self._tell(key, query, placed.sharing)
-
-    def _tell(self, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
-        self.countries[key.country] += 1
-        return self._watch.table.answer(key, query, sharing)
+        return key, placed.sharing
 
     def _query(self, raw: bytes) -> Query | None:
         if raw in self._queries:

@@ -202,7 +202,7 @@ async def test_fleet_comes_with_the_share_of_recent_answers(server: Server) -> N
     before = await server.told("/v1/edges")
     assert {edge["share"] for edge in before["edges"]} == {None}
     for _ in range(4):
-        await ask(server.public, TORONTONIAN)
+        ask(server.public, TORONTONIAN)
     told = await server.told("/v1/edges")
     assert (told["answers"]["total"], sum(edge["share"] for edge in told["edges"])) == (4, 1)
 

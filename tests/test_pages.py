@@ -27,6 +27,7 @@ from router.telemetry import Telemetry
 from router.territory import Cell
 from router.viewer import Networks
 from router.watch import FleetWatch
+from router.wire import Request
 from tests.builders import CITIES, a_fleet, a_fleet_but, a_ranker, a_view, an_edge
 from tests.servers import ROOT, Stand, plain_client, served
 
@@ -199,19 +200,9 @@ async def test_enough_answers_weigh_countries(server: Server) -> None:
 
 
 async def test_answers_are_counted_by_country(server: Server) -> None:
-    async def ignore(message: Any) -> None:
-        pass
-
     for viewer in (b"24.48.0.1", b"24.48.0.1", b"85.214.132.117", b"10.0.0.1"):
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/v1/route",
-            "query_string": b"",
-            "headers": [(b"x-forwarded-for", viewer)],
-            "client": ("127.0.0.1", 1),
-        }
-        await server.public(scope, None, ignore)
+        headers = [(b"x-forwarded-for", viewer)]
+        server.public.respond(Request(b"GET", b"/v1/route", headers, "127.0.0.1"))
     assert server.public.countries == {"CA": 2, "DE": 1, None: 1}
 
 
