@@ -10,7 +10,8 @@ export class Refusal extends Error {
 async function ask(path, options = {}) {
   const response = await fetch(path, { cache: "no-cache", signal: AbortSignal.timeout(10000), ...options });
   const told = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Refusal(response.status, told.detail ?? `the server answers ${response.status}`);
+  if (!response.ok)
+    throw new Refusal(response.status, told.detail ?? `the server answers ${response.status}`);
   return told;
 }
 

@@ -19,7 +19,10 @@ let territory = null;
 let selected = null;
 
 const map = new WorldMap({ onSelect: select, onPlace: explainPlace });
-const dialog = new ChangeDialog({ onDone: refresh, nameOf: (code) => (territory ? countryName(territory, code) : code) });
+const dialog = new ChangeDialog({
+  onDone: refresh,
+  nameOf: (code) => (territory ? countryName(territory, code) : code),
+});
 
 function select(id) {
   selected = id;
@@ -27,7 +30,11 @@ function select(id) {
 }
 
 function change(id, state) {
-  dialog.open(fleet.edges.find((edge) => edge.id === id), fleet.changes, state);
+  dialog.open(
+    fleet.edges.find((edge) => edge.id === id),
+    fleet.changes,
+    state,
+  );
 }
 
 function show() {
@@ -87,11 +94,14 @@ async function refresh() {
 showLegend();
 startWhy();
 startLive({ onFleet: refresh, onEvents: setEvents, onEvent: addEvent });
-api.outlines().then((topology) => {
-  map.setWorld(topology);
-  if (territory !== null) showTerritory();
-  show();
-}).catch(() => {});
+api
+  .outlines()
+  .then((topology) => {
+    map.setWorld(topology);
+    if (territory !== null) showTerritory();
+    show();
+  })
+  .catch(() => {});
 setInterval(refresh, REFRESH_MS);
 setInterval(showTime, 1000);
 showTime();

@@ -5,11 +5,16 @@ import { eastward, project } from "./projection.js";
 const OVERLAP = 0.04; // degrees, so that no hairline shows between rows
 
 const ROUND = 4;
-const point = (longitude, latitude) => project(longitude, latitude).map((v) => v.toFixed(ROUND)).join(",");
+const point = (longitude, latitude) =>
+  project(longitude, latitude)
+    .map((v) => v.toFixed(ROUND))
+    .join(",");
 
 function box(row, from, to, size) {
-  const south = row * size - 90 - OVERLAP, north = Math.min(90, (row + 1) * size - 90 + OVERLAP);
-  const west = eastward(from * size - 180), east = west + (to - from) * size + OVERLAP;
+  const south = row * size - 90 - OVERLAP,
+    north = Math.min(90, (row + 1) * size - 90 + OVERLAP);
+  const west = eastward(from * size - 180),
+    east = west + (to - from) * size + OVERLAP;
   return `M${point(west, south)}L${point(east, south)}L${point(east, north)}L${point(west, north)}Z`;
 }
 
@@ -44,7 +49,8 @@ export function fronts(cells, look, size) {
   for (let i = 0; i < cells.length; i += 3) {
     const [row, column] = [cells[i], cells[i + 1]];
     const here = looks.get(row * 1000 + column);
-    const east = looks.get(row * 1000 + column + 1), north = looks.get((row + 1) * 1000 + column);
+    const east = looks.get(row * 1000 + column + 1),
+      north = looks.get((row + 1) * 1000 + column);
     const [x, y] = [eastward(column * size - 180) + size, (row + 1) * size - 90];
     if (east !== undefined && east !== here) path += `M${point(x, y - size)}L${point(x, y)}`;
     if (north !== undefined && north !== here) path += `M${point(x - size, y)}L${point(x, y)}`;

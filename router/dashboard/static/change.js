@@ -41,7 +41,11 @@ export class ChangeDialog {
     byId("change-actor").value = sessionStorage.getItem(ACTOR) ?? "";
     byId("change-token").value = this.#token;
     byId("change-token-field").hidden = changes !== "token";
-    this.#say(changes === "refused" ? "This server refuses changes: it has no AUTOROUTER_OPS_TOKEN and is not on loopback." : "");
+    this.#say(
+      changes === "refused"
+        ? "This server refuses changes: it has no AUTOROUTER_OPS_TOKEN and is not on loopback."
+        : "",
+    );
     this.dialog.showModal();
     this.#preview();
   }
@@ -71,7 +75,8 @@ export class ChangeDialog {
       this.#shown = told;
       byId("preview").replaceChildren(...this.#describe(told));
       byId("change-force-field").hidden = !told.needs_force;
-      byId("change-force-text").textContent = `Leave ${this.#countries(told.countries_left)} without an edge anyway`;
+      byId("change-force-text").textContent =
+        `Leave ${this.#countries(told.countries_left)} without an edge anyway`;
     } catch (error) {
       byId("preview").replaceChildren(h("p", { class: "fault" }, `Not known: ${error.message}`));
     }
@@ -87,11 +92,18 @@ export class ChangeDialog {
     const most = Math.max(...told.moves.map((move) => move.share), 0.0001);
     const items = told.moves.slice(0, 8).map((move) => {
       const more = move.more_countries ? ` and ${move.more_countries} more` : "";
-      return h("li", {},
+      return h(
+        "li",
+        {},
         h("span", { class: "id" }, `${move.from ?? "no edge"} → ${move.to ?? "no edge"}`),
         meter(move.share / most),
         h("span", { class: "number" }, percent(move.share)),
-        h("small", {}, `${this.#countries(move.countries.slice(0, 5))}${move.countries.length > 5 ? " …" : ""}${more}`));
+        h(
+          "small",
+          {},
+          `${this.#countries(move.countries.slice(0, 5))}${move.countries.length > 5 ? " …" : ""}${more}`,
+        ),
+      );
     });
     const left = told.countries_left;
     return [
@@ -144,7 +156,12 @@ function facts(edge) {
     ["State", [edge.state, edge.since === null ? null : [" ", ago(edge.since, h, "for ")]].flat()],
     ["Endpoint", edge.endpoint],
     ["Models", edge.models === null ? "unknown" : edge.models.join(", ") || "none"],
-    ["Votes", Object.entries(edge.votes).map(([vantage, state]) => `${vantage}: ${state}`).join(", ") || "none"],
+    [
+      "Votes",
+      Object.entries(edge.votes)
+        .map(([vantage, state]) => `${vantage}: ${state}`)
+        .join(", ") || "none",
+    ],
   ];
   if (out) rows.push(["Held out", `${out.phase}, until ${out.until}, by ${out.actor}: ${out.reason}`]);
   return rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]);

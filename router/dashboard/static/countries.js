@@ -18,10 +18,31 @@ function row(country, siteOf) {
     {},
     h("th", { scope: "row" }, country.name),
     h("td", { class: "number" }, percent(country.share)),
-    h("td", {}, h("span", { class: "served" }, served.map(([id, share]) =>
-      h("span", {}, h("span", { class: `swatch site-${siteOf(id)}` }), id ?? "no edge", " ", h("small", {}, percent(share / total))))),
+    h(
+      "td",
+      {},
+      h(
+        "span",
+        { class: "served" },
+        served.map(([id, share]) =>
+          h(
+            "span",
+            {},
+            h("span", { class: `swatch site-${siteOf(id)}` }),
+            id ?? "no edge",
+            " ",
+            h("small", {}, percent(share / total)),
+          ),
+        ),
+      ),
     ),
-    h("td", { class: "number" }, country.moved > 0 ? h("span", { class: "moved" }, percent(country.moved / total)) : h("span", { class: "abroad" }, "–")),
+    h(
+      "td",
+      { class: "number" },
+      country.moved > 0
+        ? h("span", { class: "moved" }, percent(country.moved / total))
+        : h("span", { class: "abroad" }, "–"),
+    ),
   );
 }
 
@@ -31,6 +52,9 @@ export function showCountries(territory, siteOf) {
   const rows = seen.toSorted((a, b) => order(a) - order(b) || b.share - a.share);
   byId("country-rows").replaceChildren(...rows.map((country) => row(country, siteOf)));
   byId("countries-note").textContent = `${basis(territory)}; moved: not where they are when all is well`;
-  const names = seen.filter((one) => one.code !== null).map((one) => one.name).sort();
+  const names = seen
+    .filter((one) => one.code !== null)
+    .map((one) => one.name)
+    .sort();
   byId("countries-list").replaceChildren(...names.map((name) => h("option", { value: name })));
 }

@@ -28,7 +28,7 @@ export function replaceRows(parent, rows) {
   const control = active?.dataset.control;
   parent.replaceChildren(...rows);
   if (key === undefined || control === undefined) return;
-  const row = rows.find((one) => one.dataset.key === key);
+  const row = parent.querySelector(`[data-key="${CSS.escape(key)}"]`);
   row?.querySelector(`[data-control="${control}"]`)?.focus({ preventScroll: true });
 }
 

@@ -22,9 +22,17 @@ function stateCell(edge) {
     { class: "state" },
     h("b", { class: `is-${edge.state}` }, edge.state),
     edge.since === null ? null : h("span", { class: "age" }, ago(edge.since, h)),
-    edge.reason === null || ["ok", edge.state].includes(edge.reason) ? null : h("span", { class: "reason" }, words(edge.reason)),
+    edge.reason === null || ["ok", edge.state].includes(edge.reason)
+      ? null
+      : h("span", { class: "reason" }, words(edge.reason)),
     edge.routable ? null : h("span", { class: "reason" }, "not routable"),
-    out && h("span", { class: "held" }, h("b", {}, out.phase), ` · until ${out.until} · ${out.actor}: ${out.reason}`),
+    out &&
+      h(
+        "span",
+        { class: "held" },
+        h("b", {}, out.phase),
+        ` · until ${out.until} · ${out.actor}: ${out.reason}`,
+      ),
   );
 }
 
@@ -35,7 +43,13 @@ function votesCell(edge) {
     "span",
     { class: "votes" },
     votes.map(([vantage, state]) =>
-      h("span", { title: `${vantage} says ${state}` }, stateGlyph(state), ` ${vantage}`, h("span", { class: "unseen" }, ` says ${state}`)),
+      h(
+        "span",
+        { title: `${vantage} says ${state}` },
+        stateGlyph(state),
+        ` ${vantage}`,
+        h("span", { class: "unseen" }, ` says ${state}`),
+      ),
     ),
   );
 }
@@ -56,34 +70,60 @@ function row(edge, { selected, onSelect, onChange }) {
   return h(
     "tr",
     { "data-key": edge.id, "data-tone": tone(edge), "data-selected": String(edge.id === selected) },
-    h("th", { scope: "row" },
-      h("button", {
-        type: "button",
-        "data-control": "select",
-        "aria-pressed": String(edge.id === selected),
-        title: "Show its territory",
-        onclick: () => onSelect(edge.id === selected ? null : edge.id),
-      }, edgeGlyph(edge), h("span", {}, h("span", { class: "id" }, edge.id), " ", h("span", { class: "name" }, edge.name)))),
+    h(
+      "th",
+      { scope: "row" },
+      h(
+        "button",
+        {
+          type: "button",
+          "data-control": "select",
+          "aria-pressed": String(edge.id === selected),
+          title: "Show its territory",
+          onclick: () => onSelect(edge.id === selected ? null : edge.id),
+        },
+        edgeGlyph(edge),
+        h("span", {}, h("span", { class: "id" }, edge.id), " ", h("span", { class: "name" }, edge.name)),
+      ),
+    ),
     h("td", {}, stateCell(edge)),
     h("td", { class: "number" }, shareCell(edge)),
-    h("td", { class: "number wide" }, edge.rtt_ms === null ? "–" : `${edge.rtt_ms < 10 ? edge.rtt_ms.toFixed(1) : Math.round(edge.rtt_ms)} ms`),
+    h(
+      "td",
+      { class: "number wide" },
+      edge.rtt_ms === null
+        ? "–"
+        : `${edge.rtt_ms < 10 ? edge.rtt_ms.toFixed(1) : Math.round(edge.rtt_ms)} ms`,
+    ),
     h("td", { class: "wide" }, votesCell(edge)),
     h("td", { class: "wide" }, modelsCell(edge)),
-    h("td", {}, h("button", {
-      type: "button",
-      "data-control": "change",
-      "aria-label": `${action.replace("…", "")} ${edge.id}`,
-      onclick: () => onChange(edge.id),
-    }, action)),
+    h(
+      "td",
+      {},
+      h(
+        "button",
+        {
+          type: "button",
+          "data-control": "change",
+          "aria-label": `${action.replace("…", "")} ${edge.id}`,
+          onclick: () => onChange(edge.id),
+        },
+        action,
+      ),
+    ),
   );
 }
 
 export function showEdges(fleet, options) {
   const order = (edge) => TROUBLE.indexOf(tone(edge));
   const edges = fleet.edges.toSorted((a, b) => order(a) - order(b));
-  replaceRows(byId("edge-rows"), edges.map((edge) => row(edge, options)));
+  replaceRows(
+    byId("edge-rows"),
+    edges.map((edge) => row(edge, options)),
+  );
   const { total, window_s } = fleet.answers;
-  byId("edges-note").textContent = total === 0
-    ? `no answers in the last ${duration(window_s)}`
-    : `share of ${total.toLocaleString("en")} answers in the last ${duration(window_s)}`;
+  byId("edges-note").textContent =
+    total === 0
+      ? `no answers in the last ${duration(window_s)}`
+      : `share of ${total.toLocaleString("en")} answers in the last ${duration(window_s)}`;
 }

@@ -45,7 +45,9 @@ function item(event) {
 
 function show() {
   const items = events.map(item);
-  byId("event-rows").replaceChildren(...(items.length ? items : [h("li", {}, h("span", { class: "none" }, "none yet"))]));
+  byId("event-rows").replaceChildren(
+    ...(items.length ? items : [h("li", {}, h("span", { class: "none" }, "none yet"))]),
+  );
   byId("events-note").textContent = events.length === 0 ? "" : "UTC, newest first";
 }
 

@@ -8,7 +8,11 @@ export function setServerTime(server_s) {
   ahead_s = server_s - Date.now() / 1000;
 }
 
-const UNITS = [["d", 86400], ["h", 3600], ["min", 60]];
+const UNITS = [
+  ["d", 86400],
+  ["h", 3600],
+  ["min", 60],
+];
 
 export function duration(seconds) {
   const whole = Math.max(0, Math.round(seconds));

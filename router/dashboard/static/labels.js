@@ -18,7 +18,8 @@ export function placeLabels(wanted, { width, height }) {
     for (const ring of RINGS) {
       for (const turn of outward(label, middle)) {
         const box = boxAt(label, ring, (turn * Math.PI) / 180);
-        const isInside = box.x >= 2 && box.y >= 2 && box.x + box.width <= width - 2 && box.y + box.height <= height - 2;
+        const isInside =
+          box.x >= 2 && box.y >= 2 && box.x + box.width <= width - 2 && box.y + box.height <= height - 2;
         if (isInside && !taken.some((other) => meet(box, other))) {
           taken.push({ x: box.x - 2, y: box.y - 2, width: box.width + 4, height: box.height + 4 });
           return box;

@@ -17,7 +17,10 @@ const MAX_ZOOM = 24;
 const TROUBLE = ["bad", "warn", "held", "good"];
 
 function bounds({ west, east, south, north }) {
-  const corners = [0, (south + north) / 2, south, north].flatMap((lat) => [project(west, lat), project(east, lat)]);
+  const corners = [0, (south + north) / 2, south, north].flatMap((lat) => [
+    project(west, lat),
+    project(east, lat),
+  ]);
   const [xs, ys] = [corners.map(([x]) => x), [project(0, south)[1], project(0, north)[1]]];
   return { left: Math.min(...xs), right: Math.max(...xs), top: Math.min(...ys), bottom: Math.max(...ys) };
 }
@@ -42,8 +45,18 @@ export class WorldMap {
     this.scene = svg("g", {}, this.ground, this.lands, this.over, this.borders);
     this.overlay = svg("g");
     this.clips = svg("defs");
-    this.svg = svg("svg", { role: "img", "aria-label": "Map of the world: which edge serves which part. The tables of edges and of countries tell the same." },
-      svg("defs", {}, hatch("hatch", 7)), this.clips, this.scene, this.overlay);
+    this.svg = svg(
+      "svg",
+      {
+        role: "img",
+        "aria-label":
+          "Map of the world: which edge serves which part. The tables of edges and of countries tell the same.",
+      },
+      svg("defs", {}, hatch("hatch", 7)),
+      this.clips,
+      this.scene,
+      this.overlay,
+    );
     this.tip = h("div", { class: "tip", hidden: true });
     this.#frame.append(this.svg, this.tip);
     this.#listen();
@@ -51,10 +64,16 @@ export class WorldMap {
 
   setWorld(topology) {
     this.#world = readTopology(topology);
-    const paths = [...this.#world.countries].map(([code, d]) => svg("path", { d, class: "country", "data-country": code }));
+    const paths = [...this.#world.countries].map(([code, d]) =>
+      svg("path", { d, class: "country", "data-country": code }),
+    );
     this.ground.replaceChildren(...paths);
     this.borders.setAttribute("d", this.#world.borders);
-    this.clips.replaceChildren(...[...this.#world.countries].map(([code, d]) => svg("clipPath", { id: `clip-${code}` }, svg("path", { d }))));
+    this.clips.replaceChildren(
+      ...[...this.#world.countries].map(([code, d]) =>
+        svg("clipPath", { id: `clip-${code}` }, svg("path", { d })),
+      ),
+    );
     this.#resize();
   }
 
@@ -87,7 +106,8 @@ export class WorldMap {
     if (this.#world === null || this.#territory === null) return;
     const { groups, moved, cells, cell_deg } = this.#territory;
     const tints = groups.map((mix) => this.siteOf(mix[0][0]));
-    const lands = [], over = [];
+    const lands = [],
+      over = [];
     for (const [code, d] of this.#world.countries) {
       if (!(code in cells)) continue;
       const clip = { "clip-path": `url(#clip-${code})` };
@@ -95,8 +115,12 @@ export class WorldMap {
       const all = uniform(cells[code], look);
       if (all !== undefined) lands.push(svg("path", { d, class: `land site-${all}` }));
       else {
-        const paths = [...joined(cells[code], look, cell_deg)].map(([tint, path]) => svg("path", { d: path, class: `land site-${tint}` }));
-        lands.push(svg("g", clip, ...paths, svg("path", { class: "fronts", d: fronts(cells[code], look, cell_deg) })));
+        const paths = [...joined(cells[code], look, cell_deg)].map(([tint, path]) =>
+          svg("path", { d: path, class: `land site-${tint}` }),
+        );
+        lands.push(
+          svg("g", clip, ...paths, svg("path", { class: "fronts", d: fronts(cells[code], look, cell_deg) })),
+        );
       }
       const hit = joined(cells[code], (group) => (moved[group] > 0 ? "hit" : null), cell_deg).get("hit");
       if (hit !== undefined) over.push(svg("g", clip, svg("path", { d: hit, class: "hatched" })));
@@ -114,7 +138,8 @@ export class WorldMap {
     const has = groups.map((mix) => mix.some(([id, share]) => id === this.#chosen && share > 0));
     const choice = svg("g", { class: "choice" });
     for (const code of this.#world.countries.keys()) {
-      const path = code in cells && joined(cells[code], (group) => (has[group] ? "its" : null), cell_deg).get("its");
+      const path =
+        code in cells && joined(cells[code], (group) => (has[group] ? "its" : null), cell_deg).get("its");
       if (path) choice.append(svg("path", { d: path, class: "chosen", "clip-path": `url(#clip-${code})` }));
     }
     this.over.append(choice);
@@ -134,12 +159,16 @@ export class WorldMap {
       return { site, own, worst, x, y, name, width, height: 21 };
     });
     labels.sort((a, b) => TROUBLE.indexOf(a.worst) - TROUBLE.indexOf(b.worst));
-    const visible = labels.filter(({ x, y }) => x > 0 && y > 0 && x < this.#size.width && y < this.#size.height);
+    const visible = labels.filter(
+      ({ x, y }) => x > 0 && y > 0 && x < this.#size.width && y < this.#size.height,
+    );
     const named = isSmall ? visible.filter(({ worst }) => worst !== "good") : visible;
     const boxes = placeLabels(named, this.#size);
     this.overlay.replaceChildren(
       ...named.map((label, index) => leader(label, boxes[index])),
-      ...visible.map(({ x, y, worst }) => svg("circle", { class: "spot", "data-tone": worst, cx: x, cy: y, r: 3 })),
+      ...visible.map(({ x, y, worst }) =>
+        svg("circle", { class: "spot", "data-tone": worst, cx: x, cy: y, r: 3 }),
+      ),
       ...named.map((label, index) => boxes[index] && this.#label(label, boxes[index])).filter(Boolean),
     );
   }
@@ -148,14 +177,30 @@ export class WorldMap {
     const text = svg("text", { class: "name", x: box.x + 7, y: box.y + 14.6 }, name);
     const start = box.x + box.width - 5 - own.length * (GLYPH + 3);
     const glyphs = own.map((edge, index) =>
-      edgeGlyph(edge, { x: start + index * (GLYPH + 3), y: box.y + 5, width: GLYPH, height: GLYPH }));
+      edgeGlyph(edge, { x: start + index * (GLYPH + 3), y: box.y + 5, width: GLYPH, height: GLYPH }),
+    );
     const next = () => {
       const at = site.edges.indexOf(this.#chosen);
       this.onSelect(site.edges[at + 1] ?? null);
     };
     const about = svg("title", {}, own.map((edge) => `${edge.id}: ${edge.state}, ${edge.intent}`).join("\n"));
-    return svg("g", { class: "label", "data-site": site.name, "data-tone": worst, "data-chosen": String(site.edges.includes(this.#chosen)), onclick: (event) => { event.stopPropagation(); next(); } },
-      svg("rect", { class: "plate", x: box.x, y: box.y, width: box.width, height: box.height, rx: 5 }), about, text, ...glyphs);
+    return svg(
+      "g",
+      {
+        class: "label",
+        "data-site": site.name,
+        "data-tone": worst,
+        "data-chosen": String(site.edges.includes(this.#chosen)),
+        onclick: (event) => {
+          event.stopPropagation();
+          next();
+        },
+      },
+      svg("rect", { class: "plate", x: box.x, y: box.y, width: box.width, height: box.height, rx: 5 }),
+      about,
+      text,
+      ...glyphs,
+    );
   }
 
   #toPixels([x, y]) {
@@ -165,7 +210,10 @@ export class WorldMap {
 
   #fromPixels(px, py) {
     const { centre, scale } = this.#view;
-    return [(px - this.#size.width / 2) / scale + centre[0], (py - this.#size.height / 2) / scale + centre[1]];
+    return [
+      (px - this.#size.width / 2) / scale + centre[0],
+      (py - this.#size.height / 2) / scale + centre[1],
+    ];
   }
 
   #resize() {
@@ -189,8 +237,10 @@ export class WorldMap {
     const [xs, ys] = [places.map(([x]) => x), places.map(([, y]) => y)];
     const margin = 0.16;
     this.#fit({
-      left: Math.min(...xs) - margin, right: Math.max(...xs) + margin,
-      top: Math.min(...ys) - margin, bottom: Math.max(...ys) + margin,
+      left: Math.min(...xs) - margin,
+      right: Math.max(...xs) + margin,
+      top: Math.min(...ys) - margin,
+      bottom: Math.max(...ys) + margin,
     });
     this.#press("map-edges");
   }
@@ -198,7 +248,11 @@ export class WorldMap {
   zoom(factor) {
     const least = this.#worldScale();
     const scale = Math.max(least, Math.min(least * MAX_ZOOM, this.#view.scale * factor));
-    this.#move(scale === least ? { ...this.#view, scale, centre: [0, this.#view.centre[1]] } : { ...this.#view, scale });
+    this.#move(
+      scale === least
+        ? { ...this.#view, scale, centre: [0, this.#view.centre[1]] }
+        : { ...this.#view, scale },
+    );
     this.#press(null);
   }
 
@@ -225,15 +279,21 @@ export class WorldMap {
   }
 
   #listen() {
-    new ResizeObserver(() => { if (this.svg.clientWidth !== this.#size.width) this.#resize(); }).observe(this.#frame);
+    new ResizeObserver(() => {
+      if (this.svg.clientWidth !== this.#size.width) this.#resize();
+    }).observe(this.#frame);
     byId("map-world").addEventListener("click", () => this.showWorld());
     byId("map-edges").addEventListener("click", () => this.showEdges());
     byId("map-in").addEventListener("click", () => this.zoom(1.6));
     byId("map-out").addEventListener("click", () => this.zoom(1 / 1.6));
     this.svg.addEventListener("pointerdown", (event) => this.#startDrag(event));
     this.svg.addEventListener("pointermove", (event) => this.#pointAt(event));
-    this.svg.addEventListener("pointerleave", () => { this.tip.hidden = true; });
-    this.svg.addEventListener("pointerup", () => { this.svg.classList.remove("dragging"); });
+    this.svg.addEventListener("pointerleave", () => {
+      this.tip.hidden = true;
+    });
+    this.svg.addEventListener("pointerup", () => {
+      this.svg.classList.remove("dragging");
+    });
     this.svg.addEventListener("click", (event) => this.#click(event));
   }
 
@@ -260,7 +320,9 @@ export class WorldMap {
     const box = this.svg.getBoundingClientRect();
     const place = unproject(...this.#fromPixels(event.clientX - box.left, event.clientY - box.top));
     const country = event.target.dataset?.country;
-    return place === null || country === undefined ? null : { country, longitude: place[0], latitude: place[1] };
+    return place === null || country === undefined
+      ? null
+      : { country, longitude: place[0], latitude: place[1] };
   }
 
   #showTip(event) {
@@ -277,7 +339,8 @@ export class WorldMap {
 
   #servedAt({ country, longitude, latitude }) {
     const { cells, cell_deg, groups, moved, countries } = this.#territory;
-    const row = Math.floor((latitude + 90) / cell_deg), column = Math.floor((longitude + 180) / cell_deg);
+    const row = Math.floor((latitude + 90) / cell_deg),
+      column = Math.floor((longitude + 180) / cell_deg);
     const list = cells[country] ?? [];
     for (let i = 0; i < list.length; i += 3) {
       if (list[i] !== row || list[i + 1] !== column) continue;
@@ -305,8 +368,11 @@ function textWidth(text) {
 }
 
 function hatch(id, size) {
-  return svg("pattern", { id, width: size, height: size, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
-    svg("line", { class: "hatch-line", x1: 0, y1: 0, x2: 0, y2: size }));
+  return svg(
+    "pattern",
+    { id, width: size, height: size, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+    svg("line", { class: "hatch-line", x1: 0, y1: 0, x2: 0, y2: size }),
+  );
 }
 
 function leader({ x, y }, box) {
@@ -319,11 +385,19 @@ function leader({ x, y }, box) {
 export function showLegend() {
   const key = (glyph, text) => h("span", {}, glyph, text);
   const state = (name, intent = "enabled") => edgeGlyph({ state: name, intent });
-  const sample = svg("svg", { class: "hatch-swatch", viewBox: "0 0 22 12", "aria-hidden": "true" },
-    svg("defs", {}, hatch("hatch-key", 5)), svg("rect", { class: "hatched-key", width: 22, height: 12 }));
+  const sample = svg(
+    "svg",
+    { class: "hatch-swatch", viewBox: "0 0 22 12", "aria-hidden": "true" },
+    svg("defs", {}, hatch("hatch-key", 5)),
+    svg("rect", { class: "hatched-key", width: 22, height: 12 }),
+  );
   byId("legend").replaceChildren(
-    key(state("up"), "up"), key(state("degraded"), "degraded"), key(state("down"), "down"), key(state("unknown"), "unknown"),
-    key(state("up", "draining"), "draining"), key(state("up", "disabled"), "disabled"),
+    key(state("up"), "up"),
+    key(state("degraded"), "degraded"),
+    key(state("down"), "down"),
+    key(state("unknown"), "unknown"),
+    key(state("up", "draining"), "draining"),
+    key(state("up", "disabled"), "disabled"),
     key(sample, "moved off their usual edge"),
   );
 }

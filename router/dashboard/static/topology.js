@@ -3,7 +3,8 @@
 import { eastward, project } from "./projection.js";
 
 function decode(arc, { scale, translate }) {
-  let x = 0, y = 0;
+  let x = 0,
+    y = 0;
   return arc.map(([dx, dy]) => {
     x += dx;
     y += dy;
@@ -32,7 +33,13 @@ function unbroken(points) {
 }
 
 const pathOf = (points) =>
-  `M${unbroken(points).map(([x, y]) => project(x, y).map((v) => v.toFixed(4)).join(",")).join("L")}`;
+  `M${unbroken(points)
+    .map(([x, y]) =>
+      project(x, y)
+        .map((v) => v.toFixed(4))
+        .join(","),
+    )
+    .join("L")}`;
 
 // Country code → path data; and one path of all borders, each drawn once.
 export function readTopology(topology) {

@@ -7,8 +7,11 @@ import { stateGlyph } from "./glyphs.js";
 
 const LEVELS = { city: "its city", country: "only its country", unknown: "nothing" };
 const SOURCES = {
-  cdn_key: "the CDN's key", cdn_headers: "the CDN's headers", database: "the geo database",
-  asked: "this question", none: "nobody",
+  cdn_key: "the CDN's key",
+  cdn_headers: "the CDN's headers",
+  database: "the geo database",
+  asked: "this question",
+  none: "nobody",
 };
 
 let names = new Map(); // country name in lower case → code
@@ -17,20 +20,34 @@ let names = new Map(); // country name in lower case → code
 function suggest(countries) {
   const hint = document.querySelector("#why-answer > .hint");
   if (hint === null) return;
-  const most = countries.filter((one) => one.code).toSorted((a, b) => b.moved - a.moved || b.share - a.share).slice(0, 4);
-  const buttons = most.map(({ name, code }) => h("button", {
-    type: "button",
-    onclick: () => {
-      byId("why-viewer").value = name;
-      explain({ country: code, ...options() });
-    },
-  }, name));
-  hint.replaceChildren(h("span", { class: "note" }, "Or press a place on the map, or one of these:"), ...buttons);
+  const most = countries
+    .filter((one) => one.code)
+    .toSorted((a, b) => b.moved - a.moved || b.share - a.share)
+    .slice(0, 4);
+  const buttons = most.map(({ name, code }) =>
+    h(
+      "button",
+      {
+        type: "button",
+        onclick: () => {
+          byId("why-viewer").value = name;
+          explain({ country: code, ...options() });
+        },
+      },
+      name,
+    ),
+  );
+  hint.replaceChildren(
+    h("span", { class: "note" }, "Or press a place on the map, or one of these:"),
+    ...buttons,
+  );
 }
 
 export function setCountries(territory) {
   suggest(territory.countries);
-  names = new Map(territory.countries.filter((one) => one.code).map((one) => [one.name.toLowerCase(), one.code]));
+  names = new Map(
+    territory.countries.filter((one) => one.code).map((one) => [one.name.toLowerCase(), one.code]),
+  );
 }
 
 function viewerOf(text) {
@@ -54,13 +71,25 @@ function place(told) {
 function facts(told) {
   const rows = [["Place", place(told)]];
   if (told.spread?.length > 1) {
-    rows.push(["All viewers there", told.spread.map((one) => `${one.region ?? "no edge"} ${percent(one.share)}`).join(", ")]);
+    rows.push([
+      "All viewers there",
+      told.spread.map((one) => `${one.region ?? "no edge"} ${percent(one.share)}`).join(", "),
+    ]);
   }
   if (told.model !== null) rows.push(["Model", told.model]);
   rows.push(["Route key", h("code", {}, told.key)], ["Health", words(told.status)]);
   const kept = ["cache-control", "vary", "cache-tag", "etag"].filter((name) => name in told.headers);
-  rows.push(["Caching", kept.map((name, index) => [index ? h("br") : null, h("code", {}, `${name}: ${told.headers[name]}`)]).flat()]);
-  return h("dl", { class: "facts" }, rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  rows.push([
+    "Caching",
+    kept
+      .map((name, index) => [index ? h("br") : null, h("code", {}, `${name}: ${told.headers[name]}`)])
+      .flat(),
+  ]);
+  return h(
+    "dl",
+    { class: "facts" },
+    rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+  );
 }
 
 function outcome(edge) {
@@ -76,7 +105,11 @@ function row(edge, place) {
     { class: edge.role === undefined ? "out" : edge.role },
     h("td", {}, place),
     h("td", {}, h("span", { class: "id" }, edge.region), " ", h("span", { class: "age" }, edge.name)),
-    h("td", { class: "number" }, edge.distance_km === null ? "–" : `${edge.distance_km.toLocaleString("en")} km`),
+    h(
+      "td",
+      { class: "number" },
+      edge.distance_km === null ? "–" : `${edge.distance_km.toLocaleString("en")} km`,
+    ),
     h("td", { class: "narrow" }, stateGlyph(edge.state), ` ${edge.state}`),
     h("td", {}, outcome(edge)),
   );
@@ -85,11 +118,30 @@ function row(edge, place) {
 function order(told) {
   const candidates = told.candidates.map((edge, index) => row(edge, String(index + 1)));
   const rejected = told.rejected.map((edge) => row(edge, "–"));
-  const heads = [["", ""], ["Edge", ""], ["Distance", "number"], ["State", "narrow"], ["Outcome", ""]];
-  return h("table", { class: "order" },
+  const heads = [
+    ["", ""],
+    ["Edge", ""],
+    ["Distance", "number"],
+    ["State", "narrow"],
+    ["Outcome", ""],
+  ];
+  return h(
+    "table",
+    { class: "order" },
     h("caption", { class: "unseen" }, "Every edge in order of preference"),
-    h("thead", {}, h("tr", {}, heads.map(([text, kind]) => h("th", { scope: "col", class: kind }, text || h("span", { class: "unseen" }, "Place"))))),
-    h("tbody", {}, ...candidates, ...rejected));
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        heads.map(([text, kind]) =>
+          h("th", { scope: "col", class: kind }, text || h("span", { class: "unseen" }, "Place")),
+        ),
+      ),
+    ),
+    h("tbody", {}, ...candidates, ...rejected),
+  );
 }
 
 async function explain(asked) {
@@ -97,8 +149,10 @@ async function explain(asked) {
   try {
     const told = await api.explain(asked);
     const [title, about] = verdict(told);
-    target.replaceChildren(h("p", { class: "verdict" }, title, h("small", {}, about)), facts(told), order(told));
+    byId("why-verdict").replaceChildren(title, h("small", {}, about));
+    target.replaceChildren(facts(told), order(told));
   } catch (error) {
+    byId("why-verdict").replaceChildren();
     target.replaceChildren(h("p", { class: "fault" }, `Not explained: ${error.message}`));
   }
 }
