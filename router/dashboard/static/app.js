@@ -8,7 +8,9 @@ import { showEdges } from "./edges.js";
 import { addEvent, setEvents } from "./events.js";
 import { clock, now, setServerTime, tick } from "./format.js";
 import { startLive } from "./live.js";
-import { WorldMap, showLegend } from "./map.js";
+import { tintsOf } from "./lands.js";
+import { showLegend } from "./legend.js";
+import { WorldMap } from "./map.js";
 import { countryName, showSituation } from "./situation.js";
 import { explainPlace, setCountries, startWhy } from "./why.js";
 
@@ -46,7 +48,7 @@ function show() {
 
 function showTerritory() {
   map.setTerritory(territory);
-  showCountries(territory, (id) => map.siteOf(id));
+  showCountries(territory, tintsOf(territory));
   setCountries(territory);
   byId("map-note").textContent = `who is served from where now; ${basis(territory)}`;
 }

@@ -10,7 +10,7 @@ const BASES = {
 
 export const basis = (territory) => BASES[territory.basis];
 
-function row(country, siteOf) {
+function row(country, tints) {
   const served = country.edges.filter(([, share]) => share > 0).slice(0, 4);
   const total = country.share || 1;
   return h(
@@ -28,7 +28,7 @@ function row(country, siteOf) {
           h(
             "span",
             {},
-            h("span", { class: `swatch site-${siteOf(id)}` }),
+            h("span", { class: `swatch site-${tints.get(id) ?? "none"}` }),
             id ?? "no edge",
             " ",
             h("small", {}, percent(share / total)),
@@ -46,11 +46,11 @@ function row(country, siteOf) {
   );
 }
 
-export function showCountries(territory, siteOf) {
+export function showCountries(territory, tints) {
   const order = (one) => (one.moved > 0 ? 0 : 1);
   const seen = territory.countries.filter((one) => one.share > 0 || one.code !== null);
   const rows = seen.toSorted((a, b) => order(a) - order(b) || b.share - a.share);
-  byId("country-rows").replaceChildren(...rows.map((country) => row(country, siteOf)));
+  byId("country-rows").replaceChildren(...rows.map((country) => row(country, tints)));
   byId("countries-note").textContent = `${basis(territory)}; moved: not where they are when all is well`;
   const names = seen
     .filter((one) => one.code !== null)
