@@ -165,8 +165,9 @@ def _countries_out(fleet: Fleet) -> Iterable[Finding]:
             yield Finding(
                 grade=Grade.ALARM,
                 kind=Amiss.COUNTRY_OUT,
-                title=f"{country} has no edge left: its viewers go abroad",
-                meaning="Answers cross the border; viewers who ask for strict=true get 404.",
+                title=f"{country} has no edge left",
+                meaning="Its viewers go abroad; those who must stay get 404 (residency, or "
+                "strict=true).",
                 action="Enable or repair one of its edges.",
                 since=max((_out_since(edge) or 0.0 for edge in edges), default=0.0) or None,
                 edges=tuple(edge.region.id for edge in edges),

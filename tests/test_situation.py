@@ -65,7 +65,7 @@ def test_country_without_an_edge_is_worse_than_the_edges_that_left_it() -> None:
     fleet = a_fleet_but(*(an_edge(id, Observed.DOWN) for id in CANADIAN))
     first, *rest = found(fleet)
     assert (first.kind, first.grade) == (Amiss.COUNTRY_OUT, Grade.ALARM)
-    assert first.title == "CA has no edge left: its viewers go abroad"
+    assert first.title == "CA has no edge left"
     assert (kinds(rest), first.edges) == ([Amiss.DOWN] * 5, tuple(CANADIAN))
 
 

@@ -111,7 +111,7 @@ export class ChangeDialog {
       h("ul", { class: "moves" }, items),
       left.length === 0
         ? h("p", { class: "none" }, "Every country that has an edge keeps one.")
-        : h("p", { class: "left" }, `Left without an edge: ${this.#countries(left)}. Its viewers go abroad.`),
+        : h("p", { class: "left" }, `Left without an edge: ${this.#countries(left)}. Viewers there go abroad; those who must stay get none.`),
       h("p", { class: "note" }, told.basis === "people" ? PEOPLE : ANSWERS),
     ];
   }

@@ -9,6 +9,7 @@ const LEVELS = { city: "its city", country: "only its country", unknown: "nothin
 const SOURCES = {
   cdn_key: "the CDN's key",
   cdn_headers: "the CDN's headers",
+  override: "an override",
   database: "the geo database",
   asked: "this question",
   none: "nobody",
@@ -77,6 +78,7 @@ function facts(told) {
     ]);
   }
   if (told.model !== null) rows.push(["Model", told.model]);
+  if (told.residency !== null) rows.push(["Must stay in", told.residency.join(", ")]);
   rows.push(["Route key", h("code", {}, told.key)], ["Health", words(told.status)]);
   const kept = ["cache-control", "vary", "cache-tag", "etag"].filter((name) => name in told.headers);
   rows.push([
