@@ -1,6 +1,7 @@
 """Who is served from where: what the table tells is what viewers get."""
 
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
@@ -186,6 +187,18 @@ def test_moves_of_an_edge_are_its_viewers() -> None:
     assert {move.target for move in found} == {"yto-01", "yto-02"}
     assert {move.countries for move in found} == {("CA",)}
     assert sum(move.share for move in found) == pytest.approx(2 / 20)
+
+
+def test_viewers_who_must_stay_are_left_without_an_edge() -> None:
+    catalog = replace(a_ranker().catalog, residency={"DE": frozenset({"CA"})})
+    ranker = Ranker(catalog)
+    surveyed = a_survey(ranker=ranker)
+    down = [an_edge(id, Observed.DOWN) for id, city in CITIES.items() if city[1] == "CA"]
+    after = finish(picks(ranker, a_fleet_but(*down), surveyed.groups))
+    found = moves(surveyed, weigh(surveyed, {}), surveyed.homes, after)
+    lost = [move for move in found if move.target is None]
+    assert {move.countries for move in lost} == {("DE",)}
+    assert sum(move.share for move in lost) == pytest.approx(8 / 20)
 
 
 def test_nothing_moves_when_nothing_changed() -> None:
