@@ -12,6 +12,7 @@ const RETRY_MS = [500, 1000, 2000, 4000];
 export function startLive({ onFleet, onEvents, onEvent }) {
   let source = null;
   let heard_ms = 0;
+  let began_ms = 0; // the present stream
   let failures = 0;
   let tag = null;
 
@@ -26,6 +27,7 @@ export function startLive({ onFleet, onEvents, onEvent }) {
   }
 
   function listen(after) {
+    began_ms = Date.now();
     source = new EventSource(`v1/events?${new URLSearchParams({ after })}`);
     source.addEventListener("alive", (beat) => hear(beat.data));
     source.addEventListener("message", (event) => {
@@ -56,7 +58,8 @@ export function startLive({ onFleet, onEvents, onEvent }) {
     const isLive = source !== null && silent_ms < SILENT_MS;
     const state = isLive ? "live" : heard_ms === 0 ? "connecting" : "reconnecting";
     say(state, isLive || heard_ms === 0 ? "" : `last update ${duration(silent_ms / 1000)} ago`);
-    if (source !== null && heard_ms !== 0 && !isLive) lost();
+    const waited_ms = Date.now() - Math.max(heard_ms, began_ms);
+    if (source !== null && waited_ms >= SILENT_MS) lost();
   }
 
   setInterval(show, 1000);
