@@ -39,6 +39,11 @@ docs: setup
 	$(BIN)/python docs/generate.py
 	$(BIN)/python -m bench.scaling
 
+# The pictures in docs/images.
+screenshots: setup
+	@infra/install-debian chromium pngquant fonts-inter fonts-dejavu-core
+	$(BIN)/python -m docs.screenshots
+
 setup: $(VENV)/.ready
 
 # What tests check infra/ with. Not part of setup: `make run` does without these 50 MB.
@@ -47,7 +52,8 @@ checkers: $(VENV)/.checkers
 # What tests talk to, make certificates, run printed commands, check units and alerts and draw
 # with; wrk is for bench only.
 system:
-	@infra/install-debian redis-server openssl curl njs systemd fonts-dejavu-core prometheus $(CDN)
+	@infra/install-debian redis-server openssl curl njs systemd fonts-dejavu-core prometheus \
+		chromium $(CDN)
 
 bench: setup
 	@infra/install-debian wrk

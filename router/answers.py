@@ -54,10 +54,12 @@ def _counter() -> dict[Any, int]:
 @dataclass(slots=True)
 class Counts:
     """What a public listener did so far: answers given, of routes how their viewers were
-    placed, and connections shed. `connections`: clients connected now."""
+    placed and in which country they are, and connections shed. `connections`: clients
+    connected now."""
 
     answers: dict[Labels, int] = field(default_factory=_counter)
     placements: dict[Placement, int] = field(default_factory=_counter)
+    countries: dict[str | None, int] = field(default_factory=_counter)
     shed: dict[str, int] = field(default_factory=_counter)
     connections: int = 0
 
@@ -67,6 +69,8 @@ class Counts:
             self.answers[labels] += count
         for placement, count in other.placements.items():
             self.placements[placement] += count
+        for country, count in other.countries.items():
+            self.countries[country] += count
         for how, count in other.shed.items():
             self.shed[how] += count
         self.connections += other.connections

@@ -1,20 +1,56 @@
 """Who may change the fleet through the ops listener. Pure."""
 
+from enum import StrEnum
 from hmac import compare_digest
 from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+
+class Changes(StrEnum):
+    """How the fleet can be changed through this listener."""
+
+    OPEN = "open"  # by whoever is on this machine
+    TOKEN = "token"  # noqa: S105 - a word, no secret: with the token
+    REFUSED = "refused"  # not at all: set a token
+
+
+def how_to_change(token: str | None, listen_host: str) -> Changes:
+    """What a request needs to be granted a change."""
+    if token is not None:
+        return Changes.TOKEN
+    return Changes.OPEN if ip_address(listen_host).is_loopback else Changes.REFUSED
 
 
 def may_change(
-    authorization: str, token: str | None, listen_host: str, asked_host: str = "localhost"
+    authorization: str,
+    token: str | None,
+    listen_host: str,
+    asked_host: str = "localhost",
+    origin: str | None = None,
 ) -> bool:
     """Whether a request may change intents: with the right bearer token; without one set,
     only where nobody but this machine can connect, and under a name of this machine (a
-    page that rebinds its own name to 127.0.0.1 comes under that name)."""
+    page that rebinds its own name to 127.0.0.1 comes under that name), from a page, if it
+    is from one, of this machine too (behind a proxy, `origin` is the page's own)."""
     if token is None:
-        return ip_address(listen_host).is_loopback and _is_loopback(asked_host)
+        is_local = how_to_change(token, listen_host) is Changes.OPEN and _is_loopback(asked_host)
+        return is_local and (origin is None or _is_loopback(_host_of(origin)))
     scheme, _, credentials = authorization.partition(" ")
     matches = compare_digest(credentials.strip().encode(), token.encode())
     return scheme.lower() == "bearer" and matches
+
+
+def is_foreign(fetch_site: str | None) -> bool:
+    """Whether a browser says that another site's page sends this (Fetch Metadata's
+    Sec-Fetch-Site; clients that are no browsers do not send it)."""
+    return fetch_site not in (None, "same-origin", "none")
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_loopback(host: str) -> bool:

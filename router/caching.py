@@ -49,6 +49,12 @@ class CachePolicy:
     max_age_s: int = 10
     key_headers: tuple[str, ...] = ()
 
+    @property
+    def forgotten_after_s(self) -> int:
+        """After so long nobody acts on an answer given before: a CDN has let go of it, and
+        so has every SDK that got it from there last of all."""
+        return max(self.ttl_s, self.degraded_ttl_s) + self.max_age_s + STALE_WHILE_REVALIDATE_S
+
     def ttl(self, status: Status) -> int:
         """Seconds that an SDK may keep a pick made under this status."""
         return self.ttl_s if status is Status.OK else self.degraded_ttl_s

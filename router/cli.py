@@ -148,25 +148,26 @@ def edges(regions: Path | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("ip")
+@click.argument("viewer")
 @click.option("--scope", type=click.Choice(["country", "global"]), default="country")
 @click.option("--model", help="Only edges that have this model loaded.")
 @click.option("--strict", is_flag=True, help="Never cross the border.")
 @_REGIONS
 @_JSON
 def explain(
-    ip: str, scope: str, model: str | None, strict: bool, regions: Path | None, as_json: bool
+    viewer: str, scope: str, model: str | None, strict: bool, regions: Path | None, as_json: bool
 ) -> None:
-    """Say why the viewer at IP gets the edge they get.
+    """Say why the viewer at an IP address, or those in a country (DE), get their edge.
 
     Asks the server on AUTOROUTER_OPS_LISTEN; without one, decides here from Redis;
     without that, from the catalog alone.
     """
     from router import inquire, render
 
-    asked = inquire.question(ip, scope, model, strict)
+    asked = inquire.question(viewer, scope, model, strict)
     if asked is None:
-        raise click.UsageError("IP must be an IPv4 or IPv6 address, --model at most 128 characters")
+        wanted = "an IPv4 or IPv6 address or a country's code, --model at most 128 characters"
+        raise click.UsageError(f"VIEWER must be {wanted}")
     told = asyncio.run(inquire.explain(_settings(regions), asked))
     _print_json(told) if as_json else render.explanation(told)
 

@@ -10,7 +10,6 @@ from starlette.routing import Route
 from router.catalog import with_endpoints
 from router.geoip import GeoDatabase
 from router.model import Catalog, Scope
-from router.ops import answer_json
 from router.ranking import Ranker
 from router.serve import run_server
 from router.settings import Settings
@@ -18,12 +17,14 @@ from router.simulation import Mode, SimulatedFleet
 from router.sources import Inputs, read_all
 from router.values import Cidrs, Listen
 from router.viewer import parse_address
+from router.vitals import answer_json
 
 LOOPBACK = Cidrs(("127.0.0.0/8", "::1/128"))
 CANADIAN, GERMAN = "24.48.0.1", "85.214.132.117"
 
 _WELCOME = """
 {count} simulated edges; answers on http://{public}, ops on http://{ops}
+The dashboard: http://{ops}/
 Try, from another terminal:
 
   a viewer in Canada

@@ -3,32 +3,37 @@
 It tells the very Decision that serves the answer; nothing is decided here.
 """
 
+import re
+from collections import defaultdict
 from typing import Any
 
-from router.caching import CachePolicy, format_key
-from router.decision import decide
+from router.caching import CachePolicy, Sharing, format_key
+from router.decision import Rejection, decide
 from router.fleet import Edge, Fleet
 from router.geo import distance_km
 from router.location import Placed
-from router.model import Location, Position
+from router.model import Level, Location, Position, Source
 from router.query import Query
-from router.ranking import Ranker
-from router.routes import ALTERNATES_COUNT
+from router.ranking import Ranker, RouteKey, place_seed
+from router.routes import ALTERNATES_COUNT, RouteTable
+from router.territory import key_shares
+
+_BY_INTENT = (Rejection.DRAINING, Rejection.DISABLED)
+_BY_HEALTH = (Rejection.DOWN, Rejection.UNKNOWN)
 
 
 def explain(
     ranker: Ranker, fleet: Fleet, placed: Placed, query: Query, policy: CachePolicy
 ) -> dict[str, Any]:
-    """Location and its source, the route key, every edge in order with its distance, and
-    for each one not offered, why. Distances are from the viewer, in km."""
-    if placed.key is None:
-        key = ranker.key(placed.location, placed.seed, query.scope)
-    else:
-        key = ranker.known(placed.key)
+    """Location and its source, the route key, every edge in order with its distance, for
+    each one not offered why and since when, and the headers of the answer. Distances are
+    from the viewer, in km."""
+    key = _key(ranker, placed, query)
     decision = decide(ranker, fleet, key, query)
     origin = ranker.origin(placed.location)
+    answer = RouteTable(ranker, fleet, policy).answer(key, query, placed.sharing)
     return {
-        "location": _location(placed.location),
+        "location": _location(ranker, placed.location),
         "query": query._asdict(),
         "key": format_key(key),
         "status": decision.status,
@@ -39,46 +44,61 @@ def explain(
         "residency": None if decision.residency is None else sorted(decision.residency),
         "model": decision.model,
         "ttl": policy.ttl(decision.status),
+        "code": answer.code,
+        "headers": {name.decode(): value.decode() for name, value in answer.headers},
         "candidates": [
             {"role": _role(place), **_edge(edge, origin)}
             for place, edge in enumerate(decision.candidates)
         ],
-        "rejected": [{"why": why, **_edge(edge, origin)} for edge, why in decision.rejected],
+        "rejected": [
+            {"why": why, "why_since": _since(edge, why), **_edge(edge, origin)}
+            for edge, why in decision.rejected
+        ],
     }
 
 
-def describe_edge(edge: Edge) -> dict[str, Any]:
-    """All that is known of an edge, for the ops listener and `autorouter edges`."""
-    return {
-        "id": edge.region.id,
-        "name": edge.region.name,
-        "country": edge.region.country,
-        "endpoint": edge.region.endpoint,
-        "routable": edge.region.routable,
-        "weight": edge.region.weight,
-        "state": edge.observed,
-        "since": edge.since,
-        "reason": edge.reason,
-        "rtt_ms": edge.rtt_ms,
-        "intent": edge.intended,
-        "models": None if edge.models is None else sorted(edge.models),
-        "votes": dict(edge.votes),
-    }
+def spread(ranker: Ranker, fleet: Fleet, location: Location, query: Query) -> list[dict[str, Any]]:
+    """What all viewers at one place get: each pick with its share, the largest first."""
+    shares: defaultdict[str | None, float] = defaultdict(float)
+    for key, share in key_shares(ranker, location, query.scope).items():
+        candidates = decide(ranker, fleet, key, query).candidates
+        shares[candidates[0].region.id if candidates else None] += share
+    ordered = sorted(shares.items(), key=lambda each: -each[1])
+    return [{"region": id, "share": share} for id, share in ordered]
 
 
-def describe_fleet(fleet: Fleet) -> dict[str, Any]:
-    """The fleet: its status, when it was last seen, and every edge in catalog order."""
-    return {
-        "status": fleet.status,
-        "seen_at": fleet.seen_at,
-        "edges": [describe_edge(edge) for edge in fleet.edges],
-    }
+def parse_country(text: str) -> str | None:
+    """A country's code in capitals, or None for what is none."""
+    code = text.strip().upper()
+    return code if re.fullmatch("[A-Z]{2}", code) else None
 
 
-def _location(location: Location) -> dict[str, Any]:
+def placed_in(country: str, position: Position | None = None) -> Placed:
+    """A viewer where an operator says; without a position, somewhere in the country."""
+    level = Level.COUNTRY if position is None else Level.CITY
+    location = Location(country, position, level, Source.ASKED)
+    return Placed(location, place_seed(location), Sharing.PRIVATE)
+
+
+def _key(ranker: Ranker, placed: Placed, query: Query) -> RouteKey:
+    if placed.key is None:
+        return ranker.key(placed.location, placed.seed, query.scope)
+    return ranker.known(placed.key)
+
+
+def _since(edge: Edge, why: Rejection) -> float | None:
+    """Since when; None for what the catalog or the query decides."""
+    if why in _BY_INTENT and edge.intent is not None:
+        return edge.intent.created_at
+    return edge.since if why in _BY_HEALTH else None
+
+
+def _location(ranker: Ranker, location: Location) -> dict[str, Any]:
     position = location.position
+    country = ranker.catalog.countries.get(location.country or "")
     return {
         "country": location.country,
+        "country_name": None if country is None else country.name,
         "latitude": None if position is None else position.latitude,
         "longitude": None if position is None else position.longitude,
         "level": location.level,
@@ -96,6 +116,8 @@ def _edge(edge: Edge, origin: Position | None) -> dict[str, Any]:
         "state": edge.observed,
         "since": edge.since,
         "reason": edge.reason,
+        "intent_reason": None if edge.intent is None else edge.intent.reason,
+        "until": None if edge.intent is None else edge.intent.ends_at,
     }
 
 

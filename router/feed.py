@@ -38,6 +38,7 @@ class Counted(msgspec.Struct, tag="counted"):
 
     answers: list[tuple[Labels, int]]
     placements: list[tuple[Placement, int]]
+    countries: list[tuple[str | None, int]]
     shed: dict[str, int]
     connections: int
 
@@ -99,6 +100,7 @@ def counted(counts: Counts) -> Counted:
     return Counted(
         answers=list(counts.answers.items()),
         placements=list(counts.placements.items()),
+        countries=list(counts.countries.items()),
         shed=counts.shed,
         connections=counts.connections,
     )
@@ -109,6 +111,7 @@ def counts_in(message: Counted) -> Counts:
     return Counts(
         answers=dict(message.answers),
         placements=dict(message.placements),
+        countries=dict(message.countries),
         shed=message.shed,
         connections=message.connections,
     )

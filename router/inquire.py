@@ -15,13 +15,14 @@ import msgspec
 
 from router.caching import CachePolicy
 from router.errors import RouterError
-from router.explain import describe_fleet
 from router.explain import explain as explain_here
+from router.explain import parse_country, placed_in, spread
 from router.fleet import Fleet, combine
 from router.intents import parse_duration
 from router.location import Locator
 from router.model import Catalog, Intended
 from router.operate import drop_intents, set_intents
+from router.overview import describe_fleet
 from router.query import Query, parse_query
 from router.ranking import Ranker
 from router.settings import Settings
@@ -38,19 +39,20 @@ _NOBODY = (
 
 
 class Question(NamedTuple):
-    """What `autorouter explain` asks."""
+    """What `autorouter explain` asks, of an address or of a country."""
 
-    address: Address
+    viewer: Address | str
     query: Query
     params: dict[str, str]
 
 
-def question(ip: str, scope: str, model: str | None, strict: bool) -> Question | None:
-    """The question, or None when the address or the model is not acceptable."""
-    params = {"ip": ip, "scope": scope, "strict": str(strict).lower(), "model": model or ""}
+def question(text: str, scope: str, model: str | None, strict: bool) -> Question | None:
+    """The question, or None when the viewer or the model is not acceptable."""
+    viewer = parse_address(text) or parse_country(text)
+    asked = "country" if isinstance(viewer, str) else "ip"
+    params = {asked: text, "scope": scope, "strict": str(strict).lower(), "model": model or ""}
     query = query_of(**params)
-    address = parse_address(ip)
-    return None if query is None or address is None else Question(address, query, params)
+    return None if query is None or viewer is None else Question(viewer, query, params)
 
 
 def query_of(**params: str) -> Query | None:
@@ -64,7 +66,7 @@ async def edges(settings: Settings) -> dict[str, Any]:
     if told is not None:
         return told
     fleet, origin = await stored_fleet(settings, read_catalog(settings))
-    return {"from": origin, **describe_fleet(fleet)}
+    return {"from": origin, **describe_fleet(fleet, now=time.time(), policy=_policy(settings))}
 
 
 async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
@@ -74,10 +76,15 @@ async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
         return told
     catalog, geo = read_all(settings)
     fleet, origin = await stored_fleet(settings, catalog)
-    placed = Locator(geo.locate, trusted=Networks()).place_address(asked.address)
-    policy = CachePolicy(ttl_s=settings.ttl_s, degraded_ttl_s=settings.degraded_ttl_s)
-    here = explain_here(Ranker(catalog), fleet, placed, asked.query, policy)
-    return {"from": origin, "ip": asked.address.text, **here}
+    ranker, policy = Ranker(catalog), _policy(settings)
+    if isinstance(asked.viewer, str):
+        placed = placed_in(asked.viewer)
+        here = explain_here(ranker, fleet, placed, asked.query, policy)
+        whole = spread(ranker, fleet, placed.location, asked.query)
+        return {"from": origin, "ip": None, **here, "spread": whole}
+    placed = Locator(geo.locate, trusted=Networks()).place_address(asked.viewer)
+    here = explain_here(ranker, fleet, placed, asked.query, policy)
+    return {"from": origin, "ip": asked.viewer.text, **here}
 
 
 async def events(settings: Settings, after: str) -> dict[str, Any]:
@@ -162,6 +169,15 @@ async def ask(
     if response.status_code != httpx.codes.OK:
         raise RouterError(f"{url}: {response.status_code} {told.get('detail', '')}")
     return {"from": url.removesuffix(path), **told}
+
+
+def _policy(settings: Settings) -> CachePolicy:
+    return CachePolicy(
+        ttl_s=settings.ttl_s,
+        degraded_ttl_s=settings.degraded_ttl_s,
+        max_age_s=settings.cdn_max_age_s,
+        key_headers=settings.cache_key_headers,
+    )
 
 
 def _reachable(settings: Settings) -> str:

@@ -61,14 +61,19 @@ def check_known(fleet: Fleet, edges: Iterable[str]) -> None:
 def check_leaving(fleet: Fleet, edges: Iterable[str]) -> None:
     """Raise RefusedError if taking these edges out would leave a country that has edges
     with none to offer."""
+    left = countries_left(fleet, edges)
+    if left:
+        raise RefusedError(
+            f"this would leave {', '.join(left)} without an edge; force it if that is what you want"
+        )
+
+
+def countries_left(fleet: Fleet, edges: Iterable[str]) -> list[str]:
+    """The countries that have edges to offer now, and none without these."""
     leaving = set(edges)
     staying = {edge.region.country for edge in useful(fleet) if edge.region.id not in leaving}
     touched = {edge.region.country for edge in useful(fleet) if edge.region.id in leaving}
-    if touched - staying:
-        raise RefusedError(
-            f"this would leave {', '.join(sorted(touched - staying))} without an edge; "
-            "force it if that is what you want"
-        )
+    return sorted(touched - staying)
 
 
 def intent_event(

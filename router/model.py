@@ -81,6 +81,7 @@ class Source(StrEnum):
     CDN_HEADERS = "cdn_headers"
     OVERRIDE = "override"
     DATABASE = "database"
+    ASKED = "asked"  # by an operator, about a place
     NONE = "none"
 
     __hash__ = str.__hash__

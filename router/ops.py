@@ -1,4 +1,5 @@
 """The ops listener: health, readiness, metrics, the fleet and why a viewer gets an edge.
+The dashboard is built on it, in router.dashboard.
 
 Bind it to loopback or a private network: it names addresses' places to whoever asks.
 """
@@ -6,34 +7,43 @@ Bind it to loopback or a private network: it names addresses' places to whoever 
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from router.authority import may_change
+from router import __version__
+from router.answers import Labels
+from router.authority import how_to_change, is_foreign, may_change
 from router.caching import CachePolicy
 from router.errors import RouterError, StoreError
-from router.explain import describe_fleet, explain
+from router.explain import explain, parse_country, placed_in, spread
+from router.fleet import Fleet
+from router.geo import valid_position
 from router.geoip import GeoDatabase
 from router.intents import parse_duration
 from router.location import Locator
-from router.model import Intended, Status
+from router.model import Intended, Position, Status
 from router.operate import drop_intents, set_intents
+from router.overview import describe_fleet, describe_views
 from router.query import parse_query
+from router.shields import Shields
+from router.situation import Finding, Grade, findings
 from router.store import Logged, Store
+from router.tally import WINDOW_S, Tally
 from router.viewer import parse_address
+from router.vitals import Vitals, answer_json
 from router.watch import FleetWatch
 
-GEO_OLD_DAYS = 90
 MAX_BODY_BYTES = 4_096
 STREAM_POLL_S = 1.0
 MAX_STREAMS = 64
@@ -61,10 +71,12 @@ class Ops:
     geo: GeoDatabase
     policy: CachePolicy
     registry: CollectorRegistry
+    answers: Tally[Labels]
     host: str
     token: str | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     clock: Callable[[], float] = time.time
+    _tagged: tuple[Fleet, str] | None = None
 
     def __post_init__(self) -> None:
         self._streams = asyncio.Semaphore(MAX_STREAMS)
@@ -72,42 +84,63 @@ class Ops:
     def app(self, extra: Sequence[BaseRoute] = ()) -> Starlette:
         """The ASGI application; `extra` routes come first."""
         return Starlette(
+            middleware=[Middleware(Shields)],
             routes=[
                 *extra,
-                Route("/healthz", self.healthz),
-                Route("/readyz", self.readyz),
-                Route("/metrics", self.metrics),
+                *Vitals(registry=self.registry, readiness=self.readiness).routes(),
                 Route("/v1/edges", self.edges),
                 Route("/v1/edges/{ids}/intent", self.intent, methods=["PUT", "DELETE"]),
                 Route("/v1/events", self.events),
                 Route("/v1/explain", self.explain),
-            ]
+            ],
         )
 
-    async def healthz(self, request: Request) -> Response:
-        """200 while the process lives."""
-        return answer_json({"status": "ok"})
-
-    async def readyz(self, request: Request) -> Response:
-        """503 while answers rest on no health at all; says what is amiss in any case."""
+    def readiness(self) -> dict[str, Any]:
+        """Not ready while answers rest on no health at all. `amiss`: what is, in any case."""
         status = self.watch.fleet.status
-        age_days = self.geo.age_days(self.clock())
-        told = {
+        return {
             "ready": status is not Status.STATIC,
-            "amiss": _amiss(status, age_days),
+            "amiss": [one.title for one in self.findings() if one.grade is not Grade.OK],
             "fleet": {"status": status, "seen_at": self.watch.fleet.seen_at},
-            "geo": {"database": self.geo.type, "age_days": round(age_days)},
+            "geo": {"database": self.geo.type, "age_days": round(self._geo_age_days())},
         }
-        return answer_json(told, 200 if told["ready"] else 503)
-
-    async def metrics(self, request: Request) -> Response:
-        """Prometheus or OpenMetrics text, as the scraper accepts."""
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(self.registry), headers={"Content-Type": content_type})
 
     async def edges(self, request: Request) -> Response:
-        """The fleet, every edge in catalog order."""
-        return answer_json(describe_fleet(self.watch.fleet))
+        """The fleet, every edge in catalog order, what is amiss, and who sees it."""
+        now, given = self.clock(), self._given()
+        return answer_json(
+            {
+                "now": now,
+                "version": __version__,
+                "changes": how_to_change(self.token, self.host),
+                "findings": self.findings(),
+                "vantages": describe_views(self.watch.published, now),
+                "answers": {"window_s": WINDOW_S, "total": sum(given.values())},
+                **describe_fleet(self.watch.fleet, now=now, policy=self.policy, answers=given),
+            }
+        )
+
+    def findings(self) -> list[Finding]:
+        """What is amiss now."""
+        error = self.watch.store_error
+        return findings(
+            self.watch.fleet,
+            self.watch.published,
+            now=self.clock(),
+            geo_age_days=self._geo_age_days(),
+            store_error=None if error is None else str(error),
+        )
+
+    def _geo_age_days(self) -> float:
+        return self.geo.age_days(self.clock())
+
+    def _given(self) -> dict[str, int]:
+        """Recent answers by the edge that they named."""
+        given: Counter[str] = Counter()
+        for labels, count in self.answers.recent().items():
+            if labels.region:
+                given[labels.region] += count
+        return given
 
     async def intent(self, request: Request) -> Response:
         """One route, so that a 405 names both methods."""
@@ -153,8 +186,14 @@ class Ops:
         return answer_json({"events": events})
 
     def _may_change(self, request: Request) -> bool:
-        authorization = request.headers.get("authorization", "")
-        return may_change(authorization, self.token, self.host, request.url.hostname or "")
+        headers = request.headers
+        return not is_foreign(headers.get("sec-fetch-site")) and may_change(
+            headers.get("authorization", ""),
+            self.token,
+            self.host,
+            request.url.hostname or "",
+            headers.get("origin"),
+        )
 
     async def events(self, request: Request) -> Response:
         """Events after `?after=ID`, oldest first; a stream for who accepts one."""
@@ -172,8 +211,8 @@ class Ops:
         return answer_json({"events": [_told(one) for one in logged]})
 
     async def _stream(self, after: str) -> AsyncIterator[bytes]:
-        """Server-sent events; a comment now and then shows that the line is alive. Ends
-        with the server, which would wait for it."""
+        """Server-sent events: messages, and now and then `alive` with a tag of the fleet,
+        which shows that the line works. Ends with the server, which would wait for it."""
         hints = 0
         while not self.stop.is_set():
             try:
@@ -184,21 +223,38 @@ class Ops:
             for one in logged:
                 after = one.id
                 yield b"id: %s\ndata: %s\n\n" % (one.id.encode(), msgspec.json.encode(one.event))
-            if not logged:
-                yield b": alive\n\n"
+            yield b"event: alive\ndata: %s\n\n" % self.fleet_tag().encode()
             hints = await self.store.changed(hints, STREAM_POLL_S)
 
+    def fleet_tag(self) -> str:
+        """Equal tags, equal fleets, but for what every probe changes. Of this process."""
+        watch, fleet = self.watch, self.watch.fleet
+        if self._tagged is None or self._tagged[0] is not fleet:
+            held = tuple((view.vantage, view.isolated, view.held) for view in watch.published)
+            intents = tuple(edge.intent for edge in fleet.edges)
+            known = hash((fleet.routing, held, intents, watch.store_error is None))
+            self._tagged = fleet, f"{known & 0xFFFFFFFFFFFFFFFF:016x}"
+        return self._tagged[1]
+
     async def explain(self, request: Request) -> Response:
-        """Why the viewer at `?ip=` gets this edge; also `scope`, `model`, `strict`."""
-        address = parse_address(request.query_params.get("ip", ""))
+        """Why the viewer at `?ip=` gets this edge, or one in `?country=` (and there, at
+        `latitude` and `longitude`); also `scope`, `model`, `strict`."""
         query = parse_query(request.scope["query_string"])
-        if address is None or query is None:
-            wrong = "model is not acceptable" if query is None else "ip must be an IP address"
-            return answer_json({"detail": f"{wrong}, as in /v1/explain?ip=24.48.0.1"}, 400)
-        placed = self.locator.place_address(address)
-        table = self.watch.table
+        if query is None:
+            return answer_json({"detail": f"model is not acceptable; {_EXPLAIN}"}, 400)
+        table, asked = self.watch.table, request.query_params
+        address = parse_address(asked.get("ip", ""))
+        if address is not None:
+            placed = self.locator.place_address(address)
+        elif (country := parse_country(asked.get("country", ""))) is not None:
+            placed = placed_in(country, _position(asked))
+        else:
+            return answer_json({"detail": f"ip must be an IP address; {_EXPLAIN}"}, 400)
         told = explain(table.ranker, table.fleet, placed, query, self.policy)
-        return answer_json({"ip": address.text, **told})
+        if address is not None:
+            return answer_json({"ip": address.text, **told})
+        whole = spread(table.ranker, table.fleet, placed.location, query)
+        return answer_json({"ip": None, **told, "spread": whole})
 
 
 class EventStream(StreamingResponse):
@@ -215,12 +271,6 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def answer_json(told: Any, code: int = 200) -> Response:
-    """JSON that no cache keeps."""
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return Response(msgspec.json.encode(told), code, headers, media_type="application/json")
-
-
 async def _body(request: Request) -> bytes:
     """The body. Raises DecodeError when it is longer than an intent can need."""
     body = bytearray()
@@ -231,16 +281,11 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _amiss(status: Status, age_days: float) -> list[str]:
-    told = {
-        Status.STALE: "health is stale: no vantage has published for a while",
-        Status.STATIC: "health is too old and ignored: every enabled edge is offered",
-        Status.FAIL_OPEN: "no edge is up: every enabled edge is offered",
-    }
-    amiss = [told[status]] if status in told else []
-    if age_days > GEO_OLD_DAYS:
-        amiss.append(f"the geo database is {age_days:.0f} days old")
-    return amiss
+def _position(asked: Mapping[str, str]) -> Position | None:
+    try:
+        return valid_position(float(asked["latitude"]), float(asked["longitude"]))
+    except (KeyError, ValueError):
+        return None
 
 
 def _refused(error: RouterError) -> Response:
@@ -257,6 +302,7 @@ def _too_many_streams() -> Response:
     return response
 
 
+_EXPLAIN = "ask /v1/explain?ip=24.48.0.1 or ?country=CA"
 _FORBIDDEN = answer_json(
     {"detail": "send Authorization: Bearer with the AUTOROUTER_OPS_TOKEN of this server"}, 403
 )

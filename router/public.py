@@ -100,24 +100,31 @@ class PublicApp:
         query = self._query(query_string)
         if query is None:
             return BAD_MODEL
-        peer, headers, table = request.peer, request.headers, self._watch.table
-        viewer, viewers = self._locator.viewer(peer, headers), self._viewers[query.scope]
-        if viewer in viewers:
-            key, placement = viewers[viewer]
-            self.counts.placements[placement] += 1
-            return table.answer(key, query, Sharing.PRIVATE)
-        placed = self._locator.place(peer, headers)
-        if placed.key is not None:
-            self.counts.placements[_BY_KEY] += 1
-            return table.answer(table.ranker.known(placed.key), query, placed.sharing)
-        key = table.ranker.key(placed.location, placed.seed, query.scope)
-        placement = _PLACEMENTS[placed.location.source, placed.location.level]
+        viewer = self._locator.viewer(request.peer, request.headers)
+        known, sharing = self._viewers[query.scope].get(viewer), Sharing.PRIVATE
+        if known is None:
+            known, sharing = self._place(request, viewer, query.scope)
+        key, placement = known
         self.counts.placements[placement] += 1
+        self.counts.countries[key.country] += 1
+        return self._watch.table.answer(key, query, sharing)
+
+    def _place(
+        self, request: Request, viewer: bytes | str | None, scope: Scope
+    ) -> tuple[tuple[RouteKey, Placement], Sharing]:
+        """A viewer not met before, or not to be remembered."""
+        placed = self._locator.place(request.peer, request.headers)
+        ranker = self._watch.table.ranker
+        if placed.key is not None:
+            return (ranker.known(placed.key), _BY_KEY), placed.sharing
+        key = ranker.key(placed.location, placed.seed, scope)
+        known = key, _PLACEMENTS[placed.location.source, placed.location.level]
+        viewers = self._viewers[scope]
         if viewer is not None:
             if len(viewers) >= KNOWN_VIEWERS:
                 viewers.clear()
-            viewers[viewer] = key, placement
-        return table.answer(key, query, placed.sharing)
+            viewers[viewer] = known
+        return known, placed.sharing
 
     def _query(self, raw: bytes) -> Query | None:
         if raw in self._queries:

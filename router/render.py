@@ -38,7 +38,7 @@ def edges(told: dict[str, Any]) -> None:
             _age(edge["since"]),
             edge["reason"] or "",
             "" if edge["rtt_ms"] is None else f"{edge['rtt_ms']:.0f} ms",
-            edge["intent"] if edge["routable"] else "not routable",
+            _intent(edge) if edge["routable"] else "not routable",
             "unknown" if edge["models"] is None else " ".join(edge["models"]),
         )
     out.print(table)
@@ -65,7 +65,7 @@ def explanation(told: dict[str, Any]) -> None:
     out = _console()
     out.print(_verdict(told), highlight=False)
     place = told["location"]
-    where = place["country"] or "an unknown country"
+    where = place["country_name"] or place["country"] or "an unknown country"
     if place["latitude"] is not None:
         where += f" at {place['latitude']:.4f}, {place['longitude']:.4f}"
     out.print(f"  place   {where} ({place['level']} level, by {place['source']})", highlight=False)
@@ -73,11 +73,19 @@ def explanation(told: dict[str, Any]) -> None:
     if told["residency"] is not None:
         out.print(f"  stays   in {' or '.join(told['residency'])}, by residency", highlight=False)
     out.print(f"  health  {told['status']}, from {told['from']}", highlight=False)
+    for name in ("cache-control", "vary", "cache-tag"):
+        if name in told["headers"]:
+            out.print(f"  caches  {name}: {told['headers'][name]}", highlight=False)
+    if len(told.get("spread", ())) > 1:
+        shares = [f"{one['region'] or 'no edge'} {one['share']:.0%}" for one in told["spread"]]
+        out.print(f"  all     {', '.join(shares)}", highlight=False)
     table = _table("edge", "name", "country", "distance", "state", "for", "verdict")
     for edge in told["candidates"]:
         _add(table, edge, edge["role"])
     for edge in told["rejected"]:
-        _add(table, edge, f"out: {edge['why']}")
+        since = f" for {_age(edge['why_since'])}" if edge["why_since"] is not None else ""
+        about = f": {edge['intent_reason']}" if edge["intent_reason"] else ""
+        _add(table, edge, f"out: {edge['why']}{since}{about}")
     out.print(table)
 
 
@@ -243,10 +251,21 @@ def _farther(extra_km: float | None) -> str:
 
 
 def _verdict(told: dict[str, Any]) -> str:
+    who = told["ip"] or f"a viewer in {told['location']['country']}"
     if told["problem"] is not None:
-        return f"{told['ip']} gets no edge: {told['problem']}"
+        return f"{who} gets no edge: {told['problem']}"
     crossed = ", across the border" if told["crossed_border"] else ""
-    return f"{told['ip']} gets {told['region']}: {told['reason']}{crossed}"
+    return f"{who} gets {told['region']}: {told['reason']}{crossed}"
+
+
+def _intent(edge: dict[str, Any]) -> str:
+    """`draining, 4 m left`, then `drained`: what an operator waits for."""
+    detail = edge["intent_detail"]
+    if detail is None:
+        return str(edge["intent"])
+    if detail["drained"]:
+        return "drained" if edge["intent"] == "draining" else "disabled, drained"
+    return f"{edge['intent']}, {_duration(detail['drained_at'] - time.time())} left"
 
 
 def _add(table: Table, edge: dict[str, Any], verdict: str) -> None:
@@ -280,9 +299,11 @@ def _state(state: str) -> Text:
 
 
 def _age(since: float | None) -> str:
-    if since is None:
-        return ""
-    seconds = max(0, round(time.time() - since))
+    return "" if since is None else _duration(time.time() - since)
+
+
+def _duration(seconds_long: float) -> str:
+    seconds = max(0, round(seconds_long))
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= 2 * size:
             return f"{seconds // size} {unit}"

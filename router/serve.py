@@ -12,6 +12,7 @@ import httpx
 from starlette.routing import BaseRoute
 
 from router.answers import Counts
+from router.dashboard import Dashboard
 from router.front import Front, settle_memory
 from router.lastgood import LastGood
 from router.listeners import (
@@ -29,10 +30,11 @@ from router.purge_targets import open_targets
 from router.reload import Reload
 from router.scrape import ServerCollector
 from router.settings import Settings
-from router.sources import Inputs, input_paths, read_all, read_inputs
+from router.sources import Inputs, input_paths, read_all, read_cells, read_inputs
 from router.store import Store
 from router.store.memory import MemoryStore
 from router.store.redis import RedisStore
+from router.tally import Tally
 from router.telemetry import Telemetry, log
 from router.workers import Workers
 
@@ -72,7 +74,7 @@ async def run_server(
         telemetry = Telemetry()
         parts = _Parts(inputs, store, telemetry, targets, stop)
         await parts.front.watch.refresh()
-        servers = [(listener(parts.ops.app(ops_routes)), ops_socket)]
+        servers = [(listener(parts.ops.app([*ops_routes, *parts.dashboard.routes()])), ops_socket)]
         loops = parts.loops()
         if settings.workers == 1:
             servers.append((parts.front.listener(), public_sockets[0]))
@@ -121,6 +123,7 @@ class _Parts:
         settings = inputs.settings
         last_good = None if settings.state_dir is None else LastGood(settings.state_dir)
         self.front = Front(inputs, store, telemetry, last_good)
+        self._workers: Workers | None = None
         self.ops = Ops(
             watch=self.front.watch,
             store=store,
@@ -128,10 +131,12 @@ class _Parts:
             geo=inputs.geo,
             policy=self.front.policy,
             registry=telemetry.registry,
+            answers=Tally(lambda: self.counts().answers),
             host=settings.ops_listen.host,
             token=settings.ops_token,
             stop=stop,
         )
+        self.dashboard = Dashboard(self.ops, read_cells(), Tally(lambda: self.counts().countries))
         self._settings = settings
         self._purges = [Purge(target=target, store=store, observer=telemetry) for target in targets]
         for target in targets:
@@ -139,7 +144,6 @@ class _Parts:
         self._polling: Polling | None = None
         if settings.redis_url is None:
             self._polling = Polling(settings, inputs.catalog, store, telemetry)
-        self._workers: Workers | None = None
         telemetry.registry.register(
             ServerCollector(
                 counts=self.counts,
@@ -156,7 +160,7 @@ class _Parts:
         for purge in self._purges:
             self.front.watch.on_swap(purge.swapped)
         polling = [] if self._polling is None else [self._polling]
-        return [*self.front.loops, *self._purges, *polling]
+        return [*self.front.loops, *self.dashboard.loops, *self._purges, *polling]
 
     def hire(self, sockets: Sequence[socket.socket]) -> Workers:
         """Have others answer, one on each socket."""

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from router.catalog import load_catalog
+from router.cells import load_cells
 from router.countries import load_countries
 from router.errors import ConfigError, GeoDataError
 from router.geoip import GeoDatabase, find_database, open_database
 from router.model import Catalog, Region
 from router.overrides import Overrides, load_overrides
 from router.settings import Settings, secret_paths, with_secrets
+from router.territory import Cell
 
 T = TypeVar("T")
 
@@ -26,6 +28,16 @@ def shipped(name: str) -> Path:
 def cdn_program() -> str:
     """The CDN function without its table; see router.cdn."""
     return (_PACKAGE / "cdn_function.js").read_text(encoding="utf-8")
+
+
+def outlines() -> bytes:
+    """The world map, as TopoJSON."""
+    return shipped("geodata/outlines.json").read_bytes()
+
+
+def read_cells() -> dict[Cell, int]:
+    """Where people live on it."""
+    return load_cells(shipped("geodata/cells.csv"))
 
 
 def regions_path(settings: Settings) -> Path:

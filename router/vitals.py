@@ -8,9 +8,12 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
+from router.shields import Shields
 
 
 @dataclass(kw_only=True)
@@ -30,7 +33,7 @@ class Vitals:
 
     def app(self) -> Starlette:
         """These alone."""
-        return Starlette(routes=self.routes())
+        return Starlette(routes=self.routes(), middleware=[Middleware(Shields)])
 
     async def healthz(self, request: Request) -> Response:
         """200 while the process lives."""
@@ -49,5 +52,5 @@ class Vitals:
 
 def answer_json(told: Any, code: int = 200) -> Response:
     """JSON that no cache keeps."""
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    headers = {"Cache-Control": "no-store"}
     return Response(msgspec.json.encode(told), code, headers, media_type="application/json")

@@ -182,11 +182,17 @@ class FleetWatch:
         """Whether another poller counts from lower on, now that the first is silent."""
         return view.seq != held.seq and now - held.probed_at > self._fleet_policy.fresh_s
 
-    def _combined(self) -> Fleet:
+    def imagined(self, intents: Sequence[Intent], without: Iterable[str] = ()) -> Fleet:
+        """The Fleet as it would be with these intents too, and with none for some edges."""
+        gone = {*without, *(intent.edge for intent in intents)}
+        kept = [intent for intent in self._intents if intent.edge not in gone]
+        return self._combined([*kept, *intents])
+
+    def _combined(self, intents: Iterable[Intent] | None = None) -> Fleet:
         return combine(
             self.ranker.catalog,
             self._views.values(),
-            self._intents,
+            self._intents if intents is None else intents,
             self._clock(),
             self._fleet_policy,
         )

@@ -4,6 +4,7 @@ The default fleet is the shipped one: five edges in Canada, five in the United S
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from router.caching import CachePolicy, Sharing
 from router.fleet import Edge, Fleet
@@ -109,6 +110,13 @@ def an_edge(
         models=None if models is None else frozenset(models),
         intended=intended,
     )
+
+
+def a_held_edge(
+    id: str = "yto-01", state: Intended = Intended.DRAINING, observed: Observed = Observed.UP
+) -> Edge:
+    """An edge that an operator holds out of answers since a minute ago, for an hour more."""
+    return replace(an_edge(id, observed, intended=state), intent=an_intent(id, state))
 
 
 def a_fleet(*edges: Edge, status: Status = Status.OK) -> Fleet:

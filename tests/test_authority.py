@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.authority import may_change
+from router.authority import Changes, how_to_change, is_foreign, may_change
 
 TOKEN = "a-token-of-operators"
 
@@ -69,3 +69,53 @@ def test_anything_else_is_refused_even_on_loopback(authorization: str) -> None:
 @given(st.text())
 def test_no_other_text_is_the_token(text: str) -> None:
     assert may_change(f"Bearer {text}", TOKEN, "127.0.0.1") is (text.strip() == TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("token", "host", "changes"),
+    [
+        (None, "127.0.0.1", Changes.OPEN),
+        (None, "::1", Changes.OPEN),
+        (None, "10.0.0.1", Changes.REFUSED),
+        (TOKEN, "127.0.0.1", Changes.TOKEN),
+        (TOKEN, "0.0.0.0", Changes.TOKEN),
+    ],
+)
+def test_what_a_change_needs_is_told(token: str | None, host: str, changes: Changes) -> None:
+    assert how_to_change(token, host) is changes
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        (None, True),
+        ("http://localhost:9090", True),
+        ("http://[::1]:9090", True),
+        ("http://127.0.0.1", True),
+        ("https://ops.example.com", False),
+        ("http://127.0.0.1.evil.example", False),
+        ("null", False),
+        ("", False),
+        ("http://[", False),
+    ],
+)
+def test_page_from_elsewhere_may_not_change_without_a_token(
+    origin: str | None, expected: bool
+) -> None:
+    assert may_change("", None, "127.0.0.1", "localhost", origin) is expected
+    assert may_change(f"Bearer {TOKEN}", TOKEN, "127.0.0.1", "localhost", origin)
+
+
+@pytest.mark.parametrize(
+    ("site", "expected"),
+    [
+        (None, False),
+        ("same-origin", False),
+        ("none", False),
+        ("same-site", True),
+        ("cross-site", True),
+        ("", True),
+    ],
+)
+def test_browser_that_says_cross_site_is_foreign(site: str | None, expected: bool) -> None:
+    assert is_foreign(site) is expected

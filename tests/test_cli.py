@@ -166,6 +166,28 @@ def test_explain_of_a_viewer_without_an_edge_says_why(alone: dict[str, str]) -> 
     assert "85.214.132.117 gets no edge: no_edge_in_country" in done.stdout
 
 
+def test_country_is_explained_with_the_shares_of_its_viewers(alone: dict[str, str]) -> None:
+    done = run_autorouter("explain", "CA", **alone)
+    assert done.returncode == 0
+    assert done.stdout.startswith("a viewer in CA gets ")
+    assert re.search(r"^  all     (\S+ \d+%,? ?){5}$", done.stdout, re.MULTILINE)
+
+
+def test_country_is_explained_alike_with_and_without_a_server(
+    dev: Dev, alone: dict[str, str]
+) -> None:
+    there, here = (
+        in_json(run_autorouter("explain", "de", "--json", **settings))
+        for settings in (dev.settings, alone)
+    )
+    assert (there["key"], there["spread"]) == (here["key"], here["spread"])
+
+
+def test_caching_of_the_answer_is_explained(alone: dict[str, str]) -> None:
+    done = run_autorouter("explain", VIEWER, **alone)
+    assert "  caches  cache-control: private, max-age=30\n" in done.stdout
+
+
 def test_explain_asks_a_running_server(dev: Dev) -> None:
     told = in_json(run_autorouter("explain", VIEWER, "--json", **dev.settings))
     assert told["from"] == f"http://{HOST}:{dev.ops_port}"
@@ -227,6 +249,21 @@ def test_drained_edge_comes_back_when_enabled(dev: Dev) -> None:
     wait_until(lambda: intent_of(dev, "sfo-01") == "draining")
     assert run_autorouter("enable", "sfo-01", **dev.settings).returncode == 0
     wait_until(lambda: intent_of(dev, "sfo-01") == "enabled")
+
+
+def test_drained_edge_is_counted_down_to(dev: Dev) -> None:
+    words = ["drain", "dal-01", "--for", "2h", "--reason", "new disks"]
+    assert run_autorouter(*words, **dev.settings).returncode == 0
+    wait_until(lambda: intent_of(dev, "dal-01") == "draining")
+    (line,) = [
+        line
+        for line in run_autorouter("edges", **dev.settings).stdout.splitlines()
+        if line.startswith("dal-01 ")
+    ]
+    assert re.search(r"draining, [45] m left", line)
+    why = run_autorouter("explain", "12.34.56.78", **dev.settings).stdout
+    assert re.search(r"dal-01 .*out: draining for \d+ s: new disks", why)
+    run_autorouter("enable", "dal-01", **dev.settings)
 
 
 def intent_of(dev: Dev, id: str) -> str:

@@ -55,6 +55,12 @@ def test_three_commands_are_printed(dev: Dev) -> None:
     assert len(printed_commands(dev)) == 3
 
 
+def test_dashboard_s_address_is_printed_and_answers(dev: Dev) -> None:
+    (line,) = [line for line in dev.process.output.splitlines() if "dashboard" in line]
+    answer = get(line.split()[-1])
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+
+
 def test_printed_viewer_in_canada_gets_a_canadian_edge(dev: Dev) -> None:
     (told,) = run(printed_commands(dev)[0])
     assert (told["country"], told["crossed_border"]) == ("CA", False)

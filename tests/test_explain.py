@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.caching import CachePolicy, Sharing
-from router.explain import describe_edge, describe_fleet, explain
+from router.explain import explain, parse_country, placed_in, spread
 from router.fleet import Fleet
 from router.location import Placed
 from router.model import Catalog, Intended, Location, Observed, Scope, Status
@@ -18,8 +18,10 @@ from router.routes import RouteTable
 from tests.builders import (
     CITIES,
     NOW,
+    VANCOUVER,
     a_fleet,
     a_fleet_but,
+    a_held_edge,
     a_key,
     a_location,
     a_placed,
@@ -40,6 +42,7 @@ def explained(
 def test_place_and_source_are_told() -> None:
     assert explained()["location"] == {
         "country": "CA",
+        "country_name": "Canada",
         "latitude": 43.6532,
         "longitude": -79.3832,
         "level": "city",
@@ -133,39 +136,72 @@ def test_explanation_is_plain_data(case: tuple[Catalog, Fleet, Placed, Query]) -
     assert len(told["candidates"]) + len(told["rejected"]) == len(catalog.regions)
 
 
-def test_edge_is_described_whole() -> None:
-    edge = an_edge(
-        a_region("yul-02", routable=False, weight=2.0), Observed.DEGRADED, models=["b", "a"]
-    )
-    assert describe_edge(edge) == {
-        "id": "yul-02",
-        "name": "Montreal 02",
-        "country": "CA",
-        "endpoint": "https://api.yul-02.edge.polargrid.ai",
-        "routable": False,
-        "weight": 2.0,
-        "state": "degraded",
-        "since": NOW - 3600,
-        "reason": None,
-        "rtt_ms": None,
-        "intent": "enabled",
-        "models": ["a", "b"],
-        "votes": {"local": "degraded"},
-    }
-
-
-def test_unknown_inventory_is_told_as_none() -> None:
-    assert describe_edge(an_edge(models=None))["models"] is None
-    assert describe_edge(an_edge(models=[]))["models"] == []
-
-
-def test_fleet_is_described_in_catalog_order() -> None:
-    told = describe_fleet(a_fleet())
-    assert (told["status"], told["seen_at"]) == ("ok", NOW)
-    assert [edge["id"] for edge in told["edges"]] == list(CITIES)
-
-
 def test_global_scope_is_explained_across_the_border() -> None:
     seattle = a_location(a_region("sfo-01").position, "CA")
     told = explained(a_placed(seattle), query=Query(scope=Scope.GLOBAL))
     assert (told["region"], told["crossed_border"]) == ("sfo-01", True)
+
+
+def test_rejection_by_health_is_told_since_when() -> None:
+    (out,) = explained(fleet=a_fleet_but(an_edge("yto-01", Observed.DOWN)))["rejected"]
+    assert (out["why_since"], out["intent_reason"], out["until"]) == (NOW - 3600, None, None)
+
+
+def test_rejection_by_an_operator_is_told_since_when_why_and_until() -> None:
+    fleet = a_fleet_but(a_held_edge("yto-01"))
+    (out,) = explained(fleet=fleet)["rejected"]
+    assert (out["why"], out["why_since"]) == ("draining", NOW - 60)
+    assert (out["intent_reason"], out["until"]) == ("maintenance", NOW + 3600)
+
+
+def test_rejection_by_the_query_has_no_since() -> None:
+    told = explained(query=Query(strict=True))["rejected"]
+    assert {(each["why"], each["why_since"]) for each in told} == {("abroad", None)}
+
+
+def test_headers_are_those_of_the_answer() -> None:
+    told = explained(a_placed(Location(country="CA"), key=a_key("yvr-02", "yto-01")))
+    assert told["headers"]["cache-control"].startswith("public, max-age=10,")
+    assert told["headers"]["vary"] == "X-Autorouter-Key"
+    assert "edge:yvr-02" in told["headers"]["cache-tag"]
+    assert explained()["headers"]["cache-control"] == "private, max-age=300"
+
+
+def test_problem_is_told_with_its_status_and_headers() -> None:
+    told = explained(a_placed(a_location(None, "DE")), query=Query(strict=True))
+    assert (told["code"], told["headers"]["cache-control"]) == (404, "no-store")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("ca", "CA"), (" DE ", "DE"), ("CAN", None), ("1", None)]
+)
+def test_country_is_two_letters(text: str, code: str | None) -> None:
+    assert parse_country(text) == code
+
+
+def test_country_asked_for_is_explained_from_its_centre() -> None:
+    told = explained(placed_in("DE"))
+    assert told["location"]["source"] == "asked"
+    assert told["location"]["country_name"] == "Germany"
+    assert 5_850 < told["candidates"][0]["distance_km"] < 5_900
+
+
+def test_place_asked_for_is_explained_from_there() -> None:
+    told = explained(placed_in("CA", VANCOUVER))
+    assert (told["region"], told["candidates"][0]["distance_km"]) == ("yvr-02", 0)
+
+
+def test_viewers_of_a_country_are_spread_over_its_cities() -> None:
+    fleet = a_fleet()
+    shares = spread(a_ranker_for(fleet), fleet, placed_in("CA").location, Query())
+    assert {each["region"] for each in shares} == {
+        id for id, city in CITIES.items() if city[1] == "CA"
+    }
+    assert sum(each["share"] for each in shares) == pytest.approx(1)
+
+
+def test_spread_tells_of_viewers_without_an_edge() -> None:
+    fleet = a_fleet()
+    query = Query(strict=True)
+    shares = spread(a_ranker_for(fleet), fleet, placed_in("DE").location, query)
+    assert shares == [{"region": None, "share": 1.0}]

@@ -12,6 +12,7 @@ from openapi_spec_validator import validate
 
 from router import __version__
 from router.model import EventKind, Intended, Observed, Status
+from router.situation import Grade
 from tests.servers import HOST, ROOT, Dev, running_dev, wait_until
 
 OPS = ROOT / "docs" / "openapi-ops.yaml"
@@ -66,5 +67,6 @@ def test_ops_document_is_valid_and_has_the_code_s_words() -> None:
     assert told["info"]["version"] == __version__
     assert schemas["Status"]["enum"] == list(Status)
     assert schemas["Observed"]["enum"] == list(Observed)
+    assert schemas["Finding"]["properties"]["grade"]["enum"] == list(Grade)
     assert schemas["Edge"]["properties"]["intent"]["enum"] == list(Intended)
     assert schemas["News"]["properties"]["kind"]["enum"] == list(EventKind)

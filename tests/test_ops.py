@@ -25,6 +25,7 @@ from router.public import PublicApp
 from router.scrape import ServerCollector
 from router.store import Logged
 from router.store.memory import MemoryStore
+from router.tally import Tally
 from router.telemetry import Telemetry
 from router.viewer import Networks
 from router.watch import FleetWatch
@@ -122,6 +123,7 @@ async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Se
         geo=geo,
         policy=policy,
         registry=telemetry.registry,
+        answers=Tally(lambda: public.counts.answers),
         host="127.0.0.1",
     )
     telemetry.registry.register(
@@ -164,7 +166,7 @@ async def test_ready_with_stale_health_and_says_so(server: Server) -> None:
     await server.see(ago_s=60)
     answer = await server.client.get("/readyz")
     assert answer.status_code == 200
-    assert any("stale" in line for line in answer.json()["amiss"])
+    assert any(line.startswith("Stale") for line in answer.json()["amiss"])
 
 
 async def test_not_ready_without_health(server: Server) -> None:
@@ -184,7 +186,7 @@ async def test_ready_with_no_edge_up_and_says_so(server: Server) -> None:
 async def test_old_geo_data_is_amiss_and_no_reason_to_stop(server: Server) -> None:
     told = await server.told("/readyz")
     assert told["ready"]
-    assert any(line.startswith("the geo database is ") for line in told["amiss"])
+    assert any(line.startswith("The geo database is ") for line in told["amiss"])
 
 
 async def test_fleet_is_told_edge_by_edge_in_catalog_order(server: Server) -> None:
@@ -193,6 +195,55 @@ async def test_fleet_is_told_edge_by_edge_in_catalog_order(server: Server) -> No
     assert [edge["id"] for edge in told["edges"]] == list(CITIES)
     assert [edge["state"] for edge in told["edges"][:2]] == ["down", "up"]
     assert told["edges"][0]["votes"] == {"local": "down"}
+
+
+async def test_fleet_comes_with_what_is_amiss_and_who_sees_it(server: Server) -> None:
+    await server.see("yto-01")
+    told = await server.told("/v1/edges")
+    assert (told["findings"][0]["kind"], told["findings"][0]["edges"]) == ("down", ["yto-01"])
+    (vantage,) = told["vantages"]
+    assert (vantage["vantage"], vantage["isolated"], vantage["held"]) == ("local", False, [])
+    assert 0 <= vantage["age_s"] < 10
+
+
+async def test_fleet_comes_with_the_share_of_recent_answers(server: Server) -> None:
+    before = await server.told("/v1/edges")
+    assert {edge["share"] for edge in before["edges"]} == {None}
+    for _ in range(4):
+        ask(server.public, TORONTONIAN)
+    told = await server.told("/v1/edges")
+    assert (told["answers"]["total"], sum(edge["share"] for edge in told["edges"])) == (4, 1)
+
+
+async def test_held_edge_tells_who_why_and_when_it_is_drained(server: Server) -> None:
+    await server.client.put(INTENT, json=WISH)
+    await server.ops.watch.refresh()
+    detail = (await server.told("/v1/edges"))["edges"][0]["intent_detail"]
+    assert (detail["actor"], detail["reason"], detail["drained"]) == ("ann", "new disks", False)
+    assert detail["drained_at"] - detail["since"] == 300 + 10 + 10
+
+
+@pytest.mark.parametrize(
+    ("token", "host", "changes"),
+    [(None, "127.0.0.1", "open"), (None, "0.0.0.0", "refused"), (TOKEN, "0.0.0.0", "token")],
+)
+async def test_fleet_tells_how_it_can_be_changed(
+    server: Server, token: str | None, host: str, changes: str
+) -> None:
+    server.ops.token, server.ops.host = token, host
+    assert (await server.told("/v1/edges"))["changes"] == changes
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/v1/edges", "/nowhere"])
+async def test_every_answer_is_shielded(server: Server, path: str) -> None:
+    headers = (await server.client.get(path)).headers
+    policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+    assert (policy["default-src"], policy["script-src"]) == ("'none'", "'self'")
+    assert policy["frame-ancestors"] == "'none'"
+    assert "unsafe" not in headers["content-security-policy"]
+    assert (headers["x-frame-options"], headers["x-content-type-options"]) == ("DENY", "nosniff")
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers.get_list("x-content-type-options") == ["nosniff"]
 
 
 async def test_explain_tells_the_pick_of_the_public_listener(server: Server) -> None:
@@ -215,6 +266,25 @@ async def test_explain_of_a_strict_viewer_abroad_names_the_problem(server: Serve
 @pytest.mark.parametrize("ip", ["24.48.0.1:443", "[2607:fea8::1]:443", "::ffff:24.48.0.1"])
 async def test_explain_takes_addresses_as_proxies_write_them(server: Server, ip: str) -> None:
     assert (await server.told("/v1/explain", ip=ip))["location"]["country"] == "CA"
+
+
+async def test_explain_of_a_country_tells_of_all_its_viewers(server: Server) -> None:
+    told = await server.told("/v1/explain", country="de")
+    assert (told["ip"], told["location"]["country"]) == (None, "DE")
+    assert told["region"] in {each["region"] for each in told["spread"]}
+    assert sum(each["share"] for each in told["spread"]) == pytest.approx(1)
+
+
+async def test_explain_of_a_place_in_a_country_is_from_there(server: Server) -> None:
+    place = {"country": "CA", "latitude": "49.28", "longitude": "-123.12"}
+    told = await server.told("/v1/explain", **place)
+    assert (told["region"], told["location"]["level"]) == ("yvr-02", "city")
+
+
+@pytest.mark.parametrize("latitude", ["", "north", "nan", "91"])
+async def test_place_that_is_none_is_the_country_s(server: Server, latitude: str) -> None:
+    told = await server.told("/v1/explain", country="CA", latitude=latitude, longitude="0")
+    assert told["location"]["level"] == "country"
 
 
 @pytest.mark.parametrize("ip", ["", "nonsense", "1.2.3", "x" * 10_000, "\x00", "1.2.3.4, 1.2.3.5"])
@@ -456,6 +526,48 @@ async def test_change_without_a_token_set_is_for_loopback_only(server: Server, h
     assert (await server.client.put(INTENT, json=WISH)).status_code == 403
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "nonsense"])
+@pytest.mark.parametrize("token", [None, TOKEN])
+async def test_page_of_another_site_changes_nothing(
+    server: Server, site: str, token: str | None
+) -> None:
+    server.ops.token = token
+    headers = BEARER | {"Sec-Fetch-Site": site}
+    answer = await server.client.put(INTENT, json=WISH, headers=headers)
+    assert (answer.status_code, await server.intended("yto-01")) == (403, "enabled")
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Origin": "http://127.0.0.1:9090", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "http://localhost:9090"}, 200),
+        ({"Origin": "https://ops.example.com", "Sec-Fetch-Site": "same-origin"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://[::bad"}, 403),
+        ({"Host": "ops.example.com"}, 403),
+    ],
+)
+async def test_without_a_token_only_pages_of_this_machine_change(
+    server: Server, headers: dict[str, str], code: int
+) -> None:
+    assert (await server.client.put(INTENT, json=WISH, headers=headers)).status_code == code
+
+
+async def test_behind_a_proxy_the_token_is_enough(server: Server) -> None:
+    server.ops.token = TOKEN
+    headers = BEARER | {"Origin": "https://ops.example.com", "Sec-Fetch-Site": "same-origin"}
+    assert (await server.client.put(INTENT, json=WISH, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_browser_may_not_send_a_change_from_elsewhere(server: Server, method: str) -> None:
+    asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": method}
+    answer = await server.client.options(INTENT, headers=asked)
+    assert answer.status_code == 405
+    assert "access-control-allow-origin" not in answer.headers
+
+
 async def test_events_are_read_after_an_id(server: Server) -> None:
     await server.store.log_events([an_event(n) for n in range(3)])
     first = (await server.told("/v1/events"))["events"]
@@ -492,10 +604,33 @@ async def test_events_of_a_store_that_errs_are_503(server: Server) -> None:
 
 async def test_event_is_streamed_when_it_happens(server: Server) -> None:
     async with event_stream(server) as lines:
-        assert await anext(lines) == ": alive"
+        assert await first_of(lines, "event: ") == "alive"
         await server.store.log_events([an_event(7)])
         assert await first_of(lines, "id: ") == "1-0"
         assert json.loads(await first_of(lines, "data: "))["at"] == 7
+
+
+async def test_stream_tells_when_the_fleet_changes_and_only_then(server: Server) -> None:
+    async with event_stream(server) as lines:
+        first = await first_of(lines, "data: ")
+        await server.see()
+        assert await first_of(lines, "data: ") == first
+        await server.see("yto-01")
+        assert await first_of(lines, "data: ") != first
+
+
+async def test_tag_changes_with_intents_and_vantages_too(server: Server) -> None:
+    tags = {server.ops.fleet_tag()}
+    await server.client.put(INTENT, json=WISH)
+    await server.ops.watch.refresh()
+    tags.add(server.ops.fleet_tag())
+    await server.client.put(INTENT, json=WISH | {"reason": "newer disks"})
+    await server.ops.watch.refresh()
+    tags.add(server.ops.fleet_tag())
+    await server.store.publish(a_view("other", isolated=True, probed_at=time.time()))
+    await server.ops.watch.refresh()
+    tags.add(server.ops.fleet_tag())
+    assert len(tags) == 4
 
 
 async def test_stream_goes_on_where_a_client_left_off(server: Server) -> None:
@@ -518,7 +653,9 @@ async def test_stream_ends_with_the_server(server: Server) -> None:
         await anext(lines)
         server.ops.stop.set()
         async with asyncio.timeout(3):
-            assert all([line in (": alive", "") async for line in lines])
+            assert all(
+                [line.startswith(("event: alive", "data: ")) or not line async for line in lines]
+            )
 
 
 async def test_stream_of_a_client_who_left_ends(server: Server) -> None:

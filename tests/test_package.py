@@ -14,6 +14,12 @@ from router import __version__
 from tests.servers import HOST, ROOT, clean_env, free_port
 
 SITE_PACKAGES = sysconfig.get_path("purelib")
+SHIPPED = [
+    "regions.yaml",
+    "geodata/cells.csv",
+    "geodata/countries.csv",
+    "geodata/outlines.json",
+]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 
 
@@ -65,7 +71,11 @@ def test_wheel_holds_the_data_and_no_tests(wheel: Path) -> None:
     names = set(entries(wheel))
     assert {
         "router/shipped/regions.yaml",
+        "router/dashboard/static/app.js",
+        "router/dashboard/static/index.html",
+        "router/shipped/geodata/cells.csv",
         "router/shipped/geodata/countries.csv",
+        "router/shipped/geodata/outlines.json",
         "router/regions.schema.json",
         "router/store/redis.py",
     } <= names
@@ -81,6 +91,11 @@ def test_wheel_holds_every_module(wheel: Path) -> None:
     assert packed == there
 
 
+def test_wheel_holds_every_file_of_the_dashboard(wheel: Path) -> None:
+    folder = ROOT / "router" / "dashboard" / "static"
+    assert {str(path.relative_to(ROOT)) for path in folder.iterdir()} <= set(entries(wheel))
+
+
 def test_wheel_holds_no_large_file(wheel: Path) -> None:
     assert max(entries(wheel).values()) < 200_000
 
@@ -92,7 +107,7 @@ def test_wheel_carries_its_licences(wheel: Path) -> None:
 
 def test_shipped_data_is_that_of_the_checkout(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as packed:
-        for name in ("regions.yaml", "geodata/countries.csv"):
+        for name in SHIPPED:
             assert packed.read(f"router/shipped/{name}") == (ROOT / name).read_bytes()
 
 

@@ -455,3 +455,34 @@ async def test_intents_are_read_for_the_adopted_edges(heard: Heard) -> None:
     watch.adopt(a_ranker(a_region("yto-09"), a_region("yto-01")))
     await watch.refresh()
     assert watch.fleet.edges[0].intended is Intended.DRAINING
+
+
+async def test_fleet_can_be_imagined_with_other_intents(watch: FleetWatch, shelf: Shelf) -> None:
+    shelf.put(a_view(), intents=[an_intent("yul-01")])
+    await watch.refresh()
+    imagined = watch.imagined([an_intent("yto-01", Intended.DISABLED)], without=["yul-01"])
+    held = {edge.region.id for edge in imagined.edges if edge.intended is not Intended.ENABLED}
+    assert (held, picked(watch)) == ({"yto-01"}, "yto-01")
+
+
+async def test_imagined_fleet_knows_when_nothing_is_left(watch: FleetWatch, shelf: Shelf) -> None:
+    shelf.put(down(*(id for id in CITIES if id != "sfo-01")))
+    await watch.refresh()
+    assert watch.fleet.status is Status.OK
+    assert watch.imagined([an_intent("sfo-01")]).status is Status.FAIL_OPEN
+
+
+async def test_what_vantages_say_of_themselves_is_kept(watch: FleetWatch, shelf: Shelf) -> None:
+    views = (a_view("a"), a_view("b", isolated=True))
+    shelf.put(*views)
+    await watch.refresh()
+    assert watch.published == views
+
+
+async def test_error_of_the_store_is_kept_while_it_lasts(watch: FleetWatch, shelf: Shelf) -> None:
+    shelf.error = StoreError("Redis, read: gone")
+    await watch.refresh()
+    assert watch.store_error is shelf.error
+    shelf.error = None
+    await watch.refresh()
+    assert watch.store_error is None

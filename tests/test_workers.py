@@ -86,6 +86,23 @@ async def test_all_answers_are_counted_once(server: Running) -> None:
     assert f"autorouter_workers_wanted {WORKERS}.0" in await metrics(server)
 
 
+async def test_dashboard_sums_the_answers_of_all_workers(server: Running) -> None:
+    for _ in range(3):
+        await picks(server)
+
+    async def are_summed() -> bool:
+        told = (await server.ops("/v1/edges")).json()
+        return sum(edge["share"] or 0.0 for edge in told["edges"]) == 1 and (
+            told["answers"]["total"] == 3 * ASKED
+        )
+
+    await eventually(are_summed)
+    territory = (await server.ops("/v1/territory")).json()
+    assert territory["basis"] == "answers"
+    (country,) = [one for one in territory["countries"] if one["share"] > 0]
+    assert (country["code"], country["share"]) == ("CA", 1)
+
+
 async def test_every_worker_learns_that_an_edge_fell(server: Running, site: Site) -> None:
     (first,) = await picks(server)
     await site.fleet.edges[first].set_mode(Mode.DOWN)

@@ -1,0 +1,11 @@
+// Slanting lines, for what is not as it is when all is well.
+
+import { svg } from "./dom.js";
+
+export function hatch(id, size) {
+  return svg(
+    "pattern",
+    { id, width: size, height: size, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+    svg("line", { class: "hatch-line", x1: 0, y1: 0, x2: 0, y2: size }),
+  );
+}

@@ -1,0 +1,77 @@
+// The cities with their edges on the map: a spot where each is, and a label beside it.
+
+import { svg } from "./dom.js";
+import { edgeGlyph, tone } from "./glyphs.js";
+import { placeLabels } from "./labels.js";
+import { project } from "./projection.js";
+
+const NARROW = 520; // pixels; below, only trouble has a label
+const GLYPH = 11;
+const STEP = GLYPH + 3;
+const HEIGHT = 21;
+const TROUBLE = ["bad", "warn", "held", "good"];
+
+const canvas = document.createElement("canvas").getContext("2d");
+
+function textWidth(text) {
+  canvas.font = `550 11.5px ${getComputedStyle(document.body).fontFamily}`;
+  return canvas.measureText(text).width;
+}
+
+function described(site, edges, view) {
+  const own = site.edges.map((id) => edges.get(id)).filter(Boolean);
+  const worst = TROUBLE.find((one) => own.some((edge) => tone(edge) === one)) ?? "good";
+  const [x, y] = view.toPixels(project(site.longitude, site.latitude));
+  const name = view.size.width < NARROW ? site.name.slice(0, 3) : site.name;
+  return { site, own, worst, x, y, name, height: HEIGHT, width: 17 + textWidth(name) + own.length * STEP };
+}
+
+// Everything to draw, those in trouble first where room is short.
+export function drawSites({ sites }, fleet, view, { chosen, onSelect }) {
+  const edges = new Map(fleet.edges.map((edge) => [edge.id, edge]));
+  const seen = sites
+    .map((site) => described(site, edges, view))
+    .filter(({ x, y }) => view.has([x, y]))
+    .sort((a, b) => TROUBLE.indexOf(a.worst) - TROUBLE.indexOf(b.worst));
+  const named = view.size.width < NARROW ? seen.filter(({ worst }) => worst !== "good") : seen;
+  const boxes = placeLabels(named, view.size);
+  const labelled = named.map((one, index) => ({ ...one, box: boxes[index] })).filter(({ box }) => box);
+  return [
+    ...labelled.map(leader),
+    ...seen.map(({ x, y, worst }) =>
+      svg("circle", { class: "spot", "data-tone": worst, cx: x, cy: y, r: 3 }),
+    ),
+    ...labelled.map((one) => label(one, chosen, onSelect)),
+  ];
+}
+
+function leader({ x, y, box }) {
+  const nearX = Math.max(box.x, Math.min(x, box.x + box.width));
+  const nearY = Math.max(box.y, Math.min(y, box.y + box.height));
+  return svg("line", { class: "leader", x1: x, y1: y, x2: nearX, y2: nearY });
+}
+
+// Pressing a label chooses its edges one after the other, then none.
+function label({ site, own, worst, name, box }, chosen, onSelect) {
+  const start = box.x + box.width - 5 - own.length * STEP;
+  const place = (index) => ({ x: start + index * STEP, y: box.y + 5, width: GLYPH, height: GLYPH });
+  const about = own.map((edge) => `${edge.id}: ${edge.state}, ${edge.intent}`).join("\n");
+  const attributes = {
+    class: "label",
+    "data-site": site.name,
+    "data-tone": worst,
+    "data-chosen": String(site.edges.includes(chosen)),
+    onclick: (event) => {
+      event.stopPropagation();
+      onSelect(site.edges[site.edges.indexOf(chosen) + 1] ?? null);
+    },
+  };
+  return svg(
+    "g",
+    attributes,
+    svg("rect", { class: "plate", ...box, rx: 5 }),
+    svg("title", {}, about),
+    svg("text", { class: "name", x: box.x + 7, y: box.y + 14.6 }, name),
+    ...own.map((edge, index) => edgeGlyph(edge, place(index))),
+  );
+}

@@ -1,0 +1,178 @@
+// "Why this edge?": an address or a country in, the decision out, step by step.
+
+import * as api from "./api.js";
+import { byId, h } from "./dom.js";
+import { ago, moment, percent, words } from "./format.js";
+import { stateGlyph } from "./glyphs.js";
+
+const LEVELS = { city: "its city", country: "only its country", unknown: "nothing" };
+const SOURCES = {
+  cdn_key: "the CDN's key",
+  cdn_headers: "the CDN's headers",
+  override: "an override",
+  database: "the geo database",
+  asked: "this question",
+  none: "nobody",
+};
+
+let names = new Map(); // country name in lower case → code
+
+// Those whom a fault moved come first.
+function suggest(countries) {
+  const hint = document.querySelector("#why-answer > .hint");
+  if (hint === null) return;
+  const most = countries
+    .filter((one) => one.code)
+    .toSorted((a, b) => b.moved - a.moved || b.share - a.share)
+    .slice(0, 4);
+  const buttons = most.map(({ name, code }) =>
+    h(
+      "button",
+      {
+        type: "button",
+        onclick: () => {
+          byId("why-viewer").value = name;
+          explain({ country: code, ...options() });
+        },
+      },
+      name,
+    ),
+  );
+  hint.replaceChildren(
+    h("span", { class: "note" }, "Or press a place on the map, or one of these:"),
+    ...buttons,
+  );
+}
+
+export function setCountries(territory) {
+  suggest(territory.countries);
+  names = new Map(
+    territory.countries.filter((one) => one.code).map((one) => [one.name.toLowerCase(), one.code]),
+  );
+}
+
+function viewerOf(text) {
+  const code = names.get(text.toLowerCase()) ?? (/^[a-z]{2}$/i.test(text) ? text.toUpperCase() : null);
+  return code === null ? { ip: text } : { country: code };
+}
+
+function verdict(told) {
+  const who = told.ip ?? told.location.country_name ?? told.location.country;
+  if (told.problem !== null) return [`${who} gets no edge`, `${words(told.problem)}, as ${told.code}`];
+  const border = told.crossed_border ? ", across the border" : "";
+  return [`${who} gets ${told.region}`, `${words(told.reason)}${border}; kept by the SDK for ${told.ttl} s`];
+}
+
+function place(told) {
+  const { country_name, country, latitude, longitude, level, source } = told.location;
+  const at = latitude === null ? "" : ` at ${latitude.toFixed(2)}, ${longitude.toFixed(2)}`;
+  return `${country_name ?? country ?? "not known"}${at}: ${LEVELS[level]} is known, from ${SOURCES[source]}`;
+}
+
+function facts(told) {
+  const rows = [["Place", place(told)]];
+  if (told.spread?.length > 1) {
+    rows.push([
+      "All viewers there",
+      told.spread.map((one) => `${one.region ?? "no edge"} ${percent(one.share)}`).join(", "),
+    ]);
+  }
+  if (told.model !== null) rows.push(["Model", told.model]);
+  if (told.residency !== null) rows.push(["Must stay in", told.residency.join(", ")]);
+  rows.push(["Route key", h("code", {}, told.key)], ["Health", words(told.status)]);
+  const kept = ["cache-control", "vary", "cache-tag", "etag"].filter((name) => name in told.headers);
+  rows.push([
+    "Caching",
+    kept
+      .map((name, index) => [index ? h("br") : null, h("code", {}, `${name}: ${told.headers[name]}`)])
+      .flat(),
+  ]);
+  return h(
+    "dl",
+    { class: "facts" },
+    rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+  );
+}
+
+function outcome(edge) {
+  if (edge.role !== undefined) return edge.role;
+  const since = edge.why_since === null ? null : [" ", ago(edge.why_since, h, "for ")];
+  const about = edge.intent_reason === null ? null : `: ${edge.intent_reason}, until ${moment(edge.until)}`;
+  return h("span", {}, `out: ${words(edge.why)}`, since, about);
+}
+
+function row(edge, place) {
+  return h(
+    "tr",
+    { class: edge.role === undefined ? "out" : edge.role },
+    h("td", {}, place),
+    h("td", {}, h("span", { class: "id" }, edge.region), " ", h("span", { class: "age" }, edge.name)),
+    h(
+      "td",
+      { class: "number" },
+      edge.distance_km === null ? "–" : `${edge.distance_km.toLocaleString("en")} km`,
+    ),
+    h("td", { class: "narrow" }, stateGlyph(edge.state), ` ${edge.state}`),
+    h("td", {}, outcome(edge)),
+  );
+}
+
+function order(told) {
+  const candidates = told.candidates.map((edge, index) => row(edge, String(index + 1)));
+  const rejected = told.rejected.map((edge) => row(edge, "–"));
+  const heads = [
+    ["", ""],
+    ["Edge", ""],
+    ["Distance", "number"],
+    ["State", "narrow"],
+    ["Outcome", ""],
+  ];
+  return h(
+    "table",
+    { class: "order" },
+    h("caption", { class: "unseen" }, "Every edge in order of preference"),
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        heads.map(([text, kind]) =>
+          h("th", { scope: "col", class: kind }, text || h("span", { class: "unseen" }, "Place")),
+        ),
+      ),
+    ),
+    h("tbody", {}, ...candidates, ...rejected),
+  );
+}
+
+async function explain(asked) {
+  const target = byId("why-answer");
+  try {
+    const told = await api.explain(asked);
+    const [title, about] = verdict(told);
+    byId("why-verdict").replaceChildren(title, h("small", {}, about));
+    target.replaceChildren(facts(told), order(told));
+  } catch (error) {
+    byId("why-verdict").replaceChildren();
+    target.replaceChildren(h("p", { class: "fault" }, `Not explained: ${error.message}`));
+  }
+}
+
+function options() {
+  const asked = { scope: byId("why-scope").value, strict: String(byId("why-strict").checked) };
+  const model = byId("why-model").value.trim();
+  return model ? { ...asked, model } : asked;
+}
+
+export function explainPlace({ country, latitude, longitude }) {
+  byId("why-viewer").value = country;
+  explain({ country, latitude: latitude.toFixed(2), longitude: longitude.toFixed(2), ...options() });
+}
+
+export function startWhy() {
+  byId("why-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    explain({ ...viewerOf(byId("why-viewer").value.trim()), ...options() });
+  });
+}
