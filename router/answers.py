@@ -76,10 +76,18 @@ class Counts:
         self.connections += other.connections
 
 
+class Response(NamedTuple):
+    """`opening`: the status line. `rest`: the fields, an empty line, the body."""
+
+    opening: bytes
+    rest: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A response, ready to send. `etag` is empty where If-None-Match has no say; `country`
-    is the viewer's, where it is known and matters."""
+    """What is answered, and as HTTP/1.1 ready to send: `to_get` and `to_head`. `etag` is
+    empty where If-None-Match has no say; `country` is the viewer's, where it is known and
+    matters."""
 
     code: int
     headers: Headers
@@ -87,16 +95,14 @@ class Answer:
     etag: bytes
     labels: Labels
     country: str | None = None
-    opening: bytes = field(init=False, repr=False)
-    fields: bytes = field(init=False, repr=False)
-    rest: bytes = field(init=False, repr=False)
+    to_get: Response = field(init=False, repr=False)
+    to_head: Response = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """The same as HTTP/1.1, made once: the status line, the fields up to the empty
-        line, and with the body."""
-        object.__setattr__(self, "opening", status_line(self.code))
-        object.__setattr__(self, "fields", field_lines(self.headers))
-        object.__setattr__(self, "rest", self.fields + self.body)
+        """Written out once."""
+        opening, fields = status_line(self.code), field_lines(self.headers)
+        object.__setattr__(self, "to_get", Response(opening, fields + self.body))
+        object.__setattr__(self, "to_head", Response(opening, fields))
 
 
 def status_line(code: int) -> bytes:

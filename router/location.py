@@ -25,8 +25,9 @@ ADDRESS = b"cloudfront-viewer-address"
 
 MAX_REMEMBERED = 64
 
-_WANTED = frozenset({FORWARDED, VERIFY, KEY, COUNTRY, LATITUDE, LONGITUDE, ADDRESS})
-_PLACING = frozenset({COUNTRY, LATITUDE, LONGITUDE})
+# All headers that say where a viewer is.
+PLACING = frozenset({FORWARDED, VERIFY, KEY, COUNTRY, LATITUDE, LONGITUDE, ADDRESS})
+_TOLD = frozenset({COUNTRY, LATITUDE, LONGITUDE})
 
 _DEGREES = re.compile(r"-?\d{1,3}(\.\d{1,20})?", re.ASCII)
 
@@ -36,13 +37,14 @@ Found = Mapping[bytes, Sequence[bytes]]
 class Placed(NamedTuple):
     """A viewer, placed. `key` is set when the CDN named it; then the rest is unused.
 
-    `seed`: 32 bits that stand for the viewer's network.
+    `seed`: 32 bits that stand for the viewer's network. `by_peer`: no header said anything.
     """
 
     location: Location
     seed: int
     sharing: Sharing
     key: RouteKey | None = None
+    by_peer: bool = False
 
 
 class Locator:
@@ -60,30 +62,33 @@ class Locator:
         self._trusted = trusted
         self._secrets = tuple(secret.encode() for secret in secrets)
         listed = {name.lower().encode() for name in key_headers}
-        self._sharing = Sharing.BY_HEADERS if listed >= _PLACING else Sharing.PRIVATE
+        self._sharing = Sharing.BY_HEADERS if listed >= _TOLD else Sharing.PRIVATE
 
     def viewer(
-        self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]
+        self, peer: str | None, headers: Sequence[tuple[bytes, bytes]]
     ) -> bytes | str | None:
         """What alone decides where this viewer is, short enough to remember them by: the
-        peer, or the one X-Forwarded-For. None where more than that is to be weighed."""
+        peer, or the one X-Forwarded-For, unless they turn out to be placed by peer. None
+        where more than that is to be weighed."""
         if peer is None:
             return None
-        weighed = [header for header in headers if header[0] in _WANTED]
-        if not self._trusted.peer(peer)[1] and VERIFY not in dict(weighed):
+        is_trusted = self._trusted.peer(peer)[1]
+        if len(headers) == 1 and is_trusted:
+            name, value = headers[0]
+            return value if name == FORWARDED and len(value) <= MAX_REMEMBERED else None
+        weighed = [header for header in headers if header[0] in PLACING]
+        if not is_trusted and VERIFY not in dict(weighed):
             return peer
-        if len(weighed) != 1 or weighed[0][0] != FORWARDED or len(weighed[0][1]) > MAX_REMEMBERED:
-            return None
-        return weighed[0][1]
+        return self.viewer(peer, weighed) if is_trusted and len(weighed) == 1 else None
 
     def place(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Placed:
         """Place the viewer of one request; header names in lower case."""
         if not self._secrets:
             forwarded = [value for name, value in headers if name == FORWARDED]
-            return self.place_address(viewer_address(peer, forwarded, self._trusted))
+            return self._place_forwarded(peer, forwarded)
         found: dict[bytes, list[bytes]] = {}
         for name, value in headers:
-            if name in _WANTED:
+            if name in PLACING:
                 found.setdefault(name, []).append(value)
         if VERIFY in found and self._is_cdn(found[VERIFY]):
             placed = self._by_cdn(found)
@@ -92,13 +97,20 @@ class Locator:
             address = parse_host_port(_only(found, ADDRESS))
             if address is not None:
                 return self.place_address(address)
-        return self.place_address(viewer_address(peer, found.get(FORWARDED, ()), self._trusted))
+        return self._place_forwarded(peer, found.get(FORWARDED, ()))
 
     def place_address(self, address: Address | None) -> Placed:
         """Place a viewer by address alone."""
         if address is None:
             return Placed(Location(), place_seed(Location()), Sharing.PRIVATE)
         return Placed(self._locate(address.text), address.seed, Sharing.PRIVATE)
+
+    def _place_forwarded(self, peer: str | None, forwarded: Sequence[bytes]) -> Placed:
+        address = viewer_address(peer, forwarded, self._trusted)
+        if address is None:
+            return self.place_address(None)
+        by_peer = address is self._trusted.peer(peer or "")[0]
+        return Placed(self._locate(address.text), address.seed, Sharing.PRIVATE, by_peer=by_peer)
 
     def _is_cdn(self, told: Sequence[bytes]) -> bool:
         matches = [compare_digest(secret, told[0]) for secret in self._secrets]

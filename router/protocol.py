@@ -151,8 +151,8 @@ class BoundedProtocol(HttpToolsProtocol):
             if is_answering:
                 self.cycle.disconnected = True  # and so says no more
                 self.cycle.message_event.set()
-            closing = b"connection: close\r\n"
-            self.transport.write(b"%b%b%b" % (BAD_REQUEST.opening, closing, BAD_REQUEST.rest))
+            opening, rest = BAD_REQUEST.to_get
+            self.transport.write(b"%bconnection: close\r\n%b" % (opening, rest))
             self.transport.close()
         self._expect_reading()
 

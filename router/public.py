@@ -3,6 +3,7 @@
 How requests come in and answers go out is for router.wire.
 """
 
+from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -16,6 +17,7 @@ from router.answers import (
     Answer,
     Counts,
     Placement,
+    Response,
     field_lines,
     status_line,
 )
@@ -25,7 +27,7 @@ from router.model import Level, Scope, Source
 from router.query import Query, parse_query
 from router.ranking import RouteKey
 from router.watch import FleetWatch
-from router.wire import FAULT, Request, Response
+from router.wire import FAULT, Request
 
 KNOWN_QUERIES = 4_096
 KNOWN_VIEWERS = 65_536
@@ -34,6 +36,10 @@ MAX_KNOWN_QUERY_BYTES = 256
 # A 304 repeats what a 200 says about caching and nothing about a body (RFC 9110, 15.4.5).
 _BODY_HEADERS = frozenset({b"content-type", b"content-length"})
 _NOT_MODIFIED = status_line(304)
+_READING = (b"GET", b"HEAD")
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 # One object for all viewers that were placed alike.
 _PLACEMENTS = {(one, other): Placement(one, other) for one in Source for other in Level}
@@ -53,12 +59,15 @@ class PublicApp:
         self._viewers: dict[Scope, dict[bytes | str | None, tuple[RouteKey, Placement]]] = {
             one: {} for one in Scope
         }
+        self._table = watch.table
+        self._seen: dict[tuple[bytes, bytes | str], tuple[Answer, Placement]] = {}
         self.counts = Counts()
         self.counts.answers[FAULT.labels] = 0  # shown from the start, so that one is a rise
 
     def adopt(self, locator: Locator) -> None:
         """Place viewers by another locator, or for another catalog, from now on."""
         self._locator = locator
+        self._seen.clear()
         for viewers in self._viewers.values():
             viewers.clear()
 
@@ -76,65 +85,86 @@ class PublicApp:
         self.counts.answers[answer.labels] += 1
         if answer.etag and _is_known(request.headers, answer.etag):
             return answer, Response(_NOT_MODIFIED, _not_modified(answer))
-        if request.method == b"HEAD":
-            return answer, Response(answer.opening, answer.fields)
-        return answer, Response(answer.opening, answer.rest)
+        return answer, answer.to_head if request.method == b"HEAD" else answer.to_get
 
     def refuse(self, request: Request) -> Response:
         """For a connection too many. A process that sheds load lives all the same."""
         if _split(request.target)[0] == b"/healthz":
             return self.respond(request)
         self.counts.answers[OVERLOADED.labels] += 1
-        is_head = request.method == b"HEAD"
-        return Response(OVERLOADED.opening, OVERLOADED.fields if is_head else OVERLOADED.rest)
+        return OVERLOADED.to_head if request.method == b"HEAD" else OVERLOADED.to_get
 
     def _answer(self, request: Request) -> Answer:
-        if request.method not in (b"GET", b"HEAD"):
+        if request.method not in _READING:
             return USE_EDGE
+        viewer = self._locator.viewer(request.peer, request.headers)
+        if viewer is None:
+            return self._first(request, None)
+        if self._table is not self._watch.table:
+            self._table = self._watch.table
+            self._seen.clear()
+        seen = self._seen.get((request.target, viewer))
+        if seen is None:
+            return self._first(request, viewer)
+        answer, placement = seen
+        self._count(answer, placement)
+        return answer
+
+    def _first(self, request: Request, viewer: bytes | str | None) -> Answer:
+        """The answer to a question not asked before under this Fleet, or not kept."""
         path, query = _split(request.target)
         if path == b"/v1/route":
-            return self._route(request, query)
+            return self._route(request, viewer, query)
         return HEALTHY if path == b"/healthz" else NOT_FOUND
 
-    def _route(self, request: Request, query_string: bytes) -> Answer:
+    def _route(self, request: Request, viewer: bytes | str | None, query_string: bytes) -> Answer:
         query = self._query(query_string)
         if query is None:
             return BAD_MODEL
-        viewer = self._locator.viewer(request.peer, request.headers)
         known, sharing = self._viewers[query.scope].get(viewer), Sharing.PRIVATE
         if known is None:
-            known, sharing = self._place(request, viewer, query.scope)
+            known, sharing, viewer = self._place(request, viewer, query.scope)
         key, placement = known
+        answer = self._watch.table.answer(key, query, sharing)
+        if viewer is not None and len(request.target) <= MAX_KNOWN_QUERY_BYTES:
+            _keep(self._seen, (request.target, viewer), (answer, placement), KNOWN_VIEWERS)
+        self._count(answer, placement)
+        return answer
+
+    def _count(self, answer: Answer, placement: Placement) -> None:
         self.counts.placements[placement] += 1
-        self.counts.countries[key.country] += 1
-        return self._watch.table.answer(key, query, sharing)
+        self.counts.countries[answer.country] += 1
 
     def _place(
         self, request: Request, viewer: bytes | str | None, scope: Scope
-    ) -> tuple[tuple[RouteKey, Placement], Sharing]:
-        """A viewer not met before, or not to be remembered."""
+    ) -> tuple[tuple[RouteKey, Placement], Sharing, bytes | str | None]:
+        """A viewer not met before, or not to be remembered: then the last is None."""
         placed = self._locator.place(request.peer, request.headers)
         ranker = self._watch.table.ranker
         if placed.key is not None:
-            return (ranker.known(placed.key), _BY_KEY), placed.sharing
+            return (ranker.known(placed.key), _BY_KEY), placed.sharing, None
         key = ranker.key(placed.location, placed.seed, scope)
         known = key, _PLACEMENTS[placed.location.source, placed.location.level]
-        viewers = self._viewers[scope]
+        if placed.by_peer and viewer != request.peer:
+            return known, placed.sharing, None
         if viewer is not None:
-            if len(viewers) >= KNOWN_VIEWERS:
-                viewers.clear()
-            viewers[viewer] = known
-        return known, placed.sharing
+            _keep(self._viewers[scope], viewer, known, KNOWN_VIEWERS)
+        return known, placed.sharing, viewer
 
     def _query(self, raw: bytes) -> Query | None:
         if raw in self._queries:
             return self._queries[raw]
         query = parse_query(raw)
         if len(raw) <= MAX_KNOWN_QUERY_BYTES:
-            if len(self._queries) >= KNOWN_QUERIES:
-                self._queries.clear()
-            self._queries[raw] = query
+            _keep(self._queries, raw, query, KNOWN_QUERIES)
         return query
+
+
+def _keep(memo: dict[K, V], key: K, value: V, most: int) -> None:
+    """Begin anew rather than grow beyond a bound."""
+    if len(memo) >= most:
+        memo.clear()
+    memo[key] = value
 
 
 def _is_known(headers: Headers, tag: bytes) -> bool:

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from router.answers import Answer
-from router.wire import Request, Response
+from router.answers import Answer, Response
+from router.wire import Request
 
 WRITE_S = 0.25
 MAX_WAITING = 8_192

@@ -93,6 +93,9 @@ def viewer_address(
     viewer, is_trusted = (None, False) if peer is None else trusted.peer(peer)
     if not is_trusted:
         return viewer
+    if len(forwarded) == 1 and b"," not in forwarded[0]:  # as nearly always: one hop
+        only = forwarded[0].strip(b" \t")[: MAX_HOP_LENGTH + 1]
+        return parse_address(only.decode("latin-1")) or viewer
     for hop in _hops_from_right(forwarded):
         address = parse_address(hop)
         if address is None:

@@ -14,9 +14,10 @@ import httptools
 import uvicorn
 from uvicorn.server import ServerState
 
-from router.answers import NO_STORE, Answer, error_answer
+from router.answers import NO_STORE, Answer, Response, error_answer
 from router.caching import Headers
 from router.crowd import REFUSED_S, Crowd
+from router.location import PLACING
 
 MAX_HEAD_BYTES = 128 * 1024
 MAX_BODY_BYTES = 1024 * 1024  # read only to keep the connection, and thrown away
@@ -26,22 +27,17 @@ SLOW_READER_S = 30.0
 LAST_REQUEST_S = 0.25
 LINGER_S = 2.0  # for the body of a last request: hanging up on it would lose our answer
 SLICE_BYTES = 1_024
+HEEDED = PLACING | {b"if-none-match"}
 
 
 class Request(NamedTuple):
-    """`target` as sent; names of `headers` in lower case; `peer`: an IP address."""
+    """`target` as sent; of the `headers` those that answers depend on, HEEDED, with names in
+    lower case; `peer`: an IP address."""
 
     method: bytes
     target: bytes
     headers: Headers
     peer: str | None
-
-
-class Response(NamedTuple):
-    """`opening`: the status line. `rest`: the fields, an empty line, the body."""
-
-    opening: bytes
-    rest: bytes
 
 
 BAD_REQUEST = error_answer(
@@ -173,8 +169,9 @@ class Wire(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One field."""
         name = name.lower()
-        self._headers.append((name, value))
-        if name == b"expect":
+        if name in HEEDED:
+            self._headers.append((name, value))
+        elif name == b"expect":
             self._is_expecting = True
 
     def on_headers_complete(self) -> None:
@@ -263,7 +260,7 @@ class Wire(asyncio.Protocol):
     def _refuse(self, answer: Answer) -> None:
         if not self._is_over:
             self._is_last = True
-            self._write(Response(answer.opening, answer.rest))
+            self._write(answer.to_get)
             self._close()
 
     def _close(self) -> None:

@@ -17,9 +17,10 @@ from typing import Any
 import httpx
 import yaml
 
+from router.answers import Response
 from router.crowd import Crowd
 from router.listeners import Listener, listener, public_listener, serve_until_stopped
-from router.wire import Request, Respond, Response
+from router.wire import Request, Respond
 
 ROOT = Path(__file__).parent.parent
 AUTOROUTER = Path(sys.executable).with_name("autorouter")

@@ -392,6 +392,14 @@ async def test_untrusted_peer_cannot_say_where_it_is(public: Public) -> None:
     assert json.loads(body)["reason"] == "default_order"
 
 
+async def test_rubbish_of_one_proxy_is_not_remembered_for_another(public: Public) -> None:
+    trusting = Networks.parse([f"{CANADIAN}/32", f"{GERMAN}/32"])
+    app = PublicApp(public.watch, Locator(locate, trusted=trusting))
+    for proxy in (CANADIAN, GERMAN, CANADIAN):
+        app.respond(asked(viewer="rubbish", peer=proxy))
+    assert app.counts.countries == {"CA": 2, "DE": 1}
+
+
 async def test_spoofed_left_hops_count_for_nothing(public: Public) -> None:
     answer = await public.get(**{"X-Forwarded-For": f"{GERMAN}, 1.1.1.1, {CANADIAN}, 127.0.0.1"})
     assert answer.json()["country"] == "CA"
@@ -519,11 +527,13 @@ async def test_unique_viewers_keep_memory_bounded(public: Public) -> None:
     for n in range(KNOWN_VIEWERS + 500):
         app.respond(asked(viewer=f"24.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"))
     assert 0 < len(app._viewers[Scope.COUNTRY]) <= KNOWN_VIEWERS
+    assert 0 < len(app._seen) <= KNOWN_VIEWERS
 
 
 async def test_unique_long_queries_are_not_kept(public: Public) -> None:
     public.app.respond(asked(f"/v1/route?x={'y' * 60_000}"))
     assert all(len(query) < 1_000 for query in public.app._queries)
+    assert all(len(target) < 1_000 for target, _ in public.app._seen)
 
 
 async def test_client_without_an_address_is_answered(public: Public) -> None:

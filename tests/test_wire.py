@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from bench.virtual import VirtualLoop
-from router.answers import HEALTHY, OVERLOADED, Shed
+from router.answers import HEALTHY, OVERLOADED, Response, Shed
 from router.crowd import PATIENCE_S, REFUSED_S, Crowd
 from router.listeners import public_listener
 from router.wire import (
@@ -25,7 +25,6 @@ from router.wire import (
     SLICE_BYTES,
     SLOW_READER_S,
     Request,
-    Response,
     Wire,
 )
 from tests.servers import eventually
@@ -113,7 +112,7 @@ class Connection:
         return Response(b"HTTP/1.1 200 OK\r\n", b"content-length: %d\r\n\r\n%b" % (len(body), body))
 
     def _refuse(self, request: Request) -> Response:
-        return Response(OVERLOADED.opening, OVERLOADED.rest)
+        return OVERLOADED.to_get
 
     async def say(self, *pieces: bytes, every_s: float = 0.0) -> None:
         for piece in pieces:
@@ -133,12 +132,12 @@ class Connection:
 # What is heard and said
 
 
-async def test_request_is_handed_over_whole() -> None:
+async def test_request_is_handed_over_with_what_answers_depend_on() -> None:
     connection = Connection()
-    await connection.say(b"GET /v1/route?a=%20b HTTP/1.1\r\nHOST: x\r\nX-A:  b c \r\n\r\n")
-    assert connection.requests == [
-        Request(b"GET", b"/v1/route?a=%20b", [(b"host", b"x"), (b"x-a", b"b c ")], "192.0.2.7")
-    ]
+    head = b"HOST: x\r\nX-FORWARDED-For:  b c \r\nx-a: y\r\nIf-None-Match: z\r\n\r\n"
+    await connection.say(b"GET /v1/route?a=%20b HTTP/1.1\r\n", head)
+    heeded = [(b"x-forwarded-for", b"b c "), (b"if-none-match", b"z")]
+    assert connection.requests == [Request(b"GET", b"/v1/route?a=%20b", heeded, "192.0.2.7")]
 
 
 async def test_answer_has_the_date_and_keeps_the_connection() -> None:
@@ -225,7 +224,7 @@ async def test_wish_to_upgrade_is_answered_and_let_go(upgrade: bytes) -> None:
 async def test_what_is_not_http_is_refused(said: bytes) -> None:
     connection = Connection()
     await connection.say(said)
-    assert connection.socket.heard.startswith(BAD_REQUEST.opening + b"connection: close\r\n")
+    assert connection.socket.heard.startswith(BAD_REQUEST.to_get.opening + b"connection: close\r\n")
     assert connection.socket.heard.endswith(BAD_REQUEST.body)
     assert not connection.is_open
 
@@ -271,10 +270,11 @@ def test_no_bytes_break_it(said: bytes) -> None:
 
 
 def test_ready_answers_are_what_their_parts_say() -> None:
-    head, _, body = HEALTHY.rest.partition(b"\r\n\r\n")
-    assert (HEALTHY.opening, body) == (b"HTTP/1.1 200 OK\r\n", HEALTHY.body)
+    opening, rest = HEALTHY.to_get
+    head, _, body = rest.partition(b"\r\n\r\n")
+    assert (opening, body) == (b"HTTP/1.1 200 OK\r\n", HEALTHY.body)
     assert head.split(b"\r\n") == [b"%b: %b" % header for header in HEALTHY.headers]
-    assert HEALTHY.fields == head + b"\r\n\r\n"
+    assert HEALTHY.to_head == (opening, head + b"\r\n\r\n")
 
 
 # Time
