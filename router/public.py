@@ -21,7 +21,7 @@ from router.answers import (
     field_lines,
     status_line,
 )
-from router.caching import Headers, Sharing, is_match
+from router.caching import Sharing, is_match
 from router.location import Locator
 from router.model import Level, Scope, Source
 from router.query import Query, parse_query
@@ -83,7 +83,7 @@ class PublicApp:
             self.counts.answers[FAULT.labels] += 1
             raise
         self.counts.answers[answer.labels] += 1
-        if answer.etag and _is_known(request.headers, answer.etag):
+        if request.known and answer.etag and is_match(request.known, answer.etag):
             return answer, Response(_NOT_MODIFIED, _not_modified(answer))
         return answer, answer.to_head if request.method == b"HEAD" else answer.to_get
 
@@ -106,9 +106,8 @@ class PublicApp:
         seen = self._seen.get((request.target, viewer))
         if seen is None:
             return self._first(request, viewer)
-        answer, placement = seen
-        self._count(answer, placement)
-        return answer
+        self._count(*seen)
+        return seen[0]
 
     def _first(self, request: Request, viewer: bytes | str | None) -> Answer:
         """The answer to a question not asked before under this Fleet, or not kept."""
@@ -165,13 +164,6 @@ def _keep(memo: dict[K, V], key: K, value: V, most: int) -> None:
     if len(memo) >= most:
         memo.clear()
     memo[key] = value
-
-
-def _is_known(headers: Headers, tag: bytes) -> bool:
-    for name, value in headers:
-        if name == b"if-none-match":
-            return is_match(value, tag)
-    return False
 
 
 def _not_modified(answer: Answer) -> bytes:

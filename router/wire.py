@@ -27,17 +27,17 @@ SLOW_READER_S = 30.0
 LAST_REQUEST_S = 0.25
 LINGER_S = 2.0  # for the body of a last request: hanging up on it would lose our answer
 SLICE_BYTES = 1_024
-HEEDED = PLACING | {b"if-none-match"}
 
 
 class Request(NamedTuple):
-    """`target` as sent; of the `headers` those that answers depend on, HEEDED, with names in
-    lower case; `peer`: an IP address."""
+    """`target` as sent; `headers`: those that place a viewer, with names in lower case;
+    `peer`: an IP address; `known`: If-None-Match."""
 
     method: bytes
     target: bytes
     headers: Headers
     peer: str | None
+    known: bytes = b""
 
 
 BAD_REQUEST = error_answer(
@@ -72,7 +72,7 @@ class Wire(asyncio.Protocol):
         self._server = server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._target = b""
+        self._target = self._known = b""
         self._headers: Headers = []
         self._head_bytes = self._body_bytes = self._answered = 0
         self._unfed = b""
@@ -159,7 +159,7 @@ class Wire(asyncio.Protocol):
         """The first byte of a request."""
         self._in_message = self._in_head = True
         self._is_expecting = False
-        self._target, self._headers = b"", []
+        self._target, self._headers, self._known = b"", [], b""
         self._head_bytes = self._body_bytes = 0
 
     def on_url(self, part: bytes) -> None:
@@ -169,8 +169,10 @@ class Wire(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One field."""
         name = name.lower()
-        if name in HEEDED:
+        if name in PLACING:
             self._headers.append((name, value))
+        elif name == b"if-none-match":
+            self._known += b"," + value if self._known else value
         elif name == b"expect":
             self._is_expecting = True
 
@@ -185,7 +187,8 @@ class Wire(asyncio.Protocol):
         if self._is_expecting:  # whether its body will still come is anybody's guess
             self._is_last = True
         self._answered += 1
-        request = Request(parser.get_method(), self._target, self._headers, self._peer)
+        method, headers = parser.get_method(), self._headers
+        request = Request(method, self._target, headers, self._peer, self._known)
         self._write(self._respond(request))
         if self._is_expecting:
             self._close()

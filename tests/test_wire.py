@@ -134,10 +134,13 @@ class Connection:
 
 async def test_request_is_handed_over_with_what_answers_depend_on() -> None:
     connection = Connection()
-    head = b"HOST: x\r\nX-FORWARDED-For:  b c \r\nx-a: y\r\nIf-None-Match: z\r\n\r\n"
-    await connection.say(b"GET /v1/route?a=%20b HTTP/1.1\r\n", head)
-    heeded = [(b"x-forwarded-for", b"b c "), (b"if-none-match", b"z")]
-    assert connection.requests == [Request(b"GET", b"/v1/route?a=%20b", heeded, "192.0.2.7")]
+    head = b"HOST: x\r\nX-FORWARDED-For:  b c \r\nx-a: y\r\n"
+    tags = b'If-None-Match: "z"\r\nif-none-match: "w"\r\n\r\n'
+    await connection.say(b"GET /v1/route?a=%20b HTTP/1.1\r\n", head, tags)
+    placing = [(b"x-forwarded-for", b"b c ")]
+    assert connection.requests == [
+        Request(b"GET", b"/v1/route?a=%20b", placing, "192.0.2.7", b'"z","w"')
+    ]
 
 
 async def test_answer_has_the_date_and_keeps_the_connection() -> None:
