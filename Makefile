@@ -55,8 +55,9 @@ system:
 	@infra/install-debian redis-server openssl curl njs systemd fonts-dejavu-core prometheus \
 		chromium $(CDN)
 
+# Eight minutes.
 bench: setup
-	@infra/install-debian wrk
+	@infra/install-debian wrk nginx libnginx-mod-http-geoip2
 	$(BIN)/python -m bench.route
 
 # Four minutes, one of them to read the geo database.

@@ -256,7 +256,7 @@ def test_any_bytes_are_no_database(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.mmdb"
     path.write_bytes(content)
-    with pytest.raises(GeoDataError, match="not a (usable geo|whole compact) database"):
+    with pytest.raises(GeoDataError, match=r"not a (usable geo|whole compact) database"):
         open_database(path)
 
 
