@@ -22,7 +22,7 @@ from router.viewer import parse_address
 from router.wire import Request
 
 ROUNDS = 5
-SOME = 20_000
+SOME = 10_000
 
 
 def decision_costs(viewers: Sequence[str]) -> dict[str, float]:

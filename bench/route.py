@@ -38,8 +38,8 @@ from router.sources import read_all
 from router.viewer import Networks, parse_address
 
 RESULTS = Path(__file__).parent / "results"
-# The server remembers 65,536 viewers; of more in turn, it meets each as if for the first time.
-SEEN_AGAIN, NEVER_SEEN_AGAIN = 50_000, 200_000
+# The server remembers 16,384 viewers; of more in turn, it meets each as if for the first time.
+SEEN_AGAIN, NEVER_SEEN_AGAIN = 10_000, 200_000
 CANADIAN = "24.48.0.1"
 SETTLE_S = 5
 TARGETS = {

@@ -85,8 +85,8 @@ class Response(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What is answered, and as HTTP/1.1 ready to send: `to_get` and `to_head`. `etag` is
-    empty where If-None-Match has no say; `country` is the viewer's, where it is known and
+    """What is answered, and `to_get`, the same as HTTP/1.1 ready to send. `etag` is empty
+    where If-None-Match has no say; `country` is the viewer's, where it is known and
     matters."""
 
     code: int
@@ -96,13 +96,16 @@ class Answer:
     labels: Labels
     country: str | None = None
     to_get: Response = field(init=False, repr=False)
-    to_head: Response = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Written out once."""
-        opening, fields = status_line(self.code), field_lines(self.headers)
-        object.__setattr__(self, "to_get", Response(opening, fields + self.body))
-        object.__setattr__(self, "to_head", Response(opening, fields))
+        rest = field_lines(self.headers) + self.body
+        object.__setattr__(self, "to_get", Response(status_line(self.code), rest))
+
+    @property
+    def to_head(self) -> Response:
+        """The same without a body."""
+        return Response(self.to_get.opening, field_lines(self.headers))
 
 
 def status_line(code: int) -> bytes:

@@ -21,17 +21,16 @@ from router.answers import (
     field_lines,
     status_line,
 )
-from router.caching import Sharing, is_match
+from router.caching import is_match
 from router.location import Locator
-from router.model import Level, Scope, Source
+from router.model import Level, Source
 from router.query import Query, parse_query
-from router.ranking import RouteKey
 from router.watch import FleetWatch
 from router.wire import FAULT, Request
 
-KNOWN_QUERIES = 4_096
-KNOWN_VIEWERS = 65_536
-MAX_KNOWN_QUERY_BYTES = 256
+KNOWN_TARGETS = 4_096
+KNOWN_VIEWERS = 16_384
+MAX_KNOWN_BYTES = 256
 
 # A 304 repeats what a 200 says about caching and nothing about a body (RFC 9110, 15.4.5).
 _BODY_HEADERS = frozenset({b"content-type", b"content-length"})
@@ -55,10 +54,7 @@ class PublicApp:
     def __init__(self, watch: FleetWatch, locator: Locator) -> None:
         self._watch = watch
         self._locator = locator
-        self._queries: dict[bytes, Query | None] = {}
-        self._viewers: dict[Scope, dict[bytes | str | None, tuple[RouteKey, Placement]]] = {
-            one: {} for one in Scope
-        }
+        self._asked: dict[bytes, Query | Answer] = {}
         self._table = watch.table
         self._seen: dict[tuple[bytes, bytes | str], tuple[Answer, Placement]] = {}
         self.counts = Counts()
@@ -68,8 +64,6 @@ class PublicApp:
         """Place viewers by another locator, or for another catalog, from now on."""
         self._locator = locator
         self._seen.clear()
-        for viewers in self._viewers.values():
-            viewers.clear()
 
     def respond(self, request: Request) -> Response:
         """The answer as HTTP. The body of a request is never read."""
@@ -89,7 +83,7 @@ class PublicApp:
 
     def refuse(self, request: Request) -> Response:
         """For a connection too many. A process that sheds load lives all the same."""
-        if _split(request.target)[0] == b"/healthz":
+        if self._what(request.target) is HEALTHY:
             return self.respond(request)
         self.counts.answers[OVERLOADED.labels] += 1
         return OVERLOADED.to_head if request.method == b"HEAD" else OVERLOADED.to_get
@@ -97,13 +91,11 @@ class PublicApp:
     def _answer(self, request: Request) -> Answer:
         if request.method not in _READING:
             return USE_EDGE
-        viewer = self._locator.viewer(request.peer, request.headers)
-        if viewer is None:
-            return self._first(request, None)
         if self._table is not self._watch.table:
             self._table = self._watch.table
             self._seen.clear()
-        seen = self._seen.get((request.target, viewer))
+        viewer = self._locator.viewer(request.peer, request.headers)
+        seen = None if viewer is None else self._seen.get((request.target, viewer))
         if seen is None:
             return self._first(request, viewer)
         self._count(*seen)
@@ -111,21 +103,18 @@ class PublicApp:
 
     def _first(self, request: Request, viewer: bytes | str | None) -> Answer:
         """The answer to a question not asked before under this Fleet, or not kept."""
-        path, query = _split(request.target)
-        if path == b"/v1/route":
-            return self._route(request, viewer, query)
-        return HEALTHY if path == b"/healthz" else NOT_FOUND
-
-    def _route(self, request: Request, viewer: bytes | str | None, query_string: bytes) -> Answer:
-        query = self._query(query_string)
-        if query is None:
-            return BAD_MODEL
-        known, sharing = self._viewers[query.scope].get(viewer), Sharing.PRIVATE
-        if known is None:
-            known, sharing, viewer = self._place(request, viewer, query.scope)
-        key, placement = known
-        answer = self._watch.table.answer(key, query, sharing)
-        if viewer is not None and len(request.target) <= MAX_KNOWN_QUERY_BYTES:
+        asked = self._what(request.target)
+        if isinstance(asked, Answer):
+            return asked
+        placed, table = self._locator.place(request.peer, request.headers), self._table
+        if placed.key is not None:
+            key, placement = table.ranker.known(placed.key), _BY_KEY
+        else:
+            key = table.ranker.key(placed.location, placed.seed, asked.scope)
+            placement = _PLACEMENTS[placed.location.source, placed.location.level]
+        answer = table.answer(key, asked, placed.sharing)
+        is_alone = viewer == request.peer or not placed.by_peer
+        if viewer is not None and is_alone and len(request.target) <= MAX_KNOWN_BYTES:
             _keep(self._seen, (request.target, viewer), (answer, placement), KNOWN_VIEWERS)
         self._count(answer, placement)
         return answer
@@ -134,29 +123,21 @@ class PublicApp:
         self.counts.placements[placement] += 1
         self.counts.countries[answer.country] += 1
 
-    def _place(
-        self, request: Request, viewer: bytes | str | None, scope: Scope
-    ) -> tuple[tuple[RouteKey, Placement], Sharing, bytes | str | None]:
-        """A viewer not met before, or not to be remembered: then the last is None."""
-        placed = self._locator.place(request.peer, request.headers)
-        ranker = self._watch.table.ranker
-        if placed.key is not None:
-            return (ranker.known(placed.key), _BY_KEY), placed.sharing, None
-        key = ranker.key(placed.location, placed.seed, scope)
-        known = key, _PLACEMENTS[placed.location.source, placed.location.level]
-        if placed.by_peer and viewer != request.peer:
-            return known, placed.sharing, None
-        if viewer is not None:
-            _keep(self._viewers[scope], viewer, known, KNOWN_VIEWERS)
-        return known, placed.sharing, viewer
+    def _what(self, target: bytes) -> Query | Answer:
+        """What a target asks for, or the answer to it whoever asks."""
+        asked = self._asked.get(target)
+        if asked is None:
+            asked = _read(target)
+            if len(target) <= MAX_KNOWN_BYTES:
+                _keep(self._asked, target, asked, KNOWN_TARGETS)
+        return asked
 
-    def _query(self, raw: bytes) -> Query | None:
-        if raw in self._queries:
-            return self._queries[raw]
-        query = parse_query(raw)
-        if len(raw) <= MAX_KNOWN_QUERY_BYTES:
-            _keep(self._queries, raw, query, KNOWN_QUERIES)
-        return query
+
+def _read(target: bytes) -> Query | Answer:
+    path, query = _split(target)
+    if path == b"/v1/route":
+        return parse_query(query) or BAD_MODEL
+    return HEALTHY if path == b"/healthz" else NOT_FOUND
 
 
 def _keep(memo: dict[K, V], key: K, value: V, most: int) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from router.caching import CachePolicy
 from router.location import Locator
-from router.model import Intended, Level, Location, Observed, Scope, Source
-from router.public import KNOWN_QUERIES, KNOWN_VIEWERS, PublicApp
+from router.model import Intended, Level, Location, Observed, Source
+from router.public import KNOWN_TARGETS, KNOWN_VIEWERS, PublicApp
 from router.query import MAX_MODEL_LENGTH
 from router.routes import KNOWN_ANSWERS
 from router.store.memory import MemoryStore
@@ -515,9 +515,9 @@ async def test_server_lives_on_after_everything_hostile(public: Public) -> None:
 
 async def test_unique_models_keep_memory_bounded(public: Public) -> None:
     watch, app = public.watch, public.app
-    for n in range(max(KNOWN_QUERIES, KNOWN_ANSWERS) + 500):
+    for n in range(max(KNOWN_TARGETS, KNOWN_ANSWERS) + 500):
         app.respond(asked(f"/v1/route?model=m{n}"))
-    assert len(app._queries) <= KNOWN_QUERIES
+    assert len(app._asked) <= KNOWN_TARGETS
     assert len(watch.table._answers) <= KNOWN_ANSWERS
     assert len(app.counts.answers) < 10
 
@@ -526,13 +526,12 @@ async def test_unique_viewers_keep_memory_bounded(public: Public) -> None:
     app = public.app
     for n in range(KNOWN_VIEWERS + 500):
         app.respond(asked(viewer=f"24.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"))
-    assert 0 < len(app._viewers[Scope.COUNTRY]) <= KNOWN_VIEWERS
     assert 0 < len(app._seen) <= KNOWN_VIEWERS
 
 
 async def test_unique_long_queries_are_not_kept(public: Public) -> None:
     public.app.respond(asked(f"/v1/route?x={'y' * 60_000}"))
-    assert all(len(query) < 1_000 for query in public.app._queries)
+    assert all(len(target) < 1_000 for target in public.app._asked)
     assert all(len(target) < 1_000 for target, _ in public.app._seen)
 
 
