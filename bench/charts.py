@@ -1,4 +1,4 @@
-"""Line charts as SVG, drawn by hand: a panel a group, both axes logarithmic."""
+"""Charts as SVG, drawn by hand: lines, a panel a group, both axes logarithmic; pairs of bars."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import NamedTuple
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 320, 220, 64, 64, 32
 COLOURS = ("#1665c1", "#c1440e", "#2e7d32", "#7b1fa2", "#8a8f98")
 LEGEND_STEP = 120
+BAR_WIDTH, BAR_HEIGHT, GROUP_HEIGHT = 420, 15, 42
 
 _INK, _PALE = "#20242b", "#e3e6ea"
 
@@ -81,3 +82,27 @@ def _lines(series: Sequence[Line], across: Scale, up: Scale) -> Iterator[str]:
     for line, colour in zip(series, COLOURS, strict=False):
         points = " ".join(f"{across.at(x):.1f},{HEIGHT - up.at(y):.1f}" for x, y in line.points)
         yield f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5"/>'
+
+
+def bars(title: str, names: tuple[str, str], pairs: Mapping[str, tuple[float, float]]) -> str:
+    """For each group two bars on one scale from zero, with their figures."""
+    most, label = max(max(pair) for pair in pairs.values()), 300
+    width, height = label + BAR_WIDTH + 100, TOP + len(pairs) * GROUP_HEIGHT + 12
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="Arial, Liberation Sans, DejaVu Sans, sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="#fff"/>',
+        f'<text x="12" y="20" font-size="14" fill="{_INK}">{escape(title)}</text>',
+        *_legend([Line(name, ()) for name in names]),
+    ]
+    for number, (name, pair) in enumerate(pairs.items()):
+        top = TOP + number * GROUP_HEIGHT
+        parts.append(f'<text x="12" y="{top + 20}" fill="{_INK}">{escape(name)}</text>')
+        for place, (value, colour) in enumerate(zip(pair, COLOURS, strict=False)):
+            y, length = top + place * BAR_HEIGHT, value / most * BAR_WIDTH
+            parts.append(
+                f'<rect x="{label}" y="{y}" width="{length:.1f}" height="{BAR_HEIGHT - 2}" '
+                f'fill="{colour}"/>'
+                f'<text x="{label + length + 6:.1f}" y="{y + 11}" fill="{_INK}">{value:,.0f}</text>'
+            )
+    return "\n".join([*parts, "</svg>", ""])

@@ -1,4 +1,5 @@
-"""`python -m bench.scaling`: the tables of docs/scaling.md, out of what the others measured.
+"""`python -m bench.scaling`: the tables of docs/scaling.md and docs/performance.md, out of what
+the others measured.
 
 It measures nothing. It writes the tables between their markers; `--check` writes nothing
 and exits 1 when they are out of date.
@@ -7,36 +8,41 @@ and exits 1 when they are out of date.
 import json
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
+DOCS = Path(__file__).parent.parent / "docs"
 KINDS = {
     "seen again ÷ bare uvicorn": "a viewer met before",
     "never seen again ÷ bare uvicorn": "a viewer never met, placed by the geo database",
 }
 
 Figures = dict[str, Any]
+Table = Callable[[Figures], Iterator[str]]
 
 
 def main(arguments: list[str]) -> int:
-    """Rewrite the page, or only compare. Returns the exit code."""
-    before = PAGE.read_text(encoding="utf-8")
-    after = rewritten(before, {path.stem: _read(path) for path in RESULTS.glob("*.json")})
-    if "--check" not in arguments:
-        PAGE.write_text(after, encoding="utf-8")
-    elif before != after:
-        print(f"{PAGE}: out of date; run `python -m bench.scaling`", file=sys.stderr)
-        return 1
-    return 0
+    """Rewrite the pages, or only compare. Returns the exit code."""
+    figures = {path.stem: _read(path) for path in RESULTS.glob("*.json")}
+    is_stale = False
+    for name, tables in PAGES.items():
+        page = DOCS / name
+        before = page.read_text(encoding="utf-8")
+        after = rewritten(before, tables, figures)
+        if "--check" not in arguments:
+            page.write_text(after, encoding="utf-8")
+        elif before != after:
+            print(f"{page}: out of date; run `python -m bench.scaling`", file=sys.stderr)
+            is_stale = True
+    return int(is_stale)
 
 
-def rewritten(text: str, figures: Figures) -> str:
-    """The page with fresh tables."""
-    for name, table in (("core", core), ("starts", starts), ("redis", redis), ("grown", grown)):
-        start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+def rewritten(text: str, tables: Sequence[Table], figures: Figures) -> str:
+    """A page with fresh tables, each between markers that have its function's name."""
+    for table in tables:
+        start, end = f"<!-- {table.__name__} -->\n", f"<!-- end of {table.__name__} -->\n"
         head, _, rest = text.partition(start)
         _, _, tail = rest.partition(end)
         text = "".join([head, start, *(f"{line}\n" for line in table(figures)), end, tail])
@@ -91,6 +97,36 @@ def grown(figures: Figures) -> Iterator[str]:
             f"| {more['origin_rps']:,.0f}/s |"
         )
 
+
+def duels(figures: Figures) -> Iterator[str]:
+    """Ours to another server that sends the same bytes."""
+    yield "| medians | requests/s | the other's | ratio | CPU a request | the other's |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for name, told in figures["route"]["duels"].items():
+        rps, other_rps, cpu_us, other_us = (
+            statistics.median(one[who][what] for one in told["rounds"])
+            for what in ("rps", "cpu_us")
+            for who in ("ours", "theirs")
+        )
+        yield (
+            f"| {name} | {rps:,.0f} | {other_rps:,.0f} | {told['ratio']:.2f} "
+            f"| {cpu_us:.1f} µs | {other_us:.1f} µs |"
+        )
+
+
+def decisions(figures: Figures) -> Iterator[str]:
+    """What a request costs in process, without HTTP."""
+    yield "| in process | CPU |"
+    yield "|---|--:|"
+    for name, cost in figures["route"]["decision"].items():
+        unit = " µs" if name.endswith(", µs") else ""
+        yield f"| {name.removesuffix(', µs')} | {cost:.2f}{unit} |"
+
+
+PAGES: dict[str, Sequence[Table]] = {
+    "scaling.md": (core, starts, redis, grown),
+    "performance.md": (duels, decisions),
+}
 
 # A server reads once a second, and at every hint: each of three vantages gives one in 3 s.
 READS_S = 2

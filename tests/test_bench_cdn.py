@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import scaling
 from bench.caches import MAX_AGE_S, STALE_S, expected, simulated, wrong_answers
 from bench.cdn import (
     KEYS,
@@ -233,20 +232,3 @@ def test_plot_has_a_line_for_each_kind_and_fleet() -> None:
     assert drawn == (RESULTS / "cdn.svg").read_text()
     assert drawn.count("<polyline") == 2 * len(KEYS)
     assert all(f"{rate:,}" in drawn for rate in RATES)
-
-
-def test_tables_of_the_scaling_page_are_up_to_date() -> None:
-    assert scaling.main(["--check"]) == 0
-
-
-def test_stale_scaling_page_is_noticed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    page = tmp_path / "scaling.md"
-    page.write_text(scaling.PAGE.read_text().replace(" µs |", " s |"))
-    monkeypatch.setattr(scaling, "PAGE", page)
-
-    assert scaling.main(["--check"]) == 1
-    assert "out of date" in capsys.readouterr().err
-    assert scaling.main([]) == 0
-    assert page.read_text() == (CDN_PAGE.parent / "scaling.md").read_text()

@@ -1,0 +1,117 @@
+"""`python -m bench.endure`: half an hour at 70 % of the top rate, a change of the fleet a second.
+
+Each second an operator takes an edge out or brings it back. wrk fails the run at any answer
+but a 2xx.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from itertools import cycle
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from bench.route import RESULTS, SETTLE_S, forwarded
+from bench.servers import (
+    autorouter,
+    free_port,
+    load,
+    memory_mb,
+    real_addresses,
+    simulated_regions,
+    wrk_script,
+)
+from router.settings import Settings
+from router.sources import read_catalog
+
+VIEWERS = 200_000
+SHARE = 0.7
+ROUND_S = 30
+WARM_UP_S = 10
+
+
+def main() -> None:
+    """Run, print a line a round, keep the figures as JSON. Exit code 1: something grew."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        figures = measure(stack, options.minutes)
+    (RESULTS / "endure.json").write_text(json.dumps(figures, indent=2) + "\n")
+    print({name: value for name, value in figures.items() if name != "rounds"})
+    sys.exit(0 if figures["grown_mb"] < 1 else 1)
+
+
+def measure(stack: ExitStack, minutes: float) -> dict[str, Any]:
+    """All rounds. `grown_mb`: memory of the last quarter less that of the second."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    regions = stack.enter_context(simulated_regions())
+    port, ops = free_port(), free_port()
+    settings = {"AUTOROUTER_OPS_LISTEN": f"127.0.0.1:{ops}"}
+    pid = stack.enter_context(autorouter(port, regions, **settings))
+    time.sleep(SETTLE_S)
+    script = wrk_script(forwarded(real_addresses(VIEWERS)), folder / "viewers.lua")
+    top = load(port, pid, script, WARM_UP_S)["rps"]
+    changes = stack.enter_context(Changes(ops))
+    rounds = []
+    for number in range(round(minutes * 60 / ROUND_S)):
+        told = load(port, pid, script, ROUND_S, rate=top * SHARE)
+        files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        rounds.append({**told, "memory_mb": memory_mb(pid), "open_files": files})
+        print(f"{number + 1}: {rounds[-1]}", file=sys.stderr)
+    memory = [one["memory_mb"] for one in rounds]
+    quarter = max(1, len(rounds) // 4)
+    return {
+        "top_rps": top,
+        "rate": top * SHARE,
+        "changes": changes.count,
+        "grown_mb": max(memory[-quarter:]) - max(memory[quarter : 2 * quarter] or memory),
+        "rounds": rounds,
+    }
+
+
+class Changes:
+    """An operator who never rests: each edge in turn is drained, and brought back."""
+
+    def __init__(self, ops: int) -> None:
+        self.count = 0
+        self._url = f"http://127.0.0.1:{ops}/v1/edges"
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End; nothing is left drained for long."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with httpx.Client() as client:
+            for region in cycle(read_catalog(Settings()).regions):
+                for is_wish in (True, False):
+                    if self._stop.wait(1):
+                        return
+                    self._ask(client, f"{self._url}/{region.id}/intent", is_wish)
+                    self.count += 1
+
+    @staticmethod
+    def _ask(client: httpx.Client, url: str, is_wish: bool) -> None:
+        wish = {"state": "draining", "for": "1m", "reason": "endurance", "actor": "bench"}
+        if is_wish:
+            client.put(url, json={**wish, "force": True}).raise_for_status()
+        else:
+            client.delete(url, params={"actor": "bench"}).raise_for_status()
+
+
+if __name__ == "__main__":
+    main()
