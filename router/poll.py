@@ -25,7 +25,6 @@ from router.reload import Reload
 from router.settings import Settings, secret_paths, with_secrets
 from router.sources import read_catalog, regions_path
 from router.store import Store
-from router.store.redis import RedisStore
 from router.telemetry import Telemetry, log
 from router.vitals import Vitals
 
@@ -46,6 +45,8 @@ async def poll(settings: Settings) -> None:
     listen = settings.poll_listen
     bound = [] if listen is None else [bind("AUTOROUTER_POLL_LISTEN", listen)]
     stop = stop_on_signals()
+    from router.store.redis import RedisStore  # 7 MB that a server without Redis is spared
+
     store, telemetry = RedisStore(settings.redis_url), Telemetry()
     polling = Polling(settings, catalog, store, telemetry)
     vitals = Vitals(registry=telemetry.registry, readiness=polling.readiness)

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import httpx
 from starlette.routing import BaseRoute
@@ -24,7 +24,6 @@ from router.listeners import (
     stop_on_signals,
 )
 from router.ops import Ops
-from router.poll import Polling
 from router.purge import Purge, Target
 from router.purge_targets import open_targets
 from router.reload import Reload
@@ -33,10 +32,12 @@ from router.settings import Settings
 from router.sources import Inputs, input_paths, read_all, read_cells, read_inputs
 from router.store import Store
 from router.store.memory import MemoryStore
-from router.store.redis import RedisStore
 from router.tally import Tally
 from router.telemetry import Telemetry, log
 from router.workers import Workers
+
+if TYPE_CHECKING:
+    from router.poll import Polling
 
 
 class Loop(Protocol):
@@ -69,7 +70,7 @@ async def run_server(
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(client)
-        store: Store = RedisStore(settings.redis_url) if settings.redis_url else MemoryStore()
+        store = _open_store(settings)
         stack.push_async_callback(store.close)
         telemetry = Telemetry()
         parts = _Parts(inputs, store, telemetry, targets, stop)
@@ -101,6 +102,14 @@ async def run_server(
             for loop in running:
                 loop.cancel()
         log.info("stopped")
+
+
+def _open_store(settings: Settings) -> Store:
+    if settings.redis_url is None:
+        return MemoryStore()
+    from router.store.redis import RedisStore  # 7 MB for who has one
+
+    return RedisStore(settings.redis_url)
 
 
 def _warn_of_few_files(wanted: int, affordable: int) -> None:
@@ -143,6 +152,8 @@ class _Parts:
             telemetry.purges(target.name)
         self._polling: Polling | None = None
         if settings.redis_url is None:
+            from router.poll import Polling  # 9 MB for who polls
+
             self._polling = Polling(settings, inputs.catalog, store, telemetry)
         telemetry.registry.register(
             ServerCollector(
