@@ -112,6 +112,14 @@ def _open_store(settings: Settings) -> Store:
     return RedisStore(settings.redis_url)
 
 
+def _open_polling(inputs: Inputs, store: Store, telemetry: Telemetry) -> "Polling | None":
+    if inputs.settings.redis_url is not None:
+        return None
+    from router.poll import Polling  # 9 MB for who polls
+
+    return Polling(inputs.settings, inputs.catalog, store, telemetry)
+
+
 def _warn_of_few_files(wanted: int, affordable: int) -> None:
     if affordable < wanted:
         hint = "raise the hard limit of open files, or lower AUTOROUTER_MAX_CONNECTIONS"
@@ -150,11 +158,7 @@ class _Parts:
         self._purges = [Purge(target=target, store=store, observer=telemetry) for target in targets]
         for target in targets:
             telemetry.purges(target.name)
-        self._polling: Polling | None = None
-        if settings.redis_url is None:
-            from router.poll import Polling  # 9 MB for who polls
-
-            self._polling = Polling(settings, inputs.catalog, store, telemetry)
+        self._polling = _open_polling(inputs, store, telemetry)
         telemetry.registry.register(
             ServerCollector(
                 counts=self.counts,
