@@ -76,7 +76,7 @@ bench-failover: setup
 
 # A day in the life, in 15 minutes; `make soak MINUTES=60 SEED=7`.
 soak: setup
-	@infra/install-debian redis-server
+	@infra/install-debian redis-server $(CDN)
 	$(BIN)/python -m bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 bench-health: setup

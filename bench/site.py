@@ -29,6 +29,7 @@ from tests.servers import (
     free_port,
     plain_client,
 )
+from tests.stand_in import SECRET
 
 EDGE = "yto-01"
 VANTAGES = ("one", "two", "three")
@@ -64,7 +65,8 @@ class Setup:
     `partial`: the last vantage sees edges of its own; `witness`: it has one; `standby`:
     the first vantage has a second poller; `clocks`: the commands whose clocks can be set;
     `sentinel`: Redis is two, watched by a Sentinel; `tls`: EDGE speaks it; `workers`: of
-    each server; `own_geo`: servers read a copy of the geo database in the site's folder.
+    each server; `own_geo`: servers read a copy of the geo database in the site's folder;
+    `cdn`: servers know the secret of a stand-in for the CDN, and purge it.
     """
 
     partial: bool = False
@@ -75,6 +77,7 @@ class Setup:
     tls: bool = False
     workers: int = 1
     own_geo: bool = False
+    cdn: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,6 +112,7 @@ class Site:
     pollers: dict[str, Process] = field(default_factory=dict)
     marks: dict[str, float] = field(default_factory=dict)
     baseline: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    cache_port: int = field(default_factory=free_port)
 
     @property
     def last(self) -> str:
@@ -149,6 +153,9 @@ class Site:
         }
         if self.setup.own_geo:
             settings["GEO_DB"] = str(self.folder / "geo.mmdb")
+        if self.setup.cdn:
+            purge = f"varnish:http://{HOST}:{self.cache_port}/"
+            settings |= {"CDN_SECRET": SECRET, "PURGE": purge}
         process = self._start("serve", f"serve-{port}", settings)
         return Server(process=process, port=port, ops_port=ops_port, settings=settings)
 

@@ -1,7 +1,8 @@
 """`python -m bench.soak`: a day in the life, in minutes, and what must hold at the end of it.
 
-A site under load, with two workers, while everything around it fails now and then: edges,
-Redis, pollers, the geo database, regions.yaml. What fails when follows from the seed.
+A site under load, with two workers, asked directly and through the stand-in for the CDN, while
+everything around it fails now and then: edges, Redis, pollers, the geo database,
+regions.yaml. What fails when follows from the seed.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 import yaml
 
 from bench.site import Pace, Server, Setup, Site, open_site
-from bench.viewers import Answer
+from bench.viewers import Answer, Viewers
 from router.fleet import FleetPolicy
 from router.geoip import find_database
 from router.probe import TOTAL_TIMEOUT_S
@@ -32,6 +33,7 @@ from router.publisher import LEASE_S
 from router.simulation import Mode
 from tests.builders import CITIES
 from tests.servers import HOST, Process, eventually
+from tests.stand_in import running_stand_in
 
 RESULTS = Path(__file__).parent / "results" / "soak.json"
 BROKEN = sorted(set(Mode) - {Mode.HEALTHY, Mode.DEGRADED, Mode.SLOW})
@@ -43,6 +45,7 @@ GROWTH_MB, GROWTH_SHARE, GROWTH_FILES = 16.0, 0.10, 16
 AT_ONCE, EVERY_S = 50, 0.05
 CERTAIN = 150  # answers: every question of every worker
 OFTEN_S, SELDOM_S = (5, 20), (30, 90)
+PURGED_S = 1.0  # 0.25 s of it are waiting for more to purge
 STAYING = ("128.59.1.1", "129.110.1.1", "171.64.1.1")  # of bench.viewers, those in STAYS
 
 
@@ -81,14 +84,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run. `telling`: answers asked for while an edge had to be known not to work.
-    `memory_mb`, `files`: of each lasting process, at a third and at the end."""
+    """One run. `telling`: answers asked for while an edge had to be known not to work, of
+    those asked directly and of those through the CDN. `memory_mb`, `files`: of each lasting
+    process, at a third and at the end."""
 
     seed: int
     minutes: float
     faults: dict[str, int]
     answers: int
     telling: int
+    answers_by_cdn: int
+    telling_by_cdn: int
     strangers: int
     codes: dict[int, int]
     statuses: dict[str, int]
@@ -115,19 +121,33 @@ def main() -> None:
 
 async def run(minutes: float, seed: int, pace: Pace) -> Result:
     """A storm of so many minutes, and its end."""
-    setup = Setup(standby=True, workers=2, own_geo=True)
-    with tempfile.TemporaryDirectory(prefix="autorouter-") as folder:
-        async with open_site(Path(folder), pace, setup, 2, 1) as site:
+    setup = Setup(standby=True, workers=2, own_geo=True, cdn=True)
+    with tempfile.TemporaryDirectory(prefix="autorouter-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        async with open_site(folder, pace, setup, 2, 1) as site:
             await keep_at_home(site)
-            storm, strangers = Storm(seed=seed), Strangers()
-            usage: dict[str, list[Usage]] = {}
             server = site.servers[0]
+            cdn = running_stand_in(
+                folder,
+                server.port,
+                cache_port=site.cache_port,
+                REGIONS=server.settings["REGIONS"],
+            )
+            port = (await asyncio.to_thread(stack.enter_context, cdn)).port
+            day = Day(
+                site=site,
+                storm=Storm(seed=seed),
+                behind=Viewers(site.client, header="X-Stand-In-Viewer", ports=[port]),
+            )
             async with going_on(
-                strangers.run(server.port), watch(server, usage), *raging(site, storm)
+                day.strangers.run(server.port),
+                day.behind.run(),
+                watch(server, day.usage),
+                *raging(site, day.storm),
             ):
                 await asyncio.sleep(minutes * 60)
-            breaches = [*await calmed(site), *broken_promises(site, storm), *leaks(usage)]
-            return result(site, storm, strangers, usage, minutes, breaches)
+            breaches = [*await calmed(site), *broken_promises(day), *leaks(day.usage)]
+            return result(day, minutes, breaches)
 
 
 async def keep_at_home(site: Site) -> None:
@@ -308,6 +328,23 @@ class Strangers:
             writer.transport.abort()
 
 
+@dataclass(kw_only=True)
+class Day:
+    """What a run does and gathers. `behind`: viewers who ask through the CDN."""
+
+    site: Site
+    storm: Storm
+    behind: Viewers
+    strangers: Strangers = field(default_factory=Strangers)
+    usage: dict[str, list[Usage]] = field(default_factory=dict)
+
+    def asked(self) -> Iterator[tuple[str, Sequence[Answer], float]]:
+        """The answers of each way to ask, and how soon a broken edge must be out of them."""
+        caught_s = self.site.pace.caught_s(TOTAL_TIMEOUT_S)
+        yield "directly", self.site.viewers.answers, caught_s
+        yield "through the CDN", self.behind.answers, caught_s + PURGED_S
+
+
 def _question(number: int) -> bytes:
     viewer = b"%d.%d.1.1" % (1 + number % 200, number // 200 % 100)
     head = b"GET /v1/route?all=true&n=%d HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %b\r\n\r\n"
@@ -363,18 +400,28 @@ async def _is_well(site: Site) -> bool:
     return is_whole and "autorouter_last_reload_ok 1.0" in metrics
 
 
-def broken_promises(site: Site, storm: Storm) -> list[str]:
+def broken_promises(day: Day) -> list[str]:
     """A line for each promise that answers broke, with one of them."""
-    answers, caught_s = site.viewers.answers, site.pace.caught_s(TOTAL_TIMEOUT_S)
-    broken = [(one, known_broken(one.asked_at, storm, caught_s)) for one in answers]
-    kinds = {
+    return [
+        f"{way}, {about}: {len(those)}, like {those[0]}"
+        for way, answers, caught_s in day.asked()
+        for about, those in broken_by(answers, day.storm, caught_s).items()
+        if those
+    ]
+
+
+def broken_by(answers: Sequence[Answer], storm: Storm, caught_s: float) -> dict[str, list[Answer]]:
+    """Promise → the answers that broke it."""
+    known = [known_broken(one.asked_at, storm, caught_s) for one in answers]
+    return {
         "no answer, or not 200": [one for one in answers if one.code != 200],
         "no edge named": [one for one in answers if one.code == 200 and not one.endpoint],
         "too old a health": [one for one in answers if one.status not in ("ok", "stale", "")],
         "led out of the country": [one for one in answers if is_led_out(one)],
-        "named a broken edge": [one for one, known in broken if known & {*one.named}],
+        "named a broken edge": [
+            one for one, out in zip(answers, known, strict=True) if out & {*one.named}
+        ],
     }
-    return [f"{about}: {len(those)}, like {those[0]}" for about, those in kinds.items() if those]
 
 
 def is_led_out(answer: Answer) -> bool:
@@ -431,25 +478,24 @@ def _typical(samples: Sequence[Usage]) -> Usage:
     )
 
 
-def result(
-    site: Site,
-    storm: Storm,
-    strangers: Strangers,
-    usage: Mapping[str, Sequence[Usage]],
-    minutes: float,
-    breaches: list[str],
-) -> Result:
+def result(day: Day, minutes: float, breaches: list[str]) -> Result:
     """The figures of a run."""
-    answers, pairs = site.viewers.answers, compared(usage)
-    caught_s = site.pace.caught_s(TOTAL_TIMEOUT_S)
+    storm, strangers, pairs = day.storm, day.strangers, compared(day.usage)
     if strangers.refused:
         breaches = [*breaches, f"strangers refused: {strangers.refused} of {strangers.asked}"]
+    counts = [
+        (len(answers), sum(bool(known_broken(one.asked_at, storm, caught_s)) for one in answers))
+        for _, answers, caught_s in day.asked()
+    ]
+    answers = [*day.site.viewers.answers, *day.behind.answers]
     return Result(
         seed=storm.seed,
         minutes=minutes,
         faults=dict(sorted(storm.done.items())),
-        answers=len(answers),
-        telling=sum(bool(known_broken(one.asked_at, storm, caught_s)) for one in answers),
+        answers=counts[0][0],
+        telling=counts[0][1],
+        answers_by_cdn=counts[1][0],
+        telling_by_cdn=counts[1][1],
         strangers=strangers.asked,
         codes=dict(Counter(one.code for one in answers)),
         statuses=dict(Counter(one.status for one in answers)),

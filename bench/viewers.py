@@ -65,9 +65,11 @@ class Answer:
 
 @dataclass
 class Viewers:
-    """Ask the servers at `ports` by turns, 50 times a second, whether they answer or not."""
+    """Ask the servers at `ports` by turns, 50 times a second, whether they answer or not.
+    `header`: where they say who asks."""
 
     client: httpx.AsyncClient
+    header: str = "X-Forwarded-For"
     ports: list[int] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
 
@@ -82,7 +84,7 @@ class Viewers:
 
     async def _ask(self, port: int, query: str, address: str) -> None:
         asked_at = time.monotonic()
-        url, headers = f"http://{HOST}:{port}/v1/route{query}", {"X-Forwarded-For": address}
+        url, headers = f"http://{HOST}:{port}/v1/route{query}", {self.header: address}
         try:
             response = await self.client.get(url, headers=headers)
             code, told = response.status_code, response.json()

@@ -26,6 +26,7 @@ async def test_two_stormy_minutes_break_no_promise() -> None:
     assert result.breaches == []
     assert set(result.codes) == {200}
     assert min(result.answers, result.telling, result.strangers) > 100
+    assert min(result.answers_by_cdn, result.telling_by_cdn) > 100
     kinds = Counter(name.split()[0] for name in result.faults)
     assert set(kinds) == {"edges", "geo", "poller", "redis", "regions"}
 
