@@ -469,8 +469,12 @@ async def test_cdn_is_purged_when_an_edge_falls(site: Site) -> None:
         tag = f"edge:{before}".encode()
         await eventually(lambda: ("PURGE", tag) in purged)
         assert (await server.route())["region"] != before
-        told = (await server.ops("/v1/events")).json()["events"]
-        assert any(one["kind"] == "purge" and before in one["reason"] for one in told)
+
+        async def is_told() -> bool:
+            told = (await server.ops("/v1/events")).json()["events"]
+            return any(one["kind"] == "purge" and before in one["reason"] for one in told)
+
+        await eventually(is_told)
 
 
 # Reload
