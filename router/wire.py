@@ -97,8 +97,9 @@ class Wire(asyncio.Protocol):
             self._expire_in(REFUSED_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """A client is gone."""
+        """A client is gone. The parser holds us: without it, no cycle is left behind."""
         self._is_over = True
+        self._parser = cast(Any, None)
         self._timer.cancel()
         self._crowd.leave(self)
         self._server.connections.discard(self)

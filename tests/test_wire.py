@@ -1,6 +1,7 @@
 """HTTP as the public listener speaks it, and its bounds, in virtual time without a network."""
 
 import asyncio
+import gc
 import itertools
 from typing import Any
 
@@ -27,7 +28,7 @@ from router.wire import (
     Request,
     Wire,
 )
-from tests.servers import eventually
+from tests.servers import eventually, public_server, served, talk
 
 pytestmark = pytest.mark.anyio
 
@@ -278,6 +279,26 @@ def test_ready_answers_are_what_their_parts_say() -> None:
     assert (opening, body) == (b"HTTP/1.1 200 OK\r\n", HEALTHY.body)
     assert head.split(b"\r\n") == [b"%b: %b" % header for header in HEALTHY.headers]
     assert HEALTHY.to_head == (opening, head + b"\r\n\r\n")
+
+
+def wires() -> int:
+    return sum(isinstance(one, Wire) for one in gc.get_objects())
+
+
+def test_closed_connections_need_no_collector() -> None:
+    async def come_and_go() -> None:
+        async with served(lambda _: HEALTHY.to_get, public_server) as port:
+            before = wires()
+            for _ in range(5):
+                await talk(port, REQUEST + HEAD + b"Connection: close\r\n\r\n", 5)
+            await eventually(lambda: wires() == before)
+
+    gc.collect()
+    gc.disable()
+    try:
+        uvloop.run(come_and_go())
+    finally:
+        gc.enable()
 
 
 # Time
