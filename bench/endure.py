@@ -34,10 +34,11 @@ VIEWERS = 200_000
 SHARE = 0.7
 ROUND_S = 30
 WARM_UP_S = 10
+GROWTH_MB = 2.0  # what the allocator leaves open comes and goes
 
 
 def main() -> None:
-    """Run, print a line a round, keep the figures as JSON. Exit code 1: something grew."""
+    """Run, print a line a round, keep the figures as JSON. Exit code 1: memory grew."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     options = parser.parse_args()
@@ -45,7 +46,7 @@ def main() -> None:
         figures = measure(stack, options.minutes)
     (RESULTS / "endure.json").write_text(json.dumps(figures, indent=2) + "\n")
     print({name: value for name, value in figures.items() if name != "rounds"})
-    sys.exit(0 if figures["grown_mb"] < 1 else 1)
+    sys.exit(0 if figures["grown_mb"] < GROWTH_MB else 1)
 
 
 def measure(stack: ExitStack, minutes: float) -> dict[str, Any]:
