@@ -415,6 +415,16 @@ async def test_endless_body_is_cut_off() -> None:
     assert (connection.is_open, connection.answers) == (False, 1)
 
 
+@pytest.mark.parametrize(
+    "piece", [b"x" * 60_000, b"X-Forwarded-For: y\r\n" * 3_000], ids=["one", "many"]
+)
+async def test_endless_trailers_are_cut_off(piece: bytes) -> None:
+    connection = Connection()
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
+    await connection.say(head, *[piece] * 4)
+    assert (connection.is_open, connection.answers) == (False, 1)
+
+
 async def test_body_within_the_bound_keeps_the_connection() -> None:
     connection = Connection()
     head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % MAX_BODY_BYTES
@@ -458,6 +468,16 @@ async def test_client_that_never_reads_its_last_answer_is_cut_off() -> None:
     await connection.say(HEAD + b"Connection: close\r\n\r\n")
     assert (connection.socket.closed, connection.socket.aborted) == (True, False)
     await asyncio.sleep(SLOW_READER_S + 1)
+    assert connection.socket.aborted
+
+
+async def test_client_that_never_reads_a_little_is_cut_off() -> None:
+    connection = Connection()
+    connection.socket.reads = False
+    await connection.say(REQUEST)
+    await asyncio.sleep(KEEP_ALIVE_S + 1)
+    assert (connection.socket.closed, connection.socket.aborted) == (True, False)
+    await asyncio.sleep(SLOW_READER_S)
     assert connection.socket.aborted
 
 
