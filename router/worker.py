@@ -13,7 +13,7 @@ from router.errors import ConfigError, StoreError
 from router.feed import Fed, FeedStore, ReadAnew, counted, messages, send
 from router.fleet import Fleet
 from router.front import Front, settle_memory
-from router.listeners import serve_until_stopped
+from router.listeners import any_of, serve_until_stopped
 from router.model import Intent
 from router.settings import Settings
 from router.sources import Inputs, read_all, read_inputs
@@ -49,7 +49,7 @@ async def _work(settings: Settings, bound: socket.socket, channel: socket.socket
     front = Front(Inputs(settings, *read_all(settings)), feed, _Quiet())
     listening = asyncio.create_task(_listen(reader, settings, feed, is_fed, front))
     listening.add_done_callback(lambda _: stop.set())
-    await is_fed.wait()
+    await any_of(is_fed, stop)
     await front.watch.refresh()
     settle_memory()
     loops = [
