@@ -188,7 +188,7 @@ async def test_server_whose_workers_cannot_start_can_be_stopped(site: Site, tmp_
     pipe = tmp_path / "once"
     os.mkfifo(pipe)
     server = site.serve(WORKERS=str(WORKERS), REGIONS=str(pipe))
-    await asyncio.to_thread(pipe.write_bytes, regions.read_bytes())
+    await asyncio.to_thread(lambda: pipe.write_bytes(regions.read_bytes()))
     pipe.unlink()
     await eventually(lambda: "a worker ended" in server.process.output)
     server.process.send(signal.SIGTERM)
