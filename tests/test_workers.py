@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from router.feed import Fed, send
 from router.settings import Settings
 from router.simulation import Mode
+from router.watch import FleetWatch
 from router.worker import _work
 from tests.servers import HOST, PATIENCE_S, eventually, plain_client
 from tests.test_serve import (
@@ -195,12 +197,34 @@ async def test_server_whose_workers_cannot_start_can_be_stopped(site: Site, tmp_
     assert await server.process.ended() == 0
 
 
-async def test_worker_ends_if_the_main_process_is_gone_before_it_is_fed() -> None:
-    ours, theirs = socket.socketpair()
-    ours.close()
+async def work_here(channel: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a worker in this process, until it ends by itself."""
+    monkeypatch.setattr("router.worker.settle_memory", lambda: None)
     with socket.create_server((HOST, 0)) as bound:
         async with asyncio.timeout(PATIENCE_S):
-            await _work(Settings(), bound, theirs)
+            await _work(Settings(), bound, channel)
+
+
+async def test_worker_ends_if_the_main_process_is_gone_before_it_is_fed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = socket.socketpair()
+    ours.close()
+    await work_here(theirs, monkeypatch)
+
+
+async def test_worker_that_no_longer_follows_the_fleet_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def broken(watch: FleetWatch) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(FleetWatch, "run", broken)
+    ours, theirs = socket.socketpair()
+    _, writer = await asyncio.open_unix_connection(sock=ours)
+    send(writer, Fed((), ()))
+    await work_here(theirs, monkeypatch)
+    writer.close()
 
 
 async def test_workers_end_with_the_main_process(server: Running) -> None:
