@@ -231,7 +231,7 @@ class Wire(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _feed(self, data: bytes) -> None:
-        was_in_message = self._in_message
+        was_in_message, answered = self._in_message, self._answered
         self._message_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -248,7 +248,7 @@ class Wire(asyncio.Protocol):
             self._expires_at = self._loop.time() + KEEP_ALIVE_S
         elif self._message_bytes - self._body_bytes > MAX_HEAD_BYTES:
             self._give_up()
-        elif not was_in_message:
+        elif not was_in_message or (self._in_head and self._answered > answered):
             is_answered_last = self._is_last and not self._in_head
             self._expire_in(LINGER_S if is_answered_last else MESSAGE_S)
 

@@ -332,6 +332,12 @@ async def test_second_head_must_come_in_time_as_well() -> None:
     assert (connection.is_open, connection.answers) == (False, 1)
 
 
+async def test_requests_cut_across_are_each_given_their_time() -> None:
+    connection = Connection()
+    await connection.say(REQUEST[:9], *[REQUEST[9:] + REQUEST[:9]] * 30, every_s=1)
+    assert (connection.is_open, connection.answers) == (True, 30)
+
+
 async def test_head_in_pieces_is_answered() -> None:
     connection = Connection()
     await connection.say(*[bytes((byte,)) for byte in REQUEST], every_s=0.1)
