@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import cycle
 from pathlib import Path
@@ -78,23 +79,25 @@ def measure(stack: ExitStack, minutes: float) -> dict[str, Any]:
 
 
 class Changes:
-    """An operator who never rests: each edge in turn is drained, and brought back."""
+    """An operator who never rests: each edge in turn is drained, and brought back. A change
+    that fails fails the run."""
 
     def __init__(self, ops: int) -> None:
         self.count = 0
         self._url = f"http://127.0.0.1:{ops}/v1/edges"
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Self:
         """Begin."""
-        self._thread.start()
+        self._running = self._thread.submit(self._run)
         return self
 
     def __exit__(self, *_: object) -> None:
         """End; nothing is left drained for long."""
         self._stop.set()
-        self._thread.join()
+        self._thread.shutdown()
+        self._running.result()
 
     def _run(self) -> None:
         with httpx.Client() as client:

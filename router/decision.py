@@ -3,7 +3,7 @@
 Served answers, `explain` and simulations all come from `decide`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -157,6 +157,18 @@ def decide_soon(
         reason=_reason(ranker, fleet, [], key, query, ranked),
         crossed_border=key.country not in (None, ranked[0].region.country),
     )
+
+
+def picker(ranker: Ranker, fleet: Fleet, query: Query) -> Callable[[RouteKey], str | None]:
+    """For who asks about many keys: tells the pick of each, or None where there is none."""
+    offer = offer_of(fleet)
+
+    def pick(key: RouteKey) -> str | None:
+        soon = decide_soon(ranker, fleet, offer, key, query, 1)
+        candidates = (soon or decide(ranker, fleet, key, query)).candidates
+        return candidates[0].region.id if candidates else None
+
+    return pick
 
 
 def model_state(edge: Edge, model: str) -> ModelState:

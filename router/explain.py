@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import Any
 
 from router.caching import CachePolicy, Sharing, format_key
-from router.decision import Rejection, decide
+from router.decision import Rejection, decide, picker
 from router.fleet import Edge, Fleet
 from router.geo import distance_km
 from router.location import Placed
@@ -60,9 +60,9 @@ def explain(
 def spread(ranker: Ranker, fleet: Fleet, location: Location, query: Query) -> list[dict[str, Any]]:
     """What all viewers at one place get: each pick with its share, the largest first."""
     shares: defaultdict[str | None, float] = defaultdict(float)
+    pick = picker(ranker, fleet, query)
     for key, share in key_shares(ranker, location, query.scope).items():
-        candidates = decide(ranker, fleet, key, query).candidates
-        shares[candidates[0].region.id if candidates else None] += share
+        shares[pick(key)] += share
     ordered = sorted(shares.items(), key=lambda each: -each[1])
     return [{"region": id, "share": share} for id, share in ordered]
 

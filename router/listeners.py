@@ -131,6 +131,16 @@ def reload_on_signal() -> asyncio.Event:
     return asked
 
 
+async def any_of(*events: asyncio.Event) -> None:
+    """Return once one of them is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
 def stop_on_signals() -> asyncio.Event:
     """An event that SIGINT or SIGTERM sets."""
     stop = asyncio.Event()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from router.census import Census, Place
-from router.decision import decide
+from router.decision import picker
 from router.fleet import Fleet, useful
 from router.geo import distance_km
 from router.model import Catalog, Location
@@ -87,14 +87,14 @@ class Side:
         self.fleet = fleet
         self.query = query
         self.regions = {region.id: region for region in catalog.regions}
+        self._pick = picker(self.ranker, fleet, query)
         self._picks: dict[RouteKey, str | None] = {}
 
     def pick(self, location: Location, seed: int) -> str | None:
         """The edge that a viewer gets, or None where the answer names none."""
         key = self.ranker.key(location, seed, self.query.scope)
         if key not in self._picks:
-            offered = decide(self.ranker, self.fleet, key, self.query).candidates
-            self._picks[key] = offered[0].region.id if offered else None
+            self._picks[key] = self._pick(key)
         return self._picks[key]
 
     def distance_km(self, location: Location, edge: str | None) -> float | None:

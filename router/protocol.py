@@ -38,7 +38,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._crowd = crowd
         self._unread: deque[bytes] = deque()
         self._is_in_head = self._is_in_request = True
-        self._head_bytes = 0
+        self._message_bytes = self._body_bytes = 0
         self._waits_since = 0.0
         self._request_due: asyncio.TimerHandle | None = None
         self._reply_due: asyncio.TimerHandle | None = None
@@ -91,23 +91,28 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         """The parser calls back below, perhaps for several requests."""
-        self._head_bytes += len(data)
+        self._message_bytes += len(data)
         super().data_received(data)
-        if self._is_in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self.send_400_response("The head of the request is too large.")
+        if self._message_bytes - self._body_bytes > MAX_HEAD_BYTES:
+            self.send_400_response("The head of the request, or its trailers, are too large.")
         elif self._request_due is None and (self._is_in_request or self.cycle.response_complete):
             self._expect_request(MESSAGE_S)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         self._is_in_head = self._is_in_request = True
-        self._head_bytes = 0
+        self._message_bytes = self._body_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The last byte of its head."""
         super().on_headers_complete()
         self._is_in_head = False
+
+    def on_body(self, body: bytes) -> None:
+        """A part of its body."""
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The last byte of its body."""

@@ -30,7 +30,8 @@ from router.wire import FAULT, Request
 
 KNOWN_TARGETS = 4_096
 KNOWN_VIEWERS = 16_384
-MAX_KNOWN_BYTES = 256
+MAX_KNOWN_BYTES = 256  # of a target
+MAX_KNOWN_BODY = 4_096  # longer ones are kept in the table alone, which bounds their sum
 
 # A 304 repeats what a 200 says about caching and nothing about a body (RFC 9110, 15.4.5).
 _BODY_HEADERS = frozenset({b"content-type", b"content-length"})
@@ -114,7 +115,8 @@ class PublicApp:
             placement = _PLACEMENTS[placed.location.source, placed.location.level]
         answer = table.answer(key, asked, placed.sharing)
         is_alone = viewer == request.peer or not placed.by_peer
-        if viewer is not None and is_alone and len(request.target) <= MAX_KNOWN_BYTES:
+        is_short = len(request.target) <= MAX_KNOWN_BYTES and len(answer.body) <= MAX_KNOWN_BODY
+        if viewer is not None and is_alone and is_short:
             _keep(self._seen, (request.target, viewer), (answer, placement), KNOWN_VIEWERS)
         self._count(answer, placement)
         return answer

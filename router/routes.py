@@ -21,6 +21,7 @@ from router.ranking import Ranker, RouteKey
 
 ALTERNATES_COUNT = 3
 KNOWN_ANSWERS = 16_384
+KNOWN_BYTES = 32 * 2**20  # of their bodies: one of all=true names every edge
 
 
 class RouteTable:
@@ -32,16 +33,24 @@ class RouteTable:
         self.policy = policy
         self._offer = offer_of(fleet)
         self._answers: dict[tuple[RouteKey, Query, Sharing], Answer] = {}
+        self._known_bytes = 0
 
     def answer(self, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
         """The answer for a viewer of this key. A repeated question costs one look-up."""
         question = (key, query, sharing)
         answer = self._answers.get(question)
         if answer is None:
-            if len(self._answers) >= KNOWN_ANSWERS:
-                self._answers.clear()
-            answer = self._answers[question] = self._build(key, query, sharing)
+            answer = self._build(key, query, sharing)
+            self._keep(question, answer)
         return answer
+
+    def _keep(self, question: tuple[RouteKey, Query, Sharing], answer: Answer) -> None:
+        """Begin anew rather than grow beyond a bound."""
+        if len(self._answers) >= KNOWN_ANSWERS or self._known_bytes >= KNOWN_BYTES:
+            self._answers.clear()
+            self._known_bytes = 0
+        self._answers[question] = answer
+        self._known_bytes += len(answer.body)
 
     def _build(self, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
         decision = decide_soon(

@@ -16,6 +16,7 @@ from router.dashboard import Dashboard
 from router.front import Front, settle_memory
 from router.lastgood import LastGood
 from router.listeners import (
+    any_of,
     bind,
     bind_shared,
     listener,
@@ -185,9 +186,9 @@ class _Parts:
         return self._workers
 
     async def ready(self) -> None:
-        """Return once requests can be answered."""
+        """Return once requests can be answered, or it is time to stop."""
         if self._workers is not None:
-            await self._workers.ready.wait()
+            await any_of(self._workers.ready, self.ops.stop)
 
     def counts(self) -> Counts:
         """What was done so far, whoever did it."""
@@ -203,4 +204,4 @@ class _Parts:
         if self._polling is not None:
             self._polling.adopt(fresh.settings, fresh.catalog)
         if self._workers is not None:
-            self._workers.read_anew()
+            self._workers.read_anew(fresh.settings)

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from router.decision import decide
+from router.decision import picker
 from router.fleet import Edge, Fleet
 from router.model import Level, Location, Observed, Position, Scope, Source, Status
 from router.query import Query
@@ -112,9 +112,9 @@ def ideal(ranker: Ranker) -> Fleet:
 def picks(ranker: Ranker, fleet: Fleet, groups: Iterable[Mapping[RouteKey, float]]) -> Work:
     """The pick of every key for a viewer who asks for nothing special; None: no edge."""
     picked: dict[RouteKey, str | None] = {}
+    pick = picker(ranker, fleet, _PLAIN)
     for key in dict.fromkeys(key for group in groups for key in group):
-        decision = decide(ranker, fleet, key, _PLAIN)
-        picked[key] = decision.candidates[0].region.id if decision.candidates else None
+        picked[key] = pick(key)
         yield
     return picked
 

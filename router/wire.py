@@ -7,6 +7,7 @@ Knows HTTP and its bounds; what is answered is for router.public.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -19,7 +20,7 @@ from router.caching import Headers
 from router.crowd import REFUSED_S, Crowd
 from router.location import PLACING
 
-MAX_HEAD_BYTES = 128 * 1024
+MAX_HEAD_BYTES = 128 * 1024  # and what is between and after the chunks of a body
 MAX_BODY_BYTES = 1024 * 1024  # read only to keep the connection, and thrown away
 MESSAGE_S = 10.0
 KEEP_ALIVE_S = 65.0  # longer than CloudFront keeps an origin connection (60 s at most)
@@ -74,7 +75,7 @@ class Wire(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._target = self._known = b""
         self._headers: Headers = []
-        self._head_bytes = self._body_bytes = self._answered = 0
+        self._message_bytes = self._body_bytes = self._answered = 0
         self._unfed = b""
         self._is_queued = False  # what is unfed waits for the next turn of the loop
         self._in_message = self._in_head = self._is_expecting = False
@@ -161,7 +162,7 @@ class Wire(asyncio.Protocol):
         self._in_message = self._in_head = True
         self._is_expecting = False
         self._target, self._headers, self._known = b"", [], b""
-        self._head_bytes = self._body_bytes = 0
+        self._message_bytes = self._body_bytes = 0
 
     def on_url(self, part: bytes) -> None:
         """The target, or a part of it."""
@@ -230,8 +231,8 @@ class Wire(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _feed(self, data: bytes) -> None:
-        was_in_message = self._in_message
-        self._head_bytes += len(data)
+        was_in_message, answered = self._in_message, self._answered
+        self._message_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -240,17 +241,14 @@ class Wire(asyncio.Protocol):
             log.exception("a request could not be answered")
             self._refuse(FAULT)
         except httptools.HttpParserError:
-            if self._in_message and not self._in_head:
-                self._close()  # answered already: a second answer would be taken for another's
-            else:
-                self._refuse(BAD_REQUEST)
+            self._give_up()
         if self._is_over or self._is_paused:
             return
         if not self._in_message:
             self._expires_at = self._loop.time() + KEEP_ALIVE_S
-        elif self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(BAD_REQUEST)
-        elif not was_in_message:
+        elif self._message_bytes - self._body_bytes > MAX_HEAD_BYTES:
+            self._give_up()
+        elif not was_in_message or (self._in_head and self._answered > answered):
             is_answered_last = self._is_last and not self._in_head
             self._expire_in(LINGER_S if is_answered_last else MESSAGE_S)
 
@@ -260,6 +258,13 @@ class Wire(asyncio.Protocol):
         self._transport.write(
             b"%b%bdate: %b\r\n%b" % (response.opening, closing, date, response.rest)
         )
+
+    def _give_up(self) -> None:
+        """On what is no HTTP, or too much of it."""
+        if self._in_message and not self._in_head:
+            self._close()  # answered already: a second answer would be taken for another's
+        else:
+            self._refuse(BAD_REQUEST)
 
     def _refuse(self, answer: Answer) -> None:
         if not self._is_over:
@@ -291,4 +296,5 @@ class Wire(asyncio.Protocol):
         elif self._is_over or self._is_paused:
             self._transport.abort()
         else:
+            self._checks_at = math.inf  # the timer has rung, so closing sets another
             self._close()

@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Coroutine
+from typing import Any
 
 import uvloop
 
@@ -13,7 +15,7 @@ from router.errors import ConfigError, StoreError
 from router.feed import Fed, FeedStore, ReadAnew, counted, messages, send
 from router.fleet import Fleet
 from router.front import Front, settle_memory
-from router.listeners import serve_until_stopped
+from router.listeners import any_of, serve_until_stopped
 from router.model import Intent
 from router.settings import Settings
 from router.sources import Inputs, read_all, read_inputs
@@ -47,22 +49,27 @@ async def _work(settings: Settings, bound: socket.socket, channel: socket.socket
     reader, writer = await asyncio.open_unix_connection(sock=channel)
     feed, is_fed = FeedStore(), asyncio.Event()
     front = Front(Inputs(settings, *read_all(settings)), feed, _Quiet())
-    listening = asyncio.create_task(_listen(reader, settings, feed, is_fed, front))
-    listening.add_done_callback(lambda _: stop.set())
-    await is_fed.wait()
+    loops = [_begin(_listen(reader, settings, feed, is_fed, front), stop)]
+    await any_of(is_fed, stop)
     await front.watch.refresh()
     settle_memory()
-    loops = [
-        *(asyncio.create_task(loop.run()) for loop in front.loops),
-        asyncio.create_task(_count(writer, front)),
-        listening,
-    ]
+    loops += [_begin(loop.run(), stop) for loop in front.loops]
+    loops.append(_begin(_count(writer, front), stop))
     await serve_until_stopped([(front.listener(), bound)], stop)
     send(writer, counted(front.counts()))
     for loop in loops:
         loop.cancel()
-    await asyncio.gather(*loops, return_exceptions=True)
+    for outcome in await asyncio.gather(*loops, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            log.error("a worker failed", exc_info=outcome)
     writer.close()
+
+
+def _begin(loop: Coroutine[Any, Any, None], stop: asyncio.Event) -> asyncio.Task[None]:
+    """Run a part of the worker; without it the worker stops, and is replaced."""
+    task = asyncio.create_task(loop)
+    task.add_done_callback(lambda _: stop.set())
+    return task
 
 
 async def _listen(

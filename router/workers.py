@@ -62,8 +62,10 @@ class Workers:
         self._fed = Fed(stored.views, stored.intents)
         self._send(self._fed)
 
-    def read_anew(self) -> None:
-        """Have every worker read the files, which are sound."""
+    def read_anew(self, settings: Settings) -> None:
+        """Have every worker read the files, which are sound, and those to come start with
+        the secrets in them."""
+        self._settings = settings
         self._send(ReadAnew())
 
     def _send(self, message: Message) -> None:

@@ -28,7 +28,11 @@ pytestmark = pytest.mark.anyio
 
 LABELS = Labels(region="yto-01", reason="nearest_in_country", status="ok", scope="country")
 COUNTS = Counts(
-    {LABELS: 7}, {Placement(Source.DATABASE, Level.CITY): 5}, {Shed.HUNG_UP: 2}, connections=3
+    answers={LABELS: 7},
+    placements={Placement(Source.DATABASE, Level.CITY): 5},
+    countries={"CA": 4, None: 1},
+    shed={Shed.HUNG_UP: 2},
+    connections=3,
 )
 
 

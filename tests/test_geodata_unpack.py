@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import subprocess
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -135,3 +136,17 @@ def test_gzip_with_a_wrong_checksum_is_refused(tmp_path: Path, folder: Path, mmd
     (tmp_path / "db").write_bytes(packed)
     with pytest.raises(GeoDataError, match="cannot be unpacked"):
         unpack(tmp_path / "db", folder)
+
+
+@pytest.mark.parametrize("format", ["gnu", "posix"])
+def test_holes_in_a_sparse_file_are_not_written_out(
+    tmp_path: Path, folder: Path, format: str
+) -> None:
+    with (tmp_path / "huge.mmdb").open("wb") as file:
+        file.truncate(64 * 2**20)
+    path = tmp_path / "db.tar"
+    options = ["--sparse", f"--format={format}", "--directory", str(tmp_path)]
+    subprocess.run(["tar", "--create", *options, "--file", str(path), "huge.mmdb"], check=True)
+    with pytest.raises(GeoDataError, match=r"holds no \.mmdb file"):
+        unpack(path, folder, max_bytes=2**20)
+    assert names(folder) == []

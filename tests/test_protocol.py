@@ -171,6 +171,16 @@ async def test_large_body_is_no_large_head() -> None:
     assert (connection.wire.closed, connection.answers) == (False, 1)
 
 
+@pytest.mark.parametrize(
+    "piece", [b"x" * 60_000, b"X-Forwarded-For: y\r\n" * 3_000], ids=["one", "many"]
+)
+async def test_endless_trailers_are_cut_off(piece: bytes) -> None:
+    connection = Connection()
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
+    await connection.say(head, *[piece] * 4)
+    assert (connection.wire.closed, connection.answers) == (True, 1)
+
+
 async def test_client_that_leaves_leaves_no_timer() -> None:
     connection = Connection()
     connection.protocol.connection_lost(None)

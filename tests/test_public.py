@@ -529,6 +529,16 @@ async def test_unique_viewers_keep_memory_bounded(public: Public) -> None:
     assert 0 < len(app._seen) <= KNOWN_VIEWERS
 
 
+async def test_long_answers_are_kept_by_the_table_alone(
+    public: Public, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.public.MAX_KNOWN_BODY", 700)
+    public.app.respond(asked("/v1/route?all=true", viewer=CANADIAN))
+    assert not public.app._seen
+    public.app.respond(asked(viewer=CANADIAN))
+    assert len(public.app._seen) == 1
+
+
 async def test_unique_long_queries_are_not_kept(public: Public) -> None:
     public.app.respond(asked(f"/v1/route?x={'y' * 60_000}"))
     assert all(len(target) < 1_000 for target in public.app._asked)

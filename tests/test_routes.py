@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router import routes
 from router.answers import Answer, Labels
 from router.caching import MAX_TAGS, CachePolicy, Sharing, etag
 from router.fleet import Edge, Fleet, is_offered
@@ -395,6 +396,16 @@ def test_memo_stays_bounded() -> None:
     for number in range(KNOWN_ANSWERS + 10):
         table.answer(a_key("yto-01"), Query(model=f"m{number}"), Sharing.PRIVATE)
     assert len(table._answers) <= KNOWN_ANSWERS
+
+
+def test_memo_of_long_answers_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "KNOWN_BYTES", 100_000)
+    regions = [a_region(f"e-{number}") for number in range(100)]
+    table = RouteTable(Ranker(a_catalog(*regions)), a_fleet(*map(an_edge, regions)), CachePolicy())
+    for number in range(50):
+        table.answer(a_key("e-1"), Query(model=f"m{number}", all=True), Sharing.PRIVATE)
+    kept = [len(answer.body) for answer in table._answers.values()]
+    assert 0 < sum(kept) < 100_000 + max(kept)
 
 
 # Whatever the fleet

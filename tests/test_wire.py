@@ -332,6 +332,12 @@ async def test_second_head_must_come_in_time_as_well() -> None:
     assert (connection.is_open, connection.answers) == (False, 1)
 
 
+async def test_requests_cut_across_are_each_given_their_time() -> None:
+    connection = Connection()
+    await connection.say(REQUEST[:9], *[REQUEST[9:] + REQUEST[:9]] * 30, every_s=1)
+    assert (connection.is_open, connection.answers) == (True, 30)
+
+
 async def test_head_in_pieces_is_answered() -> None:
     connection = Connection()
     await connection.say(*[bytes((byte,)) for byte in REQUEST], every_s=0.1)
@@ -415,6 +421,16 @@ async def test_endless_body_is_cut_off() -> None:
     assert (connection.is_open, connection.answers) == (False, 1)
 
 
+@pytest.mark.parametrize(
+    "piece", [b"x" * 60_000, b"X-Forwarded-For: y\r\n" * 3_000], ids=["one", "many"]
+)
+async def test_endless_trailers_are_cut_off(piece: bytes) -> None:
+    connection = Connection()
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
+    await connection.say(head, *[piece] * 4)
+    assert (connection.is_open, connection.answers) == (False, 1)
+
+
 async def test_body_within_the_bound_keeps_the_connection() -> None:
     connection = Connection()
     head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % MAX_BODY_BYTES
@@ -458,6 +474,16 @@ async def test_client_that_never_reads_its_last_answer_is_cut_off() -> None:
     await connection.say(HEAD + b"Connection: close\r\n\r\n")
     assert (connection.socket.closed, connection.socket.aborted) == (True, False)
     await asyncio.sleep(SLOW_READER_S + 1)
+    assert connection.socket.aborted
+
+
+async def test_client_that_never_reads_a_little_is_cut_off() -> None:
+    connection = Connection()
+    connection.socket.reads = False
+    await connection.say(REQUEST)
+    await asyncio.sleep(KEEP_ALIVE_S + 1)
+    assert (connection.socket.closed, connection.socket.aborted) == (True, False)
+    await asyncio.sleep(SLOW_READER_S)
     assert connection.socket.aborted
 
 

@@ -1,16 +1,22 @@
 """Several workers on one port are one server: as healthy, as informed, as countable."""
 
+import asyncio
 import os
 import re
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from router.feed import Fed, send
+from router.settings import Settings
 from router.simulation import Mode
-from tests.servers import HOST, eventually, plain_client
+from router.watch import FleetWatch
+from router.worker import _work
+from tests.servers import HOST, PATIENCE_S, eventually, plain_client
 from tests.test_serve import (
     DETECTED_S,
     TORONTONIAN,
@@ -144,6 +150,81 @@ async def test_worker_that_dies_is_replaced_and_its_queue_served(server: Running
     await eventually(is_whole)
     assert await answers(server) >= counted
     assert "a worker ended" in server.process.output
+
+
+async def test_worker_that_comes_later_knows_the_new_secret(site: Site, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("an-old-secret-of-ours")
+    server = await site.serve_until_ready(WORKERS=str(WORKERS), CDN_SECRET_FILE=str(file))
+    file.write_text("a-new-secret-of-ours")
+
+    async def is_known() -> bool:
+        return await sharing(server, "a-new-secret-of-ours") == {"public"}
+
+    await eventually(is_known)
+    old = workers_of(server)
+    for worker in old:
+        os.kill(worker, signal.SIGKILL)
+
+    async def are_replaced() -> bool:
+        whole = f"autorouter_workers {WORKERS}.0" in await metrics(server)
+        return whole and not set(old) & set(workers_of(server))
+
+    await eventually(are_replaced)
+    assert await sharing(server, "a-new-secret-of-ours") == {"public"}
+
+
+async def sharing(server: Running, secret: str) -> set[str]:
+    """Who may keep the answers to the CDN, as all workers have it."""
+    told = set()
+    headers = {"X-Origin-Verify": secret, "X-Autorouter-Key": "CA~yto-01"}
+    for _ in range(ASKED):
+        async with plain_client() as client:
+            answer = await client.get(f"http://{HOST}:{server.port}/v1/route", headers=headers)
+            told.add(answer.headers["cache-control"].partition(",")[0])
+    return told
+
+
+async def test_server_whose_workers_cannot_start_can_be_stopped(site: Site, tmp_path: Path) -> None:
+    regions = Path(site.settings["REGIONS"])
+    pipe = tmp_path / "once"
+    os.mkfifo(pipe)
+    server = site.serve(WORKERS=str(WORKERS), REGIONS=str(pipe))
+    await asyncio.to_thread(lambda: pipe.write_bytes(regions.read_bytes()))
+    pipe.unlink()
+    await eventually(lambda: "a worker ended" in server.process.output)
+    server.process.send(signal.SIGTERM)
+    assert await server.process.ended() == 0
+
+
+async def work_here(channel: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a worker in this process, until it ends by itself."""
+    monkeypatch.setattr("router.worker.settle_memory", lambda: None)
+    with socket.create_server((HOST, 0)) as bound:
+        async with asyncio.timeout(PATIENCE_S):
+            await _work(Settings(), bound, channel)
+
+
+async def test_worker_ends_if_the_main_process_is_gone_before_it_is_fed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = socket.socketpair()
+    ours.close()
+    await work_here(theirs, monkeypatch)
+
+
+async def test_worker_that_no_longer_follows_the_fleet_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def broken(watch: FleetWatch) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(FleetWatch, "run", broken)
+    ours, theirs = socket.socketpair()
+    _, writer = await asyncio.open_unix_connection(sock=ours)
+    send(writer, Fed((), ()))
+    await work_here(theirs, monkeypatch)
+    writer.close()
 
 
 async def test_workers_end_with_the_main_process(server: Running) -> None:

@@ -77,7 +77,8 @@ def _plain(packed: Path) -> Iterator[_Source]:
 
 
 def _from_tar(file: _Bounded, packed: Path, folder: Path) -> tuple[list[Path], str]:
-    """Regular files by their last name alone; links and the rest are passed over."""
+    """Regular files by their last name alone; links and the rest are passed over, and
+    sparse files too: their holes take no room in the archive, but any when written."""
     databases: list[Path] = []
     licences: list[str] = []
     stream: Any = file  # of which tarfile only reads
@@ -86,7 +87,8 @@ def _from_tar(file: _Bounded, packed: Path, folder: Path) -> tuple[list[Path], s
             if number >= MAX_MEMBERS:
                 raise GeoDataError(f"{packed}: has more than {MAX_MEMBERS:,} files in it")
             name = Path(member.name).name
-            inside = archive.extractfile(member) if member.isreg() else None
+            is_plain = member.isreg() and not member.issparse()
+            inside = archive.extractfile(member) if is_plain else None
             if inside is None:
                 continue
             if name.endswith(".mmdb"):
