@@ -14,8 +14,8 @@ CDN := nginx libnginx-mod-http-js libnginx-mod-http-geoip2 varnish varnish-modul
 # By themselves: their promises are in seconds.
 ALONE := tests/test_faults.py tests/test_siege.py tests/test_soak.py
 
-.PHONY: run cdn test lint docs setup checkers system bench bench-cdn bench-failover bench-faults \
-	bench-health soak lock audit clean
+.PHONY: run cdn test lint docs screenshots setup checkers system bench bench-cdn bench-endure \
+	bench-failover bench-faults bench-health soak lock audit clean
 
 run: setup
 	@exec $(BIN)/autorouter dev
@@ -78,6 +78,11 @@ bench-failover: setup
 soak: setup
 	@infra/install-debian redis-server $(CDN)
 	$(BIN)/python -m bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+# Half an hour.
+bench-endure: setup
+	@infra/install-debian wrk
+	$(BIN)/python -m bench.endure
 
 bench-health: setup
 	$(BIN)/python -m bench.health

@@ -85,7 +85,12 @@ class Workers:
     async def _tend(self, place: _Place) -> None:
         """Have a worker in this place, for ever."""
         while True:
-            reader = await self._start(place)
+            try:
+                reader = await self._start(place)
+            except OSError as error:
+                log.error("a worker cannot start; trying again", error=str(error))
+                await asyncio.sleep(RESTART_S)
+                continue
             async for message in messages(reader):
                 if isinstance(message, Counted):
                     self._note(place, message)

@@ -144,6 +144,8 @@ class Fetcher:
             _check_status(remote, response)
             had, total = _span(response)
             note = _Note(remote.url, _validator(response))
+            if not had:
+                part.unlink(missing_ok=True)  # never the old bytes beside the new note
             _note_of(part).write_bytes(msgspec.json.encode(note))
             with part.open("r+b" if had else "wb") as file:
                 file.seek(had)
