@@ -33,7 +33,7 @@ _SCOPE = click.option(
     default="country",
     help="Prefer the viewer's country, or take the nearest anywhere.",
 )
-_EXIT_CODES = [("0", "done"), ("1", "a fault"), ("2", "wrong usage")]
+_EXIT_CODES = [("0", "done"), ("1", "a fault, or refused"), ("2", "wrong usage")]
 _COMPLETION = [
     ("bash", 'eval "$(_AUTOROUTER_COMPLETE=bash_source autorouter)"'),
     ("zsh", 'eval "$(_AUTOROUTER_COMPLETE=zsh_source autorouter)"'),
@@ -299,7 +299,9 @@ _EDGES = click.argument("edges", nargs=-1, required=True, metavar="ID...")
 _ACTOR = click.option("--actor", help="Who does this.  [default: your user and host name]")
 
 
-def _leaving(state: str, about: str, example: str) -> Callable[[Callable[..., None]], click.Command]:
+def _leaving(
+    state: str, about: str, example: str
+) -> Callable[[Callable[..., None]], click.Command]:
     """The options that `drain` and `disable` share."""
 
     def decorate(run: Callable[..., None]) -> click.Command:
