@@ -27,19 +27,52 @@ _REGIONS = click.option(
     help="The catalog file, instead of AUTOROUTER_REGIONS.",
 )
 _PORT = click.IntRange(0, 65535)
+_SCOPE = click.option(
+    "--scope",
+    type=click.Choice(["country", "global"]),
+    default="country",
+    help="Prefer the viewer's country, or take the nearest anywhere.",
+)
+_EXIT_CODES = [("0", "done"), ("1", "a fault, or refused"), ("2", "wrong usage")]
+_COMPLETION = [
+    ("bash", 'eval "$(_AUTOROUTER_COMPLETE=bash_source autorouter)"'),
+    ("zsh", 'eval "$(_AUTOROUTER_COMPLETE=zsh_source autorouter)"'),
+    ("fish", "_AUTOROUTER_COMPLETE=fish_source autorouter | source"),
+]
 
 
-class _Commands(click.Group):
+class _Command(click.Command):
+    """Its epilog is an example."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The example, and what the exit codes mean."""
+        with formatter.section("Example"):
+            formatter.write_text(self.epilog or "")
+        with formatter.section("Exit codes"):
+            formatter.write_dl(_EXIT_CODES)
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+
+class _Commands(_Group):
     """Commands in the order written, with the settings after them in --help."""
+
+    group_class = _Group
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """As written below."""
         return list(self.commands)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The environment."""
+        """The environment, exit codes, and how to have words completed."""
         with formatter.section("Settings (environment)"):
             formatter.write_dl([(each.variable, _told(each)) for each in describe_settings()])
+        with formatter.section("Exit codes"):
+            formatter.write_dl(_EXIT_CODES)
+        with formatter.section("Completion, in the shell's start file"):
+            formatter.write_dl(_COMPLETION)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Our errors are for people: one line a fault, exit 1."""
@@ -53,19 +86,21 @@ class _Commands(click.Group):
         return ctx.exit(1)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
 @click.version_option(__version__, prog_name="autorouter")
 def main() -> None:
     """Tells every SDK which inference edge is nearest and healthy.
 
-    Start with `autorouter dev`.
+    Start with `autorouter dev`. Each command has a --help of its own, with an example.
     """
 
 
-@main.command()
+@main.command(epilog="autorouter dev --port 8081 --ops-port 9091")
 @_REGIONS
-@click.option("--port", type=_PORT, default=8080, show_default=True, help="The public API's port.")
-@click.option("--ops-port", type=_PORT, default=9090, show_default=True, help="The ops port.")
+@click.option("--port", type=_PORT, default=8080, help="The public API's port.")
+@click.option("--ops-port", type=_PORT, default=9090, help="The ops port.")
 def dev(regions: Path | None, port: int, ops_port: int) -> None:
     """Run everything on this machine, with a simulated fleet to break.
 
@@ -81,7 +116,7 @@ def dev(regions: Path | None, port: int, ops_port: int) -> None:
     _run(settings, run)
 
 
-@main.command()
+@main.command(epilog="autorouter serve --regions my-regions.yaml --workers 2")
 @_REGIONS
 @click.option(
     "--workers",
@@ -103,22 +138,27 @@ def serve(regions: Path | None, workers: int | None) -> None:
     _run(settings, run)
 
 
-@main.command()
+@main.command(epilog="AUTOROUTER_REDIS_URL=redis://127.0.0.1:6379 autorouter poll")
 @_REGIONS
 def poll(regions: Path | None) -> None:
-    """Poll the edges and publish their health to Redis."""
+    """Poll the edges and publish their health to Redis.
+
+    Give each place that polls a name of its own, AUTOROUTER_VANTAGE; of several pollers
+    with one name, one works and the others stand by. AUTOROUTER_POLL_LISTEN gives it
+    /healthz, /readyz and /metrics.
+    """
     from router.poll import poll as run
 
     _run(_settings(regions), run)
 
 
-@main.command()
+@main.command(epilog="autorouter check --regions my-regions.yaml")
 @_REGIONS
 @_JSON
 def check(regions: Path | None, as_json: bool) -> None:
     """Validate settings, regions.yaml and the geo database; list every fault.
 
-    Exit 0 when all is well, 1 when not.
+    Starts nothing and asks nobody. Warns of variables that look like a misspelt setting.
     """
     from router.check import check as examine
 
@@ -132,7 +172,7 @@ def check(regions: Path | None, as_json: bool) -> None:
     sys.exit(0 if found["ok"] else 1)
 
 
-@main.command()
+@main.command(epilog="autorouter edges --json")
 @_REGIONS
 @_JSON
 def edges(regions: Path | None, as_json: bool) -> None:
@@ -147,10 +187,10 @@ def edges(regions: Path | None, as_json: bool) -> None:
     _print_json(told) if as_json else render.edges(told)
 
 
-@main.command()
+@main.command(epilog="autorouter explain 24.48.0.1 --model kokoro")
 @click.argument("viewer")
-@click.option("--scope", type=click.Choice(["country", "global"]), default="country")
-@click.option("--model", help="Only edges that have this model loaded.")
+@_SCOPE
+@click.option("--model", help="Leave out edges that are known not to have this model.")
 @click.option("--strict", is_flag=True, help="Never cross the border.")
 @_REGIONS
 @_JSON
@@ -187,7 +227,7 @@ class _Ids(click.ParamType[tuple[str, ...]]):
 _PICTURE = click.File("wb", lazy=True)
 
 
-@main.command()
+@main.command(epilog="autorouter simulate --drain yto-01,yto-02 --svg map.svg")
 @click.option("--drain", "drained", type=_Ids(), default=(), help="Edges kept out of new answers.")
 @click.option("--down", type=_Ids(), default=(), help="Edges that fail.")
 @click.option("--without", type=_Ids(), default=(), help="Regions taken out of the catalog.")
@@ -196,7 +236,7 @@ _PICTURE = click.File("wb", lazy=True)
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file like regions.yaml with further regions.",
 )
-@click.option("--scope", type=click.Choice(["country", "global"]), default="country")
+@_SCOPE
 @click.option("--model", help="For viewers who ask for this model.")
 @click.option("--from", "server", metavar="URL", help="Start from the fleet of this ops listener.")
 @click.option("--all-up", is_flag=True, help="Start from every edge up and enabled.")
@@ -219,8 +259,6 @@ def simulate(
     as_json: bool,
 ) -> None:
     """Show what would move where if edges were drained, down, added or gone.
-
-    For example: autorouter simulate --drain yto-01,yto-02 --svg map.svg
 
     Changes nothing. Starts from the present fleet: asks the server on
     AUTOROUTER_OPS_LISTEN; without one, reads Redis; without that, takes every edge as up.
@@ -261,7 +299,9 @@ _EDGES = click.argument("edges", nargs=-1, required=True, metavar="ID...")
 _ACTOR = click.option("--actor", help="Who does this.  [default: your user and host name]")
 
 
-def _leaving(state: str, about: str) -> Callable[[Callable[..., None]], click.Command]:
+def _leaving(
+    state: str, about: str, example: str
+) -> Callable[[Callable[..., None]], click.Command]:
     """The options that `drain` and `disable` share."""
 
     def decorate(run: Callable[..., None]) -> click.Command:
@@ -276,7 +316,7 @@ def _leaving(state: str, about: str) -> Callable[[Callable[..., None]], click.Co
             ]
         ):
             run = option(run)
-        return main.command(name=state, help=about)(run)
+        return main.command(name=state, help=about, epilog=example)(run)
 
     return decorate
 
@@ -301,7 +341,9 @@ def _take_out(state: str, options: dict[str, Any]) -> None:
 @_leaving(
     "drain",
     "Keep edges out of new answers for a while; those who use them may go on.\n\n"
-    "Refused without --force when it would leave a country without an edge.",
+    "Refused without --force when it would leave a country without an edge. `autorouter "
+    "edges` counts down to when nobody uses an older answer.",
+    'autorouter drain yto-01 --for 2h --reason "new kernel"',
 )
 def drain(**options: Any) -> None:
     """See the help above."""
@@ -312,13 +354,14 @@ def drain(**options: Any) -> None:
     "disable",
     "Keep edges out of every answer for a while: they are out of order.\n\n"
     "Refused without --force when it would leave a country without an edge.",
+    'autorouter disable yul-02 --for 8h --reason "disk, ticket 4711"',
 )
 def disable(**options: Any) -> None:
     """See the help above."""
     _take_out("disabled", options)
 
 
-@main.command()
+@main.command(epilog="autorouter enable yto-01 yul-02")
 @_EDGES
 @_ACTOR
 @_JSON
@@ -330,11 +373,11 @@ def enable(edges: tuple[str, ...], actor: str | None, as_json: bool) -> None:
     _print_json({"events": done}) if as_json else render.events(done)
 
 
-@main.command()
+@main.command(epilog="autorouter events --follow")
 @click.option("--follow", "-f", is_flag=True, help="Go on with new ones until Ctrl-C.")
 @_JSON
 def events(follow: bool, as_json: bool) -> None:
-    """Show what happened: transitions, intents, the brake, isolation.
+    """Show what happened: transitions, intents, the brake, isolation, purges, reloads.
 
     With --json one object a line.
     """
@@ -359,7 +402,7 @@ def cdn() -> None:
     """What a CDN in front needs from the catalog."""
 
 
-@cdn.command()
+@cdn.command(epilog="autorouter cdn render --output function.js")
 @_REGIONS
 @click.option(
     "--output",
@@ -400,7 +443,7 @@ _OUTPUT = click.option(
 )
 
 
-@geodata.command()
+@geodata.command(epilog="autorouter geodata build --output city.geo")
 @_SOURCES
 @_OUTPUT
 @_JSON
@@ -427,7 +470,7 @@ _FILE = click.argument(
 )
 
 
-@geodata.command()
+@geodata.command(epilog="autorouter geodata info city.geo")
 @_FILE
 @_JSON
 def info(file: Path | None, as_json: bool) -> None:
@@ -445,7 +488,7 @@ def info(file: Path | None, as_json: bool) -> None:
     _print_json(told) if as_json else render.database(told)
 
 
-@geodata.command()
+@geodata.command(epilog="autorouter geodata update --from dbip --output city.geo")
 @click.option(
     "--from",
     "origin",
@@ -458,7 +501,7 @@ def info(file: Path | None, as_json: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="The file to replace.  [default: AUTOROUTER_GEO_DB]",
 )
-@click.option("--edition", default="GeoLite2-City", show_default=True, help="Of MaxMind's.")
+@click.option("--edition", default="GeoLite2-City", help="Which of MaxMind's databases.")
 @click.option("--mirror", help="A server to ask in place of MaxMind's or DB-IP's.")
 @click.option("--build", "compact", is_flag=True, help="Make it compact, too.")
 @click.option("--check", "only_look", is_flag=True, help="Only say whether there is a newer one.")
@@ -511,10 +554,15 @@ def update(
     _print_json(asdict(found)) if as_json else show(asdict(found))
 
 
-@geodata.command()
+@geodata.command(epilog="autorouter geodata compare old.mmdb new.mmdb")
 @click.argument("first", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("second", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--count", type=click.IntRange(100, 10_000_000), default=100_000, show_default=True)
+@click.option(
+    "--count",
+    type=click.IntRange(100, 10_000_000),
+    default=100_000,
+    help="Addresses to look up, of each family.",
+)
 @_REGIONS
 @_JSON
 def compare(first: Path, second: Path, count: int, regions: Path | None, as_json: bool) -> None:

@@ -291,5 +291,5 @@ def _sources(geo_age_days: float, store_error: str | None) -> Iterable[Finding]:
             kind=Amiss.GEO_OLD,
             title=f"The geo database is {geo_age_days:.0f} days old",
             meaning="Addresses that have moved since are placed where they were.",
-            action="Set AUTOROUTER_GEO_DB to a current file.",
+            action="Fetch a current one: autorouter geodata update.",
         )

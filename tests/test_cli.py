@@ -361,7 +361,8 @@ def test_every_command_has_help(command: str) -> None:
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_help_lists_every_command_and_setting(word: str) -> None:
     done = run_autorouter(word)
-    listed = re.findall(r"(?m)^  ([a-z]+)  ", done.stdout.partition("Commands:")[2])
+    part = done.stdout.partition("Commands:")[2].partition("Settings")[0]
+    listed = re.findall(r"(?m)^  ([a-z]+)  ", part)
     assert listed == COMMANDS
     assert all(setting.variable in done.stdout for setting in describe_settings())
 

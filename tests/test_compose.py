@@ -99,6 +99,23 @@ def test_names_lead_somewhere() -> None:
     assert loose_ends(COMPOSE) == set()
 
 
+def lost_mounts(document: dict[str, Any]) -> set[str]:
+    """Folders of ours that are mounted and not there."""
+    mounts = {
+        mount.partition(":")[0]
+        for service in document["services"].values()
+        for mount in service.get("volumes", ())
+        if mount.startswith(".")
+    }
+    assert mounts
+    return {mount for mount in mounts if not (FILE.parent / mount).is_dir()}
+
+
+def test_what_is_mounted_is_there() -> None:
+    assert lost_mounts(COMPOSE) == set()
+    assert lost_mounts(loaded_with("./grafana:", "./graphana:")) == {"./graphana"}
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "loose"),
     [

@@ -1,6 +1,8 @@
 """What the documents say is what the code does."""
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -9,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -108,6 +111,27 @@ def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
     page.write_text("# One Two\n[a](#one-two) [b](#three) [c](gone.md) [d](page.md#one-two)\n")
 
     assert broken_links(page) == ["#three", "gone.md"]
+
+
+def pages_from(path: Path) -> set[Path]:
+    """The pages that a page links to."""
+    links = re.findall(r"\]\(([^)#\s]+\.md)[)#]", text_of(path))
+    return {(path.parent / link).resolve() for link in links if not link.startswith("http")}
+
+
+def test_readme_leads_to_every_page() -> None:
+    reached: set[Path] = set()
+    ahead = {ROOT / "README.md"}
+    while ahead:
+        page = ahead.pop()
+        reached.add(page)
+        ahead |= pages_from(page) - reached
+
+    assert set(DOCUMENTS) - reached == set()
+
+
+def test_documentation_list_has_every_page_of_docs() -> None:
+    assert set(DOCS.glob("*.md")) - pages_from(ROOT / "README.md") == set()
 
 
 def commands_in(text: str) -> set[str]:
@@ -233,7 +257,7 @@ def test_settings_table_has_every_setting() -> None:
 def test_documented_variables_exist(path: Path) -> None:
     known = {setting.variable for setting in describe_settings()}
     known |= {f"{each.variable}_FILE" for each in describe_settings() if each.is_secret}
-    named_here = set(re.findall(r"AUTOROUTER_[A-Z_]*[A-Z]", text_of(path)))
+    named_here = set(re.findall(r"\bAUTOROUTER_[A-Z_]*[A-Z]", text_of(path)))
 
     assert named_here <= known
 
@@ -245,13 +269,57 @@ def test_help_mentions_every_setting_and_command() -> None:
     assert all(re.search(rf"^  {name} ", told, re.MULTILINE) for name in main.commands)
 
 
-@pytest.mark.parametrize("name", list(main.commands))
-def test_every_command_explains_its_options(name: str) -> None:
-    options = [param for param in main.commands[name].params if param.param_type_name == "option"]
+def leaves(group: click.Group, *words: str) -> dict[str, click.Command]:
+    """Every command that does something, by its words."""
+    found: dict[str, click.Command] = {}
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found |= leaves(command, *words, name)
+        else:
+            found[" ".join([*words, name])] = command
+    return found
 
-    assert main.commands[name].help
-    assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
-    assert all(option.opts for option in options)
+
+LEAVES = leaves(main)
+
+
+@pytest.mark.parametrize("words", LEAVES)
+def test_help_is_a_manual_page(words: str) -> None:
+    done = CliRunner().invoke(main, [*words.split(), "--help"])
+    options = [param for param in LEAVES[words].params if isinstance(param, click.Option)]
+
+    assert done.exit_code == 0
+    assert LEAVES[words].help
+    assert all(part in done.output for part in ("Options:", "Example:", "Exit codes:"))
+    assert [option.name for option in options if not option.help] == []
+
+
+@pytest.mark.parametrize("words", LEAVES)
+def test_example_in_help_is_accepted(words: str) -> None:
+    _, _, told = (LEAVES[words].epilog or "").partition(f"autorouter {words}")
+
+    LEAVES[words].make_context(words, shlex.split(told))
+
+
+def test_help_tells_defaults() -> None:
+    told = " ".join(CliRunner().invoke(main, ["explain", "--help"]).output.split())
+
+    assert "[default: country]" in told
+
+
+def test_bash_completes_after_the_line_that_running_tells() -> None:
+    (line,) = re.findall(r"^ {4}(eval .+)$", text_of(DOCS / "running.md"), re.MULTILINE)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", f"{line}\ncomplete -p autorouter"],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.endswith("_autorouter_completion autorouter\n")
+    assert line in CliRunner().invoke(main, ["--help"]).output
 
 
 # Metrics

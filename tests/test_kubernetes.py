@@ -158,6 +158,17 @@ def test_monitor_of_pods_reads_the_pollers_port() -> None:
     assert endpoint["port"] in {each["name"] for each in container_of(POLLER)["ports"]}
 
 
+def test_guide_makes_a_resource_of_the_alert_rules() -> None:
+    guide = (ROOT / "docs" / "running.md").read_text()
+    (command,) = re.findall(r"^ +(\{ printf .*?\}) \| kubectl", guide, re.MULTILINE | re.DOTALL)
+    made = subprocess.run(["sh", "-euc", command], cwd=ROOT, capture_output=True, check=True)
+    told = yaml.safe_load(made.stdout)
+    rules = yaml.safe_load((ROOT / "infra" / "prometheus" / "rules.yml").read_text())
+    assert (told["apiVersion"], told["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+    assert told["metadata"] == {"name": "autorouter"}
+    assert told["spec"] == rules
+
+
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
 def test_network_policy_names_the_containers_ports(deployment: Document) -> None:
     rules = one("NetworkPolicy", deployment["metadata"]["name"])["spec"]["ingress"]

@@ -226,6 +226,12 @@ def test_panels_are_told_apart_and_do_not_overlap() -> None:
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
+def test_runbook_tells_what_every_row_shows() -> None:
+    rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
+    assert rows
+    assert [title for title in rows if f"\n| {title} | " not in RUNBOOK] == []
+
+
 def test_data_source_is_chosen_by_variable() -> None:
     chosen = {one["uid"] for panel in panels() for one in [panel["datasource"], *sources(panel)]}
     assert chosen == {"${datasource}"}

@@ -17,7 +17,13 @@ pytestmark = pytest.mark.anyio
 
 PROGRAMS = ("autorouter", "curl", "redis-cli")
 # These run until they are stopped, or ask what only the real world has.
-ELSEWHERE = ("autorouter serve", "autorouter poll", "polargrid.ai", "curl -sI")
+ELSEWHERE = (
+    "autorouter serve",
+    "autorouter poll",
+    "autorouter geodata update",
+    "polargrid.ai",
+    "curl -sI",
+)
 
 __all__ = ["joined", "site"]
 
