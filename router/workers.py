@@ -100,11 +100,17 @@ class Workers:
     async def _start(self, place: _Place) -> asyncio.StreamReader:
         ours, theirs = socket.socketpair()
         context = multiprocessing.get_context("spawn")
-        place.process = context.Process(
+        process = context.Process(
             target=work, args=(self._settings, place.bound, theirs), daemon=True
         )
-        place.process.start()
-        theirs.close()
+        try:
+            process.start()
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        place.process = process
         reader, place.writer = await asyncio.open_unix_connection(sock=ours)
         if self._fed is not None:
             send(place.writer, self._fed)

@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from router.settings import Settings
 from router.simulation import Mode
 from router.watch import FleetWatch
 from router.worker import _work
+from router.workers import Workers
 from tests.servers import HOST, PATIENCE_S, eventually, plain_client
 from tests.test_serve import (
     DETECTED_S,
@@ -225,6 +227,23 @@ async def test_worker_that_no_longer_follows_the_fleet_ends(
     send(writer, Fed((), ()))
     await work_here(theirs, monkeypatch)
     writer.close()
+
+
+async def test_worker_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def start(process: SpawnProcess) -> None:
+        tried.append(process)
+        raise BlockingIOError("no process left")
+
+    monkeypatch.setattr(SpawnProcess, "start", start)
+    with socket.create_server((HOST, 0)) as bound:
+        running = asyncio.create_task(Workers(Settings(), [bound]).run())
+        await eventually(lambda: len(tried) > 1)
+        assert not running.done()
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
 
 
 async def test_workers_end_with_the_main_process(server: Running) -> None:
