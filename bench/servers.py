@@ -145,7 +145,7 @@ def load(
         connections = PACED_CONNECTIONS
         pause_ms = connections / rate * 1_000
     cpu_s = sum(map(_cpu_s, pids))
-    told = subprocess.run(
+    run = subprocess.run(
         [
             *("taskset", "--cpu-list", LOAD_CORE, "wrk", "--latency"),
             *("--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
@@ -155,7 +155,10 @@ def load(
         check=True,
         capture_output=True,
         text=True,
-    ).stdout
+    )
+    told = run.stdout
+    if run.stderr:
+        raise RuntimeError(f"wrk complains: {run.stderr}")
     if "Non-2xx" in told or "Socket errors" in told:
         raise RuntimeError(f"the load met errors:\n{told}")
     found = re.search(r"Requests/sec:\s+([\d.]+)", told)
@@ -178,20 +181,20 @@ def _cpu_s(pid: int) -> float:
 
 def wrk_script(requests: Sequence[Mapping[str, str]], path: Path) -> Path:
     """A wrk script that sends a request with each of these headers in turn. Its argument:
-    how many ms a connection rests between two, on average."""
-    listed = ",\n".join(
-        "{" + ",".join(f'["{name}"]="{value}"' for name, value in headers.items()) + "}"
-        for headers in requests
-    )
+    how many ms a connection rests between two, on average. The headers are in a file beside
+    it: a script may hold 65,536 constants, and wrk goes on without one that holds more."""
+    data = path.with_suffix(".txt")
+    lines = ("\t".join(f"{name}\t{value}" for name, value in one.items()) for one in requests)
+    data.write_text("".join(f"{line}\n" for line in lines))
     path.write_text(
-        f"local all = {{{listed}}}\n"
         "local requests, at, pause = {}, 0, 0\n"
         "init = function(args)\n"
         "  pause = tonumber(args[1]) or 0\n"
-        "  for i, headers in ipairs(all) do\n"
-        '    requests[i] = wrk.format("GET", nil, headers)\n'
+        f'  for line in io.lines("{data}") do\n'
+        "    local headers = {}\n"
+        '    for name, value in line:gmatch("([^\\t]+)\\t([^\\t]*)") do headers[name] = value end\n'
+        '    requests[#requests + 1] = wrk.format("GET", nil, headers)\n'
         "  end\n"
-        "  all = nil\n"
         "end\n"
         "request = function()\n"
         "  at = at % #requests + 1\n"
