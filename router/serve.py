@@ -4,11 +4,10 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Protocol
 
-import httpx
 from starlette.routing import BaseRoute
 
 from router.answers import Counts
@@ -26,7 +25,6 @@ from router.listeners import (
 )
 from router.ops import Ops
 from router.purge import Purge, Target
-from router.purge_targets import open_targets
 from router.reload import Reload
 from router.scrape import ServerCollector
 from router.settings import Settings
@@ -64,13 +62,12 @@ async def run_server(
     """Run the public API, the ops listener and, without Redis, a poller. `announce` is
     printed once both listen."""
     settings = inputs.settings
-    client = httpx.AsyncClient(trust_env=False)
-    targets = open_targets(settings, client)
-    public_sockets = bind_shared("AUTOROUTER_LISTEN", settings.listen, settings.workers)
-    ops_socket = bind("AUTOROUTER_OPS_LISTEN", settings.ops_listen)
-    stop = stop_on_signals()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(client)
+        open_targets = await _target_opener(settings, stack)
+        targets = open_targets(settings)
+        public_sockets = bind_shared("AUTOROUTER_LISTEN", settings.listen, settings.workers)
+        ops_socket = bind("AUTOROUTER_OPS_LISTEN", settings.ops_listen)
+        stop = stop_on_signals()
         store = _open_store(settings)
         stack.push_async_callback(store.close)
         telemetry = Telemetry()
@@ -87,7 +84,7 @@ async def run_server(
                 Reload(
                     paths=input_paths(settings, os.environ),
                     read=lambda: read_inputs(settings, os.environ),
-                    take=lambda fresh: parts.take(fresh, open_targets(fresh.settings, client)),
+                    take=lambda fresh: parts.take(fresh, open_targets(fresh.settings)),
                     store=store,
                     observer=telemetry,
                     asked=reload_on_signal(),
@@ -103,6 +100,20 @@ async def run_server(
             for loop in running:
                 loop.cancel()
         log.info("stopped")
+
+
+async def _target_opener(
+    settings: Settings, stack: AsyncExitStack
+) -> Callable[[Settings], Sequence[Target]]:
+    """What opens the CDNs to purge, here and again when secrets change."""
+    if not settings.purge:
+        return lambda _: ()
+    import httpx  # 9 MB for who has a CDN to purge
+
+    from router.purge_targets import open_targets
+
+    client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+    return lambda fresh: open_targets(fresh, client)
 
 
 def _open_store(settings: Settings) -> Store:
