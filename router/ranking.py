@@ -111,7 +111,9 @@ class Ranker:
         self.metros = tuple(_metros(routable))
         self._everywhere = _nearest(self.metros)
         self._homes = {code: _nearest(self.at_home(code)) for code in self.covered}
-        self._known: dict[tuple[str | None, Position, Scope], tuple[Metro, ...]] = {}
+        self._known: dict[tuple[str | None, Scope], dict[Position, tuple[Metro, ...]]] = {}
+        self._known_count = 0
+        self._alike: dict[tuple[Metro, ...], tuple[Metro, ...]] = {}
         many = min(KNOWN_KEYS, KNOWN_RANKS // max(1, len(routable)))
         self.order = lru_cache(maxsize=many)(self._order)
 
@@ -159,13 +161,24 @@ class Ranker:
 
     def around(self, country: str | None, position: Position, scope: Scope) -> tuple[Metro, ...]:
         """The metros that hold a viewer's preferred edges; places repeat, so they are kept."""
-        place = (country, position, scope)
-        metros = self._known.get(place)
+        known = self._known.get((country, scope))
+        metros = None if known is None else known.get(position)
         if metros is None:
-            if len(self._known) >= KNOWN_PLACES:
-                self._known.clear()
-            metros = self._known[place] = _enough(self._by_distance(country, position, scope))
+            metros = _enough(self._by_distance(country, position, scope))
+            self._keep(country, position, scope, metros)
         return metros
+
+    def _keep(
+        self, country: str | None, position: Position, scope: Scope, metros: tuple[Metro, ...]
+    ) -> None:
+        """Begin anew rather than grow beyond a bound. Neighbours share one object."""
+        if self._known_count >= KNOWN_PLACES:
+            self._known.clear()
+            self._alike.clear()
+            self._known_count = 0
+        self._known_count += 1
+        alike = self._alike.setdefault(metros, metros)
+        self._known.setdefault((country, scope), {})[position] = alike
 
     def origin(self, location: Location) -> Position | None:
         """Where distances are measured from: the viewer, or where their country's people

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from router import ranking
 from router.geo import distance_km
 from router.model import Catalog, Location, Position, Region, Scope
 from router.ranking import (
@@ -425,3 +426,18 @@ def test_places_differ_in_their_seed() -> None:
 def test_place_seed_is_32_bits_and_steady(location: Location) -> None:
     assert 0 <= place_seed(location) <= 0xFFFFFFFF
     assert place_seed(location) == place_seed(location)
+
+
+# The memo of places
+
+
+def test_memo_of_places_stays_bounded_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "KNOWN_PLACES", 10)
+    ranker, lots = a_ranker(), random.Random(3)
+    for _ in range(100):
+        place = Position(lots.uniform(-90, 90), lots.uniform(-180, 180))
+        for country in ("CA", "US", None):
+            told = ranker.around(country, place, Scope.COUNTRY)
+            assert told == a_ranker().around(country, place, Scope.COUNTRY)
+            assert ranker.around(country, place, Scope.COUNTRY) is told
+        assert sum(map(len, ranker._known.values())) <= 10
