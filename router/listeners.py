@@ -61,6 +61,20 @@ def _bound(variable: str, listen: Listen, *, shared: bool) -> socket.socket:
     return bound
 
 
+def twin(bound: socket.socket) -> socket.socket:
+    """Another on the same shared port, which gets no connections before somebody listens on
+    it. Raises OSError."""
+    other = socket.socket(bound.family, bound.type)
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        other.bind(bound.getsockname())
+    except OSError:
+        other.close()
+        raise
+    return other
+
+
 def affordable(connections: int) -> int:
     """As many of these connections as the process may open files for, once it has taken
     what the system lets it have without asking."""

@@ -1,7 +1,8 @@
 """Keeps a number of workers answering on one port, feeds them, and sums what they count.
 
 Each has a listening socket of its own on the port (SO_REUSEPORT), held here too: what
-waits in the queue of a worker that dies is served by the next.
+waits in the queue of a worker that dies is served by the next. If the next cannot start,
+nobody listens there any more, so that connections go to the workers left.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from multiprocessing.process import BaseProcess
 
 from router.answers import Counts
 from router.feed import Counted, Fed, Message, ReadAnew, counts_in, messages, send
+from router.listeners import twin
 from router.settings import Settings
 from router.store import Stored
 from router.telemetry import log
@@ -89,11 +91,14 @@ class Workers:
                 reader = await self._start(place)
             except OSError as error:
                 log.error("a worker cannot start; trying again", error=str(error))
+                _give_way(place)
                 await asyncio.sleep(RESTART_S)
                 continue
             async for message in messages(reader):
                 if isinstance(message, Counted):
                     self._note(place, message)
+            if not place.is_ready:
+                _give_way(place)
             self._note_end(place)
             await asyncio.sleep(RESTART_S)
 
@@ -138,3 +143,16 @@ class Workers:
             process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
                 process.kill()
+        for place in self._places:
+            place.bound.close()
+
+
+def _give_way(place: _Place) -> None:
+    """Get no connections until a worker in this place listens."""
+    try:
+        deaf = twin(place.bound)
+    except OSError as error:
+        log.error("connections still queue for a worker that is not there", error=str(error))
+        return
+    place.bound.close()
+    place.bound = deaf

@@ -199,6 +199,34 @@ async def test_server_whose_workers_cannot_start_can_be_stopped(site: Site, tmp_
     assert await server.process.ended() == 0
 
 
+async def test_those_left_answer_everybody_while_no_other_can_start(
+    server: Running, site: Site
+) -> None:
+    regions = Path(site.settings["REGIONS"])
+    sound = regions.read_text()
+    regions.write_text("regions: [")
+    os.kill(workers_of(server)[0], signal.SIGKILL)
+    await eventually(lambda: server.process.output.count("a worker ended") > 2)
+    async with asyncio.timeout(PATIENCE_S):
+        assert len(await picks(server)) == 1
+    regions.write_text(sound)
+
+    async def is_whole() -> bool:
+        return f"autorouter_workers {WORKERS}.0" in await metrics(server)
+
+    await eventually(is_whole)
+    survivor, newcomer = workers_of(server)
+    os.kill(survivor, signal.SIGSTOP)
+    os.kill(newcomer, signal.SIGSTOP)
+    waiting = [asyncio.create_task(picks(server, 1)) for _ in range(ASKED)]
+    await asyncio.sleep(1)
+    assert not any(task.done() for task in waiting)
+    os.kill(newcomer, signal.SIGCONT)
+    await eventually(lambda: any(task.done() for task in waiting))
+    os.kill(survivor, signal.SIGCONT)
+    await asyncio.gather(*waiting)
+
+
 async def work_here(channel: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """Be a worker in this process, until it ends by itself."""
     monkeypatch.setattr("router.worker.settle_memory", lambda: None)
@@ -237,7 +265,7 @@ async def test_worker_that_cannot_start_is_tried_again(monkeypatch: pytest.Monke
         raise BlockingIOError("no process left")
 
     monkeypatch.setattr(SpawnProcess, "start", start)
-    with socket.create_server((HOST, 0)) as bound:
+    with socket.create_server((HOST, 0), reuse_port=True) as bound:
         running = asyncio.create_task(Workers(Settings(), [bound]).run())
         await eventually(lambda: len(tried) > 1)
         assert not running.done()
