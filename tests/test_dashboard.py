@@ -3,13 +3,14 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 from tests.browser import Scheme, Visit, running_browser, visit
 from tests.servers import (
@@ -29,6 +30,7 @@ VANCOUVERITE = "142.58.1.1"
 FAST = {"POLL_INTERVAL_S": "0.3"}
 TOKEN = "a-token-of-operators"
 WIDTHS = [390, 1280, 1920]
+LATE_MS = 300
 
 NGINX = """
 daemon off;
@@ -88,6 +90,18 @@ def open_change(seen: Visit, id: str) -> None:
     """Press the row's button and wait for the preview."""
     seen.page.click(f"tr[data-key={id}] [data-control=change]")
     seen.page.wait_for_selector("#preview .note")
+
+
+@contextmanager
+def held_up(page: Page, url: str) -> Iterator[list[Route]]:
+    """The requests that match are sent only when all is done; then their answers are in."""
+    held: list[Route] = []
+    page.route(url, lambda route, _: held.append(route))
+    yield held
+    for one in held:
+        with page.expect_request_finished():
+            one.continue_()
+    page.wait_for_timeout(LATE_MS)
 
 
 def fill_change(seen: Visit, *, reason: str = "new disks", actor: str = "ann") -> None:
@@ -360,6 +374,35 @@ def test_place_on_the_map_is_explained(browser: Browser, dev: Dev) -> None:
         seen.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         seen.wait_for_text(".verdict", "Brazil gets")
         assert "from this question" in seen.text("#why-answer")
+
+
+def test_late_answer_to_an_earlier_question_is_not_shown(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        seen.wait_for_text("#why-answer .hint", "Or press a place")
+        with held_up(seen.page, "**/v1/explain?country=CA*") as held:
+            for country in ("CA", "BR"):
+                seen.page.fill("#why-viewer", country)
+                seen.page.click("#why-form [type=submit]")
+            seen.wait_for_text(".verdict", "Brazil gets")
+            assert len(held) == 1
+        assert "Brazil gets" in seen.text(".verdict")
+
+
+def test_late_preview_of_another_state_is_not_shown(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        seen.page.wait_for_selector("tr[data-key=yvr-02] [data-control=change]")
+        with held_up(seen.page, "**/v1/preview?*state=draining") as held:
+            seen.page.click("tr[data-key=yvr-02] [data-control=change]")
+            seen.page.check("[name=state][value=disabled]")
+            seen.page.wait_for_selector("#preview .note")
+            seen.page.check("[name=state][value=draining]")
+            seen.wait_for_text("#preview", "Working it out")
+            assert len(held) == 2
+            seen.away = True
+            held.pop().abort()
+            seen.wait_for_text("#preview .fault", "Not known")
+        seen.wait_for_text("#preview .fault", "Not known")
+        assert seen.page.is_disabled("#change-submit")
 
 
 def test_what_cannot_be_explained_says_so(browser: Browser, dev: Dev) -> None:

@@ -5,8 +5,8 @@ import os
 import re
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
@@ -72,6 +72,14 @@ def workers_of(server: Running) -> list[int]:
 
 def _is_worker(pid: int) -> bool:
     return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+@contextmanager
+def faulty(file: Path) -> Iterator[None]:
+    sound = file.read_text()
+    file.write_text("regions: [")
+    yield
+    file.write_text(sound)
 
 
 def is_alive(pid: int) -> bool:
@@ -202,14 +210,11 @@ async def test_server_whose_workers_cannot_start_can_be_stopped(site: Site, tmp_
 async def test_those_left_answer_everybody_while_no_other_can_start(
     server: Running, site: Site
 ) -> None:
-    regions = Path(site.settings["REGIONS"])
-    sound = regions.read_text()
-    regions.write_text("regions: [")
-    os.kill(workers_of(server)[0], signal.SIGKILL)
-    await eventually(lambda: server.process.output.count("a worker ended") > 2)
-    async with asyncio.timeout(PATIENCE_S):
-        assert len(await picks(server)) == 1
-    regions.write_text(sound)
+    with faulty(Path(site.settings["REGIONS"])):
+        os.kill(workers_of(server)[0], signal.SIGKILL)
+        await eventually(lambda: server.process.output.count("a worker ended") > 2)
+        async with asyncio.timeout(PATIENCE_S):
+            assert len(await picks(server)) == 1
 
     async def is_whole() -> bool:
         return f"autorouter_workers {WORKERS}.0" in await metrics(server)

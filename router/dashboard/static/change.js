@@ -12,6 +12,7 @@ const ANSWERS = "Weighed by the answers of the last 5 minutes.";
 
 export class ChangeDialog {
   #edge = null;
+  #asked = null; // the preview asked for last: the answer to an earlier one is not shown
   #shown = null; // the preview that the operator sees: nothing else can be confirmed
   #token = ""; // as long as the page lives, nowhere else
 
@@ -60,6 +61,8 @@ export class ChangeDialog {
 
   async #preview() {
     const [edge, state] = [this.#edge, this.#state];
+    const asked = Symbol(state);
+    this.#asked = asked;
     this.#shown = null;
     byId("change-terms").hidden = state === "enabled";
     byId("change-reason").required = state !== "enabled";
@@ -71,13 +74,14 @@ export class ChangeDialog {
     this.#allow();
     try {
       const told = await api.preview(edge.id, state);
-      if (edge !== this.#edge || state !== this.#state) return;
+      if (asked !== this.#asked) return;
       this.#shown = told;
       byId("preview").replaceChildren(...this.#describe(told));
       byId("change-force-field").hidden = !told.needs_force;
       byId("change-force-text").textContent =
         `Leave ${this.#countries(told.countries_left)} without an edge anyway`;
     } catch (error) {
+      if (asked !== this.#asked) return;
       byId("preview").replaceChildren(h("p", { class: "fault" }, `Not known: ${error.message}`));
     }
     this.#allow();

@@ -85,6 +85,7 @@ export class WorldMap {
   }
 
   #seeEdges() {
+    if (this.#territory === null) return;
     const places = this.#territory.sites.map((site) => project(site.longitude, site.latitude));
     this.#see(View.of(this.#view.size, boxAround(places, AROUND_EDGES)), "map-edges");
   }

@@ -16,6 +16,7 @@ const SOURCES = {
 };
 
 let names = new Map(); // country name in lower case → code
+let latest = null; // the question that was asked last: answers to others come too late
 
 // Those whom a fault moved come first.
 function suggest(countries) {
@@ -148,12 +149,15 @@ function order(told) {
 
 async function explain(asked) {
   const target = byId("why-answer");
+  latest = asked;
   try {
     const told = await api.explain(asked);
+    if (asked !== latest) return;
     const [title, about] = verdict(told);
     byId("why-verdict").replaceChildren(title, h("small", {}, about));
     target.replaceChildren(facts(told), order(told));
   } catch (error) {
+    if (asked !== latest) return;
     byId("why-verdict").replaceChildren();
     target.replaceChildren(h("p", { class: "fault" }, `Not explained: ${error.message}`));
   }
