@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
+from itertools import islice
 
 from router.model import Status
 from router.ranking import PREFERRED_COUNT, RouteKey
@@ -110,7 +111,7 @@ def not_found_headers(
 
 def _shared(sharing: Sharing, tagged: Iterable[str], policy: CachePolicy) -> Headers:
     """What a shared answer varies by, and the tags that purge it."""
-    tags = [EVERY_TAG, *map(edge_tag, tagged)][:MAX_TAGS]
+    tags = [EVERY_TAG, *map(edge_tag, islice(tagged, MAX_TAGS - 1))]
     return [
         (b"vary", vary(sharing, policy)),
         (b"cache-tag", ",".join(tags).encode()),

@@ -6,7 +6,6 @@ ECMAScript 5.1 can repeat exactly (docs/adr/0003-rendezvous-hash.md).
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from heapq import merge
 from typing import NamedTuple
 
@@ -17,8 +16,6 @@ from router.nearest import Nearest, Point
 METRO_RADIUS_KM = 25.0
 PREFERRED_COUNT = 3
 KNOWN_PLACES = 32_768
-KNOWN_KEYS = 4_096
-KNOWN_RANKS = 1_000_000
 
 # Degrees of latitude that METRO_RADIUS_KM spans, a little more: one degree is >= 110.5 km.
 _METRO_SPAN_DEG = METRO_RADIUS_KM / 110.5
@@ -114,8 +111,6 @@ class Ranker:
         self._known: dict[tuple[str | None, Scope], dict[Position, tuple[Metro, ...]]] = {}
         self._known_count = 0
         self._alike: dict[tuple[Metro, ...], tuple[Metro, ...]] = {}
-        many = min(KNOWN_KEYS, KNOWN_RANKS // max(1, len(routable)))
-        self.order = lru_cache(maxsize=many)(self._order)
 
     def key(self, location: Location, seed: int, scope: Scope) -> RouteKey:
         """Which edges this viewer prefers. `seed`: 32 bits that stand for their network."""
@@ -135,13 +130,13 @@ class Ranker:
         """The key without ids that this catalog does not have or does not route to."""
         return RouteKey(key.country, tuple(id for id in key.preferred if id in self.regions))
 
-    def _order(self, key: RouteKey, scope: Scope) -> tuple[Region, ...]:
+    def order(self, key: RouteKey, scope: Scope) -> tuple[Region, ...]:
+        """Every routable region, best first."""
         return tuple(self.in_order(key, scope))
 
     def in_order(self, key: RouteKey, scope: Scope) -> Iterator[Region]:
-        """Every routable region, best first: preferred, then as seen from the first of them;
-        with scope=country, those of the country before all. `order` is the same at once, and
-        kept."""
+        """The same one by one: preferred, then as seen from the first of them; with
+        scope=country, those of the country before all."""
         home = key.country if scope is Scope.COUNTRY else None
 
         def is_abroad(region: Region) -> bool:

@@ -4,9 +4,9 @@ An answer is a function of (route key, query, Fleet) and nothing else; that is w
 makes caching it correct.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any
 
 import msgspec
@@ -56,7 +56,7 @@ class RouteTable:
         decision = decide_soon(
             self.ranker, self.fleet, self._offer, key, query, 1 + ALTERNATES_COUNT
         ) or decide(self.ranker, self.fleet, key, query)
-        tagged = dict.fromkeys((*key.preferred, *self._deciding(decision, key, query)))
+        tagged = _first_of_each(chain(key.preferred, self._deciding(decision, key, query)))
         if decision.problem is not None:
             refusal = _refusal(decision, decision.problem, tagged, key, query, sharing, self.policy)
             residency = "" if decision.residency is None else "refused"
@@ -73,7 +73,7 @@ class RouteTable:
             country=key.country,
         )
 
-    def _deciding(self, decision: Decision, key: RouteKey, query: Query) -> list[str]:
+    def _deciding(self, decision: Decision, key: RouteKey, query: Query) -> Iterator[str]:
         """The edges whose change may change this answer, the likeliest first: those in it,
         and all that would come before the last of them; else every edge."""
         told = decision.candidates[: 1 + ALTERNATES_COUNT]
@@ -81,8 +81,16 @@ class RouteTable:
         ideal = (region.id for region in self.ranker.in_order(key, query.scope))
         is_whole = len(told) > ALTERNATES_COUNT and not query.all and query.model is None
         if is_whole and all(edge.observed is Observed.UP for edge in told):
-            return [*named, *takewhile(named[-1].__ne__, ideal)]
-        return [*named, *ideal, *(edge.region.id for edge in self.fleet.edges)]
+            return chain(named, takewhile(named[-1].__ne__, ideal))
+        return chain(named, ideal, (edge.region.id for edge in self.fleet.edges))
+
+
+def _first_of_each(ids: Iterable[str]) -> Iterator[str]:
+    met: set[str] = set()
+    for id in ids:
+        if id not in met:
+            met.add(id)
+            yield id
 
 
 def document(decision: Decision, query: Query, policy: CachePolicy) -> dict[str, Any]:

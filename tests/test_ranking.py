@@ -1,6 +1,8 @@
 """Which edges a viewer prefers: nearest first, one network one edge, many networks by weight."""
 
+import gc
 import random
+import weakref
 from collections import Counter
 
 import pytest
@@ -441,3 +443,15 @@ def test_memo_of_places_stays_bounded_and_right(monkeypatch: pytest.MonkeyPatch)
             assert told == a_ranker().around(country, place, Scope.COUNTRY)
             assert ranker.around(country, place, Scope.COUNTRY) == told
         assert 0 < sum(map(len, ranker._known.values())) <= 10
+
+
+def test_ranker_that_nobody_holds_is_gone_at_once() -> None:
+    ranker = a_ranker()
+    ranker.order(ranker.key(a_location(), 1, Scope.COUNTRY), Scope.COUNTRY)
+    gone = weakref.ref(ranker)
+    gc.disable()
+    try:
+        del ranker
+        assert gone() is None
+    finally:
+        gc.enable()

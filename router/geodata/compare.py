@@ -86,7 +86,7 @@ def _share(outcomes: Iterable[bool]) -> float | None:
 
 def _pick(location: Location, seed: int, ranker: Ranker) -> Region:
     """Health aside."""
-    return ranker.order(ranker.key(location, seed, Scope.COUNTRY), Scope.COUNTRY)[0]
+    return next(ranker.in_order(ranker.key(location, seed, Scope.COUNTRY), Scope.COUNTRY))
 
 
 def _is_same_pick(pair: Pair, ranker: Ranker) -> bool:
