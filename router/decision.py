@@ -3,13 +3,14 @@
 Served answers, `explain` and simulations all come from `decide`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
 from router.fleet import Edge, Fleet
 from router.model import Catalog, Intended, Observed, Scope, Status
+from router.offer import Offer, offered
 from router.query import Query
 from router.ranking import Ranker, RouteKey
 
@@ -80,9 +81,17 @@ class Decision:
 
 def resolve_model(requested: str, catalog: Catalog, fleet: Fleet) -> str:
     """The id that edges report for what was asked: through the aliases, whatever the case."""
-    wanted = catalog.aliases.get(requested.casefold(), requested)
+    wanted = _meant(requested, catalog)
     folded = wanted.casefold()
     reported = {id for edge in fleet.edges for id in edge.models or () if id.casefold() == folded}
+    return _as_reported(wanted, reported)
+
+
+def _meant(requested: str, catalog: Catalog) -> str:
+    return catalog.aliases.get(requested.casefold(), requested)
+
+
+def _as_reported(wanted: str, reported: Collection[str]) -> str:
     return wanted if wanted in reported or not reported else min(reported)
 
 
@@ -111,8 +120,7 @@ def decide(ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query) -> Decisio
             model=model,
             residency=residency,
         )
-    offered = _offered(judged)
-    ranked = tuple(sorted(offered, key=lambda edge: _tier(edge, fleet, key, query, model)))
+    ranked = tuple(sorted(_offered(judged), key=lambda edge: _tier(edge, fleet, key, query, model)))
     return Decision(
         status=fleet.status,
         candidates=ranked,
@@ -125,37 +133,37 @@ def decide(ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query) -> Decisio
     )
 
 
-def offer_of(fleet: Fleet) -> Mapping[str, Edge] | None:
-    """What of a Fleet `decide_soon` needs: the edges that are up and enabled, by id. None
-    while health does not count."""
-    if not _health_counts(fleet):
-        return None
-    up = [edge for edge in fleet.edges if edge.enabled and edge.observed is Observed.UP]
-    return {edge.region.id: edge for edge in up}
+def offer_of(fleet: Fleet) -> Offer | None:
+    """What `decide_soon` needs of a Fleet. None while health does not count."""
+    return offered(fleet) if _health_counts(fleet) else None
 
 
 def decide_soon(
-    ranker: Ranker,
-    fleet: Fleet,
-    offer: Mapping[str, Edge] | None,
-    key: RouteKey,
-    query: Query,
-    enough: int,
+    ranker: Ranker, offer: Offer | None, key: RouteKey, query: Query, enough: int
 ) -> Decision | None:
     """What `decide` says, with the first `enough` candidates and none rejected, but without
     a look at the whole fleet. None where that cannot be known so soon."""
-    is_plain = query.model is None and not (query.strict or query.all)
+    is_plain = not (query.strict or query.all)
     if offer is None or not is_plain or key.country in ranker.catalog.residency:
         return None
-    if len(offer) < enough:
+    model, edges = None, offer.up
+    if query.model is not None:
+        wanted = _meant(query.model, ranker.catalog)
+        model, edges = _as_reported(wanted, offer.spellings(wanted)), offer.with_model(wanted)
+        if offer.is_nowhere(wanted):
+            problem = Problem.MODEL_UNAVAILABLE
+            return Decision(status=offer.fleet.status, problem=problem, model=model)
+    if len(edges) < enough:
         return None
-    met = (offer.get(region.id) for region in ranker.in_order(key, query.scope))
+    met = (edges.get(region.id) for region in ranker.in_order(key, query.scope))
     ranked = tuple(islice((edge for edge in met if edge is not None), enough))
     return Decision(
-        status=fleet.status,
+        status=offer.fleet.status,
         candidates=ranked,
-        reason=_reason(ranker, fleet, [], key, query, ranked),
+        reason=_reason(ranker, offer.fleet, offer.up.values(), key, query, ranked),
         crossed_border=key.country not in (None, ranked[0].region.country),
+        model=model,
+        model_state=None if model is None else _told(model_state(ranked[0], model)),
     )
 
 
@@ -164,7 +172,7 @@ def picker(ranker: Ranker, fleet: Fleet, query: Query) -> Callable[[RouteKey], s
     offer = offer_of(fleet)
 
     def pick(key: RouteKey) -> str | None:
-        soon = decide_soon(ranker, fleet, offer, key, query, 1)
+        soon = decide_soon(ranker, offer, key, query, 1)
         candidates = (soon or decide(ranker, fleet, key, query)).candidates
         return candidates[0].region.id if candidates else None
 
@@ -242,7 +250,7 @@ def _tier(
 def _reason(
     ranker: Ranker,
     fleet: Fleet,
-    allowed: list[Edge],
+    allowed: Iterable[Edge],
     key: RouteKey,
     query: Query,
     ranked: tuple[Edge, ...],
@@ -263,10 +271,12 @@ def _reason(
     return RouteReason.COUNTRY_UNAVAILABLE
 
 
-def _has_home_without_model(fleet: Fleet, allowed: list[Edge], key: RouteKey, query: Query) -> bool:
+def _has_home_without_model(
+    fleet: Fleet, allowed: Iterable[Edge], key: RouteKey, query: Query
+) -> bool:
     """Whether, but for the model, an edge in the country would have been picked."""
-    offered = [edge for edge in allowed if _rejection(edge, fleet, key, query, None) is None]
-    best = min(offered, key=lambda edge: _tier(edge, fleet, key, query, None))
+    fit = [edge for edge in allowed if _rejection(edge, fleet, key, query, None) is None]
+    best = min(fit, key=lambda edge: _tier(edge, fleet, key, query, None))
     return best.region.country == key.country
 
 

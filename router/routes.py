@@ -53,9 +53,8 @@ class RouteTable:
         self._known_bytes += len(answer.body)
 
     def _build(self, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
-        decision = decide_soon(
-            self.ranker, self.fleet, self._offer, key, query, 1 + ALTERNATES_COUNT
-        ) or decide(self.ranker, self.fleet, key, query)
+        soon = decide_soon(self.ranker, self._offer, key, query, 1 + ALTERNATES_COUNT)
+        decision = soon or decide(self.ranker, self.fleet, key, query)
         tagged = _first_of_each(chain(key.preferred, self._deciding(decision, key, query)))
         if decision.problem is not None:
             refusal = _refusal(decision, decision.problem, tagged, key, query, sharing, self.policy)
