@@ -7,7 +7,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -383,18 +383,14 @@ def events(follow: bool, as_json: bool) -> None:
     """
     from router import inquire, render
 
-    settings, after = _settings(None), ""
-    while True:
-        told = asyncio.run(inquire.events(settings, after))["events"]
-        for event in told:
-            after = event["id"]
-            if as_json:
-                click.echo(msgspec.json.encode(event))
+    def show(told: Sequence[dict[str, Any]]) -> None:
         if not as_json:
             render.events(told)
-        if not follow:
             return
-        time.sleep(1)
+        for event in told:
+            click.echo(msgspec.json.encode(event))
+
+    asyncio.run(inquire.tell_events(_settings(None), show, follow=follow))
 
 
 @main.group()

@@ -2,9 +2,10 @@
 catalog, in that order. Each answer says which, under `from`.
 """
 
+import asyncio
 import ipaddress
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from router.store.redis import RedisStore
 from router.viewer import Address, Networks, parse_address
 
 TIMEOUT_S = 2.0
+FOLLOW_S = 1.0
 
 _NOBODY = (
     "no server answers on AUTOROUTER_OPS_LISTEN and AUTOROUTER_REDIS_URL is not set; "
@@ -87,17 +89,31 @@ async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
     return {"from": origin, "ip": asked.viewer.text, **here}
 
 
-async def events(settings: Settings, after: str) -> dict[str, Any]:
-    """Events later than the id `after`, as `/v1/events` tells them."""
+async def tell_events(
+    settings: Settings, show: Callable[[Sequence[dict[str, Any]]], None], *, follow: bool
+) -> None:
+    """Show events as `/v1/events` tells them; to follow, those to come as well, until
+    cancelled."""
+    after = ""
+    while True:
+        told = await _events(settings, after)
+        show(told)
+        if not follow:
+            return
+        after = told[-1]["id"] if told else after
+        await asyncio.sleep(FOLLOW_S)
+
+
+async def _events(settings: Settings, after: str) -> Sequence[dict[str, Any]]:
     if settings.redis_url is not None:
         async with _redis(settings.redis_url) as store:
             logged = await store.events(after)
-        told = [{"id": one.id, **msgspec.to_builtins(one.event)} for one in logged]
-        return {"from": "Redis", "events": told}
-    told_there = await ask(settings, "/v1/events", params={"after": after})
-    if told_there is None:
+        return [{"id": one.id, **msgspec.to_builtins(one.event)} for one in logged]
+    told = await ask(settings, "/v1/events", params={"after": after})
+    if told is None:
         raise RouterError(_NOBODY)
-    return told_there
+    events: list[dict[str, Any]] = told["events"]
+    return events
 
 
 async def take_out(settings: Settings, edges: Sequence[str], wish: dict[str, Any]) -> list[Any]:
