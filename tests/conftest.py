@@ -1,6 +1,7 @@
 """What holds for every test; fixtures for those that need real servers and processes."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("autorouter")
+
+# What runs in a shell's background is deaf to Ctrl-C, and so are the processes it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
