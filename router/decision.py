@@ -133,20 +133,20 @@ def decide(ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query) -> Decisio
     )
 
 
-def offer_of(fleet: Fleet) -> Offer | None:
-    """What `decide_soon` needs of a Fleet. None while health does not count."""
-    return offered(fleet) if _health_counts(fleet) else None
+def offer_of(fleet: Fleet) -> Offer:
+    """What `decide_soon` needs of a Fleet."""
+    return offered(fleet, health_counts=_health_counts(fleet))
 
 
 def decide_soon(
-    ranker: Ranker, offer: Offer | None, key: RouteKey, query: Query, enough: int
+    ranker: Ranker, offer: Offer, key: RouteKey, query: Query, enough: int
 ) -> Decision | None:
     """What `decide` says, with the first `enough` candidates and none rejected, but without
     a look at the whole fleet. None where that cannot be known so soon."""
     is_plain = not (query.strict or query.all)
-    if offer is None or not is_plain or key.country in ranker.catalog.residency:
+    if not is_plain or key.country in ranker.catalog.residency:
         return None
-    model, edges = None, offer.up
+    model, edges = None, offer.edges
     if query.model is not None:
         wanted = _meant(query.model, ranker.catalog)
         model, edges = _as_reported(wanted, offer.spellings(wanted)), offer.with_model(wanted)
@@ -160,7 +160,7 @@ def decide_soon(
     return Decision(
         status=offer.fleet.status,
         candidates=ranked,
-        reason=_reason(ranker, offer.fleet, offer.up.values(), key, query, ranked),
+        reason=_reason(ranker, offer.fleet, offer.edges.values(), key, query, ranked),
         crossed_border=key.country not in (None, ranked[0].region.country),
         model=model,
         model_state=None if model is None else _told(model_state(ranked[0], model)),

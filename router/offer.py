@@ -25,10 +25,10 @@ class Inventory(NamedTuple):
 
 @dataclass(frozen=True)
 class Offer:
-    """`up`: the edges that are up and enabled, by id."""
+    """`edges`: those on offer, by id."""
 
     fleet: Fleet
-    up: Mapping[str, Edge]
+    edges: Mapping[str, Edge]
 
     def spellings(self, model: str) -> Collection[str]:
         """How edges write it."""
@@ -44,7 +44,7 @@ class Offer:
     def is_nowhere(self, model: str) -> bool:
         """Every enabled edge says what it has, and this is not it."""
         is_told = model.casefold() in self._inventory.enabled
-        return self._is_whole and not is_told and bool(self.up)
+        return self._is_whole and not is_told and bool(self.edges)
 
     @cached_property
     def _inventory(self) -> Inventory:
@@ -56,20 +56,21 @@ class Offer:
                 spellings.setdefault(folded, set()).add(id)
                 if edge.enabled:
                     enabled.add(folded)
-                if edge.region.id in self.up:
+                if edge.region.id in self.edges:
                     loaded.setdefault(folded, {})[edge.region.id] = edge
         return inventory
 
     @cached_property
     def _unsure(self) -> Mapping[str, Edge]:
-        return {id: edge for id, edge in self.up.items() if edge.models is None}
+        return {id: edge for id, edge in self.edges.items() if edge.models is None}
 
     @cached_property
     def _is_whole(self) -> bool:
         return all(edge.models is not None for edge in self.fleet.edges if edge.enabled)
 
 
-def offered(fleet: Fleet) -> Offer:
-    """By their health and by what operators want."""
-    up = [edge for edge in fleet.edges if edge.enabled and edge.observed is Observed.UP]
-    return Offer(fleet, {edge.region.id: edge for edge in up})
+def offered(fleet: Fleet, *, health_counts: bool) -> Offer:
+    """The enabled edges that are up; while health does not count, all enabled ones."""
+    enabled = (edge for edge in fleet.edges if edge.enabled)
+    fit = (edge for edge in enabled if edge.observed is Observed.UP or not health_counts)
+    return Offer(fleet, {edge.region.id: edge for edge in fit})

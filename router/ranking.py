@@ -110,7 +110,7 @@ class Ranker:
         self._homes = {code: _nearest(self.at_home(code)) for code in self.covered}
         self._known: dict[tuple[str | None, Scope], dict[Position, tuple[Metro, ...]]] = {}
         self._known_count = 0
-        self._alike: dict[tuple[Metro, ...], tuple[Metro, ...]] = {}
+        self._alike: dict[tuple[str, ...], tuple[Metro, ...]] = {}
 
     def key(self, location: Location, seed: int, scope: Scope) -> RouteKey:
         """Which edges this viewer prefers. `seed`: 32 bits that stand for their network."""
@@ -172,7 +172,7 @@ class Ranker:
             self._alike.clear()
             self._known_count = 0
         self._known_count += 1
-        alike = self._alike.setdefault(metros, metros)
+        alike = self._alike.setdefault(tuple(metro.contender.id for metro in metros), metros)
         self._known.setdefault((country, scope), {})[position] = alike
 
     def origin(self, location: Location) -> Position | None:

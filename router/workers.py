@@ -2,7 +2,7 @@
 
 Each has a listening socket of its own on the port (SO_REUSEPORT), held here too: what
 waits in the queue of a worker that dies is served by the next. If the next cannot start,
-nobody listens there any more, so that connections go to the workers left.
+nobody listens there any more: what waits is reset, and connections go to the workers left.
 """
 
 import asyncio

@@ -262,6 +262,21 @@ def test_edge_is_drained_after_its_preview_and_enabled_again(
         seen.wait_for_text("#event-rows", "yvr-02: draining → enabled")
 
 
+def test_late_answer_to_a_change_leaves_the_next_dialog_alone(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        open_change(seen, "yvr-02")
+        fill_change(seen)
+        with held_up(seen.page, "**/v1/edges/yvr-02/intent") as held:
+            seen.page.click("#change-submit")
+            seen.page.type("#change-reason", " and more")
+            assert seen.page.is_disabled("#change-submit")
+            assert len(held) == 1
+            seen.page.keyboard.press("Escape")
+            open_change(seen, "sfo-01")
+        seen.wait_for_text("tr[data-key=yvr-02] .held b", "drain")
+        assert "sfo-01" in seen.text("#change[open] #change-title")
+
+
 def test_finding_has_the_button_to_press(browser: Browser, dev: Dev) -> None:
     break_edge(dev, "dal-02")
     with visit(browser, home(dev)) as seen:

@@ -562,7 +562,8 @@ def test_decision_on_a_model_is_the_same_soon(data: st.DataObject) -> None:
         an_edge(region, data.draw(WELL), models=data.draw(STOCKS), intended=data.draw(WISHED))
         for region in catalog.regions
     ]
-    ranker, fleet = Ranker(catalog), a_fleet(*edges)
+    ranker = Ranker(catalog)
+    fleet = a_fleet(*edges, status=data.draw(st.sampled_from(Status)))
     key = data.draw(strategies.keys(catalog))
     query = Query(data.draw(st.sampled_from(Scope)), data.draw(st.sampled_from("aAbBc")))
     whole = decide(ranker, fleet, key, query)
@@ -601,8 +602,13 @@ def test_decision_on_a_plain_question_is_soon(scope: Scope, country: str | None)
 
 
 @pytest.mark.parametrize("status", [Status.STATIC, Status.FAIL_OPEN])
-def test_decision_without_health_is_not_soon(status: Status) -> None:
-    assert offer_of(a_fleet(status=status)) is None
+def test_decision_without_health_is_soon_too(status: Status) -> None:
+    fleet = a_fleet_but(an_edge("yto-01", DOWN), status=status)
+    ranker = a_ranker_for(fleet)
+    soon = decide_soon(ranker, offer_of(fleet), TORONTONIAN, Query(), 4)
+    assert soon is not None
+    assert soon.candidates == decide(ranker, fleet, TORONTONIAN, Query()).candidates[:4]
+    assert soon.candidates[0].region.id == "yto-01"
 
 
 def test_decision_looks_at_few_of_many_edges() -> None:

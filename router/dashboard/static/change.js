@@ -128,16 +128,20 @@ export class ChangeDialog {
   async #submit(event) {
     event.preventDefault();
     const { id } = this.#edge;
+    const [asked, shown] = [this.#asked, this.#shown];
     const actor = byId("change-actor").value.trim();
     this.#token = byId("change-token").value;
     sessionStorage.setItem(ACTOR, actor);
-    byId("change-submit").disabled = true;
+    this.#shown = null;
+    this.#allow();
     try {
       if (this.#state === "enabled") await api.bringBack(id, actor, this.#token);
       else await api.takeOut(id, this.#wish(actor), this.#token);
-      this.dialog.close();
+      if (asked === this.#asked) this.dialog.close();
       this.onDone();
     } catch (error) {
+      if (asked !== this.#asked) return;
+      this.#shown = shown;
       this.#say(error.status === 403 ? `Refused: ${error.message}` : error.message);
       this.#allow();
     }
