@@ -43,18 +43,21 @@ def chart(title: str, panels: Mapping[str, Sequence[Line]]) -> str:
     lines = [line for panel in panels.values() for line in panel]
     across = _scale([x for line in lines for x, _ in line.points], WIDTH)
     up = _scale([y for line in lines for _, y in line.points], HEIGHT)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        'font-family="Arial, Liberation Sans, DejaVu Sans, sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="#fff"/>',
-        f'<text x="12" y="20" font-size="14" fill="{_INK}">{escape(title)}</text>',
-        *_legend(next(iter(panels.values()))),
-    ]
+    parts = [*_opening(title, width, height), *_legend(next(iter(panels.values())))]
     for number, (name, series) in enumerate(panels.items()):
         left = number * (LEFT + WIDTH) + LEFT
         parts.append(f'<g transform="translate({left} {TOP})">')
         parts += [*_grid(name, across, up), *_lines(series, across, up), "</g>"]
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _opening(title: str, width: int, height: int) -> list[str]:
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="Arial, Liberation Sans, DejaVu Sans, sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="#fff"/>',
+        f'<text x="12" y="20" font-size="14" fill="{_INK}">{escape(title)}</text>',
+    ]
 
 
 def _scale(values: Sequence[float], length: float) -> Scale:
@@ -88,13 +91,8 @@ def bars(title: str, names: tuple[str, str], pairs: Mapping[str, tuple[float, fl
     """For each group two bars on one scale from zero, with their figures."""
     most, label = max(max(pair) for pair in pairs.values()), 300
     width, height = label + BAR_WIDTH + 100, TOP + len(pairs) * GROUP_HEIGHT + 12
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        'font-family="Arial, Liberation Sans, DejaVu Sans, sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="#fff"/>',
-        f'<text x="12" y="20" font-size="14" fill="{_INK}">{escape(title)}</text>',
-        *_legend([Line(name, ()) for name in names]),
-    ]
+    legend = _legend([Line(name, ()) for name in names])
+    parts = [*_opening(title, width, height), *legend]
     for number, (name, pair) in enumerate(pairs.items()):
         top = TOP + number * GROUP_HEIGHT
         parts.append(f'<text x="12" y="{top + 20}" fill="{_INK}">{escape(name)}</text>')
