@@ -1,6 +1,7 @@
 """Which edge an answer names and why: pure, and the one place that decides.
 
-Served answers, `explain` and simulations all come from `decide`.
+Served answers, `explain` and simulations all come from `decide`, or from `decide_soon`, which
+says the beginning of the same for less.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -143,8 +144,7 @@ def decide_soon(
 ) -> Decision | None:
     """What `decide` says, with the first `enough` candidates and none rejected, but without
     a look at the whole fleet. None where that cannot be known so soon."""
-    is_plain = not (query.strict or query.all)
-    if not is_plain or key.country in ranker.catalog.residency:
+    if query.strict or query.all or key.country in ranker.catalog.residency:
         return None
     model, edges = None, offer.edges
     if query.model is not None:

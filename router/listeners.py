@@ -47,10 +47,7 @@ def bind_shared(variable: str, listen: Listen, count: int) -> list[socket.socket
 
 
 def _bound(variable: str, listen: Listen, *, shared: bool) -> socket.socket:
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+    bound = _unbound(socket.AF_INET6 if ":" in listen.host else socket.AF_INET, shared=shared)
     try:
         bound.bind((listen.host, listen.port))
         bound.listen(BACKLOG)  # two sockets may share a port until one listens
@@ -64,15 +61,20 @@ def _bound(variable: str, listen: Listen, *, shared: bool) -> socket.socket:
 def twin(bound: socket.socket) -> socket.socket:
     """Another on the same shared port, which gets no connections before somebody listens on
     it. Raises OSError."""
-    other = socket.socket(bound.family, bound.type)
-    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    other = _unbound(bound.family, shared=True)
     try:
         other.bind(bound.getsockname())
     except OSError:
         other.close()
         raise
     return other
+
+
+def _unbound(family: int, *, shared: bool) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+    return made
 
 
 def affordable(connections: int) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from router.crowd import sockets_for
 from router.errors import ConfigError
-from router.listeners import SPARE_FILES, affordable, bind
+from router.listeners import SPARE_FILES, affordable, bind, bind_shared, twin
 from router.values import Listen
 from tests.servers import HOST, is_open
 
@@ -34,6 +34,25 @@ async def test_port_in_use_is_named_with_its_setting() -> None:
 async def test_ipv6_can_be_listened_on() -> None:
     with bind("AUTOROUTER_LISTEN", Listen("::1", 0)) as bound:
         assert bound.family == socket.AF_INET6
+
+
+async def test_twin_takes_no_connections_before_somebody_listens() -> None:
+    (shared,) = bind_shared("AUTOROUTER_LISTEN", Listen(HOST, 0), 1)
+    with shared, twin(shared) as other:
+        port = other.getsockname()[1]
+        assert port == shared.getsockname()[1]
+        shared.close()
+        assert not is_open(port)
+        other.listen()
+        assert is_open(port)
+
+
+async def test_port_that_is_not_shared_has_no_twin() -> None:
+    with (
+        bind("AUTOROUTER_LISTEN", Listen(HOST, 0)) as alone,
+        pytest.raises(OSError, match="in use"),
+    ):
+        twin(alone)
 
 
 LIMITS = """
