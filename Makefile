@@ -12,7 +12,7 @@ SDKS := 0.5.1 0.10.0
 CDN := nginx libnginx-mod-http-js libnginx-mod-http-geoip2 varnish varnish-modules
 
 # By themselves: their promises are in seconds.
-ALONE := tests/test_faults.py tests/test_siege.py tests/test_soak.py
+ALONE := tests/system/test_faults.py tests/system/test_siege.py tests/system/test_soak.py
 
 .PHONY: run cdn test lint docs screenshots setup checkers system bench bench-cdn bench-endure \
 	bench-failover bench-faults bench-health soak lock audit clean

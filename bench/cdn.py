@@ -18,20 +18,20 @@ from typing import Any, NamedTuple
 
 from bench.caches import expected, simulated
 from bench.charts import Line, chart
-from router.caching import format_key
-from router.census import CELL_DECIMALS, Census, Place, count_places, rounded
-from router.change import NO_CHANGE, changed_fleet
-from router.fleet import Fleet
-from router.geo import distance_km
+from router.cli.text import working
+from router.config.inputs import read_catalog
+from router.config.settings import Settings
+from router.geo.database import find_database, open_database
+from router.geo.sphere import distance_km
+from router.geodata.census import CELL_DECIMALS, Census, Place, count_places, rounded
 from router.geodata.survey import located_blocks
-from router.geoip import find_database, open_database
 from router.model import Catalog, Location, Position, Region, Scope, Status
-from router.moves import Side, made_up_networks
-from router.query import Query
-from router.ranking import METRO_RADIUS_KM, RouteKey
-from router.render import working
-from router.settings import Settings
-from router.sources import read_catalog
+from router.routing.cache_headers import format_key
+from router.routing.fleet import Fleet
+from router.routing.query import Query
+from router.routing.ranking import METRO_RADIUS_KM, RouteKey
+from router.whatif.moves import Side, made_up_networks
+from router.whatif.scenario import NO_CHANGE, changed_fleet
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tests.servers import HOST
+from tests.support.servers import HOST
 
 _KEY = "-nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from bench.servers import free_port, running
-from router.geoip import find_database
+from router.geo.database import find_database
 
 CDN_SECRET = "a-secret-for-measuring-only"
 MODULES = Path("/usr/lib/nginx/modules")

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 import msgspec
 
-from router.caching import CachePolicy
-from router.fleet import Edge, Fleet
-from router.front import Front, settle_memory
+from router.api.assembly import Front, settle_memory
+from router.api.http_protocol import Request
+from router.config.inputs import Inputs, read_all
+from router.config.settings import Settings
+from router.config.values import Cidrs
 from router.model import Catalog, Observed, Position, Region, Status
-from router.query import Query
-from router.ranking import Ranker
-from router.routes import RouteTable
-from router.settings import Settings
-from router.sources import Inputs, read_all
+from router.routing.cache_headers import CachePolicy
+from router.routing.client_address import parse_address
+from router.routing.fleet import Edge, Fleet
+from router.routing.query import Query
+from router.routing.ranking import Ranker
+from router.routing.route_table import RouteTable
 from router.store.memory import MemoryStore
-from router.telemetry import Telemetry
-from router.values import Cidrs
-from router.viewer import parse_address
-from router.wire import Request
+from router.telemetry.metrics import Telemetry
 
 ROUNDS = 5
 SOME = 10_000

@@ -28,8 +28,8 @@ from bench.servers import (
     simulated_regions,
     wrk_script,
 )
-from router.settings import Settings
-from router.sources import read_catalog
+from router.config.inputs import read_catalog
+from router.config.settings import Settings
 
 VIEWERS = 200_000
 SHARE = 0.7

@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.progress import track
 
 from router.model import Position
-from router.simulation import Mode, SimulatedFleet
-from tests.servers import AUTOROUTER, HOST, Process, clean_env, eventually, free_port
-from tests.stand_in import SECRET, a_geo_db, a_place, running_stand_in
+from router.processes.simulated_edges import Mode, SimulatedFleet
+from tests.support.servers import AUTOROUTER, HOST, Process, clean_env, eventually, free_port
+from tests.support.stand_in import SECRET, a_geo_db, a_place, running_stand_in
 
 RESULTS = Path(__file__).parent / "results"
 KINDS = {"refused": Mode.DOWN, "hung": Mode.HANG}

@@ -8,12 +8,12 @@ import argparse
 import os
 from pathlib import Path
 
-from router.front import Front
-from router.settings import Settings
-from router.sources import Inputs, read_all
+from router.api.assembly import Front
+from router.api.http_protocol import Request
+from router.config.inputs import Inputs, read_all
+from router.config.settings import Settings
 from router.store.memory import MemoryStore
-from router.telemetry import Telemetry
-from router.wire import Request
+from router.telemetry.metrics import Telemetry
 
 STEPS = 10
 

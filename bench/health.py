@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import virtual
-from router.health import Health, HealthPolicy, Transition, step, wait_s
+from router.health.poller import Poller
+from router.health.probe import TOTAL_TIMEOUT_S
+from router.health.publisher import Publisher, Watched
+from router.health.state import Health, HealthPolicy, Transition, step, wait_s
 from router.model import Catalog, Event, Observed, Outcome, Position, Probe, Region, View
-from router.poller import Poller
-from router.probe import TOTAL_TIMEOUT_S
-from router.publisher import Publisher, Watched
 from router.store.memory import MemoryStore
 
 RESULTS = Path(__file__).parent / "results"

@@ -22,15 +22,15 @@ import redis
 import uvloop
 
 from bench.servers import free_port
-from router.fleet import Fleet
-from router.health import Health
+from router.api.live_fleet import FleetWatch
+from router.config.inputs import read_catalog
+from router.config.settings import Settings
+from router.health.publisher import Publisher, Watched
+from router.health.state import Health
 from router.model import Event, Observed, View
-from router.publisher import Publisher, Watched
-from router.ranking import Ranker
-from router.settings import Settings
-from router.sources import read_catalog
+from router.routing.fleet import Fleet
+from router.routing.ranking import Ranker
 from router.store.redis import RedisStore
-from router.watch import FleetWatch
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results"

@@ -30,13 +30,13 @@ from bench.servers import (
     simulated_regions,
     wrk_script,
 )
-from router.caching import KEY_HEADER, format_key
-from router.location import Locator
+from router.config.inputs import read_all
+from router.config.settings import Settings
 from router.model import Scope
-from router.ranking import Ranker
-from router.settings import Settings
-from router.sources import read_all
-from router.viewer import Networks, parse_address
+from router.routing.cache_headers import KEY_HEADER, format_key
+from router.routing.client_address import Networks, parse_address
+from router.routing.location import Locator
+from router.routing.ranking import Ranker
 
 RESULTS = Path(__file__).parent / "results"
 # The server remembers 16,384 viewers; of more in turn, it meets each as if for the first time.

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.servers import LOAD_CORE, SERVER_CORE
-from router.catalog import with_endpoints
-from router.fleet import combine
-from router.health import Transition
+from router.config.catalog import with_endpoints
+from router.health.poller import Poller
+from router.health.probe import Prober, open_client
+from router.health.publisher import Publisher
+from router.health.state import Transition
 from router.model import Catalog, EdgeView, Event, Observed, Position, Probe, Region, View
-from router.poller import Poller
-from router.probe import Prober, open_client
-from router.publisher import Publisher
-from router.simulation import SimulatedFleet
+from router.processes.simulated_edges import SimulatedFleet
+from router.routing.fleet import combine
 from router.store.memory import MemoryStore
 
 RESULTS = Path(__file__).parent / "results"

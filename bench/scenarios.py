@@ -12,14 +12,14 @@ import redis as redis_client
 
 from bench.site import EDGE, PROPAGATION_S, Setup, Site
 from bench.viewers import Answer
-from router.fleet import FleetPolicy
-from router.health import HealthPolicy
-from router.probe import TOTAL_TIMEOUT_S
-from router.publisher import LEASE_S
-from router.simulation import Mode
-from router.vantage import VantagePolicy
-from tests.builders import CITIES
-from tests.servers import eventually
+from router.health.guard import VantagePolicy
+from router.health.probe import TOTAL_TIMEOUT_S
+from router.health.publisher import LEASE_S
+from router.health.state import HealthPolicy
+from router.processes.simulated_edges import Mode
+from router.routing.fleet import FleetPolicy
+from tests.support.builders import CITIES
+from tests.support.servers import eventually
 
 FRESH_S, STALE_S = FleetPolicy().fresh_s, FleetPolicy().stale_s
 HOLD_DOWN_S, HOLD_S = HealthPolicy().hold_down_s, VantagePolicy().hold_s

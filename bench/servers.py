@@ -16,10 +16,10 @@ from pathlib import Path
 
 import yaml
 
+from router.config.inputs import read_catalog, read_geo
+from router.config.settings import Settings
 from router.model import Catalog
-from router.settings import Settings
-from router.simulation import SimulatedFleet
-from router.sources import read_catalog, read_geo
+from router.processes.simulated_edges import SimulatedFleet
 
 SERVER_CORE, LOAD_CORE = "0", "1"
 PACED_CONNECTIONS = 256

@@ -13,12 +13,12 @@ import redis as redis_client
 
 from bench.certificates import Door, trusted_by
 from bench.viewers import QUESTIONS, Answer, Viewers
-from router.geoip import find_database
-from router.lastgood import FILE_NAME
-from router.simulation import Mode, SimulatedEdge, SimulatedFleet
+from router.geo.database import find_database
+from router.processes.simulated_edges import Mode, SimulatedEdge, SimulatedFleet
 from router.store.redis import lease_key
-from tests.builders import CITIES
-from tests.servers import (
+from router.store.snapshot import FILE_NAME
+from tests.support.builders import CITIES
+from tests.support.servers import (
     AUTOROUTER,
     HOST,
     Process,
@@ -29,7 +29,7 @@ from tests.servers import (
     free_port,
     plain_client,
 )
-from tests.stand_in import SECRET
+from tests.support.stand_in import SECRET
 
 EDGE = "yto-01"
 VANTAGES = ("one", "two", "three")

@@ -26,14 +26,14 @@ import yaml
 
 from bench.site import Pace, Server, Setup, Site, open_site
 from bench.viewers import Answer, Viewers
-from router.fleet import FleetPolicy
-from router.geoip import find_database
-from router.probe import TOTAL_TIMEOUT_S
-from router.publisher import LEASE_S
-from router.simulation import Mode
-from tests.builders import CITIES
-from tests.servers import HOST, Process, eventually
-from tests.stand_in import running_stand_in
+from router.geo.database import find_database
+from router.health.probe import TOTAL_TIMEOUT_S
+from router.health.publisher import LEASE_S
+from router.processes.simulated_edges import Mode
+from router.routing.fleet import FleetPolicy
+from tests.support.builders import CITIES
+from tests.support.servers import HOST, Process, eventually
+from tests.support.stand_in import running_stand_in
 
 RESULTS = Path(__file__).parent / "results" / "soak.json"
 BROKEN = sorted(set(Mode) - {Mode.HEALTHY, Mode.DEGRADED, Mode.SLOW})

@@ -16,7 +16,7 @@ import redis.asyncio
 
 from router.model import EdgeView, Observed, Outcome, View
 from router.store.redis import RedisStore
-from tests.servers import RedisServer
+from tests.support.servers import RedisServer
 
 RESULTS = Path(__file__).parent / "results"
 VANTAGES = 3

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.servers import HOST
+from tests.support.servers import HOST
 
 PER_SECOND = 50
 # Toronto, Montreal, Vancouver, New York, Dallas, Palo Alto, Oxford, Berlin, Tokyo,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
-from router.settings import Described, describe_settings
+from router.config.settings import Described, describe_settings
 
 HERE = Path(__file__).parent
 LOCKS = [HERE.parent / "requirements" / f"{name}.lock" for name in ("cloudfront", "geodata")]
@@ -65,7 +65,7 @@ def rewritten(text: str, part: str, table: str) -> str:
 
 
 def settings_table() -> str:
-    """Every setting as a row, in the order of router/settings.py."""
+    """Every setting as a row, in the order of router/config/settings.py."""
     rows = [_row(each) for each in describe_settings()]
     return "\n".join(["| variable | accepts | default | meaning |", "|---|---|---|---|", *rows, ""])
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import Browser
 
-from tests.browser import Scheme, Visit, running_browser, visit
-from tests.servers import HOST, Dev, running_dev, wait_until
+from tests.support.browser import Scheme, Visit, running_browser, visit
+from tests.support.servers import HOST, Dev, running_dev, wait_until
 
 FOLDER = Path(__file__).parent / "images"
 ANSWERS = 1_500

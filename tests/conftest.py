@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.servers import AUTOROUTER, Process, RedisServer, clean_env
+from tests.support.servers import AUTOROUTER, Process, RedisServer, clean_env
 
 Start = Callable[..., Process]
 

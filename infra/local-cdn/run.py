@@ -22,12 +22,12 @@ from typing import Self
 
 import click
 
-from router.cdn import render
+from router.cdn.edge_function import render
+from router.config.inputs import cdn_program, read_all
+from router.config.settings import Settings, load_settings
+from router.config.values import Listen
 from router.errors import ConfigError
-from router.ranking import Ranker
-from router.settings import Settings, load_settings
-from router.sources import cdn_program, read_all
-from router.values import Listen
+from router.routing.ranking import Ranker
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"

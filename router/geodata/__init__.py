@@ -1,6 +1,6 @@
 """What `autorouter geodata` does: fetches, checks, compacts and compares geo databases.
 
-Nothing here is on the path of a request; that is router.geoip.
+Nothing here is on the path of a request; that is router.geo.database.
 """
 
 from collections.abc import Callable

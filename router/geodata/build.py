@@ -8,14 +8,14 @@ from operator import itemgetter
 from pathlib import Path
 from typing import IO
 
-from router.compact import STEPS_PER_DEGREE, Origin, Places, write_compact
 from router.errors import GeoDataError
+from router.geo.compact import STEPS_PER_DEGREE, Origin, Places, write_compact
+from router.geo.database import GeoDatabase, open_database
+from router.geo.ranges import Starts, V4Ranges, V6Ranges, merged, v4_ranges, v6_ranges
 from router.geodata import Tell, in_silence
 from router.geodata.files import replacing
 from router.geodata.tree import networks
-from router.geoip import GeoDatabase, open_database
 from router.model import Location
-from router.ranges import Starts, V4Ranges, V6Ranges, merged, v4_ranges, v6_ranges
 
 # One network in so many is looked up in both files afterwards, at its first address and
 # at the one before.

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from router.geo import distance_km
+from router.geo.database import GeoDatabase
+from router.geo.sphere import distance_km
 from router.geodata import Tell, in_silence
 from router.geodata.sample import v4_sample, v6_sample
-from router.geoip import GeoDatabase
 from router.model import Level, Location, Region, Scope
-from router.ranking import Ranker
-from router.viewer import parse_address
+from router.routing.client_address import parse_address
+from router.routing.ranking import Ranker
 
 _TELL_EVERY = 1_000
 _QUANTILES = (50, 90, 99)

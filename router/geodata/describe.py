@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from router.geo.database import GeoDatabase
 from router.geodata.notes import read_note
 from router.geodata.sample import v4_sample, v6_sample
-from router.geoip import GeoDatabase
 from router.model import Level, Location
 
 OLD_DAYS = 90

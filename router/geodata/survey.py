@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from router.census import Block, Census, count_places
-from router.compact import read_compact
 from router.errors import GeoDataError
+from router.geo.compact import read_compact
+from router.geo.database import GeoDatabase, open_database
 from router.geodata import Tell, in_silence
+from router.geodata.census import Block, Census, count_places
 from router.geodata.tree import networks
-from router.geoip import GeoDatabase, open_database
 from router.model import Location
 
 CENSUS_FILE = "census.msgpack"

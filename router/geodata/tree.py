@@ -14,7 +14,7 @@ import maxminddb_rust
 from router.errors import GeoDataError
 
 _V4_BITS, _V6_BITS = 32, 128
-# Where IPv6 holds IPv4: mapped, 6to4, Teredo. router.viewer takes the IPv4 out of such an
+# Where IPv6 holds IPv4: mapped, 6to4, Teredo. client_address takes the IPv4 out of such an
 # address before it is looked up, and trees hold all of IPv4 once more there.
 _ALIASES = {(0xFFFF << 32, 32), (0x2002 << 112, 112), (0x2001 << 112, 96)}
 # How often a sound tree may have a node walked: once, and again where others alias it.

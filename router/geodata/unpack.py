@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from router.compact import MAGIC
 from router.errors import GeoDataError
+from router.geo.compact import MAGIC
 
 MAX_BYTES = 4 * 2**30
 MAX_MEMBERS = 1_000

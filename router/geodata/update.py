@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from router.compact import Origin, is_compact
 from router.errors import GeoDataError
+from router.geo.compact import Origin, is_compact
+from router.geo.database import GeoDatabase, find_database, open_database
 from router.geodata import Tell
 from router.geodata.build import build
 from router.geodata.describe import coverage
@@ -22,7 +23,6 @@ from router.geodata.notes import Note, read_note, stamp_of, write_note
 from router.geodata.origins import Ask, Offer, offer
 from router.geodata.sample import v4_sample, v6_sample
 from router.geodata.unpack import unpack
-from router.geoip import GeoDatabase, find_database, open_database
 from router.model import Level
 
 SAMPLED = 10_000

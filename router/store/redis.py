@@ -19,8 +19,8 @@ from redis.exceptions import RedisClusterException, RedisError
 from router.errors import StoreError
 from router.model import Event, Intent, View
 from router.store import EVENTS_KEPT, Logged, Stored
+from router.store.codec import Kept, read, written
 from router.store.connect import connect, connect_listener, disconnect
-from router.store.format import Kept, read, written
 from router.store.memory import Hints
 
 CHANGED = "autorouter:changed"

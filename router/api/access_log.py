@@ -1,0 +1,129 @@
+"""One line a request, for all of them or a share: what was answered and how fast.
+
+Never who asked: no address, no query, no header. A request only leaves a record; a thread
+writes the lines. When it cannot keep up, records are dropped, and their number is told.
+"""
+
+import asyncio
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+
+from router.api.http_protocol import Request
+from router.routing.response import Answer, Response
+
+WRITE_S = 0.25
+MAX_WAITING = 8_192
+STDERR = 2
+
+_CODE = slice(9, 12)  # of `HTTP/1.1 200 OK`
+
+
+class Record(NamedTuple):
+    """What is kept of a request until it is written. `at`: Unix seconds."""
+
+    at: float
+    answer: Answer
+    response: Response
+    duration_us: int
+
+
+def write_line(line: bytes) -> None:
+    """To standard error, in one piece: other processes write there too."""
+    os.write(STDERR, line)
+
+
+class RequestLog:
+    """Answers by `exchange`, with a line for a share of the requests. `run` never
+    returns; cancel it, and it writes what is left."""
+
+    def __init__(
+        self,
+        exchange: Callable[[Request], tuple[Answer, Response]],
+        share: float,
+        *,
+        draw: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.time,
+        write: Callable[[bytes], None] = write_line,
+    ) -> None:
+        self._exchange = exchange
+        self._share = float(share)
+        self._draw = draw
+        self._clock = clock
+        self._write = write
+        self._waiting: deque[Record] = deque()
+        self._kept_out = 0  # counted by the loop
+        self._lost = 0  # counted by the thread, less all that it has told
+        self._writing = threading.Lock()
+
+    def respond(self, request: Request) -> Response:
+        """The answer as HTTP."""
+        if self._draw() >= self._share:
+            return self._exchange(request)[1]
+        began_ns = time.perf_counter_ns()
+        answer, response = self._exchange(request)
+        duration_us = (time.perf_counter_ns() - began_ns) // 1_000
+        self._keep(Record(self._clock(), answer, response, duration_us))
+        return response
+
+    async def run(self) -> None:
+        """Write what has come together, several times a second."""
+        try:
+            while True:
+                await asyncio.sleep(WRITE_S)
+                await asyncio.to_thread(self.flush)
+        finally:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write every line that waits."""
+        with self._writing:
+            while self._waiting:
+                if not self._has_written(_line(self._waiting.popleft(), self._share)):
+                    self._lost += 1
+            dropped = self._kept_out + self._lost
+            if dropped and self._has_written(_told_dropped(self._clock(), dropped)):
+                self._lost -= dropped
+
+    def _keep(self, record: Record) -> None:
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting.append(record)
+        else:
+            self._kept_out += 1
+
+    def _has_written(self, line: bytes) -> bool:
+        try:
+            self._write(line)
+        except OSError:
+            return False
+        return True
+
+
+def _line(record: Record, share: float) -> bytes:
+    told = {
+        "event": "request",
+        "level": "info",
+        "timestamp": _stamp(record.at),
+        "code": int(record.response.opening[_CODE]),
+        **record.answer.labels._asdict(),
+        "country": record.answer.country,
+        "duration_us": record.duration_us,
+        "share": share,
+    }
+    return msgspec.json.encode(told) + b"\n"
+
+
+def _told_dropped(now: float, count: int) -> bytes:
+    told = {"event": "request lines dropped", "level": "warning", "timestamp": _stamp(now)}
+    return msgspec.json.encode({**told, "count": count}) + b"\n"
+
+
+def _stamp(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,165 @@
+"""What the public listener answers: from memory alone, at once, as ready bytes.
+
+How requests come in and answers go out is for router.api.http_protocol.
+"""
+
+from typing import TypeVar
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+from router.api.http_protocol import FAULT, Request
+from router.api.live_fleet import FleetWatch
+from router.model import Level, Source
+from router.routing.cache_headers import is_match
+from router.routing.location import Locator
+from router.routing.query import Query, parse_query
+from router.routing.response import (
+    BAD_MODEL,
+    HEALTHY,
+    NOT_FOUND,
+    OVERLOADED,
+    USE_EDGE,
+    Answer,
+    Counts,
+    Placement,
+    Response,
+    field_lines,
+    status_line,
+)
+
+KNOWN_TARGETS = 4_096
+KNOWN_VIEWERS = 16_384
+MAX_KNOWN_BYTES = 256  # of a target
+MAX_KNOWN_BODY = 4_096  # longer ones are kept in the table alone, which bounds their sum
+
+# A 304 repeats what a 200 says about caching and nothing about a body (RFC 9110, 15.4.5).
+_BODY_HEADERS = frozenset({b"content-type", b"content-length"})
+_NOT_MODIFIED = status_line(304)
+_READING = (b"GET", b"HEAD")
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+# One object for all viewers that were placed alike.
+_PLACEMENTS = {(one, other): Placement(one, other) for one in Source for other in Level}
+_BY_KEY = _PLACEMENTS[Source.CDN_KEY, Level.UNKNOWN]
+
+
+class PublicApp:
+    """`GET /v1/route`, `GET /healthz`, and a clear refusal of everything else.
+
+    `counts`: what it answered so far, for the metrics.
+    """
+
+    def __init__(self, watch: FleetWatch, locator: Locator) -> None:
+        self._watch = watch
+        self._locator = locator
+        self._asked: dict[bytes, Query | Answer] = {}
+        self._table = watch.table
+        self._seen: dict[tuple[bytes, bytes | str], tuple[Answer, Placement]] = {}
+        self.counts = Counts()
+        self.counts.answers[FAULT.labels] = 0  # shown from the start, so that one is a rise
+
+    def adopt(self, locator: Locator) -> None:
+        """Place viewers by another locator, or for another catalog, from now on."""
+        self._locator = locator
+        self._seen.clear()
+
+    def respond(self, request: Request) -> Response:
+        """The answer as HTTP. The body of a request is never read."""
+        return self.exchange(request)[1]
+
+    def exchange(self, request: Request) -> tuple[Answer, Response]:
+        """The answer, counted, and as HTTP."""
+        try:
+            answer = self._answer(request)
+        except Exception:
+            self.counts.answers[FAULT.labels] += 1
+            raise
+        self.counts.answers[answer.labels] += 1
+        if request.known and answer.etag and is_match(request.known, answer.etag):
+            return answer, Response(_NOT_MODIFIED, _not_modified(answer))
+        return answer, answer.to_head if request.method == b"HEAD" else answer.to_get
+
+    def refuse(self, request: Request) -> Response:
+        """For a connection too many. A process that sheds load lives all the same."""
+        if self._what(request.target) is HEALTHY:
+            return self.respond(request)
+        self.counts.answers[OVERLOADED.labels] += 1
+        return OVERLOADED.to_head if request.method == b"HEAD" else OVERLOADED.to_get
+
+    def _answer(self, request: Request) -> Answer:
+        if request.method not in _READING:
+            return USE_EDGE
+        if self._table is not self._watch.table:
+            self._table = self._watch.table
+            self._seen.clear()
+        viewer = self._locator.viewer(request.peer, request.headers)
+        seen = None if viewer is None else self._seen.get((request.target, viewer))
+        if seen is None:
+            return self._first(request, viewer)
+        self._count(*seen)
+        return seen[0]
+
+    def _first(self, request: Request, viewer: bytes | str | None) -> Answer:
+        """The answer to a question not asked before under this Fleet, or not kept."""
+        asked = self._what(request.target)
+        if isinstance(asked, Answer):
+            return asked
+        placed, table = self._locator.place(request.peer, request.headers), self._table
+        if placed.key is not None:
+            key, placement = table.ranker.known(placed.key), _BY_KEY
+        else:
+            key = table.ranker.key(placed.location, placed.seed, asked.scope)
+            placement = _PLACEMENTS[placed.location.source, placed.location.level]
+        answer = table.answer(key, asked, placed.sharing)
+        is_alone = viewer == request.peer or not placed.by_peer
+        is_short = len(request.target) <= MAX_KNOWN_BYTES and len(answer.body) <= MAX_KNOWN_BODY
+        if viewer is not None and is_alone and is_short:
+            _keep(self._seen, (request.target, viewer), (answer, placement), KNOWN_VIEWERS)
+        self._count(answer, placement)
+        return answer
+
+    def _count(self, answer: Answer, placement: Placement) -> None:
+        self.counts.placements[placement] += 1
+        self.counts.countries[answer.country] += 1
+
+    def _what(self, target: bytes) -> Query | Answer:
+        """What a target asks for, or the answer to it whoever asks."""
+        asked = self._asked.get(target)
+        if asked is None:
+            asked = _read(target)
+            if len(target) <= MAX_KNOWN_BYTES:
+                _keep(self._asked, target, asked, KNOWN_TARGETS)
+        return asked
+
+
+def _read(target: bytes) -> Query | Answer:
+    path, query = _split(target)
+    if path == b"/v1/route":
+        return parse_query(query) or BAD_MODEL
+    return HEALTHY if path == b"/healthz" else NOT_FOUND
+
+
+def _keep(memo: dict[K, V], key: K, value: V, most: int) -> None:
+    """Begin anew rather than grow beyond a bound."""
+    if len(memo) >= most:
+        memo.clear()
+    memo[key] = value
+
+
+def _not_modified(answer: Answer) -> bytes:
+    return field_lines([header for header in answer.headers if header[0] not in _BODY_HEADERS])
+
+
+def _split(target: bytes) -> tuple[bytes, bytes]:
+    """Path and query of a request's target, in any of its forms (RFC 9112 section 3.2)."""
+    if target.startswith(b"/v1/route") and b"%" not in target and b"#" not in target:
+        path, _, query = target.partition(b"?")
+        return path, query
+    try:
+        parts = httptools.parse_url(target)
+    except httptools.HttpParserInvalidURLError:
+        return b"", b""
+    return unquote_to_bytes(parts.path or b""), parts.query or b""

@@ -1,0 +1,91 @@
+"""The part of a server that answers, made from its inputs: the same in one process as in
+each of several. Wires; holds no rules.
+"""
+
+import gc
+from dataclasses import replace
+
+from router.api.access_log import RequestLog
+from router.api.app import PublicApp
+from router.api.connection_limit import Crowd
+from router.api.http_protocol import Respond
+from router.api.live_fleet import FleetWatch, Observer, Source
+from router.api.servers import Listener, affordable, public_listener
+from router.config.inputs import Inputs
+from router.config.settings import Settings
+from router.routing.cache_headers import CachePolicy
+from router.routing.client_address import Networks
+from router.routing.location import Locator
+from router.routing.ranking import Ranker
+from router.routing.response import Counts
+from router.store.snapshot import LastGood
+
+GC_ALLOCATIONS = 50_000
+
+
+class Front:
+    """`watch`: the Fleet; `locator`: viewers' places; `app`: answers from both; `crowd`: who
+    is connected to it; `loops`: what is to run beside it."""
+
+    def __init__(
+        self, inputs: Inputs, source: Source, observer: Observer, last_good: LastGood | None = None
+    ) -> None:
+        self.policy = _policy(inputs.settings)
+        self.watch = FleetWatch(
+            Ranker(inputs.catalog),
+            source,
+            observer,
+            cache_policy=self.policy,
+            last_good=last_good,
+        )
+        self.watch.recall()
+        self.locator = _locator(inputs)
+        self.app = PublicApp(self.watch, self.locator)
+        self.crowd = Crowd(affordable(inputs.settings.max_connections))
+        self.loops: list[FleetWatch | RequestLog] = [self.watch]
+        self._respond: Respond = self.app.respond
+        if inputs.settings.log_requests > 0.0:
+            log = RequestLog(self.app.exchange, inputs.settings.log_requests)
+            self._respond = log.respond
+            self.loops.append(log)
+
+    def listener(self) -> Listener:
+        """A server that answers."""
+        return public_listener(self._respond, self.app.refuse, self.crowd)
+
+    def counts(self) -> Counts:
+        """What it did so far."""
+        return replace(self.app.counts, shed=self.crowd.shed, connections=len(self.crowd))
+
+    def take(self, fresh: Inputs) -> None:
+        """Go on with what the files hold now, between two requests."""
+        if fresh.catalog != self.watch.ranker.catalog:
+            self.watch.adopt(Ranker(fresh.catalog))
+        self.locator = _locator(fresh)
+        self.app.adopt(self.locator)
+
+
+def settle_memory() -> None:
+    """What is built by now lives as long as the process: collections need not walk it, and
+    requests leave no cycles behind."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_ALLOCATIONS)
+
+
+def _policy(settings: Settings) -> CachePolicy:
+    return CachePolicy(
+        ttl_s=settings.ttl_s,
+        degraded_ttl_s=settings.degraded_ttl_s,
+        max_age_s=settings.cdn_max_age_s,
+        key_headers=settings.cache_key_headers,
+    )
+
+
+def _locator(inputs: Inputs) -> Locator:
+    return Locator(
+        inputs.geo.locate,
+        trusted=Networks.parse(inputs.settings.trusted_proxies),
+        secrets=inputs.settings.cdn_secret,
+        key_headers=inputs.settings.cache_key_headers,
+    )

@@ -1,0 +1,221 @@
+"""Keeps the current Fleet: reads the store, combines, swaps one reference. No rules.
+
+Requests read `table`; they never wait for this loop, nor for what it waits for.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from router.errors import StoreError
+from router.model import Intent, View
+from router.routing.cache_headers import CachePolicy
+from router.routing.fleet import Fleet, FleetPolicy, combine
+from router.routing.ranking import Ranker
+from router.routing.route_table import RouteTable
+from router.store import Stored
+from router.store.snapshot import LastGood
+
+POLL_S = 1.0
+SAVE_S = 5.0
+
+
+class Observer(Protocol):
+    """Hears what the watch does; see router.telemetry.metrics."""
+
+    def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
+        """The store was read, or was not; `faults` were left out."""
+
+    def wished(self, edge: str, wish: Intent | None) -> None:
+        """An operator's intent for the edge came or changed; None: it is over."""
+
+    def saved(self, error: OSError | None) -> None:
+        """The last good health was written to disk, or was not."""
+
+    def swapped(self, before: Fleet, after: Fleet) -> None:
+        """Answers come from another Fleet from now on."""
+
+
+class Source(Protocol):
+    """What a watch needs of a store; see router.store."""
+
+    async def read(self, edges: Sequence[str]) -> Stored:
+        """See Store."""
+
+    async def changed(self, seen: int, timeout_s: float) -> int:
+        """See Store."""
+
+
+class FleetWatch:
+    """`fleet`: the newest; `table`: its answers, replaced only when they would differ.
+    `published`: each vantage's view as last read; `store_error`: why it was not just now."""
+
+    def __init__(
+        self,
+        ranker: Ranker,
+        store: Source,
+        observer: Observer,
+        *,
+        cache_policy: CachePolicy = CachePolicy(),
+        fleet_policy: FleetPolicy = FleetPolicy(),
+        last_good: LastGood | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._observer = observer
+        self._cache_policy = cache_policy
+        self._fleet_policy = fleet_policy
+        self._last_good = last_good
+        self._saved_at = 0.0
+        self._clock = clock
+        self._swap_followers: list[Callable[[Fleet, Fleet], None]] = []
+        self._refresh_followers: list[Callable[[Stored], None]] = []
+        self._edges = [region.id for region in ranker.catalog.regions]
+        self._views: dict[str, View] = {}
+        self._intents: tuple[Intent, ...] = ()
+        self.published: tuple[View, ...] = ()
+        self.store_error: StoreError | None = None
+        self.ranker = ranker
+        self.fleet = self._combined()
+        self.table = RouteTable(ranker, self.fleet, cache_policy)
+
+    def recall(self) -> None:
+        """Begin with the last good health that was saved, as old as it is by now."""
+        kept = None if self._last_good is None else self._last_good.load()
+        if kept is not None:
+            self._hold(kept)
+            self._swap(self._combined())
+
+    def on_swap(self, follower: Callable[[Fleet, Fleet], None]) -> None:
+        """Call `follower(before, after)` whenever answers come from another Fleet."""
+        self._swap_followers.append(follower)
+
+    def on_refresh(self, follower: Callable[[Stored], None]) -> None:
+        """Call `follower(held)` whenever the store was read, or could not be."""
+        self._refresh_followers.append(follower)
+
+    @property
+    def held(self) -> Stored:
+        """The views and intents that the Fleet is made of."""
+        return Stored(tuple(self._views.values()), self._intents)
+
+    def adopt(self, ranker: Ranker) -> None:
+        """Go on with another catalog."""
+        self.ranker = ranker
+        self._edges = [region.id for region in ranker.catalog.regions]
+        before, self.fleet = self.fleet, self._combined()
+        self._answer_by(before)
+
+    async def run(self) -> None:
+        """Follow the store until cancelled: at each hint, and every second."""
+        hints = 0
+        while True:
+            await self.refresh()
+            hints = await self._store.changed(hints, POLL_S)
+
+    async def refresh(self) -> None:
+        """Read the store if it can be read, and let time pass for what is held."""
+        try:
+            stored = await self._store.read(self._edges)
+        except StoreError as error:
+            self.store_error = error
+            self._observer.read(error, ())
+            self._go_on()
+        else:
+            self.store_error, self.published = None, stored.views
+            self._hold(stored)
+            self._observer.read(None, stored.faults)
+            self._go_on()
+            await self._save()
+
+    def _go_on(self) -> None:
+        """With what is held, as old as it is by now."""
+        for follower in self._refresh_followers:
+            follower(self.held)
+        self._swap(self._combined())
+
+    async def _save(self) -> None:
+        """Keep what is held on disk, now and then, off the event loop."""
+        now = self._clock()
+        if self._last_good is None or abs(now - self._saved_at) < SAVE_S or not self._views:
+            return
+        self._saved_at = now
+        views, intents = tuple(self._views.values()), self._intents
+        try:
+            await asyncio.to_thread(self._last_good.save, views, intents)
+        except OSError as error:
+            self._observer.saved(error)
+        else:
+            self._observer.saved(None)
+
+    def _hold(self, stored: Stored) -> None:
+        """Keep the newest view of each vantage; one the store lost is kept until it is old,
+        and an intent that cannot be read any more until it ends.
+
+        One the store still has is kept at any age: forgotten, it would be taken for new.
+        """
+        now = self._clock()
+        for view in stored.views:
+            held = self._views.get(view.vantage)
+            if held is None or view.seq > held.seq or self._is_replaced(held, view, now):
+                self._views[view.vantage] = _last_known(held, view)
+        stored_now = {view.vantage for view in stored.views}
+        self._views = {
+            vantage: _not_ahead(view, now)
+            for vantage, view in self._views.items()
+            if vantage in stored_now or now - view.probed_at <= self._fleet_policy.stale_s
+        }
+        kept = tuple(intent for intent in self._intents if intent.edge in stored.unread)
+        self._tell_wishes(stored.intents + kept)
+        self._intents = stored.intents + kept
+
+    def _tell_wishes(self, intents: Iterable[Intent]) -> None:
+        before = {intent.edge: intent for intent in self._intents}
+        after = {intent.edge: intent for intent in intents}
+        for edge in {**before, **after}:
+            if before.get(edge) != after.get(edge):
+                self._observer.wished(edge, after.get(edge))
+
+    def _is_replaced(self, held: View, view: View, now: float) -> bool:
+        """Whether another poller counts from lower on, now that the first is silent."""
+        return view.seq != held.seq and now - held.probed_at > self._fleet_policy.fresh_s
+
+    def imagined(self, intents: Sequence[Intent], without: Iterable[str] = ()) -> Fleet:
+        """The Fleet as it would be with these intents too, and with none for some edges."""
+        gone = {*without, *(intent.edge for intent in intents)}
+        kept = [intent for intent in self._intents if intent.edge not in gone]
+        return self._combined([*kept, *intents])
+
+    def _combined(self, intents: Iterable[Intent] | None = None) -> Fleet:
+        return combine(
+            self.ranker.catalog,
+            self._views.values(),
+            self._intents if intents is None else intents,
+            self._clock(),
+            self._fleet_policy,
+        )
+
+    def _swap(self, fleet: Fleet) -> None:
+        before, self.fleet = self.fleet, fleet
+        if fleet.routing != self.table.fleet.routing:
+            self._answer_by(before)
+
+    def _answer_by(self, before: Fleet) -> None:
+        self.table = RouteTable(self.ranker, self.fleet, self._cache_policy)
+        self._observer.swapped(before, self.fleet)
+        for follower in self._swap_followers:
+            follower(before, self.fleet)
+
+
+def _last_known(held: View | None, view: View) -> View:
+    """The view; of a vantage isolated now, what it said before, as old as that is."""
+    if not view.isolated or held is None or held.isolated:
+        return view
+    return replace(held, seq=view.seq)
+
+
+def _not_ahead(view: View, now: float) -> View:
+    """A clock ahead of ours, or ours set back, must not keep a dead vantage fresh."""
+    return view if view.probed_at <= now else replace(view, probed_at=now)

@@ -1,0 +1,166 @@
+"""Listening sockets and the servers on them: bound before anything starts, closed together."""
+
+import asyncio
+import contextlib
+import resource
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, cast
+
+import uvicorn
+
+from router.api.asgi_protocol import BoundedProtocol
+from router.api.connection_limit import Crowd, limit_for, sockets_for
+from router.api.http_protocol import KEEP_ALIVE_S, Respond, Wire
+from router.config.values import Listen
+from router.errors import ConfigError
+
+BACKLOG = 2_048
+GRACE_S = 10
+FEW = 256
+SPARE_FILES = 512  # for all but the public connections
+
+
+class Listener(uvicorn.Server):
+    """One app on one bound socket; signals are the process's business, not its."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def bind(variable: str, listen: Listen) -> socket.socket:
+    """A listening socket, on which connections queue until they are served. Raises
+    ConfigError that names the setting when it cannot be had."""
+    return _bound(variable, listen, shared=False)
+
+
+def bind_shared(variable: str, listen: Listen, count: int) -> list[socket.socket]:
+    """Several on one port, between which the kernel divides connections."""
+    bind(variable, listen).close()  # sockets that share would not notice a stranger's
+    first = _bound(variable, listen, shared=True)
+    same = Listen(listen.host, first.getsockname()[1])
+    return [first, *(_bound(variable, same, shared=True) for _ in range(count - 1))]
+
+
+def _bound(variable: str, listen: Listen, *, shared: bool) -> socket.socket:
+    bound = _unbound(socket.AF_INET6 if ":" in listen.host else socket.AF_INET, shared=shared)
+    try:
+        bound.bind((listen.host, listen.port))
+        bound.listen(BACKLOG)  # two sockets may share a port until one listens
+    except OSError as error:
+        bound.close()
+        reason = error.strerror or str(error)
+        raise ConfigError([f"{variable}: cannot listen on {listen}: {reason}"]) from error
+    return bound
+
+
+def twin(bound: socket.socket) -> socket.socket:
+    """Another on the same shared port, which gets no connections before somebody listens on
+    it. Raises OSError."""
+    other = _unbound(bound.family, shared=True)
+    try:
+        other.bind(bound.getsockname())
+    except OSError:
+        other.close()
+        raise
+    return other
+
+
+def _unbound(family: int, *, shared: bool) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+    return made
+
+
+def affordable(connections: int) -> int:
+    """As many of these connections as the process may open files for, once it has taken
+    what the system lets it have without asking."""
+    wanted = sockets_for(connections) + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return min(connections, limit_for(allowed - SPARE_FILES))
+
+
+def listener(app: Any) -> Listener:
+    """A server of few clients for an ASGI app."""
+    return Listener(
+        uvicorn.Config(
+            app,
+            backlog=BACKLOG,
+            http=cast(Any, partial(BoundedProtocol, crowd=Crowd(FEW))),
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=int(KEEP_ALIVE_S),
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+
+
+def public_listener(respond: Respond, refuse: Respond, crowd: Crowd) -> Listener:
+    """The public server: rejects connections above the limit. See router.api.http_protocol."""
+    return Listener(
+        uvicorn.Config(
+            cast(Any, respond),
+            backlog=BACKLOG,
+            http=cast(Any, partial(Wire, refuse=refuse, crowd=crowd)),
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+
+
+async def serve_until_stopped(
+    servers: Sequence[tuple[Listener, socket.socket]], stop: asyncio.Event, announce: str = ""
+) -> None:
+    """Serve on every socket; at `stop`, let open requests end and return. `announce` is
+    printed once all accept connections."""
+    async with asyncio.TaskGroup() as tasks:
+        for server, bound in servers:
+            tasks.create_task(server.serve(sockets=[bound]))
+        if announce:
+            print(announce, flush=True)
+        await stop.wait()
+        for server, _ in servers:
+            server.should_exit = True
+
+
+def reload_on_signal() -> asyncio.Event:
+    """An event that SIGHUP sets."""
+    asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+    return asked
+
+
+async def any_of(*events: asyncio.Event) -> None:
+    """Return once one of them is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGINT or SIGTERM sets."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop

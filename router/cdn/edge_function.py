@@ -1,0 +1,82 @@
+"""The CDN function, written from the catalog: the route key as ECMAScript. Pure.
+
+`edge_function.js` is the program; the table here is all that it knows of the fleet.
+"""
+
+from typing import Any
+
+import msgspec
+
+from router.errors import ConfigError
+from router.model import Scope
+from router.routing.ranking import Metro, Ranker
+
+# Quotas on CloudFront Functions in AWS's developer guide: 10 KB.
+MAX_BYTES = 10_240
+
+_PLACEHOLDER = "/*TABLE*/"
+
+
+def render(ranker: Ranker, program: str) -> str:
+    """The function for this catalog: `program` with its table, without comments and
+    indentation. Raises ConfigError when it is larger than CloudFront takes."""
+    table = msgspec.json.encode(_table(ranker)).decode()
+    text = _squeezed(program).replace(_PLACEHOLDER, table)
+    size = len(text.encode())
+    if size > MAX_BYTES:
+        raise ConfigError(
+            [
+                f"the function for these {len(ranker.regions)} edges has {size} bytes and "
+                f"CloudFront takes {MAX_BYTES}; cache by location headers instead "
+                "(AUTOROUTER_CACHE_KEY_HEADERS)"
+            ]
+        )
+    return text
+
+
+def _table(ranker: Ranker) -> dict[str, Any]:
+    return {
+        "metros": [_row(metro) for metro in ranker.metros],
+        "beyond": [
+            [scope, "".join(countries), list(metros)]
+            for (scope, metros), countries in _beyond(ranker).items()
+        ],
+    }
+
+
+def _beyond(ranker: Ranker) -> dict[tuple[str, tuple[int, ...]], list[str]]:
+    """Countries grouped by what their viewers try after the country's own metros, when only
+    the country is known. The scope is empty where it makes no difference."""
+    places = {metro.contender.id: place for place, metro in enumerate(ranker.metros)}
+    groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for country in sorted(ranker.catalog.countries):
+        tried = {
+            str(scope): tuple(
+                places[metro.contender.id] for metro in ranker.without_position(country, scope)
+            )
+            for scope in Scope
+        }
+        if len(set(tried.values())) == 1:
+            tried = {"": tried[Scope.COUNTRY]}
+        for scope, metros in tried.items():
+            if metros:
+                groups.setdefault((scope, metros), []).append(country)
+    return groups
+
+
+def _row(metro: Metro) -> list[Any]:
+    return [
+        metro.country,
+        *metro.centre,
+        metro.contender.hash,
+        metro.contender.weight,
+        metro.contender.id,
+        metro.is_even,
+        metro.edges,
+    ]
+
+
+def _squeezed(program: str) -> str:
+    """Without comment lines, blank lines and indentation."""
+    lines = (line.strip() for line in program.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"

@@ -1,0 +1,141 @@
+"""How each CDN is asked to forget what bears a tag. One class a CDN; no rules, no retries.
+
+Varnish   vmod xkey, by the VCL of infra/local-cdn/
+CloudFront  AWS, "Invalidating content by cache tags"; needs boto3
+Fastly    API reference, "Purge multiple surrogate key tags"
+Cloudflare  API reference, "Purge Cached Content", by tags
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+
+from router.cdn.purge import Target
+from router.config.settings import Settings
+from router.errors import ConfigError, PurgeError
+
+TIMEOUT_S = 5.0
+MAX_TOLD = 200
+
+FASTLY_API = "https://api.fastly.com"
+CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
+
+
+class Varnish:
+    """A Varnish that takes `PURGE` with `xkey-purge` from us."""
+
+    name = "varnish"
+
+    def __init__(self, client: httpx.AsyncClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    async def purge(self, tags: Sequence[str]) -> None:
+        """See router.cdn.purge.Target."""
+        await _send(self._client, "PURGE", self._url, {"xkey-purge": " ".join(tags)})
+
+
+class Fastly:
+    """A Fastly service. Soft: what is purged is still there should the origin fail."""
+
+    name = "fastly"
+
+    def __init__(
+        self, client: httpx.AsyncClient, service: str, token: str, api: str = FASTLY_API
+    ) -> None:
+        self._client = client
+        self._url = f"{api}/service/{service}/purge"
+        self._headers = {"Fastly-Key": token, "Fastly-Soft-Purge": "1"}
+
+    async def purge(self, tags: Sequence[str]) -> None:
+        """See router.cdn.purge.Target."""
+        await _send(self._client, "POST", self._url, self._headers, {"surrogate_keys": list(tags)})
+
+
+class Cloudflare:
+    """A Cloudflare zone."""
+
+    name = "cloudflare"
+
+    def __init__(
+        self, client: httpx.AsyncClient, zone: str, token: str, api: str = CLOUDFLARE_API
+    ) -> None:
+        self._client = client
+        self._url = f"{api}/zones/{zone}/purge_cache"
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    async def purge(self, tags: Sequence[str]) -> None:
+        """See router.cdn.purge.Target."""
+        await _send(self._client, "POST", self._url, self._headers, {"tags": list(tags)})
+
+
+class CloudFront:
+    """A CloudFront distribution with `CacheTagConfig`. Credentials as boto3 finds them."""
+
+    name = "cloudfront"
+
+    def __init__(self, distribution: str) -> None:
+        from boto3.session import Session  # an extra
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        self._faults = (BotoCoreError, ClientError)
+        self._distribution = distribution
+        limits = Config(
+            connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, retries={"total_max_attempts": 1}
+        )
+        # CloudFront is one service for the whole world, and lives there.
+        self._client: Any = Session().client("cloudfront", "us-east-1", config=limits)
+
+    async def purge(self, tags: Sequence[str]) -> None:
+        """See router.cdn.purge.Target."""
+        paths = [f"#{tag}" for tag in tags]
+        batch = {
+            "Paths": {"Quantity": len(paths), "Items": paths},
+            "CallerReference": secrets.token_hex(16),
+        }
+        try:
+            await asyncio.to_thread(
+                self._client.create_invalidation,
+                DistributionId=self._distribution,
+                InvalidationBatch=batch,
+            )
+        except self._faults as error:
+            raise PurgeError(str(error)[:MAX_TOLD]) from error
+
+
+def open_targets(settings: Settings, client: httpx.AsyncClient) -> list[Target]:
+    """The CDNs of AUTOROUTER_PURGE. Raises ConfigError when boto3 is wanted and missing."""
+    makers: dict[str, Callable[[str], Target]] = {
+        "varnish": lambda url: Varnish(client, url),
+        "cloudfront": CloudFront,
+        "fastly": lambda service: Fastly(client, service, settings.fastly_token or ""),
+        "cloudflare": lambda zone: Cloudflare(client, zone, settings.cloudflare_token or ""),
+    }
+    try:
+        return [makers[spec.kind](spec.where) for spec in settings.purge]
+    except ImportError as error:
+        fix = "pip install 'autorouter[cloudfront]'"
+        raise ConfigError([f"AUTOROUTER_PURGE: cloudfront needs boto3: {fix}"]) from error
+
+
+async def _send(
+    client: httpx.AsyncClient,
+    method: str,
+    url: str,
+    headers: dict[str, str],
+    body: dict[str, list[str]] | None = None,
+) -> None:
+    """Send it, and raise PurgeError unless the answer is a 2xx."""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            request = client.stream(method, url, headers=headers, json=body)
+            async with request as answer:
+                code = answer.status_code
+    except (httpx.HTTPError, TimeoutError) as error:
+        raise PurgeError(f"{type(error).__name__}: {error}"[:MAX_TOLD]) from error
+    if not 200 <= code < 300:
+        raise PurgeError(f"answered {code}")

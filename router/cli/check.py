@@ -1,0 +1,53 @@
+"""`autorouter check`: everything that could stop a start, found without starting."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from router.config.inputs import read_catalog, read_geo, read_overrides
+from router.config.settings import Settings, read_settings, strangers
+from router.errors import ConfigError
+
+
+def check(environ: Mapping[str, str], regions: Path | None) -> dict[str, Any]:
+    """`{"ok", "faults", "warnings", "facts"}`: a line each, facts of what is fine."""
+    facts: list[str] = []
+    settings, faults = read_settings(environ)
+    if not faults:
+        facts.append("settings: all good")
+    if regions is not None:
+        settings = msgspec.structs.replace(settings, regions=regions)
+    _check_catalog(settings, faults, facts)
+    _check_geo(settings, faults, facts)
+    return {"ok": not faults, "faults": faults, "warnings": strangers(environ), "facts": facts}
+
+
+def _check_catalog(settings: Settings, faults: list[str], facts: list[str]) -> None:
+    try:
+        catalog = read_catalog(settings)
+    except ConfigError as error:
+        faults += error.faults
+        return
+    routable = sum(region.routable for region in catalog.regions)
+    countries = sorted({region.country for region in catalog.regions})
+    facts.append(
+        f"catalog: {len(catalog.regions)} regions, {routable} routable, in {', '.join(countries)}"
+    )
+    for country, allowed in catalog.residency.items():
+        facts.append(f"residency: viewers in {country} stay in {' or '.join(sorted(allowed))}")
+
+
+def _check_geo(settings: Settings, faults: list[str], facts: list[str]) -> None:
+    try:
+        geo = read_geo(settings)
+        overrides = read_overrides(settings)
+    except ConfigError as error:
+        faults += error.faults
+        return
+    age = round(geo.age_days(time.time()))
+    facts.append(f"geo data: {geo.type}, {age} days old")
+    if overrides is not None:
+        facts.append(f"geo overrides: {overrides.count:,} networks")

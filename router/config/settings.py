@@ -1,0 +1,319 @@
+"""Environment → Settings, with every fault at once.
+
+The fields below are the documentation too: `--help` and docs/configuration.md are
+made from their names, types, ranges, defaults and descriptions.
+"""
+
+import difflib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from router.config.values import (
+    Cidrs,
+    Listen,
+    Names,
+    PurgeSpecs,
+    RedisUrl,
+    Secret,
+    Secrets,
+    Share,
+    Urls,
+    parse_path,
+)
+from router.errors import ConfigError
+
+PREFIX = "AUTOROUTER_"
+MAX_SECRET_FILE_LENGTH = 16_384
+
+
+def _about(text: str, *, unit: str = "", **limits: Any) -> Meta:
+    return Meta(description=text, extra={"unit": unit}, **limits)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an operator can set, by environment variable AUTOROUTER_<FIELD>."""
+
+    regions: Annotated[
+        Path | None, _about("The catalog. Default: the regions.yaml that ships.")
+    ] = None
+    geo_db: Annotated[
+        Path | None,
+        _about("The geo database. Default: DB-IP City Lite, if its package is installed."),
+    ] = None
+    geo_overrides: Annotated[
+        Path | None,
+        _about("Where networks really are: a geofeed (RFC 8805), asked before the database."),
+    ] = None
+    maxmind_account_id: Annotated[
+        str | None, _about("For `autorouter geodata update --from maxmind`.")
+    ] = None
+    maxmind_license_key: Annotated[Secret | None, _about("The license key of that account.")] = None
+    redis_url: Annotated[
+        RedisUrl | None,
+        _about("The store that joins `serve` and `poll`. Without it `serve` polls in-process."),
+    ] = None
+    listen: Annotated[Listen, _about("The public listener.")] = Listen("0.0.0.0", 8080)  # noqa: S104
+    workers: Annotated[
+        int, _about("Processes that answer on the public port, as `serve --workers`.", ge=1, le=64)
+    ] = 1
+    max_connections: Annotated[
+        int,
+        _about(
+            "Connections that a process keeps open on the public port. Past it, those that "
+            "let it wait longest are closed.",
+            ge=16,
+            le=65_536,
+        ),
+    ] = 8_192
+    ops_listen: Annotated[
+        Listen, _about("The ops listener. Keep it on loopback or a private network.")
+    ] = Listen("127.0.0.1", 9090)
+    poll_listen: Annotated[
+        Listen | None,
+        _about("Where `poll` shows /healthz, /readyz and /metrics. Without it, nowhere."),
+    ] = None
+    ops_token: Annotated[
+        Secret | None,
+        _about(
+            "Bearer token for changes through the ops listener. "
+            "Without it they are refused, except on loopback."
+        ),
+    ] = None
+    state_dir: Annotated[
+        Path | None,
+        _about(
+            "A folder for the last good health, read when the store is away at start, "
+            "and for what `autorouter simulate` found in the geo database."
+        ),
+    ] = None
+    trusted_proxies: Annotated[
+        Cidrs, _about("Peers whose X-Forwarded-For counts: CIDR blocks, comma-separated.")
+    ] = Cidrs()
+    cdn_secret: Annotated[
+        Secrets,
+        _about(
+            "What X-Origin-Verify must hold for CDN headers to count; "
+            "two, comma-separated, while one replaces the other."
+        ),
+    ] = Secrets()
+    cache_key_headers: Annotated[
+        Names,
+        _about("CloudFront-Viewer-* headers in the CDN's cache key, comma-separated."),
+    ] = Names()
+    vantage: Annotated[
+        str,
+        _about("The name under which this poller publishes.", pattern="^[a-z0-9][a-z0-9-]{0,62}$"),
+    ] = "local"
+    ttl_s: Annotated[int, _about("How long an SDK may keep a pick.", unit="s", ge=1, le=86400)] = (
+        300
+    )
+    degraded_ttl_s: Annotated[
+        int, _about("The same while health is not known for sure.", unit="s", ge=1, le=86400)
+    ] = 30
+    cdn_max_age_s: Annotated[
+        int, _about("How long a shared cache may keep a keyed answer.", unit="s", ge=0, le=3600)
+    ] = 10
+    purge: Annotated[
+        PurgeSpecs,
+        _about(
+            "CDNs to purge when an edge changes: varnish:URL, cloudfront:ID, fastly:ID, "
+            "cloudflare:ID, comma-separated; none for none."
+        ),
+    ] = PurgeSpecs()
+    fastly_token: Annotated[
+        Secret | None, _about("API token that may purge, for fastly in AUTOROUTER_PURGE.")
+    ] = None
+    cloudflare_token: Annotated[
+        Secret | None, _about("API token that may purge, for cloudflare in AUTOROUTER_PURGE.")
+    ] = None
+    poll_interval_s: Annotated[
+        float, _about("Time between two probes of a healthy edge.", unit="s", ge=0.1, le=10)
+    ] = 3.0
+    witnesses: Annotated[
+        Urls,
+        _about(
+            "URLs off our network, comma-separated, that a poller checks; "
+            "when most fail, it is isolated and publishes no verdicts."
+        ),
+    ] = Urls()
+    edge_api_key: Annotated[
+        Secret | None, _about("Bearer key for the edges' model inventory, if they want one.")
+    ] = None
+    log_level: Annotated[
+        typing.Literal["debug", "info", "warning", "error"], _about("The least that is logged.")
+    ] = "info"
+    log_requests: Annotated[
+        Share,
+        _about("Requests to the public listener that get a log line: a share of them, or all."),
+    ] = Share(0.0)
+    log_format: Annotated[
+        typing.Literal["auto", "json", "text"],
+        _about("How lines look; auto: text on a terminal, else JSON."),
+    ] = "auto"
+
+
+class Described(NamedTuple):
+    """One setting for people to read."""
+
+    variable: str
+    accepts: str
+    unit: str
+    default: str
+    about: str
+    is_secret: bool
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Settings from the environment. Raises ConfigError with a line for every fault."""
+    settings, faults = read_settings(environ)
+    if faults:
+        raise ConfigError(faults)
+    return settings
+
+
+def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
+    """Settings with the default in place of each faulty value, and a line for every fault."""
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for name, kind in _kinds():
+        variable = PREFIX + name.upper()
+        try:
+            text = _text(variable, kind, environ)
+            if text is not None:
+                values[name] = _parsed(text, kind)
+        except ValueError as error:
+            faults.append(f"{variable}: {error}")
+    settings = Settings(**values)
+    return settings, faults + _lacking(settings, faults)
+
+
+def with_secrets(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """The same, with what files hold read anew. Raises ConfigError with every fault."""
+    fresh = load_settings(environ)
+    secrets = {name: getattr(fresh, name) for name, kind in _kinds() if _is_secret(kind)}
+    return msgspec.structs.replace(settings, **secrets)
+
+
+def secret_paths(environ: Mapping[str, str]) -> list[Path]:
+    """The files that secrets come from."""
+    variables = [f"{PREFIX}{name.upper()}_FILE" for name, kind in _kinds() if _is_secret(kind)]
+    return [Path(environ[each].strip()) for each in variables if environ.get(each, "").strip()]
+
+
+def _lacking(settings: Settings, faults: Sequence[str]) -> list[str]:
+    """A line for each secret that another setting needs, unless it is faulty itself."""
+    wanted = {spec.kind for spec in settings.purge}
+    lines = []
+    for kind, token in (
+        ("fastly", settings.fastly_token),
+        ("cloudflare", settings.cloudflare_token),
+    ):
+        variable = f"{PREFIX}{kind.upper()}_TOKEN"
+        is_told = any(fault.startswith(f"{variable}:") for fault in faults)
+        if kind in wanted and token is None and not is_told:
+            lines.append(f"{variable}: is needed to purge {kind}, see {PREFIX}PURGE")
+    return lines
+
+
+def strangers(environ: Mapping[str, str]) -> list[str]:
+    """A line for each AUTOROUTER_ variable that means nothing to us. Not a fault:
+    Kubernetes makes such names up for a Service called autorouter."""
+    known = {PREFIX + name.upper() for name, _ in _kinds()}
+    known |= {f"{PREFIX}{name.upper()}_FILE" for name, kind in _kinds() if _is_secret(kind)}
+    lines = []
+    for variable in sorted(set(environ) - known):
+        if variable.startswith(PREFIX):
+            close = difflib.get_close_matches(variable, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            lines.append(f"{variable}: is no setting of ours, ignored{hint}")
+    return lines
+
+
+def describe_settings() -> list[Described]:
+    """Every setting, in the order of the class."""
+    defaults = {each.name: each.default for each in msgspec.structs.fields(Settings)}
+    return [_described(name, kind, defaults[name]) for name, kind in _kinds()]
+
+
+def _kinds() -> Iterator[tuple[str, Any]]:
+    yield from typing.get_type_hints(Settings, include_extras=True).items()
+
+
+def _bare(kind: Any) -> type:
+    """The type under Annotated and `| None`."""
+    inner = typing.get_args(kind)[0]
+    options = [option for option in typing.get_args(inner) if option is not type(None)]
+    is_optional = type(None) in typing.get_args(inner)
+    bare: type = options[0] if is_optional else inner
+    return bare
+
+
+def _is_secret(kind: Any) -> bool:
+    bare = _bare(kind)
+    return isinstance(bare, type) and issubclass(bare, Secret | Secrets)
+
+
+def _text(variable: str, kind: Any, environ: Mapping[str, str]) -> str | None:
+    """The raw value; a secret may come from the file that `…_FILE` names."""
+    text = environ.get(variable, "").strip()
+    path = environ.get(f"{variable}_FILE", "").strip() if _is_secret(kind) else ""
+    if text and path:
+        raise ValueError(f"is set twice, also as {variable}_FILE; unset one of them")
+    if path:
+        try:
+            with Path(path).open(encoding="utf-8") as file:
+                text = file.read(MAX_SECRET_FILE_LENGTH + 1).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"cannot read the file of {variable}_FILE: {error}") from error
+        if not text:
+            raise ValueError(f"the file of {variable}_FILE is empty")
+        if len(text) > MAX_SECRET_FILE_LENGTH:
+            raise ValueError(f"the file of {variable}_FILE is too long to be a secret")
+    return text or None
+
+
+def _parsed(text: str, kind: Any) -> Any:
+    bare = _bare(kind)
+    if bare is Path:
+        return parse_path(text)
+    if hasattr(bare, "parse"):
+        return bare.parse(text)
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError:
+        accepts = _accepts(bare, typing.get_args(kind)[1])
+        raise ValueError(f"{text[:80]!r} is not accepted; use {accepts}") from None
+
+
+def _described(name: str, kind: Any, default: Any) -> Described:
+    meta = typing.get_args(kind)[1]
+    return Described(
+        variable=PREFIX + name.upper(),
+        accepts=_accepts(_bare(kind), meta),
+        unit=meta.extra["unit"],
+        default=_shown(default),
+        about=meta.description,
+        is_secret=_is_secret(kind),
+    )
+
+
+def _accepts(bare: Any, meta: Meta) -> str:
+    if typing.get_origin(bare) is typing.Literal:
+        return ", ".join(typing.get_args(bare))
+    if meta.ge is not None:
+        return f"{meta.ge:g} to {meta.le:g}"
+    if meta.pattern is not None:
+        return "up to 63 lower-case letters, digits and hyphens"
+    told: str = "a path" if bare is Path else getattr(bare, "accepts", "text")
+    return told
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return "" if default is None else str(default)

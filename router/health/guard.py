@@ -1,0 +1,97 @@
+"""What a vantage may believe of its own probes: isolation and the fleet brake. Pure.
+
+A broken monitor sees every edge fail. So a vantage that sees most of the fleet fail at
+once doubts itself first, and one that cannot see its witnesses says nothing at all.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from router.health.state import Health
+from router.model import Observed, View
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VantagePolicy:
+    """The brake holds removals while more than `brake_share` of the enabled edges, and at
+    least `brake_count`, fall within `window_s` of each other; at most for `hold_s`."""
+
+    brake_share: float = 0.5
+    brake_count: int = 3
+    window_s: float = 30.0
+    hold_s: float = 120.0
+    fresh_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brake:
+    """Most of the fleet, the edges `fallen`, fell at once, at `since`.
+
+    Those not yet removed stay published as last seen working, until the vantage is
+    `believed`.
+    """
+
+    since: float
+    fallen: frozenset[str]
+    believed: bool = False
+
+
+def is_isolated(passed: Collection[bool]) -> bool:
+    """Whether most witnesses failed. Without witnesses a vantage is never isolated."""
+    return 2 * sum(passed) < len(passed)
+
+
+def judge_brake(
+    brake: Brake | None,
+    healths: Mapping[str, Health],
+    enabled: Collection[str],
+    now: float,
+    policy: VantagePolicy = VantagePolicy(),
+) -> Brake | None:
+    """The brake after looking at every edge: put on, kept, believed after `hold_s`, or
+    gone once the fleet no longer fails as a whole."""
+    fallen = frozenset() if brake is None else brake.fallen
+    failing = frozenset(
+        id
+        for id in enabled
+        if id in healths and _is_failing(healths[id], id in fallen, now, policy)
+    )
+    if len(failing) < policy.brake_count or len(failing) <= policy.brake_share * len(enabled):
+        return None
+    if brake is None:
+        return Brake(since=now, fallen=failing)
+    believed = brake.believed or now - brake.since >= policy.hold_s
+    return Brake(since=brake.since, fallen=failing, believed=believed)
+
+
+def is_confirmed(brake: Brake, others: Iterable[View], now: float, policy: VantagePolicy) -> bool:
+    """Whether another fresh vantage sees most of the fallen edges down too, even if it
+    holds them itself: two that doubt themselves would wait for each other."""
+    return any(
+        not view.isolated
+        and now - view.probed_at <= policy.fresh_s
+        and 2 * sum(_saw_fall(view, id) for id in brake.fallen) > len(brake.fallen)
+        for view in others
+    )
+
+
+def held_edges(
+    brake: Brake | None, healths: Mapping[str, Health], removed: Collection[str]
+) -> frozenset[str]:
+    """The edges whose fall is not published: down, part of a mass fall, not removed yet."""
+    if brake is None or brake.believed:
+        return frozenset()
+    down = {id for id in brake.fallen if healths[id].state is Observed.DOWN}
+    return frozenset(down.difference(removed))
+
+
+def _is_failing(health: Health, had_fallen: bool, now: float, policy: VantagePolicy) -> bool:
+    """Down since lately (or since the brake), or failing and not down yet."""
+    if health.state is Observed.DOWN:
+        return had_fallen or now - health.since <= policy.window_s
+    return health.streak < 0
+
+
+def _saw_fall(view: View, id: str) -> bool:
+    said = view.edges.get(id)
+    return id in view.held or (said is not None and said.state is Observed.DOWN)

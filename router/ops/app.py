@@ -1,0 +1,307 @@
+"""The ops listener: health, readiness, metrics, the fleet and why a viewer gets an edge.
+The dashboard is built on it, in router.ops.dashboard.
+
+Bind it to loopback or a private network: it names addresses' places to whoever asks.
+"""
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from router import __version__
+from router.api.live_fleet import FleetWatch
+from router.errors import RouterError, StoreError
+from router.geo.database import GeoDatabase
+from router.geo.sphere import valid_position
+from router.model import Intended, Position, Status
+from router.ops.auth import how_to_change, is_foreign, may_change
+from router.ops.diagnosis import Finding, Grade, findings
+from router.ops.fleet_document import describe_fleet, describe_views
+from router.ops.health_routes import Vitals, answer_json
+from router.ops.intents import drop_intents, parse_duration, set_intents
+from router.ops.security_headers import Shields
+from router.routing.cache_headers import CachePolicy
+from router.routing.client_address import parse_address
+from router.routing.explain import explain, parse_country, placed_in, spread
+from router.routing.fleet import Fleet
+from router.routing.location import Locator
+from router.routing.query import parse_query
+from router.routing.response import Labels
+from router.store import Logged, Store
+from router.telemetry.recent_counts import WINDOW_S, Tally
+
+MAX_BODY_BYTES = 4_096
+STREAM_POLL_S = 1.0
+MAX_STREAMS = 64
+
+_EVENT_ID = re.compile(r"(\d{1,19}-\d{1,19})?")
+
+
+class Wish(msgspec.Struct, rename={"for_": "for"}, forbid_unknown_fields=True):
+    """The body of an intent: a state, for how long (`2h`), why, and who says so."""
+
+    state: Literal["draining", "disabled"]
+    for_: str
+    reason: str
+    actor: str
+    force: bool = False
+
+
+@dataclass(kw_only=True)
+class Ops:
+    """The state of one server, told over HTTP until `stop`."""
+
+    watch: FleetWatch
+    store: Store
+    locator: Locator
+    geo: GeoDatabase
+    policy: CachePolicy
+    registry: CollectorRegistry
+    answers: Tally[Labels]
+    host: str
+    token: str | None = None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    clock: Callable[[], float] = time.time
+    _tagged: tuple[Fleet, str] | None = None
+
+    def __post_init__(self) -> None:
+        self._streams = asyncio.Semaphore(MAX_STREAMS)
+
+    def app(self, extra: Sequence[BaseRoute] = ()) -> Starlette:
+        """The ASGI application; `extra` routes come first."""
+        return Starlette(
+            middleware=[Middleware(Shields)],
+            routes=[
+                *extra,
+                *Vitals(registry=self.registry, readiness=self.readiness).routes(),
+                Route("/v1/edges", self.edges),
+                Route("/v1/edges/{ids}/intent", self.intent, methods=["PUT", "DELETE"]),
+                Route("/v1/events", self.events),
+                Route("/v1/explain", self.explain),
+            ],
+        )
+
+    def readiness(self) -> dict[str, Any]:
+        """Not ready while answers rest on no health at all. `amiss`: what is, in any case."""
+        status = self.watch.fleet.status
+        return {
+            "ready": status is not Status.STATIC,
+            "amiss": [one.title for one in self.findings() if one.grade is not Grade.OK],
+            "fleet": {"status": status, "seen_at": self.watch.fleet.seen_at},
+            "geo": {"database": self.geo.type, "age_days": round(self._geo_age_days())},
+        }
+
+    async def edges(self, request: Request) -> Response:
+        """The fleet, every edge in catalog order, what is amiss, and who sees it."""
+        now, given = self.clock(), self._given()
+        return answer_json(
+            {
+                "now": now,
+                "version": __version__,
+                "changes": how_to_change(self.token, self.host),
+                "findings": self.findings(),
+                "vantages": describe_views(self.watch.published, now),
+                "answers": {"window_s": WINDOW_S, "total": sum(given.values())},
+                **describe_fleet(self.watch.fleet, now=now, policy=self.policy, answers=given),
+            }
+        )
+
+    def findings(self) -> list[Finding]:
+        """What is amiss now."""
+        error = self.watch.store_error
+        return findings(
+            self.watch.fleet,
+            self.watch.published,
+            now=self.clock(),
+            geo_age_days=self._geo_age_days(),
+            store_error=None if error is None else str(error),
+        )
+
+    def _geo_age_days(self) -> float:
+        return self.geo.age_days(self.clock())
+
+    def _given(self) -> dict[str, int]:
+        """Recent answers by the edge that they named."""
+        given: Counter[str] = Counter()
+        for labels, count in self.answers.recent().items():
+            if labels.region:
+                given[labels.region] += count
+        return given
+
+    async def intent(self, request: Request) -> Response:
+        """One route, so that a 405 names both methods."""
+        is_wish = request.method == "PUT"
+        return await (self.set_intent(request) if is_wish else self.drop_intent(request))
+
+    async def set_intent(self, request: Request) -> Response:
+        """Take an edge, or several by comma, out: `{"state", "for", "reason", "actor"}`, and
+        `"force"` to leave a country with none. All of them or, when refused, none."""
+        if not self._may_change(request):
+            return _FORBIDDEN
+        try:
+            wish = msgspec.json.decode(await _body(request), type=Wish)
+            events = await set_intents(
+                self.store,
+                self.watch.fleet,
+                request.path_params["ids"].split(","),
+                Intended(wish.state),
+                life_s=parse_duration(wish.for_) or 0,
+                reason=wish.reason,
+                actor=wish.actor,
+                force=wish.force,
+                now=self.clock(),
+            )
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return answer_json({"detail": f"the body is not acceptable: {error}"}, 400)
+        except RouterError as error:
+            return _refused(error)
+        return answer_json({"events": events})
+
+    async def drop_intent(self, request: Request) -> Response:
+        """Enable an edge, or several by comma, again; `?actor=`."""
+        if not self._may_change(request):
+            return _FORBIDDEN
+        actor = request.query_params.get("actor", "unknown")
+        edges = request.path_params["ids"].split(",")
+        try:
+            events = await drop_intents(
+                self.store, self.watch.fleet, edges, actor=actor, now=self.clock()
+            )
+        except RouterError as error:
+            return _refused(error)
+        return answer_json({"events": events})
+
+    def _may_change(self, request: Request) -> bool:
+        headers = request.headers
+        return not is_foreign(headers.get("sec-fetch-site")) and may_change(
+            headers.get("authorization", ""),
+            self.token,
+            self.host,
+            request.url.hostname or "",
+            headers.get("origin"),
+        )
+
+    async def events(self, request: Request) -> Response:
+        """Events after `?after=ID`, oldest first; a stream for who accepts one."""
+        after = request.headers.get("last-event-id") or request.query_params.get("after", "")
+        if not _EVENT_ID.fullmatch(after):
+            return answer_json({"detail": "after must be an event's id, like 17-0"}, 400)
+        if "text/event-stream" in request.headers.get("accept", ""):
+            if self._streams.locked():
+                return _too_many_streams()
+            return EventStream(self._stream(after), self._streams)
+        try:
+            logged = await self.store.events(after)
+        except StoreError as error:
+            return _refused(error)
+        return answer_json({"events": [_told(one) for one in logged]})
+
+    async def _stream(self, after: str) -> AsyncIterator[bytes]:
+        """Server-sent events: messages, and now and then `alive` with a tag of the fleet,
+        which shows that the line works. Ends with the server, which would wait for it."""
+        hints = 0
+        while not self.stop.is_set():
+            try:
+                logged = await self.store.events(after)
+            except StoreError as error:
+                yield b": " + str(error).replace("\n", " ").encode() + b"\n\n"
+                logged = ()
+            for one in logged:
+                after = one.id
+                yield b"id: %s\ndata: %s\n\n" % (one.id.encode(), msgspec.json.encode(one.event))
+            yield b"event: alive\ndata: %s\n\n" % self.fleet_tag().encode()
+            hints = await self.store.changed(hints, STREAM_POLL_S)
+
+    def fleet_tag(self) -> str:
+        """Equal tags, equal fleets, but for what every probe changes. Of this process."""
+        watch, fleet = self.watch, self.watch.fleet
+        if self._tagged is None or self._tagged[0] is not fleet:
+            held = tuple((view.vantage, view.isolated, view.held) for view in watch.published)
+            intents = tuple(edge.intent for edge in fleet.edges)
+            known = hash((fleet.routing, held, intents, watch.store_error is None))
+            self._tagged = fleet, f"{known & 0xFFFFFFFFFFFFFFFF:016x}"
+        return self._tagged[1]
+
+    async def explain(self, request: Request) -> Response:
+        """Why the viewer at `?ip=` gets this edge, or one in `?country=` (and there, at
+        `latitude` and `longitude`); also `scope`, `model`, `strict`."""
+        query = parse_query(request.scope["query_string"])
+        if query is None:
+            return answer_json({"detail": f"model is not acceptable; {_EXPLAIN}"}, 400)
+        table, asked = self.watch.table, request.query_params
+        address = parse_address(asked.get("ip", ""))
+        if address is not None:
+            placed = self.locator.place_address(address)
+        elif (country := parse_country(asked.get("country", ""))) is not None:
+            placed = placed_in(country, _position(asked))
+        else:
+            return answer_json({"detail": f"ip must be an IP address; {_EXPLAIN}"}, 400)
+        told = explain(table.ranker, table.fleet, placed, query, self.policy)
+        if address is not None:
+            return answer_json({"ip": address.text, **told})
+        whole = spread(table.ranker, table.fleet, placed.location, query)
+        return answer_json({"ip": None, **told, "spread": whole})
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events; takes one of a number of places for as long as it lasts."""
+
+    def __init__(self, events: AsyncIterator[bytes], places: asyncio.Semaphore) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(events, headers=headers, media_type="text/event-stream")
+        self._places = places
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        async with self._places:
+            await super().__call__(scope, receive, send)
+
+
+async def _body(request: Request) -> bytes:
+    """The body. Raises DecodeError when it is longer than an intent can need."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise msgspec.DecodeError(f"it is over {MAX_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+def _position(asked: Mapping[str, str]) -> Position | None:
+    try:
+        return valid_position(float(asked["latitude"]), float(asked["longitude"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _refused(error: RouterError) -> Response:
+    return answer_json({"detail": str(error)}, 503 if isinstance(error, StoreError) else 409)
+
+
+def _told(logged: Logged) -> dict[str, Any]:
+    return {"id": logged.id, **msgspec.to_builtins(logged.event)}
+
+
+def _too_many_streams() -> Response:
+    response = answer_json({"detail": f"{MAX_STREAMS} event streams are open already"}, 503)
+    response.headers["Retry-After"] = "5"
+    return response
+
+
+_EXPLAIN = "ask /v1/explain?ip=24.48.0.1 or ?country=CA"
+_FORBIDDEN = answer_json(
+    {"detail": "send Authorization: Bearer with the AUTOROUTER_OPS_TOKEN of this server"}, 403
+)

@@ -1,0 +1,222 @@
+"""How the command line learns of the fleet: a running server, else Redis, else the bare
+catalog, in that order. Each answer says which, under `from`.
+"""
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from router.config.inputs import read_all, read_catalog
+from router.config.settings import Settings
+from router.errors import RouterError
+from router.model import Catalog, Intended
+from router.ops.fleet_document import describe_fleet
+from router.ops.intents import drop_intents, parse_duration, set_intents
+from router.routing.cache_headers import CachePolicy
+from router.routing.client_address import Address, Networks, parse_address
+from router.routing.explain import explain as explain_here
+from router.routing.explain import parse_country, placed_in, spread
+from router.routing.fleet import Fleet, combine
+from router.routing.location import Locator
+from router.routing.query import Query, parse_query
+from router.routing.ranking import Ranker
+from router.store.redis import RedisStore
+
+TIMEOUT_S = 2.0
+FOLLOW_S = 1.0
+
+_NOBODY = (
+    "no server answers on AUTOROUTER_OPS_LISTEN and AUTOROUTER_REDIS_URL is not set; "
+    "start one, or set one of them"
+)
+
+
+class Question(NamedTuple):
+    """What `autorouter explain` asks, of an address or of a country."""
+
+    viewer: Address | str
+    query: Query
+    params: dict[str, str]
+
+
+def question(text: str, scope: str, model: str | None, strict: bool) -> Question | None:
+    """The question, or None when the viewer or the model is not acceptable."""
+    viewer = parse_address(text) or parse_country(text)
+    asked = "country" if isinstance(viewer, str) else "ip"
+    params = {asked: text, "scope": scope, "strict": str(strict).lower(), "model": model or ""}
+    query = query_of(**params)
+    return None if query is None or viewer is None else Question(viewer, query, params)
+
+
+def query_of(**params: str) -> Query | None:
+    """The query as a viewer would send it, or None when its model is not acceptable."""
+    return parse_query(str(httpx.QueryParams(params)).encode())
+
+
+async def edges(settings: Settings) -> dict[str, Any]:
+    """The fleet, as `/v1/edges` tells it."""
+    told = await ask(settings, "/v1/edges")
+    if told is not None:
+        return told
+    fleet, origin = await stored_fleet(settings, read_catalog(settings))
+    return {"from": origin, **describe_fleet(fleet, now=time.time(), policy=_policy(settings))}
+
+
+async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
+    """Why this viewer gets this edge, as `/v1/explain` tells it."""
+    told = await ask(settings, "/v1/explain", params=asked.params)
+    if told is not None:
+        return told
+    catalog, geo = read_all(settings)
+    fleet, origin = await stored_fleet(settings, catalog)
+    ranker, policy = Ranker(catalog), _policy(settings)
+    if isinstance(asked.viewer, str):
+        placed = placed_in(asked.viewer)
+        here = explain_here(ranker, fleet, placed, asked.query, policy)
+        whole = spread(ranker, fleet, placed.location, asked.query)
+        return {"from": origin, "ip": None, **here, "spread": whole}
+    placed = Locator(geo.locate, trusted=Networks()).place_address(asked.viewer)
+    here = explain_here(ranker, fleet, placed, asked.query, policy)
+    return {"from": origin, "ip": asked.viewer.text, **here}
+
+
+async def tell_events(
+    settings: Settings, show: Callable[[Sequence[dict[str, Any]]], None], *, follow: bool
+) -> None:
+    """Show events as `/v1/events` tells them; to follow, those to come as well, until
+    cancelled."""
+    after = ""
+    while True:
+        told = await _events(settings, after)
+        show(told)
+        if not follow:
+            return
+        after = told[-1]["id"] if told else after
+        await asyncio.sleep(FOLLOW_S)
+
+
+async def _events(settings: Settings, after: str) -> Sequence[dict[str, Any]]:
+    if settings.redis_url is not None:
+        async with _redis(settings.redis_url) as store:
+            logged = await store.events(after)
+        return [{"id": one.id, **msgspec.to_builtins(one.event)} for one in logged]
+    told = await ask(settings, "/v1/events", params={"after": after})
+    if told is None:
+        raise RouterError(_NOBODY)
+    events: list[dict[str, Any]] = told["events"]
+    return events
+
+
+async def take_out(settings: Settings, edges: Sequence[str], wish: dict[str, Any]) -> list[Any]:
+    """Drain or disable edges, in Redis or else through a running server. `wish`: the body
+    of `PUT /v1/edges/{id}/intent`. Returns the events."""
+    if settings.redis_url is not None:
+        return await _in_redis(settings, edges, wish)
+    return await _through_server(settings, "PUT", edges, json=wish)
+
+
+async def bring_back(settings: Settings, edges: Sequence[str], actor: str) -> list[Any]:
+    """Enable edges, in Redis or else through a running server. Returns the events."""
+    if settings.redis_url is None:
+        return await _through_server(settings, "DELETE", edges, params={"actor": actor})
+    fleet, _ = await stored_fleet(settings, read_catalog(settings))
+    async with _redis(settings.redis_url) as store:
+        done = await drop_intents(store, fleet, edges, actor=actor, now=time.time())
+    return [msgspec.to_builtins(event) for event in done]
+
+
+async def _in_redis(settings: Settings, edges: Sequence[str], wish: dict[str, Any]) -> list[Any]:
+    fleet, _ = await stored_fleet(settings, read_catalog(settings))
+    async with _redis(settings.redis_url or "") as store:
+        done = await set_intents(
+            store,
+            fleet,
+            edges,
+            Intended(wish["state"]),
+            life_s=parse_duration(wish["for"]) or 0,
+            reason=wish["reason"],
+            actor=wish["actor"],
+            force=wish["force"],
+            now=time.time(),
+        )
+    return [msgspec.to_builtins(event) for event in done]
+
+
+async def _through_server(
+    settings: Settings, method: str, edges: Sequence[str], **sent: Any
+) -> list[Any]:
+    """All edges in one request: a refusal leaves all of them as they were."""
+    headers = {"Authorization": f"Bearer {settings.ops_token}"} if settings.ops_token else {}
+    path = f"/v1/edges/{quote(','.join(edges))}/intent"
+    told = await ask(settings, path, method=method, headers=headers, **sent)
+    if told is None:
+        raise RouterError(_NOBODY)
+    done: list[Any] = told["events"]
+    return done
+
+
+async def ask(
+    settings: Settings, path: str, method: str = "GET", base: str | None = None, **sent: Any
+) -> dict[str, Any] | None:
+    """What the ops listener answers, at `base` or else where the settings have it; None
+    when no server listens there."""
+    server = base.rstrip("/") if base else f"http://{_reachable(settings)}"
+    url = f"{server}{path}"
+    try:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
+            response = await client.request(method, url, **sent)
+    except httpx.ConnectError:
+        return None
+    except httpx.HTTPError as error:
+        raise RouterError(f"{url}: {str(error) or type(error).__name__}") from error
+    try:
+        told = msgspec.json.decode(response.content, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise RouterError(f"{url}: not an autorouter's ops listener ({error})") from error
+    if response.status_code != httpx.codes.OK:
+        raise RouterError(f"{url}: {response.status_code} {told.get('detail', '')}")
+    return {"from": url.removesuffix(path), **told}
+
+
+def _policy(settings: Settings) -> CachePolicy:
+    return CachePolicy(
+        ttl_s=settings.ttl_s,
+        degraded_ttl_s=settings.degraded_ttl_s,
+        max_age_s=settings.cdn_max_age_s,
+        key_headers=settings.cache_key_headers,
+    )
+
+
+def _reachable(settings: Settings) -> str:
+    """The ops listener's address as a client on this machine reaches it."""
+    listen = settings.ops_listen
+    address = ipaddress.ip_address(listen.host)
+    if address.is_unspecified:
+        listen = replace(listen, host="127.0.0.1" if address.version == 4 else "::1")
+    return str(listen)
+
+
+async def stored_fleet(settings: Settings, catalog: Catalog) -> tuple[Fleet, str]:
+    """The fleet as Redis has it, or the catalog alone; and which of the two."""
+    if settings.redis_url is None:
+        return combine(catalog, (), (), time.time()), "the catalog alone"
+    async with _redis(settings.redis_url) as store:
+        stored = await store.read([region.id for region in catalog.regions])
+    return combine(catalog, stored.views, stored.intents, time.time()), "Redis"
+
+
+@asynccontextmanager
+async def _redis(url: str) -> AsyncIterator[RedisStore]:
+    store = RedisStore(url)
+    try:
+        yield store
+    finally:
+        await store.close()

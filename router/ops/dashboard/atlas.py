@@ -1,0 +1,94 @@
+"""Keeps the territory of the present fleet: worked out once for each, in small slices.
+
+The public API answers on the same event loop, so no slice holds it for long.
+"""
+
+import asyncio
+import time
+from collections.abc import Generator, Mapping
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from router.routing.fleet import Fleet
+from router.routing.ranking import Ranker
+from router.routing.route_table import RouteTable
+from router.routing.territory import Cell, Picks, Survey, picks, survey
+
+SLICE_S = 0.002
+
+Result = TypeVar("Result")
+
+
+class Surveyed(NamedTuple):
+    """A catalog's survey. `cells`: country → row, column and group of each of its cells,
+    one after the other, as JSON."""
+
+    ranker: Ranker
+    survey: Survey
+    cells: msgspec.Raw
+
+
+class Territory(NamedTuple):
+    """Who goes where under one fleet."""
+
+    ranker: Ranker
+    survey: Survey
+    cells: msgspec.Raw
+    picks: Picks
+
+
+async def in_slices(work: Generator[None, None, Result]) -> Result:
+    """Run it to its end, and let others run as long as it did after each slice."""
+    while True:
+        started = time.perf_counter()
+        while time.perf_counter() - started < SLICE_S:
+            try:
+                next(work)
+            except StopIteration as done:
+                result: Result = done.value
+                return result
+        await asyncio.sleep(time.perf_counter() - started)
+
+
+class Atlas:
+    """The territory of whatever table is asked for, remembered for the last."""
+
+    def __init__(self, weights: Mapping[Cell, float]) -> None:
+        self._weights = weights
+        self._surveyed: Surveyed | None = None
+        self._table: RouteTable | None = None
+        self._known: Territory | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def territory(self, table: RouteTable) -> Territory:
+        """Who goes where by this table."""
+        async with self._one_at_a_time:
+            if self._known is None or self._table is not table:
+                self._known, self._table = await self._territory(table, table.fleet), table
+            return self._known
+
+    async def imagined(self, table: RouteTable, fleet: Fleet) -> Territory:
+        """Who would go where if the table's fleet were this one."""
+        async with self._one_at_a_time:
+            return await self._territory(table, fleet)
+
+    async def _territory(self, table: RouteTable, fleet: Fleet) -> Territory:
+        known = await self._survey(table.ranker)
+        picked = await in_slices(picks(known.ranker, fleet, known.survey.groups))
+        return Territory(*known, picked)
+
+    async def _survey(self, asked: Ranker) -> Surveyed:
+        """With a ranker of its own, so that what answers remember is not disturbed."""
+        if self._surveyed is None or self._surveyed.ranker.catalog is not asked.catalog:
+            ranker = Ranker(asked.catalog)
+            found = await in_slices(survey(ranker, self._weights))
+            self._surveyed = Surveyed(ranker, found, _told(found.cells))
+        return self._surveyed
+
+
+def _told(groups: Mapping[Cell, int]) -> msgspec.Raw:
+    cells: dict[str, list[int]] = {}
+    for cell, group in groups.items():
+        cells.setdefault(cell.country, []).extend((cell.row, cell.column, group))
+    return msgspec.Raw(msgspec.json.encode(cells))

@@ -1,0 +1,193 @@
+"""The dashboard's requests: its files, the territory, and previews of changes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from router.errors import RouterError
+from router.model import MAX_INTENT_S, Intended, Intent
+from router.ops.app import Ops
+from router.ops.dashboard.assets import read_assets, tagged
+from router.ops.dashboard.atlas import Atlas, Territory
+from router.ops.health_routes import answer_json
+from router.ops.intents import check_known, countries_left
+from router.routing.cache_headers import etag
+from router.routing.fleet import Fleet
+from router.routing.ranking import Metro, Ranker
+from router.routing.territory import CELL_DEG, Block, Cell, changes, mix, moves, served, weigh
+from router.telemetry.recent_counts import Tally
+
+MIN_ANSWERS = 100  # fewer say too little of where viewers are
+MAX_COUNTRIES = 12
+
+_NOT_FOUND = answer_json({"detail": "no such file"}, 404)
+
+
+class Dashboard:
+    """`/`, its files, `/v1/territory` and `/v1/preview` of one server."""
+
+    def __init__(
+        self, ops: Ops, people: Mapping[Cell, float], countries: Tally[str | None]
+    ) -> None:
+        self._ops = ops
+        self._countries = countries
+        self._atlas = Atlas(people)
+        self._assets = read_assets()
+
+    @property
+    def loops(self) -> Sequence[Tally[Any]]:
+        """What has to run beside the listener."""
+        return [self._countries, self._ops.answers]
+
+    def routes(self) -> list[Route]:
+        """For the ops listener."""
+        return [
+            Route("/", self.page),
+            Route("/static/{name}", self.file),
+            Route("/v1/territory", self.territory),
+            Route("/v1/preview", self.preview),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        """The dashboard."""
+        return self._assets["index.html"].answer(request)
+
+    async def file(self, request: Request) -> Response:
+        """A script, a style sheet or the map."""
+        asset = self._assets.get(request.path_params["name"])
+        return _NOT_FOUND if asset is None else asset.answer(request)
+
+    async def territory(self, request: Request) -> Response:
+        """Who goes where now."""
+        table = self._ops.watch.table
+        known = await self._atlas.territory(table)
+        basis, weights = self._weights(known)
+        body = msgspec.json.encode(_territory(known, table.fleet, basis, weights))
+        headers = {
+            "Cache-Control": "no-cache",
+            "Content-Type": "application/json",
+            "ETag": etag(body).decode(),
+        }
+        return tagged(request, body, headers)
+
+    async def preview(self, request: Request) -> Response:
+        """What would move if the edges in `?edges=` were `?state=` draining, disabled or
+        enabled: shares of viewers, from where to where, and countries left without one."""
+        edges = request.query_params.get("edges", "").split(",")
+        try:
+            state = Intended(request.query_params.get("state", ""))
+            check_known(self._ops.watch.fleet, edges)
+        except ValueError:
+            return answer_json({"detail": f"state must be one of {', '.join(Intended)}"}, 400)
+        except RouterError as error:
+            return answer_json({"detail": str(error)}, 404)
+        watch = self._ops.watch
+        table, imagined = watch.table, self._imagined(edges, state)
+        left = [] if state is Intended.ENABLED else countries_left(watch.fleet, edges)
+        before = await self._atlas.territory(table)
+        after = await self._atlas.imagined(table, imagined)
+        basis, weights = self._weights(before)
+        return answer_json(
+            {
+                "edges": edges,
+                "state": state,
+                "status": imagined.status,
+                "basis": basis,
+                "moves": [
+                    {
+                        "from": move.origin,
+                        "to": move.target,
+                        "share": move.share,
+                        "countries": move.countries[:MAX_COUNTRIES],
+                        "more_countries": max(0, len(move.countries) - MAX_COUNTRIES),
+                    }
+                    for move in moves(before.survey, weights, before.picks, after.picks)
+                ],
+                "countries_left": left,
+                "needs_force": bool(left),
+            }
+        )
+
+    def _imagined(self, edges: Sequence[str], state: Intended) -> Fleet:
+        if state is Intended.ENABLED:
+            return self._ops.watch.imagined((), without=edges)
+        now = self._ops.clock()
+        end = now + MAX_INTENT_S
+        wishes = [
+            Intent(edge=id, state=state, actor="", reason="", created_at=now, expires_at=end)
+            for id in edges
+        ]
+        return self._ops.watch.imagined(wishes)
+
+    def _weights(self, known: Territory) -> tuple[str, Mapping[Block, float]]:
+        """What viewers are weighed by, and the share of them in each block."""
+        answers = self._countries.recent()
+        if sum(answers.values()) < MIN_ANSWERS:
+            return "people", weigh(known.survey, {})
+        return "answers", weigh(known.survey, answers)
+
+
+def _territory(
+    known: Territory, fleet: Fleet, basis: str, weights: Mapping[Block, float]
+) -> dict[str, Any]:
+    surveyed = known.survey
+    return {
+        "status": fleet.status,
+        "basis": basis,
+        "cell_deg": CELL_DEG,
+        "sites": [_site(metro, known.ranker) for metro in known.ranker.metros],
+        "groups": [_shares(mix(group, known.picks)) for group in surveyed.groups],
+        "moved": [
+            sum(changes(group, surveyed.homes, known.picks).values()) for group in surveyed.groups
+        ],
+        "cells": known.cells,
+        "countries": _countries(known, weights),
+        "moves": [
+            {"from": move.origin, "to": move.target, "share": move.share}
+            | {"countries": move.countries[:MAX_COUNTRIES]}
+            for move in moves(surveyed, weights, surveyed.homes, known.picks)
+        ],
+    }
+
+
+def _site(metro: Metro, ranker: Ranker) -> dict[str, Any]:
+    """The edges of one city; it goes by the shortest of their names."""
+    regions = [ranker.regions[edge.id] for edge in metro.edges]
+    first = min(regions, key=lambda region: (len(region.name), region.id))
+    return {
+        "name": first.name,
+        "latitude": first.position.latitude,
+        "longitude": first.position.longitude,
+        "edges": [region.id for region in regions],
+    }
+
+
+def _shares(shares: Mapping[str | None, float]) -> list[tuple[str | None, float]]:
+    return sorted(shares.items(), key=lambda each: -each[1])
+
+
+def _countries(known: Territory, weights: Mapping[Block, float]) -> list[dict[str, Any]]:
+    """Every country that viewers come from, the largest share first."""
+    names = known.ranker.catalog.countries
+    now = served(known.survey, weights, known.picks)
+    well = served(known.survey, weights, known.survey.homes)
+    told = [
+        {
+            "code": code,
+            "name": names[code].name if code in names else code or "Unknown place",
+            "share": sum(shares.values()),
+            "edges": _shares(shares),
+            "moved": _differing(shares, well[code]),
+        }
+        for code, shares in now.items()
+    ]
+    return sorted(told, key=lambda country: (-country["share"], country["name"]))
+
+
+def _differing(now: Mapping[str | None, float], well: Mapping[str | None, float]) -> float:
+    """The share of viewers who are not where they were if all were well."""
+    return sum(max(0.0, share - well.get(edge, 0.0)) for edge, share in now.items())

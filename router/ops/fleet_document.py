@@ -1,0 +1,83 @@
+"""The fleet as plain data for people and programs. Pure."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from router.model import Intended, View
+from router.routing.cache_headers import CachePolicy
+from router.routing.fleet import Edge, Fleet
+
+
+def describe_fleet(
+    fleet: Fleet,
+    *,
+    now: float,
+    policy: CachePolicy = CachePolicy(),
+    answers: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """The fleet: its status, when it was last seen, and every edge in catalog order.
+    `answers`: by edge id, how many named it lately; None where nobody counts them."""
+    return {
+        "status": fleet.status,
+        "seen_at": fleet.seen_at,
+        "edges": [
+            {**describe_edge(edge, now, policy), "share": _share(edge, answers)}
+            for edge in fleet.edges
+        ],
+    }
+
+
+def describe_edge(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any]:
+    """All that is known of an edge."""
+    return {
+        "id": edge.region.id,
+        "name": edge.region.name,
+        "country": edge.region.country,
+        "latitude": edge.region.position.latitude,
+        "longitude": edge.region.position.longitude,
+        "endpoint": edge.region.endpoint,
+        "routable": edge.region.routable,
+        "weight": edge.region.weight,
+        "state": edge.observed,
+        "since": edge.since,
+        "reason": edge.reason,
+        "rtt_ms": edge.rtt_ms,
+        "intent": edge.intended,
+        "intent_detail": _intent(edge, now, policy),
+        "models": None if edge.models is None else sorted(edge.models),
+        "votes": dict(edge.votes),
+    }
+
+
+def describe_views(views: Iterable[View], now: float) -> list[dict[str, Any]]:
+    """The vantages, by name, and how each sees itself."""
+    return [
+        {
+            "vantage": view.vantage,
+            "age_s": round(max(0.0, now - view.probed_at), 1),
+            "isolated": view.isolated,
+            "held": list(view.held),
+        }
+        for view in sorted(views, key=lambda view: view.vantage)
+    ]
+
+
+def _intent(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any] | None:
+    """Who holds the edge out, why and how long, and when nobody uses it any more."""
+    intent = edge.intent
+    if intent is None or intent.state is Intended.ENABLED:
+        return None
+    drained_at = intent.created_at + policy.forgotten_after_s
+    return {
+        "actor": intent.actor,
+        "reason": intent.reason,
+        "since": intent.created_at,
+        "until": intent.ends_at,
+        "drained_at": drained_at,
+        "drained": now >= drained_at,
+    }
+
+
+def _share(edge: Edge, answers: Mapping[str, int] | None) -> float | None:
+    total = sum(answers.values()) if answers else 0
+    return answers.get(edge.region.id, 0) / total if answers and total else None

@@ -1,0 +1,56 @@
+"""What every process shows of itself: that it lives, whether it works, its metrics."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from router.ops.security_headers import Shields
+
+
+@dataclass(kw_only=True)
+class Vitals:
+    """`readiness`: what is to be told of it, with a true or false `ready`."""
+
+    registry: CollectorRegistry
+    readiness: Callable[[], dict[str, Any]]
+
+    def routes(self) -> list[Route]:
+        """`/healthz`, `/readyz`, `/metrics`."""
+        return [
+            Route("/healthz", self.healthz),
+            Route("/readyz", self.readyz),
+            Route("/metrics", self.metrics),
+        ]
+
+    def app(self) -> Starlette:
+        """These alone."""
+        return Starlette(routes=self.routes(), middleware=[Middleware(Shields)])
+
+    async def healthz(self, request: Request) -> Response:
+        """200 while the process lives."""
+        return answer_json({"status": "ok"})
+
+    async def readyz(self, request: Request) -> Response:
+        """503 unless ready; says what is amiss in any case."""
+        told = self.readiness()
+        return answer_json(told, 200 if told["ready"] else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus or OpenMetrics text, as the scraper accepts."""
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(self.registry), headers={"Content-Type": content_type})
+
+
+def answer_json(told: Any, code: int = 200) -> Response:
+    """JSON that no cache keeps."""
+    headers = {"Cache-Control": "no-store"}
+    return Response(msgspec.json.encode(told), code, headers, media_type="application/json")

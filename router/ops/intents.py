@@ -1,0 +1,141 @@
+"""Operator intents: what may be asked of an edge, when to reject it, and how it is stored."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from router.errors import RouterError
+from router.model import MAX_INTENT_S, Event, EventKind, Intended, Intent
+from router.routing.fleet import Fleet, useful
+from router.store import Store
+
+MAX_TEXT = 200
+MAX_NAMED = 50
+
+_DURATION = re.compile(r"(\d{1,6})([smhd])")
+_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+class RefusedError(RouterError):
+    """An operator's wish that must not be granted as it stands; the text says why."""
+
+
+def parse_duration(text: str) -> int | None:
+    """Seconds in `90s`, `30m`, `2h` or `1d`; None when it is no duration within 72 hours."""
+    match = _DURATION.fullmatch(text.strip())
+    seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
+    return seconds if 0 < seconds <= MAX_INTENT_S else None
+
+
+def new_intent(
+    edge: str, state: Intended, *, life_s: int, reason: str, actor: str, now: float
+) -> Intent:
+    """An intent from now on. Raises RefusedError for a life or texts out of bounds."""
+    if not 0 < life_s <= MAX_INTENT_S:
+        raise RefusedError("an intent lasts at most 72 hours; say for how long, like 2h")
+    check_text("reason", reason)
+    check_text("actor", actor)
+    return Intent(
+        edge=edge,
+        state=state,
+        actor=actor.strip(),
+        reason=reason.strip(),
+        created_at=now,
+        expires_at=now + life_s,
+    )
+
+
+def check_text(name: str, text: str) -> None:
+    """Raise RefusedError for what cannot be shown in a line of an audit."""
+    if not text.strip() or len(text) > MAX_TEXT or not text.isprintable():
+        raise RefusedError(f"the {name} must be 1 to {MAX_TEXT} printable characters")
+
+
+def check_known(fleet: Fleet, edges: Iterable[str]) -> None:
+    """Raise RefusedError for edges that are not in the catalog."""
+    known = {edge.region.id for edge in fleet.edges}
+    unknown = sorted(set(edges) - known)
+    if unknown:
+        there = ", ".join(sorted(known)[:MAX_NAMED])
+        raise RefusedError(f"no such edge: {', '.join(unknown)}; there are {there}")
+
+
+def check_leaving(fleet: Fleet, edges: Iterable[str]) -> None:
+    """Raise RefusedError if taking these edges out would leave a country that has edges
+    with none to offer."""
+    left = countries_left(fleet, edges)
+    if left:
+        raise RefusedError(
+            f"this would leave {', '.join(left)} without an edge; force it if that is what you want"
+        )
+
+
+def countries_left(fleet: Fleet, edges: Iterable[str]) -> list[str]:
+    """The countries that have edges to offer now, and none without these."""
+    leaving = set(edges)
+    staying = {edge.region.country for edge in useful(fleet) if edge.region.id not in leaving}
+    touched = {edge.region.country for edge in useful(fleet) if edge.region.id in leaving}
+    return sorted(touched - staying)
+
+
+def intent_event(
+    edge: str, intent: Intent | None, before: Intended, actor: str, at: float
+) -> Event:
+    """The audit of a change: who wants what, why and until when; None: the wish is gone."""
+    return Event(
+        at=at,
+        kind=EventKind.INTENT,
+        edge=edge,
+        before=before,
+        after=Intended.ENABLED if intent is None else intent.state,
+        reason=None if intent is None else intent.reason,
+        actor=actor,
+        until=None if intent is None else intent.expires_at,
+    )
+
+
+async def set_intents(
+    store: Store,
+    fleet: Fleet,
+    edges: Sequence[str],
+    state: Intended,
+    *,
+    life_s: int,
+    reason: str,
+    actor: str,
+    force: bool,
+    now: float,
+) -> list[Event]:
+    """Drain or disable edges until `life_s` from now. Raises RefusedError or StoreError;
+    a refusal changes nothing."""
+    wishes = [
+        new_intent(id, state, life_s=life_s, reason=reason, actor=actor, now=now) for id in edges
+    ]
+    check_known(fleet, edges)
+    if not force:
+        check_leaving(fleet, edges)
+    before = _intended(fleet)
+    events = []
+    for wish in wishes:
+        await store.put_intent(wish)
+        events.append(intent_event(wish.edge, wish, before[wish.edge], wish.actor, now))
+        await store.log_events(events[-1:])  # at once: the store may be gone before the next
+    return events
+
+
+async def drop_intents(
+    store: Store, fleet: Fleet, edges: Sequence[str], *, actor: str, now: float
+) -> list[Event]:
+    """Enable edges again. Raises RefusedError or StoreError; a refusal changes nothing."""
+    check_known(fleet, edges)
+    check_text("actor", actor)
+    before = _intended(fleet)
+    events = []
+    for id in edges:
+        await store.drop_intent(id)
+        events.append(intent_event(id, None, before[id], actor, now))
+        await store.log_events(events[-1:])
+    return events
+
+
+def _intended(fleet: Fleet) -> dict[str, Intended]:
+    return {edge.region.id: edge.intended for edge in fleet.edges}

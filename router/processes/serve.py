@@ -1,0 +1,219 @@
+"""`autorouter serve`: settings into running parts. Wires; holds no rules."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Protocol
+
+from starlette.routing import BaseRoute
+
+from router.api.assembly import Front, settle_memory
+from router.api.servers import (
+    any_of,
+    bind,
+    bind_shared,
+    listener,
+    reload_on_signal,
+    serve_until_stopped,
+    stop_on_signals,
+)
+from router.api.supervisor import Workers
+from router.cdn.purge import Purge, Target
+from router.config.inputs import Inputs, input_paths, read_all, read_cells, read_inputs
+from router.config.settings import Settings
+from router.ops.app import Ops
+from router.ops.dashboard import Dashboard
+from router.processes.reload import Reload
+from router.routing.response import Counts
+from router.store import Store
+from router.store.memory import MemoryStore
+from router.store.snapshot import LastGood
+from router.telemetry.collector import ServerCollector
+from router.telemetry.logs import log
+from router.telemetry.metrics import Telemetry
+from router.telemetry.recent_counts import Tally
+
+if TYPE_CHECKING:
+    from router.processes.poll import Polling
+
+
+class Loop(Protocol):
+    """A part that runs until it is cancelled."""
+
+    async def run(self) -> None:
+        """Never returns."""
+
+
+async def serve(settings: Settings) -> None:
+    """Answer until SIGINT or SIGTERM, and take in changed files on the way. Raises
+    ConfigError before any port is bound."""
+    await run_server(Inputs(settings, *read_all(settings)), follows_files=True)
+
+
+async def run_server(
+    inputs: Inputs,
+    *,
+    follows_files: bool = False,
+    ops_routes: Sequence[BaseRoute] = (),
+    announce: str = "",
+) -> None:
+    """Run the public API, the ops listener and, without Redis, a poller. `announce` is
+    printed once both listen."""
+    settings = inputs.settings
+    async with AsyncExitStack() as stack:
+        open_targets = await _target_opener(settings, stack)
+        targets = open_targets(settings)
+        public_sockets = bind_shared("AUTOROUTER_LISTEN", settings.listen, settings.workers)
+        ops_socket = bind("AUTOROUTER_OPS_LISTEN", settings.ops_listen)
+        stop = stop_on_signals()
+        store = _open_store(settings)
+        stack.push_async_callback(store.close)
+        telemetry = Telemetry()
+        parts = _Parts(inputs, store, telemetry, targets, stop)
+        await parts.front.watch.refresh()
+        servers = [(listener(parts.ops.app([*ops_routes, *parts.dashboard.routes()])), ops_socket)]
+        loops = parts.loops()
+        if settings.workers == 1:
+            servers.append((parts.front.listener(), public_sockets[0]))
+        else:
+            loops.append(parts.hire(public_sockets))
+        if follows_files:
+            loops.append(
+                Reload(
+                    paths=input_paths(settings, os.environ),
+                    read=lambda: read_inputs(settings, os.environ),
+                    take=lambda fresh: parts.take(fresh, open_targets(fresh.settings)),
+                    store=store,
+                    observer=telemetry,
+                    asked=reload_on_signal(),
+                )
+            )
+        settle_memory()
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(loop.run()) for loop in loops]
+            await parts.ready()
+            _warn_of_few_files(settings.max_connections, parts.front.crowd.limit)
+            log.info("serving", listen=str(settings.listen), ops=str(settings.ops_listen))
+            await serve_until_stopped(servers, stop, announce)
+            for loop in running:
+                loop.cancel()
+        log.info("stopped")
+
+
+async def _target_opener(
+    settings: Settings, stack: AsyncExitStack
+) -> Callable[[Settings], Sequence[Target]]:
+    """What opens the CDNs to purge, here and again when secrets change."""
+    if not settings.purge:
+        return lambda _: ()
+    import httpx  # 9 MB for who has a CDN to purge
+
+    from router.cdn.providers import open_targets
+
+    client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+    return lambda fresh: open_targets(fresh, client)
+
+
+def _open_store(settings: Settings) -> Store:
+    if settings.redis_url is None:
+        return MemoryStore()
+    from router.store.redis import RedisStore  # 7 MB for who has one
+
+    return RedisStore(settings.redis_url)
+
+
+def _open_polling(inputs: Inputs, store: Store, telemetry: Telemetry) -> "Polling | None":
+    if inputs.settings.redis_url is not None:
+        return None
+    from router.processes.poll import Polling  # 9 MB for who polls
+
+    return Polling(inputs.settings, inputs.catalog, store, telemetry)
+
+
+def _warn_of_few_files(wanted: int, affordable: int) -> None:
+    if affordable < wanted:
+        hint = "raise the hard limit of open files, or lower AUTOROUTER_MAX_CONNECTIONS"
+        log.warning("fewer connections than wanted", limit=affordable, hint=hint)
+
+
+class _Parts:
+    """What a server is made of, and what of it changes with its files."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        store: Store,
+        telemetry: Telemetry,
+        targets: Sequence[Target],
+        stop: asyncio.Event,
+    ) -> None:
+        settings = inputs.settings
+        last_good = None if settings.state_dir is None else LastGood(settings.state_dir)
+        self.front = Front(inputs, store, telemetry, last_good)
+        self._workers: Workers | None = None
+        self.ops = Ops(
+            watch=self.front.watch,
+            store=store,
+            locator=self.front.locator,
+            geo=inputs.geo,
+            policy=self.front.policy,
+            registry=telemetry.registry,
+            answers=Tally(lambda: self.counts().answers),
+            host=settings.ops_listen.host,
+            token=settings.ops_token,
+            stop=stop,
+        )
+        self.dashboard = Dashboard(self.ops, read_cells(), Tally(lambda: self.counts().countries))
+        self._settings = settings
+        self._purges = [Purge(target=target, store=store, observer=telemetry) for target in targets]
+        for target in targets:
+            telemetry.purges(target.name)
+        self._polling = _open_polling(inputs, store, telemetry)
+        telemetry.registry.register(
+            ServerCollector(
+                counts=self.counts,
+                watch=self.front.watch,
+                geo_built_at=lambda: self.ops.geo.built_at,
+                workers=lambda: 1 if self._workers is None else self._workers.ready_count,
+                workers_wanted=settings.workers,
+                clock=time.time,
+            )
+        )
+
+    def loops(self) -> list[Loop]:
+        """What is to run. From here on changes are purged."""
+        for purge in self._purges:
+            self.front.watch.on_swap(purge.swapped)
+        polling = [] if self._polling is None else [self._polling]
+        return [*self.front.loops, *self.dashboard.loops, *self._purges, *polling]
+
+    def hire(self, sockets: Sequence[socket.socket]) -> Workers:
+        """Have others answer, one on each socket."""
+        self._workers = Workers(self._settings, sockets)
+        self._workers.feed(self.front.watch.held)
+        self.front.watch.on_refresh(self._workers.feed)
+        return self._workers
+
+    async def ready(self) -> None:
+        """Return once requests can be answered, or it is time to stop."""
+        if self._workers is not None:
+            await any_of(self._workers.ready, self.ops.stop)
+
+    def counts(self) -> Counts:
+        """What was done so far, whoever did it."""
+        return self.front.counts() if self._workers is None else self._workers.counts()
+
+    def take(self, fresh: Inputs, targets: Sequence[Target]) -> None:
+        """Go on with what the files hold now, between two requests."""
+        self.front.take(fresh)
+        self.ops.locator, self.ops.geo = self.front.locator, fresh.geo
+        self.ops.token = fresh.settings.ops_token
+        for purge, target in zip(self._purges, targets, strict=True):
+            purge.target = target
+        if self._polling is not None:
+            self._polling.adopt(fresh.settings, fresh.catalog)
+        if self._workers is not None:
+            self._workers.read_anew(fresh.settings)

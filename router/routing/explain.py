@@ -1,0 +1,127 @@
+"""Why a viewer gets this edge, as plain data for people and programs. Pure.
+
+It tells the very Decision that serves the answer; nothing is decided here.
+"""
+
+import re
+from collections import defaultdict
+from typing import Any
+
+from router.geo.sphere import distance_km
+from router.model import Level, Location, Position, Source
+from router.routing.cache_headers import CachePolicy, Sharing, format_key
+from router.routing.decision import Rejection, decide, picker
+from router.routing.fleet import Edge, Fleet
+from router.routing.location import Placed
+from router.routing.query import Query
+from router.routing.ranking import Ranker, RouteKey, place_seed
+from router.routing.route_table import ALTERNATES_COUNT, RouteTable
+from router.routing.territory import key_shares
+
+_BY_INTENT = (Rejection.DRAINING, Rejection.DISABLED)
+_BY_HEALTH = (Rejection.DOWN, Rejection.UNKNOWN)
+
+
+def explain(
+    ranker: Ranker, fleet: Fleet, placed: Placed, query: Query, policy: CachePolicy
+) -> dict[str, Any]:
+    """Location and its source, the route key, every edge in order with its distance, for
+    each one not offered why and since when, and the headers of the answer. Distances are
+    from the viewer, in km."""
+    key = _key(ranker, placed, query)
+    decision = decide(ranker, fleet, key, query)
+    origin = ranker.origin(placed.location)
+    answer = RouteTable(ranker, fleet, policy).answer(key, query, placed.sharing)
+    return {
+        "location": _location(ranker, placed.location),
+        "query": query._asdict(),
+        "key": format_key(key),
+        "status": decision.status,
+        "region": decision.candidates[0].region.id if decision.candidates else None,
+        "reason": decision.reason,
+        "problem": decision.problem,
+        "crossed_border": decision.crossed_border,
+        "residency": None if decision.residency is None else sorted(decision.residency),
+        "model": decision.model,
+        "ttl": policy.ttl(decision.status),
+        "code": answer.code,
+        "headers": {name.decode(): value.decode() for name, value in answer.headers},
+        "candidates": [
+            {"role": _role(place), **_edge(edge, origin)}
+            for place, edge in enumerate(decision.candidates)
+        ],
+        "rejected": [
+            {"why": why, "why_since": _since(edge, why), **_edge(edge, origin)}
+            for edge, why in decision.rejected
+        ],
+    }
+
+
+def spread(ranker: Ranker, fleet: Fleet, location: Location, query: Query) -> list[dict[str, Any]]:
+    """What all viewers at one place get: each pick with its share, the largest first."""
+    shares: defaultdict[str | None, float] = defaultdict(float)
+    pick = picker(ranker, fleet, query)
+    for key, share in key_shares(ranker, location, query.scope).items():
+        shares[pick(key)] += share
+    ordered = sorted(shares.items(), key=lambda each: -each[1])
+    return [{"region": id, "share": share} for id, share in ordered]
+
+
+def parse_country(text: str) -> str | None:
+    """A country's code in capitals, or None for what is none."""
+    code = text.strip().upper()
+    return code if re.fullmatch("[A-Z]{2}", code) else None
+
+
+def placed_in(country: str, position: Position | None = None) -> Placed:
+    """A viewer where an operator says; without a position, somewhere in the country."""
+    level = Level.COUNTRY if position is None else Level.CITY
+    location = Location(country, position, level, Source.ASKED)
+    return Placed(location, place_seed(location), Sharing.PRIVATE)
+
+
+def _key(ranker: Ranker, placed: Placed, query: Query) -> RouteKey:
+    if placed.key is None:
+        return ranker.key(placed.location, placed.seed, query.scope)
+    return ranker.known(placed.key)
+
+
+def _since(edge: Edge, why: Rejection) -> float | None:
+    """Since when; None for what the catalog or the query decides."""
+    if why in _BY_INTENT and edge.intent is not None:
+        return edge.intent.created_at
+    return edge.since if why in _BY_HEALTH else None
+
+
+def _location(ranker: Ranker, location: Location) -> dict[str, Any]:
+    position = location.position
+    country = ranker.catalog.countries.get(location.country or "")
+    return {
+        "country": location.country,
+        "country_name": None if country is None else country.name,
+        "latitude": None if position is None else position.latitude,
+        "longitude": None if position is None else position.longitude,
+        "level": location.level,
+        "source": location.source,
+    }
+
+
+def _edge(edge: Edge, origin: Position | None) -> dict[str, Any]:
+    far = None if origin is None else round(distance_km(origin, edge.region.position))
+    return {
+        "region": edge.region.id,
+        "name": edge.region.name,
+        "country": edge.region.country,
+        "distance_km": far,
+        "state": edge.observed,
+        "since": edge.since,
+        "reason": edge.reason,
+        "intent_reason": None if edge.intent is None else edge.intent.reason,
+        "until": None if edge.intent is None else edge.intent.ends_at,
+    }
+
+
+def _role(place: int) -> str:
+    if place == 0:
+        return "pick"
+    return "alternate" if place <= ALTERNATES_COUNT else "candidate"

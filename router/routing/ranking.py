@@ -1,0 +1,294 @@
+"""Which edges a viewer prefers, and in what order: pure, deterministic, health-blind.
+
+The CDN function computes the same from the same table, so every step is one that
+ECMAScript 5.1 can repeat exactly (docs/adr/0003-rendezvous-hash.md).
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from typing import NamedTuple
+
+from router.geo.sphere import Vector, distance_km, mean_vector, unit_vector
+from router.model import Catalog, Location, Position, Region, Scope
+from router.routing.nearest import Nearest, Point
+
+METRO_RADIUS_KM = 25.0
+PREFERRED_COUNT = 3
+KNOWN_PLACES = 32_768
+
+# Degrees of latitude that METRO_RADIUS_KM spans, a little more: one degree is >= 110.5 km.
+_METRO_SPAN_DEG = METRO_RADIUS_KM / 110.5
+_UINT32 = 0xFFFFFFFF
+
+
+class RouteKey(NamedTuple):
+    """All that an answer may depend on about its viewer.
+
+    `country`: ISO 3166-1 alpha-2 code or None; `preferred`: up to three edge ids,
+    best first, empty when the viewer's place is unknown.
+    """
+
+    country: str | None
+    preferred: tuple[str, ...]
+
+
+class Contender(NamedTuple):
+    """An edge, or a whole metro, that competes for a share of the viewers."""
+
+    id: str
+    hash: int
+    weight: float
+
+
+class Metro(NamedTuple):
+    """The routable edges of one country within 25 km of each other, linked transitively."""
+
+    country: str
+    centre: Vector
+    contender: Contender
+    edges: tuple[Contender, ...]
+    is_even: bool
+
+
+def fnv1a32(text: str) -> int:
+    """The 32-bit FNV-1a hash of UTF-8 text (Fowler, Noll, Vo; RFC 9923)."""
+    value = 0x811C9DC5
+    for byte in text.encode():
+        value = (value ^ byte) * 0x01000193 & _UINT32
+    return value
+
+
+def mix32(value: int) -> int:
+    """Let every bit in sway every bit out (MurmurHash3's 32-bit finalizer, Appleby)."""
+    value ^= value >> 16
+    value = value * 0x85EBCA6B & _UINT32
+    value ^= value >> 13
+    value = value * 0xC2B2AE35 & _UINT32
+    return value ^ value >> 16
+
+
+def rendezvous(contenders: Iterable[Contender], seed: int) -> list[str]:
+    """Ids, best first, the same for the same 32-bit seed; over many seeds each
+    contender comes first for its weight's share of them.
+
+    Weighted rendezvous hashing: Thaler & Ravishankar 1998, logarithmic weights
+    from Schindelhauer & Schomaker 2005. Score = -weight / ln(u), u in (0, 1).
+    """
+    scored = [
+        (weight / math.log((mix32(seed ^ hash) + 0.5) / 4294967296.0), id)
+        for id, hash, weight in contenders
+    ]
+    scored.sort()
+    return [id for _, id in scored]
+
+
+def even_rendezvous(contenders: Iterable[Contender], seed: int) -> list[str]:
+    """The same for equal weights: the score grows with u, so u alone gives the order."""
+    scored = []
+    for id, hash, _ in contenders:
+        # mix32, written out: this is most of what ranking a viewer costs.
+        u = hash ^ seed
+        u = (u ^ u >> 16) * 0x85EBCA6B & _UINT32
+        u = (u ^ u >> 13) * 0xC2B2AE35 & _UINT32
+        scored.append((u ^ u >> 16, id))
+    scored.sort(reverse=True)
+    return [id for _, id in scored]
+
+
+class Ranker:
+    """The order of preference over one catalog. Immutable but for bounded memos."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        routable = [region for region in catalog.regions if region.routable]
+        self.regions = {region.id: region for region in routable}
+        self.covered = frozenset(region.country for region in routable)
+        self._default = tuple(region.id for region in routable)
+        self.metros = tuple(_metros(routable))
+        self._everywhere = _nearest(self.metros)
+        self._homes = {code: _nearest(self.at_home(code)) for code in self.covered}
+        self._known: dict[tuple[str | None, Scope], dict[Position, tuple[Metro, ...]]] = {}
+        self._known_count = 0
+        self._alike: dict[tuple[str, ...], tuple[Metro, ...]] = {}
+
+    def key(self, location: Location, seed: int, scope: Scope) -> RouteKey:
+        """Which edges this viewer prefers. `seed`: 32 bits that stand for their network."""
+        country, position = location.country, location.position
+        if position is not None:
+            metros = self.around(country, position, scope)
+        elif country is not None:
+            metros = self._spread_metros(country, seed, scope)
+        else:
+            metros = ()
+        preferred: list[str] = []
+        for metro in metros:
+            preferred += _edge_order(metro, seed)
+        return RouteKey(country, tuple(preferred[:PREFERRED_COUNT]))
+
+    def known(self, key: RouteKey) -> RouteKey:
+        """The key without ids that this catalog does not have or does not route to."""
+        return RouteKey(key.country, tuple(id for id in key.preferred if id in self.regions))
+
+    def order(self, key: RouteKey, scope: Scope) -> tuple[Region, ...]:
+        """Every routable region, best first."""
+        return tuple(self.in_order(key, scope))
+
+    def in_order(self, key: RouteKey, scope: Scope) -> Iterator[Region]:
+        """The same one by one: preferred, then as seen from the first of them; with
+        scope=country, those of the country before all."""
+        home = key.country if scope is Scope.COUNTRY else None
+
+        def is_abroad(region: Region) -> bool:
+            return region.country != home
+
+        preferred = [self.regions[id] for id in key.preferred or self._default]
+        others = self._past_preferred(key, scope) if key.preferred else ()
+        return merge(sorted(preferred, key=is_abroad), others, key=is_abroad)
+
+    def _past_preferred(self, key: RouteKey, scope: Scope) -> Iterator[Region]:
+        first = self.regions[key.preferred[0]].position
+        seed = fnv1a32(".".join(key.preferred))
+        for metro in self._by_distance(key.country, first, scope):
+            for id in _edge_order(metro, seed):
+                if id not in key.preferred:
+                    yield self.regions[id]
+
+    def around(self, country: str | None, position: Position, scope: Scope) -> tuple[Metro, ...]:
+        """The metros that hold a viewer's preferred edges; places repeat, so they are kept."""
+        known = self._known.get((country, scope))
+        metros = None if known is None else known.get(position)
+        if metros is None:
+            metros = _enough(self._by_distance(country, position, scope))
+            self._keep(country, position, scope, metros)
+        return metros
+
+    def _keep(
+        self, country: str | None, position: Position, scope: Scope, metros: tuple[Metro, ...]
+    ) -> None:
+        """Begin anew rather than grow beyond a bound. Neighbours share one object."""
+        if self._known_count >= KNOWN_PLACES:
+            self._known.clear()
+            self._alike.clear()
+            self._known_count = 0
+        self._known_count += 1
+        alike = self._alike.setdefault(tuple(metro.contender.id for metro in metros), metros)
+        self._known.setdefault((country, scope), {})[position] = alike
+
+    def origin(self, location: Location) -> Position | None:
+        """Where distances are measured from: the viewer, or where their country's people
+        live."""
+        if location.position is not None or location.country is None:
+            return location.position
+        country = self.catalog.countries.get(location.country)
+        return None if country is None else country.centre
+
+    def at_home(self, country: str) -> tuple[Metro, ...]:
+        """A country's own metros, by id."""
+        return tuple(metro for metro in self.metros if metro.country == country)
+
+    def without_position(self, country: str, scope: Scope) -> tuple[Metro, ...]:
+        """What a viewer of whom only the country is known prefers after its own metros: as
+        seen from where its people live."""
+        if sum(len(metro.edges) for metro in self.at_home(country)) >= PREFERRED_COUNT:
+            return ()
+        known = self.catalog.countries.get(country)
+        if known is None or known.centre is None:
+            return ()
+        return self.around(country, known.centre, scope)
+
+    def _spread_metros(self, country: str, seed: int, scope: Scope) -> tuple[Metro, ...]:
+        """For a viewer of whom only the country is known: their share of its metros."""
+        inside = {metro.contender.id: metro for metro in self.at_home(country)}
+        chosen = [inside[id] for id in rendezvous((m.contender for m in inside.values()), seed)]
+        return tuple(dict.fromkeys((*_enough(chosen), *self.without_position(country, scope))))
+
+    def _by_distance(
+        self, country: str | None, position: Position, scope: Scope
+    ) -> Iterator[Metro]:
+        """Every metro, nearest first; with scope=country, those of the country before all."""
+        place = unit_vector(position)
+        home = country if scope is Scope.COUNTRY and country in self._homes else None
+        if home is not None:
+            yield from self._homes[home].around(place)
+        for metro in self._everywhere.around(place):
+            if metro.country != home:
+                yield metro
+
+
+def _nearest(metros: Iterable[Metro]) -> Nearest[Metro]:
+    return Nearest([Point(metro.centre, metro.contender.id, metro) for metro in metros])
+
+
+def place_seed(location: Location) -> int:
+    """A seed for a viewer whose network is not known: one for all at that place."""
+    position = location.position
+    place = "" if position is None else f"{position.latitude},{position.longitude}"
+    return mix32(fnv1a32(f"{location.country or ''} {place}"))
+
+
+def _edge_order(metro: Metro, seed: int) -> list[str]:
+    if len(metro.edges) == 1:
+        return [metro.edges[0].id]
+    order = even_rendezvous if metro.is_even else rendezvous
+    return order(metro.edges, seed)
+
+
+def _enough(metros: Iterable[Metro]) -> tuple[Metro, ...]:
+    """The first metros that hold three edges between them."""
+    chosen: list[Metro] = []
+    count = 0
+    for metro in metros:
+        chosen.append(metro)
+        count += len(metro.edges)
+        if count >= PREFERRED_COUNT:
+            break
+    return tuple(chosen)
+
+
+def _metros(regions: Sequence[Region]) -> list[Metro]:
+    """Group regions into metros, by id, whatever order they come in."""
+    groups: dict[str, list[Region]] = {}
+    for region, root in zip(regions, _linked(regions), strict=True):
+        groups.setdefault(regions[root].id, []).append(region)
+    metros = [_metro(sorted(group, key=lambda region: region.id)) for group in groups.values()]
+    return sorted(metros, key=lambda metro: metro.contender.id)
+
+
+def _metro(regions: list[Region]) -> Metro:
+    edges = tuple(Contender(region.id, fnv1a32(region.id), region.weight) for region in regions)
+    name = f"metro {regions[0].id}"
+    return Metro(
+        country=regions[0].country,
+        centre=mean_vector([unit_vector(region.position) for region in regions]),
+        contender=Contender(name, fnv1a32(name), sum(region.weight for region in regions)),
+        edges=edges,
+        is_even=len({edge.weight for edge in edges}) == 1,
+    )
+
+
+def _linked(regions: Sequence[Region]) -> list[int]:
+    """For each region the index that stands for its metro (union-find over a sweep
+    by latitude, so that 10,000 regions need no 10,000 x 10,000 distances)."""
+    roots = list(range(len(regions)))
+
+    def root(index: int) -> int:
+        while roots[index] != index:
+            roots[index] = roots[roots[index]]
+            index = roots[index]
+        return index
+
+    northward = sorted(roots, key=lambda index: regions[index].position.latitude)
+    window: list[int] = []
+    for index in northward:
+        here = regions[index]
+        south = here.position.latitude - _METRO_SPAN_DEG
+        window = [other for other in window if regions[other].position.latitude >= south]
+        for other in window:
+            there = regions[other]
+            if here.country == there.country and (
+                distance_km(here.position, there.position) <= METRO_RADIUS_KM
+            ):
+                roots[root(index)] = root(other)
+        window.append(index)
+    return [root(index) for index in range(len(regions))]

@@ -1,0 +1,169 @@
+"""A response as ready bytes, and the answers that name no edge. Pure."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import msgspec
+
+from router.model import Level, Source
+from router.routing.cache_headers import Headers
+from router.routing.query import MAX_MODEL_LENGTH
+
+# On every public response: any page may read it, nobody may sniff it for another type.
+COMMON_HEADERS: Headers = [
+    (b"access-control-allow-origin", b"*"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+class Labels(NamedTuple):
+    """What an answer is counted under; every field comes from a closed set. `residency`:
+    `kept` or `refused` where a policy of the catalog applied."""
+
+    region: str
+    reason: str
+    status: str
+    scope: str
+    residency: str = ""
+    sharing: str = ""
+    crossed: str = ""
+
+
+class Placement(NamedTuple):
+    """What a route is counted under besides: who placed its viewer, and how exactly."""
+
+    source: Source
+    level: Level
+
+
+class Shed(StrEnum):
+    """What becomes of a connection when there are too many."""
+
+    HUNG_UP = "hung_up"  # it had let us wait
+    REFUSED = "refused"  # its request is answered 503
+
+
+def _counter() -> dict[Any, int]:
+    """Not a Counter: assigning to one runs in Python, and each request would wait for it."""
+    return defaultdict(int)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a public listener did so far: answers given, of routes how their viewers were
+    placed and in which country they are, and connections shed. `connections`: clients
+    connected now."""
+
+    answers: dict[Labels, int] = field(default_factory=_counter)
+    placements: dict[Placement, int] = field(default_factory=_counter)
+    countries: dict[str | None, int] = field(default_factory=_counter)
+    shed: dict[str, int] = field(default_factory=_counter)
+    connections: int = 0
+
+    def add(self, other: "Counts") -> None:
+        """Count these as well."""
+        for labels, count in other.answers.items():
+            self.answers[labels] += count
+        for placement, count in other.placements.items():
+            self.placements[placement] += count
+        for country, count in other.countries.items():
+            self.countries[country] += count
+        for how, count in other.shed.items():
+            self.shed[how] += count
+        self.connections += other.connections
+
+
+class Response(NamedTuple):
+    """`opening`: the status line. `rest`: the fields, an empty line, the body."""
+
+    opening: bytes
+    rest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What is answered, and `to_get`, the same as HTTP/1.1 ready to send. `etag` is empty
+    where If-None-Match has no say; `country` is the viewer's, where it is known and
+    matters."""
+
+    code: int
+    headers: Headers
+    body: bytes
+    etag: bytes
+    labels: Labels
+    country: str | None = None
+    to_get: Response = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Written out once."""
+        rest = field_lines(self.headers) + self.body
+        object.__setattr__(self, "to_get", Response(status_line(self.code), rest))
+
+    @property
+    def to_head(self) -> Response:
+        """The same without a body."""
+        return Response(self.to_get.opening, field_lines(self.headers))
+
+
+def status_line(code: int) -> bytes:
+    """`HTTP/1.1 200 OK` and the end of its line."""
+    return b"HTTP/1.1 %d %b\r\n" % (code, HTTPStatus(code).phrase.encode())
+
+
+def field_lines(headers: Headers) -> bytes:
+    """A line for each header, and the empty line after them."""
+    return b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n"
+
+
+def plain_answer(code: int, name: str, body: dict[str, str], headers: Headers) -> Answer:
+    """An answer that names no edge, counted under `name`."""
+    encoded = msgspec.json.encode(body)
+    return Answer(
+        code=code,
+        headers=with_common(headers, encoded),
+        body=encoded,
+        etag=b"",
+        labels=Labels(region="", reason=name, status="", scope=""),
+    )
+
+
+def error_answer(code: int, name: str, detail: str, headers: Headers) -> Answer:
+    """`{"detail", "code"}`: what to do about it, and a word for programs."""
+    return plain_answer(code, name, {"detail": detail, "code": name}, headers)
+
+
+def with_common(headers: Headers, body: bytes) -> Headers:
+    """The headers of every JSON answer, then these."""
+    return [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *COMMON_HEADERS,
+        *headers,
+    ]
+
+
+NO_STORE: Headers = [(b"cache-control", b"no-store")]
+RETRY_AFTER = (b"retry-after", b"5")
+
+HEALTHY = plain_answer(200, "healthz", {"status": "ok"}, NO_STORE)
+
+BAD_MODEL = error_answer(
+    400,
+    "bad_model",
+    f"model must be at most {MAX_MODEL_LENGTH} characters, without control characters.",
+    NO_STORE,
+)
+USE_EDGE = error_answer(
+    403,
+    "use_edge",
+    "The autorouter answers GET /v1/route only. "
+    "Send inference requests to the endpoint it returns.",
+    [*NO_STORE, (b"allow", b"GET, HEAD")],
+)
+OVERLOADED = error_answer(
+    503, "overloaded", "Too many connections. Try again soon.", [*NO_STORE, RETRY_AFTER]
+)
+NOT_FOUND = error_answer(404, "not_found", "There is nothing here. Ask GET /v1/route.", NO_STORE)

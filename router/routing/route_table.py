@@ -1,0 +1,176 @@
+"""Answers of one Fleet as ready bytes: built once per (key, query), then looked up. Pure.
+
+An answer is a function of (route key, query, Fleet) and nothing else; that is what
+makes caching it correct.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain, takewhile
+from typing import Any
+
+import msgspec
+
+from router.model import Observed
+from router.routing.cache_headers import (
+    CachePolicy,
+    Sharing,
+    etag,
+    not_found_headers,
+    success_headers,
+)
+from router.routing.decision import Decision, Problem, decide, decide_soon, offer_of
+from router.routing.fleet import Edge, Fleet
+from router.routing.query import Query
+from router.routing.ranking import Ranker, RouteKey
+from router.routing.response import NO_STORE, RETRY_AFTER, Answer, Labels, error_answer, with_common
+
+ALTERNATES_COUNT = 3
+KNOWN_ANSWERS = 16_384
+KNOWN_BYTES = 32 * 2**20  # of their bodies: one of all=true names every edge
+
+
+class RouteTable:
+    """The answers of one Fleet. Its memo is bounded; nothing else changes."""
+
+    def __init__(self, ranker: Ranker, fleet: Fleet, policy: CachePolicy) -> None:
+        self.ranker = ranker
+        self.fleet = fleet
+        self.policy = policy
+        self._offer = offer_of(fleet)
+        self._answers: dict[tuple[RouteKey, Query, Sharing], Answer] = {}
+        self._known_bytes = 0
+
+    def answer(self, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
+        """The answer for a viewer of this key. A repeated question costs one look-up."""
+        question = (key, query, sharing)
+        answer = self._answers.get(question)
+        if answer is None:
+            answer = self._build(key, query, sharing)
+            self._keep(question, answer)
+        return answer
+
+    def _keep(self, question: tuple[RouteKey, Query, Sharing], answer: Answer) -> None:
+        """Begin anew rather than grow beyond a bound."""
+        if len(self._answers) >= KNOWN_ANSWERS or self._known_bytes >= KNOWN_BYTES:
+            self._answers.clear()
+            self._known_bytes = 0
+        self._answers[question] = answer
+        self._known_bytes += len(answer.body)
+
+    def _build(self, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
+        soon = decide_soon(self.ranker, self._offer, key, query, 1 + ALTERNATES_COUNT)
+        decision = soon or decide(self.ranker, self.fleet, key, query)
+        tagged = _first_of_each(chain(key.preferred, self._deciding(decision, key, query)))
+        if decision.problem is not None:
+            refusal = _refusal(decision, decision.problem, tagged, key, query, sharing, self.policy)
+            residency = "" if decision.residency is None else "refused"
+            labels = refusal.labels._replace(residency=residency)
+            return replace(refusal, labels=labels, country=key.country)
+        body = msgspec.json.encode(document(decision, query, self.policy))
+        headers = success_headers(sharing, decision.status, tagged, body, self.policy)
+        return Answer(
+            code=200,
+            headers=with_common(headers, body),
+            body=body,
+            etag=etag(body),
+            labels=_labels(decision, query, sharing),
+            country=key.country,
+        )
+
+    def _deciding(self, decision: Decision, key: RouteKey, query: Query) -> Iterator[str]:
+        """The edges whose change may change this answer, the likeliest first: those in it,
+        and all that would come before the last of them; else every edge."""
+        told = decision.candidates[: 1 + ALTERNATES_COUNT]
+        named = [edge.region.id for edge in told]
+        ideal = (region.id for region in self.ranker.in_order(key, query.scope))
+        is_whole = len(told) > ALTERNATES_COUNT and not query.all and query.model is None
+        if is_whole and all(edge.observed is Observed.UP for edge in told):
+            return chain(named, takewhile(named[-1].__ne__, ideal))
+        return chain(named, ideal, (edge.region.id for edge in self.fleet.edges))
+
+
+def _first_of_each(ids: Iterable[str]) -> Iterator[str]:
+    met: set[str] = set()
+    for id in ids:
+        if id not in met:
+            met.add(id)
+            yield id
+
+
+def document(decision: Decision, query: Query, policy: CachePolicy) -> dict[str, Any]:
+    """The body of a 200, in the contract's order of keys."""
+    pick, *others = decision.candidates
+    told: dict[str, Any] = {
+        "region": pick.region.id,
+        "name": pick.region.name,
+        "country": pick.region.country,
+        "endpoint": pick.region.endpoint,
+        "ttl": policy.ttl(decision.status),
+        "scope": query.scope,
+        "reason": decision.reason,
+        "crossed_border": decision.crossed_border,
+        "status": decision.status,
+        "alternates": [_named("region", edge) for edge in others[:ALTERNATES_COUNT]],
+    }
+    if query.model is not None:
+        told["model"] = {
+            "requested": query.model,
+            "resolved": decision.model,
+            "state": decision.model_state,
+        }
+    if query.all:
+        told["regions"] = [
+            {"id": edge.region.id, **_named("region", edge)} for edge in decision.candidates
+        ]
+    return told
+
+
+def _refusal(
+    decision: Decision,
+    problem: Problem,
+    tagged: Iterable[str],
+    key: RouteKey,
+    query: Query,
+    sharing: Sharing,
+    policy: CachePolicy,
+) -> Answer:
+    if problem is Problem.NO_EDGE:
+        detail = "Every edge is disabled or draining. Try again soon."
+        return error_answer(503, problem, detail, [*NO_STORE, RETRY_AFTER])
+    headers = not_found_headers(sharing, decision.status, tagged, policy)
+    return error_answer(404, problem, _detail(decision, key, query), headers)
+
+
+def _detail(decision: Decision, key: RouteKey, query: Query) -> str:
+    stay = " or ".join(sorted(decision.residency or ()))
+    if decision.problem is Problem.MODEL_UNAVAILABLE:
+        where = f" in {stay}, where viewers in {key.country} must stay," if stay else ""
+        return f"No edge{where} has the model {decision.model!r} loaded."
+    wanted = "" if query.model is None else f" with the model {decision.model!r}"
+    if stay and not query.strict:
+        return f"No edge{wanted} is up in {stay}, where viewers in {key.country} must stay."
+    where = "your country, which is unknown" if key.country is None else key.country
+    return f"No edge{wanted} is up in {where}, and strict=true forbids crossing the border."
+
+
+def _labels(decision: Decision, query: Query, sharing: Sharing) -> Labels:
+    return Labels(
+        region=decision.candidates[0].region.id,
+        reason=str(decision.reason),
+        status=str(decision.status),
+        scope=str(query.scope),
+        residency="" if decision.residency is None else "kept",
+        sharing=sharing.value,
+        crossed=str(decision.crossed_border).lower(),
+    )
+
+
+def _named(label: str, edge: Edge) -> dict[str, str]:
+    region = edge.region
+    return {
+        label: region.id,
+        "name": region.name,
+        "country": region.country,
+        "endpoint": region.endpoint,
+    }

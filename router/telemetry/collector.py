@@ -1,0 +1,130 @@
+"""What a server shows of itself when its metrics are read, so that requests pay only for
+counting. Reads state; keeps none.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from router.errors import StoreError
+from router.model import Intended, Observed, Status, View
+from router.routing.fleet import Fleet, is_offered
+from router.routing.response import Counts, Labels, Placement, Shed
+
+
+class Watch(Protocol):
+    """What is known of the fleet; see router.api.live_fleet."""
+
+    fleet: Fleet
+    published: tuple[View, ...]
+    store_error: StoreError | None
+
+
+@dataclass(kw_only=True, eq=False)
+class ServerCollector(Collector):
+    """One server, all its workers included. `workers`: how many answer now, of
+    `workers_wanted`; `geo_built_at`: Unix seconds."""
+
+    counts: Callable[[], Counts]
+    watch: Watch
+    geo_built_at: Callable[[], float]
+    workers: Callable[[], int]
+    workers_wanted: int
+    clock: Callable[[], float]
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry."""
+        fleet, now = self.watch.fleet, self.clock()
+        yield from _traffic(self.counts())
+        yield _status(fleet.status)
+        if fleet.seen_at is not None:
+            yield _gauge("fleet_age_seconds", "Age of the newest view used", now - fleet.seen_at)
+        yield _gauge("geo_age_seconds", "Age of the geo data", now - self.geo_built_at())
+        yield _gauge(
+            "last_store_read_ok", "0 while the store cannot be read", self.watch.store_error is None
+        )
+        yield _gauge("workers", "Processes that answer", self.workers())
+        yield _gauge("workers_wanted", "Processes that should answer", self.workers_wanted)
+        yield from _edges(fleet)
+        yield _countries(fleet)
+        yield from _views(self.watch.published, now)
+
+
+def _traffic(counts: Counts) -> Iterator[Metric]:
+    answers = CounterMetricFamily(
+        "autorouter_answers", "Answers given", labels=list(Labels._fields)
+    )
+    for labels, count in counts.answers.items():
+        answers.add_metric(list(labels), count)
+    yield answers
+    placements = CounterMetricFamily(
+        "autorouter_placements",
+        "Routes by who placed their viewer",
+        labels=list(Placement._fields),
+    )
+    for placement, count in counts.placements.items():
+        placements.add_metric(list(placement), count)
+    yield placements
+    yield _gauge("connections", "Clients connected now", counts.connections)
+    shed = CounterMetricFamily(
+        "autorouter_connections_shed", "Connections ended because of too many", labels=["how"]
+    )
+    for how in Shed:
+        shed.add_metric([how], counts.shed.get(how, 0))
+    yield shed
+
+
+def _status(now: Status) -> Metric:
+    family = _gauges("fleet_status", "1 for the status now", "status")
+    for status in Status:
+        family.add_metric([status], float(status is now))
+    return family
+
+
+def _edges(fleet: Fleet) -> Iterator[Metric]:
+    state = _gauges("edge_state", "1 for the state now", "region", "state")
+    intent = _gauges("edge_intent", "1 for the intent now", "region", "intent")
+    for edge in fleet.edges:
+        for one in Observed:
+            state.add_metric([edge.region.id, one], float(edge.observed is one))
+        for wish in Intended:
+            intent.add_metric([edge.region.id, wish], float(edge.intended is wish))
+    yield state
+    yield intent
+
+
+def _countries(fleet: Fleet) -> Metric:
+    """For each country with an edge that may be chosen, how many answers can name."""
+    offered = {edge.region.country: 0 for edge in fleet.edges if edge.region.routable}
+    for edge in fleet.edges:
+        if is_offered(edge):
+            offered[edge.region.country] += 1
+    family = _gauges("country_offered_edges", "Edges enabled and seen to work", "country")
+    for country, count in offered.items():
+        family.add_metric([country], count)
+    return family
+
+
+def _views(views: Iterable[View], now: float) -> Iterator[Metric]:
+    age = _gauges("view_age_seconds", "Age of a vantage's view", "vantage")
+    isolated = _gauges("view_isolated", "1 while a vantage sees no witnesses", "vantage")
+    held = _gauges("view_held_edges", "Removals that a vantage's brake holds", "vantage")
+    for view in views:
+        age.add_metric([view.vantage], now - view.probed_at)
+        isolated.add_metric([view.vantage], float(view.isolated))
+        held.add_metric([view.vantage], len(view.held))
+    yield age
+    yield isolated
+    yield held
+
+
+def _gauges(name: str, about: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"autorouter_{name}", about, labels=labels)
+
+
+def _gauge(name: str, about: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"autorouter_{name}", about, value=value)

@@ -1,0 +1,228 @@
+"""Metrics, and a log line for each transition.
+
+Labels come from closed sets; none holds an address.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import Counter as Count
+
+from router import __version__
+from router.errors import PurgeError, StoreError
+from router.health.state import Transition
+from router.model import (
+    Event,
+    EventKind,
+    Intent,
+    Observed,
+    Probe,
+    Region,
+    Status,
+    View,
+)
+from router.routing.fleet import Fleet
+from router.telemetry.logs import log
+
+PURGE_BUCKETS_S = (0.25, 0.3, 0.4, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
+PROBE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+
+_BAD = (Observed.DOWN, "failing", "gave up", "refused")
+
+
+class Telemetry:
+    """What the loops tell, as metrics and log lines. One registry a process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        build = Gauge(
+            "autorouter_build_info", "1, with the release", ["version"], registry=self.registry
+        )
+        build.labels(__version__).set(1)
+        self._probes = Histogram(
+            "autorouter_probe_duration_seconds",
+            "Time of answered health probes",
+            ["region"],
+            buckets=PROBE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._outcomes = Count(
+            "autorouter_probes_total",
+            "Health probes",
+            ["region", "outcome"],
+            registry=self.registry,
+        )
+        self._transitions = Count(
+            "autorouter_transitions_total",
+            "Changes of an edge's state as this vantage sees it",
+            ["region", "state"],
+            registry=self.registry,
+        )
+        self._publishes = Count(
+            "autorouter_publishes_total", "Views written", ["result"], registry=self.registry
+        )
+        self._reads = Count(
+            "autorouter_store_reads_total",
+            "Readings of the store",
+            ["result"],
+            registry=self.registry,
+        )
+        self._unreadable = Count(
+            "autorouter_store_unreadable_total",
+            "Stored values that did not decode and were left out",
+            registry=self.registry,
+        )
+        self._swaps = Count(
+            "autorouter_fleet_swaps_total", "Times that answers changed", registry=self.registry
+        )
+        self._events = Count(
+            "autorouter_events_total", "Events by kind", ["kind"], registry=self.registry
+        )
+        self._held = Gauge(
+            "autorouter_held_edges", "Removals that the fleet brake holds", registry=self.registry
+        )
+        self._isolated = Gauge(
+            "autorouter_isolated", "1 while most witnesses do not answer", registry=self.registry
+        )
+        self._saves = Count(
+            "autorouter_last_good_saves_total",
+            "Writes of the last good health to disk",
+            ["result"],
+            registry=self.registry,
+        )
+        self._purges = Count(
+            "autorouter_purges_total",
+            "Purges asked of a CDN",
+            ["target", "result"],
+            registry=self.registry,
+        )
+        self._purge_delay = Histogram(
+            "autorouter_purge_delay_seconds",
+            "Time from a change to its purge",
+            ["target"],
+            buckets=PURGE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._reloads = Count(
+            "autorouter_reloads_total", "Readings of files anew", ["result"], registry=self.registry
+        )
+        self._reload_ok = Gauge(
+            "autorouter_last_reload_ok",
+            "0 while the files hold what was refused",
+            registry=self.registry,
+        )
+        self._reload_ok.set(1)
+        self._begin()
+        self._save_failed = False
+        self._publish_failed = False
+        self._read_failed = False
+        self._standing_by = False
+
+    def _begin(self) -> None:
+        """At zero, so that the first of a kind shows as a rise (Prometheus, "Avoid missing
+        metrics")."""
+        for counter, results in (
+            (self._publishes, ("ok", "error", "standby")),
+            (self._reads, ("ok", "error")),
+            (self._saves, ("ok", "error")),
+            (self._reloads, ("ok", "refused")),
+        ):
+            for result in results:
+                counter.labels(result)
+
+    def purges(self, target: str) -> None:
+        """A CDN is to be purged."""
+        for result in ("ok", "error"):
+            self._purges.labels(target, result)
+
+    def probed(self, region: Region, probe: Probe) -> None:
+        """A probe ended."""
+        self._outcomes.labels(region.id, probe.outcome).inc()
+        if probe.rtt_ms is not None:
+            self._probes.labels(region.id).observe(probe.rtt_ms / 1_000)
+
+    def changed(self, region: Region, transition: Transition) -> None:
+        """An edge's state changed in this vantage's own eyes."""
+        self._transitions.labels(region.id, transition.after).inc()
+
+    def published(self, view: View, error: StoreError | None) -> None:
+        """A view was written, or was not; a log line when that changes."""
+        self._publishes.labels("ok" if error is None else "error").inc()
+        self._held.set(len(view.held))
+        self._isolated.set(view.isolated)
+        failed = error is not None
+        if failed and not self._publish_failed:
+            log.error("publishing failed; trying on", vantage=view.vantage, error=str(error))
+        elif self._publish_failed and not failed:
+            log.info("publishing works again", vantage=view.vantage)
+        self._publish_failed = failed
+        self._standing_by = False
+
+    def stood_by(self, vantage: str) -> None:
+        """Another poller of this vantage publishes; a log line when that begins."""
+        self._publishes.labels("standby").inc()
+        if not self._standing_by:
+            log.info("standing by: another poller publishes", vantage=vantage)
+        self._standing_by = True
+
+    def happened(self, event: Event) -> None:
+        """One line for each event, with what it has to say."""
+        self._events.labels(event.kind).inc()
+        told = {
+            each.name: str(value)
+            for each in fields(event)
+            if each.name not in ("at", "kind") and (value := getattr(event, each.name)) is not None
+        }
+        bad = event.after in _BAD or event.kind in (EventKind.BRAKE, EventKind.ISOLATION)
+        (log.warning if bad else log.info)(str(event.kind), **told)
+
+    def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
+        """The store was read, or was not; a log line when that changes."""
+        self._reads.labels("ok" if error is None else "error").inc()
+        self._unreadable.inc(len(faults))
+        failed = error is not None or bool(faults)
+        if failed and not self._read_failed:
+            told = str(error) if error is not None else "; ".join(faults)
+            log.error("the store cannot be read; answering from memory", error=told)
+        elif self._read_failed and not failed:
+            log.info("the store can be read again")
+        self._read_failed = failed
+
+    def wished(self, edge: str, wish: Intent | None) -> None:
+        """An operator's intent came, changed or is over: a line, wherever it was made."""
+        if wish is None:
+            log.info("intent over", edge=edge)
+            return
+        until = datetime.fromtimestamp(wish.ends_at, UTC).isoformat(timespec="seconds")
+        about = {"actor": wish.actor, "reason": wish.reason, "until": until}
+        log.info("intent", edge=edge, state=str(wish.state), **about)
+
+    def saved(self, error: OSError | None) -> None:
+        """The last good health was written to disk, or was not; a log line when that changes."""
+        self._saves.labels("ok" if error is None else "error").inc()
+        failed = error is not None
+        if failed and not self._save_failed:
+            log.error("the last good health cannot be saved", error=str(error))
+        self._save_failed = failed
+
+    def swapped(self, before: Fleet, after: Fleet) -> None:
+        """Answers come from another Fleet."""
+        self._swaps.inc()
+        if before.status is not after.status:
+            say = log.info if after.status is Status.OK else log.warning
+            say("fleet status", before=str(before.status), after=str(after.status))
+
+    def reloaded(self, faults: Sequence[str]) -> None:
+        """New files were taken, or refused: a line for each fault."""
+        self._reloads.labels("refused" if faults else "ok").inc()
+        self._reload_ok.set(not faults)
+        for fault in faults:
+            log.error("files not taken; going on with the old", fault=fault)
+
+    def purged(self, target: str, delay_s: float, error: PurgeError | None) -> None:
+        """A CDN took a purge, or did not."""
+        self._purges.labels(target, "ok" if error is None else "error").inc()
+        if error is None:
+            self._purge_delay.labels(target).observe(delay_s)

@@ -1,0 +1,43 @@
+"""Reading text files that people write: bounded, UTF-8, and quoted safely in messages."""
+
+import math
+from pathlib import Path
+
+from router.errors import ConfigError
+
+MAX_BYTES = 4 * 2**20  # 10,000 regions with every key written out are 2.5 MiB
+MAX_SHOWN = 60  # characters of a value or key quoted in a fault
+
+
+def read_text(path: Path, fix: str, max_bytes: int = MAX_BYTES) -> str:
+    """A UTF-8 file of at most so many bytes, without its byte order mark.
+
+    ConfigError: it cannot be opened (`fix` says what to do then), is larger, or is not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}; {fix}"]) from error
+    if len(data) > max_bytes:
+        raise ConfigError([f"{path}: is larger than {max_bytes >> 20} MiB; is it the right file?"])
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}: is not UTF-8; save the file as UTF-8"]) from error
+
+
+def plain_number(text: str) -> float | str:
+    """A finite decimal number. YAML's others (.nan, 0x1F, 1:30) stay text, to be refused."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text
+
+
+def printable(text: str) -> str:
+    """One line without control characters, cut where it gets long."""
+    cut = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)

@@ -1,0 +1,112 @@
+"""`autorouter simulate`: what would move where, from the present fleet and the geo database."""
+
+import time
+from typing import Any, NamedTuple
+
+import msgspec
+
+from router.config.inputs import read_all
+from router.config.settings import Settings
+from router.errors import RouterError
+from router.geodata import Tell, in_silence
+from router.geodata.survey import read_census
+from router.model import Catalog, Intended, Observed, Status
+from router.ops.client import ask, stored_fleet
+from router.routing.fleet import Edge, Fleet
+from router.routing.query import Query
+from router.whatif.moves import Side, compare, summary
+from router.whatif.scenario import NO_CHANGE, Change, changed_catalog, changed_fleet
+from router.whatif.svg_map import draw
+
+
+class Supposed(NamedTuple):
+    """What to simulate. `server`: the ops listener to start from, or None for the one of
+    the settings; `all_up`: start from every edge up instead."""
+
+    change: Change
+    query: Query = Query()
+    server: str | None = None
+    all_up: bool = False
+
+
+class Simulated(NamedTuple):
+    """The outcome as plain data, and as a map."""
+
+    told: dict[str, Any]
+    svg: str
+
+
+class _ToldEdge(msgspec.Struct):
+    id: str
+    state: Observed
+    intent: Intended
+    models: frozenset[str] | None = None
+
+
+class _ToldFleet(msgspec.Struct):
+    status: Status
+    edges: list[_ToldEdge]
+
+
+async def simulate(settings: Settings, supposed: Supposed, tell: Tell = in_silence) -> Simulated:
+    """Compare the present fleet with the supposed one. `tell` hears of
+    how far the geo database is read."""
+    catalog, geo = read_all(settings)
+    change, query, now = supposed.change, supposed.query, time.time()
+    catalog_after = changed_catalog(catalog, change)
+    present, origin, strangers = await _present(settings, catalog, supposed)
+    before = Side(catalog, changed_fleet(catalog, present, NO_CHANGE, now), query)
+    after = Side(catalog_after, changed_fleet(catalog_after, present, change, now), query)
+    census = read_census(geo, settings.state_dir, tell)
+    moves = compare(census, before, after)
+    told = {
+        "from": origin,
+        "change": change.text,
+        "query": query._asdict(),
+        "not_in_catalog": strangers,
+        "census": {
+            "database": census.database,
+            "credit": geo.terms.attribution,
+            "built_at": census.built_at,
+            "addresses": census.addresses,
+            "places": len(census.places),
+        },
+        **summary(moves, before, after),
+    }
+    regions = before.regions | after.regions
+    return Simulated(told, draw(moves, regions, told, change.text, geo.terms.attribution))
+
+
+async def _present(
+    settings: Settings, catalog: Catalog, supposed: Supposed
+) -> tuple[Fleet, str, list[str]]:
+    """The fleet now, who told it, and edges that it has and the catalog has not."""
+    if supposed.all_up:
+        return Fleet(edges=(), status=Status.OK), "every edge up", []
+    told = await ask(settings, "/v1/edges", base=supposed.server)
+    if told is not None:
+        return _told_fleet(catalog, told)
+    if supposed.server is not None:
+        raise RouterError(f"{supposed.server}: no server answers there")
+    return *await stored_fleet(settings, catalog), []
+
+
+def _told_fleet(catalog: Catalog, told: dict[str, Any]) -> tuple[Fleet, str, list[str]]:
+    try:
+        fleet = msgspec.convert(told, _ToldFleet)
+    except msgspec.ValidationError as error:
+        raise RouterError(f"{told['from']}: not an autorouter's fleet ({error})") from error
+    regions = {region.id: region for region in catalog.regions}
+    edges = tuple(
+        Edge(
+            region=regions[edge.id],
+            observed=edge.state,
+            intended=edge.intent,
+            models=edge.models,
+            votes={},
+        )
+        for edge in fleet.edges
+        if edge.id in regions
+    )
+    strangers = [edge.id for edge in fleet.edges if edge.id not in regions]
+    return Fleet(edges=edges, status=fleet.status), told["from"], strangers

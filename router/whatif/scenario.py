@@ -1,0 +1,97 @@
+"""What an operator supposes: the catalog and the fleet as they would be. Pure."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+
+from router.errors import ConfigError
+from router.model import (
+    Catalog,
+    EdgeView,
+    Intended,
+    Intent,
+    Observed,
+    Region,
+    Status,
+    View,
+)
+from router.routing.fleet import Edge, Fleet, combine
+
+_HOUR_S = 3_600
+_MAX_NAMED = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Edges drained, edges down, regions added, regions gone."""
+
+    drained: Collection[str] = ()
+    down: Collection[str] = ()
+    added: tuple[Region, ...] = ()
+    without: Collection[str] = ()
+
+    @property
+    def text(self) -> str:
+        """In words: `drained yto-01; added fra-01`."""
+        added = [region.id for region in self.added]
+        parts = {"drained": self.drained, "down": self.down, "added": added, "gone": self.without}
+        return "; ".join(f"{what} {', '.join(ids)}" for what, ids in parts.items() if ids)
+
+
+NO_CHANGE = Change()
+
+
+def changed_catalog(catalog: Catalog, change: Change) -> Catalog:
+    """The catalog with regions added and others gone. Raises ConfigError naming every id
+    that is taken or unknown."""
+    regions = (*catalog.regions, *change.added)
+    faults = _taken(catalog, change.added)
+    faults += _unknown(regions, (*change.drained, *change.down, *change.without))
+    staying = tuple(region for region in regions if region.id not in change.without)
+    if not any(region.routable for region in staying):
+        faults.append("no region would be left that can be chosen")
+    if faults:
+        raise ConfigError(faults)
+    return replace(catalog, regions=staying)
+
+
+def changed_fleet(catalog: Catalog, present: Fleet, change: Change, now: float) -> Fleet:
+    """The fleet of `catalog` as it is at present, but for the change. Edges of which
+    nothing is known count as up, and so do all while health is ignored."""
+    known = {edge.region.id: edge for edge in present.edges}
+    edges = {
+        region.id: _edge_view(known.get(region.id), present.status, now)
+        for region in catalog.regions
+    }
+    edges |= {id: EdgeView(state=Observed.DOWN, since=now) for id in change.down}
+    view = View(vantage="supposed", seq=1, probed_at=now, edges=edges)
+    wanted = {edge.region.id: edge.intended for edge in present.edges}
+    wanted |= dict.fromkeys(change.drained, Intended.DRAINING)
+    return combine(catalog, [view], [_intent(*wish, now) for wish in wanted.items()], now)
+
+
+def _taken(catalog: Catalog, added: Iterable[Region]) -> list[str]:
+    known = {region.id for region in catalog.regions}
+    return [
+        f"{one.id} is in the catalog already; use another id" for one in added if one.id in known
+    ]
+
+
+def _unknown(regions: Iterable[Region], ids: Iterable[str]) -> list[str]:
+    known = sorted({region.id for region in regions})
+    there = ", ".join(known[:_MAX_NAMED])
+    return [
+        f"no such edge: {id}; there are {there}" for id in dict.fromkeys(ids) if id not in known
+    ]
+
+
+def _edge_view(edge: Edge | None, status: Status, now: float) -> EdgeView:
+    if edge is None or status is Status.STATIC:
+        return EdgeView(state=Observed.UP, since=now)
+    models = None if edge.models is None else tuple(sorted(edge.models))
+    return EdgeView(state=edge.observed, since=now, models=models, models_at=now)
+
+
+def _intent(edge: str, state: Intended, now: float) -> Intent:
+    return Intent(
+        edge=edge, state=state, actor="", reason="", created_at=now, expires_at=now + _HOUR_S
+    )

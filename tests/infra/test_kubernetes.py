@@ -1,0 +1,314 @@
+"""infra/k8s: valid by Kubernetes' own schemas, its parts fit each other, pods are confined.
+
+There is no cluster and no kustomize here: the few of its features that we use are followed
+below, and what they lead to is validated.
+"""
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from router.api.servers import GRACE_S
+from router.config.settings import read_settings
+from tests.infra.test_image import FINAL
+from tests.support.servers import AUTOROUTER, ROOT
+
+FOLDER = ROOT / "infra" / "k8s"
+OLDEST, NEWEST = "1.30", "1.37"
+
+Document = dict[str, Any]
+
+
+def kustomizations(folder: Path) -> Iterator[tuple[Path, Document]]:
+    """The kustomization of a folder, and of all folders that it leads to."""
+    told = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    yield folder, told
+    for name in [*told.get("resources", ()), *told.get("components", ())]:
+        if (folder / name).is_dir():
+            yield from kustomizations(folder / name)
+
+
+def manifests() -> list[Document]:
+    """Every document that the kustomizations lead to, generated ones too."""
+    found: list[Document] = []
+    for folder, told in kustomizations(FOLDER):
+        for name in told.get("resources", ()):
+            if (folder / name).is_file():
+                found += yaml.safe_load_all((folder / name).read_text())
+        for generated in told.get("configMapGenerator", ()):
+            data = dict(literal.split("=", 1) for literal in generated["literals"])
+            name = {"name": generated["name"]}
+            found.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": data})
+    return found
+
+
+ALL = manifests()
+DEPLOYMENTS = [each for each in ALL if each["kind"] == "Deployment"]
+ROUTER, POLLER = sorted(DEPLOYMENTS, key=lambda each: each["metadata"]["name"], reverse=True)
+
+
+def one(kind: str, name: str) -> Document:
+    (found,) = (each for each in ALL if each["kind"] == kind and each["metadata"]["name"] == name)
+    return found
+
+
+def pod_of(deployment: Document) -> Document:
+    spec: Document = deployment["spec"]["template"]["spec"]
+    return spec
+
+
+def container_of(deployment: Document) -> Document:
+    (container,) = pod_of(deployment)["containers"]
+    told: Document = container
+    return told
+
+
+# Files and schemas
+
+
+def test_every_file_is_led_to() -> None:
+    led_to = {
+        folder / name
+        for folder, told in kustomizations(FOLDER)
+        for name in [*told.get("resources", ()), "kustomization.yaml"]
+        if (folder / name).is_file()
+    }
+    assert led_to == set(FOLDER.rglob("*.yaml"))
+
+
+def validated(documents: list[Document], path: Path, version: str) -> list[str]:
+    """What the schemas of a Kubernetes release have against the documents."""
+    path.write_text("---\n".join(yaml.safe_dump(each) for each in documents))
+    checker = AUTOROUTER.with_name("kubernetes-validate")
+    command = [str(checker), "--strict", "-k", version, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = (done.stdout + done.stderr).splitlines()
+    return [line for line in lines if not line.startswith("INFO ")]
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_manifests_are_valid(version: str, tmp_path: Path) -> None:
+    known = [each for each in ALL if not each["apiVersion"].startswith("monitoring.")]
+    assert validated(known, tmp_path / "all.yaml", version) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoil"),
+    [
+        ("Deployment", lambda spec: spec.update(strategi={})),
+        ("Deployment", lambda spec: spec["template"]["spec"]["containers"][0].update(args="serve")),
+        ("HorizontalPodAutoscaler", lambda spec: spec.pop("maxReplicas")),
+        ("NetworkPolicy", lambda spec: spec.update(policyTypes="Egress")),
+        ("PodDisruptionBudget", lambda spec: spec.update(minAvailible=1)),
+    ],
+)
+def test_an_invalid_manifest_is_noticed(
+    kind: str, spoil: Callable[[Document], object], tmp_path: Path
+) -> None:
+    spoilt = deepcopy(next(each for each in ALL if each["kind"] == kind))
+    spoil(spoilt["spec"])
+    assert validated([spoilt], tmp_path / "one.yaml", NEWEST) != []
+
+
+# The parts fit each other
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
+def test_selectors_select_these_pods(deployment: Document) -> None:
+    name, labels = (
+        deployment["metadata"]["name"],
+        deployment["spec"]["template"]["metadata"]["labels"],
+    )
+    assert deployment["spec"]["selector"] == {"matchLabels": labels}
+    assert one("PodDisruptionBudget", name)["spec"]["selector"] == {"matchLabels": labels}
+    assert one("NetworkPolicy", name)["spec"]["podSelector"] == {"matchLabels": labels}
+    for spread in pod_of(deployment)["topologySpreadConstraints"]:
+        assert spread["labelSelector"] == {"matchLabels": labels}
+
+
+def test_pods_of_two_kinds_are_told_apart() -> None:
+    assert ROUTER["spec"]["selector"] != POLLER["spec"]["selector"]
+
+
+def test_service_leads_to_the_routers_ports() -> None:
+    service, ports = one("Service", "router"), container_of(ROUTER)["ports"]
+    assert service["spec"]["selector"] == ROUTER["spec"]["template"]["metadata"]["labels"]
+    assert {each["targetPort"] for each in service["spec"]["ports"]} == {
+        each["name"] for each in ports
+    }
+
+
+def test_monitor_reads_the_services_ops_port() -> None:
+    monitor, service = one("ServiceMonitor", "router"), one("Service", "router")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert monitor["spec"]["selector"] == {"matchLabels": service["metadata"]["labels"]}
+    assert endpoint["port"] in {each["name"] for each in service["spec"]["ports"]}
+
+
+def test_monitor_of_pods_reads_the_pollers_port() -> None:
+    monitor = one("PodMonitor", "poller")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert monitor["spec"]["selector"] == POLLER["spec"]["selector"]
+    assert endpoint["port"] in {each["name"] for each in container_of(POLLER)["ports"]}
+
+
+def test_guide_makes_a_resource_of_the_alert_rules() -> None:
+    guide = (ROOT / "docs" / "running.md").read_text()
+    (command,) = re.findall(r"^ +(\{ printf .*?\}) \| kubectl", guide, re.MULTILINE | re.DOTALL)
+    made = subprocess.run(["sh", "-euc", command], cwd=ROOT, capture_output=True, check=True)
+    told = yaml.safe_load(made.stdout)
+    rules = yaml.safe_load((ROOT / "infra" / "prometheus" / "rules.yml").read_text())
+    assert (told["apiVersion"], told["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+    assert told["metadata"] == {"name": "autorouter"}
+    assert told["spec"] == rules
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
+def test_network_policy_names_the_containers_ports(deployment: Document) -> None:
+    rules = one("NetworkPolicy", deployment["metadata"]["name"])["spec"]["ingress"]
+    opened = {port["port"] for rule in rules for port in rule["ports"]}
+    assert opened == {each["name"] for each in container_of(deployment)["ports"]}
+
+
+@pytest.mark.parametrize("name", ["poller", "router"])
+def test_only_monitoring_reaches_the_ops_listener(name: str) -> None:
+    policy = one("NetworkPolicy", name)["spec"]
+    (of_ops,) = (rule for rule in policy["ingress"] if {"port": "ops"} in rule["ports"])
+    namespaces = [each["namespaceSelector"]["matchLabels"] for each in of_ops["from"]]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert namespaces == [{"kubernetes.io/metadata.name": "monitoring"}]
+    assert of_ops["ports"] == [{"port": "ops"}]
+
+
+def test_autoscaler_alone_sets_the_routers_number() -> None:
+    target = one("HorizontalPodAutoscaler", "router")["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("Deployment", ROUTER["metadata"]["name"])
+    assert "replicas" not in ROUTER["spec"]
+
+
+def test_ports_are_those_that_the_settings_listen_on() -> None:
+    served, _ = read_settings(variables(ROUTER))
+    polled, _ = read_settings(variables(POLLER))
+    assert polled.poll_listen is not None
+    assert ports_of(ROUTER) == {"http": served.listen.port, "ops": served.ops_listen.port}
+    assert ports_of(POLLER) == {"ops": polled.poll_listen.port}
+
+
+def ports_of(deployment: Document) -> dict[str, int]:
+    return {each["name"]: each["containerPort"] for each in container_of(deployment)["ports"]}
+
+
+def variables(deployment: Document) -> dict[str, str]:
+    """The settings that a container finds, without those in files."""
+    return {
+        name: value
+        for source in container_of(deployment)["envFrom"]
+        for name, value in one("ConfigMap", source["configMapRef"]["name"])["data"].items()
+    }
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
+def test_settings_are_acceptable(deployment: Document, tmp_path: Path) -> None:
+    told = variables(deployment)
+    for each in container_of(deployment)["env"]:
+        path = tmp_path / Path(each["value"]).name
+        path.write_text("redis://redis:6379/0" if "redis" in path.name else "0123456789abcdef")
+        told[each["name"]] = str(path)
+
+    assert read_settings(told)[1] == []
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
+def test_files_named_are_mounted(deployment: Document) -> None:
+    mounts = {each["mountPath"]: each["name"] for each in container_of(deployment)["volumeMounts"]}
+    volumes = {each["name"] for each in pod_of(deployment)["volumes"]}
+    folders = {str(Path(each["value"]).parent) for each in container_of(deployment)["env"]}
+    assert set(mounts.values()) == volumes
+    assert folders <= set(mounts)
+    assert variables(deployment).get("AUTOROUTER_STATE_DIR", folders.pop()) in mounts
+
+
+# What keeps viewers served
+
+
+def test_a_router_is_ready_while_it_answers() -> None:
+    container = container_of(ROUTER)
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/healthz", "port": "http"}
+
+
+def test_redis_is_no_reason_to_restart_a_poller() -> None:
+    assert container_of(POLLER)["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "ops"}
+    policy = one("PodDisruptionBudget", "poller")["spec"]["unhealthyPodEvictionPolicy"]
+    assert policy == "AlwaysAllow"
+
+
+def test_a_router_ends_in_time() -> None:
+    wait_s = int(container_of(ROUTER)["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert wait_s + GRACE_S < pod_of(ROUTER)["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
+def test_a_roll_out_takes_no_pod_away_first(deployment: Document) -> None:
+    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_routers_outnumber_what_a_disruption_takes() -> None:
+    taken = one("PodDisruptionBudget", "router")["spec"]["maxUnavailable"]
+    assert one("HorizontalPodAutoscaler", "router")["spec"]["minReplicas"] > taken + 1
+
+
+# What keeps others out
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
+def test_pods_are_confined(deployment: Document) -> None:
+    user, _, group = FINAL.one("USER").partition(":")
+    pod, container = pod_of(deployment), container_of(deployment)
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": int(user),
+        "runAsGroup": int(group),
+        "fsGroup": int(group),
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+
+
+def test_a_poller_sees_no_secret_that_it_does_not_need() -> None:
+    (secret,) = (each["secret"] for each in pod_of(POLLER)["volumes"])
+    assert secret["items"] == [{"key": "redis-url", "path": "redis-url"}]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
+def test_memory_is_bounded(deployment: Document) -> None:
+    resources = container_of(deployment)["resources"]
+    assert set(resources["requests"]) == {"cpu", "memory"}
+    assert set(resources["limits"]) == {"memory"}
+
+
+def test_namespace_demands_all_that() -> None:
+    labels = one("Namespace", "autorouter")["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_guide_makes_the_secret_that_pods_mount() -> None:
+    guide = (ROOT / "docs" / "running.md").read_text()
+    (command,) = re.findall(r"create secret generic (\S+)((?: \\\n\s+--from-literal=\S+)+)", guide)
+    keys = set(re.findall(r"--from-literal=([\w-]+)=", command[1]))
+    files = {Path(each["value"]).name for each in container_of(ROUTER)["env"]}
+    (mounted,) = (each["secret"] for each in pod_of(ROUTER)["volumes"] if "secret" in each)
+    assert command[0] == mounted["secretName"]
+    assert keys == files

@@ -1,0 +1,261 @@
+"""Alert rules and the dashboard: sound PromQL over metrics that exist, every alert tried."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.grafana import dashboard
+from tests.support.metrics import metrics_in_code
+
+ROOT = Path(__file__).parents[2]
+PROMETHEUS = ROOT / "infra" / "prometheus"
+GRAFANA = ROOT / "infra" / "grafana"
+RULES = PROMETHEUS / "rules.yml"
+TESTS = sorted(PROMETHEUS.glob("tests*.yml"))
+DASHBOARD = json.loads((GRAFANA / "dashboards" / "autorouter.json").read_text())
+COMPOSE = yaml.safe_load((ROOT / "infra" / "compose.yaml").read_text())["services"]
+RUNBOOK = (ROOT / "docs" / "operations.md").read_text()
+
+# What Prometheus adds to every sample of a target.
+SCRAPED = {"job", "instance"}
+OURS = re.compile(r"\b(autorouter_\w+)\s*(?:\{([^}]*)\})?")
+
+
+def promtool(*words: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["promtool", *map(str, words)],
+        cwd=PROMETHEUS,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
+RECORDED = {rule["record"] for rule in rules() if "record" in rule}
+
+
+def panels() -> list[dict[str, Any]]:
+    return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+
+
+def shown() -> list[str]:
+    """Every expression of the dashboard, as Prometheus gets it."""
+    told = [target["expr"] for panel in panels() for target in panel["targets"]]
+    told += [one["expr"] for one in DASHBOARD["annotations"]["list"]]
+    return [filled_in(expr) for expr in told]
+
+
+def filled_in(expr: str) -> str:
+    """With Grafana's variables replaced, as it does."""
+    return expr.replace("$__rate_interval", "1m").replace("$job", ".*")
+
+
+def faults_of(expr: str) -> list[str]:
+    """What an expression has that no registry of ours has."""
+    known = {name: {*labels, *SCRAPED} for name, (_, labels) in metrics_in_code().items()}
+    for name, (kind, labels) in metrics_in_code().items():
+        if kind == "histogram":
+            known |= {f"{name}{end}": {*labels, *SCRAPED, "le"} for end in ("_bucket", "_count")}
+    without_records = re.sub(r"\bjob:[\w:]+", "", expr)
+    faults = set(re.findall(r"\bjob:[\w:]+", expr)) - RECORDED
+    for name, matchers in OURS.findall(without_records):
+        labels = set(re.findall(r"(\w+)\s*[=!]", matchers))
+        if name not in known:
+            faults.add(name)
+        else:
+            faults |= {f"{name}{{{label}}}" for label in labels - known[name]}
+    return sorted(faults)
+
+
+@pytest.mark.parametrize(
+    ("expr", "faults"),
+    [
+        ("sum(autorouter_workers)", []),
+        ('rate(autorouter_answers_total{status="ok"}[5m])', []),
+        ("autorouter_probe_duration_seconds_bucket{le='1'}", []),
+        ("autorouter_wrong > job:autorouter_asked:rate5m", ["autorouter_wrong"]),
+        ('autorouter_workers{state="up"}', ["autorouter_workers{state}"]),
+        ("job:autorouter_asked:rate7m", ["job:autorouter_asked:rate7m"]),
+    ],
+)
+def test_faults_of_expressions_are_found(expr: str, faults: list[str]) -> None:
+    assert faults_of(expr) == faults
+
+
+# Rules
+
+
+def test_rules_are_valid() -> None:
+    done = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_scrape_configuration_is_valid() -> None:
+    done = promtool("check", "config", "--lint=all", "--lint-fatal", "prometheus.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_scrape_configuration_finds_the_processes_of_compose() -> None:
+    jobs = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
+    targets = {each for job in jobs for one in job["static_configs"] for each in one["targets"]}
+    processes = {name for name, one in COMPOSE.items() if one.get("image") == "autorouter"}
+    assert targets == {f"{name}:9090" for name in processes}
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.name))
+def test_alerts_fire_when_they_should_and_not_otherwise(path: Path) -> None:
+    done = promtool("test", "rules", path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def told_by(path: Path, folder: Path) -> list[str]:
+    """The annotations of every alert that a file of tests has fire, as Prometheus fills them
+    in: promtool shows them when it is told, wrongly, that none fires."""
+    document = yaml.safe_load(path.read_text()) | {"rule_files": [str(RULES)]}
+    for test in document["tests"]:
+        checks = [check for check in test.pop("promql_expr_test") if check["exp_samples"]]
+        test["alert_rule_test"] = [
+            {"eval_time": check["eval_time"], "alertname": test["name"], "exp_alerts": []}
+            for check in checks
+        ]
+    file = folder / path.name
+    file.write_text(yaml.safe_dump(document))
+    return re.findall(r"Annotations:(\{.*\})", promtool("test", "rules", file).stderr)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.name))
+def test_annotations_are_filled_in(path: Path, tmp_path: Path) -> None:
+    told = told_by(path, tmp_path)
+    names = {test["name"] for test in yaml.safe_load(path.read_text())["tests"]}
+    assert {name for name in names if f"#{name.lower()}" in str(told)} == names
+    wrong = r"error|no value|\{\{|\}\}|%!|NaN|Inf|e[+-]\d"
+    assert [one for one in told if re.search(wrong, one.replace("error budget", ""))] == []
+
+
+def tried() -> dict[str, list[bool]]:
+    """Alert → whether it is to fire, in each of its checks."""
+    told: dict[str, list[bool]] = {}
+    for path in TESTS:
+        for test in yaml.safe_load(path.read_text())["tests"]:
+            for check in test["promql_expr_test"]:
+                (name,) = re.findall(r'alertname="(\w+)"', check["expr"])
+                told.setdefault(name, []).append(bool(check["exp_samples"]))
+    return told
+
+
+def test_every_alert_is_tried_before_while_and_after() -> None:
+    assert set(tried()) == set(ALERTS)
+    assert all(checks[0] is False and True in checks for checks in tried().values())
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])
+def test_rule_uses_metrics_that_exist(rule: dict[str, Any]) -> None:
+    assert faults_of(rule["expr"]) == []
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_alert_says_what_is_wrong_and_where_to_read_on(name: str) -> None:
+    alert = ALERTS[name]
+    annotations = alert["annotations"]
+    assert alert["labels"] in ({"severity": "critical"}, {"severity": "warning"})
+    assert annotations["runbook_url"] == f"docs/operations.md#{name.lower()}"
+    assert "{{ $" in annotations["description"] or name == "AutorouterAbsent"
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_alert_has_its_entry_in_the_runbook(name: str) -> None:
+    entry = re.search(rf"^### {name}\n(.*?)(?=^##)", RUNBOOK + "\n##", re.MULTILINE | re.DOTALL)
+    assert entry is not None
+    for part in ("Means:", "Hits:", "See:", "Do:", "Over when:"):
+        assert f"**{part}**" in entry[1], part
+
+
+def test_runbook_has_no_entry_without_alert() -> None:
+    assert set(re.findall(r"^### (Autorouter\w+)$", RUNBOOK, re.MULTILINE)) == set(ALERTS)
+
+
+# Dashboard
+
+
+def test_dashboard_is_what_its_program_writes() -> None:
+    assert dashboard.OUTPUT.read_text() == dashboard.text()
+
+
+def test_every_expression_of_the_dashboard_is_promql(tmp_path: Path) -> None:
+    listed = [{"record": f"expr_{n}", "expr": expr} for n, expr in enumerate(shown())]
+    file = tmp_path / "dashboard.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": listed}]}))
+    done = promtool("check", "rules", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(shown())} rules found" in done.stdout
+
+
+@pytest.mark.parametrize("expr", shown())
+def test_dashboard_uses_metrics_that_exist(expr: str) -> None:
+    assert faults_of(expr) == []
+
+
+def test_every_metric_is_on_the_dashboard() -> None:
+    text = " ".join(shown())
+    unseen = [name for name in metrics_in_code() if name not in text]
+    assert unseen == []
+
+
+def test_panels_are_told_apart_and_do_not_overlap() -> None:
+    cells = [
+        (x, y)
+        for panel in DASHBOARD["panels"]
+        for place in [panel["gridPos"]]
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < dashboard.WIDTH
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+def test_runbook_tells_what_every_row_shows() -> None:
+    rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
+    assert rows
+    assert [title for title in rows if f"\n| {title} | " not in RUNBOOK] == []
+
+
+def test_data_source_is_chosen_by_variable() -> None:
+    chosen = {one["uid"] for panel in panels() for one in [panel["datasource"], *sources(panel)]}
+    assert chosen == {"${datasource}"}
+    assert "datasource" in {one["name"] for one in DASHBOARD["templating"]["list"]}
+
+
+def sources(panel: dict[str, Any]) -> list[dict[str, str]]:
+    return [target["datasource"] for target in panel["targets"]]
+
+
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: str(panel["title"]))
+def test_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
+    assert panel["description"].endswith(".")
+    assert panel["targets"]
+
+
+def test_grafana_of_compose_finds_dashboard_and_data() -> None:
+    mounted = {
+        source: to for source, to, *_ in (v.split(":") for v in COMPOSE["grafana"]["volumes"])
+    }
+    (provider,) = yaml.safe_load((GRAFANA / "dashboards" / "provider.yml").read_text())["providers"]
+    (source,) = yaml.safe_load((GRAFANA / "datasources" / "prometheus.yml").read_text())[
+        "datasources"
+    ]
+    assert provider["options"]["path"] == f"{mounted['./grafana']}/dashboards"
+    assert source["url"] == "http://prometheus:9090"
+    assert "prometheus" in COMPOSE

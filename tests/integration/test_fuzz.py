@@ -1,0 +1,293 @@
+"""What comes from outside, made up or damaged at random: understood, or refused by name.
+
+Only what no module's own tests try: whole requests, structures that are nearly sound, and
+files that were.
+"""
+
+import asyncio
+import json
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.api.app import PublicApp
+from router.api.http_protocol import Request
+from router.api.live_fleet import FleetWatch
+from router.api.worker_channel import MAX_BYTES, Fed, messages
+from router.config.catalog import parse_catalog
+from router.errors import ConfigError, GeoDataError, StoreError
+from router.geo.database import find_database, open_database
+from router.health.probe import MAX_MODEL_LENGTH, MAX_MODELS, judge_health, read_models
+from router.model import Catalog, Outcome
+from router.routing.client_address import Networks
+from router.routing.location import Locator
+from router.store import Stored
+from router.telemetry.metrics import Telemetry
+from tests.support.builders import COUNTRIES, a_location, a_ranker
+from tests.support.servers import ROOT
+from tests.unit.geo.test_database import a_city, a_country, survives
+from tests.unit.geo.test_database import a_file as a_database
+
+SECRET = "0123456789abcdef"
+
+plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30)
+anything = st.recursive(
+    plain,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner),
+    max_leaves=10,
+)
+
+
+# Requests
+
+
+class Nothing:
+    """A store that has nothing to say."""
+
+    async def read(self, edges: object) -> Stored:
+        raise StoreError("nothing")
+
+    async def changed(self, seen: int, timeout_s: float) -> int:
+        return 0
+
+
+APP = PublicApp(
+    FleetWatch(a_ranker(), Nothing(), Telemetry()),
+    Locator(
+        lambda _: a_location(),
+        trusted=Networks.parse(["127.0.0.0/8", "::1/128"]),
+        secrets=[SECRET],
+        key_headers=["CloudFront-Viewer-Country"],
+    ),
+)
+
+HEADERS = (
+    b"x-forwarded-for",
+    b"x-origin-verify",
+    b"x-autorouter-key",
+    b"cloudfront-viewer-country",
+    b"cloudfront-viewer-latitude",
+    b"cloudfront-viewer-longitude",
+    b"cloudfront-viewer-address",
+    b"host",
+)
+FRAGMENTS = (
+    SECRET.encode(), b"CA~yto-01.yul-01", b"CA~", b"ZZ~nowhere", b"~", b"CA~yto-01.yto-01",
+    b"24.48.0.1", b"[2001:db8::1]:443", b"::ffff:1.2.3.4%eth0", b", ,", b'W/"x"', b"*",
+    b"43.65", b"-79.38", b"1e9", b"CA", b"\xff\xfe", b"\t",
+)  # fmt: skip
+texts = st.binary(max_size=60) | st.lists(st.sampled_from(FRAGMENTS), max_size=4).map(b"".join)
+headers = st.lists(st.tuples(st.sampled_from(HEADERS), texts), max_size=8)
+ROUTES = (b"/v1/route", b"/v1/route?", b"/v1/%72oute?", b"/", b"*", b"http://x/v1/route?", b"")
+targets = st.builds(
+    bytes.__add__,
+    st.sampled_from(ROUTES),
+    st.binary(max_size=40)
+    | st.lists(
+        st.sampled_from(
+            [b"scope=", b"global", b"&", b"model=", b"kokoro", b"%00", b"%zz", b"strict=true"]
+        ),
+        max_size=8,
+    ).map(b"".join),
+)  # fmt: skip
+peers = st.sampled_from([None, "127.0.0.1", "::1", "203.0.113.7", "fe80::1%lo", "nonsense"])
+methods = st.sampled_from([b"GET", b"GET", b"GET", b"HEAD", b"POST", b"CONNECT"])
+
+
+@given(st.builds(Request, methods, targets, headers, peers, texts))
+def test_every_request_is_answered_well_formed(request: Request) -> None:
+    response = APP.respond(request)
+    code = int(response.opening.split()[1])
+    head, _, body = response.rest.partition(b"\r\n\r\n")
+    fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n"))
+    assert code in (200, 304, 400, 403, 404)
+    assert b"cache-control" in fields
+    if body:
+        assert len(body) == int(fields[b"content-length"])
+        assert json.loads(body).keys() & {"region", "code", "status"}
+
+
+# What edges say
+
+
+def nearly(sound: dict[str, Any]) -> st.SearchStrategy[bytes]:
+    """A sound document with something else in some places, cut or not."""
+    told = st.fixed_dictionaries(
+        {}, optional={name: st.just(value) | anything for name, value in sound.items()}
+    )
+    text = (told | anything).map(lambda one: json.dumps(one).encode())
+    return st.builds(lambda whole, end: whole[:end], text, st.integers(1, 10_000)) | st.binary()
+
+
+HEALTH = {
+    "status": "healthy",
+    "node": "n",
+    "features": {},
+    "backend": {"healthy": True, "info": {}},
+}
+MODELS = {"loaded": ["kokoro-82m"], "object": "list", "data": [{"id": "whisper"}]}
+
+
+@given(st.integers(100, 599), nearly(HEALTH))
+def test_every_health_answer_is_judged(status: int, body: bytes) -> None:
+    outcome = judge_health(status, body)
+    assert outcome in (
+        Outcome.OK,
+        Outcome.DEGRADED,
+        Outcome.UNHEALTHY,
+        Outcome.STATUS,
+        Outcome.BAD_BODY,
+    )
+    assert status == 200 or outcome is Outcome.STATUS
+
+
+@given(nearly(MODELS))
+def test_every_inventory_is_read_or_unknown(body: bytes) -> None:
+    models = read_models(body)
+    if models is not None:
+        assert len(models) <= MAX_MODELS
+        assert models == tuple(sorted(set(models)))
+        assert all(0 < len(model) <= MAX_MODEL_LENGTH for model in models)
+
+
+# The catalog
+
+SHIPPED: dict[str, Any] = yaml.safe_load((ROOT / "regions.yaml").read_text())
+
+
+def _places(told: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to everything in a document."""
+    inner = (
+        told.items()
+        if isinstance(told, dict)
+        else enumerate(told)
+        if isinstance(told, list)
+        else ()
+    )
+    for key, value in inner:
+        yield (*path, key)
+        yield from _places(value, (*path, key))
+
+
+PLACES = list(_places(SHIPPED))
+
+
+@given(st.lists(st.tuples(st.sampled_from(PLACES), anything), min_size=1, max_size=3))
+def test_catalog_with_anything_anywhere_is_read_or_refused(changes: list[tuple[Any, Any]]) -> None:
+    told = yaml.safe_load(yaml.safe_dump(SHIPPED))
+    for path, value in changes:
+        with suppress(KeyError, IndexError, TypeError):
+            _set(told, path, value)
+    read = _read(yaml.safe_dump(told, allow_unicode=True))
+    if isinstance(read, ConfigError):
+        assert all(fault.startswith("regions.yaml:") for fault in read.faults)
+    else:
+        assert any(region.routable for region in read.regions)
+
+
+def _read(text: str) -> Catalog | ConfigError:
+    try:
+        return parse_catalog(text, COUNTRIES)
+    except ConfigError as error:
+        return error
+
+
+def _set(told: Any, path: tuple[Any, ...], value: Any) -> None:
+    for key in path[:-1]:
+        told = told[key]
+    told[path[-1]] = value
+
+
+# Geo databases
+
+
+def test_small_database_with_any_byte_changed_is_refused_or_read(tmp_path: Path) -> None:
+    path = a_database(tmp_path, a_city(), known=a_country())
+    whole = path.read_bytes()
+    for place, byte in enumerate(whole):
+        for other in {0, 255, byte ^ 0x20, byte ^ 0x80} - {byte}:
+            path.write_bytes(whole[:place] + bytes([other]) + whole[place + 1 :])
+            survives(path)
+
+
+def test_small_database_cut_anywhere_is_refused_or_read(tmp_path: Path) -> None:
+    path = a_database(tmp_path, a_city(), known=a_country())
+    whole = path.read_bytes()
+    for end in range(0, len(whole), 3):
+        path.write_bytes(whole[:end])
+        survives(path)
+
+
+@pytest.fixture(scope="module")
+def real_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copy(find_database(None), tmp_path_factory.mktemp("geo") / "real.mmdb"))
+
+
+@given(
+    st.integers(0, 3_000_000) | st.integers(0, 100_000_000) | st.integers(-400, -1),
+    st.binary(min_size=1, max_size=64),
+)
+def test_real_database_with_bytes_changed_is_refused_or_read(
+    real_database: Path, place: int, damage: bytes
+) -> None:
+    with real_database.open("r+b") as file:
+        file.seek(place, 2 if place < 0 else 0)
+        start = file.tell()
+        before = file.read(len(damage))
+        file.seek(start)
+        file.write(damage[: len(before)])
+    survives(real_database)
+    with real_database.open("r+b") as file:
+        file.seek(start)
+        file.write(before)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_no_database(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.mmdb"
+    path.write_bytes(content)
+    with pytest.raises(GeoDataError, match=r"not a (usable geo|whole compact) database"):
+        open_database(path)
+
+
+# What a worker says
+
+
+@given(st.lists(st.binary(max_size=40), max_size=5), st.binary(max_size=8))
+def test_any_feed_is_followed_to_its_end(bodies: list[bytes], rest: bytes) -> None:
+    said = b"".join(len(body).to_bytes(4, "big") + body for body in bodies) + rest
+
+    async def act() -> list[object]:
+        ours, theirs = socket.socketpair()
+        theirs.sendall(said)
+        theirs.close()
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        heard: list[object] = [message async for message in messages(reader)]
+        writer.close()
+        return heard
+
+    assert not [one for one in asyncio.run(act()) if isinstance(one, Fed) and one.views]
+
+
+def test_feed_too_long_to_be_true_is_not_waited_for() -> None:
+    async def act() -> list[object]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.sendall((MAX_BYTES + 1).to_bytes(4, "big"))
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            async with asyncio.timeout(5):
+                heard: list[object] = [message async for message in messages(reader)]
+            writer.close()
+        return heard
+
+    assert asyncio.run(act()) == []

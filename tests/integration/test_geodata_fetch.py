@@ -1,0 +1,237 @@
+"""A transfer goes on where it broke off, ends within its bounds, and is what was asked for."""
+
+import hashlib
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from router.errors import GeoDataError
+from router.geodata.fetch import TRIES, Fetcher, Remote, open_client
+from tests.support.origins import Origin, Served, an_origin
+
+CONTENT = random.Random(4).randbytes(300_000)
+SHA256 = ("sha256", hashlib.sha256(CONTENT).hexdigest())
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with an_origin() as running:
+        yield running
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    with open_client() as opened:
+        yield opened
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    """How long was waited before each new try."""
+    return []
+
+
+@pytest.fixture
+def fetcher(client: httpx.Client, waits: list[float]) -> Fetcher:
+    return Fetcher(client=client, sleep=waits.append)
+
+
+def served(origin: Origin, **options: object) -> Remote:
+    origin.files["/file"] = Served(CONTENT, **options)  # type: ignore[arg-type]
+    return Remote(url=f"{origin.url}/file")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_file_arrives_whole(origin: Origin, fetcher: Fetcher, tmp_path: Path) -> None:
+    fetcher.file(replace(served(origin), digest=SHA256), tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert names(tmp_path) == ["file"]
+
+
+def test_progress_is_told(origin: Origin, client: httpx.Client, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    fetcher = Fetcher(client=client, tell=lambda *words: told.append(words))
+    fetcher.file(served(origin), tmp_path / "file")
+    assert told[-1] == ("downloading", len(CONTENT), len(CONTENT))
+
+
+def test_broken_transfer_goes_on(
+    origin: Origin, fetcher: Fetcher, waits: list[float], tmp_path: Path
+) -> None:
+    fetcher.file(served(origin, breaks=[100_000, 50_000]), tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert origin.ranges() == [None, "bytes=100000-", "bytes=150000-"]
+    assert waits == [1.0, 2.0]
+
+
+def test_transfer_goes_on_in_another_run(
+    origin: Origin, fetcher: Fetcher, client: httpx.Client, tmp_path: Path
+) -> None:
+    remote = served(origin, breaks=[10_000] * TRIES)
+    with pytest.raises(GeoDataError, match="Run it again"):
+        fetcher.file(remote, tmp_path / "file")
+    assert names(tmp_path) == ["file.part", "file.part.json"]
+    Fetcher(client=client).file(remote, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert origin.ranges()[-1] == "bytes=50000-"
+
+
+def test_file_that_changed_meanwhile_is_fetched_anew(
+    origin: Origin, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    remote = served(origin, breaks=[10_000] * TRIES)
+    with pytest.raises(GeoDataError):
+        fetcher.file(remote, tmp_path / "file")
+    other = CONTENT[::-1]
+    origin.files["/file"] = Served(other, etag='"two"')
+    fetcher.file(remote, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == other
+
+
+def test_shorter_file_than_what_had_arrived_is_fetched_anew(
+    origin: Origin, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    remote = served(origin, breaks=[10_000] * TRIES)
+    with pytest.raises(GeoDataError):
+        fetcher.file(remote, tmp_path / "file")
+    origin.files["/file"] = Served(b"short")
+    fetcher.file(remote, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"short"
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"weak"'])
+def test_without_a_strong_tag_nothing_is_joined(
+    origin: Origin, fetcher: Fetcher, tmp_path: Path, etag: str | None
+) -> None:
+    fetcher.file(served(origin, etag=etag, breaks=[100_000]), tmp_path / "file")
+    assert origin.ranges() == [None, None]
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_with_a_known_digest_parts_are_joined_without_a_tag(
+    origin: Origin, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    remote = replace(served(origin, etag=None, breaks=[100_000]), digest=SHA256)
+    fetcher.file(remote, tmp_path / "file")
+    assert origin.ranges() == [None, "bytes=100000-"]
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_wrong_checksum_leaves_nothing(origin: Origin, fetcher: Fetcher, tmp_path: Path) -> None:
+    remote = replace(served(origin), digest=("sha256", "0" * 64))
+    with pytest.raises(GeoDataError, match="another checksum"):
+        fetcher.file(remote, tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+    assert not (tmp_path / "file.part").exists()
+
+
+def test_busy_server_is_asked_again_when_it_says(
+    origin: Origin, fetcher: Fetcher, waits: list[float], tmp_path: Path
+) -> None:
+    refusals = [(503, {"Retry-After": "7"}), (429, {"Retry-After": "9999"}), (500, {})]
+    fetcher.file(served(origin, refusals=refusals), tmp_path / "file")
+    assert waits == [7.0, 60.0, 4.0]
+
+
+def test_tries_come_to_an_end(
+    origin: Origin, fetcher: Fetcher, waits: list[float], tmp_path: Path
+) -> None:
+    with pytest.raises(GeoDataError, match=f"503.*tried {TRIES} times"):
+        fetcher.file(served(origin, refusals=[(503, {})] * 99), tmp_path / "file")
+    assert waits == [1.0, 2.0, 4.0, 8.0]
+
+
+def test_refusal_is_not_tried_again(origin: Origin, fetcher: Fetcher, tmp_path: Path) -> None:
+    remote = Remote(url=f"{origin.url}/none")
+    with pytest.raises(GeoDataError, match="404 Not Found; check the source"):
+        fetcher.file(remote, tmp_path / "file")
+    assert len(origin.asked) == 1
+
+
+def test_wrong_key_is_named(origin: Origin, fetcher: Fetcher, tmp_path: Path) -> None:
+    remote = replace(served(origin, auth="Basic other"), auth=("42", "hunter2"))
+    with pytest.raises(GeoDataError, match="the account or its key is not accepted") as caught:
+        fetcher.file(remote, tmp_path / "file")
+    assert "hunter2" not in str(caught.value) + repr(remote)
+
+
+def test_nobody_there_is_told(fetcher: Fetcher, tmp_path: Path) -> None:
+    with pytest.raises(GeoDataError, match=f"tried {TRIES} times"):
+        fetcher.file(Remote(url="http://127.0.0.1:1/file"), tmp_path / "file")
+
+
+@pytest.mark.parametrize("with_length", [True, False])
+def test_too_large_a_file_is_left(
+    origin: Origin, client: httpx.Client, tmp_path: Path, with_length: bool
+) -> None:
+    fetcher = Fetcher(client=client, max_bytes=200_000)
+    with pytest.raises(GeoDataError, match="larger than 200,000 bytes"):
+        fetcher.file(served(origin, with_length=with_length), tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+
+
+def test_endless_trickle_ends_and_can_go_on(
+    origin: Origin, client: httpx.Client, tmp_path: Path
+) -> None:
+    remote = served(origin)
+    hours = itertools.count(step=1_000.0)
+    slow = Fetcher(client=client, clock=lambda: next(hours))
+    with pytest.raises(GeoDataError, match="too slow"):
+        slow.file(remote, tmp_path / "file")
+    had = (tmp_path / "file.part").stat().st_size
+    assert 0 < had < len(CONTENT)
+    Fetcher(client=client).file(remote, tmp_path / "file")
+    assert origin.ranges()[-1] == f"bytes={had}-"
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("url", ["http://db.example/file", "ftp://db.example/file", "file:///etc"])
+def test_only_https_is_asked(fetcher: Fetcher, tmp_path: Path, url: str) -> None:
+    with pytest.raises(GeoDataError, match="https"):
+        fetcher.file(Remote(url=url), tmp_path / "file")
+
+
+def test_redirect_to_plain_http_is_not_followed(
+    origin: Origin, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    remote = served(origin, refusals=[(302, {"Location": "http://db.example/file"})])
+    with pytest.raises(GeoDataError, match="use https"):
+        fetcher.file(remote, tmp_path / "file")
+
+
+def test_redirect_to_another_server_is_followed_without_the_key(
+    origin: Origin, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    with an_origin() as store:
+        store.files["/signed"] = Served(CONTENT)
+        remote = served(origin, refusals=[(302, {"Location": f"{store.url}/signed"})])
+        fetcher.file(replace(remote, auth=("42", "hunter2")), tmp_path / "file")
+        assert (tmp_path / "file").read_bytes() == CONTENT
+        assert "authorization" not in store.asked[0][2]
+    assert "authorization" in origin.asked[0][2]
+
+
+def test_endless_redirects_end(origin: Origin, fetcher: Fetcher, tmp_path: Path) -> None:
+    round_and_round = [(302, {"Location": f"{origin.url}/file"})] * 99
+    with pytest.raises(GeoDataError, match="redirects"):
+        fetcher.file(served(origin, refusals=round_and_round), tmp_path / "file")
+
+
+def test_version_is_what_the_server_tells(origin: Origin, fetcher: Fetcher) -> None:
+    assert fetcher.version(served(origin)) == '"one"'
+    assert fetcher.version(served(origin, etag=None)) == str(len(CONTENT))
+    assert fetcher.version(Remote(url=f"{origin.url}/none")) is None
+    assert fetcher.version(served(origin, refusals=[(405, {})])) == ""
+
+
+def test_long_text_is_no_checksum(origin: Origin, fetcher: Fetcher) -> None:
+    with pytest.raises(GeoDataError, match="no short text"):
+        fetcher.text(served(origin))

@@ -1,0 +1,590 @@
+"""`autorouter serve` and `poll` as processes, with real edges, Redis and signals."""
+
+import asyncio
+import json
+import re
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis as redis_client
+import yaml
+
+from router.processes.simulated_edges import Mode, SimulatedFleet
+from router.store.redis import lease_key, view_key
+from tests.conftest import Start
+from tests.support.builders import CITIES
+from tests.support.servers import (
+    HOST,
+    Process,
+    RedisServer,
+    a_regions_file,
+    eventually,
+    free_port,
+    is_open,
+    plain_client,
+    run_autorouter,
+    served,
+    talk,
+)
+
+pytestmark = pytest.mark.anyio
+
+TORONTONIAN = {"X-Forwarded-For": "128.100.1.1"}
+DETECTED_S = 8.0
+
+
+@dataclass
+class Running:
+    """A server process and how to reach it."""
+
+    process: Process
+    port: int
+    ops_port: int
+    client: httpx.AsyncClient
+
+    async def route(self, query: str = "") -> dict[str, Any]:
+        url = f"http://{HOST}:{self.port}/v1/route{query}"
+        told: dict[str, Any] = (await self.client.get(url, headers=TORONTONIAN)).json()
+        return told
+
+    async def ops(self, path: str) -> httpx.Response:
+        return await self.client.get(f"http://{HOST}:{self.ops_port}{path}")
+
+    async def is_ready(self) -> bool:
+        """Whether it knows the state of every edge."""
+        assert self.process.is_alive(), self.process.output
+        try:
+            told = (await self.ops("/v1/edges")).json()
+        except httpx.ConnectError:
+            return False
+        return told["status"] == "ok" and all(e["state"] != "unknown" for e in told["edges"])
+
+    async def picks(self, region: str) -> bool:
+        return bool((await self.route())["region"] == region)
+
+
+@dataclass
+class Site:
+    """What a test needs to start servers: settings for the fleet at hand."""
+
+    start: Start
+    fleet: SimulatedFleet
+    client: httpx.AsyncClient
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def poll(self, **settings: str) -> Process:
+        return self.start("poll", **self.settings, **settings)
+
+    def serve(self, **settings: str) -> Running:
+        port, ops_port = free_port(), free_port()
+        listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
+        process = self.start("serve", **(self.settings | listens | settings))
+        return Running(process, port, ops_port, self.client)
+
+    async def serve_until_ready(self, **settings: str) -> Running:
+        running = self.serve(**settings)
+        await eventually(running.is_ready)
+        return running
+
+
+@pytest.fixture
+async def site(start: Start, tmp_path: Path) -> AsyncIterator[Site]:
+    async with SimulatedFleet(CITIES) as fleet, plain_client() as client:
+        regions = a_regions_file(tmp_path / "regions.yaml", fleet.endpoints)
+        settings = {
+            "REGIONS": str(regions),
+            "POLL_INTERVAL_S": "0.3",
+            "TRUSTED_PROXIES": "127.0.0.0/8",
+        }
+        yield Site(start, fleet, client, settings)
+
+
+@pytest.fixture
+async def joined(site: Site, redis_url: str) -> Site:
+    """The same, where `serve` and `poll` meet in Redis."""
+    site.settings["REDIS_URL"] = redis_url
+    return site
+
+
+@dataclass
+class Load:
+    """What came back of requests sent without a pause."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    slowest_s: float = 0.0
+    broken: int = 0
+
+
+@asynccontextmanager
+async def under_load(port: int, connections: int = 4) -> AsyncIterator[Load]:
+    """Requests over kept connections for as long as the block lasts."""
+    load, going = Load(), asyncio.Event()
+    going.set()
+    tasks = [asyncio.create_task(_send(port, load, going)) for _ in range(connections)]
+    try:
+        yield load
+    finally:
+        going.clear()
+        await asyncio.wait_for(asyncio.gather(*tasks), 10)
+
+
+async def _send(port: int, load: Load, going: asyncio.Event) -> None:
+    said = b"GET /v1/route HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 128.100.1.1\r\n\r\n"
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        while going.is_set():
+            started = time.monotonic()
+            writer.write(said)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
+            json.loads(await reader.readexactly(length))
+            load.statuses[int(head.split(b" ")[1])] += 1
+            load.slowest_s = max(load.slowest_s, time.monotonic() - started)
+    except (OSError, asyncio.IncompleteReadError):
+        load.broken += 1
+    finally:
+        writer.transport.abort()
+
+
+async def test_edge_that_dies_loses_its_viewers(joined: Site) -> None:
+    joined.poll()
+    server = await joined.serve_until_ready()
+    first = (await server.route())["region"]
+    await joined.fleet.edges[first].set_mode(Mode.DOWN)
+    started = time.monotonic()
+    await eventually(lambda: _differs(server, first), DETECTED_S)
+    told = await server.route("?all=true")
+    assert time.monotonic() - started < DETECTED_S
+    assert (told["country"], told["status"]) == ("CA", "ok")
+    assert first not in {each["id"] for each in told["regions"]}
+
+
+async def _differs(server: Running, region: str) -> bool:
+    return not await server.picks(region)
+
+
+async def test_country_that_dies_is_served_from_abroad(joined: Site) -> None:
+    joined.poll()
+    server = await joined.serve_until_ready()
+    for id, (_, country, _) in CITIES.items():
+        if country == "CA":
+            await joined.fleet.edges[id].set_mode(Mode.UNHEALTHY)
+
+    async def crossed() -> bool:
+        return bool((await server.route())["crossed_border"])
+
+    await eventually(crossed, DETECTED_S)
+    told = await server.route()
+    assert (told["country"], told["reason"]) == ("US", "country_unavailable")
+
+
+async def test_loaded_models_reach_answers_and_a_hung_edge_none(joined: Site) -> None:
+    joined.fleet.edges["sfo-01"].models = ("only-here",)
+    joined.poll()
+    server = await joined.serve_until_ready()
+
+    async def is_found() -> bool:
+        return (await server.route("?model=ONLY-here")).get("region") == "sfo-01"
+
+    await eventually(is_found)
+    told = await server.route("?model=Kokoro")
+    assert (told["country"], told["model"]["state"]) == ("CA", "loaded")
+    await joined.fleet.edges[told["region"]].set_mode(Mode.HANG)
+    await eventually(lambda: _differs(server, told["region"]), DETECTED_S)
+
+
+async def test_redis_killed_under_load_costs_no_answer(joined: Site, redis: RedisServer) -> None:
+    joined.poll()
+    server = await joined.serve_until_ready()
+    async with under_load(server.port) as load:
+        await eventually(lambda: load.statuses[200] > 100)
+        redis.kill()
+        killed_at = load.statuses[200]
+        await eventually(lambda: "store cannot be read" in server.process.output)
+        await eventually(lambda: load.statuses[200] > killed_at + 500)
+        redis.start()
+        await eventually(lambda: "store can be read again" in server.process.output)
+        first = (await server.route())["region"]
+        await joined.fleet.edges[first].set_mode(Mode.DOWN)
+        await eventually(lambda: _differs(server, first), DETECTED_S)
+    assert set(load.statuses) == {200}
+    assert (load.broken, load.slowest_s < 2) == (0, True)
+
+
+async def test_redis_hung_under_load_costs_no_answer(joined: Site, redis: RedisServer) -> None:
+    joined.poll()
+    server = await joined.serve_until_ready()
+    async with under_load(server.port) as load:
+        redis.pause()
+        await eventually(lambda: "store cannot be read" in server.process.output)
+        hung_at = load.statuses[200]
+        await eventually(lambda: load.statuses[200] > hung_at + 500)
+        redis.resume()
+        await eventually(lambda: "store can be read again" in server.process.output)
+    assert set(load.statuses) == {200}
+    assert (load.broken, load.slowest_s < 2) == (0, True)
+
+
+async def test_server_starts_without_redis_and_finds_it_later(
+    joined: Site, redis: RedisServer
+) -> None:
+    redis.kill()
+    server = joined.serve()
+    await eventually(lambda: is_open(server.port))
+    assert (await server.route())["status"] == "static"
+    redis.start()
+    joined.poll()
+    await eventually(server.is_ready)
+
+
+async def test_server_restarted_without_redis_recalls_the_last_good_health(
+    joined: Site, redis: RedisServer, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    poller = joined.poll()
+    server = await joined.serve_until_ready(STATE_DIR=str(state))
+    await eventually(lambda: any(state.glob("*.json")))
+    poller.stop()
+    server.process.stop()
+    redis.kill()
+    again = joined.serve(STATE_DIR=str(state))
+    await eventually(lambda: is_open(again.port))
+    assert (await again.route())["status"] in ("ok", "stale")
+
+
+async def test_state_dir_that_cannot_be_written_costs_no_answer(joined: Site) -> None:
+    joined.poll()
+    server = await joined.serve_until_ready(STATE_DIR="/proc/no/such")
+    assert (await server.route())["status"] == "ok"
+    await eventually(lambda: "cannot be saved" in server.process.output)
+
+
+async def test_second_poller_stands_by_and_takes_over_at_once(joined: Site, redis_url: str) -> None:
+    first = joined.poll()
+    await joined.serve_until_ready()
+    second = joined.poll()
+    await eventually(lambda: "poll" in second.output and holder(redis_url) is not None)
+    before = holder(redis_url)
+    first.send(signal.SIGTERM)
+    assert await first.ended() == 0
+    await eventually(lambda: holder(redis_url) not in (None, before), 5)
+    assert second.is_alive()
+
+
+def holder(redis_url: str) -> object:
+    """Who may publish for the vantage now."""
+    with redis_client.Redis.from_url(redis_url) as client:
+        found: object = client.get(lease_key("local"))
+        return found
+
+
+async def test_stopped_poller_ends_well_and_frees_its_lease(joined: Site, redis_url: str) -> None:
+    poller = joined.poll()
+    await eventually(lambda: holder(redis_url) is not None)
+    poller.send(signal.SIGINT)
+    assert await poller.ended() == 0
+    assert holder(redis_url) is None
+    assert "Traceback" not in poller.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_stopped_poller_says_nothing_false_on_its_way_out(
+    joined: Site, redis_url: str, number: signal.Signals
+) -> None:
+    """Probes that are cut off are no failures of edges."""
+    for edge in joined.fleet.edges.values():
+        edge.delay_s = 0.2
+        await edge.set_mode(Mode.SLOW)  # so that probes are under way at any time
+    poller = joined.poll()
+    server = await joined.serve_until_ready()
+    poller.send(number)
+    assert await poller.ended() == 0
+    with redis_client.Redis.from_url(redis_url) as client:
+        view: Any = json.loads(client.get(view_key("local")))
+    assert {edge["state"] for edge in view["edges"].values()} == {"up"}
+    kinds = [event["kind"] for event in (await server.ops("/v1/events")).json()["events"]]
+    assert "transition" not in kinds
+
+
+async def test_stopped_server_ends_well_and_its_log_is_json(site: Site) -> None:
+    server = await site.serve_until_ready(LOG_LEVEL="debug")
+    await talk(server.port, b"nonsense\r\n\r\n", 5)
+    server.process.send(signal.SIGTERM)
+    assert await server.process.ended() == 0
+    lines = [json.loads(line) for line in server.process.output.splitlines()]
+    assert all({"event", "level", "timestamp"} <= set(line) for line in lines)
+    assert (lines[0]["event"], lines[-1]["event"]) == ("serving", "stopped")
+
+
+async def test_server_stopped_under_load_answers_what_it_took(site: Site) -> None:
+    server = await site.serve_until_ready()
+    async with under_load(server.port) as load:
+        await eventually(lambda: load.statuses[200] > 200)
+        server.process.send(signal.SIGTERM)
+        assert await server.process.ended() == 0
+    assert set(load.statuses) == {200}
+
+
+async def test_server_with_an_open_event_stream_stops_soon(site: Site) -> None:
+    server = await site.serve_until_ready()
+    url = f"http://{HOST}:{server.ops_port}/v1/events"
+    async with site.client.stream("GET", url, headers={"Accept": "text/event-stream"}) as stream:
+        assert stream.status_code == 200
+        server.process.send(signal.SIGTERM)
+        assert await server.process.ended(5) == 0
+
+
+async def test_server_polls_by_itself_without_redis(site: Site) -> None:
+    server = await site.serve_until_ready()
+    first = (await server.route())["region"]
+    await site.fleet.edges[first].set_mode(Mode.RESET)
+    await eventually(lambda: _differs(server, first), DETECTED_S)
+
+
+HOSTILE = [
+    b"GET /v1/route HTTP/1.1\r\nX-Forwarded-For: 203.0.113.99, nonsense\r\n\r\n",
+    b"GET /v1/route HTTP/1.1\r\nX-Forwarded-For: 203.0.113.99\r\nIf-None-Match: \xff\r\n\r\n",
+    b"POST /v1/route HTTP/1.1\r\nX-Forwarded-For: 203.0.113.99\r\nContent-Length: 9\r\n\r\nshort",
+    b"GET /v1/route?203.0.113.99 HTTP/1.1\r\nX-Forwarded-For: \xff203.0.113.99\r\n\r\n",
+    b"\x16\x03\x01 203.0.113.99\r\n\r\n",
+    b"GET /v1/route HTTP/9.9\r\nX-Forwarded-For: 203.0.113.99\r\n\r\n",
+    b"CONNECT 203.0.113.99:443 HTTP/1.1\r\n\r\n",
+    b"GET /v1/route HTTP/1.1\r\nUpgrade: websocket\r\nX-Forwarded-For: 203.0.113.99\r\n\r\n",
+]
+
+
+async def test_viewers_are_in_no_log_and_no_metric_whatever_they_send(site: Site) -> None:
+    server = await site.serve_until_ready(LOG_LEVEL="debug")
+    for said in HOSTILE:
+        closing = said.replace(b" HTTP/1.1\r\n", b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+        await talk(server.port, closing, 5)
+    metrics = (await server.ops("/metrics")).text
+    server.process.stop()
+    for told in (server.process.output, metrics):
+        assert "203.0.113" not in told
+        assert "128.100" not in told
+    assert "uvicorn" not in server.process.output
+    assert "HTTP" not in server.process.output
+
+
+@asynccontextmanager
+async def taken() -> AsyncIterator[int]:
+    """A port that somebody listens on."""
+    with socket.create_server((HOST, 0)) as one:
+        yield one.getsockname()[1]
+
+
+@pytest.mark.parametrize("variable", ["LISTEN", "OPS_LISTEN"])
+async def test_port_in_use_is_named_before_anything_starts(site: Site, variable: str) -> None:
+    async with taken() as port:
+        server = site.serve(**{variable: f"{HOST}:{port}"})
+        assert await server.process.ended() == 1
+    told = server.process.output
+    assert told == (
+        f"error: AUTOROUTER_{variable}: cannot listen on {HOST}:{port}: Address already in use\n"
+    )
+
+
+async def test_one_port_for_both_listeners_is_refused(site: Site) -> None:
+    both = f"{HOST}:{free_port()}"
+    server = site.serve(LISTEN=both, OPS_LISTEN=both)
+    assert await server.process.ended() == 1
+    assert server.process.output.startswith("error: AUTOROUTER_OPS_LISTEN: ")
+    assert "Traceback" not in server.process.output
+
+
+async def test_address_that_is_not_ours_is_named(site: Site) -> None:
+    server = site.serve(LISTEN="192.0.2.1:8080")
+    assert await server.process.ended() == 1
+    assert server.process.output.startswith("error: AUTOROUTER_LISTEN: cannot listen on 192.0.2.1")
+
+
+def test_bad_settings_are_all_listed() -> None:
+    ended = run_autorouter(
+        "serve",
+        LISTEN="nowhere",
+        TTL_S="0",
+        POLL_INTERVAL_S="soon",
+        LOG_LEVEL="loud",
+        REDIS_URL="x",
+    )
+    named = [line.split(": ")[1] for line in ended.stderr.splitlines()]
+    assert ended.returncode == 1
+    assert sorted(named) == [
+        "AUTOROUTER_LISTEN",
+        "AUTOROUTER_LOG_LEVEL",
+        "AUTOROUTER_POLL_INTERVAL_S",
+        "AUTOROUTER_REDIS_URL",
+        "AUTOROUTER_TTL_S",
+    ]
+    assert ended.stdout == ""
+
+
+def test_bad_catalog_and_geo_data_are_listed_together(tmp_path: Path) -> None:
+    regions = tmp_path / "regions.yaml"
+    regions.write_text("regions: [{id: A}]\n")
+    ended = run_autorouter("serve", REGIONS=str(regions), GEO_DB=str(tmp_path / "no.mmdb"))
+    assert ended.returncode == 1
+    assert f"error: {regions}:1: regions[0].id: " in ended.stderr
+    assert f"error: {tmp_path / 'no.mmdb'}: no such file; set AUTOROUTER_GEO_DB" in ended.stderr
+
+
+def test_poller_without_redis_says_what_it_needs() -> None:
+    ended = run_autorouter("poll")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: AUTOROUTER_REDIS_URL: ")
+
+
+def test_secrets_are_not_shown_with_faults() -> None:
+    ended = run_autorouter("poll", CDN_SECRET="hunter2", REDIS_URL="http://:hunter2@x")
+    assert ended.returncode == 1
+    assert "hunter2" not in ended.stderr + ended.stdout
+
+
+# Purge
+
+
+async def test_cdn_is_purged_when_an_edge_falls(site: Site) -> None:
+    purged: list[tuple[str, bytes]] = []
+
+    async def cdn(scope: Any, receive: Any, send: Any) -> None:
+        purged.append((scope["method"], dict(scope["headers"])[b"xkey-purge"]))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async with served(cdn) as port:
+        server = site.serve(PURGE=f"varnish:http://{HOST}:{port}/")
+        await eventually(server.is_ready)
+        before = (await server.route())["region"]
+        await site.fleet.edges[before].set_mode(Mode.DOWN)
+        tag = f"edge:{before}".encode()
+        await eventually(lambda: ("PURGE", tag) in purged)
+        assert (await server.route())["region"] != before
+
+        async def is_told() -> bool:
+            told = (await server.ops("/v1/events")).json()["events"]
+            return any(one["kind"] == "purge" and before in one["reason"] for one in told)
+
+        await eventually(is_told)
+
+
+# Reload
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """The file with its document changed, put in its place at once."""
+    document = yaml.safe_load(path.read_text())
+    change(document)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(yaml.safe_dump(document))
+    fresh.replace(path)
+
+
+async def test_changed_catalog_is_taken_under_load(joined: Site) -> None:
+    poller = joined.poll()
+    server = await joined.serve_until_ready()
+    path = Path(joined.settings["REGIONS"])
+    first = (await server.route())["region"]
+
+    def drop(document: dict[str, Any]) -> None:
+        document["regions"] = [each for each in document["regions"] if each["id"] != first]
+
+    async with under_load(server.port) as load:
+        rewritten(path, drop)
+        await eventually(lambda: _differs(server, first))
+        await eventually(lambda: "reload" in poller.output)
+    assert (set(load.statuses), load.broken) == ({200}, 0)
+
+    async def are_told() -> bool:
+        told = (await server.ops("/v1/events")).json()["events"]
+        return [one["kind"] for one in told].count("reload") == 2
+
+    await eventually(are_told)
+
+
+async def test_broken_catalog_keeps_the_running_one(site: Site) -> None:
+    server = await site.serve_until_ready()
+    before = await server.route()
+    rewritten(Path(site.settings["REGIONS"]), lambda document: document.update(regions="none"))
+    server.process.send(signal.SIGHUP)
+    await eventually(lambda: "files not taken" in server.process.output)
+    assert "regions.yaml:" in server.process.output
+    assert (await server.route())["region"] == before["region"]
+    assert "autorouter_last_reload_ok 0.0" in (await server.ops("/metrics")).text
+
+
+async def test_new_edge_is_routed_to_once_it_is_seen_up(site: Site) -> None:
+    path = Path(site.settings["REGIONS"])
+    whole: list[dict[str, Any]] = []
+
+    def keep_the_last(document: dict[str, Any]) -> None:
+        whole.extend(document["regions"])
+        document["regions"] = whole[-1:]
+
+    rewritten(path, keep_the_last)
+    server = await site.serve_until_ready()
+    assert (await server.route())["country"] == "US"
+    rewritten(path, lambda document: document.update(regions=whole))
+
+    async def is_near() -> bool:
+        return bool((await server.route())["country"] == "CA")
+
+    await eventually(is_near)
+
+
+async def test_replaced_secret_counts_from_then_on(site: Site, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("an-old-token-of-ours")
+    server = await site.serve_until_ready(OPS_TOKEN_FILE=str(file))
+
+    async def may(token: str) -> bool:
+        url = f"http://{HOST}:{server.ops_port}/v1/edges/yto-01/intent"
+        headers = {"Authorization": f"Bearer {token}"}
+        return (await site.client.delete(url, headers=headers)).status_code != 403
+
+    assert await may("an-old-token-of-ours")
+    file.write_text("a-new-token-of-ours")
+    await eventually(lambda: may("a-new-token-of-ours"))
+    assert not await may("an-old-token-of-ours")
+
+
+# A poller's listener
+
+
+async def test_poller_shows_that_it_works(joined: Site, redis: RedisServer) -> None:
+    port = free_port()
+    url = f"http://{HOST}:{port}"
+    redis.kill()
+    poller = joined.poll(POLL_LISTEN=f"{HOST}:{port}")
+    await eventually(lambda: is_open(port))
+    client = joined.client
+    assert (await client.get(f"{url}/healthz")).status_code == 200
+    early = await client.get(f"{url}/readyz")
+    assert (early.status_code, early.json()["amiss"] == []) == (503, False)
+    redis.start()
+
+    async def is_ready() -> bool:
+        return (await client.get(f"{url}/readyz")).status_code == 200
+
+    await eventually(is_ready)
+    told = (await client.get(f"{url}/metrics")).text
+    assert re.search(r'autorouter_publishes_total{result="ok"} [1-9]', told)
+    assert re.search(r'autorouter_probes_total{outcome="ok",region="yto-01"} [1-9]', told)
+    assert poller.stop() == 0
+    assert not is_open(port)
+
+
+async def test_poller_names_a_port_that_is_taken(joined: Site) -> None:
+    async with taken() as port:
+        poller = joined.poll(POLL_LISTEN=f"{HOST}:{port}")
+        assert await poller.ended() == 1
+    assert poller.output.startswith("error: AUTOROUTER_POLL_LISTEN: cannot listen")

@@ -1,0 +1,272 @@
+"""`autorouter simulate`: from the present fleet, by a real database, as text, JSON and map."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from router.cli.text import MAX_COUNTRIES, moves
+from router.geodata.survey import CENSUS_FILE
+from tests.conftest import Start
+from tests.integration.test_cli import ESCAPE, Done, in_json, on_terminal
+from tests.support.builders import CITIES
+from tests.support.servers import (
+    HOST,
+    Dev,
+    RedisServer,
+    a_regions_file,
+    free_port,
+    run_autorouter,
+    running_dev,
+    wait_until,
+)
+from tests.unit.geodata.test_census import a_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database of Toronto, of somewhere in Germany, and of somewhere in Canada."""
+    return str(a_world(tmp_path_factory.mktemp("world")))
+
+
+@pytest.fixture
+def alone(world: str) -> dict[str, str]:
+    """Settings with which no server is found."""
+    return {"OPS_LISTEN": f"{HOST}:{free_port()}", "GEO_DB": world}
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    with running_dev(tmp_path_factory.mktemp("dev"), POLL_INTERVAL_S="0.5") as one:
+        wait_until(one.is_ready)
+        yield one
+
+
+def simulated(*words: str, **settings: str) -> Any:
+    return in_json(run_autorouter("simulate", *words, "--json", **settings))
+
+
+def edge(told: Any, id: str) -> Any:
+    return next(row for row in told["edges"] if row["region"] == id)
+
+
+def fails_with(done: Done) -> str:
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_without_a_server_every_edge_is_up(alone: dict[str, str]) -> None:
+    told = simulated("--drain", "yto-01,yto-02", **alone)
+
+    assert told["from"] == "the catalog alone"
+    assert told["change"] == "drained yto-01, yto-02"
+    assert told["status"] == {"before": "ok", "after": "ok"}
+    assert edge(told, "yto-01")["before"] > 0.3
+    assert edge(told, "yto-01")["after"] == edge(told, "yto-02")["after"] == 0
+    assert told["countries_left"] == []
+    assert told["census"]["addresses"] == 65_536 + 256 + 4_096
+
+
+def test_text_tells_the_same_as_json(alone: dict[str, str]) -> None:
+    told = simulated("--down", "yto-01 yto-02", **alone)
+    done = run_autorouter("simulate", "--down", "yto-01 yto-02", **alone)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("down yto-01, yto-02; from the catalog alone, scope country\n")
+    assert f"{told['moved']:.2%} of the address space gets another edge" in done.stdout
+    assert "weighed by 69,888 IPv4 addresses" in done.stdout
+    assert all(id in done.stdout for id in CITIES)
+
+
+def test_country_that_is_left_is_said(alone: dict[str, str]) -> None:
+    canada = ",".join(id for id, (_, country, _) in CITIES.items() if country == "CA")
+    done = run_autorouter("simulate", "--drain", canada, **alone)
+
+    assert "left without an edge: CA" in done.stdout
+
+
+def test_regions_can_be_added_and_be_gone(tmp_path: Path, alone: dict[str, str]) -> None:
+    further = tmp_path / "further.yaml"
+    frankfurt = {"id": "fra-01", "name": "Frankfurt", "country": "DE"}
+    place = {"latitude": 50.1, "longitude": 8.7, "endpoint": "https://fra-01.example.com"}
+    further.write_text(yaml.safe_dump({"regions": [{**frankfurt, **place}]}))
+
+    told = simulated("--add", str(further), "--without", "yvr-02", **alone)
+
+    germany = next(row for row in told["countries"] if row["country"] == "DE")
+    assert germany["abroad"] == {"before": 1, "after": 0}
+    assert germany["extra_km"] < -5_000
+    assert edge(told, "fra-01")["after"] == pytest.approx(256 / 69_888, abs=1e-4)
+    assert edge(told, "yvr-02")["after"] == 0
+
+
+def test_faults_in_further_regions_are_shown(tmp_path: Path, alone: dict[str, str]) -> None:
+    further = tmp_path / "further.yaml"
+    further.write_text("regions: [{id: fra-01}]\n")
+
+    assert "further.yaml:1: regions[0]" in fails_with(
+        run_autorouter("simulate", "--add", str(further), **alone)
+    )
+
+
+def test_unknown_edges_are_shown_with_the_choices(alone: dict[str, str]) -> None:
+    told = fails_with(run_autorouter("simulate", "--drain", "x", "--down", "y", **alone))
+
+    assert "error: no such edge: x; there are dal-01" in told
+    assert "error: no such edge: y; there are dal-01" in told
+
+
+def test_scope_and_model_are_those_of_the_viewers(alone: dict[str, str]) -> None:
+    told = simulated("--drain", "yto-01", "--scope", "global", "--model", "kokoro", **alone)
+
+    assert told["query"] == {"scope": "global", "model": "kokoro", "strict": False, "all": False}
+
+
+# Where it starts from
+
+
+def test_running_server_tells_the_present_state(dev: Dev, world: str) -> None:
+    drain = ["drain", "yto-01", "--for", "5m", "--reason", "test"]
+    assert run_autorouter(*drain, **dev.settings).returncode == 0
+
+    now = simulated("--drain", "yto-02", **dev.settings, GEO_DB=world)
+    all_up = simulated("--drain", "yto-02", "--all-up", **dev.settings, GEO_DB=world)
+
+    assert run_autorouter("enable", "yto-01", **dev.settings).returncode == 0
+    assert now["from"] == f"http://{dev.settings['OPS_LISTEN']}"
+    assert edge(now, "yto-01")["before"] == 0
+    assert edge(now, "yto-02")["before"] > 0.8
+    assert all_up["from"] == "every edge up"
+    assert edge(all_up, "yto-01")["before"] == pytest.approx(
+        edge(all_up, "yto-02")["before"], abs=0.1
+    )
+
+
+def test_another_server_can_be_named(dev: Dev, alone: dict[str, str]) -> None:
+    url = f"http://{dev.settings['OPS_LISTEN']}"
+
+    assert simulated("--drain", "yto-01", "--from", url + "/", **alone)["from"] == url
+
+
+def test_edges_that_the_catalog_lacks_are_named(
+    dev: Dev, tmp_path: Path, alone: dict[str, str]
+) -> None:
+    here = {id: f"https://{id}.example.com" for id in CITIES if id != "sfo-01"}
+    words = ["--drain", "yto-01", "--from", f"http://{dev.settings['OPS_LISTEN']}"]
+    catalog = str(a_regions_file(tmp_path / "regions.yaml", here))
+
+    told = simulated(*words, "--regions", catalog, **alone)
+    done = run_autorouter("simulate", *words, "--regions", catalog, **alone)
+
+    assert told["not_in_catalog"] == ["sfo-01"]
+    assert "left out, as regions.yaml lacks them: sfo-01" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [
+        (f"http://{HOST}:1", "no server answers there"),
+        ("nonsense", "missing an 'http://' or 'https://' protocol"),
+        ("ftp://x", "unsupported protocol"),
+    ],
+)
+def test_server_that_is_none_is_an_error(server: str, told: str, alone: dict[str, str]) -> None:
+    words = ["simulate", "--drain", "yto-01", "--from", server]
+
+    assert told in fails_with(run_autorouter(*words, **alone))
+
+
+def test_state_in_redis_is_the_start(
+    redis: RedisServer, alone: dict[str, str], start: Start, dev: Dev, tmp_path: Path
+) -> None:
+    # The edges of `dev` are up; the eleventh address has nobody, so that edge falls.
+    endpoints = {one["id"]: one["endpoint"] for one in dev.ops("/v1/edges").json()["edges"]}
+    endpoints["yto-01"] = f"http://{HOST}:{free_port()}"
+    catalog = str(a_regions_file(tmp_path / "regions.yaml", endpoints))
+    settings = {**alone, "REDIS_URL": redis.url, "REGIONS": catalog}
+    start("poll", **settings, POLL_INTERVAL_S="0.5")
+
+    def is_down() -> bool:
+        told = in_json(run_autorouter("edges", "--json", **settings))
+        return any((one["id"], one["state"]) == ("yto-01", "down") for one in told["edges"])
+
+    wait_until(is_down)
+    told = simulated("--drain", "yul-01", **settings)
+
+    assert told["from"] == "Redis"
+    assert edge(told, "yto-01")["before"] == 0
+
+
+# Maps, progress, and what is kept
+
+
+def test_maps_are_written(tmp_path: Path, alone: dict[str, str]) -> None:
+    svg, png = tmp_path / "map.svg", tmp_path / "map.png"
+    words = ["--drain", "yto-01", "--svg", str(svg), "--png", str(png)]
+
+    assert run_autorouter("simulate", *words, **alone).returncode == 0
+    assert ET.parse(svg).getroot().tag.endswith("svg")
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_map_that_cannot_be_written_is_an_error(tmp_path: Path, alone: dict[str, str]) -> None:
+    words = ["--drain", "yto-01", "--svg", str(tmp_path / "none" / "map.svg")]
+    done = run_autorouter("simulate", *words, **alone)
+
+    assert "No such file or directory" in fails_with(done)
+
+
+def test_reading_shows_progress_on_a_terminal_only(world: str) -> None:
+    settings = {"AUTOROUTER_GEO_DB": world, "AUTOROUTER_OPS_LISTEN": f"{HOST}:{free_port()}"}
+    told = on_terminal("simulate", "--drain", "yto-01", **settings)
+
+    assert "reading world.mmdb" in told
+    assert ESCAPE in told
+
+
+def test_census_is_kept_in_the_state_folder(tmp_path: Path, alone: dict[str, str]) -> None:
+    first = simulated("--drain", "yto-01", STATE_DIR=str(tmp_path), **alone)
+    kept = (tmp_path / CENSUS_FILE).stat().st_mtime_ns
+    again = simulated("--drain", "yto-01", STATE_DIR=str(tmp_path), **alone)
+
+    assert (tmp_path / CENSUS_FILE).stat().st_mtime_ns == kept
+    assert first == again
+
+
+def test_long_list_of_countries_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    half = {"before": 0.5, "after": 0.5}
+    country: dict[str, Any] = {
+        "share": 0.01,
+        "moved": 0.5,
+        "extra_km": None,
+        "abroad": half,
+        "moves": [],
+    }
+    codes = [f"{one}{two}" for one in "ABCDE" for two in "VWXYZ"]
+    moves(
+        {
+            "change": "drained x",
+            "from": "nowhere",
+            "query": {"scope": "country"},
+            "status": {"before": "ok", "after": "fail_open"},
+            "not_in_catalog": [],
+            "countries_left": [],
+            "moved": 0.5,
+            "extra_km": None,
+            "abroad": half,
+            "unanswered": {"before": 0.0, "after": 0.25},
+            "census": {"addresses": 1, "database": "X", "credit": "", "built_at": 0.0, "places": 1},
+            "edges": [],
+            "moves": [],
+            "countries": [{"country": code, **country} for code in codes],
+        }
+    )
+    told = capsys.readouterr().out
+
+    assert f"and {len(codes) - MAX_COUNTRIES} more countries" in told
+    assert "fail_open" in told
+    assert "without an answer: 0.00% before, 25.00% after" in told

@@ -1,0 +1,515 @@
+"""One contract for every store; and Redis when it is hostile, dead or hung."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from router.errors import StoreError
+from router.model import Event, EventKind, Intended, Intent, Observed, Outcome
+from router.store import EVENTS_KEPT, Store, Stored
+from router.store.memory import MemoryStore
+from router.store.redis import (
+    CHANGED,
+    EVENTS,
+    MAX_VALUE_BYTES,
+    MAX_VANTAGES,
+    VANTAGES,
+    VIEW_LIFE_S,
+    RedisStore,
+    intent_key,
+    lease_key,
+    view_key,
+)
+from tests.support.builders import CITIES, NOW, a_view, an_edge_view, an_intent
+from tests.support.servers import HOST, RedisServer, eventually, free_port, served
+
+pytestmark = pytest.mark.anyio
+
+LONG_S = 30.0
+PROMPTLY_S = 1.0
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    server: RedisServer = request.getfixturevalue("redis")
+    async with opened(server.url) as one:
+        yield one
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[RedisStore]:
+    store = RedisStore(url)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def raw(redis_url: str) -> Any:
+    """The bare Redis, for a neighbour who writes what they like."""
+    client = redis.Redis.from_url(redis_url)
+    yield client
+    client.close()
+
+
+async def settled(store: Store) -> int:
+    """The hints so far, once no more come."""
+    seen, count = -1, 0
+    while count != seen:
+        seen, count = count, await store.changed(count, 0.05)
+    return seen
+
+
+async def hint_s(store: Store, cause: Callable[[], Any]) -> float:
+    """How long `changed` slept, with the cause of a hint given once it waits."""
+    seen = await settled(store)
+    started = time.monotonic()
+    waiting = asyncio.create_task(store.changed(seen, LONG_S))
+    await asyncio.sleep(0)
+    await cause()
+    await waiting
+    return time.monotonic() - started
+
+
+async def test_store_starts_empty(store: Store) -> None:
+    assert await store.read(list(CITIES)) == Stored((), ())
+
+
+async def test_published_view_is_read_back_whole(store: Store) -> None:
+    seen = replace(
+        an_edge_view(Observed.DEGRADED, models=("kokoro-82m", "llama-3"), models_at=NOW),
+        reason=Outcome.TIMEOUT,
+        rtt_ms=12.5,
+        streak=-2,
+    )
+    view = a_view(edges={"yto-01": seen, "yul-01": Observed.DOWN}, seq=2**53, isolated=True)
+    await store.publish(view)
+    assert (await store.read([])).views == (view,)
+
+
+async def test_newer_view_replaces_the_vantages_last(store: Store) -> None:
+    await store.publish(a_view(seq=1))
+    await store.publish(a_view(edges={}, seq=2))
+    assert (await store.read([])).views == (a_view(edges={}, seq=2),)
+
+
+async def test_views_of_many_vantages_are_read_together(store: Store) -> None:
+    names = {f"vantage-{n}" for n in range(20)}
+    for name in names:
+        await store.publish(a_view(name))
+    assert {view.vantage for view in (await store.read([])).views} == names
+
+
+async def test_hint_wakes_a_waiter_long_before_its_timeout(store: Store) -> None:
+    assert await hint_s(store, lambda: store.publish(a_view())) < PROMPTLY_S
+
+
+async def test_hint_given_while_nobody_waits_is_kept(store: Store) -> None:
+    seen = await settled(store)
+    await store.publish(a_view())
+    async with asyncio.timeout(PROMPTLY_S):
+        await store.changed(seen, LONG_S)
+
+
+async def test_waiting_ends_at_its_timeout(store: Store) -> None:
+    seen = await settled(store)
+    started = time.monotonic()
+    assert await store.changed(seen, 0.2) == seen
+    assert 0.15 < time.monotonic() - started < PROMPTLY_S
+
+
+async def test_one_hint_wakes_once(store: Store) -> None:
+    await hint_s(store, lambda: store.publish(a_view()))
+    started = time.monotonic()
+    await store.changed(await settled(store), 0.2)
+    assert time.monotonic() - started > 0.15
+
+
+async def test_hint_wakes_every_waiter(store: Store) -> None:
+    seen = await settled(store)
+    waiting = [asyncio.create_task(store.changed(seen, LONG_S)) for _ in range(3)]
+    await asyncio.sleep(0)
+    await store.publish(a_view())
+    async with asyncio.timeout(PROMPTLY_S):
+        assert all(count > seen for count in await asyncio.gather(*waiting))
+
+
+async def test_hint_crosses_from_one_process_to_another(redis_url: str) -> None:
+    async with opened(redis_url) as writer, opened(redis_url) as reader:
+        assert await hint_s(reader, lambda: writer.publish(a_view())) < PROMPTLY_S
+        assert (await reader.read([])).views == (a_view(),)
+
+
+async def test_older_view_does_not_replace_a_newer_one(store: Store) -> None:
+    await store.publish(a_view(seq=7))
+    assert await store.publish(a_view(edges={}, seq=6)) == 7
+    assert (await store.read([])).views == (a_view(seq=7),)
+
+
+async def test_publishing_tells_the_seq_it_stored(store: Store) -> None:
+    assert await store.publish(a_view(seq=2**53 - 1)) == 2**53 - 1
+
+
+async def test_intents_are_read_for_the_edges_asked_for(store: Store) -> None:
+    drained, other = lasting("yto-01"), lasting("yul-01", Intended.DISABLED)
+    for intent in (drained, other):
+        await store.put_intent(intent)
+    assert (await store.read(["yto-01", "nyc-01"])).intents == (drained,)
+    assert set((await store.read(list(CITIES))).intents) == {drained, other}
+
+
+async def test_later_intent_replaces_the_first(store: Store) -> None:
+    for state in (Intended.DRAINING, Intended.DISABLED):
+        await store.put_intent(lasting("yto-01", state))
+    assert [one.state for one in (await store.read(["yto-01"])).intents] == [Intended.DISABLED]
+
+
+async def test_dropped_intent_is_gone(store: Store) -> None:
+    await store.put_intent(lasting("yto-01"))
+    await store.drop_intent("yto-01")
+    await store.drop_intent("yul-01")
+    assert (await store.read(list(CITIES))).intents == ()
+
+
+async def test_intent_expires_by_itself(store: Store) -> None:
+    await store.put_intent(an_intent(expires_at=time.time() + 0.2))
+    assert len((await store.read(["yto-01"])).intents) == 1
+
+    async def is_gone() -> bool:
+        return not (await store.read(["yto-01"])).intents
+
+    await eventually(is_gone, 2)
+
+
+async def test_intents_hint(store: Store) -> None:
+    assert await hint_s(store, lambda: store.put_intent(lasting("yto-01"))) < PROMPTLY_S
+    assert await hint_s(store, lambda: store.drop_intent("yto-01")) < PROMPTLY_S
+
+
+async def test_lease_is_for_one_holder_at_a_time(store: Store) -> None:
+    held = [await store.hold_lease("local", holder, 5) for holder in ("a", "b", "a")]
+    assert held == [True, False, True]
+    assert await store.hold_lease("other", "b", 5)
+
+
+async def test_dropped_lease_is_free_at_once(store: Store) -> None:
+    await store.hold_lease("local", "a", 5)
+    await store.drop_lease("local", "b")
+    assert not await store.hold_lease("local", "b", 5)
+    await store.drop_lease("local", "a")
+    assert await store.hold_lease("local", "b", 5)
+
+
+async def test_lease_runs_out(store: Store) -> None:
+    await store.hold_lease("local", "a", 0.1)
+    await eventually(lambda: store.hold_lease("local", "b", 5), 2)
+    assert not await store.hold_lease("local", "a", 5)
+
+
+async def test_renewed_lease_lasts_longer(store: Store) -> None:
+    started, renewed = time.monotonic(), []
+
+    async def renew() -> bool:
+        renewed.append(await store.hold_lease("local", "a", 0.2))
+        renewed.append(not await store.hold_lease("local", "b", 5))
+        return time.monotonic() - started > 0.5
+
+    await eventually(renew)
+    assert all(renewed)
+
+
+async def test_events_are_read_in_order_after_an_id(store: Store) -> None:
+    await store.log_events([an_event(n) for n in range(3)])
+    await store.log_events([an_event(3)])
+    logged = await store.events()
+    assert [one.event for one in logged] == [an_event(n) for n in range(4)]
+    assert [one.event.at for one in await store.events(logged[1].id)] == [2, 3]
+    assert await store.events(logged[-1].id) == ()
+
+
+async def test_newest_events_are_read_when_there_are_many(store: Store) -> None:
+    await store.log_events([an_event(n) for n in range(10)])
+    assert [one.event.at for one in await store.events(limit=2)] == [8, 9]
+
+
+async def test_events_are_capped(store: Store) -> None:
+    for _ in range(30):
+        await store.log_events([an_event(n) for n in range(EVENTS_KEPT // 10)])
+    assert len(await store.events(limit=10 * EVENTS_KEPT)) <= EVENTS_KEPT * 1.2
+
+
+async def test_events_hint_and_none_do_not(store: Store) -> None:
+    assert await hint_s(store, lambda: store.log_events([an_event(1)])) < PROMPTLY_S
+    seen = await settled(store)
+    started = time.monotonic()
+    await store.log_events([])
+    await store.changed(seen, 0.2)
+    assert time.monotonic() - started > 0.15
+
+
+def lasting(edge: str, state: Intended = Intended.DRAINING) -> Intent:
+    """An intent for the next hour."""
+    return an_intent(edge, state, expires_at=round(time.time()) + 3_600)
+
+
+def an_event(at: float) -> Event:
+    return Event(at=at, kind=EventKind.TRANSITION, edge="yto-01", before="up", after="down")
+
+
+async def test_no_key_is_without_a_bound(redis_url: str, raw: Any) -> None:
+    async with opened(redis_url) as store:
+        await store.publish(a_view())
+        await store.hold_lease("local", "a", 10)
+        await store.put_intent(lasting("yto-01"))
+        await store.log_events([an_event(1)])
+    lives = {key.decode(): raw.ttl(key) for key in raw.keys("*")}
+    assert lives.pop(EVENTS) == -1  # bounded in size
+    assert set(lives) == {VANTAGES, view_key("local"), lease_key("local"), intent_key("yto-01")}
+    assert all(0 < life <= VIEW_LIFE_S for life in lives.values())
+
+
+async def test_hostile_events_are_left_out(redis_url: str, raw: Any) -> None:
+    raw.xadd(EVENTS, {"event": b"\xff"})
+    raw.xadd(EVENTS, {"other": "x"})
+    raw.xadd(EVENTS, {"event": b'{"at":' + b"[" * 50_000})
+    async with opened(redis_url) as store:
+        await store.log_events([an_event(1)])
+        assert [one.event for one in await store.events()] == [an_event(1)]
+
+
+@pytest.mark.parametrize("at", ["99999999999999999999-0", "nonsense", "1-2-3"])
+async def test_id_that_redis_refuses_is_a_store_error(redis_url: str, at: str) -> None:
+    async with opened(redis_url) as store:
+        await refused(store.events(at))
+
+
+@pytest.mark.parametrize("value", [b"", b"hello", b'{"seq":1}', b"\xff" * 1_000])
+async def test_rubbish_in_place_of_our_view_is_replaced(
+    redis_url: str, raw: Any, value: bytes
+) -> None:
+    raw.set(view_key("local"), value)
+    async with opened(redis_url) as store:
+        await store.publish(a_view(seq=5))
+        assert (await store.read([])).views == (a_view(seq=5),)
+
+
+async def test_vantage_whose_view_expired_is_left_out(redis_url: str, raw: Any) -> None:
+    async with opened(redis_url) as store:
+        await store.publish(a_view("gone"))
+        await store.publish(a_view("here"))
+        raw.delete(view_key("gone"))
+        assert await store.read([]) == Stored((a_view("here"),), ())
+
+
+HOSTILE = {
+    "empty": b"",
+    "not json": b"hello",
+    "not text": b"\xff\xfe\x00",
+    "null": b"null",
+    "list": b"[]",
+    "empty object": b"{}",
+    "lone surrogate": b'{"vantage":"\\ud800","seq":1,"probed_at":1}',
+    "vantage a number": b'{"vantage":1,"seq":1,"probed_at":1}',
+    "seq a text": b'{"vantage":"evil","seq":"1","probed_at":1}',
+    "seq a fraction": b'{"vantage":"evil","seq":1.5,"probed_at":1}',
+    "no time": b'{"vantage":"evil","seq":1}',
+    "endless time": b'{"vantage":"evil","seq":1,"probed_at":1e999}',
+    "time not a number": b'{"vantage":"evil","seq":1,"probed_at":NaN}',
+    "state a number": b'{"vantage":"evil","seq":1,"probed_at":1,'
+    b'"edges":{"yto-01":{"state":7,"since":1}}}',
+    "edges a list": b'{"vantage":"evil","seq":1,"probed_at":1,"edges":[]}',
+    "cut off": msgspec.json.encode(a_view("evil"))[:-20],
+    "deep": b'{"x":' + b"[" * 200_000,
+    "deep and closed": b'{"x":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+    "huge": b'"' + b"x" * MAX_VALUE_BYTES + b'"',
+}
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+async def test_hostile_view_is_a_fault_beside_good_ones(
+    redis_url: str, raw: Any, value: bytes
+) -> None:
+    async with opened(redis_url) as store:
+        await store.publish(a_view())
+        raw.sadd(VANTAGES, "evil")
+        raw.set(view_key("evil"), value)
+        stored = await store.read([])
+    assert stored.views == (a_view(),)
+    assert [fault.partition(": ")[0] for fault in stored.faults] == [view_key("evil")]
+    assert len(stored.faults[0]) < 500
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+async def test_hostile_intent_is_a_fault_beside_good_ones(
+    redis_url: str, raw: Any, value: bytes
+) -> None:
+    async with opened(redis_url) as store:
+        raw.set(intent_key("yto-01"), msgspec.json.encode(an_intent()))
+        raw.set(intent_key("yul-01"), value)
+        stored = await store.read(["yto-01", "yul-01"])
+    assert stored.intents == (an_intent(),)
+    assert [fault.partition(": ")[0] for fault in stored.faults] == [intent_key("yul-01")]
+
+
+async def test_unknown_fields_of_a_newer_release_are_ignored(redis_url: str, raw: Any) -> None:
+    told = {**msgspec.to_builtins(a_view("newer")), "added": {"later": [1]}}
+    raw.sadd(VANTAGES, "newer")
+    raw.set(view_key("newer"), msgspec.json.encode(told))
+    async with opened(redis_url) as store:
+        assert await store.read([]) == Stored((a_view("newer"),), ())
+
+
+async def test_wrong_redis_type_at_a_view_is_left_out(redis_url: str, raw: Any) -> None:
+    raw.sadd(VANTAGES, "evil")
+    raw.lpush(view_key("evil"), "x")
+    async with opened(redis_url) as store:
+        assert (await store.read([])).views == ()
+
+
+async def test_wrong_redis_type_at_the_vantages_is_a_store_error(redis_url: str, raw: Any) -> None:
+    raw.set(VANTAGES, "x")
+    async with opened(redis_url) as store:
+        with pytest.raises(StoreError, match="WRONGTYPE"):
+            await store.read([])
+        with pytest.raises(StoreError, match="WRONGTYPE"):
+            await store.publish(a_view())
+
+
+async def test_crowd_of_vantages_is_cut(redis_url: str, raw: Any) -> None:
+    names = [f"v{n:05}" for n in range(5_000)]
+    raw.sadd(VANTAGES, *names, b"\xff\xfe")
+    raw.mset({view_key(name): msgspec.json.encode(a_view(name, {})) for name in names})
+    async with opened(redis_url) as store:
+        assert len((await store.read([])).views) == MAX_VANTAGES
+
+
+async def test_rubbish_on_the_channel_is_only_a_hint(redis_url: str, raw: Any) -> None:
+    async def publish() -> None:
+        raw.publish(CHANGED, b"\xff" * 100_000)
+
+    async with opened(redis_url) as store:
+        assert await hint_s(store, publish) < PROMPTLY_S
+        assert await store.read([]) == Stored((), ())
+
+
+async def refused(call: Any) -> float:
+    """How long a call took to end in a StoreError."""
+    started = time.monotonic()
+    with pytest.raises(StoreError, match=r"^Redis: "):
+        await call
+    return time.monotonic() - started
+
+
+async def test_nobody_listening_is_a_store_error_soon() -> None:
+    async with opened(f"redis://{HOST}:{free_port()}/0") as store:
+        assert await refused(store.read(["yto-01"])) < 1
+        assert await refused(store.publish(a_view())) < 1
+
+
+async def test_killed_redis_is_a_store_error_soon(redis: RedisServer) -> None:
+    async with opened(redis.url) as store:
+        await store.publish(a_view())
+        redis.kill()
+        assert await refused(store.read(["yto-01"])) < 1
+        assert await refused(store.publish(a_view())) < 1
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_hung_redis_is_a_store_error_soon(redis: RedisServer, connected: bool) -> None:
+    async with opened(redis.url) as store:
+        if connected:
+            await store.publish(a_view())
+        redis.pause()
+        assert await refused(store.read(["yto-01"])) < 1.2
+        assert await refused(store.publish(a_view())) < 1.2
+
+
+async def test_hung_redis_that_wakes_is_read_again(redis: RedisServer) -> None:
+    async with opened(redis.url) as store:
+        await store.publish(a_view())
+        redis.pause()
+        await refused(store.read([]))
+        redis.resume()
+        assert (await store.read([])).views == (a_view(),)
+
+
+async def test_store_of_a_hung_redis_closes_soon(redis: RedisServer) -> None:
+    async with opened(redis.url) as store:
+        await settled(store)
+        redis.pause()
+        await refused(store.read([]))
+        started = time.monotonic()
+    assert time.monotonic() - started < 1
+
+
+async def test_restarted_redis_is_found_and_hinted_at(redis: RedisServer) -> None:
+    async with opened(redis.url) as store:
+        await store.publish(a_view())
+        seen = await settled(store)
+        redis.kill()
+        await refused(store.read([]))
+        redis.start()
+        async with asyncio.timeout(5):
+            await store.changed(seen, LONG_S)
+        await store.publish(a_view(seq=2))
+        assert (await store.read([])).views == (a_view(seq=2),)
+        assert await hint_s(store, lambda: store.publish(a_view(seq=3))) < PROMPTLY_S
+
+
+async def test_wrong_password_is_a_store_error_that_hides_it(redis: RedisServer, raw: Any) -> None:
+    raw.config_set("requirepass", "another")
+    async with opened(f"redis://:secret-secret@{HOST}:{redis.port}/0") as store:
+        with pytest.raises(StoreError) as caught:
+            await store.read([])
+    assert "secret-secret" not in str(caught.value)
+
+
+async def test_read_only_replica_is_a_store_error(redis_url: str, raw: Any) -> None:
+    raw.replicaof(HOST, free_port())
+    async with opened(redis_url) as store:
+        await refused(store.publish(a_view()))
+
+
+async def test_server_that_is_no_redis_is_a_store_error() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("no HTTP was spoken")
+
+    async with served(app) as port, opened(f"redis://{HOST}:{port}/0") as store:
+        await refused(store.read([]))
+
+
+async def test_many_readings_at_once_all_end(redis: RedisServer) -> None:
+    async with opened(redis.url) as store:
+        redis.pause()
+        reads = [asyncio.create_task(store.read([])) for _ in range(50)]
+        await eventually(lambda: all(read.done() for read in reads), 3)
+        assert all(isinstance(read.exception(), StoreError) for read in reads)
+
+
+async def test_cancelled_call_never_goes_on(redis_url: str) -> None:
+    async with opened(redis_url) as store:
+        outcomes = set()
+        for steps in range(1, 120):
+            call = asyncio.create_task(publish_for_ever(store))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            call.cancel()
+            done, _ = await asyncio.wait({call}, timeout=2)
+            outcomes.add(call.cancelled() if done else "goes on")
+        assert outcomes == {True}
+
+
+async def publish_for_ever(store: Store) -> None:
+    while True:
+        await store.publish(a_view())

@@ -1,0 +1,338 @@
+"""The store in every arrangement of Redis that a URL can name, and when parts of it die."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from router.errors import StoreError
+from router.model import Event, EventKind
+from router.store.redis import RedisStore, view_key
+from tests.support.builders import CITIES, a_view, an_intent
+from tests.support.redis_kinds import (
+    SERVICE,
+    Certificates,
+    Node,
+    a_sentinel,
+    cluster,
+    running,
+    watched,
+)
+from tests.support.servers import HOST, eventually, free_port
+
+pytestmark = pytest.mark.anyio
+
+FAILED_OVER_S = 12.0
+LONG_S = 30.0
+PROMPTLY_S = 1.2
+
+Folders = pytest.TempPathFactory
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[RedisStore]:
+    store = RedisStore(url)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def keeps_its_promises(url: str) -> None:
+    """All that vantages, servers and operators need of a store."""
+    await patiently(lambda: _keeps_its_promises(url))
+
+
+async def patiently(attempt: Callable[[], Awaitable[None]]) -> None:
+    """A quarter of a second for a call is little on a machine that tests keep busy: twice
+    more for what is not about time."""
+    for _ in range(2):
+        with suppress(StoreError):
+            return await attempt()
+    return await attempt()
+
+
+async def _keeps_its_promises(url: str) -> None:
+    async with opened(url) as writer, opened(url) as reader:
+        await eventually(lambda: hints(reader, writer))
+        view = a_view("east", seq=round(time.time() * 1_000))
+        assert await writer.publish(view) == view.seq
+        assert await writer.publish(a_view("east", {}, seq=1)) == view.seq
+        wish = an_intent(expires_at=round(time.time()) + 60)
+        await writer.put_intent(wish)
+        stored = await reader.read(list(CITIES))
+        assert view in stored.views
+        assert (stored.intents, stored.faults) == ((wish,), ())
+        await writer.drop_intent(wish.edge)
+        assert (await reader.read(list(CITIES))).intents == ()
+        assert [await writer.hold_lease("east", who, 5) for who in "aba"] == [True, False, True]
+        await writer.drop_lease("east", "a")
+        assert await reader.hold_lease("east", "b", 5)
+        await reader.drop_lease("east", "b")
+        event = Event(at=time.time(), kind=EventKind.TRANSITION, edge="yto-01", after="down")
+        await writer.log_events([event])
+        assert (await reader.events())[-1].event == event
+
+
+async def hints(reader: RedisStore, writer: RedisStore) -> bool:
+    """Whether what one writes wakes the other at once."""
+    seen = await reader.changed(-1, 0.01)
+    started = time.monotonic()
+    waiting = asyncio.create_task(reader.changed(seen, 1.0))
+    await asyncio.sleep(0)
+    await writer.publish(a_view("hinter", {}, seq=time.time_ns()))
+    await waiting
+    return time.monotonic() - started < 0.5
+
+
+async def refused_s(store: RedisStore) -> float:
+    """How long it took to say that the store does not answer."""
+    started = time.monotonic()
+    with pytest.raises(StoreError, match=r"^Redis: "):
+        await store.read(list(CITIES))
+    return time.monotonic() - started
+
+
+async def works(store: RedisStore) -> bool:
+    try:
+        await store.publish(a_view("works", {}, seq=time.time_ns()))
+        await store.read(list(CITIES))
+    except StoreError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def sentinels(tmp_path_factory: Folders) -> Iterator[list[Node]]:
+    with watched(tmp_path_factory.mktemp("sentinels"), sentinels=3) as nodes:
+        yield nodes
+
+
+def sentinel_url(sentinels: list[Node], path: str = "") -> str:
+    servers = ",".join(f"{HOST}:{node.port}" for node in sentinels)
+    return f"redis+sentinel://{servers}/{SERVICE}{path}"
+
+
+async def test_store_behind_sentinels_keeps_its_promises(sentinels: list[Node]) -> None:
+    await keeps_its_promises(sentinel_url(sentinels[2:]))
+
+
+async def test_database_behind_sentinels_is_the_one_named(sentinels: list[Node]) -> None:
+    async with opened(sentinel_url(sentinels[2:], "/5")) as fifth:
+        await fifth.publish(a_view("fifth", {}))
+        async with opened(sentinel_url(sentinels[2:])) as usual:
+            assert "fifth" not in {view.vantage for view in (await usual.read([])).views}
+
+
+@pytest.mark.parametrize("way", ["dead", "hung"])
+async def test_one_sentinel_that_answers_is_enough(sentinels: list[Node], way: str) -> None:
+    nobody = f"{HOST}:{free_port()},"
+    hung = sentinels[2]
+    url = sentinel_url(sentinels[3:]).replace("//", f"//{nobody}{nobody}")
+    if way == "hung":
+        url = sentinel_url(sentinels[2:])
+        hung.pause()
+    try:
+        async with opened(url) as store:
+            await store.publish(a_view("any", {}))
+    finally:
+        hung.resume()
+
+
+async def test_sentinel_with_a_password_is_asked_with_it(tmp_path: Path) -> None:
+    with running() as nodes:
+        primary = Node(tmp_path, 'save ""')
+        nodes += [primary, a_sentinel(tmp_path, primary, 1, "requirepass sesame")]
+        url = sentinel_url(nodes[1:])
+        async with opened(url) as store:
+            await refused_s(store)
+        async with opened(f"{url}?sentinel_password=sesame") as store:
+            await store.publish(a_view("any", {}))
+
+
+async def test_unknown_service_is_a_store_error(sentinels: list[Node]) -> None:
+    async with opened(sentinel_url(sentinels[2:]).replace(SERVICE, "other")) as store:
+        await refused_s(store)
+
+
+async def test_no_sentinel_at_all_is_a_store_error_soon() -> None:
+    async with opened(f"redis+sentinel://{HOST}:{free_port()}/{SERVICE}") as store:
+        assert await refused_s(store) < PROMPTLY_S
+
+
+@pytest.mark.parametrize("fault", ["killed", "hung"])
+async def test_store_follows_a_failover(tmp_path: Path, fault: str) -> None:
+    with watched(tmp_path, sentinels=1) as nodes:
+        primary, replica, sentinel = nodes
+        url = sentinel_url([sentinel])
+        async with opened(url) as writer, opened(url) as reader:
+            await eventually(lambda: hints(reader, writer))
+            await writer.publish(a_view(seq=1))
+            replica.until(lambda client: client.exists(view_key("local")))
+            primary.kill() if fault == "killed" else primary.pause()
+            assert await refused_s(writer) < PROMPTLY_S
+            await eventually(lambda: works(writer), FAILED_OVER_S)
+            assert a_view(seq=1) in (await reader.read([])).views
+            if fault == "killed":
+                await eventually(lambda: hints(reader, writer))
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: Folders) -> Iterator[list[Node]]:
+    with cluster(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+def cluster_url(*nodes: Node) -> str:
+    return "redis+cluster://" + ",".join(f"{HOST}:{node.port}" for node in nodes)
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+async def test_store_in_a_cluster_keeps_its_promises(nodes: list[Node], first: int) -> None:
+    await keeps_its_promises(cluster_url(nodes[first]))
+
+
+async def test_keys_are_spread_over_the_cluster(nodes: list[Node]) -> None:
+    async def publish_many() -> None:
+        async with opened(cluster_url(*nodes)) as store:
+            for number in range(20):
+                await store.publish(a_view(f"vantage-{number}", {}))
+            assert len((await store.read(list(CITIES))).views) >= 20
+
+    await patiently(publish_many)
+    assert all(node.is_so(lambda client: client.dbsize() > 0) for node in nodes)
+
+
+async def test_no_cluster_at_all_is_a_store_error_soon() -> None:
+    async with opened(f"redis+cluster://{HOST}:{free_port()}") as store:
+        assert await refused_s(store) < PROMPTLY_S
+
+
+async def test_one_redis_that_is_no_cluster_is_a_store_error(sentinels: list[Node]) -> None:
+    async with opened(cluster_url(sentinels[0])) as store:
+        assert await refused_s(store) < PROMPTLY_S
+
+
+async def test_cluster_is_found_by_any_node_named(nodes: list[Node]) -> None:
+    url = cluster_url(nodes[1]).replace("//", f"//{HOST}:{free_port()},")
+    await keeps_its_promises(url)
+
+
+@pytest.mark.parametrize("dead", [0, 1, 2])
+async def test_cluster_that_lost_a_node_is_used_again_when_it_is_back(
+    nodes: list[Node], dead: int
+) -> None:
+    url = cluster_url(nodes[0])
+    async with opened(url) as writer, opened(url) as reader:
+        await eventually(lambda: hints(reader, writer))
+        nodes[dead].kill()
+        for _ in range(5):
+            assert await refused_s(writer) < PROMPTLY_S
+        nodes[dead].start()
+        await eventually(lambda: works(writer), FAILED_OVER_S)
+        await eventually(lambda: hints(reader, writer))
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: Folders) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+Secured = Callable[..., str]
+
+
+@pytest.fixture
+def secured(certificates: Certificates, tmp_path: Path) -> Iterator[Secured]:
+    """Starts a Redis that speaks TLS only; gives its URL without options."""
+    with running() as started:
+
+        def start(certificate: Path, key: Path, clients: str = "no") -> str:
+            lines = (
+                f"tls-cert-file {certificate}",
+                f"tls-key-file {key}",
+                f"tls-ca-cert-file {certificates.ca}",
+                f"tls-auth-clients {clients}",
+            )
+            started.append(Node(tmp_path, 'save ""', *lines, tls=True))
+            return f"rediss://{HOST}:{started[-1].port}/0"
+
+        yield start
+
+
+async def test_store_over_tls_keeps_its_promises(
+    secured: Secured, certificates: Certificates
+) -> None:
+    url = secured(certificates.server, certificates.server_key)
+    await keeps_its_promises(f"{url}?ssl_ca_certs={certificates.ca}")
+
+
+async def test_store_over_tls_shows_a_certificate_where_one_is_wanted(
+    secured: Secured, certificates: Certificates
+) -> None:
+    url = secured(certificates.server, certificates.server_key, clients="yes")
+    url = f"{url}?ssl_ca_certs={certificates.ca}"
+    async with opened(url) as store:
+        await refused_s(store)
+    ours = f"&ssl_certfile={certificates.client}&ssl_keyfile={certificates.client_key}"
+    await keeps_its_promises(url + ours)
+
+
+async def test_redis_of_an_unknown_authority_is_a_store_error(
+    secured: Secured, certificates: Certificates
+) -> None:
+    async with opened(secured(certificates.server, certificates.server_key)) as store:
+        assert await refused_s(store) < PROMPTLY_S
+
+
+async def test_redis_with_the_name_of_another_is_a_store_error(
+    secured: Secured, certificates: Certificates
+) -> None:
+    url = secured(certificates.elsewhere, certificates.elsewhere_key)
+    url = f"{url}?ssl_ca_certs={certificates.ca}"
+    async with opened(url) as store:
+        assert await refused_s(store) < PROMPTLY_S
+    async with opened(f"{url}&ssl_check_hostname=false") as store:
+        assert await works(store)
+
+
+async def test_certificate_file_that_is_missing_is_a_store_error(
+    secured: Secured, certificates: Certificates
+) -> None:
+    url = secured(certificates.server, certificates.server_key)
+    async with opened(f"{url}?ssl_ca_certs=/nowhere/ca.crt") as store:
+        assert await refused_s(store) < PROMPTLY_S
+
+
+ALLOWED = (
+    "~autorouter:*",
+    "&autorouter:*",
+    *("+eval", "+get", "+getrange", "+set", "+del", "+mget", "+pexpire", "+expire"),
+    *("+sadd", "+smembers", "+xadd", "+xrevrange", "+multi", "+exec"),
+    *("+publish", "+subscribe", "+unsubscribe", "+ping", "+select"),
+)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Node]:
+    """A Redis where nobody may do a thing but one user, who may do what we need."""
+    rules = " ".join(ALLOWED)
+    user = f"user router on >correct:horse/battery@staple {rules}"
+    with running() as nodes:
+        nodes.append(Node(tmp_path, 'save ""', "user default off", user))
+        yield nodes[0]
+
+
+async def test_user_with_only_the_rights_we_need_is_enough(guarded: Node) -> None:
+    login = "router:correct%3Ahorse%2Fbattery%40staple"
+    await keeps_its_promises(f"redis://{login}@{HOST}:{guarded.port}/0")
+
+
+@pytest.mark.parametrize("login", ["", "router:wrong@", ":correct%3Ahorse%2Fbattery%40staple@"])
+async def test_wrong_login_is_a_store_error_that_hides_it(guarded: Node, login: str) -> None:
+    async with opened(f"redis://{login}{HOST}:{guarded.port}/0") as store:
+        with pytest.raises(StoreError) as caught:
+            await store.read(list(CITIES))
+    assert not any(word in str(caught.value) for word in ("wrong", "horse"))

@@ -1,0 +1,110 @@
+"""The stand-in for the CDN as a process, for tests and measurements to ask through."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet  # type: ignore[import-untyped]
+
+from router.model import Position
+from tests.support.builders import BERLIN, DALLAS, MONTREAL
+from tests.support.servers import HOST, ROOT, Process, clean_env, free_port
+
+RUN = ROOT / "infra" / "local-cdn" / "run.py"
+SECRET = "0123456789abcdef"
+
+CANADIAN, NEIGHBOUR, GERMAN, TEXAN = "24.48.0.1", "24.48.0.99", "85.214.132.117", "97.77.0.1"
+CANADIAN_6, COUNTRY_ONLY, UNKNOWN = "2001:db8:1::1", "198.51.100.7", "192.0.2.1"
+
+
+@dataclass(kw_only=True)
+class StandIn:
+    """A running stand-in. `client` keeps its connections."""
+
+    process: Process
+    port: int
+    cache_port: int
+    client: httpx.Client
+
+    def ask(
+        self,
+        query: str = "",
+        viewer: str = CANADIAN,
+        *,
+        method: str = "GET",
+        path: str = "/v1/route",
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+    ) -> httpx.Response:
+        """What this viewer gets."""
+        return self.client.request(
+            method,
+            f"http://{HOST}:{self.port}{path}{query}",
+            headers={"X-Stand-In-Viewer": viewer, **(headers or {})},
+            content=content,
+        )
+
+    def told(self, method: str, path: str, **headers: str) -> httpx.Response:
+        """What Varnish says to whoever is on this machine."""
+        return self.client.request(
+            method, f"http://{HOST}:{self.cache_port}{path}", headers=headers
+        )
+
+    def purge(self, *tags: str) -> int:
+        """Have answers with one of the tags forgotten; gives how many."""
+        response = self.told("PURGE", "/", **{"xkey-purge": " ".join(tags)})
+        return int(response.raise_for_status().headers["xkey-purged"])
+
+
+@contextlib.contextmanager
+def running_stand_in(
+    folder: Path, origin_port: int, *more: str, cache_port: int | None = None, **settings: str
+) -> Iterator[StandIn]:
+    """A stand-in in front of an origin on loopback that knows SECRET, once it answers."""
+    port, cache_port = free_port(), cache_port or free_port()
+    words = ["--origin", f"{HOST}:{origin_port}", "--port", str(port), *more]
+    command = [sys.executable, str(RUN), *words, "--cache-port", str(cache_port)]
+    process = Process(command, folder / "stand-in.log", clean_env(CDN_SECRET=SECRET, **settings))
+    with httpx.Client(trust_env=False, verify=False, timeout=10) as client:
+        try:
+            process.wait_for(lambda: "Ctrl-C" in process.output)
+            yield StandIn(process=process, port=port, cache_port=cache_port, client=client)
+        finally:
+            process.stop()
+
+
+def a_place(country: str, position: Position, city: str | None) -> dict[str, Any]:
+    """A record of a City database; without a city, all it knows is the country."""
+    location = {"latitude": position.latitude, "longitude": position.longitude}
+    named = {} if city is None else {"city": {"names": {"en": city}}}
+    return {"country": {"iso_code": country}, "location": location, **named}
+
+
+def a_geo_db(path: Path, places: Mapping[str, dict[str, Any]]) -> Path:
+    """A City database of these records by network."""
+    writer = MMDBWriter(
+        ip_version=6, ipv4_compatible=True, database_type="Test-City", languages=["en"]
+    )
+    for network, record in places.items():
+        writer.insert_network(IPSet([network]), record)
+    writer.to_db_file(str(path))
+    return path
+
+
+def a_small_world(path: Path) -> Path:
+    """Where the viewers named above are."""
+    return a_geo_db(
+        path,
+        {
+            f"{CANADIAN}/24": a_place("CA", MONTREAL, "Montreal"),
+            f"{GERMAN}/24": a_place("DE", BERLIN, "Berlin"),
+            f"{TEXAN}/24": a_place("US", DALLAS, "Dallas"),
+            f"{CANADIAN_6}/48": a_place("CA", MONTREAL, "Montreal"),
+            f"{COUNTRY_ONLY}/24": a_place("CA", Position(60.0, -95.0), None),
+        },
+    )

@@ -1,0 +1,511 @@
+"""The operators' page in a real Chromium, on a real server with edges to break."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, Route
+
+from tests.support.browser import Scheme, Visit, running_browser, visit
+from tests.support.servers import (
+    AUTOROUTER,
+    HOST,
+    Dev,
+    Process,
+    clean_env,
+    free_port,
+    get,
+    is_open,
+    running_dev,
+    wait_until,
+)
+
+VANCOUVERITE = "142.58.1.1"
+FAST = {"POLL_INTERVAL_S": "0.3"}
+TOKEN = "a-token-of-operators"
+WIDTHS = [390, 1280, 1920]
+LATE_MS = 300
+
+NGINX = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+  access_log {folder}/access.log;
+  client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+  uwsgi_temp_path {folder}; scgi_temp_path {folder};
+  server {{
+    listen {host}:{port};
+    location /ops/ {{
+      proxy_pass http://{host}:{ops_port}/;
+      proxy_http_version 1.1;
+      proxy_set_header Host $host;
+    }}
+  }}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as one:
+        yield one
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Dev]:
+    with running_dev(tmp_path, **FAST) as one:
+        wait_until(one.is_ready)
+        yield one
+
+
+def home(dev: Dev) -> str:
+    return f"http://{HOST}:{dev.ops_port}/"
+
+
+def break_edge(dev: Dev, id: str, mode: str = "down") -> None:
+    with httpx.Client(trust_env=False) as client:
+        client.put(f"{home(dev)}simulation/{id}/{mode}").raise_for_status()
+
+
+def route(dev: Dev, viewer: str = VANCOUVERITE) -> dict[str, Any]:
+    url = f"http://{HOST}:{dev.port}/v1/route"
+    told: dict[str, Any] = get(url, headers={"X-Forwarded-For": viewer}).json()
+    return told
+
+
+def state_of(dev: Dev, id: str) -> str:
+    edges = dev.ops("/v1/edges").json()["edges"]
+    return str(next(edge["state"] for edge in edges if edge["id"] == id))
+
+
+def open_change(seen: Visit, id: str) -> None:
+    """Press the row's button and wait for the preview."""
+    seen.page.click(f"tr[data-key={id}] [data-control=change]")
+    seen.page.wait_for_selector("#preview .note")
+
+
+@contextmanager
+def held_up(page: Page, url: str) -> Iterator[list[Route]]:
+    """The requests that match are sent only when all is done; then their answers are in."""
+    held: list[Route] = []
+    page.route(url, lambda route, _: held.append(route))
+    yield held
+    for one in held:
+        with page.expect_request_finished():
+            one.continue_()
+    page.wait_for_timeout(LATE_MS)
+
+
+def fill_change(seen: Visit, *, reason: str = "new disks", actor: str = "ann") -> None:
+    seen.page.fill("#change-reason", reason)
+    seen.page.fill("#change-actor", actor)
+
+
+def focused(page: Page) -> str:
+    return str(page.evaluate("document.activeElement.getAttribute('aria-label')"))
+
+
+# How it looks
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_page_is_accessible_and_fits(
+    browser: Browser, dev: Dev, width: int, scheme: Scheme
+) -> None:
+    with visit(browser, home(dev), width=width, scheme=scheme) as seen:
+        assert "All well: 10 of 10" in seen.text("#headline")
+        assert seen.faults() == []
+        break_edge(dev, "yvr-02")
+        break_edge(dev, "nyc-01", "degraded")
+        seen.wait_for_text("#headline", "yvr-02")
+        seen.wait_for_text("#findings", "nyc-01")
+        seen.page.fill("#why-viewer", "Germany")
+        seen.page.click("#why-form [type=submit]")
+        seen.page.wait_for_selector(".verdict")
+        assert seen.faults() == []
+        assert not seen.is_wider_than_the_window()
+        open_change(seen, "dal-01")
+        assert seen.faults() == []
+        assert not seen.is_wider_than_the_window()
+
+
+def test_states_differ_by_shape_and_not_only_by_colour(browser: Browser, dev: Dev) -> None:
+    break_edge(dev, "yvr-02")
+    wait_until(lambda: state_of(dev, "yvr-02") == "down")
+    with visit(browser, home(dev)) as seen:
+        up, down = (
+            seen.page.locator(f"tr[data-key={id}] th .glyph").inner_html()
+            for id in ("yto-01", "yvr-02")
+        )
+    assert re.findall("<[a-z]+", up) != re.findall("<[a-z]+", down)
+
+
+# What it shows
+
+
+def test_killed_edge_turns_in_the_findings_the_table_and_the_map(
+    browser: Browser, dev: Dev
+) -> None:
+    with visit(browser, home(dev)) as seen:
+        assert seen.page.locator(".hatched").count() == 0
+        before = seen.page.locator(".land").evaluate_all(
+            "all => all.map((one) => one.className.baseVal)"
+        )
+        break_edge(dev, "yvr-02")
+        seen.wait_for_text("tr[data-key=yvr-02]", "down")
+        assert "yvr-02 (Vancouver) is down: connection refused" in seen.text("#headline")
+        assert re.search(r"since \d\d:\d\d · \d+ s", seen.text("#headline"))
+        seen.page.wait_for_selector(".label[data-site=Vancouver][data-tone=bad]")
+        seen.page.wait_for_selector(".hatched", state="attached")
+        after = seen.page.locator(".land").evaluate_all(
+            "all => all.map((one) => one.className.baseVal)"
+        )
+        assert before != after
+        seen.wait_for_text("#headline", "Moved")
+        assert "Japan" in seen.text("#headline")
+        assert seen.text("#country-rows tr:has-text('Japan')").endswith("100 %")
+        seen.wait_for_text("#event-rows", "yvr-02: up → down")
+        assert seen.page.title() == "(1) autorouter"
+
+
+def test_trouble_comes_first_in_the_table(browser: Browser, dev: Dev) -> None:
+    break_edge(dev, "sfo-01")
+    with visit(browser, home(dev)) as seen:
+        seen.wait_for_text("#edge-rows tr:first-child", "sfo-01")
+        assert "refused" in seen.text("#edge-rows tr:first-child")
+
+
+def test_answers_are_shared_out_in_the_table(browser: Browser, dev: Dev) -> None:
+    for _ in range(3):
+        assert route(dev)["region"] == "yvr-02"
+    with visit(browser, home(dev)) as seen:
+        assert "100 %" in seen.text("tr[data-key=yvr-02]")
+        assert seen.text("#edges-note") == "share of 3 answers in the last 5 min"
+
+
+def test_chosen_edge_shows_its_territory(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        seen.page.click("tr[data-key=yvr-02] [data-control=select]")
+        assert seen.page.locator(".chosen").count() > 3
+        seen.page.click("tr[data-key=yvr-02] [data-control=select]")
+        assert seen.page.locator(".chosen").count() == 0
+        seen.page.click(".label[data-site=Dallas]")
+        seen.page.wait_for_selector("tr[data-key=dal-01][data-selected=true]")
+
+
+def test_map_can_be_brought_nearer(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        scene = "document.querySelector('#map-frame svg > g').getAttribute('transform')"
+        views = [seen.page.evaluate(scene)]
+        for button in ("#map-edges", "#map-in", "#map-out", "#map-world"):
+            seen.page.click(button)
+            views.append(seen.page.evaluate(scene))
+        assert len(set(views[:3])) == 3
+        assert views[4] == views[0]
+
+
+def test_projection_keeps_areas_and_can_be_undone(browser: Browser, dev: Dev) -> None:
+    program = """async () => {
+        const { project, unproject } = await import("./static/projection.js");
+        const size = (x, y, d = 1e-4) => {
+            const [a, b] = [project(x, y), project(x + d, y)];
+            const c = project(x, y + d);
+            const area = (b[0] - a[0]) * (a[1] - c[1]) - (c[0] - a[0]) * (a[1] - b[1]);
+            return area / (d * d) / Math.cos((y * Math.PI) / 180);
+        };
+        const places = [[0, 0], [-79, 43], [150, -33], [-160, 71], [30, -55]];
+        const told = ([x, y]) => ({ x, y, size: size(x, y), back: unproject(...project(x, y)) });
+        return places.map(told);
+    }"""
+    with visit(browser, home(dev)) as seen:
+        told = seen.page.evaluate(program)
+    for place in told:
+        assert place["size"] == pytest.approx(told[0]["size"], rel=1e-3)
+        assert place["back"] == pytest.approx([place["x"], place["y"]], abs=1e-6)
+
+
+# Changes
+
+
+def test_edge_is_drained_after_its_preview_and_enabled_again(
+    tmp_path: Path, browser: Browser
+) -> None:
+    brief = {"TTL_S": "1", "DEGRADED_TTL_S": "1", "CDN_MAX_AGE_S": "0"}
+    with running_dev(tmp_path, **FAST, **brief) as dev, visit(browser, home(dev)) as seen:
+        wait_until(dev.is_ready)
+        assert route(dev)["region"] == "yvr-02"
+        open_change(seen, "yvr-02")
+        assert "of all viewers get another edge" in seen.text("#preview")
+        assert "yvr-02 → sfo-01" in seen.text("#preview")
+        assert "Every country that has an edge keeps one" in seen.text("#preview")
+        assert seen.page.is_disabled("#change-submit")
+        fill_change(seen)
+        seen.page.click("#change-submit")
+        wait_until(lambda: route(dev)["region"] != "yvr-02")
+        seen.wait_for_text("tr[data-key=yvr-02]", "draining, ")
+        assert "ann: new disks" in seen.text("tr[data-key=yvr-02]")
+        seen.wait_for_text("#event-rows", "yvr-02: enabled → draining")
+        seen.wait_for_text("tr[data-key=yvr-02] .held b", "drained")
+        open_change(seen, "yvr-02")
+        assert "sfo-01 → yvr-02" in seen.text("#preview")
+        seen.page.click("#change-submit")
+        wait_until(lambda: route(dev)["region"] == "yvr-02")
+        seen.wait_for_text("#event-rows", "yvr-02: draining → enabled")
+
+
+def test_late_answer_to_a_change_leaves_the_next_dialog_alone(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        open_change(seen, "yvr-02")
+        fill_change(seen)
+        with held_up(seen.page, "**/v1/edges/yvr-02/intent") as held:
+            seen.page.click("#change-submit")
+            seen.page.type("#change-reason", " and more")
+            assert seen.page.is_disabled("#change-submit")
+            assert len(held) == 1
+            seen.page.keyboard.press("Escape")
+            open_change(seen, "sfo-01")
+        seen.wait_for_text("tr[data-key=yvr-02] .held b", "drain")
+        assert "sfo-01" in seen.text("#change[open] #change-title")
+
+
+def test_finding_has_the_button_to_press(browser: Browser, dev: Dev) -> None:
+    break_edge(dev, "dal-02")
+    with visit(browser, home(dev)) as seen:
+        seen.wait_for_text("#headline", "dal-02")
+        seen.page.click("#headline button")
+        seen.page.wait_for_selector("#preview .note")
+        assert seen.page.is_checked("[name=state][value=disabled]")
+        fill_change(seen, reason="broken disk")
+        seen.page.click("#change-submit")
+        seen.wait_for_text("#findings", "dal-02 (Dallas 02) is disabled by ann: broken disk")
+
+
+def test_country_is_left_without_an_edge_only_with_consent(
+    tmp_path: Path, browser: Browser
+) -> None:
+    regions = tmp_path / "two.yaml"
+    regions.write_text(
+        "regions:\n"
+        "  - {id: ber-01, name: Berlin, country: DE, latitude: 52.5, longitude: 13.4,"
+        " endpoint: https://ber-01.example.com}\n"
+        "  - {id: yto-01, name: Toronto, country: CA, latitude: 43.7, longitude: -79.4,"
+        " endpoint: https://yto-01.example.com}\n"
+    )
+    with (
+        running_dev(tmp_path, "--regions", str(regions), **FAST) as dev,
+        visit(browser, home(dev)) as seen,
+    ):
+        wait_until(dev.is_ready)
+        open_change(seen, "ber-01")
+        fill_change(seen)
+        assert "Left without an edge: Germany" in seen.text("#preview")
+        assert seen.page.is_disabled("#change-submit")
+        seen.page.check("#change-force")
+        seen.page.click("#change-submit")
+        seen.wait_for_text("#headline", "DE has no edge left")
+        wait_until(lambda: route(dev, "85.214.132.117")["region"] == "yto-01")
+
+
+def test_dialog_works_by_keyboard_and_gives_the_focus_back(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        seen.page.focus("tr[data-key=yul-01] [data-control=change]")
+        seen.page.keyboard.press("Enter")
+        seen.page.wait_for_selector("#change[open]")
+        assert seen.page.evaluate(
+            "document.querySelector('#change').contains(document.activeElement)"
+        )
+        seen.page.keyboard.press("Escape")
+        seen.page.wait_for_selector("#change", state="hidden")
+        assert focused(seen.page) == "Drain yul-01"
+
+
+def test_worst_is_announced_once(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        seen.page.evaluate(
+            """() => {
+                window.said = [];
+                const note = () => window.said.push(document.querySelector("#announced").innerText);
+                new MutationObserver(note).observe(
+                    document.querySelector("#announced"), { childList: true, subtree: true });
+            }"""
+        )
+        break_edge(dev, "yvr-02")
+        seen.wait_for_text("#headline", "Moved")
+        break_edge(dev, "sfo-01", "degraded")
+        seen.wait_for_text("#findings", "sfo-01")
+        assert seen.page.evaluate("window.said") == [
+            "yvr-02 (Vancouver) is down: connection refused"
+        ]
+
+
+def test_focus_stays_while_rows_change(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        seen.page.focus("tr[data-key=yul-01] [data-control=change]")
+        break_edge(dev, "sfo-01")
+        seen.wait_for_text("#edge-rows tr:first-child", "sfo-01")
+        assert focused(seen.page) == "Drain yul-01"
+
+
+# Why this edge?
+
+
+def test_address_is_explained(browser: Browser, dev: Dev) -> None:
+    break_edge(dev, "yvr-02")
+    wait_until(lambda: state_of(dev, "yvr-02") == "down")
+    with visit(browser, home(dev)) as seen:
+        seen.page.fill("#why-viewer", VANCOUVERITE)
+        seen.page.keyboard.press("Enter")
+        seen.page.wait_for_selector(".verdict")
+        told = seen.text("#why")
+        assert f"{VANCOUVERITE} gets {route(dev)['region']}" in told
+        assert "its city is known, from the geo database" in told
+        assert "CA~yvr-02." in told
+        assert "cache-control: private, max-age=300" in told
+        assert re.search(r"yvr-02 \d+ km down out: down for \d+ s", told)
+
+
+@pytest.mark.parametrize("asked", ["Canada", "ca"])
+def test_country_is_explained(browser: Browser, dev: Dev, asked: str) -> None:
+    with visit(browser, home(dev)) as seen:
+        seen.page.fill("#why-viewer", asked)
+        seen.page.click("#why-form [type=submit]")
+        seen.wait_for_text(".verdict", "Canada gets")
+        assert re.search(r"All viewers there (\S+ [\d.]+ %,? ?){5}", seen.text("#why-answer"))
+
+
+def test_place_on_the_map_is_explained(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        box = seen.page.locator(".country[data-country=BR]").bounding_box()
+        assert box is not None
+        seen.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        seen.wait_for_text(".verdict", "Brazil gets")
+        assert "from this question" in seen.text("#why-answer")
+
+
+def test_late_answer_to_an_earlier_question_is_not_shown(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        seen.wait_for_text("#why-answer .hint", "Or press a place")
+        with held_up(seen.page, "**/v1/explain?country=CA*") as held:
+            for country in ("CA", "BR"):
+                seen.page.fill("#why-viewer", country)
+                seen.page.click("#why-form [type=submit]")
+            seen.wait_for_text(".verdict", "Brazil gets")
+            assert len(held) == 1
+        assert "Brazil gets" in seen.text(".verdict")
+
+
+def test_late_preview_of_another_state_is_not_shown(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        seen.page.wait_for_selector("tr[data-key=yvr-02] [data-control=change]")
+        with held_up(seen.page, "**/v1/preview?*state=draining") as held:
+            seen.page.click("tr[data-key=yvr-02] [data-control=change]")
+            seen.page.check("[name=state][value=disabled]")
+            seen.page.wait_for_selector("#preview .note")
+            seen.page.check("[name=state][value=draining]")
+            seen.wait_for_text("#preview", "Working it out")
+            assert len(held) == 2
+            seen.away = True
+            held.pop().abort()
+            seen.wait_for_text("#preview .fault", "Not known")
+        seen.wait_for_text("#preview .fault", "Not known")
+        assert seen.page.is_disabled("#change-submit")
+
+
+def test_what_cannot_be_explained_says_so(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        seen.away = True
+        seen.page.fill("#why-viewer", "1.2.3")
+        seen.page.click("#why-form [type=submit]")
+        seen.wait_for_text("#why-answer .fault", "ip must be an IP address")
+
+
+# The line to the server
+
+
+def test_page_takes_up_after_the_server_restarts(tmp_path: Path, browser: Browser) -> None:
+    port, ops_port = free_port(), free_port()
+    command = [str(AUTOROUTER), "dev", "--port", str(port), "--ops-port", str(ops_port)]
+
+    def start(name: str) -> Dev:
+        dev = Dev(Process(command, tmp_path / name, clean_env(**FAST)), port, ops_port)
+        dev.process.wait_for(lambda: "Ctrl-C" in dev.process.output)
+        wait_until(dev.is_ready)
+        return dev
+
+    dev = start("first.log")
+    try:
+        with visit(browser, home(dev)) as seen:
+            break_edge(dev, "dal-01")
+            seen.wait_for_text("#headline", "dal-01")
+            seen.away = True
+            dev.process.kill()
+            seen.wait_for_text("#live", "Reconnecting")
+            seen.wait_for_text("#live", "last update 2 s ago")
+            assert "dal-01" in seen.text("#headline")
+            dev = start("second.log")
+            seen.page.wait_for_selector("#live[data-state=live]")
+            seen.wait_for_text("#headline", "All well")
+            assert "dal-01" not in seen.text("#event-rows")
+            break_edge(dev, "dal-02")
+            seen.wait_for_text("#event-rows", "dal-02: up → down")
+    finally:
+        dev.process.kill()
+
+
+@pytest.fixture
+def proxied(tmp_path: Path) -> Iterator[tuple[Dev, str]]:
+    """A server that wants a token, under /ops/ of a real nginx."""
+    port = free_port()
+    with running_dev(tmp_path, OPS_TOKEN=TOKEN, **FAST) as dev:
+        text = NGINX.format(folder=tmp_path, host=HOST, port=port, ops_port=dev.ops_port)
+        (tmp_path / "nginx.conf").write_text(text)
+        command = ["nginx", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
+        nginx = Process(command, tmp_path / "nginx.log")
+        try:
+            nginx.wait_for(lambda: is_open(port))
+            wait_until(dev.is_ready)
+            yield dev, f"http://{HOST}:{port}/ops/"
+        finally:
+            nginx.stop()
+
+
+def test_page_works_under_a_prefix_with_a_token(browser: Browser, proxied: tuple[Dev, str]) -> None:
+    dev, url = proxied
+    with visit(browser, url) as seen:
+        open_change(seen, "yvr-02")
+        fill_change(seen)
+        seen.away = True
+        seen.page.fill("#change-token", "another-token-altogether")
+        seen.page.click("#change-submit")
+        seen.wait_for_text("#change-fault", "Refused")
+        assert route(dev)["region"] == "yvr-02"
+        seen.page.fill("#change-token", TOKEN)
+        seen.page.click("#change-submit")
+        wait_until(lambda: route(dev)["region"] != "yvr-02")
+        seen.wait_for_text("#event-rows", "yvr-02: enabled → draining")
+        assert all(urlsplit(one).path.startswith("/ops/") for one in seen.urls)
+        assert not any(TOKEN in one for one in seen.urls)
+        kept = seen.page.evaluate("JSON.stringify([sessionStorage, localStorage, document.cookie])")
+        assert json.loads(kept) == [{"autorouter-actor": "ann"}, {}, ""]
+
+
+def test_change_through_a_proxy_without_a_token_is_refused(
+    browser: Browser, tmp_path: Path, proxied: tuple[Dev, str]
+) -> None:
+    _, url = proxied
+    with visit(browser, url) as seen:
+        open_change(seen, "yvr-02")
+        fill_change(seen)
+        seen.away = True
+        seen.page.click("#change-submit")
+        seen.wait_for_text("#change-fault", "AUTOROUTER_OPS_TOKEN")
+        assert seen.page.is_visible("#change[open]")

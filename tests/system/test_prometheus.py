@@ -1,0 +1,153 @@
+"""A real Prometheus scrapes a real server: alerts fire, and every panel has something to show."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.infra.test_monitoring import RULES, shown
+from tests.support.servers import (
+    HOST,
+    Dev,
+    Process,
+    free_port,
+    get,
+    run_autorouter,
+    running_dev,
+    wait_until,
+)
+
+VIEWERS = ("24.48.0.1", "85.214.132.117", "192.0.2.1")  # Canadian, German, of nowhere
+EDGE = "yto-01"
+SCRAPED_S = 60.0
+
+# Nothing takes purges here, so none has a delay; no alert fires unless a test makes one.
+EMPTY = ("autorouter_purge_delay_seconds", "ALERTS{")
+
+
+@dataclass
+class Prometheus:
+    """A running Prometheus."""
+
+    port: int
+
+    def ask(self, path: str, **params: str) -> Any:
+        told = get(f"http://{HOST}:{self.port}/api/v1/{path}", params=params).json()
+        assert told["status"] == "success", told
+        return told["data"]
+
+    def samples(self, expr: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.ask("query", query=expr)["result"]
+        return found
+
+    def alerts(self, name: str, **labels: str) -> list[dict[str, Any]]:
+        """Alerts of this name that fire."""
+        wanted = {"alertname": name, **labels}.items()
+        listed = self.ask("alerts")["alerts"]
+        return [a for a in listed if wanted <= a["labels"].items() and a["state"] == "firing"]
+
+    def is_ready(self) -> bool:
+        try:
+            return get(f"http://{HOST}:{self.port}/-/ready").is_success
+        except httpx.HTTPError:
+            return False
+
+
+def impatient(path: Path) -> Path:
+    """The rules that ship, but alerts fire as soon as their condition holds."""
+    document = yaml.safe_load(RULES.read_text())
+    for group in document["groups"]:
+        for rule in group["rules"]:
+            if "alert" in rule:
+                rule["for"] = "0s"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def a_configuration(folder: Path, ops_port: int) -> Path:
+    targets = [{"targets": [f"{HOST}:{ops_port}"]}]
+    document = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(impatient(folder / "rules.yml"))],
+        "scrape_configs": [{"job_name": "autorouter", "static_configs": targets}],
+    }
+    path = folder / "prometheus.yml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    folder = tmp_path_factory.mktemp("dev")
+    nobody = f"varnish:http://{HOST}:{free_port()}/"
+    with running_dev(folder, PURGE=nobody, STATE_DIR=str(folder), POLL_INTERVAL_S="0.5") as one:
+        one.process.wait_for(one.is_ready)
+        yield one
+
+
+@pytest.fixture(scope="module")
+def prometheus(dev: Dev, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
+    options = [
+        f"--config.file={a_configuration(folder, dev.ops_port)}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={HOST}:{port}",
+    ]
+    process = Process(["prometheus", *options], folder / "prometheus.log")
+    one = Prometheus(port)
+    try:
+        process.wait_for(one.is_ready)
+        process.wait_for(lambda: one.samples('up{job="autorouter"} == 1') != [])
+        yield one
+    finally:
+        process.stop()
+
+
+def route(dev: Dev, viewer: str) -> None:
+    answer = get(f"http://{HOST}:{dev.port}/v1/route", headers={"X-Forwarded-For": viewer})
+    assert answer.is_success
+
+
+def break_edge(dev: Dev) -> None:
+    with httpx.Client(trust_env=False) as client:
+        client.put(f"http://{HOST}:{dev.ops_port}/simulation/{EDGE}/down").raise_for_status()
+
+
+def test_edge_that_falls_raises_an_alert_until_it_is_taken_out(
+    dev: Dev, prometheus: Prometheus
+) -> None:
+    assert prometheus.alerts("AutorouterEdgeDown") == []
+    break_edge(dev)
+    wait_until(lambda: prometheus.alerts("AutorouterEdgeDown", region=EDGE) != [], SCRAPED_S)
+    (alert,) = prometheus.alerts("AutorouterEdgeDown")
+    assert alert["labels"]["severity"] == "warning"
+    assert alert["annotations"]["summary"] == f"{EDGE} is down"
+    assert f"1 server(s) of autorouter have {EDGE} as down" in alert["annotations"]["description"]
+
+    words = ("disable", EDGE, "--for", "1h", "--reason", "broken")
+    assert run_autorouter(*words, **dev.settings).returncode == 0
+    wait_until(lambda: prometheus.alerts("AutorouterEdgeDown") == [], SCRAPED_S)
+
+
+def test_every_panel_shows_what_a_server_has(dev: Dev, prometheus: Prometheus) -> None:
+    break_edge(dev)  # so that there are transitions and events
+
+    def are_shown() -> bool:
+        for viewer in VIEWERS:
+            route(dev, viewer)
+        return all(map(prometheus.samples, expected))
+
+    expected = [expr for expr in shown() if not any(word in expr for word in EMPTY)]
+    try:
+        wait_until(are_shown, SCRAPED_S)
+    except TimeoutError:
+        assert [expr for expr in expected if not prometheus.samples(expr)] == []
+
+
+@pytest.mark.parametrize("expr", shown())
+def test_prometheus_takes_every_expression(expr: str, prometheus: Prometheus) -> None:
+    prometheus.samples(expr)

@@ -1,0 +1,455 @@
+"""`autorouter serve` under attack: whatever strangers do to a port, others are answered.
+
+Every attack goes on while a well-behaved client asks. It must be answered 200, in time,
+each time; afterwards nothing of the attack may be left.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import random
+import re
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from router.routing.response import Shed
+from tests.conftest import Start
+from tests.support.servers import (
+    AUTOROUTER,
+    HOST,
+    Process,
+    clean_env,
+    eventually,
+    free_port,
+    get,
+    is_open,
+)
+
+pytestmark = pytest.mark.anyio
+
+IDLE = 10_000
+LIMIT = 4_000
+IN_TIME_S = 2.0  # an SDK's patience
+REQUEST = b"GET /v1/route HTTP/1.1\r\nHost: x\r\n\r\n"
+CIVIL = b"GET /v1/route HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 128.100.1.1\r\n\r\n"
+GROWTH_MB = 24.0
+
+
+@dataclass
+class Fortress:
+    """A server to be besieged."""
+
+    pid: int
+    port: int
+    ops_port: int
+
+    def rss_mb(self) -> float:
+        """What it has in memory of its own."""
+        told = Path(f"/proc/{self.pid}/status").read_text()
+        return int(told.partition("RssAnon:")[2].split()[0]) / 1_024
+
+    def files(self) -> int:
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def shed(self) -> float:
+        """Connections ended because of too many."""
+        return sum(self.metric(f'autorouter_connections_shed_total{{how="{how}"}}') for how in Shed)
+
+    def metric(self, name: str) -> float:
+        text = get(f"http://{HOST}:{self.ops_port}/metrics").text
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        assert found is not None, name
+        return float(found[1])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _many_files() -> Iterator[None]:
+    """As many open files as we may have: each connection is one here too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture(scope="module")
+def fortress(_many_files: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fortress]:
+    """One for all attacks: what an earlier one left would show."""
+    port, ops_port = free_port(), free_port()
+    env = clean_env(
+        LISTEN=f"{HOST}:{port}",
+        OPS_LISTEN=f"{HOST}:{ops_port}",
+        TRUSTED_PROXIES="127.0.0.0/8",
+        POLL_INTERVAL_S="10",
+        MAX_CONNECTIONS=str(LIMIT),
+    )
+    output = tmp_path_factory.mktemp("siege") / "serve.log"
+    process = Process([str(AUTOROUTER), "serve"], output, env)
+    try:
+        process.wait_for(lambda: is_open(port))
+        fill(port)
+        yield Fortress(process.pid, port, ops_port)
+        assert process.stop() == 0
+        assert not [line for line in process.output.splitlines() if "Traceback" in line]
+    finally:
+        if process.is_alive():
+            process.kill()
+
+
+def fill(port: int) -> None:
+    """Have as many connected as there can be: memory for so many is taken once, and kept."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(LIMIT):
+            one = stack.enter_context(socket.create_connection((HOST, port)))
+            one.sendall(REQUEST)
+            one.recv(1)
+
+
+class Civilian(threading.Thread):
+    """Asks ten times a second, on a fresh connection each time, like an SDK."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self._port = port
+        self._going = threading.Event()
+        self.slowest_s = 0.0
+        self.codes: list[int] = []
+
+    def run(self) -> None:
+        while not self._going.wait(0.1):
+            started = time.monotonic()
+            self.codes.append(self._ask())
+            self.slowest_s = max(self.slowest_s, time.monotonic() - started)
+
+    def _ask(self) -> int:
+        """The status, or 0 without an answer."""
+        try:
+            with socket.create_connection((HOST, self._port), 2 * IN_TIME_S) as one:
+                one.sendall(CIVIL)
+                return int(one.recv(65_536).split()[1])
+        except (OSError, IndexError, ValueError):
+            return 0
+
+    def rest(self) -> None:
+        self._going.set()
+        self.join(2 * IN_TIME_S)
+
+
+@asynccontextmanager
+async def besieged(fortress: Fortress) -> AsyncIterator[Civilian]:
+    """A block of attacks, during which others are answered and after which all is as before."""
+    get(f"http://{HOST}:{fortress.port}/v1/route")
+    files, rss_mb = fortress.files(), fortress.rss_mb()
+    civilian = Civilian(fortress.port)
+    civilian.start()
+    await eventually(lambda: len(civilian.codes) > 2)
+    try:
+        yield civilian
+        seen = len(civilian.codes)
+        await eventually(lambda: len(civilian.codes) > seen + 2)
+    finally:
+        civilian.rest()
+    assert set(civilian.codes) == {200}
+    assert civilian.slowest_s < IN_TIME_S
+    await eventually(lambda: fortress.files() <= files + 4)
+    assert fortress.rss_mb() < rss_mb + GROWTH_MB
+
+
+async def knock(port: int, said: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which so much was said."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(said)
+    return reader, writer
+
+
+@asynccontextmanager
+async def crowding(port: int, count: int, said: bytes = b"") -> AsyncIterator[None]:
+    """So many connections as long as the block lasts."""
+    with contextlib.ExitStack() as stack:
+        for number in range(count):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(one, (HOST, port))
+            with contextlib.suppress(OSError):
+                one.send(said)
+            if number % 100 == 0:
+                await asyncio.sleep(0)
+        yield
+
+
+async def heard(port: int, said: bytes, timeout_s: float = 5) -> bytes:
+    """What is answered until the server hangs up, or nothing more comes."""
+    reader, writer = await knock(port, said)
+    told = b""
+    try:
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(timeout_s):
+                while part := await reader.read(65_536):
+                    told += part
+    finally:
+        writer.transport.abort()
+    return told
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"GET /v1/route HTTP/1.1\r\nX-A: ", b"POST / HTTP/1.1\r\nContent-Length: 99\r\n\r\nx"],
+    ids=["silent", "half-a-head", "half-a-body"],
+)
+async def test_ten_thousand_who_only_wait_cost_others_nothing(
+    fortress: Fortress, said: bytes
+) -> None:
+    before = fortress.shed()
+    async with besieged(fortress), crowding(fortress.port, IDLE, said):
+        await eventually(lambda: fortress.shed() - before >= IDLE - LIMIT)
+        assert fortress.metric("autorouter_connections") <= LIMIT
+
+
+async def test_slow_clients_are_hung_up_on(fortress: Fortress) -> None:
+    async with besieged(fortress):
+        drips = [
+            asyncio.create_task(_drip(fortress.port, head))
+            for head in (b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nContent-Length: 999\r\n\r\n")
+            for _ in range(100)
+        ]
+        lasted = await asyncio.wait_for(asyncio.gather(*drips), 20)
+    assert min(lasted) > 8
+    assert max(lasted) < 14
+
+
+async def _drip(port: int, said: bytes) -> float:
+    """For how long it may go on."""
+    started = time.monotonic()
+    reader, writer = await knock(port, said)
+    with contextlib.suppress(ConnectionError):
+        while not reader.at_eof():
+            writer.write(b"X")
+            await writer.drain()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(reader.read(65_536), 0.5)
+    writer.transport.abort()
+    return time.monotonic() - started
+
+
+async def test_clients_that_do_not_read_hold_up_nobody(fortress: Fortress) -> None:
+    async with besieged(fortress):
+        stack = contextlib.ExitStack()
+        deaf = [stack.enter_context(socket.socket()) for _ in range(40)]
+        for one in deaf:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            one.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(one, (HOST, fortress.port))
+        for _ in range(20):
+            for one in deaf:
+                with contextlib.suppress(BlockingIOError):
+                    one.send(REQUEST * 1_000)
+            await asyncio.sleep(0.05)
+        stack.close()
+
+
+async def test_requests_sent_ahead_are_answered_in_order(fortress: Fortress) -> None:
+    count, asked = 500, b""
+    for number in range(count):
+        asked += b"GET /v1/route?model=m%d HTTP/1.1\r\nHost: x\r\n\r\n" % number
+    async with besieged(fortress):
+        told = await heard(
+            fortress.port,
+            asked + REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+            20,
+        )
+    named = re.findall(rb'"requested":"m(\d+)"', told)
+    assert [int(number) for number in named] == list(range(count))
+    assert told.count(b"HTTP/1.1 200 OK\r\n") == count + 1
+
+
+async def test_flood_of_requests_sent_ahead_leaves_time_for_others(fortress: Fortress) -> None:
+    async with besieged(fortress):
+        floods = [asyncio.create_task(heard(fortress.port, REQUEST * 5_000, 3)) for _ in range(30)]
+        await asyncio.gather(*floods)
+
+
+def _variants() -> list[bytes]:
+    """What has broken other servers."""
+    host = b"Host: x\r\n"
+    smuggled = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+    both = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),  # TLS
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /v1/route\r\n\r\n",  # HTTP/0.9
+        b"\r\n" * 1_000,
+        bytes(1_000),
+        b"GET /v1/route HTTP/1.1\r\nA: \x00\r\n\r\n",
+        b"GET /v1/route\x00 HTTP/1.1\r\n" + host + b"\r\n",
+        b"GET http://evil.example/v1/route HTTP/1.1\r\n" + host + b"\r\n",
+        b"GET //evil.example/v1/route HTTP/1.1\r\n" + host + b"\r\n",
+        b"GET /v1/route?%00%ff&model=%ff HTTP/1.1\r\n" + host + b"\r\n",
+        b"GET /%76%31/route?model=" + b"%f0%9f%98%80" * 128 + b" HTTP/1.1\r\n" + host + b"\r\n",
+        b"OPTIONS * HTTP/1.1\r\n" + host + b"\r\n",
+        b"CONNECT evil.example:443 HTTP/1.1\r\n" + host + b"\r\n",
+        b"CONNECT : HTTP/1.1\r\n\r\n",
+        b"POST / HTTP/1.1\r\n" + host + both + b"0\r\n\r\n" + smuggled,
+        b"POST / HTTP/1.1\r\n" + host + b"Transfer-Encoding: xchunked\r\n\r\n" + smuggled,
+        b"POST / HTTP/1.1\r\n" + host + b"Transfer-Encoding: chunked, x\r\n\r\n" + smuggled,
+        b"POST / HTTP/1.1\r\n" + host + b"Transfer-Encoding:\x0bchunked\r\n\r\n" + smuggled,
+        b"POST / HTTP/1.1\r\n" + host + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+        b"POST / HTTP/1.1\r\n" + host + b"Content-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\n" + host + b"Content-Length: 99999999999999999999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\n" + host + b"Content-Length: 9223372036854775807\r\n\r\nx",
+        b"POST / HTTP/1.1\r\n" + host + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST / HTTP/1.1\r\n" + host + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff0\r\n",
+        b"GET /v1/route HTTP/1.1\r\n" + host + b"A: b\r\n" * 5_000 + b"\r\n",
+        b"GET /v1/route HTTP/1.1\r\n" + host + b"X-Forwarded-For: 1.1.1.1\r\n" * 4_000 + b"\r\n",
+        b"GET /v1/route HTTP/1.1\r\nX-Forwarded-For: " + b"9.9.9.9," * 15_000 + b"\r\n\r\n",
+        b"GET /v1/route HTTP/1.1\r\nX-Forwarded-For: " + b"[" * 100_000 + b"\r\n\r\n",
+        b"GET /v1/route HTTP/1.1\r\nIf-None-Match: " + b'"a",' * 25_000 + b"\r\n\r\n",
+        b"GET /v1/route HTTP/1.1\r\nX-Origin-Verify: guess\r\nX-Autorouter-Key: CA~sfo-01\r\n\r\n",
+        b"GET /v1/route HTTP/1.1\r\nCloudFront-Viewer-Country: DE\r\n\r\n",
+        b"GET /v1/route HTTP/1.1\r\n" + b"X" * 200_000,
+        b"GET /" + b"x" * 200_000,
+        b"GET /v1/route HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n",
+        b"GET /v1/route HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + smuggled,
+        b"GET /v1/route HTTP/1.1\r\n folded: x\r\n\r\n",
+        b"GET /v1/route HTTP/1.1\nHost: x\n\n",
+        b"GET\t/v1/route\tHTTP/1.1\r\n\r\n",
+    ]
+
+
+STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+
+
+@pytest.mark.parametrize("listener", ["port", "ops_port"])
+async def test_bad_http_is_refused_and_breaks_nothing(fortress: Fortress, listener: str) -> None:
+    port = getattr(fortress, listener)
+    async with besieged(fortress):
+        told = await asyncio.gather(*(heard(port, said, 3) for said in _variants()))
+    codes = [{int(code) for code in STATUS.findall(answer)} for answer in told]
+    assert set().union(*codes) <= {200, 400, 403, 404, 405}
+    assert all(len(STATUS.findall(answer)) <= 2 for answer in told)
+
+
+async def test_nothing_is_smuggled_past_a_proxy(fortress: Fortress) -> None:
+    """Two lengths that differ are refused, and what follows is not taken for a request."""
+    for said in [one for one in _variants() if b"smuggled" in one and b"Upgrade" not in one]:
+        told = await heard(fortress.port, said, 2)
+        assert len(STATUS.findall(told)) == 1, (said, told)
+        assert b"not_found" not in told
+
+
+async def test_mutated_requests_break_nothing(fortress: Fortress) -> None:
+    rng, said = random.Random(7), _variants()
+    async with besieged(fortress):
+        for _ in range(30):
+            batch = [_mutated(rng, rng.choice(said)) for _ in range(10)]
+            answers = await asyncio.gather(*(heard(fortress.port, one, 0.2) for one in batch))
+            for answer in answers:
+                assert b"HTTP/1.1 500" not in answer
+
+
+def _mutated(rng: random.Random, said: bytes) -> bytes:
+    damaged = bytearray(said[: rng.randrange(1, 3_000)])
+    for _ in range(rng.randrange(1, 8)):
+        damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+    return bytes(damaged)
+
+
+async def test_flood_of_unique_questions_is_forgotten(fortress: Fortress) -> None:
+    """Memos are full after the first half; from then on memory is flat."""
+    numbers = itertools.count()
+
+    async def flood(count: int) -> None:
+        reader, writer = await asyncio.open_connection(HOST, fortress.port, limit=2**22)
+        for _ in range(count // 100):
+            writer.write(b"".join(_unique(next(numbers)) for _ in range(100)))
+            for _ in range(100):
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
+        writer.close()
+
+    civilian = Civilian(fortress.port)
+    civilian.start()
+    await asyncio.gather(*(flood(17_500) for _ in range(4)))
+    full_mb = fortress.rss_mb()
+    await asyncio.gather(*(flood(7_500) for _ in range(4)))
+    civilian.rest()
+    assert fortress.rss_mb() < full_mb + GROWTH_MB
+    assert set(civilian.codes) == {200}
+    assert civilian.slowest_s < IN_TIME_S
+
+
+def _unique(number: int) -> bytes:
+    viewer = b"%d.%d.%d.1" % (1 + number // 65_536, number // 256 % 256, number % 256)
+    query = b"model=%d&all=true&x%d" % (number, number)
+    return b"GET /v1/route?%b HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %b\r\n\r\n" % (query, viewer)
+
+
+def test_hashes_of_text_cannot_be_foreseen() -> None:
+    """What collides in one process does not in the next: all keys of memos that a stranger
+    chooses are bytes and text."""
+    env = clean_env()
+    env.pop("PYTHONHASHSEED", None)
+    command = [sys.executable, "-c", "print(hash(b'GET'), hash('GET'))"]
+    told = [subprocess.check_output(command, env=env, text=True) for _ in range(2)]
+    assert told[0] != told[1]
+
+
+async def test_newcomers_are_refused_where_nobody_can_be_closed(start: Start) -> None:
+    """More come in a moment than there are places; a moment later all is well again."""
+    port, ops_port = free_port(), free_port()
+    listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
+    process = start("serve", **listens, MAX_CONNECTIONS="16")
+    await eventually(lambda: is_open(port))
+    fortress = Fortress(process.pid, port, ops_port)
+
+    async def is_refused() -> bool:
+        async with crowding(port, 16):
+            told = await heard(port, REQUEST, 2)
+        head = set(told.lower().partition(b"\r\n\r\n")[0].split(b"\r\n"))
+        return {b"connection: close", b"retry-after: 5", b"cache-control: no-store"} <= head
+
+    await eventually(is_refused)
+    assert fortress.metric('autorouter_connections_shed_total{how="refused"}') >= 1
+    assert get(f"http://{HOST}:{port}/v1/route").status_code == 200
+
+
+async def test_ops_listener_is_bounded_too(fortress: Fortress) -> None:
+    accept = b"GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+    async with besieged(fortress):
+        streams = [await knock(fortress.ops_port, accept) for _ in range(80)]
+        heads = [await reader.readuntil(b"\r\n\r\n") for reader, _ in streams]
+        assert sum(head.startswith(b"HTTP/1.1 200") for head in heads) == 64
+        refused = [head for head in heads if head.startswith(b"HTTP/1.1 503")]
+        assert len(refused) == 16
+        assert all(b"retry-after: 5" in head for head in refused)
+        async with crowding(fortress.ops_port, 1_000):
+            assert fortress.files() < 600
+            await eventually(lambda: _is_healthy(fortress.ops_port))
+        for _, writer in streams:
+            writer.transport.abort()
+    again, writer = await knock(fortress.ops_port, accept)
+    assert (await again.readline()).startswith(b"HTTP/1.1 200")
+    writer.transport.abort()
+
+
+def _is_healthy(port: int) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return get(f"http://{HOST}:{port}/healthz").status_code == 200
+    return False
+
+
+async def test_large_bodies_are_not_kept(fortress: Fortress) -> None:
+    head = b"PUT /v1/edges/yto-01/intent HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    head += b"Content-Length: 100000000\r\n\r\n"
+    async with besieged(fortress):
+        for port in (fortress.port, fortress.ops_port):
+            await asyncio.gather(*(heard(port, head + bytes(500_000), 2) for _ in range(20)))

@@ -1,0 +1,262 @@
+"""A cache is not there: through the stand-in, viewers get what the origin would tell them
+directly, whoever asked before, whatever they asked, and however the fleet changed.
+
+Nothing expires here. What a change makes wrong has to be found by its tags and purged.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import maxminddb_rust
+import pytest
+
+from router.geo.database import find_database
+from router.model import Position
+from router.processes.simulated_edges import Mode, SimulatedFleet
+from tests.support.builders import CITIES
+from tests.support.servers import (
+    AUTOROUTER,
+    HOST,
+    Process,
+    a_regions_file,
+    clean_env,
+    eventually,
+    free_port,
+)
+from tests.support.stand_in import SECRET, StandIn, a_geo_db, a_place, running_stand_in
+
+pytestmark = pytest.mark.anyio
+
+QUESTIONS, STEPS, ASKED_DURING, ASKED_AFTER = 250, 50, 50, 100
+MIN_OFFERED = 2
+UNKNOWN_SHARE, COUNTRY_SHARE, IPV6_SHARE = 0.05, 0.15, 0.25
+IPV6 = [0x2400, 0x2404, 0x2600, 0x2607, 0x2620, 0x2800, 0x2A00, 0x2A02, 0x2A03, 0x2C0F]
+MODELS = {"kokoro-82m": 0.7, "whisper-large": 0.3, "llama-8b": 0.15}
+QUERIES = [
+    "",
+    "?scope=global",
+    "?strict=true",
+    "?all=true",
+    "?all=true&scope=global",
+    "?model=kokoro",
+    "?model=whisper-large",
+    "?model=llama-8b&strict=true",
+    "?model=llama-8b&scope=global&all=true",
+    "?model=nobody-has-it",
+    f"?model={'m' * 129}",
+]
+
+
+class Question(NamedTuple):
+    viewer: str
+    query: str
+
+
+class Told(NamedTuple):
+    status: int
+    etag: str
+    body: bytes
+
+
+@dataclass(kw_only=True)
+class Site:
+    """Edges, their origin, and the stand-in before it. `did`: what its cache did."""
+
+    fleet: SimulatedFleet
+    cdn: StandIn
+    port: int
+    ops_port: int
+    client: aiohttp.ClientSession
+    did: Counter[str] = field(default_factory=Counter)
+
+    async def through(self, questions: Iterable[Question]) -> list[Told]:
+        """What viewers get from the stand-in, all at once."""
+        asking = (self._ask(self.cdn.port, "X-Stand-In-Viewer", one) for one in questions)
+        return await asyncio.gather(*asking)
+
+    async def directly(self, questions: Iterable[Question]) -> list[Told]:
+        """What the origin tells them itself."""
+        asking = (self._ask(self.port, "X-Forwarded-For", one) for one in questions)
+        return await asyncio.gather(*asking)
+
+    async def _ask(self, port: int, header: str, question: Question) -> Told:
+        url = f"http://{HOST}:{port}/v1/route{question.query}"
+        async with self.client.get(url, headers={header: question.viewer}) as response:
+            self.did[response.headers.get("X-Cache", "")] += 1
+            body = await response.read()
+            return Told(response.status, response.headers.get("ETag", ""), body)
+
+    async def ops(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask the ops listener."""
+        url = f"http://{HOST}:{self.ops_port}{path}"
+        async with self.client.request(method, url, json=body) as response:
+            response.raise_for_status()
+            return await response.json()
+
+    async def edges(self) -> dict[str, dict[str, Any]]:
+        """What the origin knows of the edges."""
+        return {edge["id"]: edge for edge in (await self.ops("GET", "/v1/edges"))["edges"]}
+
+    async def standing(self) -> dict[str, Any]:
+        """All of the edges that answers depend on."""
+        facts = ("state", "intent", "models")
+        return {id: [edge[fact] for fact in facts] for id, edge in (await self.edges()).items()}
+
+    async def is_ready(self) -> bool:
+        """Whether it knows all that there is to know."""
+        edges = (await self.edges()).values()
+        return all(edge["state"] == "up" and edge["models"] is not None for edge in edges)
+
+
+@asynccontextmanager
+async def a_site(folder: Path, rng: random.Random, geo_db: Path) -> AsyncIterator[Site]:
+    async with AsyncExitStack() as stack:
+        fleet = await stack.enter_async_context(SimulatedFleet(CITIES))
+        for edge in fleet.edges.values():
+            edge.models = tuple(model for model, share in MODELS.items() if rng.random() < share)
+        port, ops_port = free_port(), free_port()
+        environ = clean_env(
+            REGIONS=str(a_regions_file(folder / "regions.yaml", fleet.endpoints)),
+            LISTEN=f"{HOST}:{port}",
+            OPS_LISTEN=f"{HOST}:{ops_port}",
+            GEO_DB=str(geo_db),
+            CDN_SECRET=SECRET,
+            CDN_MAX_AGE_S="3600",
+            TRUSTED_PROXIES="127.0.0.0/8",
+            POLL_INTERVAL_S="0.1",
+        )
+        origin = Process([str(AUTOROUTER), "serve"], folder / "serve.log", environ)
+        stack.callback(origin.kill)
+        await eventually(lambda: "serving" in origin.output)
+        starting = running_stand_in(folder, port, GEO_DB=str(geo_db))
+        cdn = await asyncio.to_thread(starting.__enter__)
+        stack.push(starting)
+        few = aiohttp.TCPConnector(limit=8)  # the edges have to answer probes meanwhile
+        client = await stack.enter_async_context(aiohttp.ClientSession(connector=few))
+        site = Site(fleet=fleet, cdn=cdn, port=port, ops_port=ops_port, client=client)
+        await eventually(site.is_ready)
+        yield site
+
+
+def a_world(path: Path, rng: random.Random) -> list[Question]:
+    """Writes a database of real places; gives questions of people there. A few of them are
+    not in it, of others it knows the country only."""
+    real = maxminddb_rust.open_database(str(find_database(None)))
+    places: dict[str, dict[str, Any]] = {}
+    questions: list[Question] = []
+    while len(questions) < QUESTIONS:
+        viewer = an_address(rng)
+        record = real.get(viewer)
+        if isinstance(record, dict) and "iso_code" in record.get("country", {}):
+            questions.append(Question(viewer, rng.choice(QUERIES)))
+            if rng.random() > UNKNOWN_SHARE:
+                bits = 48 if ":" in viewer else 24
+                places[str(ip_network(f"{viewer}/{bits}", strict=False))] = a_record(record, rng)
+    a_geo_db(path, places)
+    return questions
+
+
+def an_address(rng: random.Random) -> str:
+    if rng.random() > IPV6_SHARE:
+        return str(IPv4Address(rng.randrange(1 << 24, 224 << 24)))
+    return str(IPv6Address(rng.choice(IPV6) << 112 | rng.getrandbits(112)))
+
+
+def a_record(real: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+    where = Position(real["location"]["latitude"], real["location"]["longitude"])
+    city = None if rng.random() < COUNTRY_SHARE else "City"
+    return a_place(real["country"]["iso_code"], where, city)
+
+
+async def change(site: Site, rng: random.Random) -> list[str]:
+    """Operators take edges out or bring some back; gives which, once the origin knows."""
+    edges = await site.edges()
+    gone = [id for id, edge in edges.items() if edge["intent"] != "enabled"]
+    if rng.random() < len(gone) / len(edges):
+        changed = rng.sample(gone, min(a_few(rng), len(gone)))
+        await site.ops("DELETE", f"/v1/edges/{','.join(changed)}/intent?actor=t")
+        await eventually(lambda: intend(site, changed, {"enabled"}))
+        return changed
+    offered = [id for id, edge in edges.items() if id not in gone and edge["state"] != "down"]
+    changed = rng.sample(offered, max(1, min(a_few(rng), len(offered) - MIN_OFFERED)))
+    state = rng.choice(["draining", "disabled"])
+    wish = {"state": state, "for": "1h", "reason": "test", "actor": "t", "force": True}
+    await site.ops("PUT", f"/v1/edges/{','.join(changed)}/intent", wish)
+    await eventually(lambda: intend(site, changed, {state}))
+    return changed
+
+
+def a_few(rng: random.Random) -> int:
+    """Mostly one."""
+    return rng.choice([1, 1, 1, 2, 5])
+
+
+async def intend(site: Site, ids: Iterable[str], states: set[str]) -> bool:
+    edges = await site.edges()
+    return {edges[id]["intent"] for id in ids} == states
+
+
+async def sicken(site: Site, id: str, mode: Mode, state: str) -> list[str]:
+    """An edge misbehaves from now on, or no longer; gives it, once the origin knows."""
+
+    async def is_known() -> bool:
+        return bool((await site.edges())[id]["state"] == state)
+
+    await site.fleet.edges[id].set_mode(mode)
+    await eventually(is_known)
+    return [id]
+
+
+def sicknesses(rng: random.Random) -> dict[int, tuple[str, Mode, str]]:
+    """What befalls which edge at which step. None comes back from down so soon."""
+    degraded, killed, failing, unhealthy = rng.sample(sorted(CITIES), 4)
+    befallen = [
+        (degraded, Mode.DEGRADED, "degraded"),
+        (killed, Mode.DOWN, "down"),
+        (degraded, Mode.HEALTHY, "up"),
+        (unhealthy, Mode.UNHEALTHY, "down"),
+        (failing, Mode.ERROR, "down"),
+    ]
+    return dict(zip(sorted(rng.sample(range(STEPS), len(befallen))), befallen, strict=True))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_answers_through_the_cache_are_those_of_the_origin(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    questions = a_world(tmp_path / "world.mmdb", rng)
+    sick, compared = sicknesses(rng), 0
+    async with a_site(tmp_path, rng, tmp_path / "world.mmdb") as site:
+        for step in range(STEPS):
+            asked = rng.sample(questions, ASKED_AFTER)
+            soon = asked[:ASKED_DURING]
+            was, before = await site.standing(), await site.directly(soon)
+            changed = await (sicken(site, *sick[step]) if step in sick else change(site, rng))
+            now, during = await site.standing(), await site.through(soon)
+            site.cdn.purge(*(f"edge:{id}" for id in changed))
+            through, after = await site.through(asked), await site.directly(asked)
+            others_moved = any(was[id] != now[id] for id in was.keys() - set(changed))
+            if others_moved or await site.standing() != now:
+                site.cdn.purge("route")  # a probe was late on a busy machine
+                continue
+            compared += 1
+            where = f"seed {seed}, step {step}, changed {changed}"
+            assert differing(asked, through, after) == [], where
+            kept = zip(soon, during, before, after[:ASKED_DURING], strict=True)
+            assert [told for told in kept if told[1] not in told[2:]] == [], where
+        assert compared > STEPS / 2
+        assert site.did["Hit"] > 1_000  # else this proves little
+
+
+def differing(
+    asked: list[Question], through: list[Told], direct: list[Told]
+) -> list[tuple[Question, Told, Told]]:
+    told = zip(asked, through, direct, strict=True)
+    return [(question, got, wanted) for question, got, wanted in told if got != wanted]

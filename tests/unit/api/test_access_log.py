@@ -1,0 +1,214 @@
+"""Lines about requests: what was answered, never who asked, and nobody waits for them."""
+
+import asyncio
+import json
+import re
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from router.api.access_log import MAX_WAITING, RequestLog
+from router.api.app import PublicApp
+from router.api.http_protocol import Respond
+from router.api.live_fleet import FleetWatch
+from router.routing.cache_headers import CachePolicy
+from router.routing.client_address import Networks
+from router.routing.location import Locator
+from router.store.memory import MemoryStore
+from router.telemetry.metrics import Telemetry
+from tests.integration.test_serve import TORONTONIAN, Site, site
+from tests.support.builders import a_location, a_ranker, a_request, a_view
+from tests.support.servers import eventually, plain_client, public_server, served
+
+pytestmark = pytest.mark.anyio
+
+ADDRESS, SECRET = "192.0.2.7", "a-secret-of-the-cdn"
+FROM_CANADA = {"X-Forwarded-For": ADDRESS, "User-Agent": "polargrid-sdk"}
+
+__all__ = ["site"]
+
+
+class Lines:
+    """What was written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def __call__(self, line: bytes) -> None:
+        self.written.append(line)
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.written]
+
+
+async def an_app() -> PublicApp:
+    """Every edge up; every viewer in Toronto."""
+    store = MemoryStore()
+    await store.publish(a_view())
+    watch = FleetWatch(a_ranker(), store, Telemetry(), cache_policy=CachePolicy())
+    await watch.refresh()
+    trusted = Networks.parse(["127.0.0.0/8"])
+    return PublicApp(watch, Locator(lambda _: a_location(), trusted=trusted, secrets=[SECRET]))
+
+
+async def a_log(share: float = 1.0, **options: Any) -> RequestLog:
+    return RequestLog((await an_app()).exchange, share, **options)
+
+
+@asynccontextmanager
+async def asking(respond: Respond) -> AsyncIterator[httpx.AsyncClient]:
+    """A client, and a real server that answers so."""
+    async with (
+        served(respond, public_server) as port,
+        plain_client(f"http://127.0.0.1:{port}") as client,
+    ):
+        yield client
+
+
+def ask(respond: Respond, count: int) -> None:
+    """So many requests without a network between."""
+    for _ in range(count):
+        respond(a_request())
+
+
+async def test_line_tells_what_was_answered() -> None:
+    lines = Lines()
+    log = await a_log(clock=lambda: 1_700_000_000.25, write=lines)
+    async with asking(log.respond) as client:
+        told = (await client.get("/v1/route", headers=FROM_CANADA)).json()
+    log.flush()
+    (line,) = lines.told
+    assert line.pop("duration_us") >= 0
+    assert line == {
+        "event": "request",
+        "level": "info",
+        "timestamp": "2023-11-14T22:13:20.250000Z",
+        "code": 200,
+        "region": told["region"],
+        "reason": "nearest_in_country",
+        "status": "static",
+        "scope": "country",
+        "residency": "",
+        "sharing": "private",
+        "crossed": "false",
+        "country": "CA",
+        "share": 1.0,
+    }
+
+
+@pytest.mark.parametrize("path", ["/v1/route", "/v1/route?model=%01", "/healthz", "/nothing"])
+async def test_answers_are_those_of_the_application(path: str) -> None:
+    app = await an_app()
+    logged = RequestLog(app.exchange, 1.0, write=Lines())
+    assert logged.respond(a_request(path)) == app.respond(a_request(path))
+    assert sum(app.counts.answers.values()) == 2
+
+
+async def test_not_modified_is_told_as_304() -> None:
+    lines = Lines()
+    log = await a_log(write=lines)
+    async with asking(log.respond) as client:
+        etag = (await client.get("/v1/route")).headers["etag"]
+        await client.get("/v1/route", headers={"If-None-Match": etag})
+        await client.post("/v1/chat")
+    log.flush()
+    assert [line["code"] for line in lines.told] == [200, 304, 403]
+
+
+async def test_line_holds_nothing_that_the_client_sent() -> None:
+    lines = Lines()
+    log = await a_log(write=lines)
+    headers = {**FROM_CANADA, "X-Origin-Verify": SECRET, "Cookie": "crumbs"}
+    async with asking(log.respond) as client:
+        await client.get("/v1/route?model=my-model&token=hunter2", headers=headers)
+        await client.get("/path/of/mine?model=my-model", headers=headers)
+    log.flush()
+    sent = rf"{re.escape(ADDRESS)}|127\.0|{SECRET}|polargrid-sdk|crumbs|my-model|hunter|of/mine"
+    assert len(lines.written) == 2
+    assert re.findall(sent, str(lines.written)) == []
+
+
+async def test_share_of_requests_is_told() -> None:
+    lines = Lines()
+    draws = iter([0.09, 0.1, 0.5, 0.0, 0.99])
+    log = await a_log(0.1, draw=lambda: next(draws), write=lines)
+    ask(log.respond, 5)
+    log.flush()
+    assert [line["share"] for line in lines.told] == [0.1, 0.1]
+
+
+async def test_writer_that_hangs_delays_no_request_and_is_bounded() -> None:
+    lines, free = Lines(), threading.Event()
+
+    def hang(line: bytes) -> None:
+        free.wait(20)
+        lines(line)
+
+    log = await a_log(write=hang)
+    writing = asyncio.create_task(log.run())
+    ask(log.respond, MAX_WAITING + 500)
+    await eventually(lambda: len(log._waiting) < MAX_WAITING)  # the thread has begun, and hangs
+    ask(log.respond, 100)
+    free.set()
+    await eventually(lambda: lines.told[-1:] != [] and "count" in lines.told[-1])
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    dropped = sum(line["count"] for line in lines.told if "count" in line)
+    told = sum(line["event"] == "request" for line in lines.told)
+    assert dropped >= 500
+    assert told + dropped == MAX_WAITING + 600
+
+
+async def test_writer_that_fails_is_forgiven() -> None:
+    lines, is_broken = Lines(), True
+
+    def write(line: bytes) -> None:
+        if is_broken:
+            raise BrokenPipeError
+        lines(line)
+
+    log = await a_log(write=write)
+    ask(log.respond, 3)
+    log.flush()
+    is_broken = False
+    ask(log.respond, 1)
+    log.flush()
+    log.flush()
+    assert [line["event"] for line in lines.told] == ["request", "request lines dropped"]
+    assert lines.told[-1]["count"] == 3
+
+
+async def test_rest_is_written_at_the_end() -> None:
+    lines = Lines()
+    log = await a_log(write=lines)
+    running = asyncio.create_task(log.run())
+    await asyncio.sleep(0)
+    ask(log.respond, 7)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert len(lines.written) == 7
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_server_writes_a_line_for_each_request(site: Site, workers: str) -> None:
+    running = await site.serve_until_ready(LOG_REQUESTS="all", WORKERS=workers)
+    for _ in range(20):
+        await running.route()
+    running.process.stop()
+    lines = [json.loads(line) for line in running.process.output.splitlines()]
+    requests = [line for line in lines if line["event"] == "request"]
+    assert len(requests) == 20
+    assert {line["country"] for line in requests} == {"CA"}
+    assert TORONTONIAN["X-Forwarded-For"] not in running.process.output
+
+
+async def test_server_writes_none_unless_told(site: Site) -> None:
+    running = await site.serve_until_ready()
+    await running.route()
+    running.process.stop()
+    assert '"event":"request"' not in running.process.output

@@ -1,0 +1,598 @@
+"""HTTP as the public listener speaks it, and its bounds, in virtual time without a network."""
+
+import asyncio
+import gc
+import itertools
+from typing import Any
+
+import pytest
+import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
+
+from bench.virtual import VirtualLoop
+from router.api.connection_limit import PATIENCE_S, REFUSED_S, Crowd
+from router.api.http_protocol import (
+    BAD_REQUEST,
+    KEEP_ALIVE_S,
+    LAST_REQUEST_S,
+    LINGER_S,
+    MAX_BODY_BYTES,
+    MAX_HEAD_BYTES,
+    MESSAGE_S,
+    SLICE_BYTES,
+    SLOW_READER_S,
+    Request,
+    Wire,
+)
+from router.api.servers import public_listener
+from router.routing.response import HEALTHY, OVERLOADED, Response, Shed
+from tests.support.servers import eventually, public_server, served, talk
+
+pytestmark = pytest.mark.anyio
+
+LINE = b"GET /v1/route HTTP/1.1\r\n"
+HEAD = LINE + b"Host: x\r\n"
+REQUEST = HEAD + b"\r\n"
+HIGH_WATER = 64 * 1024
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": VirtualLoop}
+
+
+class Socket(asyncio.Transport):
+    """The server's end of a connection: keeps what is written, knows when it is closed.
+
+    A client that does not read leaves all in the buffer."""
+
+    protocol: Wire
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = b""
+        self.reads = True
+        self.buffered = 0
+        self.takes_more = True
+        self.closed = False
+        self.aborted = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("192.0.2.7", 40_000) if name == "peername" else default
+
+    def write(self, data: Any) -> None:
+        self.heard += bytes(data)
+        if not self.reads:
+            was_high, self.buffered = self.buffered > HIGH_WATER, self.buffered + len(data)
+            if not was_high and self.buffered > HIGH_WATER:
+                self.protocol.pause_writing()
+
+    def read_all(self) -> None:
+        """The client reads again."""
+        self.reads, self.buffered = True, 0
+        self.protocol.resume_writing()
+
+    def close(self) -> None:
+        self.closed = True
+        if not self.buffered:
+            self.protocol.connection_lost(None)
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
+        self.protocol.connection_lost(None)
+
+    def pause_reading(self) -> None:
+        self.takes_more = False
+
+    def resume_reading(self) -> None:
+        self.takes_more = True
+
+
+class Connection:
+    """A client of a server that answers all with 200 and the number of the request."""
+
+    def __init__(self, crowd: Crowd | None = None) -> None:
+        crowd = Crowd(100) if crowd is None else crowd
+        config = public_listener(self._respond, self._refuse, crowd).config
+        config.load()
+        self.requests: list[Request] = []
+        self.state = ServerState()
+        self.state.default_headers = [(b"date", b"today")]
+        self.wire = Wire(config, self.state, {}, refuse=self._refuse, crowd=crowd)
+        self.socket = Socket()
+        self.socket.protocol = self.wire
+        self.wire.connection_made(self.socket)
+
+    def _respond(self, request: Request) -> Response:
+        self.requests.append(request)
+        if request.target == b"/fault":
+            raise ZeroDivisionError
+        body = b"%d" % len(self.requests)
+        return Response(b"HTTP/1.1 200 OK\r\n", b"content-length: %d\r\n\r\n%b" % (len(body), body))
+
+    def _refuse(self, request: Request) -> Response:
+        return OVERLOADED.to_get
+
+    async def say(self, *pieces: bytes, every_s: float = 0.0) -> None:
+        for piece in pieces:
+            if not self.socket.closed:
+                self.wire.data_received(piece)
+            await asyncio.sleep(every_s)
+
+    @property
+    def answers(self) -> int:
+        return self.socket.heard.count(b"HTTP/1.1 200 OK\r\n")
+
+    @property
+    def is_open(self) -> bool:
+        return not self.socket.closed
+
+
+# What is heard and said
+
+
+async def test_request_is_handed_over_with_what_answers_depend_on() -> None:
+    connection = Connection()
+    head = b"HOST: x\r\nX-FORWARDED-For:  b c \r\nx-a: y\r\n"
+    tags = b'If-None-Match: "z"\r\nif-none-match: "w"\r\n\r\n'
+    await connection.say(b"GET /v1/route?a=%20b HTTP/1.1\r\n", head, tags)
+    placing = [(b"x-forwarded-for", b"b c ")]
+    assert connection.requests == [
+        Request(b"GET", b"/v1/route?a=%20b", placing, "192.0.2.7", b'"z","w"')
+    ]
+
+
+async def test_answer_has_the_date_and_keeps_the_connection() -> None:
+    connection = Connection()
+    await connection.say(REQUEST)
+    assert connection.socket.heard == (
+        b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 1\r\n\r\n1"
+    )
+    assert connection.is_open
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [HEAD + b"Connection: close\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n",
+     b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"],
+    ids=["close", "1.0", "1.0 keep-alive"],
+)  # fmt: skip
+async def test_connection_is_closed_for_who_does_not_keep_it(request_: bytes) -> None:
+    connection = Connection()
+    await connection.say(request_)
+    assert (connection.answers, connection.is_open) == (1, False)
+    assert b"\r\nconnection: close\r\n" in connection.socket.heard
+
+
+async def test_requests_in_a_row_are_answered_in_order() -> None:
+    connection = Connection()
+    await connection.say(REQUEST * 3 + LINE, b"\r\n")
+    bodies = [part[-1:] for part in connection.socket.heard.split(b"HTTP/1.1")[1:]]
+    assert bodies == [b"1", b"2", b"3", b"4"]
+
+
+async def test_nothing_is_answered_after_the_last_request() -> None:
+    connection = Connection()
+    await connection.say(HEAD + b"Connection: close\r\n\r\n" + REQUEST)
+    assert (connection.answers, len(connection.requests)) == (1, 1)
+    assert b"400" not in connection.socket.heard
+
+
+@given(st.lists(st.integers(1, len(REQUEST) * 3 - 1), max_size=12))
+def test_pieces_make_no_difference(cuts: list[int]) -> None:
+    async def heard(*pieces: bytes) -> bytes:
+        connection = Connection()
+        await connection.say(*pieces)
+        return connection.socket.heard
+
+    edges = [0, *sorted(set(cuts)), len(REQUEST) * 3]
+    pieces = [(REQUEST * 3)[a:b] for a, b in itertools.pairwise(edges)]
+    with asyncio.Runner() as runner:
+        assert runner.run(heard(*pieces)) == runner.run(heard(REQUEST * 3))
+
+
+async def test_body_is_not_waited_for_and_thrown_away() -> None:
+    connection = Connection()
+    await connection.say(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+    assert connection.answers == 1
+    await connection.say(b"x" * 100, REQUEST)
+    assert (connection.answers, connection.is_open) == (2, True)
+
+
+async def test_chunked_body_is_thrown_away() -> None:
+    connection = Connection()
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await connection.say(head + b"3\r\nabc\r\n0\r\n\r\n" + REQUEST)
+    assert (connection.answers, connection.is_open) == (2, True)
+
+
+async def test_who_asks_before_sending_a_body_is_answered_and_let_go() -> None:
+    connection = Connection()
+    await connection.say(HEAD + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+    assert (connection.answers, connection.is_open) == (1, False)
+
+
+@pytest.mark.parametrize("upgrade", [b"websocket", b"h2c"])
+async def test_wish_to_upgrade_is_answered_and_let_go(upgrade: bytes) -> None:
+    connection = Connection()
+    said = HEAD + b"Connection: Upgrade\r\nUpgrade: " + upgrade + b"\r\n\r\n\x81\x05hello"
+    await connection.say(said)
+    assert (connection.answers, connection.is_open) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "said", [b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET / HTTP/9\r\n\r\n", HEAD + b"A b: c\r\n\r\n"]
+)
+async def test_what_is_not_http_is_refused(said: bytes) -> None:
+    connection = Connection()
+    await connection.say(said)
+    assert connection.socket.heard.startswith(BAD_REQUEST.to_get.opening + b"connection: close\r\n")
+    assert connection.socket.heard.endswith(BAD_REQUEST.body)
+    assert not connection.is_open
+
+
+async def test_rubbish_after_a_request_does_not_spoil_its_answer() -> None:
+    connection = Connection()
+    await connection.say(REQUEST + b"\x00rubbish\r\n\r\n")
+    assert (connection.answers, connection.is_open) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"Transfer-Encoding: xchunked\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+async def test_body_that_is_broken_gets_no_second_answer(said: bytes) -> None:
+    connection = Connection()
+    await connection.say(b"POST / HTTP/1.1\r\nHost: x\r\n" + said[:40])
+    await connection.say(said[40:] + REQUEST)
+    assert connection.socket.heard.count(b"HTTP/1.1 ") == 1
+    assert not connection.is_open
+
+
+async def test_fault_of_ours_is_a_500_and_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    connection = Connection()
+    await connection.say(b"GET /fault HTTP/1.1\r\n\r\n")
+    assert connection.socket.heard.startswith(b"HTTP/1.1 500 ")
+    assert not connection.is_open
+    assert "ZeroDivisionError" in caplog.text
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_break_it(said: bytes) -> None:
+    async def converse() -> None:
+        connection = Connection()
+        await connection.say(said, b"\r\n\r\n", REQUEST)
+        assert b" 500 " not in connection.socket.heard
+
+    with asyncio.Runner() as runner:
+        runner.run(converse())
+
+
+def test_ready_answers_are_what_their_parts_say() -> None:
+    opening, rest = HEALTHY.to_get
+    head, _, body = rest.partition(b"\r\n\r\n")
+    assert (opening, body) == (b"HTTP/1.1 200 OK\r\n", HEALTHY.body)
+    assert head.split(b"\r\n") == [b"%b: %b" % header for header in HEALTHY.headers]
+    assert HEALTHY.to_head == (opening, head + b"\r\n\r\n")
+
+
+def wires() -> int:
+    return sum(isinstance(one, Wire) for one in gc.get_objects())
+
+
+def test_closed_connections_need_no_collector() -> None:
+    async def come_and_go() -> None:
+        async with served(lambda _: HEALTHY.to_get, public_server) as port:
+            before = wires()
+            for _ in range(5):
+                await talk(port, REQUEST + HEAD + b"Connection: close\r\n\r\n", 5)
+            await eventually(lambda: wires() == before)
+
+    gc.collect()
+    gc.disable()
+    try:
+        uvloop.run(come_and_go())
+    finally:
+        gc.enable()
+
+
+# Time
+
+
+async def test_silent_client_is_hung_up_on() -> None:
+    connection = Connection()
+    await asyncio.sleep(MESSAGE_S - 1)
+    assert connection.is_open
+    await asyncio.sleep(2)
+    assert not connection.is_open
+
+
+async def test_client_that_drips_its_head_is_hung_up_on() -> None:
+    connection = Connection()
+    await connection.say(HEAD, *[b"X: y\r\n"] * 100, every_s=1)
+    assert (connection.is_open, connection.answers) == (False, 0)
+    assert len(connection.state.connections) == 0
+
+
+async def test_client_that_drips_a_body_is_hung_up_on() -> None:
+    connection = Connection()
+    await connection.say(b"POST / HTTP/1.1\r\nContent-Length: 99\r\n\r\n", *[b"x"] * 90, every_s=1)
+    assert (connection.is_open, connection.answers) == (False, 1)
+
+
+async def test_second_head_must_come_in_time_as_well() -> None:
+    connection = Connection()
+    await connection.say(REQUEST, HEAD)
+    await asyncio.sleep(MESSAGE_S + 1)
+    assert (connection.is_open, connection.answers) == (False, 1)
+
+
+async def test_requests_cut_across_are_each_given_their_time() -> None:
+    connection = Connection()
+    await connection.say(REQUEST[:9], *[REQUEST[9:] + REQUEST[:9]] * 30, every_s=1)
+    assert (connection.is_open, connection.answers) == (True, 30)
+
+
+async def test_head_in_pieces_is_answered() -> None:
+    connection = Connection()
+    await connection.say(*[bytes((byte,)) for byte in REQUEST], every_s=0.1)
+    await asyncio.sleep(MESSAGE_S + 1)
+    assert (connection.is_open, connection.answers) == (True, 1)
+
+
+async def test_kept_connection_is_closed_after_its_time() -> None:
+    connection = Connection()
+    for _ in range(3):
+        await connection.say(REQUEST)
+        await asyncio.sleep(KEEP_ALIVE_S - 1)
+        assert connection.is_open
+    await asyncio.sleep(2)
+    assert not connection.is_open
+
+
+async def test_client_that_leaves_leaves_no_timer() -> None:
+    connection = Connection()
+    connection.wire.connection_lost(None)
+    await asyncio.sleep(KEEP_ALIVE_S + 1)
+    assert (connection.socket.closed, len(connection.state.connections)) == (False, 0)
+
+
+def test_bound_that_is_due_at_once_is_no_trouble_to_uvloop() -> None:
+    """Its handle of a timer that is due by now is of another kind."""
+
+    async def act() -> bool:
+        connection = Connection()
+        for seconds in (0.0001, 0.0, -1.0, 5.0, 0.0002):
+            connection.wire._expire_in(seconds)
+        await eventually(lambda: not connection.is_open)
+        return connection.is_open
+
+    assert not uvloop.run(act())
+
+
+# Size
+
+
+@pytest.mark.parametrize("piece", [b"x" * 60_000, b"X: " + b"y" * 60_000 + b"\r\n"])
+async def test_head_without_an_end_is_refused(piece: bytes) -> None:
+    connection = Connection()
+    await connection.say(HEAD, *[piece] * 100)
+    assert not connection.is_open
+    assert connection.socket.heard.startswith(b"HTTP/1.1 400")
+
+
+async def test_head_of_endless_target_is_refused() -> None:
+    connection = Connection()
+    await connection.say(b"GET /", *[b"x" * 60_000] * 10)
+    assert connection.socket.heard.startswith(b"HTTP/1.1 400")
+
+
+async def test_large_head_within_the_bound_is_answered() -> None:
+    connection = Connection()
+    await connection.say(HEAD, b"X: " + b"y" * (MAX_HEAD_BYTES - 100) + b"\r\n\r\n")
+    assert (connection.is_open, connection.answers) == (True, 1)
+
+
+async def test_many_requests_at_once_are_no_large_head() -> None:
+    connection = Connection()
+    for _ in range(5):
+        await connection.say(REQUEST * 1_000 + HEAD[:10], HEAD[10:] + b"\r\n")
+    await asyncio.sleep(1)
+    assert (connection.is_open, connection.answers) == (True, 5_005)
+
+
+async def test_body_of_a_last_request_is_not_waited_for_long() -> None:
+    connection = Connection()
+    await connection.say(b"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 9\r\n\r\n")
+    assert (connection.answers, connection.is_open) == (1, True)
+    await asyncio.sleep(LINGER_S + 0.1)
+    assert not connection.is_open
+
+
+async def test_endless_body_is_cut_off() -> None:
+    connection = Connection()
+    head = b"POST / HTTP/1.1\r\nContent-Length: 10000000000\r\n\r\n"
+    await connection.say(head, *[b"x" * 60_000] * 100)
+    assert (connection.is_open, connection.answers) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    "piece", [b"x" * 60_000, b"X-Forwarded-For: y\r\n" * 3_000], ids=["one", "many"]
+)
+async def test_endless_trailers_are_cut_off(piece: bytes) -> None:
+    connection = Connection()
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
+    await connection.say(head, *[piece] * 4)
+    assert (connection.is_open, connection.answers) == (False, 1)
+
+
+async def test_body_within_the_bound_keeps_the_connection() -> None:
+    connection = Connection()
+    head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % MAX_BODY_BYTES
+    await connection.say(head, b"x" * MAX_BODY_BYTES, REQUEST)
+    assert (connection.is_open, connection.answers) == (True, 2)
+
+
+# Clients that do not read
+
+
+async def test_answers_do_not_pile_up_for_who_does_not_read() -> None:
+    connection = Connection()
+    connection.socket.reads = False
+    await connection.say((LINE + b"\r\n") * 100_000)
+    await asyncio.sleep(1)
+    assert connection.socket.buffered < 2 * HIGH_WATER
+    assert not connection.socket.takes_more
+
+
+async def test_client_that_reads_again_gets_the_rest() -> None:
+    connection = Connection()
+    connection.socket.reads = False
+    await connection.say(REQUEST * 5_000)
+    await asyncio.sleep(1)
+    connection.socket.read_all()
+    await asyncio.sleep(1)
+    assert (connection.answers, connection.socket.takes_more) == (5_000, True)
+
+
+async def test_client_that_never_reads_is_cut_off() -> None:
+    connection = Connection()
+    connection.socket.reads = False
+    await connection.say(REQUEST * 5_000)
+    await asyncio.sleep(SLOW_READER_S + 1)
+    assert connection.socket.aborted
+
+
+async def test_client_that_never_reads_its_last_answer_is_cut_off() -> None:
+    connection = Connection()
+    connection.socket.reads = False
+    await connection.say(HEAD + b"Connection: close\r\n\r\n")
+    assert (connection.socket.closed, connection.socket.aborted) == (True, False)
+    await asyncio.sleep(SLOW_READER_S + 1)
+    assert connection.socket.aborted
+
+
+async def test_client_that_never_reads_a_little_is_cut_off() -> None:
+    connection = Connection()
+    connection.socket.reads = False
+    await connection.say(REQUEST)
+    await asyncio.sleep(KEEP_ALIVE_S + 1)
+    assert (connection.socket.closed, connection.socket.aborted) == (True, False)
+    await asyncio.sleep(SLOW_READER_S)
+    assert connection.socket.aborted
+
+
+# Many at once
+
+
+async def test_flood_on_one_connection_leaves_turns_to_others() -> None:
+    flood, other = Connection(), Connection()
+    flood.wire.data_received(REQUEST * 5_000)
+    assert (flood.answers <= SLICE_BYTES // 18, flood.socket.takes_more) == (True, False)
+    other.wire.data_received(REQUEST)
+    assert other.answers == 1
+    await asyncio.sleep(1)
+    assert (flood.answers, flood.socket.takes_more) == (5_000, True)
+
+
+async def test_long_head_is_read_in_one_turn() -> None:
+    connection = Connection()
+    connection.wire.data_received(HEAD + b"X: " + b"y" * 60_000 + b"\r\n\r\n")
+    assert connection.answers == 1
+
+
+async def test_flood_that_is_not_read_is_taken_up_again() -> None:
+    connection = Connection()
+    connection.socket.reads = False
+    connection.wire.data_received(REQUEST * 9_000)
+    await asyncio.sleep(1)
+    assert connection.answers < 9_000
+    connection.socket.read_all()
+    await asyncio.sleep(1)
+    assert (connection.answers, connection.socket.takes_more) == (9_000, True)
+
+
+async def test_longest_silence_makes_room_for_a_newcomer() -> None:
+    crowd = Crowd(3)
+    silent = Connection(crowd)
+    await asyncio.sleep(1)
+    asked = Connection(crowd)
+    await asyncio.sleep(1)
+    await asked.say(REQUEST)
+    fresh, newcomer = Connection(crowd), Connection(crowd)
+    await newcomer.say(REQUEST)
+    hung_up = [one.socket.aborted for one in (silent, asked, fresh, newcomer)]
+    assert hung_up == [True, False, False, False]
+    assert (newcomer.answers, crowd.shed, len(crowd)) == (1, {Shed.HUNG_UP: 1}, 3)
+
+
+async def test_client_that_does_not_read_makes_room_too() -> None:
+    crowd = Crowd(2)
+    deaf = Connection(crowd)
+    deaf.socket.reads = False
+    await deaf.say(REQUEST * 9_000)
+    await asyncio.sleep(1)
+    kept = Connection(crowd)
+    await asyncio.sleep(PATIENCE_S)
+    assert Connection(crowd).is_open
+    assert (deaf.socket.aborted, kept.is_open) == (True, True)
+
+
+async def test_newcomer_without_a_place_is_told_so() -> None:
+    crowd = Crowd(1)
+    first, newcomer = Connection(crowd), Connection(crowd)
+    await newcomer.say(REQUEST)
+    head = newcomer.socket.heard.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert head[0] == b"HTTP/1.1 503 Service Unavailable"
+    assert {b"retry-after: 5", b"cache-control: no-store", b"connection: close"} <= set(head)
+    assert (newcomer.is_open, first.is_open) == (False, True)
+
+
+async def test_newcomer_without_a_place_has_little_time() -> None:
+    crowd = Crowd(1)
+    _, newcomer = Connection(crowd), Connection(crowd)
+    await asyncio.sleep(REFUSED_S + 0.1)
+    assert not newcomer.is_open
+
+
+async def test_refused_make_room_for_the_next_to_be_refused() -> None:
+    crowd = Crowd(1)
+    people = [Connection(crowd) for _ in range(20)]
+    await people[-1].say(REQUEST)
+    assert [one.socket.aborted for one in people] == [False] + [True] * 11 + [False] * 8
+    assert people[-1].socket.heard.startswith(b"HTTP/1.1 503 ")
+
+
+# The end
+
+
+async def test_shutdown_closes_what_is_idle_soon() -> None:
+    connection = Connection()
+    await connection.say(REQUEST)
+    connection.wire.shutdown()
+    await asyncio.sleep(LAST_REQUEST_S + 0.1)
+    assert not connection.is_open
+
+
+async def test_shutdown_answers_a_request_on_its_way() -> None:
+    connection = Connection()
+    await connection.say(REQUEST)
+    connection.wire.shutdown()
+    await asyncio.sleep(LAST_REQUEST_S / 2)
+    await connection.say(REQUEST)
+    assert (connection.answers, connection.is_open) == (2, False)
+
+
+async def test_shutdown_lets_a_request_under_way_end() -> None:
+    connection = Connection()
+    await connection.say(HEAD)
+    connection.wire.shutdown()
+    await asyncio.sleep(1)
+    await connection.say(b"\r\n")
+    assert (connection.answers, connection.is_open) == (1, False)
+    assert b"\r\nconnection: close\r\n" in connection.socket.heard

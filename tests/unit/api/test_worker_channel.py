@@ -1,0 +1,110 @@
+"""What a main process and its workers tell each other arrives whole, or not at all."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from router.api.worker_channel import (
+    MAX_WAITING_BYTES,
+    Counted,
+    Fed,
+    FeedStore,
+    Message,
+    ReadAnew,
+    counted,
+    counts_in,
+    messages,
+    send,
+)
+from router.errors import StoreError
+from router.model import Intended, Level, Source
+from router.routing.response import Counts, Labels, Placement, Shed
+from tests.support.builders import CITIES, a_view, an_intent
+
+pytestmark = pytest.mark.anyio
+
+LABELS = Labels(region="yto-01", reason="nearest_in_country", status="ok", scope="country")
+COUNTS = Counts(
+    answers={LABELS: 7},
+    placements={Placement(Source.DATABASE, Level.CITY): 5},
+    countries={"CA": 4, None: 1},
+    shed={Shed.HUNG_UP: 2},
+    connections=3,
+)
+
+
+@asynccontextmanager
+async def channel() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """One end to read at, the other to write to."""
+    ours, theirs = socket.socketpair()
+    reader, idle = await asyncio.open_unix_connection(sock=ours)
+    _, writer = await asyncio.open_unix_connection(sock=theirs)
+    yield reader, writer
+    for end in (idle, writer):
+        end.close()
+
+
+def a_feed(count: int = 1) -> Fed:
+    views = tuple(a_view(f"vantage-{number}") for number in range(count))
+    return Fed(views, (an_intent("yto-01", Intended.DISABLED),))
+
+
+async def heard(reader: asyncio.StreamReader) -> list[Message]:
+    return [message async for message in messages(reader)]
+
+
+async def test_messages_arrive_as_they_were_sent() -> None:
+    sent: list[Message] = [a_feed(), ReadAnew(), counted(COUNTS), Fed((), ())]
+    async with channel() as (reader, writer):
+        for message in sent:
+            send(writer, message)
+        writer.close()
+        assert await heard(reader) == sent
+
+
+async def test_counts_arrive_as_they_were() -> None:
+    async with channel() as (reader, writer):
+        send(writer, counted(COUNTS))
+        writer.close()
+        (message,) = await heard(reader)
+    assert isinstance(message, Counted)
+    assert counts_in(message) == COUNTS
+
+
+async def test_message_cut_short_is_not_heard() -> None:
+    async with channel() as (reader, writer):
+        send(writer, ReadAnew())
+        writer.write(b"\x00\x00\x01\x00half")
+        writer.close()
+        assert await heard(reader) == [ReadAnew()]
+
+
+async def test_peer_that_hangs_is_not_piled_up_for() -> None:
+    large = a_feed(400)
+    async with channel() as (_, writer):
+        for _ in range(100):
+            send(writer, large)
+            await asyncio.sleep(0)
+        assert writer.transport.get_write_buffer_size() < 2 * MAX_WAITING_BYTES
+
+
+async def test_nothing_can_be_read_before_the_first_feed() -> None:
+    feed = FeedStore()
+    with pytest.raises(StoreError, match="nothing yet"):
+        await feed.read(list(CITIES))
+    fed = a_feed()
+    feed.take(fed)
+    stored = await feed.read(list(CITIES))
+    assert (stored.views, stored.intents, stored.faults) == (fed.views, fed.intents, ())
+
+
+async def test_feed_hints() -> None:
+    feed = FeedStore()
+    waiting = asyncio.create_task(feed.changed(0, 10))
+    await asyncio.sleep(0)
+    feed.take(a_feed())
+    async with asyncio.timeout(1):
+        assert await waiting == 1

@@ -1,0 +1,74 @@
+"""`autorouter check` finds all that could stop a start."""
+
+from pathlib import Path
+
+import pytest
+
+from router.cli.check import check
+
+A_REGION = "{id: yto-01, name: Toronto, country: CA, latitude: 43.6532, longitude: -79.3832"
+
+
+def a_file(folder: Path, *, weight: float = 1) -> Path:
+    path = folder / "regions.yaml"
+    region = f"{A_REGION}, weight: {weight}, endpoint: https://a.example.com}}"
+    path.write_text(f"regions: [{region}]\n", encoding="utf-8")
+    return path
+
+
+def test_what_ships_is_all_good() -> None:
+    found = check({}, None)
+    assert (found["ok"], found["faults"], found["warnings"]) == (True, [], [])
+    assert found["facts"][:2] == [
+        "settings: all good",
+        "catalog: 10 regions, 10 routable, in CA, US",
+    ]
+
+
+def test_geo_data_is_told_with_its_age() -> None:
+    fact = check({}, None)["facts"][2]
+    assert fact.startswith("geo data: ")
+    assert fact.endswith(" days old")
+
+
+def test_faults_of_all_three_are_told_at_once(tmp_path: Path) -> None:
+    environ = {
+        "AUTOROUTER_TTL_S": "0",
+        "AUTOROUTER_REGIONS": str(a_file(tmp_path, weight=-1)),
+        "AUTOROUTER_GEO_DB": str(tmp_path / "none.mmdb"),
+    }
+    found = check(environ, None)
+    assert (found["ok"], found["facts"], len(found["faults"])) == (False, [], 3)
+    for fault, about in zip(found["faults"], ("TTL_S", "weight", "none.mmdb"), strict=True):
+        assert about in fault
+
+
+def test_named_catalog_is_the_one_checked(tmp_path: Path) -> None:
+    found = check({"AUTOROUTER_REGIONS": "/nowhere.yaml"}, a_file(tmp_path))
+    assert found["ok"]
+    assert "catalog: 1 regions, 1 routable, in CA" in found["facts"]
+
+
+@pytest.mark.parametrize("name", ["AUTOROUTER_REGIONS", "AUTOROUTER_GEO_DB"])
+def test_missing_file_is_one_fault_that_names_it(name: str, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    faults = check({name: missing}, None)["faults"]
+    assert len(faults) == 1
+    assert missing in faults[0]
+
+
+def test_stranger_is_a_warning_and_no_fault() -> None:
+    found = check({"AUTOROUTER_TTL": "5"}, None)
+    assert found["ok"]
+    assert len(found["warnings"]) == 1
+
+
+def test_overrides_are_counted_and_their_faults_told(tmp_path: Path) -> None:
+    file = tmp_path / "geofeed.csv"
+    file.write_text("192.0.2.0/24,CA\n2001:db8::/32,DE\n", encoding="utf-8")
+    environ = {"AUTOROUTER_GEO_OVERRIDES": str(file)}
+    assert "geo overrides: 2 networks" in check(environ, None)["facts"]
+    file.write_text("192.0.2.0/24,CA\nnonsense\n2001:db8::/32,XX\n", encoding="utf-8")
+    found = check(environ, None)
+    assert not found["ok"]
+    assert [fault.split(":")[1] for fault in found["faults"]] == ["2", "3"]

@@ -1,0 +1,362 @@
+"""Any .mmdb file gives a Location or a GeoDataError that helps; never another exception."""
+
+import random
+import shutil
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+
+import geoip2.database
+import maxminddb
+import pytest
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet  # type: ignore[import-untyped]
+
+from router.errors import GeoDataError
+from router.geo.database import GeoDatabase, find_database, open_database
+from router.model import Level, Location, Position, Source
+
+DB_IP = find_database(None)
+VIEWER = "203.0.113.7"
+ELSEWHERE = "198.51.100.7"
+TORONTO = {"latitude": 43.65, "longitude": -79.38}
+KANSAS = {"latitude": 37.751, "longitude": -97.822}
+
+
+@pytest.fixture(scope="module")
+def db_ip() -> GeoDatabase:
+    return open_database(DB_IP)
+
+
+def a_file(path: Path, record: Any, *, type: str = "GeoLite2-City", known: Any = None) -> Path:
+    """A database that holds `record` for VIEWER's /24 and `known` for ELSEWHERE's."""
+    writer = MMDBWriter(
+        ip_version=6, ipv4_compatible=True, database_type=type, languages=["en"], description="test"
+    )
+    if known is not None:
+        writer.insert_network(IPSet([f"{ELSEWHERE}/24"]), known)
+    writer.insert_network(IPSet([f"{VIEWER}/24", "2001:db8::/32"]), record)
+    file = path / "small.mmdb"
+    writer.to_db_file(str(file))
+    return file
+
+
+def a_city(**changes: Any) -> dict[str, Any]:
+    """A record as GeoLite2-City has it; a change to None leaves the key out."""
+    record = {
+        "city": {"geoname_id": 6167865, "names": {"en": "Toronto"}},
+        "continent": {"code": "NA"},
+        "country": {"geoname_id": 6251999, "iso_code": "CA", "names": {"en": "Canada"}},
+        "location": {**TORONTO, "accuracy_radius": 20, "time_zone": "America/Toronto"},
+        "registered_country": {"iso_code": "US"},
+        "subdivisions": [{"iso_code": "ON", "names": {"en": "Ontario"}}],
+    }
+    return {key: value for key, value in {**record, **changes}.items() if value is not None}
+
+
+def a_country() -> dict[str, Any]:
+    return a_city(city=None, location=None, subdivisions=None)
+
+
+def located(path: Path, record: Any, address: str = VIEWER, known: Any = None) -> Location:
+    return open_database(a_file(path, record, known=known)).locate(address)
+
+
+def in_country(code: str) -> Location:
+    return Location(country=code, level=Level.COUNTRY, source=Source.DATABASE)
+
+
+def in_city(code: str, latitude: float, longitude: float) -> Location:
+    return Location(
+        country=code,
+        position=Position(latitude, longitude),
+        level=Level.CITY,
+        source=Source.DATABASE,
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "country", "latitude", "longitude"),
+    [
+        ("24.48.0.1", "CA", 45.5, -73.6),
+        ("99.224.0.1", "CA", 43.6, -79.5),
+        ("85.214.132.117", "DE", 52.5, 13.3),
+        ("17.0.0.1", "US", 37.3, -122.0),
+        ("2607:fea8::1", "CA", 43.6, -79.4),
+        ("2a02:8109::1", "DE", 52.5, 13.4),
+    ],
+)
+def test_known_addresses_are_where_they_are(
+    db_ip: GeoDatabase, address: str, country: str, latitude: float, longitude: float
+) -> None:
+    found = db_ip.locate(address)
+    assert (found.country, found.level, found.source) == (country, Level.CITY, Source.DATABASE)
+    assert found.position is not None
+    assert (found.position.latitude, found.position.longitude) == pytest.approx(
+        (latitude, longitude), abs=0.15
+    )
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "::1", "fe80::1"])
+def test_private_addresses_are_nowhere(db_ip: GeoDatabase, address: str) -> None:
+    assert db_ip.locate(address) == Location()
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "1.2.3", "::1%eth0", "1.2.3.4\x00", "9" * 9_999])
+def test_text_that_is_no_address_is_nowhere(db_ip: GeoDatabase, text: str) -> None:
+    assert db_ip.locate(text) == Location()
+
+
+def test_type_and_age_are_told(db_ip: GeoDatabase) -> None:
+    assert db_ip.type == "DBIP-City-Lite"
+    assert db_ip.networks > 1_000_000
+    assert db_ip.age_days(db_ip.built_at + 86_400) == 1
+
+
+def some_addresses(count: int) -> list[str]:
+    rng = random.Random(20_26)
+    v4 = [str(IPv4Address(rng.getrandbits(32))) for _ in range(count // 2)]
+    v6 = [str(IPv6Address(0x2 << 124 | rng.getrandbits(124))) for _ in range(count // 4)]
+    dense = [str(IPv6Address(0x2A02 << 112 | rng.getrandbits(112))) for _ in range(count // 4)]
+    return v4 + v6 + dense
+
+
+def test_agrees_with_geoip2_on_2000_addresses(db_ip: GeoDatabase) -> None:
+    disagreed, compared = [], 0
+    expected: tuple[str | None, float | None]
+    with geoip2.database.Reader(DB_IP) as independent:
+        for address in some_addresses(2_000):
+            found = db_ip.locate(address)
+            try:
+                told = independent.city(address)
+            except geoip2.errors.AddressNotFoundError:
+                expected = (None, None)
+            else:
+                compared += 1
+                expected = (told.country.iso_code, told.location.latitude)
+            latitude = None if found.position is None else found.position.latitude
+            if (found.country, latitude) != expected:
+                disagreed.append((address, found, expected))
+    assert compared > 1_000
+    assert disagreed == []
+
+
+def test_city_record_gives_its_position(tmp_path: Path) -> None:
+    assert located(tmp_path, a_city()) == in_city("CA", 43.65, -79.38)
+
+
+def test_ipv6_viewer_is_found_in_the_same_file(tmp_path: Path) -> None:
+    assert located(tmp_path, a_city(), "2001:db8::1") == in_city("CA", 43.65, -79.38)
+
+
+def test_address_outside_the_database_is_nowhere(tmp_path: Path) -> None:
+    assert located(tmp_path, a_city(), "192.0.2.1") == Location()
+
+
+@pytest.mark.parametrize("radius", [500, 1000, 65535])
+def test_point_in_kansas_means_only_the_country(tmp_path: Path, radius: int) -> None:
+    usa = a_city(
+        city=None,
+        subdivisions=None,
+        country={"iso_code": "US"},
+        location={**KANSAS, "accuracy_radius": radius},
+    )
+    assert located(tmp_path, usa) == in_country("US")
+
+
+def test_point_without_city_or_subdivision_is_its_countrys(tmp_path: Path) -> None:
+    usa = a_city(city=None, subdivisions=None, country={"iso_code": "US"}, location=KANSAS)
+    assert located(tmp_path, usa) == in_country("US")
+
+
+def test_wide_radius_outweighs_a_named_city(tmp_path: Path) -> None:
+    wide = a_city(location={**TORONTO, "accuracy_radius": 1000})
+    assert located(tmp_path, wide) == in_country("CA")
+
+
+@pytest.mark.parametrize("left_out", ["city", "subdivisions"])
+def test_city_or_subdivision_alone_makes_a_point_local(tmp_path: Path, left_out: str) -> None:
+    assert located(tmp_path, a_city(**{left_out: None})).level is Level.CITY
+
+
+def test_city_known_by_number_only_is_a_city(tmp_path: Path) -> None:
+    record = a_city(city={"geoname_id": 6167865}, subdivisions=None)
+    assert located(tmp_path, record).level is Level.CITY
+
+
+def test_country_database_gives_countries(tmp_path: Path) -> None:
+    geo = open_database(a_file(tmp_path, a_country(), type="GeoLite2-Country"))
+    assert geo.locate(VIEWER) == in_country("CA")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"latitude": 0.0, "longitude": 0.0},
+        {"latitude": 90.5, "longitude": 10.0},
+        {"latitude": 10.0, "longitude": -180.5},
+        {"latitude": 1e308, "longitude": 10.0},
+        {"latitude": float("nan"), "longitude": 10.0},
+        {"latitude": float("inf"), "longitude": 10.0},
+        {"latitude": 43.65},
+        {"latitude": "43.65", "longitude": "-79.38"},
+        {},
+    ],
+)
+def test_impossible_position_leaves_the_country(tmp_path: Path, place: dict[str, Any]) -> None:
+    assert located(tmp_path, a_city(location=place)) == in_country("CA")
+
+
+FLAT = {"city": "Toronto", "state1": "Ontario", "postcode": "", "timezone": "", **TORONTO}
+
+
+def test_flat_ip_location_db_is_understood(tmp_path: Path) -> None:
+    assert located(tmp_path, {"country_code": "CA", **FLAT}) == in_city("CA", 43.65, -79.38)
+
+
+def test_flat_country_database_is_understood(tmp_path: Path) -> None:
+    assert located(tmp_path, {"country_code": "DE"}) == in_country("DE")
+
+
+@pytest.mark.parametrize("names", [("lat", "lng"), ("latitude", "longitude")])
+def test_flat_ipinfo_with_numbers_as_text_is_understood(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    place = dict(zip(names, ("43.65", "-79.38"), strict=True))
+    record = {"city": "Toronto", "region": "Ontario", "country": "CA", "timezone": "", **place}
+    assert located(tmp_path, record) == in_city("CA", 43.65, -79.38)
+
+
+@pytest.mark.parametrize("latitude", ["", "north", "nan", "inf", "1e999", "9" * 400])
+def test_flat_text_that_is_no_number_leaves_the_country(tmp_path: Path, latitude: str) -> None:
+    record = {"city": "Toronto", "country": "CA", "lat": latitude, "lng": "-79.38"}
+    assert located(tmp_path, record) == in_country("CA")
+
+
+@pytest.mark.parametrize("empty", ["", None])
+def test_flat_point_without_a_city_is_its_countrys(tmp_path: Path, empty: str | None) -> None:
+    record = {"country": "US", "lat": "37.751", "lng": "-97.822"}
+    named = record if empty is None else {**record, "city": empty, "region": empty}
+    assert located(tmp_path, named) == in_country("US")
+
+
+@pytest.mark.parametrize("code", ["", "C", "CAN", "C1", "--", "Ä", 42, True, ["CA"], {"a": "CA"}])
+@pytest.mark.parametrize("field", ["nested", "country_code", "country"])
+def test_country_that_is_no_code_is_no_country(tmp_path: Path, field: str, code: Any) -> None:
+    if field == "nested":
+        record, known = a_city(country={"iso_code": code}, location=None), a_country()
+    else:
+        record, known = {field: code}, {field: "CA"}
+    assert located(tmp_path, record, known=known) == Location()
+
+
+def test_country_code_is_read_in_capitals(tmp_path: Path) -> None:
+    assert located(tmp_path, {"country_code": "ca"}).country == "CA"
+
+
+ODD: list[Any] = ["text", 7, -7, 2**100, 1.5, True, b"\xff\x00", [], ["x"], {}, {"x": []}]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("known", [a_country(), {"country_code": "CA"}, {"country": "CA"}])
+def test_records_of_wrong_types_never_raise(tmp_path: Path, odd: Any, known: Any) -> None:
+    fields = ["city", "country", "country_code", "lat", "latitude", "location", "subdivisions"]
+    geo = open_database(a_file(tmp_path, odd, known=known))
+    assert isinstance(geo.locate(VIEWER), Location)
+    geo = open_database(a_file(tmp_path, dict.fromkeys(fields, odd), known=known))
+    assert isinstance(geo.locate(VIEWER), Location)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_nested_values_of_wrong_types_never_raise(tmp_path: Path, odd: Any) -> None:
+    record = a_city(
+        city={"names": odd},
+        country={"iso_code": odd},
+        location={"latitude": odd, "longitude": odd, "accuracy_radius": odd},
+        subdivisions=odd,
+    )
+    assert isinstance(located(tmp_path, record, known=a_country()), Location)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(GeoDataError) as caught:
+        open_database(path)
+    return str(caught.value)
+
+
+def is_helpful(text: str, path: Path) -> bool:
+    return text.startswith(f"{path}: ") and "set AUTOROUTER_GEO_DB" in text and "\n" not in text
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "no.mmdb"
+    assert "no such file" in refusal(path)
+    assert is_helpful(refusal(path), path)
+
+
+def test_directory_is_refused(tmp_path: Path) -> None:
+    assert is_helpful(refusal(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"\0" * 4096, b"\xab\xcd\xefMaxMind.com"])
+def test_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "odd.mmdb"
+    path.write_bytes(content)
+    assert is_helpful(refusal(path), path)
+
+
+def test_asn_database_is_refused_by_its_type(tmp_path: Path) -> None:
+    asn = {"autonomous_system_number": 64512, "autonomous_system_organization": "Example"}
+    path = a_file(tmp_path, asn, type="GeoLite2-ASN")
+    assert "'GeoLite2-ASN' holds no countries" in refusal(path)
+    assert is_helpful(refusal(path), path)
+
+
+def test_database_without_records_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "none.mmdb"
+    MMDBWriter(ip_version=4, languages=["en"]).to_db_file(str(path))
+    assert is_helpful(refusal(path), path)
+
+
+@pytest.mark.parametrize("size", [1_000, 1_000_000])
+def test_download_that_broke_off_is_refused(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "cut.mmdb"
+    with DB_IP.open("rb") as whole, path.open("wb") as cut:
+        cut.write(whole.read(size))
+    assert is_helpful(refusal(path), path)
+
+
+def test_damaged_search_tree_never_raises(tmp_path: Path) -> None:
+    path = a_file(tmp_path, a_city(), known=a_country())
+    whole = path.read_bytes()
+    rng = random.Random(7)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(8):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged)
+        survives(path)
+
+
+def survives(path: Path) -> None:
+    try:
+        geo = open_database(path)
+    except GeoDataError:
+        return
+    for address in (VIEWER, ELSEWHERE, "192.0.2.1", "2001:db8::1", "::", "255.255.255.255"):
+        geo.locate(address)
+
+
+def test_file_replaced_under_us_keeps_the_old_answers(tmp_path: Path) -> None:
+    path = a_file(tmp_path, a_city())
+    geo = open_database(path)
+    other = tmp_path / "new"
+    other.mkdir()
+    shutil.move(a_file(other, {"country_code": "DE"}), path)
+    assert geo.locate(VIEWER).country == "CA"
+    assert open_database(path).locate(VIEWER).country == "DE"
+
+
+def test_small_file_is_read_alike_by_maxminddb(tmp_path: Path) -> None:
+    with maxminddb.open_database(a_file(tmp_path, a_city())) as reader:
+        assert reader.get(VIEWER) == a_city()

@@ -1,0 +1,244 @@
+"""The census weighs each place by the public addresses that are placed there."""
+
+from ipaddress import IPv4Address, IPv4Network
+from itertools import islice, pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet  # type: ignore[import-untyped]
+
+from router.errors import GeoDataError
+from router.geo.database import find_database, open_database
+from router.geodata.build import build
+from router.geodata.census import Block, Census, Place, count_places, public_addresses
+from router.geodata.survey import CENSUS_FILE, located_blocks, read_census
+from router.model import Level, Location
+from tests.support.builders import BERLIN, NOW, TORONTO, a_location
+from tests.support.strategies import locations
+from tests.unit.geo.test_database import a_city, a_country, a_file
+
+firsts = st.integers(0, 2**32 - 1)
+blocks = st.builds(
+    lambda first, size, location: Block(first, min(size, 2**32 - first), location),
+    firsts,
+    st.integers(1, 2**24),
+    locations,
+)
+
+
+def a_block(text: str = "24.48.0.0/16", location: Location | None = None) -> Block:
+    network = IPv4Network(text)
+    where = a_location() if location is None else location
+    return Block(int(network.network_address), network.num_addresses, where)
+
+
+def counted(places: tuple[Place, ...]) -> dict[Location, int]:
+    return {place.location: place.addresses for place in places}
+
+
+@given(found=st.lists(blocks), decimals=st.none() | st.integers(0, 3))
+def test_every_public_address_is_counted_once(found: list[Block], decimals: int | None) -> None:
+    places = count_places(found, decimals)
+
+    placed = [block for block in found if block.location.level is not Level.UNKNOWN]
+    assert sum(place.addresses for place in places) == sum(map(public_addresses, placed))
+    assert len(counted(places)) == len(places)
+
+
+def test_neighbours_share_a_cell() -> None:
+    near, far = a_location(TORONTO), a_location(TORONTO._replace(latitude=43.81))
+    found = [a_block("24.48.0.0/24", near), a_block("24.48.1.0/24", far)]
+
+    assert [place.addresses for place in count_places(found)] == [256, 256]
+    assert [place.addresses for place in count_places(found, 0)] == [512]
+
+
+def test_positions_stay_exact_when_not_rounded() -> None:
+    (place,) = count_places([a_block()], None)
+
+    assert place == Place(a_location(TORONTO), 65_536)
+
+
+def test_cell_never_joins_two_countries_or_levels() -> None:
+    found = [
+        a_block("24.48.0.0/24", a_location(TORONTO, "CA")),
+        a_block("24.48.1.0/24", a_location(TORONTO, "US")),
+        a_block("24.48.2.0/24", a_location(None, "CA")),
+    ]
+
+    assert len(count_places(found, 0)) == 3
+
+
+def test_addresses_without_a_place_do_not_count() -> None:
+    assert count_places([a_block(location=Location())]) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.7.0/24"),
+        *("172.16.0.0/12", "192.168.1.0/24", "198.18.0.0/15", "203.0.113.0/24"),
+        *("224.0.0.0/4", "240.0.0.0/4"),
+    ],
+)
+def test_addresses_of_no_viewer_do_not_count(text: str) -> None:
+    assert count_places([a_block(text)]) == ()
+
+
+@given(first=st.sampled_from([0x0A000000, 0x64400000, 0xAC100000, 0xC0A80000, 0xC6120000]))
+def test_blocks_across_a_border_count_in_part(first: int) -> None:
+    block = Block(first - 100, 200, a_location())
+    public = sum(IPv4Address(one).is_global for one in range(first - 100, first + 100))
+
+    assert public_addresses(block) == public == 100
+
+
+@given(block=blocks)
+def test_block_counts_as_its_halves(block: Block) -> None:
+    half = block.size // 2
+    halves = (
+        block._replace(size=half),
+        block._replace(first=block.first + half, size=block.size - half),
+    )
+
+    assert public_addresses(block) == sum(map(public_addresses, halves))
+    assert 0 <= public_addresses(block) <= block.size
+
+
+def test_whole_space_has_fewer_public_addresses() -> None:
+    assert 3.6e9 < public_addresses(Block(0, 2**32, a_location())) < 3.75e9
+
+
+# Reading them from a database
+
+
+def a_world(path: Path, type: str = "GeoLite2-City") -> Path:
+    """A database of two cities, a country, and nothing else."""
+    writer = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type=type)
+    writer.insert_network(IPSet(["24.48.0.0/16", "2001:db8::/32"]), a_city())
+    berlin = {"latitude": BERLIN.latitude, "longitude": BERLIN.longitude}
+    writer.insert_network(
+        IPSet(["85.214.0.0/24"]), a_city(country={"iso_code": "DE"}, location=berlin)
+    )
+    writer.insert_network(IPSet(["99.224.0.0/20", "10.0.0.0/8"]), a_country())
+    file = path / "world.mmdb"
+    writer.to_db_file(str(file))
+    return file
+
+
+def test_census_of_a_database_has_its_places(tmp_path: Path) -> None:
+    census = read_census(open_database(a_world(tmp_path)), None)
+
+    told = {(one.location.country, one.location.level): one.addresses for one in census.places}
+    assert told == {
+        ("CA", Level.CITY): 65_536,
+        ("DE", Level.CITY): 256,
+        ("CA", Level.COUNTRY): 4_096,
+    }
+    assert census.addresses == 65_536 + 256 + 4_096
+
+
+def test_addresses_are_where_the_database_has_them() -> None:
+    geo = open_database(find_database(None))
+    found = list(islice(located_blocks(geo.path), 20_000))
+
+    assert found[0].first == 0
+    assert all(one.first + one.size == other.first for one, other in pairwise(found))
+    for block in found[::97]:
+        for address in (block.first, block.first + block.size - 1):
+            assert geo.locate(str(IPv4Address(address))) == block.location
+
+
+def test_compact_database_has_the_same_census(tmp_path: Path) -> None:
+    whole, compact = a_world(tmp_path), tmp_path / "world.geo"
+    build([whole], compact, NOW)
+
+    told = {
+        path: counted(read_census(open_database(path), None).places) for path in (whole, compact)
+    }
+    assert told[whole] == told[compact]
+
+
+def test_blocks_of_a_compact_database_cover_everything(tmp_path: Path) -> None:
+    compact = tmp_path / "world.geo"
+    build([a_world(tmp_path)], compact, NOW)
+    found = list(located_blocks(compact))
+
+    assert sum(block.size for block in found) == 2**32
+    assert all(one.first + one.size == other.first for one, other in pairwise(found))
+
+
+def test_damaged_database_is_named(tmp_path: Path) -> None:
+    path = a_file(tmp_path, a_city(), known=a_country())
+    geo = open_database(path)
+    whole = bytearray(path.read_bytes())
+    whole[: len(whole) // 4] = bytes(len(whole) // 4)
+    path.write_bytes(whole)
+
+    with pytest.raises(GeoDataError, match=r"small\.mmdb: "):
+        read_census(geo, None)
+
+
+def test_database_without_viewers_is_refused(tmp_path: Path) -> None:
+    writer = MMDBWriter(ip_version=6, database_type="GeoLite2-City")
+    writer.insert_network(IPSet(["2001:db8::/32"]), a_city())
+    writer.to_db_file(str(tmp_path / "six.mmdb"))
+
+    with pytest.raises(GeoDataError, match="places no public IPv4 addresses"):
+        read_census(open_database(tmp_path / "six.mmdb"), tmp_path)
+    assert not (tmp_path / CENSUS_FILE).exists()
+
+
+# Keeping it
+
+
+def unread(what: str, done: int, total: int | None) -> None:
+    raise AssertionError("the database was read again")
+
+
+def test_kept_census_is_not_taken_again(tmp_path: Path) -> None:
+    geo = open_database(a_world(tmp_path))
+    first = read_census(geo, tmp_path / "state")
+
+    assert read_census(geo, tmp_path / "state", unread) == first
+
+
+def test_census_of_another_database_is_taken_anew(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    world, other = a_world(tmp_path), a_world(tmp_path / "other", "DBIP-City")
+    before = read_census(open_database(world), tmp_path)
+    after = read_census(open_database(other), tmp_path)
+
+    assert before.database != after.database
+    assert read_census(open_database(other), tmp_path, unread) == after
+
+
+@pytest.mark.parametrize("content", [b"", b"\xc1", b"nonsense", b"\x93" * 100_000])
+def test_torn_census_is_taken_anew(tmp_path: Path, content: bytes) -> None:
+    geo = open_database(a_world(tmp_path))
+    whole = read_census(geo, tmp_path)
+    (tmp_path / CENSUS_FILE).write_bytes(content)
+
+    assert read_census(geo, tmp_path) == whole
+    assert (tmp_path / CENSUS_FILE).read_bytes() != content
+
+
+def test_folder_that_cannot_be_made_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    assert read_census(open_database(a_world(tmp_path)), tmp_path / "file" / "x").addresses > 0
+
+
+def test_nothing_but_the_census_is_left_behind(tmp_path: Path) -> None:
+    read_census(open_database(a_world(tmp_path)), tmp_path / "state")
+
+    assert [path.name for path in (tmp_path / "state").iterdir()] == [CENSUS_FILE]
+
+
+def test_census_adds_up_its_places() -> None:
+    places = (Place(a_location(), 3), Place(Location(), 4))
+
+    assert Census(database="x", built_at=NOW, places=places).addresses == 7

@@ -1,0 +1,568 @@
+"""The poller and what it publishes, in virtual time: a minute takes a moment."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from bench.virtual import VirtualLoop
+from router.errors import StoreError
+from router.health.poller import MODELS_INTERVAL_S, Poller
+from router.health.publisher import LEASE_S, Publisher
+from router.health.state import Transition
+from router.model import (
+    Event,
+    EventKind,
+    Intended,
+    Observed,
+    Outcome,
+    Probe,
+    Region,
+    View,
+)
+from router.store.memory import MemoryStore
+from tests.support.builders import CITIES, NOW, a_catalog, a_region, a_view, an_edge_view, an_intent
+
+pytestmark = pytest.mark.anyio
+
+INTERVAL_S = 3.3  # three seconds and the jitter
+HUNG_S = 2.0
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": VirtualLoop}
+
+
+def now() -> float:
+    return NOW + asyncio.get_running_loop().time()
+
+
+class Edges:
+    """A prober of edges that do as they are told. `probes`: when each was asked."""
+
+    def __init__(self) -> None:
+        self.outcomes = dict.fromkeys(CITIES, Outcome.OK)
+        self.takes_s = dict.fromkeys(CITIES, 0.02)
+        self.loaded: tuple[str, ...] | None = ("kokoro-82m",)
+        self.probes: dict[str, list[float]] = {id: [] for id in CITIES}
+        self.asked_models: list[float] = []
+
+    def fail(self, *ids: str, outcome: Outcome = Outcome.REFUSED, takes_s: float = 0.0) -> None:
+        self.outcomes |= dict.fromkeys(ids, outcome)
+        self.takes_s |= dict.fromkeys(ids, takes_s)
+
+    async def health(self, region: Region) -> Probe:
+        self.probes[region.id].append(now())
+        outcome = self.outcomes[region.id]
+        await asyncio.sleep(self.takes_s[region.id])
+        return Probe(outcome=outcome, rtt_ms=20.0 if outcome is Outcome.OK else None)
+
+    async def models(self, region: Region) -> tuple[str, ...] | None:
+        if region.id == "yto-01":
+            self.asked_models.append(now())
+        return self.loaded
+
+
+class Shelf(MemoryStore):
+    """A store that keeps every view with its time, or errs."""
+
+    def __init__(self) -> None:
+        super().__init__(now)
+        self.error: StoreError | None = None
+        self.views: list[tuple[float, View]] = []
+
+    async def publish(self, view: View) -> int:
+        if self.error is not None:
+            raise self.error
+        self.views.append((now(), view))
+        return await super().publish(view)
+
+    @property
+    def last(self) -> View:
+        return self.views[-1][1]
+
+
+@dataclass
+class Heard:
+    """An observer that keeps what it hears."""
+
+    changes: list[tuple[str, Transition]] = field(default_factory=list)
+    results: list[StoreError | None] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    stood_by_count: int = 0
+
+    def probed(self, region: Region, probe: Probe) -> None:
+        pass
+
+    def changed(self, region: Region, transition: Transition) -> None:
+        self.changes.append((region.id, transition))
+
+    def published(self, view: View, error: StoreError | None) -> None:
+        self.results.append(error)
+
+    def stood_by(self, vantage: str) -> None:
+        self.stood_by_count += 1
+
+    def happened(self, event: Event) -> None:
+        self.events.append(event)
+
+
+@dataclass
+class Vantage:
+    """A poller at work, and all that it touches."""
+
+    edges: Edges = field(default_factory=Edges)
+    store: Shelf = field(default_factory=Shelf)
+    heard: Heard = field(default_factory=Heard)
+    witnesses: list[bool] = field(default_factory=list)
+    name: str = "local"
+    seed: int = 1
+    ahead_s: float = 0.0
+    poller: Poller = field(init=False)
+
+    @asynccontextmanager
+    async def polling(self) -> AsyncIterator["Vantage"]:
+        async def witnesses() -> Sequence[bool]:
+            return self.witnesses
+
+        def clock() -> float:
+            return now() + self.ahead_s
+
+        catalog = a_catalog()
+        publisher = Publisher(
+            catalog=catalog,
+            store=self.store,
+            observer=self.heard,
+            vantage=self.name,
+            witnesses=witnesses,
+            clock=clock,
+        )
+        self.poller = Poller(
+            catalog=catalog,
+            prober=self.edges,
+            publisher=publisher,
+            observer=self.heard,
+            clock=clock,
+            monotonic=asyncio.get_running_loop().time,
+            rng=random.Random(self.seed),
+        )
+        task = asyncio.create_task(self.poller.run())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def state(self, id: str) -> Observed:
+        return self.store.last.edges[id].state
+
+    def down(self) -> set[str]:
+        return {id for id in CITIES if self.state(id) is Observed.DOWN}
+
+    def states(self) -> set[Observed]:
+        return {edge.state for edge in self.store.last.edges.values()}
+
+
+async def until(condition: Callable[[], object], limit_s: float = 600) -> float:
+    """Let time pass until the condition holds; how long that took."""
+    started = now()
+    while not condition():
+        assert now() - started < limit_s, "never so"
+        await asyncio.sleep(0.01)
+    return now() - started
+
+
+async def test_first_view_waits_for_a_verdict_on_every_edge() -> None:
+    slow = Vantage()
+    slow.edges.takes_s["sfo-01"] = 0.9
+    async with slow.polling():
+        await until(lambda: slow.store.views)
+        first = slow.store.views[0][1]
+    assert {edge.state for edge in first.edges.values()} == {Observed.UP}
+    assert set(first.edges) == set(CITIES)
+
+
+async def test_edge_that_never_answers_does_not_withhold_the_others() -> None:
+    vantage = Vantage()
+    vantage.edges.takes_s["sfo-01"] = 1e6
+    async with vantage.polling():
+        took = await until(lambda: vantage.store.views)
+        assert took < 2 * INTERVAL_S
+        assert vantage.state("sfo-01") is Observed.UNKNOWN
+        assert vantage.state("yto-01") is Observed.UP
+
+
+async def test_first_probes_are_spread_over_the_interval() -> None:
+    async with Vantage().polling() as vantage:
+        await until(lambda: vantage.store.views)
+        firsts = sorted(times[0] for times in vantage.edges.probes.values())
+    assert firsts[-1] - firsts[0] > 1
+    assert len({round(at, 1) for at in firsts}) > 5
+
+
+async def test_healthy_edges_are_probed_at_the_interval_and_a_little_off() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(120)
+        times = vantage.edges.probes["yto-01"]
+    gaps = {round(after - before, 3) for before, after in pairwise(times)}
+    assert all(2.6 < gap < 3.4 for gap in gaps)
+    assert len(gaps) > 10
+
+
+async def test_view_is_written_every_interval_with_a_rising_seq() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(120)
+        views = vantage.store.views[1:]
+    seqs = [view.seq for _, view in views]
+    assert all(after - before < INTERVAL_S for (before, _), (after, _) in pairwise(views))
+    assert seqs == sorted(set(seqs))
+    assert seqs[0] > NOW * 1_000
+
+
+async def test_view_is_stamped_with_its_newest_probe() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(60)
+    assert all(0 <= at - view.probed_at < INTERVAL_S for at, view in vantage.store.views)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "takes_s", "limit_s"),
+    [
+        (Outcome.REFUSED, 0.0, 6.0),
+        (Outcome.UNHEALTHY, 0.02, 5.0),
+        (Outcome.TIMEOUT, HUNG_S, 9.0),
+    ],
+)
+async def test_edge_that_fails_is_published_down_in_time(
+    outcome: Outcome, takes_s: float, limit_s: float
+) -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail("yto-01", outcome=outcome, takes_s=takes_s)
+        took = await until(lambda: vantage.state("yto-01") is Observed.DOWN)
+    assert took < limit_s
+    assert vantage.store.last.edges["yto-01"].reason is outcome
+
+
+async def test_transition_is_published_at_once() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail("yto-01")
+        await until(
+            lambda: any(
+                id == "yto-01" and t.after is Observed.DOWN for id, t in vantage.heard.changes
+            )
+        )
+        assert await until(lambda: vantage.state("yto-01") is Observed.DOWN) < 0.1
+
+
+async def test_failing_edge_is_rechecked_every_second() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail("yto-01")
+        await until(lambda: vantage.state("yto-01") is Observed.DOWN)
+        times = vantage.edges.probes["yto-01"][-3:]
+    assert all(0.8 < after - before < 1.3 for before, after in pairwise(times))
+
+
+async def test_edge_that_recovers_is_published_up_after_its_hold_down() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail("yto-01")
+        await until(lambda: vantage.state("yto-01") is Observed.DOWN)
+        vantage.edges.fail("yto-01", outcome=Outcome.OK)
+        took = await until(lambda: vantage.state("yto-01") is Observed.UP)
+    assert 28 < took < 35
+
+
+async def test_local_faults_say_nothing_of_edges() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail(*CITIES, outcome=Outcome.LOCAL)
+        failed_at = now()
+        await asyncio.sleep(120)
+        assert vantage.states() == {Observed.UP}
+        assert not vantage.heard.events
+        assert vantage.store.last.probed_at <= failed_at + 1  # so the view ages
+
+
+async def test_vantage_that_only_meets_local_faults_claims_nothing() -> None:
+    blind = Vantage()
+    blind.edges.fail(*CITIES, outcome=Outcome.LOCAL)
+    async with blind.polling():
+        await asyncio.sleep(60)
+        assert blind.store.views == []
+        blind.edges.fail(*CITIES, outcome=Outcome.OK)
+        await until(lambda: blind.store.views)
+        assert await until(lambda: blind.states() == {Observed.UP}) < 2 * INTERVAL_S
+
+
+async def test_store_that_errs_does_not_stop_the_polling() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.store.error = StoreError("Redis: gone")
+        vantage.edges.fail("yto-01")
+        await asyncio.sleep(60)
+        vantage.store.error = None
+        took = await until(lambda: vantage.state("yto-01") is Observed.DOWN)
+    assert took < INTERVAL_S
+    assert {type(error) for error in vantage.heard.results} == {type(None), StoreError}
+
+
+async def test_event_of_a_fall_that_could_not_be_written_is_told_later() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.store.error = StoreError("Redis: gone")
+        vantage.edges.fail("yto-01")
+        await asyncio.sleep(60)
+        vantage.store.error = None
+        await asyncio.sleep(10)
+        logged = await vantage.store.events()
+    assert [(one.event.edge, one.event.after) for one in logged] == [("yto-01", "down")]
+
+
+async def test_models_are_asked_for_now_and_then_and_dated() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(120)
+        times = vantage.edges.asked_models
+        edge = vantage.store.last.edges["yto-01"]
+    assert all(0.85 < (b - a) / MODELS_INTERVAL_S < 1.15 for a, b in pairwise(times))
+    assert edge.models == ("kokoro-82m",)
+    assert edge.models_at in times[-2:]
+
+
+async def test_changed_inventory_is_published_at_once() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.loaded = ("kokoro-82m", "whisper")
+        count = len(vantage.edges.asked_models)
+        await until(lambda: len(vantage.edges.asked_models) > count)
+        expected = ("kokoro-82m", "whisper")
+        assert await until(lambda: vantage.store.last.edges["yto-01"].models == expected) < 0.2
+
+
+async def test_inventory_that_an_edge_withholds_keeps_its_date() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        dated = vantage.store.last.edges["yto-01"].models_at
+        vantage.edges.loaded = None
+        await asyncio.sleep(60)
+        edge = vantage.store.last.edges["yto-01"]
+    assert edge.models == ("kokoro-82m",)
+    assert edge.models_at is not None
+    assert dated is not None
+    assert edge.models_at - dated <= MODELS_INTERVAL_S * 1.1
+
+
+async def test_event_tells_of_a_fall_and_a_return() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail("yto-01")
+        await until(lambda: vantage.state("yto-01") is Observed.DOWN)
+        vantage.edges.fail("yto-01", outcome=Outcome.OK)
+        await until(lambda: vantage.state("yto-01") is Observed.UP)
+        await asyncio.sleep(1)
+        logged = await vantage.store.events()
+    told = [(one.event.kind, one.event.before, one.event.after) for one in logged]
+    assert told == [
+        (EventKind.TRANSITION, "up", "down"),
+        (EventKind.TRANSITION, "down", "up"),
+    ]
+    assert [one.event for one in logged] == vantage.heard.events
+
+
+@pytest.mark.parametrize("jump_s", [-3_600, 3_600])
+async def test_clock_that_is_set_changes_no_hold_down(jump_s: float) -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail("yto-01")
+        await until(lambda: vantage.state("yto-01") is Observed.DOWN)
+        vantage.edges.fail("yto-01", outcome=Outcome.OK)
+        vantage.ahead_s = jump_s
+        took = await until(lambda: vantage.state("yto-01") is Observed.UP)
+        stamps = vantage.store.last
+    assert 28 < took < 35
+    assert abs(stamps.probed_at - stamps.edges["yto-01"].since) < INTERVAL_S
+
+
+@pytest.mark.parametrize("jump_s", [-3_600, 3_600])
+async def test_clock_that_is_set_changes_no_doubt(jump_s: float) -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail(*FALLEN)
+        await until(lambda: vantage.store.last.held)
+        vantage.ahead_s = jump_s
+        assert 110 < await until(lambda: not vantage.store.last.held) < 125
+
+
+async def test_third_of_the_fleet_that_falls_is_believed_at_once() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail("yto-01", "yul-01", "nyc-01")
+        took = await until(lambda: vantage.state("nyc-01") is Observed.DOWN)
+        await asyncio.sleep(5)
+        assert took < 6
+        assert [vantage.state(id) for id in ("yto-01", "yul-01")] == [Observed.DOWN] * 2
+
+
+FALLEN = list(CITIES)[:7]
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_most_of_the_fleet_that_falls_is_doubted_for_two_minutes(seed: int) -> None:
+    async with Vantage(seed=seed).polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail(*FALLEN)
+        await until(lambda: vantage.store.last.held)
+        held_at = now()
+        await asyncio.sleep(60)
+        held = vantage.store.last.held
+        assert {vantage.state(id) for id in held} == {Observed.UP}
+        assert len(held) >= 4  # some are gone before it is known how many fail
+        await until(lambda: vantage.down() == set(FALLEN))
+    assert 110 < now() - held_at < 125
+    assert EventKind.BRAKE in {event.kind for event in vantage.heard.events}
+
+
+async def test_doubt_ends_when_another_vantage_agrees() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail(*FALLEN)
+        await asyncio.sleep(20)
+        assert vantage.store.last.held
+        edges = {id: an_edge_view(Observed.DOWN) for id in FALLEN}
+        await MemoryStore.publish(vantage.store, a_view("other", edges, probed_at=now()))
+        assert await until(lambda: vantage.down() == set(FALLEN)) < 5
+
+
+async def test_doubt_ends_when_the_fleet_answers_again() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail(*FALLEN)
+        await until(lambda: vantage.store.last.held)
+        vantage.edges.fail(*FALLEN, outcome=Outcome.OK)
+        await until(lambda: not vantage.store.last.held)
+        assert await until(lambda: vantage.states() == {Observed.UP}) < 60
+
+
+async def test_drained_edges_do_not_count_towards_the_brake() -> None:
+    rest, out = list(CITIES)[:6], list(CITIES)[6:]
+    async with Vantage().polling() as vantage:
+        for id in rest[2:]:
+            await vantage.store.put_intent(an_intent(id, Intended.DISABLED, expires_at=NOW + 9_999))
+        await asyncio.sleep(30)
+        vantage.edges.fail(*rest)
+        took = await until(lambda: vantage.state(rest[0]) is Observed.DOWN)
+        assert took < 8
+        assert vantage.state(out[0]) is Observed.UP
+
+
+async def test_vantage_whose_witnesses_fail_claims_nothing() -> None:
+    async with Vantage(witnesses=[True, True, True]).polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail(*CITIES)
+        vantage.witnesses[:] = [False, False, True]
+        await asyncio.sleep(30)
+        assert (vantage.store.last.isolated, vantage.store.last.edges) == (True, {})
+        vantage.witnesses[:] = [True, False, True]
+        took = await until(lambda: not vantage.store.last.isolated)
+    assert took < INTERVAL_S
+    told = [event.after for event in vantage.heard.events if event.kind is EventKind.ISOLATION]
+    assert told == ["on", "off"]
+
+
+async def test_fall_of_all_is_believed_when_witnesses_pass() -> None:
+    async with Vantage(witnesses=[True]).polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail(*CITIES)
+        assert await until(lambda: vantage.states() == {Observed.DOWN}) < 10
+
+
+async def test_second_poller_of_a_vantage_stands_by() -> None:
+    async with Vantage().polling() as first:
+        await until(lambda: first.store.views)
+        async with Vantage(store=first.store).polling() as second:
+            await asyncio.sleep(60)
+            assert second.heard.results == []
+            assert second.heard.stood_by_count > 10
+
+
+async def test_second_poller_takes_over_when_the_first_ends() -> None:
+    async with Vantage().polling() as first:
+        await until(lambda: first.store.views)
+        second = Vantage(store=first.store)
+        standing = second.polling()
+        await standing.__aenter__()
+        await asyncio.sleep(20)
+    assert await until(lambda: second.heard.results) < INTERVAL_S
+    seqs = [view.seq for _, view in first.store.views]
+    assert seqs == sorted(seqs)
+    await standing.__aexit__(None, None, None)
+
+
+async def test_second_poller_takes_over_when_the_first_hangs() -> None:
+    async with Vantage().polling() as first:
+        await until(lambda: first.store.views)
+        held = first.store._leases["local"]
+    first.store._leases["local"] = held  # it never came to give it back
+    async with Vantage(store=first.store).polling() as second:
+        assert await until(lambda: second.heard.results) < LEASE_S + INTERVAL_S
+
+
+async def test_successor_never_calls_a_dead_edge_up() -> None:
+    async with Vantage().polling() as first:
+        await asyncio.sleep(30)
+        first.edges.fail("yto-01")
+        await until(lambda: first.state("yto-01") is Observed.DOWN)
+    async with Vantage(store=first.store).polling() as second:
+        second.edges.fail("yto-01")
+        await asyncio.sleep(60)
+        assert second.down() == {"yto-01"}
+        assert Observed.UP not in {event.after for event in second.heard.events}
+
+
+# Another catalog
+
+
+async def test_adopted_catalog_is_polled_and_what_stays_is_kept() -> None:
+    async with Vantage().polling() as vantage:
+        vantage.edges.fail("yul-01")
+        await until(lambda: vantage.store.views and vantage.down() == {"yul-01"})
+        since = vantage.store.last.edges["yul-01"].since
+        vantage.edges.outcomes["yto-09"] = Outcome.OK
+        vantage.edges.takes_s["yto-09"] = 0.02
+        vantage.edges.probes["yto-09"] = []
+        vantage.poller.adopt(a_catalog(a_region("yul-01"), a_region("yto-09")))
+        await until(lambda: "yto-09" in vantage.store.last.edges)
+        await until(lambda: vantage.state("yto-09") is Observed.UP, INTERVAL_S)
+        assert set(vantage.store.last.edges) == {"yul-01", "yto-09"}
+        assert vantage.store.last.edges["yul-01"].since == since
+
+
+async def test_edge_that_left_the_catalog_is_not_probed_any_more() -> None:
+    async with Vantage().polling() as vantage:
+        await until(lambda: vantage.store.views)
+        vantage.poller.adopt(a_catalog(a_region("yul-01")))
+        await asyncio.sleep(HUNG_S)
+        asked = len(vantage.edges.probes["yto-01"])
+        await asyncio.sleep(60)
+        assert len(vantage.edges.probes["yto-01"]) == asked
+        assert len(vantage.edges.probes["yul-01"]) > 20
+
+
+async def test_edge_that_moved_keeps_its_last_word_until_probed() -> None:
+    async with Vantage().polling() as vantage:
+        vantage.edges.fail("yul-01")
+        await until(lambda: vantage.store.views and vantage.down() == {"yul-01"})
+        moved = a_region("yul-01", endpoint="https://elsewhere.example")
+        vantage.poller.adopt(a_catalog(moved, a_region("yto-01")))
+        await asyncio.sleep(0.1)
+        assert vantage.state("yul-01") is Observed.DOWN
+        vantage.edges.fail("yul-01", outcome=Outcome.OK, takes_s=0.02)
+        await until(lambda: vantage.state("yul-01") is Observed.UP, INTERVAL_S)

@@ -1,0 +1,578 @@
+"""What one vantage publishes, when, and what it tells of it; time is a number."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from router.errors import StoreError
+from router.health.publisher import LEASE_S, Publisher, Watched, process_name
+from router.health.state import Health
+from router.model import Event, EventKind, Intended, Intent, Observed, Outcome, View
+from router.store import Stored
+from router.store.memory import MemoryStore
+from tests.support.builders import CITIES, NOW, a_catalog, a_region, a_view, an_edge_view, an_intent
+
+pytestmark = pytest.mark.anyio
+
+ALL = tuple(CITIES)
+MOST = ALL[:7]
+GONE = StoreError("Redis: gone")
+
+
+class Clock:
+    """Wall-clock time that passes only when told."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Shelf(MemoryStore):
+    """A store whose calls of these names err."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.errs: set[str] = set()
+        self.reads = 0
+
+    def _check(self, call: str) -> None:
+        if call in self.errs:
+            raise GONE
+
+    async def hold_lease(self, vantage: str, holder: str, life_s: float) -> bool:
+        self._check("hold_lease")
+        return await super().hold_lease(vantage, holder, life_s)
+
+    async def drop_lease(self, vantage: str, holder: str) -> None:
+        self._check("drop_lease")
+        await super().drop_lease(vantage, holder)
+
+    async def publish(self, view: View) -> int:
+        self._check("publish")
+        return await super().publish(view)
+
+    async def read(self, edges: Sequence[str]) -> Stored:
+        self.reads += 1
+        self._check("read")
+        return await super().read(edges)
+
+    async def log_events(self, events: Sequence[Event]) -> None:
+        self._check("log_events")
+        await super().log_events(events)
+
+
+@dataclass
+class Heard:
+    """An observer that keeps what it hears."""
+
+    results: list[StoreError | None] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    stood_by_count: int = 0
+
+    def published(self, view: View, error: StoreError | None) -> None:
+        self.results.append(error)
+
+    def stood_by(self, vantage: str) -> None:
+        self.stood_by_count += 1
+
+    def happened(self, event: Event) -> None:
+        self.events.append(event)
+
+
+class Vantage:
+    """A publisher, what it works with, and what its probes say: at first every edge is up."""
+
+    def __init__(
+        self, clock: Clock, store: Shelf, name: str = "local", witnesses: Iterable[bool] = ()
+    ) -> None:
+        async def ask() -> Sequence[bool]:
+            return self.witnesses
+
+        self.clock, self.store, self.name = clock, store, name
+        self.witnesses = list(witnesses)
+        self.heard = Heard()
+        self.seen = {id: a_watched(id) for id in ALL}
+        self.publisher = Publisher(
+            catalog=a_catalog(),
+            store=store,
+            observer=self.heard,
+            vantage=name,
+            witnesses=ask,
+            clock=clock,
+            holder=f"{name} {id(self)}",
+        )
+
+    async def publish(self) -> None:
+        await self.publisher.publish(list(self.seen.values()))
+
+    async def sees(self, state: Observed, *ids: str) -> None:
+        """These edges are so from now on; published."""
+        for id in ids or ALL:
+            self.seen[id] = a_watched(id, state, since=self.clock.now, probed_at=self.clock.now)
+        await self.publish()
+
+    async def later(self, seconds: float) -> None:
+        """Nothing changes for a while; published."""
+        self.clock.now += seconds
+        for one in self.seen.values():
+            one.probed_at = self.clock.now
+        await self.publish()
+
+    @property
+    def view(self) -> View:
+        return self.store._views[self.name]
+
+    def state(self, id: str) -> Observed:
+        return self.view.edges[id].state
+
+    def down(self) -> set[str]:
+        return {id for id, edge in self.view.edges.items() if edge.state is Observed.DOWN}
+
+    def told(self, kind: EventKind) -> list[str | None]:
+        return [event.after for event in self.heard.events if event.kind is kind]
+
+
+def a_watched(
+    id: str,
+    state: Observed = Observed.UP,
+    *,
+    since: float = NOW - 3_600,
+    probed_at: float | None = NOW,
+) -> Watched:
+    streak = {Observed.DOWN: -3, Observed.UNKNOWN: 0}.get(state, 5)
+    outcome = Outcome.REFUSED if state is Observed.DOWN else Outcome.OK
+    health = Health(state=state, since=since, streak=streak, reason=outcome)
+    return Watched(a_region(id), health, probed_at=probed_at)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(clock: Clock) -> Shelf:
+    return Shelf(clock)
+
+
+@pytest.fixture
+def vantage(clock: Clock, store: Shelf) -> Vantage:
+    return Vantage(clock, store)
+
+
+async def test_nothing_is_published_before_a_probe_counted(vantage: Vantage) -> None:
+    vantage.seen = {id: a_watched(id, Observed.UNKNOWN, probed_at=None) for id in ALL}
+    await vantage.publish()
+    assert (vantage.store._views, vantage.heard.results) == ({}, [])
+    assert await vantage.store.hold_lease("local", "another", 1)
+
+
+async def test_one_probe_that_counted_is_enough(vantage: Vantage) -> None:
+    vantage.seen = {id: a_watched(id, Observed.UNKNOWN, probed_at=None) for id in ALL}
+    await vantage.sees(Observed.UP, "yto-01")
+    assert vantage.state("yto-01") is Observed.UP
+    assert vantage.state("yul-01") is Observed.UNKNOWN
+
+
+@pytest.mark.parametrize("others", [None, NOW - 500.0])
+async def test_view_is_as_old_as_its_newest_probe_that_counted(
+    vantage: Vantage, others: float | None
+) -> None:
+    vantage.seen = {id: a_watched(id, probed_at=others) for id in ALL}
+    vantage.seen["yul-01"].probed_at = NOW - 20
+    await vantage.publish()
+    assert vantage.view.probed_at == NOW - 20
+
+
+async def test_view_has_all_that_is_known_of_an_edge(vantage: Vantage) -> None:
+    watched = vantage.seen["yto-01"]
+    watched.health = replace(watched.health, rtt_ms=12.34)
+    watched.models, watched.models_at = ("kokoro-82m",), NOW - 5
+    await vantage.publish()
+    edge = replace(an_edge_view(models=("kokoro-82m",), models_at=NOW - 5), rtt_ms=12.3)
+    assert vantage.view.edges["yto-01"] == replace(edge, streak=5, reason=Outcome.OK)
+
+
+async def test_seq_rises_from_the_time_of_the_start(vantage: Vantage) -> None:
+    seqs = []
+    for _ in range(3):
+        await vantage.later(1)
+        seqs.append(vantage.view.seq)
+    assert seqs == [NOW * 1_000 + n for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("probed_at", [None, NOW])
+async def test_isolated_view_has_no_verdicts(vantage: Vantage, probed_at: float | None) -> None:
+    vantage.seen = {id: a_watched(id, probed_at=probed_at) for id in ALL}
+    vantage.witnesses = [False, False, True]
+    vantage.clock.now += 7
+    await vantage.publish()
+    expected = View(vantage="local", seq=vantage.view.seq, probed_at=NOW + 7, isolated=True)
+    assert vantage.view == expected
+
+
+async def test_isolation_comes_and_goes_with_an_event_each(vantage: Vantage) -> None:
+    for witnesses in ([True], [False], [False], [True], [True]):
+        vantage.witnesses = witnesses
+        await vantage.later(3)
+    assert vantage.told(EventKind.ISOLATION) == ["on", "off"]
+    assert len(vantage.heard.events) == 2
+
+
+async def test_fall_during_isolation_is_told_after_it(vantage: Vantage) -> None:
+    vantage.witnesses = [True]
+    await vantage.publish()
+    vantage.witnesses = [False]
+    await vantage.sees(Observed.DOWN, "yto-01")
+    vantage.witnesses = [True]
+    await vantage.publish()
+    last = vantage.heard.events[-1]
+    assert (last.edge, last.before, last.after) == ("yto-01", "up", "down")
+    assert vantage.told(EventKind.TRANSITION) == ["down"]
+
+
+async def test_third_of_the_fleet_is_removed_at_once(vantage: Vantage) -> None:
+    await vantage.publish()
+    await vantage.sees(Observed.DOWN, *ALL[:3])
+    assert (vantage.down(), vantage.view.held) == (set(ALL[:3]), ())
+
+
+async def test_most_of_the_fleet_stays_as_last_seen_working(vantage: Vantage) -> None:
+    await vantage.sees(Observed.DEGRADED, "yto-01")
+    await vantage.sees(Observed.DOWN, *MOST)
+    assert (vantage.down(), vantage.view.held) == (set(), tuple(sorted(MOST)))
+    assert vantage.state("yto-01") is Observed.DEGRADED
+    assert vantage.state("yul-01") is Observed.UP
+
+
+async def test_held_edge_still_tells_what_its_probes_met(vantage: Vantage) -> None:
+    await vantage.publish()
+    await vantage.sees(Observed.DOWN, *MOST)
+    edge = vantage.view.edges["yto-01"]
+    assert (edge.reason, edge.streak) == (Outcome.REFUSED, -3)
+
+
+async def test_edge_that_was_never_seen_working_is_held_as_unknown(vantage: Vantage) -> None:
+    await vantage.sees(Observed.UNKNOWN)
+    await vantage.sees(Observed.DOWN, *MOST)
+    assert vantage.state("yto-01") is Observed.UNKNOWN
+
+
+async def test_mass_fall_is_believed_after_two_minutes(vantage: Vantage) -> None:
+    await vantage.publish()
+    await vantage.sees(Observed.DOWN, *MOST)
+    await vantage.later(119)
+    assert vantage.down() == set()
+    await vantage.later(1)
+    assert (vantage.down(), vantage.view.held) == (set(MOST), ())
+
+
+async def test_edge_removed_before_the_brake_is_not_brought_back(vantage: Vantage) -> None:
+    await vantage.publish()
+    await vantage.sees(Observed.DOWN, *ALL[:2])
+    await vantage.sees(Observed.DOWN, *ALL[2:7])
+    assert vantage.down() == set(ALL[:2])
+    assert vantage.view.held == tuple(sorted(ALL[2:7]))
+
+
+async def test_passing_witnesses_end_the_doubt(vantage: Vantage) -> None:
+    await vantage.publish()
+    await vantage.sees(Observed.DOWN, *MOST)
+    vantage.witnesses = [True, False]
+    await vantage.later(3)
+    assert vantage.down() == set(MOST)
+
+
+async def test_other_vantage_that_sees_the_same_ends_the_doubt(vantage: Vantage) -> None:
+    await vantage.publish()
+    await vantage.sees(Observed.DOWN, *MOST)
+    down = dict.fromkeys(MOST, Observed.DOWN)
+    await vantage.store.publish(a_view("other", down, probed_at=NOW - 60))
+    await vantage.later(3)
+    assert vantage.down() == set()
+    await vantage.store.publish(a_view("other", down, probed_at=NOW, seq=2))
+    await vantage.later(3)
+    assert vantage.down() == set(MOST)
+
+
+async def test_own_last_view_is_no_other_vantage(vantage: Vantage) -> None:
+    await vantage.publish()
+    for id in MOST:
+        await vantage.sees(Observed.DOWN, id)
+    held = vantage.view.held
+    await vantage.later(3)
+    assert held
+    assert vantage.view.held == held
+
+
+async def test_two_vantages_that_see_the_same_believe_each_other(
+    vantage: Vantage, clock: Clock, store: Shelf
+) -> None:
+    other = Vantage(clock, store, "other")
+    for one in (vantage, other):
+        await one.publish()
+    for one in (vantage, other, vantage):
+        await one.sees(Observed.DOWN, *MOST)
+    assert vantage.down() == set(MOST)
+    assert other.down() == set(MOST)
+
+
+async def test_brake_counts_enabled_edges_only(vantage: Vantage) -> None:
+    for id in ALL[6:]:
+        await vantage.store.put_intent(a_wish(id))
+    await vantage.publish()
+    await vantage.sees(Observed.DOWN, *ALL[:4])
+    assert vantage.view.held == tuple(sorted(ALL[:4]))
+
+
+async def test_edges_taken_out_by_operators_may_fall_as_they_like(vantage: Vantage) -> None:
+    for id in MOST[:4]:
+        await vantage.store.put_intent(a_wish(id))
+    await vantage.publish()
+    await vantage.sees(Observed.DOWN, *MOST)
+    assert (vantage.down(), vantage.view.held) == (set(MOST), ())
+
+
+def a_wish(id: str) -> Intent:
+    return an_intent(id, Intended.DISABLED, expires_at=NOW + 3_600)
+
+
+async def test_brake_remembers_intents_while_the_store_is_away(vantage: Vantage) -> None:
+    for id in ALL[4:]:
+        await vantage.store.put_intent(a_wish(id))
+    await vantage.sees(Observed.DOWN, *ALL[:4])
+    vantage.store.errs = {"read"}
+    await vantage.later(1)
+    assert vantage.view.held == tuple(sorted(ALL[:4]))
+
+
+async def test_brake_needs_no_store(vantage: Vantage) -> None:
+    await vantage.publish()
+    vantage.store.errs = {"read"}
+    await vantage.sees(Observed.DOWN, *MOST)
+    assert vantage.view.held == tuple(sorted(MOST))
+
+
+async def test_store_is_not_read_while_edges_work(vantage: Vantage) -> None:
+    await vantage.publish()
+    reads = vantage.store.reads
+    await vantage.sees(Observed.DOWN, *ALL[:2])
+    await vantage.later(3)
+    assert vantage.store.reads == reads
+
+
+async def test_brake_comes_and_goes_with_an_event_each(vantage: Vantage) -> None:
+    await vantage.publish()
+    await vantage.sees(Observed.DOWN, *MOST)
+    await vantage.later(60)
+    assert vantage.told(EventKind.BRAKE) == ["on"]
+    assert vantage.told(EventKind.TRANSITION) == []
+    await vantage.later(60)
+    assert vantage.told(EventKind.BRAKE) == ["on", "off"]
+    assert vantage.told(EventKind.TRANSITION) == ["down"] * len(MOST)
+
+
+async def test_brake_says_how_many_fell(vantage: Vantage) -> None:
+    await vantage.publish()
+    await vantage.sees(Observed.DOWN, *MOST)
+    assert vantage.heard.events == [
+        Event(
+            at=NOW,
+            kind=EventKind.BRAKE,
+            vantage="local",
+            after="on",
+            reason="7 edges fell at once",
+        )
+    ]
+
+
+@pytest.fixture
+def rival(clock: Clock, store: Shelf) -> Vantage:
+    """A second poller of the same vantage."""
+    clock.now += 1
+    return Vantage(clock, store)
+
+
+async def test_one_of_two_pollers_publishes(vantage: Vantage, rival: Vantage) -> None:
+    for one in (vantage, rival, vantage, rival):
+        await one.later(3)
+    assert vantage.heard.results == [None, None]
+    assert (rival.heard.results, rival.heard.stood_by_count) == ([], 2)
+
+
+async def test_rival_takes_over_when_the_lease_ran_out(vantage: Vantage, rival: Vantage) -> None:
+    await vantage.publish()
+    await rival.later(LEASE_S - 0.1)
+    assert rival.heard.results == []
+    await rival.later(0.2)
+    assert rival.heard.results == [None]
+    await vantage.publish()
+    assert vantage.heard.stood_by_count == 1
+
+
+async def test_released_lease_is_taken_over_at_once(vantage: Vantage, rival: Vantage) -> None:
+    await vantage.publish()
+    await vantage.publisher.release()
+    await rival.publish()
+    assert rival.heard.results == [None]
+
+
+async def test_rival_cannot_release_what_it_does_not_hold(vantage: Vantage, rival: Vantage) -> None:
+    await vantage.publish()
+    await rival.publisher.release()
+    await rival.publish()
+    assert rival.heard.stood_by_count == 1
+
+
+async def test_pollers_of_unlike_vantages_both_publish(clock: Clock, store: Shelf) -> None:
+    for name in ("east", "west"):
+        await Vantage(clock, store, name).publish()
+    assert set(store._views) == {"east", "west"}
+
+
+def test_processes_have_names_of_their_own() -> None:
+    assert process_name() != process_name()
+
+
+async def test_lower_seq_is_not_written_and_says_no_news(vantage: Vantage) -> None:
+    ahead = a_view(seq=2**52)
+    await vantage.store.publish(ahead)
+    await vantage.sees(Observed.DOWN, "yto-01")
+    assert vantage.view == ahead
+    assert vantage.heard.events == []
+
+
+async def test_publisher_behind_catches_up_with_the_seq(vantage: Vantage) -> None:
+    await vantage.store.publish(a_view(seq=2**52))
+    await vantage.sees(Observed.DOWN, "yto-01")
+    await vantage.publish()
+    assert (vantage.view.seq, vantage.down()) == (2**52 + 1, {"yto-01"})
+    assert vantage.told(EventKind.TRANSITION) == ["down"]
+
+
+async def test_poller_that_lost_its_lease_may_publish_again_later(
+    vantage: Vantage, rival: Vantage
+) -> None:
+    await vantage.publish()
+    await rival.later(LEASE_S)
+    await rival.publisher.release()
+    await vantage.publish()
+    await vantage.publish()
+    assert vantage.heard.results == [None, None]
+    assert vantage.heard.stood_by_count == 1  # the rival had counted further
+    assert vantage.view.probed_at == NOW
+
+
+async def test_restarted_poller_repeats_the_last_word_on_edges_it_has_not_probed(
+    vantage: Vantage, rival: Vantage
+) -> None:
+    await vantage.sees(Observed.DOWN, "yto-01")
+    await vantage.publisher.release()
+    rival.seen["yto-01"] = a_watched("yto-01", Observed.UNKNOWN, probed_at=None)
+    await rival.publish()
+    assert rival.down() == {"yto-01"}
+    await rival.sees(Observed.DOWN, "yto-01")
+    assert rival.told(EventKind.TRANSITION) == []
+
+
+@pytest.mark.parametrize("first", [Observed.UP, Observed.UNKNOWN])
+async def test_first_verdict_up_is_no_news(vantage: Vantage, first: Observed) -> None:
+    await vantage.sees(first)
+    await vantage.sees(Observed.UP)
+    assert await vantage.store.events() == ()
+
+
+async def test_transition_tells_all_that_is_known_of_it(vantage: Vantage) -> None:
+    await vantage.publish()
+    vantage.clock.now += 5
+    await vantage.sees(Observed.DOWN, "yto-01")
+    (logged,) = await vantage.store.events()
+    assert logged.event == Event(
+        at=NOW + 5,
+        kind=EventKind.TRANSITION,
+        edge="yto-01",
+        vantage="local",
+        before="up",
+        after="down",
+        reason="refused",
+    )
+    assert vantage.heard.events == [logged.event]
+
+
+async def test_edge_first_seen_down_is_news(vantage: Vantage) -> None:
+    await vantage.sees(Observed.DOWN, "yto-01")
+    assert [(event.before, event.after) for event in vantage.heard.events] == [("unknown", "down")]
+
+
+async def test_what_does_not_change_is_told_once(vantage: Vantage) -> None:
+    await vantage.publish()
+    for _ in range(3):
+        await vantage.sees(Observed.DOWN, "yto-01")
+    assert vantage.told(EventKind.TRANSITION) == ["down"]
+
+
+@pytest.mark.parametrize(
+    ("now", "told"), [(Observed.DOWN, []), (Observed.UP, ["up"]), (Observed.DEGRADED, ["degraded"])]
+)
+async def test_successor_takes_up_where_the_last_left_off(
+    vantage: Vantage, rival: Vantage, now: Observed, told: list[str]
+) -> None:
+    await vantage.sees(Observed.DOWN, "yto-01")
+    await vantage.publisher.release()
+    await rival.sees(now, "yto-01")
+    assert rival.told(EventKind.TRANSITION) == told
+
+
+async def test_successor_keeps_removed_what_the_last_had_removed(
+    vantage: Vantage, rival: Vantage
+) -> None:
+    await vantage.publish()
+    await vantage.sees(Observed.DOWN, *ALL[:2])
+    await vantage.sees(Observed.DOWN, *MOST)
+    await rival.publish()
+    await vantage.publisher.release()
+    await rival.sees(Observed.DOWN, *MOST)
+    assert rival.down() == set(ALL[:2])
+    assert rival.view.held == tuple(sorted(MOST[2:]))
+
+
+async def test_poller_back_from_standing_by_repeats_no_news(
+    vantage: Vantage, rival: Vantage
+) -> None:
+    await vantage.publish()
+    await vantage.publisher.release()
+    await rival.sees(Observed.DOWN, "yto-01")
+    await vantage.sees(Observed.DOWN, "yto-01")
+    await rival.publisher.release()
+    for _ in range(2):
+        await vantage.publish()
+    logged = await vantage.store.events()
+    assert [one.event.after for one in logged] == ["down"]
+
+
+@pytest.mark.parametrize("call", ["hold_lease", "read", "publish", "log_events"])
+async def test_error_of_the_store_is_observed_and_not_raised(vantage: Vantage, call: str) -> None:
+    vantage.store.errs = {call}
+    await vantage.sees(Observed.DOWN, "yto-01")
+    assert vantage.heard.results == [GONE]
+
+
+@pytest.mark.parametrize("call", ["hold_lease", "read", "publish"])
+async def test_news_that_could_not_be_written_is_told_later(vantage: Vantage, call: str) -> None:
+    vantage.store.errs = {call}
+    await vantage.sees(Observed.DOWN, "yto-01")
+    assert vantage.heard.events == []
+    vantage.store.errs = set()
+    await vantage.publish()
+    assert vantage.heard.results == [GONE, None]
+    assert vantage.told(EventKind.TRANSITION) == ["down"]
+
+
+async def test_error_at_the_release_is_not_raised(vantage: Vantage) -> None:
+    await vantage.publish()
+    vantage.store.errs = {"drop_lease"}
+    await vantage.publisher.release()
+    assert not await vantage.store.hold_lease("local", "another", 1)

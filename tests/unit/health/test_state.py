@@ -1,0 +1,520 @@
+"""One edge, probe by probe: what makes it fall, rise, be held down, flap or be slow."""
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.health.state import Health, HealthPolicy, Transition, step, wait_s
+from router.model import Observed, Outcome, Probe
+
+UP, DEGRADED, DOWN, UNKNOWN = Observed.UP, Observed.DEGRADED, Observed.DOWN, Observed.UNKNOWN
+OK, REFUSED, UNHEALTHY = Outcome.OK, Outcome.REFUSED, Outcome.UNHEALTHY
+POLICY = HealthPolicy()
+PASSES = {Outcome.OK, Outcome.DEGRADED}
+FAILURES = sorted(set(Outcome) - PASSES - {Outcome.LOCAL})
+QUIET_S = 900.0
+
+
+class Patient:
+    """An edge probed by a test, and the time."""
+
+    def __init__(self, policy: HealthPolicy = POLICY) -> None:
+        self.policy = policy
+        self.now = 1_000.0
+        self.health = Health(since=self.now)
+        self.transitions: list[Transition] = []
+
+    def probed(self, *outcomes: Outcome, rtt_ms: float | None = None, every_s: float = 1.0) -> None:
+        for outcome in outcomes:
+            self.now += every_s
+            probe = Probe(outcome=outcome, rtt_ms=rtt_ms)
+            self.health, transition = step(self.health, probe, self.now, self.policy)
+            if transition is not None:
+                self.transitions.append(transition)
+
+    def fell(self) -> None:
+        self.probed(*[REFUSED] * self.policy.fall)
+        assert self.health.state is DOWN
+
+    def rose(self) -> None:
+        """Passes until the hold-down is over, and the state with it."""
+        while self.health.state is DOWN:
+            self.probed(OK)
+
+    @property
+    def states(self) -> list[Observed]:
+        return [transition.after for transition in self.transitions]
+
+    @property
+    def held_s(self) -> float:
+        return self.health.held_until - self.health.since
+
+
+def a_patient(*outcomes: Outcome, policy: HealthPolicy = POLICY) -> Patient:
+    """An edge that has been up, then probed with these outcomes."""
+    patient = Patient(policy)
+    patient.probed(OK, *outcomes)
+    return patient
+
+
+# The first verdict
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "state"),
+    [
+        ([], UNKNOWN),
+        ([OK], UP),
+        ([Outcome.DEGRADED], DEGRADED),
+        ([REFUSED], UNKNOWN),
+        ([REFUSED, REFUSED], UNKNOWN),
+        ([REFUSED, OK], UP),
+        ([REFUSED, REFUSED, REFUSED], DOWN),
+        ([UNHEALTHY], UNKNOWN),
+        ([UNHEALTHY, UNHEALTHY], DOWN),
+        ([Outcome.LOCAL] * 9, UNKNOWN),
+    ],
+)
+def test_first_pass_is_up(outcomes: list[Outcome], state: Observed) -> None:
+    patient = Patient()
+    patient.probed(*outcomes)
+    assert patient.health.state is state
+
+
+def test_first_verdict_is_no_flap() -> None:
+    patient = a_patient()
+    assert patient.health.changes == ()
+    assert patient.states == [UP]
+
+
+# Falling
+
+
+@pytest.mark.parametrize("failure", sorted(set(FAILURES) - {UNHEALTHY}))
+def test_edge_falls_after_three_failures(failure: Outcome) -> None:
+    patient = a_patient(failure, failure)
+    assert patient.health.state is UP
+    patient.probed(failure)
+    assert patient.health.state is DOWN
+
+
+def test_three_failures_may_differ() -> None:
+    assert a_patient(REFUSED, Outcome.TIMEOUT, Outcome.STATUS).health.state is DOWN
+
+
+@pytest.mark.parametrize("passed", sorted(PASSES))
+def test_a_pass_between_failures_starts_over(passed: Outcome) -> None:
+    patient = a_patient(REFUSED, REFUSED, passed, REFUSED, REFUSED)
+    assert DOWN not in patient.states
+
+
+@pytest.mark.parametrize("confirmation", FAILURES)
+def test_unhealthy_is_down_once_confirmed(confirmation: Outcome) -> None:
+    patient = a_patient(UNHEALTHY)
+    assert patient.health.state is UP
+    patient.probed(confirmation)
+    assert patient.health.state is DOWN
+
+
+def test_unhealthy_confirms_an_earlier_failure() -> None:
+    assert a_patient(Outcome.TIMEOUT, UNHEALTHY).health.state is DOWN
+
+
+def test_a_pass_takes_unhealthy_back() -> None:
+    assert a_patient(UNHEALTHY, OK, REFUSED, REFUSED).health.state is UP
+
+
+def test_degraded_edge_falls_like_any_other() -> None:
+    patient = a_patient(Outcome.DEGRADED, REFUSED, REFUSED, REFUSED)
+    assert patient.states == [UP, DEGRADED, DOWN]
+
+
+def test_streak_counts_from_the_first_result() -> None:
+    patient = a_patient(OK)
+    assert patient.health.streak == 2
+    patient.probed(REFUSED, REFUSED)
+    assert patient.health.streak == -2
+
+
+def test_transition_tells_what_happened() -> None:
+    patient = a_patient(REFUSED, REFUSED, Outcome.TIMEOUT)
+    fall = Transition(before=UP, after=DOWN, reason=Outcome.TIMEOUT, at=patient.now)
+    assert patient.transitions[-1] == fall
+    assert (patient.health.since, patient.health.reason) == (patient.now, Outcome.TIMEOUT)
+
+
+# Rising
+
+
+def test_edge_rises_after_two_passes_and_hold_down() -> None:
+    patient = a_patient()
+    patient.fell()
+    patient.probed(OK, every_s=29)
+    patient.probed(OK, every_s=0.5)
+    assert patient.health.state is DOWN
+    patient.probed(OK, every_s=0.5)
+    assert patient.health.state is UP
+
+
+def test_hold_down_over_still_takes_two_passes() -> None:
+    patient = a_patient()
+    patient.fell()
+    patient.probed(OK, every_s=100)
+    assert patient.health.state is DOWN
+    patient.probed(OK)
+    assert patient.health.state is UP
+
+
+def test_a_failure_while_recovering_starts_over() -> None:
+    patient = a_patient()
+    patient.fell()
+    patient.probed(OK, REFUSED, OK, every_s=40)
+    assert patient.health.state is DOWN
+
+
+def test_edge_may_come_back_degraded() -> None:
+    patient = a_patient()
+    patient.fell()
+    patient.probed(Outcome.DEGRADED, Outcome.DEGRADED, every_s=31)
+    assert patient.health.state is DEGRADED
+
+
+def test_degraded_edge_is_up_after_two_clean_passes() -> None:
+    patient = a_patient(Outcome.DEGRADED, OK)
+    assert patient.health.state is DEGRADED
+    patient.probed(OK)
+    assert patient.health.state is UP
+
+
+def test_a_failure_spoils_clean_passes() -> None:
+    patient = a_patient(Outcome.DEGRADED, OK, REFUSED, OK)
+    assert patient.health.state is DEGRADED
+
+
+# Hold-down
+
+
+def test_hold_down_grows_with_each_fall() -> None:
+    patient, held = a_patient(), []
+    for _ in range(4):
+        patient.fell()
+        held.append(patient.held_s)
+        patient.rose()
+    assert held == [30, 60, 90, 120]
+
+
+def test_hold_down_is_capped_at_five_minutes() -> None:
+    patient, held = a_patient(), []
+    for _ in range(14):
+        patient.fell()
+        held.append(patient.held_s)
+        patient.rose()
+    assert held[8:] == [270, 300, 300, 300, 300, 300]
+
+
+@pytest.mark.parametrize(
+    ("quiet_s", "held_s"), [(0, 120), (290, 120), (301, 90), (601, 60), (901, 30), (90_000, 30)]
+)
+def test_quiet_minutes_forgive_falls(quiet_s: float, held_s: float) -> None:
+    patient = a_patient()
+    for _ in range(3):
+        patient.fell()
+        patient.rose()
+    patient.probed(OK, every_s=quiet_s)
+    patient.fell()
+    assert patient.held_s == held_s
+
+
+def test_a_spell_of_degradation_keeps_what_was_forgiven() -> None:
+    patient = a_patient()
+    for _ in range(3):
+        patient.fell()
+        patient.rose()
+    patient.probed(OK, every_s=1_000)
+    patient.probed(Outcome.DEGRADED, OK, OK)
+    patient.fell()
+    assert patient.held_s == 30
+
+
+def test_edge_is_held_for_its_time_alone() -> None:
+    patient = a_patient()
+    patient.fell()
+    fell_at = patient.now
+    patient.rose()
+    assert patient.now == fell_at + 30
+
+
+# Flapping
+
+
+def flapping(policy: HealthPolicy = POLICY) -> Patient:
+    patient = a_patient(policy=policy)
+    patient.fell()
+    patient.rose()
+    patient.fell()
+    patient.rose()
+    assert patient.health.flapping
+    return patient
+
+
+def test_fourth_change_in_15_minutes_is_flapping() -> None:
+    assert flapping().states == [UP, DOWN, UP, DOWN, DEGRADED]
+
+
+def test_changes_further_apart_are_no_flapping() -> None:
+    patient = a_patient()
+    for _ in range(6):
+        patient.fell()
+        patient.rose()
+        patient.probed(OK, every_s=QUIET_S)
+    assert set(patient.states) == {UP, DOWN}
+
+
+def test_three_changes_are_no_flapping() -> None:
+    patient = a_patient(Outcome.DEGRADED)
+    patient.fell()
+    patient.rose()
+    assert patient.states == [UP, DEGRADED, DOWN, UP]
+    assert not patient.health.flapping
+
+
+def test_flapping_edge_is_degraded_at_most() -> None:
+    patient = flapping()
+    patient.probed(*[OK] * int(QUIET_S - 1))
+    assert patient.health.state is DEGRADED
+
+
+def test_flapping_ends_after_15_quiet_minutes() -> None:
+    patient = flapping()
+    patient.probed(*[OK] * int(QUIET_S))
+    assert (patient.health.state, patient.health.flapping) == (UP, False)
+
+
+def test_flapping_edge_still_falls() -> None:
+    patient = flapping()
+    patient.fell()
+    assert patient.health.flapping
+
+
+def test_a_fall_while_flapping_starts_the_quiet_over() -> None:
+    patient = flapping()
+    patient.probed(OK, every_s=QUIET_S - 60)
+    patient.fell()
+    patient.rose()
+    patient.probed(*[OK] * 120)
+    assert patient.health.state is DEGRADED
+
+
+# Slowness
+
+
+@pytest.mark.parametrize(
+    ("usual_ms", "now_ms", "state"),
+    [
+        (100, 501, DEGRADED),
+        (100, 499, UP),
+        (100, 310, UP),
+        (300, 899, UP),
+        (300, 950, DEGRADED),
+        (10, 2_000, DEGRADED),
+    ],
+)
+def test_slow_is_thrice_the_usual_and_half_a_second(
+    usual_ms: float, now_ms: float, state: Observed
+) -> None:
+    patient = Patient()
+    patient.probed(*[OK] * 9, rtt_ms=usual_ms)
+    patient.probed(OK, OK, rtt_ms=now_ms)
+    assert patient.health.state is state
+
+
+def test_one_slow_probe_changes_nothing() -> None:
+    patient = Patient()
+    patient.probed(OK, rtt_ms=50)
+    patient.probed(OK, rtt_ms=1_900)
+    patient.probed(OK, rtt_ms=50)
+    assert patient.states == [UP]
+
+
+def test_slow_edge_never_falls() -> None:
+    patient = Patient()
+    patient.probed(OK, rtt_ms=50)
+    patient.probed(*[OK] * 99, rtt_ms=1_900)
+    assert DOWN not in patient.states
+
+
+def test_edge_quick_again_is_up() -> None:
+    patient = Patient()
+    patient.probed(OK, rtt_ms=50)
+    patient.probed(OK, OK, rtt_ms=1_900)
+    patient.probed(OK, OK, rtt_ms=50)
+    assert patient.states == [UP, DEGRADED, UP]
+
+
+def test_edge_that_moved_away_is_not_slow_for_ever() -> None:
+    patient = Patient()
+    patient.probed(OK, rtt_ms=50)
+    patient.probed(*[OK] * 200, rtt_ms=600)
+    assert patient.health.state is UP
+
+
+def test_failures_leave_the_usual_time_alone() -> None:
+    patient = Patient()
+    patient.probed(OK, rtt_ms=50)
+    patient.probed(Outcome.TIMEOUT, REFUSED, rtt_ms=2_000)
+    assert patient.health.baseline_ms == 50
+
+
+def test_probe_without_a_time_is_not_slow() -> None:
+    assert a_patient(*[OK] * 9).health.baseline_ms is None
+
+
+# Local faults
+
+
+@pytest.mark.parametrize("before", [[], [OK], [REFUSED, REFUSED], [OK, REFUSED, REFUSED], [OK] * 5])
+def test_local_faults_are_not_counted(before: list[Outcome]) -> None:
+    patient = Patient()
+    patient.probed(*before)
+    health = patient.health
+    patient.probed(*[Outcome.LOCAL] * 9)
+    assert patient.health == health
+
+
+# When to probe again
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected_s"),
+    [
+        ([], 3.0),
+        ([OK], 3.0),
+        ([OK, REFUSED], 0.85),
+        ([OK, UNHEALTHY], 0.85),
+        ([OK, REFUSED, REFUSED], 0.85),
+        ([REFUSED], 0.85),
+        ([OK, REFUSED, REFUSED, REFUSED], 3.0),
+        ([OK, REFUSED, REFUSED, REFUSED, REFUSED], 3.0),
+        ([OK, REFUSED, REFUSED, REFUSED, OK], 0.85),
+        ([OK, REFUSED, OK], 3.0),
+        ([Outcome.DEGRADED], 3.0),
+    ],
+)
+def test_pending_verdicts_hasten_the_next_probe(outcomes: list[Outcome], expected_s: float) -> None:
+    patient = Patient()
+    patient.probed(*outcomes)
+    assert wait_s(patient.health) == expected_s
+
+
+def test_waiting_follows_the_policy() -> None:
+    policy = HealthPolicy(interval_s=9.0, recheck_s=2.0)
+    assert wait_s(a_patient().health, policy) == 9.0
+    assert wait_s(a_patient(REFUSED).health, policy) == 2.0
+
+
+@pytest.mark.parametrize("fall", [1, 2, 5])
+def test_thresholds_follow_the_policy(fall: int) -> None:
+    policy = HealthPolicy(fall=fall, rise=fall, hold_down_s=0.0)
+    patient = a_patient(*[REFUSED] * fall, policy=policy)
+    assert patient.health.state is DOWN
+    patient.probed(*[OK] * (fall - 1))
+    assert patient.health.state is DOWN
+    patient.probed(OK)
+    assert patient.health.state is UP
+
+
+# Whatever happens
+
+outcomes = st.sampled_from([*Outcome, OK, OK, OK, REFUSED, REFUSED])
+probes = st.tuples(
+    st.builds(Probe, outcome=outcomes, rtt_ms=st.none() | st.floats(0, 2_000)),
+    st.sampled_from([0.9, 1.0, 3.3, 31.0, 301.0, 901.0]),
+)
+
+
+def history(told: Iterable[tuple[Probe, float]]) -> Iterable[tuple[Probe, float, Health, Health]]:
+    """Each probe with its time, and the health before and after it."""
+    now = 0.0
+    health = Health(since=now)
+    for probe, gap_s in told:
+        now += gap_s
+        before, (health, _) = health, step(health, probe, now)
+        yield probe, now, before, health
+
+
+@given(st.lists(probes, max_size=60))
+def test_streak_tells_the_latest_results(told: list[tuple[Probe, float]]) -> None:
+    for probe, _, before, after in history(told):
+        if probe.outcome is Outcome.LOCAL:
+            assert after == before
+        elif probe.outcome in PASSES:
+            assert after.streak == max(before.streak, 0) + 1
+        else:
+            assert after.streak == min(before.streak, 0) - 1
+
+
+@given(st.lists(probes, max_size=60))
+def test_flapping_is_never_up(told: list[tuple[Probe, float]]) -> None:
+    for _, _, _, after in history(told):
+        assert not (after.flapping and after.state is UP)
+
+
+@given(st.lists(probes, max_size=60))
+def test_down_takes_failures_enough(told: list[tuple[Probe, float]]) -> None:
+    for _, _, before, after in history(told):
+        if after.state is DOWN and before.state is not DOWN:
+            assert -after.streak >= (2 if after.unhealthy else 3)
+
+
+@given(st.lists(probes, max_size=60))
+def test_failing_edge_never_rises(told: list[tuple[Probe, float]]) -> None:
+    for probe, _, before, after in history(told):
+        if probe.outcome in FAILURES:
+            assert after.state in (before.state, DOWN)
+
+
+@given(st.lists(probes, max_size=60))
+def test_nothing_leaves_down_while_held(told: list[tuple[Probe, float]]) -> None:
+    for _, now, before, after in history(told):
+        if before.state is DOWN and now < before.held_until:
+            assert after.state is DOWN
+        assert after.held_until <= now + POLICY.hold_down_cap_s
+
+
+@given(st.lists(probes, max_size=60))
+def test_transition_tells_each_change_and_no_other(told: list[tuple[Probe, float]]) -> None:
+    now, health = 0.0, Health(since=0.0)
+    for probe, gap_s in told:
+        now += gap_s
+        before = health
+        health, transition = step(before, probe, now)
+        changed = health.state is not before.state
+        assert (transition is not None) is changed
+        assert health.since == (now if changed else before.since)
+
+
+@given(st.lists(probes, max_size=40), st.integers(0, 3))
+def test_any_edge_recovers_in_the_end(told: list[tuple[Probe, float]], extra: int) -> None:
+    patient = Patient()
+    for probe, gap_s in told:
+        patient.probed(probe.outcome, rtt_ms=probe.rtt_ms, every_s=gap_s)
+    patient.probed(*[OK] * (40 + extra), rtt_ms=20, every_s=60)
+    assert patient.health.state is UP
+
+
+@given(st.lists(probes, max_size=40))
+def test_any_edge_that_fails_on_is_down(told: list[tuple[Probe, float]]) -> None:
+    patient = Patient()
+    for probe, gap_s in told:
+        patient.probed(probe.outcome, every_s=gap_s)
+    patient.probed(REFUSED, REFUSED, REFUSED)
+    assert patient.health.state is DOWN
+
+
+@given(st.lists(probes, max_size=60))
+def test_memory_stays_bounded(told: list[tuple[Probe, float]]) -> None:
+    for _, now, _, after in history(told):
+        assert len(after.changes) <= 16
+        assert all(at <= now for at in after.changes)

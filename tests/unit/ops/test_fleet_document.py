@@ -1,0 +1,95 @@
+"""The fleet as plain data."""
+
+import msgspec
+import pytest
+
+from router.model import Intended, Observed
+from router.ops.fleet_document import describe_edge, describe_fleet, describe_views
+from router.routing.cache_headers import CachePolicy
+from tests.support.builders import CITIES, NOW, a_fleet, a_held_edge, a_region, a_view, an_edge
+
+POLICY = CachePolicy(ttl_s=300, degraded_ttl_s=30, max_age_s=10)
+DRAINED_AT = NOW - 60 + 300 + 10 + 10  # the builder's intent was set a minute ago
+
+
+def test_edge_is_described_whole() -> None:
+    edge = an_edge(
+        a_region("yul-02", routable=False, weight=2.0), Observed.DEGRADED, models=["b", "a"]
+    )
+    assert describe_edge(edge, NOW, POLICY) == {
+        "id": "yul-02",
+        "name": "Montreal 02",
+        "country": "CA",
+        "latitude": 45.5019,
+        "longitude": -73.5674,
+        "endpoint": "https://api.yul-02.edge.polargrid.ai",
+        "routable": False,
+        "weight": 2.0,
+        "state": "degraded",
+        "since": NOW - 3600,
+        "reason": None,
+        "rtt_ms": None,
+        "intent": "enabled",
+        "intent_detail": None,
+        "models": ["a", "b"],
+        "votes": {"local": "degraded"},
+    }
+
+
+def test_unknown_inventory_is_told_as_none() -> None:
+    assert describe_edge(an_edge(models=None), NOW, POLICY)["models"] is None
+    assert describe_edge(an_edge(models=[]), NOW, POLICY)["models"] == []
+
+
+@pytest.mark.parametrize("state", [Intended.DRAINING, Intended.DISABLED])
+def test_held_edge_tells_who_why_and_until_when(state: Intended) -> None:
+    detail = describe_edge(a_held_edge(state=state), NOW, POLICY)["intent_detail"]
+    assert detail == {
+        "actor": "ops",
+        "reason": "maintenance",
+        "since": NOW - 60,
+        "until": NOW + 3600,
+        "drained_at": DRAINED_AT,
+        "drained": False,
+    }
+
+
+@pytest.mark.parametrize(("now", "drained"), [(DRAINED_AT - 1, False), (DRAINED_AT, True)])
+def test_edge_is_drained_once_no_answer_that_names_it_is_in_use(now: float, drained: bool) -> None:
+    assert describe_edge(a_held_edge(), now, POLICY)["intent_detail"]["drained"] is drained
+
+
+def test_drained_waits_for_the_longest_lifetime() -> None:
+    policy = CachePolicy(ttl_s=20, degraded_ttl_s=60, max_age_s=5)
+    assert policy.forgotten_after_s == 60 + 5 + 10
+
+
+def test_fleet_is_described_in_catalog_order() -> None:
+    told = describe_fleet(a_fleet(), now=NOW)
+    assert (told["status"], told["seen_at"]) == ("ok", NOW)
+    assert [edge["id"] for edge in told["edges"]] == list(CITIES)
+
+
+def test_share_is_of_the_answers_that_named_an_edge() -> None:
+    told = describe_fleet(a_fleet(), now=NOW, answers={"yto-01": 3, "nyc-01": 1})
+    shares = {edge["id"]: edge["share"] for edge in told["edges"]}
+    assert (shares["yto-01"], shares["nyc-01"], shares["dal-01"]) == (0.75, 0.25, 0.0)
+
+
+@pytest.mark.parametrize("answers", [None, {}])
+def test_share_is_unknown_without_answers(answers: dict[str, int] | None) -> None:
+    told = describe_fleet(a_fleet(), now=NOW, answers=answers)
+    assert {edge["share"] for edge in told["edges"]} == {None}
+
+
+def test_vantages_tell_their_age_and_how_they_see_themselves() -> None:
+    views = [a_view("b", isolated=True), a_view("a", probed_at=NOW - 20)]
+    assert describe_views(views, NOW) == [
+        {"vantage": "a", "age_s": 20, "isolated": False, "held": []},
+        {"vantage": "b", "age_s": 0, "isolated": True, "held": []},
+    ]
+
+
+def test_description_is_plain_data() -> None:
+    told = describe_fleet(a_fleet(a_held_edge()), now=NOW, answers={"yto-01": 1})
+    assert msgspec.json.decode(msgspec.json.encode(told)) == msgspec.to_builtins(told)

@@ -1,0 +1,628 @@
+"""Which edge an answer names, and why: every reason, every rung of the ladder."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from router.model import Catalog, Intended, Observed, Position, Region, Scope, Status
+from router.routing.decision import (
+    Decision,
+    ModelState,
+    Problem,
+    Rejection,
+    RouteReason,
+    decide,
+    decide_soon,
+    model_state,
+    offer_of,
+    resolve_model,
+)
+from router.routing.fleet import Edge, Fleet
+from router.routing.query import Query
+from router.routing.ranking import Ranker, RouteKey
+from tests.support import strategies
+from tests.support.builders import (
+    CITIES,
+    a_catalog,
+    a_fleet,
+    a_fleet_but,
+    a_key,
+    a_ranker,
+    a_ranker_for,
+    a_region,
+    an_edge,
+)
+from tests.support.strategies import catalogs, fleets, keys, queries
+
+UP, DEGRADED, DOWN, UNKNOWN = Observed.UP, Observed.DEGRADED, Observed.DOWN, Observed.UNKNOWN
+CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
+AMERICAN = [id for id, (_, country, _) in CITIES.items() if country == "US"]
+TORONTONIAN = a_key("yto-01", "yto-02", "yul-01", country="CA")
+NOBODY = RouteKey(None, ())
+GERMAN = a_key("yul-01", "yul-02", "nyc-01", country="DE")
+STRICT = Query(strict=True)
+GLOBAL = Query(scope=Scope.GLOBAL)
+LLAMA = Query(model="llama-3")
+
+
+def decided(fleet: Fleet, key: RouteKey = TORONTONIAN, query: Query = Query()) -> Decision:
+    return decide(a_ranker_for(fleet), fleet, key, query)
+
+
+def offered(decision: Decision) -> list[str]:
+    return [edge.region.id for edge in decision.candidates]
+
+
+def rejections(decision: Decision) -> dict[str, Rejection]:
+    return {edge.region.id: why for edge, why in decision.rejected}
+
+
+def all_but(observed: Observed, *others: Edge, ids: list[str] = CANADIAN) -> Fleet:
+    """Every edge of `ids` as observed, the rest up, but for the others."""
+    return a_fleet_but(*(an_edge(id, observed) for id in ids), *others)
+
+
+def a_fleet_loading(**loaded: list[str] | None) -> Fleet:
+    """Every shipped edge up with an empty inventory, but for these (`yto_01=[…]`)."""
+    told = {id.replace("_", "-"): models for id, models in loaded.items()}
+    return a_fleet(*(an_edge(id, models=told.get(id, [])) for id in CITIES))
+
+
+# Reasons
+
+
+@pytest.mark.parametrize(
+    ("key", "query", "fleet", "pick", "reason", "crossed"),
+    [
+        (TORONTONIAN, Query(), a_fleet(), "yto-01", RouteReason.NEAREST_IN_COUNTRY, False),
+        (TORONTONIAN, STRICT, a_fleet(), "yto-01", RouteReason.NEAREST_IN_COUNTRY, False),
+        (TORONTONIAN, GLOBAL, a_fleet(), "yto-01", RouteReason.NEAREST_GLOBAL, False),
+        (
+            a_key("yvr-02", "sfo-01", "dal-01", country="US"),
+            GLOBAL,
+            a_fleet(),
+            "yvr-02",
+            RouteReason.NEAREST_GLOBAL,
+            True,
+        ),
+        (GERMAN, Query(), a_fleet(), "yul-01", RouteReason.NO_EDGE_IN_COUNTRY, True),
+        (GERMAN, GLOBAL, a_fleet(), "yul-01", RouteReason.NEAREST_GLOBAL, True),
+        (
+            TORONTONIAN,
+            Query(),
+            all_but(DOWN),
+            "nyc-01",
+            RouteReason.COUNTRY_UNAVAILABLE,
+            True,
+        ),
+        (
+            TORONTONIAN,
+            Query(),
+            all_but(DEGRADED),
+            "nyc-01",
+            RouteReason.COUNTRY_UNAVAILABLE,
+            True,
+        ),
+        (
+            TORONTONIAN,
+            LLAMA,
+            a_fleet_loading(dal_01=["llama-3"]),
+            "dal-01",
+            RouteReason.MODEL_ELSEWHERE,
+            True,
+        ),
+        (NOBODY, Query(), a_fleet(), "yto-01", RouteReason.DEFAULT_ORDER, False),
+        (NOBODY, GLOBAL, a_fleet(), "yto-01", RouteReason.DEFAULT_ORDER, False),
+        (
+            RouteKey(None, ("dal-01",)),
+            Query(),
+            a_fleet(),
+            "dal-01",
+            RouteReason.NEAREST_GLOBAL,
+            False,
+        ),
+    ],
+)
+def test_reason_says_why_this_edge(
+    key: RouteKey, query: Query, fleet: Fleet, pick: str, reason: RouteReason, *, crossed: bool
+) -> None:
+    decision = decided(fleet, key, query)
+    assert offered(decision)[0][:3] == pick[:3]
+    assert decision.reason is reason
+    assert decision.crossed_border is crossed
+
+
+@pytest.mark.parametrize("key", [TORONTONIAN, GERMAN, NOBODY])
+@pytest.mark.parametrize("query", [Query(), GLOBAL, LLAMA])
+def test_failing_open_is_the_reason_whoever_asks(key: RouteKey, query: Query) -> None:
+    fleet = a_fleet(*(an_edge(id, DOWN) for id in CITIES), status=Status.FAIL_OPEN)
+    assert decided(fleet, key, query).reason is RouteReason.FAIL_OPEN
+
+
+def test_unroutable_edge_covers_no_country() -> None:
+    fleet = a_fleet(an_edge(a_region("yto-01", routable=False)), an_edge("nyc-01"))
+    decision = decided(fleet, a_key("nyc-01"))
+    assert decision.reason is RouteReason.NO_EDGE_IN_COUNTRY
+
+
+@pytest.mark.parametrize("status", [Status.OK, Status.STALE, Status.STATIC])
+def test_status_is_the_fleets(status: Status) -> None:
+    assert decided(a_fleet(status=status)).status is status
+
+
+# The ladder
+
+
+def test_up_in_country_beats_everything_nearer() -> None:
+    degraded = [an_edge(id, DEGRADED) for id in ("yto-01", "yto-02", "yul-01", "yul-02")]
+    assert offered(decided(a_fleet_but(*degraded)))[0] == "yvr-02"
+
+
+def test_up_abroad_beats_degraded_at_home() -> None:
+    assert offered(decided(all_but(DEGRADED, an_edge("nyc-01", DOWN))))[0] == "nyc-02"
+
+
+def test_degraded_at_home_beats_degraded_abroad() -> None:
+    fleet = a_fleet_but(*(an_edge(id, DEGRADED) for id in CITIES), an_edge("yto-01", DOWN))
+    decision = decided(fleet)
+    assert offered(decision)[:4] == ["yto-02", "yul-01", "yul-02", "yvr-02"]
+    assert decision.reason is RouteReason.NEAREST_IN_COUNTRY
+
+
+def test_degraded_abroad_beats_nothing_at_home() -> None:
+    fleet = all_but(DOWN, *(an_edge(id, DEGRADED) for id in AMERICAN))
+    assert offered(decided(fleet))[0] in {"nyc-01", "nyc-02"}
+
+
+def test_unknown_is_offered_only_when_failing_open() -> None:
+    fleet = all_but(UNKNOWN, *(an_edge(id, DOWN) for id in AMERICAN if id != "sfo-01"))
+    assert offered(decided(fleet)) == ["sfo-01"]
+    assert rejections(decided(fleet))["yto-01"] is Rejection.UNKNOWN
+
+
+def test_failing_open_offers_every_enabled_edge_by_distance() -> None:
+    edges = [an_edge(id, DOWN) for id in CITIES if id != "yto-01"]
+    held = an_edge("yto-01", intended=Intended.DRAINING)
+    decision = decided(a_fleet_but(held, *edges, status=Status.FAIL_OPEN))
+    assert offered(decision)[0] == "yto-02"
+    assert sorted(offered(decision)) == sorted(set(CITIES) - {"yto-01"})
+
+
+def test_static_fleet_ignores_health() -> None:
+    fleet = a_fleet_but(an_edge("yto-01", DOWN), status=Status.STATIC)
+    assert offered(decided(fleet))[0] == "yto-01"
+
+
+def test_stale_fleet_still_avoids_what_was_down() -> None:
+    fleet = a_fleet_but(an_edge("yto-01", DOWN), status=Status.STALE)
+    assert offered(decided(fleet))[0] == "yto-02"
+
+
+def test_global_scope_knows_no_country() -> None:
+    key = a_key("yvr-02", "sfo-01", "dal-01", country="US")
+    fleet = a_fleet_but(an_edge("yvr-02", DOWN))
+    assert offered(decided(fleet, key, GLOBAL))[0] == "sfo-01"
+
+
+def test_global_scope_still_prefers_up_to_degraded() -> None:
+    decision = decided(all_but(DEGRADED), TORONTONIAN, GLOBAL)
+    assert offered(decision)[0] in {"nyc-01", "nyc-02"}
+    assert decision.reason is RouteReason.NEAREST_GLOBAL
+
+
+# Strict
+
+
+def test_strict_offers_home_edges_alone() -> None:
+    decision = decided(a_fleet(), TORONTONIAN, STRICT)
+    assert sorted(offered(decision)) == CANADIAN
+    assert {rejections(decision)[id] for id in AMERICAN} == {Rejection.ABROAD}
+
+
+def test_strict_takes_degraded_at_home() -> None:
+    assert offered(decided(all_but(DEGRADED), TORONTONIAN, STRICT))[0] == "yto-01"
+
+
+@pytest.mark.parametrize(
+    ("fleet", "key"), [(all_but(DOWN), TORONTONIAN), (a_fleet(), GERMAN), (a_fleet(), NOBODY)]
+)
+def test_strict_without_home_edge_is_a_problem(fleet: Fleet, key: RouteKey) -> None:
+    decision = decided(fleet, key, STRICT)
+    assert decision.problem is Problem.NO_EDGE_IN_COUNTRY
+    assert decision.candidates == ()
+
+
+def test_strict_outweighs_a_global_scope() -> None:
+    decision = decided(all_but(DOWN), TORONTONIAN, Query(scope=Scope.GLOBAL, strict=True))
+    assert decision.problem is Problem.NO_EDGE_IN_COUNTRY
+
+
+def test_strict_fails_open_at_home() -> None:
+    fleet = a_fleet(*(an_edge(id, DOWN) for id in CITIES), status=Status.FAIL_OPEN)
+    assert sorted(offered(decided(fleet, TORONTONIAN, STRICT))) == CANADIAN
+
+
+# Intent and rejection
+
+
+@pytest.mark.parametrize(
+    ("edge", "why"),
+    [
+        (an_edge("yto-01", DOWN), Rejection.DOWN),
+        (an_edge("yto-01", UNKNOWN), Rejection.UNKNOWN),
+        (an_edge("yto-01", intended=Intended.DRAINING), Rejection.DRAINING),
+        (an_edge("yto-01", intended=Intended.DISABLED), Rejection.DISABLED),
+        (an_edge(a_region("yto-01", routable=False)), Rejection.NOT_ROUTABLE),
+        (an_edge("yto-01", DOWN, intended=Intended.DRAINING), Rejection.DRAINING),
+        (an_edge("yto-01", models=["other"]), Rejection.MODEL_NOT_LOADED),
+    ],
+)
+def test_each_rejected_edge_says_why(edge: Edge, why: Rejection) -> None:
+    fleet = a_fleet_but(edge, an_edge("yto-02", models=["llama-3"]))
+    decision = decided(fleet, a_key("yto-02"), LLAMA)
+    assert rejections(decision) == {"yto-01": why}
+
+
+@pytest.mark.parametrize("intended", [Intended.DRAINING, Intended.DISABLED])
+def test_fleet_held_back_altogether_is_a_problem(intended: Intended) -> None:
+    fleet = a_fleet(*(an_edge(id, intended=intended) for id in CITIES), status=Status.FAIL_OPEN)
+    decision = decided(fleet)
+    assert decision.problem is Problem.NO_EDGE
+    assert len(decision.rejected) == len(CITIES)
+
+
+# Models
+
+
+@pytest.mark.parametrize(
+    ("fleet", "pick", "state"),
+    [
+        (a_fleet_loading(yto_02=["llama-3"]), "yto-02", ModelState.LOADED),
+        (a_fleet_loading(yto_01=None, yul_01=["llama-3"]), "yul-01", ModelState.LOADED),
+        (a_fleet_loading(yto_01=None, dal_01=["llama-3"]), "dal-01", ModelState.LOADED),
+        (a_fleet_loading(yvr_02=None, nyc_01=None), "yvr-02", ModelState.UNKNOWN),
+        (a_fleet_loading(nyc_01=None), "nyc-01", ModelState.UNKNOWN),
+        (a_fleet(), "yto-01", ModelState.UNKNOWN),
+    ],
+)
+def test_loaded_beats_unknown_wherever_it_is(fleet: Fleet, pick: str, state: ModelState) -> None:
+    decision = decided(fleet, TORONTONIAN, LLAMA)
+    assert offered(decision)[0] == pick
+    assert decision.model_state is state
+
+
+def test_edges_without_the_model_are_no_alternates() -> None:
+    decision = decided(a_fleet_loading(yto_02=["llama-3"], sfo_01=None), TORONTONIAN, LLAMA)
+    assert offered(decision) == ["yto-02", "sfo-01"]
+
+
+def test_model_loaded_nowhere_is_a_problem() -> None:
+    decision = decided(a_fleet_loading(), TORONTONIAN, LLAMA)
+    assert decision.problem is Problem.MODEL_UNAVAILABLE
+    assert decision.model == "llama-3"
+
+
+def test_one_unknown_inventory_keeps_the_model_possible() -> None:
+    assert decided(a_fleet_loading(sfo_01=None), TORONTONIAN, LLAMA).problem is None
+
+
+def test_unknown_inventory_of_a_held_edge_promises_nothing() -> None:
+    held = an_edge("sfo-01", intended=Intended.DISABLED)
+    fleet = a_fleet(held, *(an_edge(id, models=[]) for id in CANADIAN))
+    assert decided(fleet, TORONTONIAN, LLAMA).problem is Problem.MODEL_UNAVAILABLE
+
+
+@pytest.mark.parametrize("models", [None, ["llama-3"]])
+def test_model_only_where_all_is_down_is_still_routed(models: list[str] | None) -> None:
+    lost = an_edge("sfo-01", DOWN, models=models)
+    fleet = a_fleet(*(an_edge(id, models=[]) for id in CANADIAN), lost)
+    decision = decided(fleet, TORONTONIAN, LLAMA)
+    assert offered(decision)[0] == "yto-01"
+    assert decision.model_state is ModelState.UNKNOWN
+
+
+def test_strict_without_the_model_at_home_is_a_problem() -> None:
+    fleet = a_fleet_loading(dal_01=["llama-3"])
+    decision = decided(fleet, TORONTONIAN, Query(model="llama-3", strict=True))
+    assert decision.problem is Problem.NO_EDGE_IN_COUNTRY
+
+
+def test_home_down_is_not_told_as_model_elsewhere() -> None:
+    lost = [an_edge(id, DOWN, models=["llama-3"]) for id in CANADIAN]
+    fleet = a_fleet_but(*lost, an_edge("dal-01", models=["llama-3"]))
+    assert decided(fleet, TORONTONIAN, LLAMA).reason is RouteReason.COUNTRY_UNAVAILABLE
+
+
+def test_home_degraded_is_not_told_as_model_elsewhere() -> None:
+    poor = [an_edge(id, DEGRADED, models=[]) for id in CANADIAN]
+    fleet = a_fleet_but(*poor, an_edge("dal-01", models=["llama-3"]))
+    assert decided(fleet, TORONTONIAN, LLAMA).reason is RouteReason.COUNTRY_UNAVAILABLE
+
+
+@pytest.mark.parametrize("asked", ["kokoro", "KOKORO", "Kokoro", "kokoro-82m", "Kokoro-82M"])
+def test_aliases_and_case_find_the_model(asked: str) -> None:
+    fleet = a_fleet_loading(yul_01=["kokoro-82m"])
+    decision = decided(fleet, TORONTONIAN, Query(model=asked))
+    assert offered(decision) == ["yul-01"]
+    assert (decision.model, decision.model_state) == ("kokoro-82m", ModelState.LOADED)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reported", "resolved"),
+    [
+        ("llama-3", ["LLaMA-3"], "LLaMA-3"),
+        ("llama-3", ["LLaMA-3", "llama-3"], "llama-3"),
+        ("LLAMA-3", ["llama-3", "LLaMA-3"], "LLaMA-3"),
+        ("never-heard-of", ["llama-3"], "never-heard-of"),
+        ("Kokoro", [], "kokoro-82m"),
+        ("STRASSE", ["straße"], "straße"),
+    ],
+)
+def test_model_resolves_to_what_edges_report(
+    asked: str, reported: list[str], resolved: str
+) -> None:
+    fleet = a_fleet(an_edge("yto-01", models=reported), an_edge("yto-02"))
+    assert resolve_model(asked, a_catalog(), fleet) == resolved
+
+
+@pytest.mark.parametrize(
+    ("models", "state"),
+    [
+        (None, ModelState.UNKNOWN),
+        ([], ModelState.ABSENT),
+        (["other"], ModelState.ABSENT),
+        (["LLAMA-3"], ModelState.LOADED),
+    ],
+)
+def test_inventory_tells_the_models_state(models: list[str] | None, state: ModelState) -> None:
+    assert model_state(an_edge(models=models), "llama-3") is state
+
+
+def test_without_a_model_none_is_told() -> None:
+    decision = decided(a_fleet_loading())
+    assert (decision.model, decision.model_state) == (None, None)
+
+
+# Whatever the fleet
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> tuple[Catalog, Fleet, RouteKey, Query]:
+    catalog = draw(catalogs())
+    return catalog, draw(fleets(catalog)), draw(keys(catalog)), draw(queries)
+
+
+def can_serve(edge: Edge, fleet: Fleet) -> bool:
+    """The rule in the contract, told once more: enabled, and up unless health is ignored."""
+    trusted = fleet.status in (Status.OK, Status.STALE)
+    return edge.enabled and (not trusted or edge.observed in (UP, DEGRADED))
+
+
+@given(questions())
+def test_never_empty_while_an_edge_is_eligible(
+    asked: tuple[Catalog, Fleet, RouteKey, Query],
+) -> None:
+    catalog, fleet, key, query = asked
+    decision = decide(Ranker(catalog), fleet, key, query._replace(model=None))
+    home = [e for e in fleet.edges if not query.strict or e.region.country == key.country]
+    eligible = {edge.region.id for edge in home if can_serve(edge, fleet)}
+    assert set(offered(decision)) == eligible
+    assert (decision.problem is None) is bool(eligible)
+
+
+@given(questions())
+def test_asking_for_a_model_loses_only_for_good_reason(
+    asked: tuple[Catalog, Fleet, RouteKey, Query],
+) -> None:
+    catalog, fleet, key, query = asked
+    decision = decide(Ranker(catalog), fleet, key, query._replace(strict=False))
+    inventories = [edge.models for edge in fleet.edges if edge.enabled]
+    if decision.problem is Problem.MODEL_UNAVAILABLE:
+        assert decision.model is not None
+        assert all(models is not None and decision.model not in models for models in inventories)
+    else:
+        assert (decision.problem is Problem.NO_EDGE) is (not inventories)
+
+
+@given(questions())
+def test_every_edge_is_offered_or_rejected_once(
+    asked: tuple[Catalog, Fleet, RouteKey, Query],
+) -> None:
+    catalog, fleet, key, query = asked
+    decision = decide(Ranker(catalog), fleet, key, query)
+    told = [*offered(decision), *(edge.region.id for edge, _ in decision.rejected)]
+    assert sorted(told) == sorted(region.id for region in catalog.regions)
+    assert (decision.reason is None) is (decision.problem is not None)
+
+
+@given(questions())
+def test_each_rung_is_used_up_before_the_next(
+    asked: tuple[Catalog, Fleet, RouteKey, Query],
+) -> None:
+    catalog, fleet, key, query = asked
+    decision = decide(Ranker(catalog), fleet, key, query._replace(model=None))
+    trusted = fleet.status in (Status.OK, Status.STALE)
+    rungs = [
+        (
+            trusted and edge.observed is DEGRADED,
+            query.scope is Scope.COUNTRY and edge.region.country != key.country,
+        )
+        for edge in decision.candidates
+    ]
+    assert rungs == sorted(rungs)
+
+
+@given(questions())
+def test_on_one_rung_preference_decides(
+    asked: tuple[Catalog, Fleet, RouteKey, Query],
+) -> None:
+    catalog, fleet, key, query = asked
+    ranker = Ranker(catalog)
+    decision = decide(ranker, fleet, key, query)
+    place = {region.id: index for index, region in enumerate(ranker.order(key, query.scope))}
+    by_rung: dict[object, list[int]] = {}
+    for edge in decision.candidates:
+        has_model = decision.model is not None and model_state(edge, decision.model)
+        rung = (edge.observed, edge.region.country == key.country, has_model)
+        by_rung.setdefault(rung, []).append(place[edge.region.id])
+    assert all(places == sorted(places) for places in by_rung.values())
+
+
+@given(questions())
+def test_strict_never_crosses_the_border(asked: tuple[Catalog, Fleet, RouteKey, Query]) -> None:
+    catalog, fleet, key, query = asked
+    decision = decide(Ranker(catalog), fleet, key, query._replace(strict=True))
+    assert not decision.crossed_border
+    assert {edge.region.country for edge in decision.candidates} <= {key.country}
+
+
+@given(questions())
+def test_home_comes_first_unless_asked_otherwise(
+    asked: tuple[Catalog, Fleet, RouteKey, Query],
+) -> None:
+    catalog, fleet, key, query = asked
+    decision = decide(Ranker(catalog), fleet, key, Query(strict=query.strict))
+    home = [edge for edge in fleet.edges if edge.region.country == key.country]
+    if fleet.status is Status.OK and any(edge.enabled and edge.observed is UP for edge in home):
+        assert decision.candidates[0].region.country == key.country
+        assert decision.reason is RouteReason.NEAREST_IN_COUNTRY
+
+
+@given(questions())
+def test_the_same_question_gives_the_same_decision(
+    asked: tuple[Catalog, Fleet, RouteKey, Query],
+) -> None:
+    catalog, fleet, key, query = asked
+    decision = decide(Ranker(catalog), fleet, key, query)
+    assert decide(Ranker(catalog), fleet, key, query) == decision
+
+
+@given(questions())
+def test_last_edge_up_gets_everyone(
+    asked: tuple[Catalog, Fleet, RouteKey, Query],
+) -> None:
+    _, fleet, key, _ = asked
+    decision = decided(fleet, key)
+    if decision.candidates and decision.status is Status.OK:
+        pick = decision.candidates[0]
+        spoilt = [
+            edge if edge == pick else an_edge(edge.region, DOWN, intended=edge.intended)
+            for edge in fleet.edges
+        ]
+        assert decided(a_fleet(*spoilt), key).candidates == (pick,)
+
+
+@pytest.mark.parametrize(("country", "pick"), [("CA", "yto-01"), ("US", "nyc-01")])
+def test_country_alone_still_picks_at_home(country: str, pick: str) -> None:
+    decision = decided(a_fleet(), RouteKey(country, ()))
+    assert offered(decision)[0] == pick
+    assert decision.reason is RouteReason.NEAREST_IN_COUNTRY
+
+
+# Soon
+
+
+def spread(country: str, count: int, first: int = 0) -> list[Region]:
+    """Regions of a country, far from each other."""
+    return [
+        a_region(
+            f"{country.lower()}-{number:02}",
+            country=country,
+            position=Position(number * 7 % 80, number * 31 % 180),
+        )
+        for number in range(first, first + count)
+    ]
+
+
+@given(st.data())
+def test_decision_soon_is_the_beginning_of_the_whole(data: st.DataObject) -> None:
+    catalog = data.draw(strategies.catalogs() | strategies.bounded_catalogs())
+    fleet = data.draw(strategies.fleets(catalog))
+    ranker, key = Ranker(catalog), data.draw(strategies.keys(catalog))
+    query, enough = data.draw(strategies.queries), data.draw(st.integers(1, 4))
+    soon = decide_soon(ranker, offer_of(fleet), key, query, enough)
+    whole = decide(ranker, fleet, key, query)
+    if soon is not None:
+        assert soon.candidates == whole.candidates[:enough]
+        assert replace(soon, candidates=()) == replace(whole, candidates=(), rejected=())
+
+
+WELL = st.sampled_from([Observed.UP] * 4 + [Observed.DEGRADED, Observed.DOWN])
+WISHED = st.sampled_from([Intended.ENABLED] * 4 + [Intended.DRAINING])
+STOCKS = st.none() | st.sets(st.sampled_from(["a", "A", "b"]))
+
+
+@given(st.data())
+def test_decision_on_a_model_is_the_same_soon(data: st.DataObject) -> None:
+    catalog = data.draw(strategies.catalogs())
+    edges = [
+        an_edge(region, data.draw(WELL), models=data.draw(STOCKS), intended=data.draw(WISHED))
+        for region in catalog.regions
+    ]
+    ranker = Ranker(catalog)
+    fleet = a_fleet(*edges, status=data.draw(st.sampled_from(Status)))
+    key = data.draw(strategies.keys(catalog))
+    query = Query(data.draw(st.sampled_from(Scope)), data.draw(st.sampled_from("aAbBc")))
+    whole = decide(ranker, fleet, key, query)
+    soon = decide_soon(ranker, offer_of(fleet), key, query, 1)
+    event(str(soon and (soon.reason, soon.problem, soon.model_state)))
+    if soon is not None:
+        assert soon.candidates == whole.candidates[:1]
+        assert replace(soon, candidates=()) == replace(whole, candidates=(), rejected=())
+
+
+def soon_on_llama(*edges: Edge) -> Decision | None:
+    fleet = a_fleet(*edges)
+    return decide_soon(a_ranker_for(fleet), offer_of(fleet), TORONTONIAN, LLAMA, 1)
+
+
+def test_degraded_edge_with_the_model_is_not_passed_over() -> None:
+    has_it = an_edge("yul-01", DEGRADED, models={"llama-3"})
+    assert soon_on_llama(an_edge("yto-01"), has_it) is None
+
+
+def test_model_that_only_a_draining_edge_has_is_known_soon_to_be_unavailable() -> None:
+    has_it = an_edge("yto-01", models={"llama-3"}, intended=Intended.DRAINING)
+    soon = soon_on_llama(has_it, an_edge("yul-01", models=[]))
+    assert soon is not None
+    assert soon.problem is Problem.MODEL_UNAVAILABLE
+
+
+@pytest.mark.parametrize("scope", Scope)
+@pytest.mark.parametrize("country", ["CA", "US", "DE", None])
+def test_decision_on_a_plain_question_is_soon(scope: Scope, country: str | None) -> None:
+    ranker, fleet = a_ranker(), a_fleet()
+    key = a_key("yto-01", "yul-01", "nyc-01", country=country)
+    soon = decide_soon(ranker, offer_of(fleet), key, Query(scope=scope), 4)
+    assert soon is not None
+    assert soon.candidates == decide(ranker, fleet, key, Query(scope=scope)).candidates[:4]
+
+
+@pytest.mark.parametrize("status", [Status.STATIC, Status.FAIL_OPEN])
+def test_decision_without_health_is_soon_too(status: Status) -> None:
+    fleet = a_fleet_but(an_edge("yto-01", DOWN), status=status)
+    ranker = a_ranker_for(fleet)
+    soon = decide_soon(ranker, offer_of(fleet), TORONTONIAN, Query(), 4)
+    assert soon is not None
+    assert soon.candidates == decide(ranker, fleet, TORONTONIAN, Query()).candidates[:4]
+    assert soon.candidates[0].region.id == "yto-01"
+
+
+def test_decision_looks_at_few_of_many_edges() -> None:
+    regions = [*spread("CA", 40), *spread("US", 40, first=40)]
+    ranker, fleet = Ranker(a_catalog(*regions)), a_fleet(*map(an_edge, regions))
+    met: list[Region] = []
+
+    class Watched(Ranker):
+        def in_order(self, key: RouteKey, scope: Scope) -> Iterator[Region]:
+            for region in super().in_order(key, scope):
+                met.append(region)
+                yield region
+
+    key = a_key("ca-03", "ca-05", "ca-01")
+    soon = decide_soon(Watched(ranker.catalog), offer_of(fleet), key, Query(), 4)
+    assert soon is not None
+    assert len(met) == 4

@@ -1,0 +1,207 @@
+"""Why a viewer gets this edge, told from the decision that serves it."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.model import Catalog, Intended, Location, Observed, Scope, Status
+from router.routing.cache_headers import CachePolicy, Sharing
+from router.routing.explain import explain, parse_country, placed_in, spread
+from router.routing.fleet import Fleet
+from router.routing.location import Placed
+from router.routing.query import Query
+from router.routing.ranking import Ranker
+from router.routing.route_table import RouteTable
+from tests.support.builders import (
+    CITIES,
+    NOW,
+    VANCOUVER,
+    a_fleet,
+    a_fleet_but,
+    a_held_edge,
+    a_key,
+    a_location,
+    a_placed,
+    a_ranker_for,
+    a_region,
+    an_edge,
+)
+from tests.support.strategies import catalogs, fleets, locations, queries, seeds
+
+
+def explained(
+    placed: Placed = a_placed(), fleet: Fleet | None = None, query: Query = Query()
+) -> dict[str, Any]:
+    fleet = fleet or a_fleet()
+    return explain(a_ranker_for(fleet), fleet, placed, query, CachePolicy())
+
+
+def test_place_and_source_are_told() -> None:
+    assert explained()["location"] == {
+        "country": "CA",
+        "country_name": "Canada",
+        "latitude": 43.6532,
+        "longitude": -79.3832,
+        "level": "city",
+        "source": "database",
+    }
+
+
+def test_unknown_place_is_told_as_such() -> None:
+    told = explained(a_placed(Location()))
+    assert told["location"]["level"] == "unknown"
+    assert (told["key"], told["reason"]) == ("ZZ~", "default_order")
+    assert {each["distance_km"] for each in told["candidates"]} == {None}
+
+
+def test_candidates_are_told_by_role_and_distance() -> None:
+    candidates = explained()["candidates"]
+    roles = [each["role"] for each in candidates]
+    assert roles == ["pick", *["alternate"] * 3, *["candidate"] * 6]
+    assert [each["distance_km"] for each in candidates[:4]] == [0, 0, 504, 504]
+
+
+def test_country_level_distance_is_from_its_centre() -> None:
+    far = explained(a_placed(a_location(None, "DE")))["candidates"][0]["distance_km"]
+    assert 5_850 < far < 5_900
+
+
+@pytest.mark.parametrize("country", ["AQ", "XX"])
+def test_country_without_a_centre_has_no_distances(country: str) -> None:
+    told = explained(a_placed(a_location(None, country)))
+    assert {each["distance_km"] for each in told["candidates"]} == {None}
+
+
+def test_each_rejected_edge_tells_why() -> None:
+    fleet = a_fleet_but(
+        an_edge("yto-01", Observed.DOWN), an_edge("yul-01", intended=Intended.DRAINING)
+    )
+    told = explained(fleet=fleet, query=Query(strict=True))
+    why = {each["region"]: each["why"] for each in told["rejected"]}
+    assert (why["yto-01"], why["yul-01"], why["nyc-01"]) == ("down", "draining", "abroad")
+    assert told["region"] == "yto-02"
+
+
+def test_problem_leaves_no_pick() -> None:
+    told = explained(a_placed(a_location(None, "DE")), query=Query(strict=True))
+    assert (told["region"], told["reason"]) == (None, None)
+    assert (told["problem"], told["candidates"]) == ("no_edge_in_country", [])
+    assert len(told["rejected"]) == len(CITIES)
+
+
+def test_query_model_and_ttl_are_told() -> None:
+    told = explained(fleet=a_fleet(status=Status.STALE), query=Query(model="Kokoro"))
+    assert told["query"] == {"scope": "country", "model": "Kokoro", "strict": False, "all": False}
+    assert (told["model"], told["ttl"], told["status"]) == ("kokoro-82m", 30, "stale")
+
+
+def test_cdn_key_is_explained_as_it_came() -> None:
+    told = explained(a_placed(Location(country="CA"), key=a_key("yvr-02", "yto-01")))
+    assert (told["key"], told["region"]) == ("CA~yvr-02.yto-01", "yvr-02")
+
+
+def test_cdn_key_with_edges_long_gone_is_explained() -> None:
+    told = explained(a_placed(Location(country="CA"), key=a_key("old-01", "yvr-02")))
+    assert (told["key"], told["region"]) == ("CA~yvr-02", "yvr-02")
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Catalog, Fleet, Placed, Query]:
+    catalog = draw(catalogs())
+    viewer = a_placed(draw(locations), seed=draw(seeds))
+    return catalog, draw(fleets(catalog)), viewer, draw(queries)
+
+
+@given(cases())
+def test_explanation_is_of_the_answer_served(case: tuple[Catalog, Fleet, Placed, Query]) -> None:
+    catalog, fleet, viewer, query = case
+    ranker = Ranker(catalog)
+    told = explain(ranker, fleet, viewer, query, CachePolicy())
+    key = ranker.key(viewer.location, viewer.seed, query.scope)
+    served = RouteTable(ranker, fleet, CachePolicy()).answer(key, query, Sharing.PRIVATE)
+    body = msgspec.json.decode(served.body)
+    assert told["region"] == body.get("region")
+    assert told["problem"] == body.get("code")
+    assert told["reason"] == body.get("reason")
+
+
+@given(cases())
+def test_explanation_is_plain_data(case: tuple[Catalog, Fleet, Placed, Query]) -> None:
+    catalog, fleet, viewer, query = case
+    told = explain(Ranker(catalog), fleet, viewer, query, CachePolicy())
+    assert msgspec.json.decode(msgspec.json.encode(told)) == msgspec.to_builtins(told)
+    assert len(told["candidates"]) + len(told["rejected"]) == len(catalog.regions)
+
+
+def test_global_scope_is_explained_across_the_border() -> None:
+    seattle = a_location(a_region("sfo-01").position, "CA")
+    told = explained(a_placed(seattle), query=Query(scope=Scope.GLOBAL))
+    assert (told["region"], told["crossed_border"]) == ("sfo-01", True)
+
+
+def test_rejection_by_health_is_told_since_when() -> None:
+    (out,) = explained(fleet=a_fleet_but(an_edge("yto-01", Observed.DOWN)))["rejected"]
+    assert (out["why_since"], out["intent_reason"], out["until"]) == (NOW - 3600, None, None)
+
+
+def test_rejection_by_an_operator_is_told_since_when_why_and_until() -> None:
+    fleet = a_fleet_but(a_held_edge("yto-01"))
+    (out,) = explained(fleet=fleet)["rejected"]
+    assert (out["why"], out["why_since"]) == ("draining", NOW - 60)
+    assert (out["intent_reason"], out["until"]) == ("maintenance", NOW + 3600)
+
+
+def test_rejection_by_the_query_has_no_since() -> None:
+    told = explained(query=Query(strict=True))["rejected"]
+    assert {(each["why"], each["why_since"]) for each in told} == {("abroad", None)}
+
+
+def test_headers_are_those_of_the_answer() -> None:
+    told = explained(a_placed(Location(country="CA"), key=a_key("yvr-02", "yto-01")))
+    assert told["headers"]["cache-control"].startswith("public, max-age=10,")
+    assert told["headers"]["vary"] == "X-Autorouter-Key"
+    assert "edge:yvr-02" in told["headers"]["cache-tag"]
+    assert explained()["headers"]["cache-control"] == "private, max-age=300"
+
+
+def test_problem_is_told_with_its_status_and_headers() -> None:
+    told = explained(a_placed(a_location(None, "DE")), query=Query(strict=True))
+    assert (told["code"], told["headers"]["cache-control"]) == (404, "no-store")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("ca", "CA"), (" DE ", "DE"), ("CAN", None), ("1", None)]
+)
+def test_country_is_two_letters(text: str, code: str | None) -> None:
+    assert parse_country(text) == code
+
+
+def test_country_asked_for_is_explained_from_its_centre() -> None:
+    told = explained(placed_in("DE"))
+    assert told["location"]["source"] == "asked"
+    assert told["location"]["country_name"] == "Germany"
+    assert 5_850 < told["candidates"][0]["distance_km"] < 5_900
+
+
+def test_place_asked_for_is_explained_from_there() -> None:
+    told = explained(placed_in("CA", VANCOUVER))
+    assert (told["region"], told["candidates"][0]["distance_km"]) == ("yvr-02", 0)
+
+
+def test_viewers_of_a_country_are_spread_over_its_cities() -> None:
+    fleet = a_fleet()
+    shares = spread(a_ranker_for(fleet), fleet, placed_in("CA").location, Query())
+    assert {each["region"] for each in shares} == {
+        id for id, city in CITIES.items() if city[1] == "CA"
+    }
+    assert sum(each["share"] for each in shares) == pytest.approx(1)
+
+
+def test_spread_tells_of_viewers_without_an_edge() -> None:
+    fleet = a_fleet()
+    query = Query(strict=True)
+    shares = spread(a_ranker_for(fleet), fleet, placed_in("DE").location, query)
+    assert shares == [{"region": None, "share": 1.0}]

@@ -1,0 +1,336 @@
+"""Views and intents become one Fleet: by quorum, by age, by the operator's wish."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.model import Catalog, EdgeView, Intended, Intent, Observed, Outcome, Status, View
+from router.routing.fleet import Edge, Fleet, FleetPolicy, combine, is_offered, verdict
+from tests.support.builders import (
+    CITIES,
+    NOW,
+    a_catalog,
+    a_fleet,
+    a_fleet_but,
+    a_region,
+    a_view,
+    an_edge,
+    an_edge_view,
+    an_intent,
+)
+from tests.support.strategies import catalogs, fleets
+
+UP, DEGRADED, DOWN, UNKNOWN = Observed.UP, Observed.DEGRADED, Observed.DOWN, Observed.UNKNOWN
+ENABLED, DRAINING, DISABLED = Intended.ENABLED, Intended.DRAINING, Intended.DISABLED
+
+LLAMA = frozenset({"llama-3"})
+
+votes_of_all = st.lists(st.sampled_from(Observed), max_size=7)
+
+
+def combined(*views: View, intents: tuple[Intent, ...] = (), at: float = NOW) -> Fleet:
+    return combine(a_catalog(), views, intents, at)
+
+
+def the_edge(fleet: Fleet, id: str = "yto-01") -> Edge:
+    return next(edge for edge in fleet.edges if edge.region.id == id)
+
+
+def seen_by(*states: Observed) -> Fleet:
+    views = [a_view(f"v{index}", {"yto-01": state}) for index, state in enumerate(states)]
+    return combined(*views)
+
+
+# Quorum
+
+
+@pytest.mark.parametrize(
+    ("votes", "expected"),
+    [
+        ([], UNKNOWN),
+        ([UNKNOWN], UNKNOWN),
+        ([UP], UP),
+        ([DEGRADED], DEGRADED),
+        ([DOWN], DOWN),
+        ([DOWN, DOWN], DOWN),
+        ([DOWN, UP], DEGRADED),
+        ([DOWN, DEGRADED], DEGRADED),
+        ([UP, DEGRADED], DEGRADED),
+        ([UP, UP, DOWN], DEGRADED),
+        ([UP, DOWN, DOWN], DOWN),
+        ([DEGRADED, DOWN, DOWN], DOWN),
+        ([UP, UP, DEGRADED], UP),
+        ([UP, DEGRADED, DEGRADED], DEGRADED),
+        ([UP, UP, DOWN, DOWN], DEGRADED),
+        ([UP, DOWN, DOWN, DOWN], DOWN),
+        ([UP, UP, DOWN, DOWN, DOWN], DOWN),
+        ([UP, UP, UP, DOWN, DOWN], DEGRADED),
+    ],
+)
+def test_down_needs_more_than_half(votes: list[Observed], expected: Observed) -> None:
+    assert verdict(votes) is expected
+
+
+@given(votes_of_all)
+def test_abstaining_is_no_vote(votes: list[Observed]) -> None:
+    assert verdict([*votes, UNKNOWN]) is verdict(votes)
+
+
+@given(votes_of_all)
+def test_votes_count_in_any_order(votes: list[Observed]) -> None:
+    assert verdict(reversed(votes)) is verdict(sorted(votes)) is verdict(votes)
+
+
+@given(votes_of_all)
+def test_up_needs_nobody_to_say_down(votes: list[Observed]) -> None:
+    count = Counter(votes)
+    majority = 2 * count[DOWN] > count.total() - count[UNKNOWN]
+    assert (verdict(votes) is DOWN) is majority
+    assert verdict(votes) is not UP or not count[DOWN]
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"), [([UP, DOWN], DEGRADED), ([DOWN, DOWN, UP], DOWN), ([UNKNOWN], UNKNOWN)]
+)
+def test_fresh_views_vote(states: list[Observed], expected: Observed) -> None:
+    edge = the_edge(seen_by(*states))
+    assert edge.observed is expected
+    assert list(edge.votes.values()) == states
+
+
+def test_isolated_views_do_not_vote() -> None:
+    honest, cut_off = a_view("a"), a_view("b", dict.fromkeys(CITIES, DOWN), isolated=True)
+    fleet = combined(honest, cut_off)
+    assert the_edge(fleet).observed is UP
+    assert the_edge(fleet).votes == {"a": UP}
+
+
+def test_isolated_views_alone_are_no_news() -> None:
+    fleet = combined(a_view(isolated=True))
+    assert (fleet.status, fleet.seen_at) == (Status.STATIC, None)
+
+
+def test_old_views_do_not_outvote_a_fresh_one() -> None:
+    old = [a_view(name, dict.fromkeys(CITIES, DOWN), probed_at=NOW - 16) for name in "abc"]
+    fleet = combined(a_view("fresh"), *old)
+    assert (the_edge(fleet).observed, fleet.status) == (UP, Status.OK)
+
+
+def test_edge_tells_who_saw_its_state_longest() -> None:
+    told = {
+        "late": an_edge_view(UP, since=NOW - 100),
+        "early": an_edge_view(UP, since=NOW - 500),
+        "other": an_edge_view(DEGRADED, since=NOW - 900),
+    }
+    views = [a_view(vantage, {"yto-01": seen}) for vantage, seen in told.items()]
+    assert the_edge(combined(*views)).since == NOW - 500
+
+
+@pytest.mark.parametrize("calm", [UP, UNKNOWN])
+def test_split_vote_tells_who_saw_trouble(calm: Observed) -> None:
+    troubled = {"yto-01": an_edge_view(DOWN, since=NOW - 5)}
+    calm_views = [
+        a_view(name, {"yto-01": an_edge_view(state)})
+        for name, state in {"a": UP, "b": calm}.items()
+    ]
+    edge = the_edge(combined(*calm_views, a_view("c", troubled)))
+    assert (edge.observed, edge.since) == (DEGRADED, NOW - 5)
+
+
+# Age
+
+
+@pytest.mark.parametrize(
+    ("age_s", "status", "observed"),
+    [
+        (0.0, Status.OK, UP),
+        (15.0, Status.OK, UP),
+        (15.1, Status.STALE, UP),
+        (120.0, Status.STALE, UP),
+        (120.1, Status.STATIC, UNKNOWN),
+        (1e9, Status.STATIC, UNKNOWN),
+    ],
+)
+def test_health_ages_to_stale_then_static(age_s: float, status: Status, observed: Observed) -> None:
+    fleet = combined(a_view(probed_at=NOW - age_s))
+    assert fleet.status is status
+    assert {edge.observed for edge in fleet.edges} == {observed}
+
+
+def test_last_known_state_is_kept_while_stale() -> None:
+    fleet = combined(a_view(edges={"yto-01": DOWN, "yto-02": UP}, probed_at=NOW - 60))
+    assert (the_edge(fleet).observed, the_edge(fleet, "yto-02").observed) == (DOWN, UP)
+    assert fleet.status is Status.STALE
+
+
+def test_without_views_health_is_ignored() -> None:
+    fleet = combined()
+    assert (fleet.status, fleet.seen_at) == (Status.STATIC, None)
+
+
+@pytest.mark.parametrize("ahead_s", [0.5, 60.0, 1e9])
+def test_future_stamps_count_as_now(ahead_s: float) -> None:
+    fleet = combined(a_view(probed_at=NOW + ahead_s))
+    assert (fleet.status, fleet.seen_at) == (Status.OK, NOW)
+
+
+def test_fleet_was_seen_when_its_newest_view_was() -> None:
+    fleet = combined(a_view("a", probed_at=NOW - 9), a_view("b", probed_at=NOW - 4))
+    assert fleet.seen_at == NOW - 4
+
+
+@pytest.mark.parametrize("state", [DOWN, UNKNOWN])
+def test_fleet_with_nothing_up_fails_open(state: Observed) -> None:
+    assert combined(a_view(edges=dict.fromkeys(CITIES, state))).status is Status.FAIL_OPEN
+
+
+def test_stale_fleet_with_nothing_up_fails_open() -> None:
+    view = a_view(edges=dict.fromkeys(CITIES, DOWN), probed_at=NOW - 60)
+    assert combined(view).status is Status.FAIL_OPEN
+
+
+def test_one_degraded_edge_keeps_the_fleet_closed() -> None:
+    view = a_view(edges=dict.fromkeys(CITIES, DOWN) | {"sfo-01": DEGRADED})
+    assert combined(view).status is Status.OK
+
+
+def test_fleet_with_only_held_edges_up_fails_open() -> None:
+    view = a_view(edges={"yto-01": UP, "yto-02": DOWN})
+    assert combined(view, intents=(an_intent("yto-01"),)).status is Status.FAIL_OPEN
+
+
+def test_unroutable_edge_does_not_keep_the_fleet_closed() -> None:
+    catalog = a_catalog(a_region("yto-01", routable=False), a_region("yto-02"))
+    fleet = combine(catalog, [a_view(edges={"yto-01": UP, "yto-02": DOWN})], [], NOW)
+    assert fleet.status is Status.FAIL_OPEN
+
+
+def test_ages_follow_the_policy() -> None:
+    policy = FleetPolicy(fresh_s=1.0, stale_s=2.0)
+    statuses = [
+        combine(a_catalog(), [a_view(probed_at=NOW - age_s)], [], NOW, policy).status
+        for age_s in (1.0, 1.5, 2.5)
+    ]
+    assert statuses == [Status.OK, Status.STALE, Status.STATIC]
+
+
+# Intents
+
+
+@pytest.mark.parametrize("state", [DRAINING, DISABLED])
+def test_intent_holds_an_edge_back(state: Intended) -> None:
+    intent = an_intent("yto-01", state)
+    edge = the_edge(combined(a_view(), intents=(intent,)))
+    assert (edge.intended, edge.intent, edge.enabled) == (state, intent, False)
+    assert edge.observed is UP
+
+
+@pytest.mark.parametrize(("left_s", "intended"), [(0.1, DRAINING), (0.0, ENABLED), (-60, ENABLED)])
+def test_intent_expires_by_itself(left_s: float, intended: Intended) -> None:
+    intent = an_intent("yto-01", DRAINING, expires_at=NOW + left_s)
+    assert the_edge(combined(a_view(), intents=(intent,))).intended is intended
+
+
+def test_intent_for_an_unknown_edge_is_ignored() -> None:
+    assert combined(a_view(), intents=(an_intent("nope"),)) == combined(a_view())
+
+
+@pytest.mark.parametrize(
+    ("edge", "offered"),
+    [
+        (an_edge(), True),
+        (an_edge(observed=DEGRADED), True),
+        (an_edge(observed=DOWN), False),
+        (an_edge(observed=UNKNOWN), False),
+        (an_edge(intended=DRAINING), False),
+        (an_edge(intended=DISABLED), False),
+        (an_edge(a_region(routable=False)), False),
+    ],
+)
+def test_enabled_edges_seen_to_work_are_offered(edge: Edge, *, offered: bool) -> None:
+    assert is_offered(edge) is offered
+
+
+# Models
+
+
+@pytest.mark.parametrize(("age_s", "models"), [(0, LLAMA), (60, LLAMA), (61, None), (-9, LLAMA)])
+def test_inventory_ages_to_unknown(age_s: float, models: frozenset[str] | None) -> None:
+    seen = an_edge_view(models=["llama-3"], models_at=NOW - age_s)
+    assert the_edge(combined(a_view(edges={"yto-01": seen}))).models == models
+
+
+def test_newest_inventory_counts() -> None:
+    old = an_edge_view(models=["old"], models_at=NOW - 20)
+    new = an_edge_view(models=["new"], models_at=NOW - 10)
+    fleet = combined(a_view("a", {"yto-01": new}), a_view("b", {"yto-01": old}))
+    assert the_edge(fleet).models == frozenset({"new"})
+
+
+def test_vantage_without_inventory_hides_no_others() -> None:
+    known = an_edge_view(models=["llama-3"])
+    fleet = combined(a_view("a", {"yto-01": UP}), a_view("b", {"yto-01": known}))
+    assert the_edge(fleet).models == LLAMA
+
+
+def test_empty_inventory_is_known() -> None:
+    assert (
+        the_edge(combined(a_view(edges={"yto-01": an_edge_view(models=[])}))).models == frozenset()
+    )
+
+
+# The catalog rules
+
+
+def test_edge_new_in_the_catalog_is_unknown() -> None:
+    edges = {id: UP for id in CITIES if id != "yul-02"}
+    edge = the_edge(combined(a_view(edges=edges)), "yul-02")
+    assert (edge.observed, edge.since, edge.models, edge.votes) == (UNKNOWN, None, None, {})
+
+
+def test_edge_gone_from_the_catalog_is_gone() -> None:
+    fleet = combine(a_catalog(a_region("yto-01")), [a_view()], [], NOW)
+    assert [edge.region.id for edge in fleet.edges] == ["yto-01"]
+
+
+def test_edges_keep_the_catalogs_order() -> None:
+    assert [edge.region.id for edge in combined(a_view()).edges] == list(CITIES)
+
+
+@given(catalogs(), st.data())
+def test_fail_open_says_that_nothing_is_offered(catalog: Catalog, data: st.DataObject) -> None:
+    fleet = data.draw(fleets(catalog))
+    offered = any(is_offered(edge) for edge in fleet.edges)
+    assert offered is (fleet.status in (Status.OK, Status.STALE))
+
+
+# What answers depend on
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        a_fleet_but(an_edge("yto-01", DOWN)),
+        a_fleet_but(an_edge("yto-01", intended=DRAINING)),
+        a_fleet_but(an_edge("yto-01", models=["llama-3"])),
+        a_fleet_but(an_edge(a_region("yto-01", weight=2.0))),
+        a_fleet(status=Status.STALE),
+        a_fleet(an_edge("yto-01")),
+    ],
+)
+def test_routing_tells_what_answers_depend_on(other: Fleet) -> None:
+    assert other.routing != a_fleet().routing
+
+
+def test_routing_is_deaf_to_the_rest() -> None:
+    later = a_view(edges={id: an_edge_view(since=NOW) for id in CITIES}, probed_at=NOW - 1, seq=9)
+    assert combined(later).routing == combined(a_view()).routing
+    assert hash(combined(later).routing) == hash(combined(a_view()).routing)
+
+
+def test_edge_tells_its_last_outcome() -> None:
+    seen = EdgeView(state=DOWN, since=NOW - 5, reason=Outcome.TLS, rtt_ms=12.5, streak=-3)
+    edge = the_edge(combined(a_view(edges={"yto-01": seen})))
+    assert (edge.reason, edge.rtt_ms) == (Outcome.TLS, 12.5)

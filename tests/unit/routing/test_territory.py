@@ -1,0 +1,238 @@
+"""Who is served from where: what the table tells is what viewers get."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.model import Level, Location, Observed, Scope
+from router.routing.cache_headers import CachePolicy, Sharing
+from router.routing.fleet import Fleet
+from router.routing.query import Query
+from router.routing.ranking import Ranker, RouteKey
+from router.routing.route_table import RouteTable
+from router.routing.territory import (
+    Block,
+    Cell,
+    Picks,
+    Survey,
+    changes,
+    ideal,
+    key_shares,
+    mix,
+    moves,
+    picks,
+    served,
+    survey,
+    weigh,
+)
+from tests.support.builders import CITIES, a_fleet, a_fleet_but, a_ranker, a_region, an_edge
+from tests.support.strategies import catalogs, fleets
+
+T = TypeVar("T")
+
+TORONTO = Cell("CA", 66, 50)
+MONTREAL = Cell("CA", 67, 53)
+VANCOUVER = Cell("CA", 69, 28)
+BERLIN = Cell("DE", 71, 96)
+WORLD = {TORONTO: 6.0, MONTREAL: 4.0, VANCOUVER: 2.0, BERLIN: 8.0}
+
+
+def finish(work: Generator[None, None, T]) -> T:
+    """Its result, in one go."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+
+def a_survey(weights: Mapping[Cell, float] | None = None, ranker: Ranker | None = None) -> Survey:
+    return finish(survey(ranker or a_ranker(), weights or WORLD))
+
+
+def picked(fleet: Fleet, surveyed: Survey) -> Picks:
+    return finish(picks(a_ranker(), fleet, surveyed.groups))
+
+
+def shares_of(cell: Cell, fleet: Fleet) -> Mapping[str | None, float]:
+    surveyed = a_survey()
+    return mix(surveyed.groups[surveyed.cells[cell]], picked(fleet, surveyed))
+
+
+def totals(countries: Mapping[str | None, Mapping[str | None, float]]) -> dict[str | None, float]:
+    found: dict[str | None, float] = {}
+    for shares in countries.values():
+        for edge, share in shares.items():
+            found[edge] = found.get(edge, 0.0) + share
+    return found
+
+
+def test_cell_is_shared_by_the_edges_of_its_nearest_city() -> None:
+    shares = shares_of(TORONTO, a_fleet())
+    assert set(shares) == {"yto-01", "yto-02"}
+    assert shares["yto-01"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_edge_that_falls_leaves_its_cells_to_the_next() -> None:
+    fleet = a_fleet_but(an_edge("yto-01", Observed.DOWN))
+    assert shares_of(TORONTO, fleet) == {"yto-02": pytest.approx(1)}
+
+
+def test_cell_without_a_country_of_edges_goes_to_the_nearest() -> None:
+    assert set(shares_of(BERLIN, a_fleet())) == {"yul-01", "yul-02"}
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[Ranker, Fleet, Cell]:
+    catalog = draw(catalogs())
+    country = draw(st.sampled_from([*{region.country for region in catalog.regions}, "DE", "JP"]))
+    cell = Cell(country, draw(st.integers(0, 89)), draw(st.integers(0, 179)))
+    return Ranker(catalog), draw(fleets(catalog)), cell
+
+
+@given(worlds(), st.integers(0, 255))
+def test_every_pick_is_that_of_the_answer(world: tuple[Ranker, Fleet, Cell], number: int) -> None:
+    ranker, fleet, cell = world
+    surveyed = finish(survey(ranker, {cell: 1.0}))
+    told = finish(picks(ranker, fleet, surveyed.groups))
+    location = Location(cell.country, cell.centre, Level.CITY)
+    key = list(key_shares(ranker, location))[number % len(key_shares(ranker, location))]
+    answer = RouteTable(ranker, fleet, CachePolicy()).answer(key, Query(), Sharing.PRIVATE)
+    assert told[key] == msgspec.json.decode(answer.body).get("region")
+    assert key in surveyed.groups[surveyed.cells[cell]]
+
+
+@given(worlds(), st.integers(0, 2**32 - 1))
+def test_sample_has_the_cities_of_every_viewer(
+    world: tuple[Ranker, Fleet, Cell], seed: int
+) -> None:
+    ranker, _, cell = world
+    location = Location(cell.country, cell.centre, Level.CITY)
+    key = ranker.key(location, seed, Scope.COUNTRY)
+    sampled = {frozenset(one.preferred) for one in key_shares(ranker, location)}
+    assert {one for edges in sampled for one in edges} >= set(key.preferred[:1])
+
+
+def test_sample_follows_weights() -> None:
+    ranker = a_ranker(a_region("yto-01", weight=3.0), a_region("yto-02", weight=1.0))
+    surveyed = a_survey({TORONTO: 1.0}, ranker)
+    shares = mix(surveyed.groups[0], surveyed.homes)
+    assert shares["yto-01"] == pytest.approx(0.75, abs=0.08)
+
+
+def test_cells_that_rank_alike_are_one_group() -> None:
+    surveyed = a_survey({TORONTO: 1.0, Cell("CA", 66, 51): 1.0, VANCOUVER: 1.0})
+    assert surveyed.cells[TORONTO] == surveyed.cells[Cell("CA", 66, 51)]
+    assert surveyed.cells[TORONTO] != surveyed.cells[VANCOUVER]
+    assert surveyed.weights[Block("CA", surveyed.cells[TORONTO])] == 2.0
+
+
+def test_survey_pauses_between_cells() -> None:
+    steps = sum(1 for _ in survey(a_ranker(), WORLD))
+    assert steps >= len(WORLD)
+
+
+def test_ideal_fleet_is_all_up() -> None:
+    fleet = ideal(a_ranker())
+    assert [edge.region.id for edge in fleet.edges] == list(CITIES)
+    assert {(edge.observed, edge.enabled) for edge in fleet.edges} == {(Observed.UP, True)}
+
+
+def test_weights_without_answers_are_those_of_the_cells() -> None:
+    surveyed = a_survey()
+    weights = weigh(surveyed, {})
+    assert weights[Block("DE", surveyed.cells[BERLIN])] == pytest.approx(8 / 20)
+    assert sum(weights.values()) == pytest.approx(1)
+
+
+def test_answers_weigh_countries_and_cells_weigh_within() -> None:
+    surveyed = a_survey()
+    weights = weigh(surveyed, {"CA": 30, "DE": 10})
+    assert weights[Block("CA", surveyed.cells[TORONTO])] == pytest.approx(0.75 * 6 / 12)
+    assert weights[Block("DE", surveyed.cells[BERLIN])] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("unknown", [None, "AQ"])
+def test_viewers_of_no_known_place_have_a_block(unknown: str | None) -> None:
+    surveyed = a_survey()
+    weights = weigh(surveyed, {"CA": 1, unknown: 1})
+    assert weights[Block(None, len(surveyed.groups) - 1)] == pytest.approx(0.5)
+    assert sum(weights.values()) == pytest.approx(1)
+
+
+def test_country_without_people_weighs_nothing() -> None:
+    surveyed = a_survey({TORONTO: 1.0, Cell("AQ", 2, 2): 0.0})
+    assert {block.country for block in weigh(surveyed, {})} == {"CA", None}
+
+
+def test_served_shares_add_up() -> None:
+    surveyed = a_survey()
+    now = served(surveyed, weigh(surveyed, {}), surveyed.homes)
+    assert sum(totals(now).values()) == pytest.approx(1)
+    assert sum(now["DE"].values()) == pytest.approx(8 / 20)
+
+
+def test_moves_of_an_edge_are_its_viewers() -> None:
+    surveyed = a_survey()
+    weights = weigh(surveyed, {})
+    after = picked(a_fleet_but(an_edge("yvr-02", Observed.DOWN)), surveyed)
+    found = moves(surveyed, weights, surveyed.homes, after)
+    assert {move.origin for move in found} == {"yvr-02"}
+    assert {move.target for move in found} == {"yto-01", "yto-02"}
+    assert {move.countries for move in found} == {("CA",)}
+    assert sum(move.share for move in found) == pytest.approx(2 / 20)
+
+
+def test_viewers_who_must_stay_are_left_without_an_edge() -> None:
+    catalog = replace(a_ranker().catalog, residency={"DE": frozenset({"CA"})})
+    ranker = Ranker(catalog)
+    surveyed = a_survey(ranker=ranker)
+    down = [an_edge(id, Observed.DOWN) for id, city in CITIES.items() if city[1] == "CA"]
+    after = finish(picks(ranker, a_fleet_but(*down), surveyed.groups))
+    found = moves(surveyed, weigh(surveyed, {}), surveyed.homes, after)
+    lost = [move for move in found if move.target is None]
+    assert {move.countries for move in lost} == {("DE",)}
+    assert sum(move.share for move in lost) == pytest.approx(8 / 20)
+
+
+def test_nothing_moves_when_nothing_changed() -> None:
+    surveyed = a_survey()
+    assert moves(surveyed, weigh(surveyed, {}), surveyed.homes, surveyed.homes) == ()
+
+
+def test_everybody_moves_to_no_edge_when_all_are_out() -> None:
+    surveyed = a_survey()
+    nobody: Picks = dict.fromkeys(surveyed.homes)
+    found = moves(surveyed, weigh(surveyed, {}), surveyed.homes, nobody)
+    assert {move.target for move in found} == {None}
+    assert sum(move.share for move in found) == pytest.approx(1)
+
+
+@given(worlds(), st.data())
+def test_moves_are_the_difference_of_what_is_served(
+    world: tuple[Ranker, Fleet, Cell], data: st.DataObject
+) -> None:
+    ranker, fleet, cell = world
+    surveyed = finish(survey(ranker, {cell: 1.0}))
+    other = data.draw(fleets(ranker.catalog))
+    before, after = (finish(picks(ranker, one, surveyed.groups)) for one in (fleet, other))
+    weights = weigh(surveyed, {})
+    flow = totals(served(surveyed, weights, before))
+    for move in moves(surveyed, weights, before, after):
+        flow[move.origin] = flow.get(move.origin, 0.0) - move.share
+        flow[move.target] = flow.get(move.target, 0.0) + move.share
+    told = totals(served(surveyed, weights, after))
+    for edge in {*flow, *told}:
+        assert flow.get(edge, 0.0) == pytest.approx(told.get(edge, 0.0), abs=1e-9)
+
+
+def test_changes_of_a_group_are_shares_of_it() -> None:
+    one, two = RouteKey("CA", ("a",)), RouteKey("CA", ("b",))
+    found = changes({one: 0.25, two: 0.75}, {one: "a", two: "b"}, {one: "b", two: "b"})
+    assert found == {("a", "b"): 0.25}

@@ -1,0 +1,316 @@
+"""The last good health on disk: read back whole or not at all."""
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.api.live_fleet import FleetWatch
+from router.errors import StoreError
+from router.model import Intended, Intent, Observed, Status, View
+from router.store import Stored
+from router.store.memory import MemoryStore
+from router.store.snapshot import FILE_NAME, MAX_BYTES, LastGood
+from router.telemetry.metrics import Telemetry
+from tests.support.builders import CITIES, NOW, a_ranker, a_view, an_edge_view, an_intent
+
+VIEWS = (
+    a_view("east", seq=2**53),
+    a_view("west", {"yto-01": an_edge_view(Observed.DOWN, models=("kokoro-82m",))}),
+)
+INTENTS = (an_intent(), an_intent("yul-01", Intended.DISABLED))
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> LastGood:
+    return LastGood(tmp_path)
+
+
+def file_of(kept: LastGood) -> Path:
+    return kept.folder / FILE_NAME
+
+
+def signed(body: bytes) -> bytes:
+    """A body with the checksum that makes it ours."""
+    return blake2b(body, digest_size=16).hexdigest().encode() + b"\n" + body
+
+
+def test_nothing_is_there_at_first(kept: LastGood) -> None:
+    assert kept.load() is None
+
+
+def test_what_was_saved_is_loaded_whole(kept: LastGood) -> None:
+    kept.save(VIEWS, INTENTS)
+    assert kept.load() == Stored(VIEWS, INTENTS)
+
+
+def test_nothing_saved_is_something(kept: LastGood) -> None:
+    kept.save([], [])
+    assert kept.load() == Stored((), ())
+
+
+def test_later_save_replaces_the_first(kept: LastGood) -> None:
+    kept.save(VIEWS, INTENTS)
+    kept.save(VIEWS[:1], [])
+    assert kept.load() == Stored(VIEWS[:1], ())
+
+
+def test_folder_is_made_when_it_is_missing(tmp_path: Path) -> None:
+    kept = LastGood(tmp_path / "a" / "b")
+    kept.save(VIEWS, [])
+    assert kept.load() == Stored(VIEWS, ())
+
+
+def test_save_leaves_nothing_else_behind(kept: LastGood) -> None:
+    for _ in range(2):
+        kept.save(VIEWS, INTENTS)
+    assert [path.name for path in kept.folder.iterdir()] == [FILE_NAME]
+
+
+def test_open_reader_keeps_the_file_it_opened(kept: LastGood) -> None:
+    kept.save(VIEWS, INTENTS)
+    before = file_of(kept).read_bytes()
+    with file_of(kept).open("rb") as reader:
+        kept.save([], [])
+        assert reader.read() == before
+
+
+def test_save_that_ended_halfway_loses_nothing(kept: LastGood) -> None:
+    kept.save(VIEWS, INTENTS)
+    (kept.folder / f".{FILE_NAME}.{os.getpid()}").write_bytes(b"half")
+    assert kept.load() == Stored(VIEWS, INTENTS)
+    kept.save(VIEWS[:1], INTENTS)
+    assert kept.load() == Stored(VIEWS[:1], INTENTS)
+
+
+def test_folder_that_is_a_file_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    kept = LastGood(tmp_path / "file")
+    with pytest.raises(OSError, match="file"):
+        kept.save(VIEWS, [])
+    assert kept.load() is None
+
+
+def test_file_that_is_a_folder_is_nothing(kept: LastGood) -> None:
+    file_of(kept).mkdir()
+    assert kept.load() is None
+    with pytest.raises(OSError, match=FILE_NAME):
+        kept.save(VIEWS, [])
+
+
+def test_file_can_be_read_by_its_owner(kept: LastGood) -> None:
+    kept.save(VIEWS, [])
+    assert file_of(kept).stat().st_mode & stat.S_IRUSR
+
+
+def test_file_torn_anywhere_is_nothing(kept: LastGood) -> None:
+    kept.save(VIEWS[1:], INTENTS)
+    whole = file_of(kept).read_bytes()
+    for length in range(0, len(whole), 7):
+        file_of(kept).write_bytes(whole[:length])
+        assert kept.load() is None
+
+
+def test_file_edited_anywhere_is_nothing(kept: LastGood) -> None:
+    kept.save(VIEWS[1:], INTENTS)
+    whole = file_of(kept).read_bytes()
+    for at in {*range(32), *range(33, len(whole), 7)}:
+        file_of(kept).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert kept.load() is None
+
+
+def test_file_with_something_added_is_nothing(kept: LastGood) -> None:
+    kept.save(VIEWS, INTENTS)
+    with file_of(kept).open("ab") as file:
+        file.write(b"\n")
+    assert kept.load() is None
+
+
+A_VIEW: dict[str, Any] = msgspec.to_builtins(a_view(edges={}))
+AN_INTENT: dict[str, Any] = msgspec.to_builtins(an_intent())
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        [],
+        {},
+        {"views": []},
+        {"views": [], "intents": None},
+        {"views": {}, "intents": []},
+        {"views": [1], "intents": []},
+        {"views": [A_VIEW | {"seq": "1"}], "intents": []},
+        {"views": [A_VIEW | {"vantage": None}], "intents": []},
+        {"views": [A_VIEW | {"edges": {"yto-01": {"state": "fine", "since": 1}}}], "intents": []},
+        {"views": [], "intents": [AN_INTENT | {"state": "gone"}]},
+        {"views": [], "intents": [AN_INTENT | {"expires_at": "tomorrow"}]},
+    ],
+)
+def test_whole_file_of_wrong_types_is_nothing(kept: LastGood, told: Any) -> None:
+    file_of(kept).write_bytes(signed(msgspec.json.encode(told)))
+    assert kept.load() is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff", b'{"views":[', b"[" * 100_000, b'{"x":' * 100_000, b'"\\ud800"']
+)
+def test_whole_file_that_is_no_json_is_nothing(kept: LastGood, body: bytes) -> None:
+    file_of(kept).write_bytes(signed(body))
+    assert kept.load() is None
+
+
+def test_fields_of_a_newer_release_are_ignored(kept: LastGood) -> None:
+    told = {"views": [A_VIEW | {"added": 1}], "intents": [], "added": [2]}
+    file_of(kept).write_bytes(signed(msgspec.json.encode(told)))
+    assert kept.load() == Stored((a_view(edges={}),), ())
+
+
+def test_huge_file_is_nothing_and_not_read_to_its_end(kept: LastGood) -> None:
+    with file_of(kept).open("wb") as file:
+        file.write(signed(b"{}"))
+        file.truncate(1_000 * MAX_BYTES)  # sparse: it takes no room
+    assert kept.load() is None
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_nothing(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    kept = LastGood(tmp_path_factory.getbasetemp())
+    file_of(kept).write_bytes(content)
+    assert kept.load() is None
+
+
+class Away(MemoryStore):
+    """A store that cannot be read."""
+
+    async def read(self, edges: Sequence[str]) -> Stored:
+        raise StoreError("Redis: gone")
+
+
+Restart = Callable[[], FleetWatch]
+
+
+class Time:
+    now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def restart(kept: LastGood, time: Time) -> Restart:
+    """A server that begins with what is on disk while the store is away."""
+
+    def begin() -> FleetWatch:
+        watch = FleetWatch(a_ranker(), Away(), Telemetry(), last_good=kept, clock=time)
+        watch.recall()
+        return watch
+
+    return begin
+
+
+def seen(*down: str, probed_at: float = NOW) -> View:
+    edges = dict.fromkeys(CITIES, Observed.UP) | dict.fromkeys(down, Observed.DOWN)
+    return a_view(edges=edges, probed_at=probed_at)
+
+
+def states(watch: FleetWatch) -> tuple[Status, Observed]:
+    """Of the fleet, and of the edge that was down."""
+    return watch.fleet.status, watch.fleet.edges[0].observed
+
+
+@pytest.mark.parametrize(
+    ("age_s", "expected"),
+    [
+        (0, (Status.OK, Observed.DOWN)),
+        (15, (Status.OK, Observed.DOWN)),
+        (16, (Status.STALE, Observed.DOWN)),
+        (120, (Status.STALE, Observed.DOWN)),
+        (121, (Status.STATIC, Observed.UNKNOWN)),
+        (-3_600, (Status.OK, Observed.DOWN)),
+    ],
+)
+def test_server_begins_with_health_as_old_as_it_is(
+    kept: LastGood, restart: Restart, time: Time, age_s: float, expected: tuple[Status, Observed]
+) -> None:
+    kept.save([seen("yto-01")], [])
+    time.now += age_s
+    assert states(restart()) == expected
+
+
+@pytest.mark.anyio
+async def test_recalled_health_goes_on_ageing(kept: LastGood, restart: Restart, time: Time) -> None:
+    kept.save([seen("yto-01")], [])
+    time.now += 60
+    watch = restart()
+    await watch.refresh()
+    assert states(watch) == (Status.STALE, Observed.DOWN)
+    time.now += 61
+    await watch.refresh()
+    assert states(watch) == (Status.STATIC, Observed.UNKNOWN)
+
+
+def test_recalled_intents_hold_until_they_expire(
+    kept: LastGood, restart: Restart, time: Time
+) -> None:
+    kept.save([seen()], [an_intent(expires_at=NOW + 100), an_intent("yto-02", expires_at=NOW + 50)])
+    time.now += 60
+    intended = [edge.intended for edge in restart().fleet.edges[:2]]
+    assert intended == [Intended.DRAINING, Intended.ENABLED]
+
+
+def test_recalled_edges_that_left_the_catalog_are_gone(kept: LastGood, restart: Restart) -> None:
+    kept.save([a_view(edges={"gone-01": Observed.UP, "yto-01": Observed.DOWN})], [])
+    watch = restart()
+    assert [edge.region.id for edge in watch.fleet.edges] == list(CITIES)
+    assert watch.fleet.edges[1].observed is Observed.UNKNOWN
+
+
+def test_server_begins_without_a_file(restart: Restart) -> None:
+    watch = restart()
+    assert states(watch) == (Status.STATIC, Observed.UNKNOWN)
+    assert all(edge.enabled for edge in watch.fleet.edges)
+
+
+class Shelf(MemoryStore):
+    """A store that holds this."""
+
+    stored = Stored((), ())
+
+    async def read(self, edges: Sequence[str]) -> Stored:
+        return self.stored
+
+
+@pytest.mark.anyio
+async def test_what_was_read_is_saved_now_and_then(kept: LastGood, time: Time) -> None:
+    store = Shelf(time)
+    watch = FleetWatch(a_ranker(), store, Telemetry(), last_good=kept, clock=time)
+    saved: list[tuple[Intent, ...] | None] = []
+    for after_s in (0.0, 1.0, 5.0):
+        time.now = NOW + after_s
+        store.stored = Stored((seen(),), (an_intent(expires_at=NOW + 1_000 + after_s),))
+        await watch.refresh()
+        loaded = kept.load()
+        saved.append(None if loaded is None else loaded.intents)
+    at = [None if one is None else one[0].expires_at - NOW - 1_000 for one in saved]
+    assert at == [0.0, 0.0, 5.0]
+
+
+@pytest.mark.anyio
+async def test_nothing_known_does_not_replace_what_was(kept: LastGood, time: Time) -> None:
+    kept.save([seen("yto-01")], [])
+    watch = FleetWatch(a_ranker(), Shelf(time), Telemetry(), last_good=kept, clock=time)
+    await watch.refresh()
+    assert kept.load() == Stored((seen("yto-01"),), ())
