@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import virtual
 from router.health.poller import Poller
 from router.health.probe import TOTAL_TIMEOUT_S
 from router.health.publisher import Publisher, Watched
 from router.health.state import Health, HealthPolicy, Transition, step, wait_s
 from router.model import Catalog, Event, Observed, Outcome, Position, Probe, Region, View
 from router.store.memory import MemoryStore
+from tests.support import virtual_loop as virtual
 
 RESULTS = Path(__file__).parent / "results"
 MONTH_S = 30 * 86_400

@@ -1,56 +1,23 @@
-"""`python -m bench.propagation`: from a transition at a poller to the answers of all readers.
+"""`python -m bench.propagation`: time from a transition at a poller to the answers of all readers.
 
-One process publishes as a poller does; ten readers in two others follow the same real
-Redis, once with hints and once deaf to them, with nothing but their poll every second.
+One process publishes as a poller does. Ten readers in two other processes follow the same
+Redis: once with hints, and once without them, by polling every second.
 """
 
 import argparse
-import asyncio
-import contextlib
 import json
-import math
-import random
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
-import redis
-import uvloop
+from tests.support.site.propagation import measured
 
-from bench.servers import free_port
-from router.api.live_fleet import FleetWatch
-from router.config.inputs import read_catalog
-from router.config.settings import Settings
-from router.health.publisher import Publisher, Watched
-from router.health.state import Health
-from router.model import Event, Observed, View
-from router.routing.fleet import Fleet
-from router.routing.ranking import Ranker
-from router.store.redis import RedisStore
-
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "bench" / "results"
-HOST = "127.0.0.1"
-PROCESSES, READERS = 2, 5
-PATIENCE_S = 20.0
-GAPS_S = {"hinted": 0.06, "polled": 1.0}  # between transitions at most: no step with polls
-
-_DEAF = ("on", "nopass", "~*", "&*", "+@all", "-subscribe")
+RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
     """Measure, print, keep the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transitions", type=int, default=50)
-    parser.add_argument("--read", metavar="URL", help="only read, and tell what is seen")
     options = parser.parse_args()
-    if options.read:
-        uvloop.run(read(options.read))
-        return
     figures = measured(options.transitions)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "propagation.json").write_text(json.dumps(figures, indent=2) + "\n")
@@ -59,158 +26,6 @@ def main() -> None:
         for whom, told in found.items():
             row = (f"{1_000 * told[name]:>8.1f}" for name in ("p50", "p99", "max"))
             print(f"{f'{whom}, {kind}':<30}{''.join(row)}")
-
-
-def measured(transitions: int, kinds: tuple[str, ...] = ("hinted", "polled")) -> dict[str, Any]:
-    """Seconds from a transition to one reader, and to the last of all, by kind of reader."""
-    with running_redis() as port:
-        urls = {"hinted": f"redis://{HOST}:{port}/0", "polled": f"redis://deaf:any@{HOST}:{port}/0"}
-        return {
-            kind: uvloop.run(_follow(urls["hinted"], urls[kind], transitions, GAPS_S[kind]))
-            for kind in kinds
-        }
-
-
-@contextlib.contextmanager
-def running_redis() -> Iterator[int]:
-    """A redis-server of our own, with a user who may not subscribe; gives its port."""
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        words = ["--port", str(port), "--bind", HOST, "--save", "", "--dir", folder]
-        server = subprocess.Popen(["redis-server", *words], stdout=subprocess.DEVNULL)
-        try:
-            _await_redis(port)
-            yield port
-        finally:
-            server.terminate()
-            server.wait()
-
-
-def _await_redis(port: int) -> None:
-    until = time.monotonic() + PATIENCE_S
-    with redis.Redis(port=port) as client:
-        while True:
-            try:
-                client.execute_command("ACL", "SETUSER", "deaf", *_DEAF)
-            except redis.ConnectionError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
-
-
-class _Reader:
-    """An observer that tells when answers changed, and by which transition: the edge is in
-    its state since the moment of the transition, by the clock that processes share."""
-
-    def read(self, error: Exception | None, faults: tuple[str, ...]) -> None: ...
-
-    def wished(self, edge: str, wish: object) -> None: ...
-
-    def saved(self, error: OSError | None) -> None: ...
-
-    def swapped(self, before: Fleet, after: Fleet) -> None:
-        since = after.edges[0].since
-        print(json.dumps([since, time.monotonic()]), flush=True)
-
-
-async def read(url: str) -> None:
-    """Some readers of one process, until it is ended."""
-    ranker = Ranker(read_catalog(Settings()))
-    watches = [FleetWatch(ranker, RedisStore(url), _Reader()) for _ in range(READERS)]
-    await asyncio.gather(*(watch.run() for watch in watches))
-
-
-class _Quiet:
-    """The publisher's observer; an error ends the measurement."""
-
-    def published(self, view: View, error: Exception | None) -> None:
-        if error is not None:
-            raise error
-
-    def stood_by(self, vantage: str) -> None: ...
-
-    def happened(self, event: Event) -> None: ...
-
-
-async def _follow(
-    writer_url: str, reader_url: str, transitions: int, gap_s: float
-) -> dict[str, Any]:
-    catalog, rng = read_catalog(Settings()), random.Random(4)
-    store = RedisStore(writer_url)
-    publisher = Publisher(catalog=catalog, store=store, observer=_Quiet(), vantage="bench")
-    watched = [
-        Watched(region, Health(state=Observed.UP, since=0.0), probed_at=time.time())
-        for region in catalog.regions
-    ]
-    single, last = [], []
-    async with _readers(reader_url) as told:
-        await publisher.publish(watched)
-        await _seen(told, 0.0)
-        for count in range(transitions):
-            await asyncio.sleep(rng.uniform(0, gap_s))
-            state = Observed.UP if count % 2 else Observed.DOWN
-            started = time.monotonic()
-            watched[0].health = Health(state=state, since=started)
-            for one in watched:
-                one.probed_at = time.time()
-            await publisher.publish(watched)
-            took = [at - started for at in await _seen(told, started)]
-            single += took
-            last.append(max(took))
-    await publisher.release()
-    await store.close()
-    return {"one reader": _spread(single), "all readers": _spread(last)}
-
-
-@contextlib.asynccontextmanager
-async def _readers(url: str) -> AsyncIterator[asyncio.Queue[tuple[float, float]]]:
-    """Reader processes, and a queue of which transition was seen when."""
-    told: asyncio.Queue[tuple[float, float]] = asyncio.Queue()
-    command = [sys.executable, "-m", "bench.propagation", "--read", url]
-    processes = [
-        await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
-        for _ in range(PROCESSES)
-    ]
-    hearing = [asyncio.create_task(_hear(process, told)) for process in processes]
-    try:
-        yield told
-    finally:
-        for process in processes:
-            process.terminate()
-            await process.wait()
-        await asyncio.gather(*hearing)
-
-
-async def _hear(
-    process: asyncio.subprocess.Process, told: asyncio.Queue[tuple[float, float]]
-) -> None:
-    assert process.stdout is not None
-    async for line in process.stdout:
-        since, at = json.loads(line)
-        told.put_nowait((since, at))
-
-
-async def _seen(told: asyncio.Queue[tuple[float, float]], since: float) -> list[float]:
-    """When each reader saw this transition."""
-    times: list[float] = []
-    async with asyncio.timeout(PATIENCE_S):
-        while len(times) < PROCESSES * READERS:
-            of, at = await told.get()
-            if of == since:
-                times.append(at)
-    return times
-
-
-def _spread(times: list[float]) -> dict[str, float]:
-    times = sorted(times)
-    return {
-        "p50": times[len(times) // 2],
-        "p99": times[math.ceil(len(times) * 0.99) - 1],
-        "max": times[-1],
-        "count": len(times),
-    }
 
 
 if __name__ == "__main__":

@@ -2,15 +2,16 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.servers import AUTOROUTER, Process, RedisServer, clean_env
+from tests.support.running import joined, site
+from tests.support.servers import AUTOROUTER, Process, RedisServer, Start, clean_env
 
-Start = Callable[..., Process]
+__all__ = ["joined", "site"]  # fixtures of tests.support.running
 
 # A busy machine is no fault of the code: examples are counted, not timed.
 # CI tries the same examples each time, people try new ones.

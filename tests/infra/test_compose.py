@@ -18,7 +18,7 @@ import pytest
 import redis
 import yaml
 
-from tests.infra.test_image import FINAL
+from tests.support.image import FINAL
 from tests.support.servers import (
     HOST,
     ROOT,

@@ -16,7 +16,7 @@ import yaml
 
 from router.api.servers import GRACE_S
 from router.config.settings import read_settings
-from tests.infra.test_image import FINAL
+from tests.support.image import FINAL
 from tests.support.servers import AUTOROUTER, ROOT
 
 FOLDER = ROOT / "infra" / "k8s"

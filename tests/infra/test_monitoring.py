@@ -1,6 +1,5 @@
 """Alert rules and the dashboard: sound PromQL over metrics that exist, every alert tried."""
 
-import json
 import re
 import subprocess
 from pathlib import Path
@@ -11,13 +10,10 @@ import yaml
 
 from infra.grafana import dashboard
 from tests.support.metrics import metrics_in_code
+from tests.support.monitoring import DASHBOARD, GRAFANA, PROMETHEUS, RULES, panels, shown
 
 ROOT = Path(__file__).parents[2]
-PROMETHEUS = ROOT / "infra" / "prometheus"
-GRAFANA = ROOT / "infra" / "grafana"
-RULES = PROMETHEUS / "rules.yml"
 TESTS = sorted(PROMETHEUS.glob("tests*.yml"))
-DASHBOARD = json.loads((GRAFANA / "dashboards" / "autorouter.json").read_text())
 COMPOSE = yaml.safe_load((ROOT / "infra" / "compose.yaml").read_text())["services"]
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text()
 
@@ -44,22 +40,6 @@ def rules() -> list[dict[str, Any]]:
 
 ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
 RECORDED = {rule["record"] for rule in rules() if "record" in rule}
-
-
-def panels() -> list[dict[str, Any]]:
-    return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-
-
-def shown() -> list[str]:
-    """Every expression of the dashboard, as Prometheus gets it."""
-    told = [target["expr"] for panel in panels() for target in panel["targets"]]
-    told += [one["expr"] for one in DASHBOARD["annotations"]["list"]]
-    return [filled_in(expr) for expr in told]
-
-
-def filled_in(expr: str) -> str:
-    """With Grafana's variables replaced, as it does."""
-    return expr.replace("$__rate_interval", "1m").replace("$job", ".*")
 
 
 def faults_of(expr: str) -> list[str]:

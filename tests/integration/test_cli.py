@@ -1,8 +1,6 @@
 """The command line as a process: its words, exit codes and colours, with servers and without."""
 
 import json
-import os
-import pty
 import re
 import signal
 import socket
@@ -10,9 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -20,13 +16,14 @@ from click.testing import CliRunner
 from router import __version__
 from router.cli.main import main
 from router.config.settings import describe_settings
-from tests.conftest import Start
 from tests.support.builders import CITIES
+from tests.support.commands import ESCAPE, in_json, on_terminal
 from tests.support.servers import (
     AUTOROUTER,
     HOST,
     Dev,
     RedisServer,
+    Start,
     a_regions_file,
     clean_env,
     free_port,
@@ -51,9 +48,6 @@ COMMANDS = [
     "geodata",
 ]
 VIEWER = "24.48.0.1"
-ESCAPE = "\x1b"
-
-Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
@@ -67,26 +61,6 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 def alone() -> dict[str, str]:
     """Settings with which no server is found."""
     return {"OPS_LISTEN": f"{HOST}:{free_port()}"}
-
-
-def in_json(done: Done) -> Any:
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def on_terminal(*words: str, **environ: str) -> str:
-    """What a command writes to a terminal of 200 columns."""
-    ours, theirs = pty.openpty()
-    env = clean_env() | {"TERM": "xterm-256color", "COLUMNS": "200"} | environ
-    with subprocess.Popen([str(AUTOROUTER), *words], env=env, stdout=theirs, stderr=theirs) as one:
-        os.close(theirs)
-        written = bytearray()
-        with suppress(OSError):  # the other end closes
-            while piece := os.read(ours, 65_536):
-                written += piece
-        os.close(ours)
-        assert one.wait(20) == 0
-    return written.decode()
 
 
 def test_check_of_what_ships_is_fine() -> None:

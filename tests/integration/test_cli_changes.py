@@ -14,11 +14,9 @@ import pytest
 
 from router.model import Observed
 from router.store.redis import RedisStore
-from tests.integration.test_ops import TOKEN, Server, geo, server, stand
 from tests.support.builders import CITIES, a_view
+from tests.support.ops_server import TOKEN, Server
 from tests.support.servers import HOST, RedisServer, free_port, run_autorouter
-
-__all__ = ["geo", "server", "stand"]  # fixtures of a server in this process
 
 pytestmark = pytest.mark.anyio
 

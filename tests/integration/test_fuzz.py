@@ -32,9 +32,9 @@ from router.routing.location import Locator
 from router.store import Stored
 from router.telemetry.metrics import Telemetry
 from tests.support.builders import COUNTRIES, a_location, a_ranker
+from tests.support.databases import a_city, a_country, survives
+from tests.support.databases import a_file as a_database
 from tests.support.servers import ROOT
-from tests.unit.geo.test_database import a_city, a_country, survives
-from tests.unit.geo.test_database import a_file as a_database
 
 SECRET = "0123456789abcdef"
 

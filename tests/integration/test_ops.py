@@ -5,142 +5,31 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
-from prometheus_client.openmetrics.parser import (
-    text_string_to_metric_families as openmetrics_families,
-)
-from prometheus_client.parser import text_string_to_metric_families
 
 from router.api.app import PublicApp
 from router.api.live_fleet import FleetWatch
 from router.errors import StoreError
-from router.geo.database import GeoDatabase, find_database, open_database
-from router.model import MAX_INTENT_S, Event, EventKind, Intended, Intent, Observed
-from router.ops.app import MAX_BODY_BYTES, Ops
-from router.routing.cache_headers import CachePolicy
-from router.routing.client_address import Networks
-from router.routing.location import Locator
-from router.store import Logged
+from router.model import MAX_INTENT_S, Event, EventKind, Intended
+from router.ops.app import MAX_BODY_BYTES
 from router.store.memory import MemoryStore
-from router.telemetry.collector import ServerCollector
 from router.telemetry.metrics import Telemetry
-from router.telemetry.recent_counts import Tally
 from tests.support.builders import CITIES, a_ranker, a_request, a_view
-from tests.support.servers import Stand, eventually, plain_client, served
+from tests.support.ops_server import (
+    BEARER,
+    GERMAN,
+    TOKEN,
+    TORONTONIAN,
+    Server,
+)
+from tests.support.servers import eventually
 
 pytestmark = pytest.mark.anyio
 
-TORONTONIAN, GERMAN = "128.100.1.1", "85.214.132.117"
-TOKEN = "a-token-of-operators"
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
 WISH = {"state": "draining", "for": "2h", "reason": "new disks", "actor": "ann"}
 INTENT = "/v1/edges/yto-01/intent"
-
-
-class Shelf(MemoryStore):
-    """A store that can err."""
-
-    error: StoreError | None = None
-
-    async def put_intent(self, intent: Intent) -> None:
-        if self.error is not None:
-            raise self.error
-        await super().put_intent(intent)
-
-    async def drop_intent(self, edge: str) -> None:
-        if self.error is not None:
-            raise self.error
-        await super().drop_intent(edge)
-
-    async def events(self, after: str = "", limit: int = 1_000) -> tuple[Logged, ...]:
-        if self.error is not None:
-            raise self.error
-        return await super().events(after, limit)
-
-
-@dataclass
-class Server:
-    """One server's ops listener, its public app beside it, and a client of both."""
-
-    ops: Ops
-    public: PublicApp
-    store: Shelf
-    client: httpx.AsyncClient
-
-    async def see(self, *down: str, ago_s: float = 0.0) -> None:
-        edges = dict.fromkeys(CITIES, Observed.UP) | dict.fromkeys(down, Observed.DOWN)
-        at = time.time() - ago_s
-        await self.store.publish(a_view(edges=edges, seq=time.monotonic_ns(), probed_at=at))
-        await self.ops.watch.refresh()
-
-    async def told(self, path: str, **params: str) -> Any:
-        return (await self.client.get(path, params=params)).json()
-
-    async def intended(self, id: str) -> str:
-        await self.ops.watch.refresh()
-        edges = (await self.told("/v1/edges"))["edges"]
-        return str(next(edge["intent"] for edge in edges if edge["id"] == id))
-
-    async def samples(self, accept: str = "text/plain") -> dict[str, Any]:
-        """Every sample of the metrics by name and labels."""
-        answer = await self.client.get("/metrics", headers={"Accept": accept})
-        openmetrics = "openmetrics" in answer.headers["content-type"]
-        parse = openmetrics_families if openmetrics else text_string_to_metric_families
-        return {
-            f"{sample.name}{json.dumps(sample.labels, sort_keys=True)}": sample.value
-            for family in parse(answer.text)
-            for sample in family.samples
-        }
-
-
-@pytest.fixture(scope="module")
-def geo() -> GeoDatabase:
-    return open_database(find_database(None))
-
-
-@pytest.fixture(scope="module")
-async def stand() -> AsyncIterator[tuple[Stand, int]]:
-    one = Stand()
-    async with served(one) as port:
-        yield one, port
-
-
-@pytest.fixture
-async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Server]:
-    listening, port = stand
-    store, telemetry, policy = Shelf(), Telemetry(), CachePolicy()
-    watch = FleetWatch(a_ranker(), store, telemetry, cache_policy=policy)
-    locator = Locator(geo.locate, trusted=Networks.parse(["127.0.0.0/8"]))
-    public = PublicApp(watch, locator)
-    ops = Ops(
-        watch=watch,
-        store=store,
-        locator=locator,
-        geo=geo,
-        policy=policy,
-        registry=telemetry.registry,
-        answers=Tally(lambda: public.counts.answers),
-        host="127.0.0.1",
-    )
-    telemetry.registry.register(
-        ServerCollector(
-            counts=lambda: public.counts,
-            watch=watch,
-            geo_built_at=lambda: geo.built_at,
-            workers=lambda: 1,
-            workers_wanted=1,
-            clock=time.time,
-        )
-    )
-    listening.app = ops.app()
-    async with plain_client(f"http://127.0.0.1:{port}") as client:
-        one = Server(ops, public, store, client)
-        await one.see()
-        yield one
 
 
 def ask(app: PublicApp, viewer: str = TORONTONIAN, query: str = "") -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.propagation import measured
+from tests.support.site.propagation import measured
 
 TARGET_S = 1.5
 

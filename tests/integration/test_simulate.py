@@ -10,20 +10,20 @@ import yaml
 
 from router.cli.text import MAX_COUNTRIES, moves
 from router.geodata.survey import CENSUS_FILE
-from tests.conftest import Start
-from tests.integration.test_cli import ESCAPE, Done, in_json, on_terminal
 from tests.support.builders import CITIES
+from tests.support.commands import ESCAPE, Done, in_json, on_terminal
 from tests.support.servers import (
     HOST,
     Dev,
     RedisServer,
+    Start,
     a_regions_file,
     free_port,
     run_autorouter,
     running_dev,
     wait_until,
 )
-from tests.unit.geodata.test_census import a_world
+from tests.support.worlds import a_world
 
 
 @pytest.fixture(scope="module")

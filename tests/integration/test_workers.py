@@ -18,13 +18,12 @@ from router.api.worker import _work
 from router.api.worker_channel import Fed, send
 from router.config.settings import Settings
 from router.processes.simulated_edges import Mode
-from tests.integration.test_serve import (
+from tests.support.running import (
     DETECTED_S,
     TORONTONIAN,
     Running,
     Site,
     rewritten,
-    site,
     taken,
     under_load,
 )
@@ -34,8 +33,6 @@ pytestmark = pytest.mark.anyio
 
 WORKERS = 2
 ASKED = 40
-
-__all__ = ["site"]
 
 
 @pytest.fixture

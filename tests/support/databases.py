@@ -7,6 +7,9 @@ from typing import Any
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet  # type: ignore[import-untyped]
 
+from router.errors import GeoDataError
+from router.geo.database import open_database
+
 CITIES = {
     "Toronto": ("CA", "Ontario", 43.6532, -79.3832),
     "Montreal": ("CA", "Quebec", 45.5019, -73.5674),
@@ -72,3 +75,51 @@ def ipinfo(city: str) -> dict[str, Any]:
     country, subdivision, latitude, longitude = CITIES[city]
     place = {"lat": str(latitude), "lng": str(longitude)}
     return {"city": city, "country": country, "region": subdivision, **place}
+
+
+VIEWER = "203.0.113.7"
+
+
+ELSEWHERE = "198.51.100.7"
+
+
+TORONTO = {"latitude": 43.65, "longitude": -79.38}
+
+
+def a_file(path: Path, record: Any, *, type: str = "GeoLite2-City", known: Any = None) -> Path:
+    """A database that holds `record` for VIEWER's /24 and `known` for ELSEWHERE's."""
+    writer = MMDBWriter(
+        ip_version=6, ipv4_compatible=True, database_type=type, languages=["en"], description="test"
+    )
+    if known is not None:
+        writer.insert_network(IPSet([f"{ELSEWHERE}/24"]), known)
+    writer.insert_network(IPSet([f"{VIEWER}/24", "2001:db8::/32"]), record)
+    file = path / "small.mmdb"
+    writer.to_db_file(str(file))
+    return file
+
+
+def a_city(**changes: Any) -> dict[str, Any]:
+    """A record as GeoLite2-City has it; a change to None leaves the key out."""
+    record = {
+        "city": {"geoname_id": 6167865, "names": {"en": "Toronto"}},
+        "continent": {"code": "NA"},
+        "country": {"geoname_id": 6251999, "iso_code": "CA", "names": {"en": "Canada"}},
+        "location": {**TORONTO, "accuracy_radius": 20, "time_zone": "America/Toronto"},
+        "registered_country": {"iso_code": "US"},
+        "subdivisions": [{"iso_code": "ON", "names": {"en": "Ontario"}}],
+    }
+    return {key: value for key, value in {**record, **changes}.items() if value is not None}
+
+
+def a_country() -> dict[str, Any]:
+    return a_city(city=None, location=None, subdivisions=None)
+
+
+def survives(path: Path) -> None:
+    try:
+        geo = open_database(path)
+    except GeoDataError:
+        return
+    for address in (VIEWER, ELSEWHERE, "192.0.2.1", "2001:db8::1", "::", "255.255.255.255"):
+        geo.locate(address)

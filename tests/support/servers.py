@@ -285,3 +285,7 @@ def get(url: str, **options: Any) -> httpx.Response:
     """The same for one request of a test that has no loop."""
     with httpx.Client(trust_env=False, verify=False, timeout=5) as client:
         return client.get(url, **options)
+
+
+# Starts `autorouter WORDS` with AUTOROUTER_ settings.
+Start = Callable[..., Process]

@@ -1,5 +1,5 @@
 """What viewers get while edges, pollers and Redis fail, as processes: the quick ones of
-bench.scenarios, a few at a time, polled faster."""
+tests.support.site.scenarios, a few at a time, polled faster."""
 
 import asyncio
 from dataclasses import replace
@@ -7,11 +7,18 @@ from functools import partial
 
 import pytest
 
-from bench.faults import Result, run
-from bench.scenarios import SCENARIOS, Scenario, broken, hang_redis, load_redis, pause_leader
-from bench.site import Pace
 from router.health.probe import TOTAL_TIMEOUT_S
 from router.processes.simulated_edges import Mode
+from tests.support.site.fault_run import Result, run
+from tests.support.site.fleet import Pace
+from tests.support.site.scenarios import (
+    SCENARIOS,
+    Scenario,
+    broken,
+    hang_redis,
+    load_redis,
+    pause_leader,
+)
 
 pytestmark = pytest.mark.anyio
 

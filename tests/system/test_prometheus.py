@@ -9,7 +9,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.infra.test_monitoring import RULES, shown
+from tests.support.monitoring import RULES, shown
 from tests.support.servers import (
     HOST,
     Dev,

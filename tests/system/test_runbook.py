@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from router.geo.database import find_database
-from tests.integration.test_serve import Running, Site, joined, site
+from tests.support.running import Running, Site
 from tests.support.servers import AUTOROUTER, HOST, clean_env
 
 pytestmark = pytest.mark.anyio
@@ -24,8 +24,6 @@ ELSEWHERE = (
     "polargrid.ai",
     "curl -sI",
 )
-
-__all__ = ["joined", "site"]
 
 
 def commands_in(text: str) -> list[str]:

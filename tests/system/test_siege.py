@@ -24,11 +24,11 @@ import httpx
 import pytest
 
 from router.routing.response import Shed
-from tests.conftest import Start
 from tests.support.servers import (
     AUTOROUTER,
     HOST,
     Process,
+    Start,
     clean_env,
     eventually,
     free_port,

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench.site import Pace
-from bench.soak import Storm, Usage, is_led_out, known_broken, leaks, noticed_from, run
-from bench.viewers import Answer
+from tests.support.site.fleet import Pace
+from tests.support.site.soak import Storm, Usage, is_led_out, known_broken, leaks, noticed_from, run
+from tests.support.site.viewers import Answer
 
 pytestmark = pytest.mark.anyio
 

@@ -20,16 +20,14 @@ from router.routing.client_address import Networks
 from router.routing.location import Locator
 from router.store.memory import MemoryStore
 from router.telemetry.metrics import Telemetry
-from tests.integration.test_serve import TORONTONIAN, Site, site
 from tests.support.builders import a_location, a_ranker, a_request, a_view
+from tests.support.running import TORONTONIAN, Site
 from tests.support.servers import eventually, plain_client, public_server, served
 
 pytestmark = pytest.mark.anyio
 
 ADDRESS, SECRET = "192.0.2.7", "a-secret-of-the-cdn"
 FROM_CANADA = {"X-Forwarded-For": ADDRESS, "User-Agent": "polargrid-sdk"}
-
-__all__ = ["site"]
 
 
 class Lines:

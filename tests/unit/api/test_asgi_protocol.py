@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from bench.virtual import VirtualLoop
 from router.api.asgi_protocol import MAX_UNREAD_PIECES, PIECE_BYTES, BoundedProtocol
 from router.api.connection_limit import PATIENCE_S, REFUSED_S, Crowd
 from router.api.http_protocol import KEEP_ALIVE_S, MAX_HEAD_BYTES, MESSAGE_S, SLOW_READER_S
 from router.api.servers import listener
+from tests.support.virtual_loop import VirtualLoop
 
 pytestmark = pytest.mark.anyio
 

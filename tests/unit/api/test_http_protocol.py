@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from bench.virtual import VirtualLoop
 from router.api.connection_limit import PATIENCE_S, REFUSED_S, Crowd
 from router.api.http_protocol import (
     BAD_REQUEST,
@@ -29,6 +28,7 @@ from router.api.http_protocol import (
 from router.api.servers import public_listener
 from router.routing.response import HEALTHY, OVERLOADED, Response, Shed
 from tests.support.servers import eventually, public_server, served, talk
+from tests.support.virtual_loop import VirtualLoop
 
 pytestmark = pytest.mark.anyio
 

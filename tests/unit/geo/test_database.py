@@ -10,52 +10,19 @@ import geoip2.database
 import maxminddb
 import pytest
 from mmdb_writer import MMDBWriter
-from netaddr import IPSet  # type: ignore[import-untyped]
 
 from router.errors import GeoDataError
 from router.geo.database import GeoDatabase, find_database, open_database
 from router.model import Level, Location, Position, Source
+from tests.support.databases import TORONTO, VIEWER, a_city, a_country, a_file, survives
 
 DB_IP = find_database(None)
-VIEWER = "203.0.113.7"
-ELSEWHERE = "198.51.100.7"
-TORONTO = {"latitude": 43.65, "longitude": -79.38}
 KANSAS = {"latitude": 37.751, "longitude": -97.822}
 
 
 @pytest.fixture(scope="module")
 def db_ip() -> GeoDatabase:
     return open_database(DB_IP)
-
-
-def a_file(path: Path, record: Any, *, type: str = "GeoLite2-City", known: Any = None) -> Path:
-    """A database that holds `record` for VIEWER's /24 and `known` for ELSEWHERE's."""
-    writer = MMDBWriter(
-        ip_version=6, ipv4_compatible=True, database_type=type, languages=["en"], description="test"
-    )
-    if known is not None:
-        writer.insert_network(IPSet([f"{ELSEWHERE}/24"]), known)
-    writer.insert_network(IPSet([f"{VIEWER}/24", "2001:db8::/32"]), record)
-    file = path / "small.mmdb"
-    writer.to_db_file(str(file))
-    return file
-
-
-def a_city(**changes: Any) -> dict[str, Any]:
-    """A record as GeoLite2-City has it; a change to None leaves the key out."""
-    record = {
-        "city": {"geoname_id": 6167865, "names": {"en": "Toronto"}},
-        "continent": {"code": "NA"},
-        "country": {"geoname_id": 6251999, "iso_code": "CA", "names": {"en": "Canada"}},
-        "location": {**TORONTO, "accuracy_radius": 20, "time_zone": "America/Toronto"},
-        "registered_country": {"iso_code": "US"},
-        "subdivisions": [{"iso_code": "ON", "names": {"en": "Ontario"}}],
-    }
-    return {key: value for key, value in {**record, **changes}.items() if value is not None}
-
-
-def a_country() -> dict[str, Any]:
-    return a_city(city=None, location=None, subdivisions=None)
 
 
 def located(path: Path, record: Any, address: str = VIEWER, known: Any = None) -> Location:
@@ -336,15 +303,6 @@ def test_damaged_search_tree_never_raises(tmp_path: Path) -> None:
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         path.write_bytes(damaged)
         survives(path)
-
-
-def survives(path: Path) -> None:
-    try:
-        geo = open_database(path)
-    except GeoDataError:
-        return
-    for address in (VIEWER, ELSEWHERE, "192.0.2.1", "2001:db8::1", "::", "255.255.255.255"):
-        geo.locate(address)
 
 
 def test_file_replaced_under_us_keeps_the_old_answers(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from router.geodata.build import build
 from router.geodata.census import Block, Census, Place, count_places, public_addresses
 from router.geodata.survey import CENSUS_FILE, located_blocks, read_census
 from router.model import Level, Location
-from tests.support.builders import BERLIN, NOW, TORONTO, a_location
+from tests.support.builders import NOW, TORONTO, a_location
+from tests.support.databases import a_city, a_country, a_file
 from tests.support.strategies import locations
-from tests.unit.geo.test_database import a_city, a_country, a_file
+from tests.support.worlds import a_world
 
 firsts = st.integers(0, 2**32 - 1)
 blocks = st.builds(
@@ -113,20 +114,6 @@ def test_whole_space_has_fewer_public_addresses() -> None:
 
 
 # Reading them from a database
-
-
-def a_world(path: Path, type: str = "GeoLite2-City") -> Path:
-    """A database of two cities, a country, and nothing else."""
-    writer = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type=type)
-    writer.insert_network(IPSet(["24.48.0.0/16", "2001:db8::/32"]), a_city())
-    berlin = {"latitude": BERLIN.latitude, "longitude": BERLIN.longitude}
-    writer.insert_network(
-        IPSet(["85.214.0.0/24"]), a_city(country={"iso_code": "DE"}, location=berlin)
-    )
-    writer.insert_network(IPSet(["99.224.0.0/20", "10.0.0.0/8"]), a_country())
-    file = path / "world.mmdb"
-    writer.to_db_file(str(file))
-    return file
 
 
 def test_census_of_a_database_has_its_places(tmp_path: Path) -> None:

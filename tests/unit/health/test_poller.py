@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from bench.virtual import VirtualLoop
 from router.errors import StoreError
 from router.health.poller import MODELS_INTERVAL_S, Poller
 from router.health.publisher import LEASE_S, Publisher
@@ -27,6 +26,7 @@ from router.model import (
 )
 from router.store.memory import MemoryStore
 from tests.support.builders import CITIES, NOW, a_catalog, a_region, a_view, an_edge_view, an_intent
+from tests.support.virtual_loop import VirtualLoop
 
 pytestmark = pytest.mark.anyio
 

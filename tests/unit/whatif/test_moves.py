@@ -9,56 +9,27 @@ from hypothesis import strategies as st
 
 from router.geo.sphere import distance_km
 from router.geodata.census import Census, Place
-from router.model import Catalog, Location, Observed, Scope
+from router.model import Location, Observed, Scope
 from router.routing.cache_headers import CachePolicy, Sharing
-from router.routing.fleet import Fleet
 from router.routing.query import Query
 from router.routing.route_table import RouteTable
 from router.whatif.moves import Moves, Side, compare, summary
-from router.whatif.scenario import NO_CHANGE, Change, changed_catalog, changed_fleet
+from router.whatif.scenario import NO_CHANGE, Change
 from tests.support import strategies
 from tests.support.builders import (
     BERLIN,
     DALLAS,
     MONTREAL,
-    NEW_YORK,
-    NOW,
     TORONTO,
-    VANCOUVER,
     a_catalog,
     a_fleet,
     a_location,
     a_region,
     an_edge,
 )
+from tests.support.worlds import PLACES, a_census, sides
 
 SAMPLED = 6_000
-PLACES = (
-    Place(a_location(TORONTO), 1_000_000),
-    Place(a_location(VANCOUVER), 500_000),
-    Place(a_location(NEW_YORK, "US"), 2_000_000),
-    Place(a_location(BERLIN, "DE"), 1_500_000),
-    Place(a_location(None, "US"), 400_000),
-    Place(Location(), 100_000),
-)
-
-
-def a_census(*places: Place) -> Census:
-    return Census(database="test", built_at=NOW, places=places or PLACES)
-
-
-def sides(
-    change: Change,
-    query: Query = Query(),
-    catalog: Catalog | None = None,
-    present: Fleet | None = None,
-) -> tuple[Side, Side]:
-    catalog, present = catalog or a_catalog(), present or a_fleet()
-    after = changed_catalog(catalog, change)
-    return (
-        Side(catalog, changed_fleet(catalog, present, NO_CHANGE, NOW), query),
-        Side(after, changed_fleet(after, present, change, NOW), query),
-    )
 
 
 def told(change: Change, query: Query = Query(), census: Census | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from router.whatif.raster import png
 from router.whatif.scenario import Change
 from router.whatif.svg_map import FONTS, MAP_HEIGHT, SCALE, WIDTH, draw
 from tests.support.builders import BERLIN, NEW_YORK, TORONTO, VANCOUVER, a_location, a_region
-from tests.unit.whatif.test_moves import a_census, sides
+from tests.support.worlds import a_census, sides
 
 CREDIT = "Data by <someone> & others"
 SVG = "{http://www.w3.org/2000/svg}"

@@ -10,8 +10,6 @@ from functools import partial
 
 import redis as redis_client
 
-from bench.site import EDGE, PROPAGATION_S, Setup, Site
-from bench.viewers import Answer
 from router.health.guard import VantagePolicy
 from router.health.probe import TOTAL_TIMEOUT_S
 from router.health.publisher import LEASE_S
@@ -20,6 +18,8 @@ from router.processes.simulated_edges import Mode
 from router.routing.fleet import FleetPolicy
 from tests.support.builders import CITIES
 from tests.support.servers import eventually
+from tests.support.site.fleet import EDGE, PROPAGATION_S, Setup, Site
+from tests.support.site.viewers import Answer
 
 FRESH_S, STALE_S = FleetPolicy().fresh_s, FleetPolicy().stale_s
 HOLD_DOWN_S, HOLD_S = HealthPolicy().hold_down_s, VantagePolicy().hold_s

@@ -11,8 +11,6 @@ from typing import Any
 import httpx
 import redis as redis_client
 
-from bench.certificates import Door, trusted_by
-from bench.viewers import QUESTIONS, Answer, Viewers
 from router.geo.database import find_database
 from router.processes.simulated_edges import Mode, SimulatedEdge, SimulatedFleet
 from router.store.redis import lease_key
@@ -29,6 +27,8 @@ from tests.support.servers import (
     free_port,
     plain_client,
 )
+from tests.support.site.certificates import Door, trusted_by
+from tests.support.site.viewers import QUESTIONS, Answer, Viewers
 from tests.support.stand_in import SECRET
 
 EDGE = "yto-01"

@@ -1,0 +1,1 @@
+"""A whole site of real processes (edges, pollers, Redis, servers, viewers), to be broken."""

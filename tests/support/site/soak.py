@@ -1,0 +1,489 @@
+"""`python -m bench.soak`: a day in the life, in minutes, and what must hold at the end of it.
+
+A site under load, with two workers, asked directly and through the stand-in for the CDN, while
+everything around it fails now and then: edges, Redis, pollers, the geo database,
+regions.yaml. What fails when follows from the seed.
+"""
+
+import asyncio
+import contextlib
+import random
+import signal
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from router.geo.database import find_database
+from router.health.probe import TOTAL_TIMEOUT_S
+from router.health.publisher import LEASE_S
+from router.processes.simulated_edges import Mode
+from router.routing.fleet import FleetPolicy
+from tests.support.builders import CITIES
+from tests.support.servers import HOST, Process, eventually
+from tests.support.site.fleet import Pace, Server, Setup, Site, open_site
+from tests.support.site.viewers import Answer, Viewers
+from tests.support.stand_in import running_stand_in
+
+BROKEN = sorted(set(Mode) - {Mode.HEALTHY, Mode.DEGRADED, Mode.SLOW})
+MILD = (Mode.DEGRADED, Mode.SLOW)
+STAYS = "US"  # viewers there may use edges there only
+SAMPLE_S = 5.0
+SETTLED_S = 90.0
+GROWTH_MB, GROWTH_SHARE, GROWTH_FILES = 16.0, 0.10, 16
+AT_ONCE, EVERY_S = 50, 0.05
+CERTAIN = 150  # answers: every question of every worker
+OFTEN_S, SELDOM_S = (5, 20), (30, 90)
+PURGED_S = 1.0  # 0.25 s of it are waiting for more to purge
+STAYING = ("128.59.1.1", "129.110.1.1", "171.64.1.1")  # the viewers that are in STAYS
+
+
+@dataclass(kw_only=True)
+class Storm:
+    """What was done to a site and when, monotonic. `broken`: edge, from, until; `troubled`:
+    when what should notice a broken edge was itself disturbed."""
+
+    seed: int
+    done: Counter[str] = field(default_factory=Counter)
+    broken: list[tuple[str, float, float]] = field(default_factory=list)
+    troubled: list[tuple[float, float]] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def trouble(self, name: str, after_s: float) -> Any:
+        """A disturbance as long as the block, and of what comes after it."""
+        self.done[name] += 1
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.troubled.append((started, time.monotonic() + after_s))
+
+
+Fault = Callable[[Site, Storm, random.Random], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """A process at a moment: private memory in MiB, open files."""
+
+    at: float
+    memory_mb: float
+    files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One run. `telling`: answers asked for while an edge had to be known not to work, of
+    those asked directly and of those through the CDN. `memory_mb`, `files`: of each lasting
+    process, at a third and at the end."""
+
+    seed: int
+    minutes: float
+    faults: dict[str, int]
+    answers: int
+    telling: int
+    answers_by_cdn: int
+    telling_by_cdn: int
+    strangers: int
+    codes: dict[int, int]
+    statuses: dict[str, int]
+    worst_ms: float
+    memory_mb: dict[str, tuple[float, float]]
+    files: dict[str, tuple[int, int]]
+    breaches: list[str]
+
+
+async def run(minutes: float, seed: int, pace: Pace) -> Result:
+    """A storm of so many minutes, and its end."""
+    setup = Setup(standby=True, workers=2, own_geo=True, cdn=True)
+    with tempfile.TemporaryDirectory(prefix="autorouter-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        async with open_site(folder, pace, setup, 2, 1) as site:
+            await keep_at_home(site)
+            server = site.servers[0]
+            cdn = running_stand_in(
+                folder,
+                server.port,
+                cache_port=site.cache_port,
+                REGIONS=server.settings["REGIONS"],
+            )
+            port = (await asyncio.to_thread(stack.enter_context, cdn)).port
+            day = Day(
+                site=site,
+                storm=Storm(seed=seed),
+                behind=Viewers(site.client, header="X-Stand-In-Viewer", ports=[port]),
+            )
+            async with going_on(
+                day.strangers.run(server.port),
+                day.behind.run(),
+                watch(server, day.usage),
+                *raging(site, day.storm),
+            ):
+                await asyncio.sleep(minutes * 60)
+            breaches = [*await calmed(site), *broken_promises(day), *leaks(day.usage)]
+            return result(day, minutes, breaches)
+
+
+async def keep_at_home(site: Site) -> None:
+    """From now on viewers in one country get edges there only."""
+    rewrite(site, lambda told: told.update(residency={STAYS: [STAYS]}))
+    await eventually(lambda: not any(map(is_led_out, site.viewers.answers[-CERTAIN:])))
+    site.viewers.answers.clear()
+
+
+@contextlib.asynccontextmanager
+async def going_on(*loops: Awaitable[None]) -> AsyncIterator[None]:
+    """Loops that never return, for as long as the block lasts; what they undo is undone."""
+    tasks = [asyncio.ensure_future(loop) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
+
+
+# What fails
+
+
+def raging(site: Site, storm: Storm) -> list[Awaitable[None]]:
+    """A loop for each kind of fault, each with chances of its own, so that how long one
+    takes does not change the others."""
+    return [
+        _rage(site, storm, break_edges, OFTEN_S),
+        _rage(site, storm, replace_geo, OFTEN_S),
+        _rage(site, storm, replace_regions, SELDOM_S),
+        _rage(site, storm, break_redis, SELDOM_S),
+        _rage(site, storm, break_poller, SELDOM_S),
+    ]
+
+
+async def _rage(site: Site, storm: Storm, fault: Fault, every_s: tuple[int, int]) -> None:
+    rng = random.Random(f"{storm.seed}-{fault.__name__}")
+    while True:
+        await asyncio.sleep(rng.uniform(*every_s))
+        await fault(site, storm, rng)
+
+
+async def break_edges(site: Site, storm: Storm, rng: random.Random) -> None:
+    """One or two edges, few enough for the brake to let them go."""
+    mode = rng.choice([*BROKEN, *MILD])
+    edges = rng.sample(sorted(CITIES), rng.choice((1, 2)))
+    for_s = rng.uniform(15, 30)
+    storm.done[f"edges {mode}"] += 1
+    started = time.monotonic()
+    try:
+        await site.set_modes(dict.fromkeys(edges, mode))
+        await asyncio.sleep(for_s)
+    finally:
+        if mode in BROKEN:
+            storm.broken += [(edge, started, time.monotonic()) for edge in edges]
+        await site.set_modes(dict.fromkeys(edges, Mode.HEALTHY))
+
+
+async def break_redis(site: Site, storm: Storm, rng: random.Random) -> None:
+    """It dies and comes back empty, or hangs for a while."""
+    how, for_s = rng.choice(("killed", "hung")), rng.uniform(1, 8)
+    break_, mend = {
+        "killed": (site.redis.kill, site.redis.start),
+        "hung": (site.redis.pause, site.redis.resume),
+    }[how]
+    with storm.trouble(f"redis {how}", LEASE_S):
+        break_()
+        try:
+            await asyncio.sleep(for_s)
+        finally:
+            mend()
+
+
+async def break_poller(site: Site, storm: Storm, rng: random.Random) -> None:
+    """One dies and is started again, or hangs for a while. Until its last word is too old
+    to count, it vouches for edges."""
+    name = rng.choice(sorted(site.pollers))
+    how, for_s = rng.choice(("killed", "hung")), rng.uniform(1, 12)
+    with storm.trouble(f"poller {how}", FleetPolicy().fresh_s + LEASE_S):
+        if how == "killed":
+            site.pollers[name].kill()
+            try:
+                await asyncio.sleep(for_s)
+            finally:
+                site.poll(site.vantages[0] if name == "standby" else name, name)
+        else:
+            await _hang(site.pollers[name], for_s)
+
+
+async def _hang(process: Process, for_s: float) -> None:
+    process.send(signal.SIGSTOP)
+    try:
+        await asyncio.sleep(for_s)
+    finally:
+        process.send(signal.SIGCONT)
+
+
+async def replace_geo(site: Site, storm: Storm, rng: random.Random) -> None:
+    """By a damaged copy, and then by a sound one."""
+    sound = find_database(None).read_bytes()
+    how, damaged = rng.choice(
+        (
+            ("cut", sound[: rng.randrange(len(sound))]),
+            ("without its end", sound[:-200_000]),
+            ("rubbish", rng.randbytes(10_000)),
+            ("empty", b""),
+        )
+    )
+    storm.done[f"geo {how}"] += 1
+    try:
+        _replace(site.folder / "geo.mmdb", damaged)
+        await asyncio.sleep(rng.uniform(3, 8))
+    finally:
+        _replace(site.folder / "geo.mmdb", sound)
+
+
+async def replace_regions(site: Site, storm: Storm, rng: random.Random) -> None:
+    """By an unsound one, or by one with other weights; and then by what it was."""
+    path = site.folder / "regions.yaml"
+    before, how = path.read_bytes(), rng.choice(("cut", "faulty", "other weights"))
+    with storm.trouble(f"regions {how}", site.pace.interval_s):
+        try:
+            if how == "cut":
+                # Cut between two entries, it would be sound.
+                _replace(path, before[: rng.randrange(1, len(before))] + b"\n[")
+            elif how == "faulty":
+                rewrite(site, lambda told: told["regions"][0].update(latitude=91))
+            else:
+                weight = rng.uniform(0.5, 2)
+                rewrite(site, lambda told: told["regions"][0].update(weight=weight))
+            await asyncio.sleep(rng.uniform(3, 8))
+        finally:
+            _replace(path, before)
+
+
+def rewrite(site: Site, change: Callable[[Any], None]) -> None:
+    """Change regions.yaml in one step."""
+    path = site.folder / "regions.yaml"
+    told = yaml.safe_load(path.read_text())
+    change(told)
+    _replace(path, yaml.safe_dump(told).encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(content)
+    fresh.replace(path)
+
+
+# Who asks, and who watches
+
+
+@dataclass
+class Strangers:
+    """Viewers and questions by the thousand, most of which never come back."""
+
+    asked: int = 0
+    refused: int = 0
+
+    async def run(self, port: int) -> None:
+        """Ask until cancelled."""
+        reader, writer = await asyncio.open_connection(HOST, port, limit=2**20)
+        try:
+            while True:
+                numbers = range(self.asked, self.asked + AT_ONCE)
+                writer.write(b"".join(map(_question, numbers)))
+                for _ in numbers:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    length = head.partition(b"content-length: ")[2].split()[0]
+                    await reader.readexactly(int(length))
+                    self.refused += not head.startswith(b"HTTP/1.1 200 ")
+                self.asked += AT_ONCE
+                await asyncio.sleep(EVERY_S)
+        finally:
+            writer.transport.abort()
+
+
+@dataclass(kw_only=True)
+class Day:
+    """What a run does and gathers. `behind`: viewers who ask through the CDN."""
+
+    site: Site
+    storm: Storm
+    behind: Viewers
+    strangers: Strangers = field(default_factory=Strangers)
+    usage: dict[str, list[Usage]] = field(default_factory=dict)
+
+    def asked(self) -> Iterator[tuple[str, Sequence[Answer], float]]:
+        """The answers of each way to ask, and how soon a broken edge must be out of them."""
+        caught_s = self.site.pace.caught_s(TOTAL_TIMEOUT_S)
+        yield "directly", self.site.viewers.answers, caught_s
+        yield "through the CDN", self.behind.answers, caught_s + PURGED_S
+
+
+def _question(number: int) -> bytes:
+    viewer = b"%d.%d.1.1" % (1 + number % 200, number // 200 % 100)
+    head = b"GET /v1/route?all=true&n=%d HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %b\r\n\r\n"
+    return head % (number, viewer)
+
+
+async def watch(server: Server, usage: dict[str, list[Usage]]) -> None:
+    """Note what the processes of a server use, now and then."""
+    while True:
+        for name, pid in processes_of(server.process.pid).items():
+            usage.setdefault(name, []).append(used_by(pid))
+        await asyncio.sleep(SAMPLE_S)
+
+
+def processes_of(pid: int) -> dict[str, int]:
+    """The main process and its workers."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    workers = sorted(child for child, command in commands.items() if b"spawn_main" in command)
+    return {"main": pid} | {f"worker {number}": one for number, one in enumerate(workers, 1)}
+
+
+def used_by(pid: int) -> Usage:
+    """What a process uses now (proc_pid_status(5))."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    private_kb = int(status.partition("RssAnon:")[2].split()[0])
+    return Usage(
+        at=time.monotonic(),
+        memory_mb=private_kb / 1_024,
+        files=len(list(Path(f"/proc/{pid}/fd").iterdir())),
+    )
+
+
+# What must hold
+
+
+async def calmed(site: Site) -> list[str]:
+    """A line unless all is well again in time."""
+    try:
+        await eventually(lambda: _is_well(site), SETTLED_S)
+    except TimeoutError:
+        return [f"not well {SETTLED_S:g} s after the storm: {await site.account()}"]
+    return []
+
+
+async def _is_well(site: Site) -> bool:
+    """Whether every vantage has every edge working, and the files that are there are taken."""
+    server = site.servers[0]
+    told = await site.told(server)
+    votes = [set(edge["votes"].values()) for edge in told.get("edges", [])]
+    metrics = (await site.client.get(f"http://{HOST}:{server.ops_port}/metrics")).text
+    is_whole = told.get("status") == "ok" and all(vote <= {"up", "degraded"} for vote in votes)
+    return is_whole and "autorouter_last_reload_ok 1.0" in metrics
+
+
+def broken_promises(day: Day) -> list[str]:
+    """A line for each promise that answers broke, with one of them."""
+    return [
+        f"{way}, {about}: {len(those)}, like {those[0]}"
+        for way, answers, caught_s in day.asked()
+        for about, those in broken_by(answers, day.storm, caught_s).items()
+        if those
+    ]
+
+
+def broken_by(answers: Sequence[Answer], storm: Storm, caught_s: float) -> dict[str, list[Answer]]:
+    """Promise → the answers that broke it."""
+    known = [known_broken(one.asked_at, storm, caught_s) for one in answers]
+    return {
+        "no answer, or not 200": [one for one in answers if one.code != 200],
+        "no edge named": [one for one in answers if one.code == 200 and not one.endpoint],
+        "too old a health": [one for one in answers if one.status not in ("ok", "stale", "")],
+        "led out of the country": [one for one in answers if is_led_out(one)],
+        "named a broken edge": [
+            one for one, out in zip(answers, known, strict=True) if out & {*one.named}
+        ],
+    }
+
+
+def is_led_out(answer: Answer) -> bool:
+    """Whether a viewer who must stay was told of an edge abroad."""
+    homes = {CITIES[id][1] for id in answer.named}
+    return answer.address in STAYING and homes - {STAYS} != set()
+
+
+def known_broken(asked_at: float, storm: Storm, caught_s: float) -> set[str]:
+    """The edges that must be known not to work by then."""
+    return {
+        edge
+        for edge, since, until in storm.broken
+        if since < asked_at < until
+        and noticed_from(since, asked_at, storm.troubled) + caught_s < asked_at
+    }
+
+
+def noticed_from(since: float, asked_at: float, troubled: Sequence[tuple[float, float]]) -> float:
+    """From when on a broken edge could be noticed undisturbed."""
+    ends = [end for start, end in troubled if start < asked_at and end > since]
+    return max([since, *ends])
+
+
+def leaks(usage: Mapping[str, Sequence[Usage]]) -> list[str]:
+    """A line for each process that grew between a third of the time and the end."""
+    lines = []
+    for name, (before, after) in compared(usage).items():
+        grown_mb = after.memory_mb - before.memory_mb
+        if grown_mb > GROWTH_MB + GROWTH_SHARE * before.memory_mb:
+            lines.append(f"{name} grew by {grown_mb:.0f} MiB from {before.memory_mb:.0f} MiB")
+        if after.files > before.files + GROWTH_FILES:
+            lines.append(f"{name} opened {after.files - before.files} files more")
+    return lines
+
+
+def compared(usage: Mapping[str, Sequence[Usage]]) -> dict[str, tuple[Usage, Usage]]:
+    """Medians around a third of the time, and of the last sixth."""
+    return {
+        name: (_typical(all_[len(all_) // 3 : len(all_) // 2 + 1]), _typical(all_[-_sixth(all_) :]))
+        for name, all_ in usage.items()
+    }
+
+
+def _sixth(samples: Sequence[Usage]) -> int:
+    return max(1, len(samples) // 6)
+
+
+def _typical(samples: Sequence[Usage]) -> Usage:
+    return Usage(
+        at=samples[-1].at,
+        memory_mb=statistics.median(one.memory_mb for one in samples),
+        files=round(statistics.median(one.files for one in samples)),
+    )
+
+
+def result(day: Day, minutes: float, breaches: list[str]) -> Result:
+    """The figures of a run."""
+    storm, strangers, pairs = day.storm, day.strangers, compared(day.usage)
+    if strangers.refused:
+        breaches = [*breaches, f"strangers refused: {strangers.refused} of {strangers.asked}"]
+    counts = [
+        (len(answers), sum(bool(known_broken(one.asked_at, storm, caught_s)) for one in answers))
+        for _, answers, caught_s in day.asked()
+    ]
+    answers = [*day.site.viewers.answers, *day.behind.answers]
+    return Result(
+        seed=storm.seed,
+        minutes=minutes,
+        faults=dict(sorted(storm.done.items())),
+        answers=counts[0][0],
+        telling=counts[0][1],
+        answers_by_cdn=counts[1][0],
+        telling_by_cdn=counts[1][1],
+        strangers=strangers.asked,
+        codes=dict(Counter(one.code for one in answers)),
+        statuses=dict(Counter(one.status for one in answers)),
+        worst_ms=round(max(one.took_s for one in answers) * 1_000, 1),
+        memory_mb={
+            name: (round(before.memory_mb, 1), round(after.memory_mb, 1))
+            for name, (before, after) in pairs.items()
+        },
+        files={name: (before.files, after.files) for name, (before, after) in pairs.items()},
+        breaches=breaches,
+    )
