@@ -53,7 +53,7 @@ checkers: $(VENV)/.checkers
 # with; wrk is for bench only.
 system:
 	@infra/install-debian redis-server openssl curl njs systemd fonts-dejavu-core prometheus \
-		chromium $(CDN)
+		prometheus-alertmanager chromium $(CDN)
 
 # Eight minutes.
 bench: setup

@@ -217,9 +217,12 @@ PANELS = [
     ),
     stack(
         "By reason",
-        "Why this edge, or why none. docs/api.md has the words.",
+        "Why this edge, or why none, with the HTTP status. docs/api.md has the words.",
         "reqps",
-        query(rate("autorouter_answers_total", "reason", match='reason!="healthz"'), "{{reason}}"),
+        query(
+            rate("autorouter_answers_total", "code", "reason", match='reason!="healthz"'),
+            "{{code}} {{reason}}",
+        ),
     ),
     lines(
         "Across a border, unplaced, bad",

@@ -111,8 +111,8 @@ def _line(record: Record, share: float) -> bytes:
         "event": "request",
         "level": "info",
         "timestamp": _stamp(record.at),
-        "code": int(record.response.opening[_CODE]),
         **record.answer.labels._asdict(),
+        "code": int(record.response.opening[_CODE]),  # as sent: a 304 is told as such
         "country": record.answer.country,
         "duration_us": record.duration_us,
         "share": share,

@@ -20,9 +20,11 @@ COMMON_HEADERS: Headers = [
 
 
 class Labels(NamedTuple):
-    """What an answer is counted under; every field comes from a closed set. `residency`:
-    `kept` or `refused` where a policy of the catalog applied."""
+    """What an answer is counted under; every field comes from a closed set. `code`: the HTTP
+    status of the full answer (a 304 is counted as its 200). `residency`: `kept` or `refused`
+    where a policy of the catalog applied."""
 
+    code: str
     region: str
     reason: str
     status: str
@@ -126,7 +128,7 @@ def plain_answer(code: int, name: str, body: dict[str, str], headers: Headers) -
         headers=with_common(headers, encoded),
         body=encoded,
         etag=b"",
-        labels=Labels(region="", reason=name, status="", scope=""),
+        labels=Labels(code=str(code), region="", reason=name, status="", scope=""),
     )
 
 

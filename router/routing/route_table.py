@@ -156,6 +156,7 @@ def _detail(decision: Decision, key: RouteKey, query: Query) -> str:
 
 def _labels(decision: Decision, query: Query, sharing: Sharing) -> Labels:
     return Labels(
+        code="200",
         region=decision.candidates[0].region.id,
         reason=str(decision.reason),
         status=str(decision.status),

@@ -10,53 +10,24 @@ import yaml
 
 from infra.grafana import dashboard
 from tests.support.metrics import metrics_in_code
-from tests.support.monitoring import DASHBOARD, GRAFANA, PROMETHEUS, RULES, panels, shown
+from tests.support.monitoring import (
+    ALERTS,
+    DASHBOARD,
+    GRAFANA,
+    PROMETHEUS,
+    ROOT,
+    RULES,
+    faults_of,
+    panels,
+    promtool,
+    rules,
+    shown,
+)
 
-ROOT = Path(__file__).parents[2]
 TESTS = sorted(PROMETHEUS.glob("tests*.yml"))
 COMPOSE = yaml.safe_load((ROOT / "infra" / "compose.yaml").read_text())["services"]
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text()
-
-# What Prometheus adds to every sample of a target.
-SCRAPED = {"job", "instance"}
-OURS = re.compile(r"\b(autorouter_\w+)\s*(?:\{([^}]*)\})?")
-
-
-def promtool(*words: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        ["promtool", *map(str, words)],
-        cwd=PROMETHEUS,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-def rules() -> list[dict[str, Any]]:
-    groups = yaml.safe_load(RULES.read_text())["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
-RECORDED = {rule["record"] for rule in rules() if "record" in rule}
-
-
-def faults_of(expr: str) -> list[str]:
-    """What an expression has that no registry of ours has."""
-    known = {name: {*labels, *SCRAPED} for name, (_, labels) in metrics_in_code().items()}
-    for name, (kind, labels) in metrics_in_code().items():
-        if kind == "histogram":
-            known |= {f"{name}{end}": {*labels, *SCRAPED, "le"} for end in ("_bucket", "_count")}
-    without_records = re.sub(r"\bjob:[\w:]+", "", expr)
-    faults = set(re.findall(r"\bjob:[\w:]+", expr)) - RECORDED
-    for name, matchers in OURS.findall(without_records):
-        labels = set(re.findall(r"(\w+)\s*[=!]", matchers))
-        if name not in known:
-            faults.add(name)
-        else:
-            faults |= {f"{name}{{{label}}}" for label in labels - known[name]}
-    return sorted(faults)
+RUNBOOK_URL = "https://docs.example.com/operations"
 
 
 @pytest.mark.parametrize(
@@ -87,6 +58,29 @@ def test_scrape_configuration_is_valid() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_example_route_to_slack_is_valid() -> None:
+    done = amtool("check-config", "alertmanager.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("severity", ["critical", "warning"])
+def test_alerts_reach_the_channel_of_their_severity(severity: str) -> None:
+    route = ("config", "routes", "test", "--config.file=alertmanager.yml")
+    done = amtool(*route, f"severity={severity}")
+    assert done.stdout.strip() == f"slack-{severity}"
+
+
+def amtool(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["amtool", *words],
+        cwd=PROMETHEUS,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def test_scrape_configuration_finds_the_processes_of_compose() -> None:
     jobs = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
     targets = {each for job in jobs for one in job["static_configs"] for each in one["targets"]}
@@ -105,6 +99,7 @@ def told_by(path: Path, folder: Path) -> list[str]:
     in: promtool shows them when it is told, wrongly, that none fires."""
     document = yaml.safe_load(path.read_text()) | {"rule_files": [str(RULES)]}
     for test in document["tests"]:
+        test["external_labels"] = {"runbook": RUNBOOK_URL}
         checks = [check for check in test.pop("promql_expr_test") if check["exp_samples"]]
         test["alert_rule_test"] = [
             {"eval_time": check["eval_time"], "alertname": test["name"], "exp_alerts": []}
@@ -119,7 +114,8 @@ def told_by(path: Path, folder: Path) -> list[str]:
 def test_annotations_are_filled_in(path: Path, tmp_path: Path) -> None:
     told = told_by(path, tmp_path)
     names = {test["name"] for test in yaml.safe_load(path.read_text())["tests"]}
-    assert {name for name in names if f"#{name.lower()}" in str(told)} == names
+    assert {name for name in names if f"{RUNBOOK_URL}#{name.lower()}" in str(told)} == names
+    assert [one for one in told if not re.search(r'since:? ?=?"?1970-01-0\d', one)] == []
     wrong = r"error|no value|\{\{|\}\}|%!|NaN|Inf|e[+-]\d"
     assert [one for one in told if re.search(wrong, one.replace("error budget", ""))] == []
 
@@ -150,7 +146,8 @@ def test_alert_says_what_is_wrong_and_where_to_read_on(name: str) -> None:
     alert = ALERTS[name]
     annotations = alert["annotations"]
     assert alert["labels"] in ({"severity": "critical"}, {"severity": "warning"})
-    assert annotations["runbook_url"] == f"docs/operations.md#{name.lower()}"
+    assert annotations["runbook_url"].endswith("}}#" + name.lower())
+    assert f'"{name}"' in annotations["since"]
     assert "{{ $" in annotations["description"] or name == "AutorouterAbsent"
 
 

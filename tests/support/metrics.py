@@ -45,7 +45,7 @@ def metrics_in_code() -> dict[str, tuple[str, set[str]]]:
         if isinstance(collector, MetricWrapperBase)
     }
     counts = Counts(
-        {Labels(region="a", reason="b", status="c", scope="d"): 1},
+        {Labels(code="200", region="a", reason="b", status="c", scope="d"): 1},
         {Placement(Source.DATABASE, Level.CITY): 1},
     )
     for family in a_collector(Watched(a_fleet(), (a_view(),)), counts).collect():

@@ -1,20 +1,44 @@
-"""The alert rules and the Grafana dashboard as Prometheus gets them."""
+"""The rules and the dashboard that ship, and the tools that read them."""
 
 import json
+import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
-from tests.support.servers import ROOT
+import yaml
 
+from tests.support.metrics import metrics_in_code
+
+ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "infra" / "prometheus"
-
-
 GRAFANA = ROOT / "infra" / "grafana"
-
-
 RULES = PROMETHEUS / "rules.yml"
-
-
 DASHBOARD = json.loads((GRAFANA / "dashboards" / "autorouter.json").read_text())
+
+# What Prometheus adds to every sample of a target.
+SCRAPED = {"job", "instance"}
+OURS = re.compile(r"\b(autorouter_\w+)\s*(?:\{([^}]*)\})?")
+
+
+def promtool(*words: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["promtool", *map(str, words)],
+        cwd=PROMETHEUS,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
+RECORDED = {rule["record"] for rule in rules() if "record" in rule}
 
 
 def panels() -> list[dict[str, Any]]:
@@ -31,3 +55,20 @@ def shown() -> list[str]:
 def filled_in(expr: str) -> str:
     """With Grafana's variables replaced, as it does."""
     return expr.replace("$__rate_interval", "1m").replace("$job", ".*")
+
+
+def faults_of(expr: str) -> list[str]:
+    """What an expression has that no registry of ours has."""
+    known = {name: {*labels, *SCRAPED} for name, (_, labels) in metrics_in_code().items()}
+    for name, (kind, labels) in metrics_in_code().items():
+        if kind == "histogram":
+            known |= {f"{name}{end}": {*labels, *SCRAPED, "le"} for end in ("_bucket", "_count")}
+    without_records = re.sub(r"\bjob:[\w:]+", "", expr)
+    faults = set(re.findall(r"\bjob:[\w:]+", expr)) - RECORDED
+    for name, matchers in OURS.findall(without_records):
+        labels = set(re.findall(r"(\w+)\s*[=!]", matchers))
+        if name not in known:
+            faults.add(name)
+        else:
+            faults |= {f"{name}{{{label}}}" for label in labels - known[name]}
+    return sorted(faults)

@@ -1,19 +1,15 @@
 """A real Prometheus scrapes a real server: alerts fire, and every panel has something to show."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from tests.support.monitoring import RULES, shown
+from tests.support.prometheus import Prometheus, running_prometheus
 from tests.support.servers import (
     HOST,
     Dev,
-    Process,
     free_port,
     get,
     run_autorouter,
@@ -29,57 +25,6 @@ SCRAPED_S = 60.0
 EMPTY = ("autorouter_purge_delay_seconds", "ALERTS{")
 
 
-@dataclass
-class Prometheus:
-    """A running Prometheus."""
-
-    port: int
-
-    def ask(self, path: str, **params: str) -> Any:
-        told = get(f"http://{HOST}:{self.port}/api/v1/{path}", params=params).json()
-        assert told["status"] == "success", told
-        return told["data"]
-
-    def samples(self, expr: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.ask("query", query=expr)["result"]
-        return found
-
-    def alerts(self, name: str, **labels: str) -> list[dict[str, Any]]:
-        """Alerts of this name that fire."""
-        wanted = {"alertname": name, **labels}.items()
-        listed = self.ask("alerts")["alerts"]
-        return [a for a in listed if wanted <= a["labels"].items() and a["state"] == "firing"]
-
-    def is_ready(self) -> bool:
-        try:
-            return get(f"http://{HOST}:{self.port}/-/ready").is_success
-        except httpx.HTTPError:
-            return False
-
-
-def impatient(path: Path) -> Path:
-    """The rules that ship, but alerts fire as soon as their condition holds."""
-    document = yaml.safe_load(RULES.read_text())
-    for group in document["groups"]:
-        for rule in group["rules"]:
-            if "alert" in rule:
-                rule["for"] = "0s"
-    path.write_text(yaml.safe_dump(document))
-    return path
-
-
-def a_configuration(folder: Path, ops_port: int) -> Path:
-    targets = [{"targets": [f"{HOST}:{ops_port}"]}]
-    document = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(impatient(folder / "rules.yml"))],
-        "scrape_configs": [{"job_name": "autorouter", "static_configs": targets}],
-    }
-    path = folder / "prometheus.yml"
-    path.write_text(yaml.safe_dump(document))
-    return path
-
-
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     folder = tmp_path_factory.mktemp("dev")
@@ -91,20 +36,9 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 
 @pytest.fixture(scope="module")
 def prometheus(dev: Dev, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
-    options = [
-        f"--config.file={a_configuration(folder, dev.ops_port)}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address={HOST}:{port}",
-    ]
-    process = Process(["prometheus", *options], folder / "prometheus.log")
-    one = Prometheus(port)
-    try:
-        process.wait_for(one.is_ready)
-        process.wait_for(lambda: one.samples('up{job="autorouter"} == 1') != [])
+    folder = tmp_path_factory.mktemp("prometheus")
+    with running_prometheus(folder, dev.ops_port, RULES) as one:
         yield one
-    finally:
-        process.stop()
 
 
 def route(dev: Dev, viewer: str) -> None:

@@ -26,7 +26,9 @@ from tests.support.builders import CITIES, a_view, an_intent
 
 pytestmark = pytest.mark.anyio
 
-LABELS = Labels(region="yto-01", reason="nearest_in_country", status="ok", scope="country")
+LABELS = Labels(
+    code="200", region="yto-01", reason="nearest_in_country", status="ok", scope="country"
+)
 COUNTS = Counts(
     answers={LABELS: 7},
     placements={Placement(Source.DATABASE, Level.CITY): 5},

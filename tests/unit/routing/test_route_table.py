@@ -353,7 +353,7 @@ def test_unsure_fleet_shortens_the_shared_life() -> None:
 def test_answer_is_counted_under_its_outcome() -> None:
     labels = answered(Query(scope=Scope.GLOBAL)).labels
     assert labels == Labels(
-        "yto-01", "nearest_global", "ok", "global", sharing="keyed", crossed="false"
+        "200", "yto-01", "nearest_global", "ok", "global", sharing="keyed", crossed="false"
     )
 
 

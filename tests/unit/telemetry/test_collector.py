@@ -24,7 +24,7 @@ def value(watch: Watched, name: str, **labels: str) -> Any:
 
 
 def test_counts_are_shown_by_label() -> None:
-    labels = Labels("yto-01", "nearest_in_country", "ok", "country", "keyed", "false")
+    labels = Labels("200", "yto-01", "nearest_in_country", "ok", "country", "keyed", "false")
     counts = Counts({labels: 3}, {Placement(Source.DATABASE, Level.COUNTRY): 2})
     registry = shown(Watched(a_fleet()), counts)
 
