@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from router.errors import ConfigError
+from router.safe_text import escaped
 
 MAX_BYTES = 4 * 2**20  # 10,000 regions with every key written out are 2.5 MiB
 MAX_SHOWN = 60  # characters of a value or key quoted in a fault
@@ -40,4 +41,4 @@ def plain_number(text: str) -> float | str:
 def printable(text: str) -> str:
     """One line without control characters, cut where it gets long."""
     cut = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+    return escaped(cut)

@@ -5,7 +5,6 @@ writes the lines. When it cannot keep up, records are dropped, and their number 
 """
 
 import asyncio
-import os
 import random
 import threading
 import time
@@ -18,10 +17,10 @@ import msgspec
 
 from router.api.http_protocol import Request
 from router.routing.response import Answer, Response
+from router.telemetry.logs import lines
 
 WRITE_S = 0.25
 MAX_WAITING = 8_192
-STDERR = 2
 
 _CODE = slice(9, 12)  # of `HTTP/1.1 200 OK`
 
@@ -36,8 +35,9 @@ class Record(NamedTuple):
 
 
 def write_line(line: bytes) -> None:
-    """To standard error, in one piece: other processes write there too."""
-    os.write(STDERR, line)
+    """Queue a line for standard error. Raises BlockingIOError when the queue is full."""
+    if not lines.offer(line):
+        raise BlockingIOError
 
 
 class RequestLog:

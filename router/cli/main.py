@@ -19,6 +19,7 @@ from router import __version__
 from router.config.settings import Described, Settings, describe_settings, load_settings
 from router.config.values import Listen
 from router.errors import ConfigError, RouterError
+from router.safe_text import escaped_json, escaped_lines
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 _REGIONS = click.option(
@@ -80,9 +81,9 @@ class _Commands(_Group):
             return super().invoke(ctx)
         except ConfigError as error:
             for fault in error.faults:
-                click.echo(f"error: {fault}", err=True)
+                click.echo(f"error: {escaped_lines(fault)}", err=True)
         except RouterError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {escaped_lines(str(error))}", err=True)
         return ctx.exit(1)
 
 
@@ -394,7 +395,7 @@ def events(follow: bool, as_json: bool) -> None:
             render.events(told)
             return
         for event in told:
-            click.echo(msgspec.json.encode(event))
+            click.echo(escaped_json(msgspec.json.encode(event).decode()))
 
     asyncio.run(inquire.tell_events(_settings(None), show, follow=follow))
 
@@ -611,4 +612,5 @@ def _told(setting: Described) -> str:
 
 
 def _print_json(told: Any) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
+    text = msgspec.json.format(msgspec.json.encode(told), indent=2).decode()
+    click.echo(escaped_json(text))

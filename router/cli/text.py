@@ -1,8 +1,9 @@
 """Answers of the command line as text for people."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 from rich.console import Console
@@ -10,11 +11,25 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 from rich.text import Text
 
+from router.safe_text import escaped_values
+
 MAX_COUNTRIES = 20
 
 _STATE_STYLES = {"up": "green", "degraded": "yellow", "down": "red", "unknown": "dim"}
 
 
+def _safe(show: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Escape what is not printable in a document before it is shown: model ids, reasons and
+    actors come from edges, Redis and people."""
+
+    @wraps(show)
+    def shown(told: Any) -> None:
+        show(escaped_values(told))
+
+    return shown
+
+
+@_safe
 def findings(found: dict[str, Any]) -> None:
     """What `check` found."""
     out = _console()
@@ -24,6 +39,7 @@ def findings(found: dict[str, Any]) -> None:
             out.print(Text.assemble((f"{label:8}", style), line))
 
 
+@_safe
 def edges(told: dict[str, Any]) -> None:
     """The fleet, one line an edge."""
     out = _console()
@@ -44,7 +60,8 @@ def edges(told: dict[str, Any]) -> None:
     out.print(table)
 
 
-def events(told: Sequence[dict[str, Any]]) -> None:
+@_safe
+def events(told: list[dict[str, Any]]) -> None:
     """What happened, one line an event."""
     out = _console()
     for event in told:
@@ -60,6 +77,7 @@ def events(told: Sequence[dict[str, Any]]) -> None:
         out.print(line, highlight=False, markup=False)
 
 
+@_safe
 def explanation(told: dict[str, Any]) -> None:
     """Why a viewer gets an edge."""
     out = _console()
@@ -106,6 +124,7 @@ def working() -> Iterator[Callable[[str, int, int | None], None]]:
         yield tell
 
 
+@_safe
 def built(told: dict[str, Any]) -> None:
     """What `geodata build` wrote."""
     _plain(
@@ -114,6 +133,7 @@ def built(told: dict[str, Any]) -> None:
     )
 
 
+@_safe
 def database(told: dict[str, Any]) -> None:
     """What `geodata info` found."""
     out = _console()
@@ -146,6 +166,7 @@ def _sampled(one: dict[str, Any]) -> str:
     return f"{one['ip']}: {one['country']} at {one['latitude']:.2f}, {one['longitude']:.2f}"
 
 
+@_safe
 def update_found(told: dict[str, Any]) -> None:
     """What `geodata update --check` found."""
     news = {True: "is newer than", False: "is the same as", None: "may be newer than"}
@@ -153,6 +174,7 @@ def update_found(told: dict[str, Any]) -> None:
     _plain(f"{told['origin']}: {version} {news[told['is_newer']]} {had}")
 
 
+@_safe
 def updated(told: dict[str, Any]) -> None:
     """What `geodata update` did."""
     built = time.strftime("%Y-%m-%d", time.gmtime(told["built_at"]))
@@ -161,6 +183,7 @@ def updated(told: dict[str, Any]) -> None:
     _plain(f"{told['output']}: {done} {told['origin']}, built {built}, {size}")
 
 
+@_safe
 def comparison(told: dict[str, Any]) -> None:
     """How far two databases agree."""
     out = _console()
@@ -187,6 +210,7 @@ def _plain(line: str) -> None:
     _console().print(line, highlight=False, markup=False)
 
 
+@_safe
 def moves(told: dict[str, Any]) -> None:
     """What moves where."""
     out = _console()
@@ -283,8 +307,8 @@ def _add(table: Table, edge: dict[str, Any], verdict: str) -> None:
 
 def _console() -> Console:
     """Plain columns of full width where nobody watches, so that lines can be cut and grepped."""
-    out = Console(soft_wrap=True)
-    return out if out.is_terminal else Console(width=200, soft_wrap=True)
+    out = Console(soft_wrap=True, markup=False, emoji=False)
+    return out if out.is_terminal else Console(width=200, soft_wrap=True, markup=False, emoji=False)
 
 
 def _table(*columns: str) -> Table:
