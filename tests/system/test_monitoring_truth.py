@@ -1,0 +1,341 @@
+"""Known requests to a real server, scraped by a real Prometheus: every rule and every panel
+query must say what was counted from outside."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import isnan
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.monitoring import ALERTS, RECORDED, RULES, filled_in, panels
+from tests.support.prometheus import Prometheus, running_prometheus
+from tests.support.servers import HOST, Dev, free_port, run_autorouter, running_dev, wait_until
+
+CANADIAN, GERMAN, NOWHERE = "24.48.0.1", "85.214.132.117", "192.0.2.1"
+BROKEN = "yvr-02"
+EDGES = 10
+SCRAPED_S = 60.0
+
+# 40 % at home, 60 % abroad and 16.7 % faults: how the error budget was once blind.
+SERVED = [
+    (40, "GET", "/v1/route", CANADIAN),
+    (60, "GET", "/v1/route", GERMAN),
+    (20, "GET", "/v1/route?strict=true", GERMAN),
+    (10, "GET", "/v1/route", NOWHERE),
+    (7, "GET", "/v1/route?model=%00", CANADIAN),
+    (6, "POST", "/v1/route", CANADIAN),
+    (5, "GET", "/nowhere", CANADIAN),
+    (4, "GET", "/healthz", CANADIAN),
+]
+REFUSED = [(22, "GET", "/v1/route", GERMAN)]
+
+
+@dataclass
+class Counted:
+    """What a client saw: answers by what they said."""
+
+    codes: Counter[tuple[int, str]] = field(default_factory=Counter)
+    regions: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    crossed: Counter[bool] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+
+    def see(self, answer: httpx.Response, viewer: str) -> None:
+        told = answer.json()
+        word = told.get("reason") or told.get("code") or "healthz"
+        if word != "healthz":
+            self.codes[answer.status_code, word] += 1
+        if "region" in told:
+            self.regions[told["region"]] += 1
+            self.statuses[told["status"]] += 1
+            self.crossed[told["crossed_border"]] += 1
+        if word in PLACED:
+            self.sources["none" if viewer == NOWHERE else "database"] += 1
+
+    @property
+    def asked(self) -> int:
+        """What the error budget counts."""
+        return sum(n for (code, _), n in self.codes.items() if code == 200 or code >= 500)
+
+    @property
+    def bad_share(self) -> float:
+        return 1 - self.statuses["ok"] / self.asked
+
+
+PLACED = {"nearest_in_country", "no_edge_in_country", "default_order", "no_edge"}
+
+
+def ask(dev: Dev, wanted: list[tuple[int, str, str, str]], counted: Counted) -> None:
+    with httpx.Client(base_url=f"http://{HOST}:{dev.port}", trust_env=False) as client:
+        for count, method, path, viewer in wanted:
+            for _ in range(count):
+                counted.see(
+                    client.request(method, path, headers={"X-Forwarded-For": viewer}), viewer
+                )
+
+
+def take_all_out(dev: Dev) -> None:
+    words = ("disable", *intents(dev), "--for", "1h", "--reason", "test", "--force")
+    assert run_autorouter(*words, **dev.settings).returncode == 0
+    wait_until(lambda: set(intents(dev).values()) == {"disabled"})
+
+
+def bring_all_back(dev: Dev) -> None:
+    assert run_autorouter("enable", *intents(dev), **dev.settings).returncode == 0
+    wait_until(lambda: set(intents(dev).values()) == {"enabled"})
+
+
+def intents(dev: Dev) -> dict[str, str]:
+    return {edge["id"]: edge["intent"] for edge in dev.ops("/v1/edges").json()["edges"]}
+
+
+@dataclass
+class Run:
+    """A run, what was seen from outside, and what Prometheus says."""
+
+    counted: Counted
+    prometheus: Prometheus
+    dev: Dev
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    folder = tmp_path_factory.mktemp("truth")
+    nobody = f"varnish:http://{HOST}:{free_port()}/"
+    settings = {"PURGE": nobody, "STATE_DIR": str(folder), "POLL_INTERVAL_S": "0.5"}
+    with running_dev(folder, **settings) as dev:
+        dev.process.wait_for(dev.is_ready)
+        with running_prometheus(folder, dev.ops_port, RULES) as prometheus:
+            yield Run(known_requests(dev, prometheus), prometheus, dev)
+
+
+def known_requests(dev: Dev, prometheus: Prometheus) -> Counted:
+    """Every kind once, so that each has a series that rises later; then the known mix."""
+    put(dev, f"/simulation/{BROKEN}/down")
+    wait_until(lambda: BROKEN in downs(dev))
+    once = Counted()
+    ask(dev, [(1, *rest) for _, *rest in SERVED], once)  # type: ignore[misc]
+    take_all_out(dev)
+    ask(dev, [(1, *rest) for _, *rest in REFUSED], once)  # type: ignore[misc]
+    bring_all_back(dev)
+    wait_until(lambda: scraped(prometheus) == once.codes, SCRAPED_S)
+    counted = Counted()
+    ask(dev, SERVED, counted)
+    take_all_out(dev)
+    ask(dev, REFUSED, counted)
+    wait_until(lambda: scraped(prometheus) == once.codes + counted.codes, SCRAPED_S)
+    firing = {"AutorouterBudgetBurnsFast", "AutorouterPurgeFailing"}
+    wait_until(lambda: firing <= names_firing(prometheus), SCRAPED_S)
+    return counted
+
+
+def put(dev: Dev, path: str) -> None:
+    httpx.put(f"http://{HOST}:{dev.ops_port}{path}", trust_env=False).raise_for_status()
+
+
+def downs(dev: Dev) -> set[str]:
+    listed = dev.ops("/v1/edges").json()["edges"]
+    return {edge["id"] for edge in listed if edge["state"] == "down"}
+
+
+def scraped(prometheus: Prometheus) -> Counter[tuple[int, str]]:
+    """Answers by code and reason as the last scrape has them."""
+    expr = 'sum by (code, reason) (autorouter_answers_total{reason!="healthz"}) > 0'
+    return Counter(
+        {
+            (int(one["metric"]["code"]), one["metric"]["reason"]): int(float(one["value"][1]))
+            for one in prometheus.samples(expr)
+        }
+    )
+
+
+def names_firing(prometheus: Prometheus) -> set[str]:
+    listed = prometheus.ask("alerts")["alerts"]
+    return {one["labels"]["alertname"] for one in listed if one["state"] == "firing"}
+
+
+def about(expected: float) -> Any:
+    """Prometheus extrapolates rates to the edges of their window, each series for itself."""
+    return pytest.approx(expected, rel=0.2, abs=1e-9)
+
+
+def values(run: Run, expr: str) -> dict[tuple[str, ...], float]:
+    """Values by the labels that tell them apart, in the order of their names."""
+    found = {}
+    for one in run.prometheus.samples(expr):
+        labels = {k: v for k, v in one["metric"].items() if k not in ("job", "__name__")}
+        found[tuple(labels[name] for name in sorted(labels))] = float(one["value"][1])
+    return found
+
+
+def per_second(counts: dict[Any, int]) -> dict[Any, Any]:
+    """What a rate over the window of a panel, a minute, makes of these counts."""
+    return {key: about(count / 60) for key, count in counts.items()}
+
+
+def answers(run: Run) -> Any:
+    return {(str(code), word): n for (code, word), n in run.counted.codes.items()}
+
+
+def within(low: float, high: float) -> Callable[[Run], Any]:
+    """Every series, and at least one, lies between."""
+    return lambda _: Between(low, high)
+
+
+@dataclass(eq=False)
+class Between:
+    """Equal to values that all lie between two bounds; an edge without answers has no time."""
+
+    low: float
+    high: float
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        assert isinstance(other, dict)
+        return bool(other) and all(
+            self.low <= value <= self.high for value in other.values() if not isnan(value)
+        )
+
+
+def exactly(**labelled: float) -> Callable[[Run], Any]:
+    return lambda _: {(name,): value for name, value in labelled.items()}
+
+
+def alone(value: float) -> Callable[[Run], Any]:
+    return lambda _: {(): value}
+
+
+NONE: Callable[[Run], Any] = lambda _: {}  # noqa: E731 - one of the table's words
+
+# Title of a panel → what each of its queries must give, in order.
+TRUTH: dict[str, list[Callable[[Run], Any]]] = {
+    "Fleet status": [lambda run: {(fleet_status(run),): 1}],
+    "Alerts": [lambda run: {(): number_firing(run)}],
+    "Edges down": [alone(1)],
+    "Edges to offer": [alone(0)],
+    "Answers a second": [lambda run: per_second({(): sum(run.counted.codes.values())})],
+    "Bad answers, 1 h": [lambda run: {(): pytest.approx(run.counted.bad_share, abs=0.02)}],
+    "Edges": [lambda run: {(id,): 4 if id == BROKEN else 1 for id in intents(run.dev)}],
+    "Edges that countries have to offer": [
+        exactly(CA=0, US=0),
+        exactly(disabled=EDGES, draining=0),
+    ],
+    "By region": [lambda run: per_second({(k,): n for k, n in run.counted.regions.items()})],
+    "By status": [lambda run: per_second({(k,): n for k, n in run.counted.statuses.items()})],
+    "By reason": [lambda run: {**per_second(answers(run)), ("500", "fault"): 0}],
+    "Across a border, unplaced, bad": [
+        lambda run: {(): about(run.counted.crossed[True] / run.counted.crossed.total())},
+        lambda run: {(): about(run.counted.sources["none"] / run.counted.sources.total())},
+        lambda run: {(): pytest.approx(run.counted.bad_share, abs=0.02)},
+    ],
+    "By sharing": [lambda run: per_second({("private",): run.counted.crossed.total()})],
+    "By who placed the viewer": [lambda run: Sums(run.counted.sources)],
+    "Probe time": [within(0, 2)] * 3,
+    "Probe time by edge, p95": [within(0, 2)],
+    "Probes that were not ok": [within(0.1, 20)],
+    "Transitions": [within(0, 10)],
+    "Events": [within(0, 60), within(0, 60)],
+    "Age of views": [within(-1, 5), within(-1, 5)],
+    "Doubts of vantages": [within(0, 0)] * 4,
+    "Store": [within(0, 20), within(0, 5), alone(0), alone(1)],
+    "Purges": [within(0, 20)],
+    "Time from a change to its purge": [NONE, NONE],
+    "Workers": [within(1, 1), within(1, 1)],
+    "Connections": [within(0, 2), exactly(hung_up=0, refused=0)],
+    "Age of the geo database": [lambda run: {(at(run.dev),): about(geo_age_days(run) * 86_400)}],
+    "Files": [exactly(ok=0, refused=0), within(0, 120), within(1, 1)],
+    "Releases": [within(1, 1)],
+}
+
+
+@dataclass(eq=False)
+class Sums:
+    """Equal to rates by level and source whose sources add up to these."""
+
+    sources: Counter[str]
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        assert isinstance(other, dict)
+        found: Counter[str] = Counter()
+        for (_, source), value in other.items():
+            found[source] += value
+        return {k: v for k, v in found.items() if v} == per_second(dict(self.sources))
+
+
+def fleet_status(run: Run) -> str:
+    return str(run.dev.ops("/v1/edges").json()["status"])
+
+
+def at(dev: Dev) -> str:
+    return f"{HOST}:{dev.ops_port}"
+
+
+def geo_age_days(run: Run) -> int:
+    return int(run.dev.ops("/readyz").json()["geo"]["age_days"])
+
+
+def number_firing(run: Run) -> int:
+    listed = run.prometheus.ask("alerts")["alerts"]
+    return sum(one["state"] == "firing" for one in listed)
+
+
+def test_every_panel_has_its_truth() -> None:
+    assert {panel["title"]: len(panel["targets"]) for panel in panels()} == {
+        title: len(queries) for title, queries in TRUTH.items()
+    }
+
+
+@pytest.mark.parametrize("panel", panels(), ids=lambda panel: str(panel["title"]))
+def test_panel_shows_what_was_counted(panel: dict[str, Any], run: Run) -> None:
+    for target, truth in zip(panel["targets"], TRUTH[panel["title"]], strict=True):
+        found = values(run, filled_in(target["expr"]))
+        assert truth(run) == found, target["expr"]
+
+
+# Alerts that these faults must raise; every other must stay silent.
+RAISED = {
+    "AutorouterNoEdge",
+    "AutorouterBudgetBurnsFast",
+    "AutorouterPurgeFailing",
+}
+
+
+def test_exactly_the_alerts_of_the_known_faults_fire(run: Run) -> None:
+    of_geo = {"AutorouterGeoOld"} if geo_age_days(run) > 90 else set()
+    assert names_firing(run.prometheus) & set(ALERTS) == RAISED | of_geo
+
+
+def test_alert_says_since_when(run: Run) -> None:
+    def told() -> dict[str, str]:
+        listed = run.prometheus.ask("alerts")["alerts"]
+        return {one["labels"]["alertname"]: one["annotations"]["since"] for one in listed}
+
+    wait_until(lambda: all(since.startswith("20") for since in told().values()), SCRAPED_S)
+    assert set(told()) >= RAISED
+
+
+RATIOS: dict[str, Callable[[Run], float]] = {
+    "bad": lambda run: run.counted.bad_share,
+    "unplaced": lambda run: run.counted.sources["none"] / run.counted.sources.total(),
+    "crossed": lambda run: run.counted.crossed[True] / run.counted.crossed.total(),
+    "sharing": lambda _: 1.0,
+}
+
+
+@pytest.mark.parametrize("record", sorted(RECORDED))
+def test_recorded_figure_is_what_was_counted(record: str, run: Run) -> None:
+    subject, window = re.findall(r"autorouter_(\w+):.*?rate(\d+\w)", record)[0]
+    (found,) = values(run, record).values()
+    if subject == "asked":
+        assert found * seconds(window) == about(run.counted.asked)
+    else:
+        assert found == pytest.approx(RATIOS[subject](run), abs=0.02)
+
+
+def seconds(window: str) -> int:
+    return int(window[:-1]) * {"m": 60, "h": 3_600, "d": 86_400}[window[-1]]
