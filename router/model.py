@@ -80,6 +80,7 @@ class Source(StrEnum):
     CDN_KEY = "cdn_key"
     CDN_HEADERS = "cdn_headers"
     OVERRIDE = "override"
+    FEED = "feed"
     DATABASE = "database"
     ASKED = "asked"  # by an operator, about a place
     NONE = "none"

@@ -1,7 +1,8 @@
 """`autorouter check`: everything that could stop a start, found without starting."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import msgspec
 from router.config.inputs import read_catalog, read_geo, read_overrides
 from router.config.settings import Settings, read_settings, strangers
 from router.errors import ConfigError
+from router.geo.geofeed import MAX_BYTES, unnamed_coordinates
+from router.text_files import read_text
 
 
 def check(environ: Mapping[str, str], regions: Path | None) -> dict[str, Any]:
@@ -22,7 +25,8 @@ def check(environ: Mapping[str, str], regions: Path | None) -> dict[str, Any]:
         settings = msgspec.structs.replace(settings, regions=regions)
     _check_catalog(settings, faults, facts)
     _check_geo(settings, faults, facts)
-    return {"ok": not faults, "faults": faults, "warnings": strangers(environ), "facts": facts}
+    warnings = [*strangers(environ), *_geofeed_warnings(settings)]
+    return {"ok": not faults, "faults": faults, "warnings": warnings, "facts": facts}
 
 
 def _check_catalog(settings: Settings, faults: list[str], facts: list[str]) -> None:
@@ -51,3 +55,17 @@ def _check_geo(settings: Settings, faults: list[str], facts: list[str]) -> None:
     facts.append(f"geo data: {geo.type}, {age} days old")
     if overrides is not None:
         facts.append(f"geo overrides: {overrides.count:,} networks")
+
+
+def _geofeed_warnings(settings: Settings) -> Iterator[str]:
+    """Coordinates that are not read, since no header names them."""
+    path = settings.geo_overrides
+    if path is None:
+        return
+    with suppress(ConfigError):
+        line = unnamed_coordinates(read_text(path, "create it", MAX_BYTES))
+        if line is not None:
+            yield (
+                f"{path}:{line}: coordinates without a header are ignored; put this line first: "
+                "prefix,country,region,city,postal,latitude,longitude"
+            )

@@ -87,6 +87,8 @@ def explanation(told: dict[str, Any]) -> None:
     if place["latitude"] is not None:
         where += f" at {place['latitude']:.4f}, {place['longitude']:.4f}"
     out.print(f"  place   {where} ({place['level']} level, by {place['source']})", highlight=False)
+    if place.get("feed"):
+        out.print(f"  feed    {place['feed']}, line {place['line']}", highlight=False)
     out.print(f"  key     {told['key']}", highlight=False)
     if told["residency"] is not None:
         out.print(f"  stays   in {' or '.join(told['residency'])}, by residency", highlight=False)

@@ -1,6 +1,7 @@
 """The files a process starts from: the catalog and the geo database, wherever they are."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -8,10 +9,11 @@ from router.config.catalog import load_catalog
 from router.config.cells import load_cells
 from router.config.settings import Settings, secret_paths, with_secrets
 from router.errors import ConfigError, GeoDataError
+from router.geo.cities import Cities, load_cities
 from router.geo.countries import load_countries
 from router.geo.database import GeoDatabase, find_database, open_database
-from router.geo.geofeed import Overrides, load_overrides
-from router.model import Catalog, Region
+from router.geo.overrides import FindCity, Overrides, Rules, load_overrides
+from router.model import Catalog, Position, Region
 from router.routing.territory import Cell
 
 T = TypeVar("T")
@@ -56,7 +58,24 @@ def read_overrides(settings: Settings) -> Overrides | None:
     if settings.geo_overrides is None:
         return None
     countries = load_countries(shipped("geodata/countries.csv"))
-    return load_overrides(settings.geo_overrides, countries)
+    rules = Rules(countries=countries, find_city=city_finder())
+    return load_overrides(
+        settings.geo_overrides, rules, "create it, or unset AUTOROUTER_GEO_OVERRIDES"
+    )
+
+
+def city_finder() -> FindCity:
+    """Where cities are that have no coordinates. Their file is read when the first is asked
+    for. Raises ConfigError then."""
+
+    @cache
+    def cities() -> Cities:
+        return load_cities(shipped("geodata/cities.csv"))
+
+    def find(country: str, region: str, name: str) -> Position | None:
+        return cities().find(country, region, name)
+
+    return find
 
 
 def read_regions(file: Path) -> tuple[Region, ...]:
@@ -71,7 +90,7 @@ def read_geo(settings: Settings) -> GeoDatabase:
     database = _tried(_read_database, settings, faults)
     if database is None or faults:
         raise ConfigError(faults)
-    return database if overrides is None else database.after(overrides.find)
+    return database if overrides is None else database.after(overrides)
 
 
 def read_all(settings: Settings) -> tuple[Catalog, GeoDatabase]:

@@ -8,6 +8,7 @@ that matter are decoded, by path (docs/adr/0002-geo-reader.md).
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
@@ -19,6 +20,7 @@ import maxminddb_rust
 from router.errors import GeoDataError
 from router.geo.compact import is_compact, read_compact
 from router.geo.licences import Terms, terms_of
+from router.geo.overrides import FeedLine, Overrides, layered
 from router.geo.sphere import valid_position
 from router.model import Level, Location, Position, Source
 
@@ -52,7 +54,7 @@ class GeoDatabase:
     """An open geo database, immutable: a newer one takes its place by reference.
 
     Any bytes in it give a Location, never an exception. `built_at`: Unix seconds.
-    `networks`: how many ranges of addresses it tells apart.
+    `networks`: how many ranges of addresses it tells apart. `overrides`: asked before it.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class GeoDatabase:
     terms: Terms = Terms()
     look_up: Locate
     is_compact: bool = False
+    overrides: tuple[Overrides, ...] = ()
 
     def locate(self, address: str) -> Location:
         """Where an address is; level UNKNOWN for one not in the database or unreadable."""
@@ -70,15 +73,17 @@ class GeoDatabase:
         except _UNREADABLE:
             return Location()
 
-    def after(self, overrides: Callable[[str], Location | None]) -> "GeoDatabase":
-        """The same database, asked only where the overrides say nothing."""
-        look_up = self.look_up
+    def after(self, overrides: Overrides) -> "GeoDatabase":
+        """The same database with overrides before it."""
+        return replace(
+            self, look_up=layered(overrides, self.locate), overrides=(overrides, *self.overrides)
+        )
 
-        def overridden(address: str) -> Location:
-            location = overrides(address)
-            return look_up(address) if location is None else location
-
-        return replace(self, look_up=overridden)
+    def line_of(self, address: str) -> FeedLine | None:
+        """The line of an override or a feed that names the address's network, if any."""
+        with suppress(*_UNREADABLE):
+            return next(filter(None, (one.line_of(address) for one in self.overrides)), None)
+        return None
 
     def age_days(self, now: float) -> float:
         """How long ago the database was built."""

@@ -1,135 +1,188 @@
-"""The operator's word on where networks are: a geofeed as look-ups, or every faulty line.
+"""Geofeeds (RFC 8805) as text: each line as an Entry, and a fault for each unusable line.
 
-A geofeed (RFC 8805) is CSV: prefix, country, region, city, postal code. It has no
-coordinates, so two further columns may follow: latitude and longitude. Region, city and
-postal code are for people; without coordinates a line tells the country only.
+A geofeed is CSV: prefix, country, region, city, postal code. Further columns are ignored
+unless a header names them. The header is a row, or a comment, that begins with `prefix`:
+
+    # prefix, country, region, city, postal code, latitude, longitude
+
+Latitude and longitude are columns of ours; so are `feed` and `line`, which tell where a line
+was taken from.
 """
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from itertools import pairwise
-from pathlib import Path
-from typing import NamedTuple
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from socket import AF_INET, AF_INET6, inet_pton
+from typing import Final, NamedTuple, TypeAlias
 
-from router.errors import ConfigError
-from router.geo.ranges import Ranges, merged, v4_ranges, v6_ranges
 from router.geo.sphere import valid_position
-from router.model import Country, Level, Location, Position, Source
-from router.text_files import plain_number, printable, read_text
+from router.model import Country, Position
+from router.text_files import plain_number, printable
 
 MAX_LINES = 1_000_000
 MAX_BYTES = 128 * 2**20
-MAX_FAULTS = 100
 
-_COLUMNS = ("prefix", "country", "region", "city", "postal", "latitude", "longitude")
-_UNSAID = 0
-_NO_END = 1 << 129
-# router.routing.client_address unwraps these to IPv4 before any look-up.
-_WRAPPING = tuple(map(IPv6Network, ("::ffff:0:0/96", "2002::/16", "2001::/32")))
+UNKNOWN_COUNTRY = "ZZ"  # ISO 3166-1 user-assigned; RFC 8805 section 2.1.2 says "unknown"
 
-Network = IPv4Network | IPv6Network
+_PREFIX_NAMES = frozenset({"prefix", "ipprefix", "network", "cidr", "subnet", "iprange", "ip"})
+_NOT_A_LETTER = re.compile("[^a-z]")
+_HINTS = {"UK": "GB", "EL": "GR"}
+# router.routing.client_address unwraps these to IPv4 before any look-up: address, length.
+_WRAPPING: Final = tuple(
+    (int.from_bytes(inet_pton(AF_INET6, address)), length)
+    for address, length in (("::ffff:0:0", 96), ("2002::", 16), ("2001::", 32))
+)
 
 
-class _Span(NamedTuple):
-    """A network: sorted, those around others come before them. `meaning`: of what is there."""
+class Network(NamedTuple):
+    """A block of addresses. `start`: the first one as a number."""
 
+    version: int
     start: int
-    negative_size: int
-    line: int
-    meaning: int
+    length: int
+
+    @property
+    def size(self) -> int:
+        """How many addresses it has."""
+        return 1 << (32 if self.version == 4 else 128) - self.length
 
 
-class Overrides:
-    """What the file says of every address. `count`: the networks in it."""
+class Entry(NamedTuple):
+    """One line. `country` is None when unknown. `feed`, `number`: where the line is from."""
 
-    def __init__(
-        self, v4: Sequence[_Span], v6: Sequence[_Span], locations: Sequence[Location | None]
-    ) -> None:
-        self.count = len(v4) + len(v6)
-        self._locations = locations
-        self._ranges = Ranges(v4_ranges(_starts(v4, 32)), v6_ranges(_starts(v6, 128)))
-
-    def find(self, address: str) -> Location | None:
-        """Where an address is by the smallest network that holds it; None when none does.
-        Raises OSError or ValueError for text that is no address."""
-        return self._locations[self._ranges.find(address)]
+    network: Network
+    country: str | None
+    region: str = ""
+    city: str = ""
+    position: Position | None = None
+    feed: str = ""
+    number: int = 0
 
 
-def load_overrides(path: Path, countries: Mapping[str, Country]) -> Overrides:
-    """The overrides in a file. ConfigError: the file cannot be read, or every line that
-    cannot be used, the first MAX_FAULTS of them: `geofeed.csv:12: prefix: …; fix`."""
-    text = read_text(path, "create it, or unset AUTOROUTER_GEO_OVERRIDES", MAX_BYTES)
-    return parse_overrides(text, countries, source=str(path))
+class Fault(NamedTuple):
+    """Why a line cannot be used, and what to write instead."""
+
+    number: int
+    text: str
 
 
-def parse_overrides(
-    text: str, countries: Mapping[str, Country], *, source: str = "geofeed.csv"
-) -> Overrides:
-    """The overrides in a geofeed's text. Raises ConfigError as `load_overrides` does."""
-    spans: dict[int, list[_Span]] = {4: [], 6: []}
-    meanings: dict[Location | None, int] = {None: _UNSAID}
-    faults: list[tuple[int, str]] = []
-    for line, written in _lines(text, source):
-        try:
-            network, location = _read(written, countries)
-        except (ValueError, csv.Error) as error:
-            faults.append((line, str(error)))
-            continue
-        meaning = meanings.setdefault(location, len(meanings))
-        start, size = int(network.network_address), 1 << network.max_prefixlen - network.prefixlen
-        spans[network.version].append(_Span(start, -size, line, meaning))
-    for some in spans.values():
-        some.sort()
-        faults += _repeated(some)
-    if faults:
-        raise ConfigError(_told(sorted(faults), source))
-    return Overrides(spans[4], spans[6], tuple(meanings))
+class TooManyLinesError(ValueError):
+    """The text has more than MAX_LINES lines."""
 
 
-def _lines(text: str, source: str) -> Iterator[tuple[int, str]]:
-    """Lines with something on them, by number. A comment begins with `#`."""
+_Columns: TypeAlias = Mapping[str, int]
+
+
+def read_geofeed(
+    text: str, countries: Mapping[str, Country], *, feed: str = ""
+) -> Iterator[Entry | Fault]:
+    """Every line that says something. `feed` is the name for lines that name none.
+    Raises TooManyLinesError."""
+    columns: _Columns = {}
     for number, line in enumerate(io.StringIO(text, newline=None), 1):
         if number > MAX_LINES:
-            raise ConfigError([f"{source}: has more than {MAX_LINES:,} lines; split the networks"])
-        if not line.isspace() and not line.startswith("#"):
-            yield number, line
+            raise TooManyLinesError
+        said, _, comment = line.partition("#")
+        if not said.strip():
+            columns = _header(_cells_or_none(comment)) or columns
+            continue
+        try:
+            cells = _cells(said)
+            header = _header(cells)
+            if header is not None:
+                columns = header
+            elif any(cells):
+                yield _entry(cells, columns, countries, feed, number)
+        except (ValueError, csv.Error) as error:
+            yield Fault(number, str(error))
 
 
-def _read(line: str, countries: Mapping[str, Country]) -> tuple[Network, Location]:
-    """ValueError names the column and what to write."""
-    row = next(csv.reader([line])) if '"' in line else line.split(",")
-    if len(row) > len(_COLUMNS):
-        raise ValueError(f"has {len(row)} columns; there are at most {', '.join(_COLUMNS)}")
-    cells = [cell.strip() for cell in row] + [""] * (len(_COLUMNS) - len(row))
-    prefix, country, _, _, _, latitude, longitude = cells
-    location = _location(_code(country, countries), _position(latitude, longitude))
-    return _network(prefix), location
-
-
-def _network(prefix: str) -> Network:
+def parse_network(prefix: str) -> Network:
+    """A network from CIDR or a single address; bits after the prefix are dropped.
+    ValueError says what to write."""
+    address, slash, length = prefix.partition("/")
+    version, bits = (6, 128) if ":" in address else (4, 32)
     try:
-        network = ip_network(prefix)
-    except ValueError as error:
-        raise ValueError(f"prefix: {printable(str(error))}; use CIDR, like 192.0.2.0/24") from None
-    if isinstance(network, IPv6Network) and any(_is_in(network, one) for one in _WRAPPING):
-        raise ValueError(f"prefix: {network} holds IPv4 inside IPv6; name the IPv4 network")
-    return network
+        packed = inet_pton(AF_INET6 if version == 6 else AF_INET, address)
+        size = _length(length) if slash else bits
+    except (OSError, ValueError):
+        packed, size = b"", -1
+    if not 0 <= size <= bits:
+        shown = printable(prefix)
+        raise ValueError(f"prefix: {shown!r} is not a network; use CIDR, like 192.0.2.0/24")
+    start = int.from_bytes(packed) >> bits - size << bits - size
+    if version == 6 and any(_is_inside(start, size, one, length) for one, length in _WRAPPING):
+        shown = printable(prefix)
+        raise ValueError(f"prefix: {shown} holds IPv4 inside IPv6; name the IPv4 network")
+    return Network(version, start, size)
 
 
-def _is_in(network: IPv6Network, other: IPv6Network) -> bool:
-    return network.prefixlen >= other.prefixlen and network.network_address in other
+def parse_country(text: str, countries: Mapping[str, Country]) -> str | None:
+    """A country's code, None for unknown. ValueError says what to write."""
+    code = text.upper()
+    if code in ("", UNKNOWN_COUNTRY):
+        return None
+    if code not in countries:
+        example = f"{_HINTS[code]} instead" if code in _HINTS else "such as GB for Britain"
+        shown = printable(text)
+        raise ValueError(f"country: {shown} is no country; use its ISO 3166-1 code, {example}")
+    return code
 
 
-def _code(country: str, countries: Mapping[str, Country]) -> str | None:
-    code = country.upper()
-    if code and code not in countries:
-        raise ValueError(
-            f"country: {printable(country)} is no country; "
-            "use its ISO 3166-1 code, such as GB for Britain"
-        )
-    return code or None
+def unnamed_coordinates(text: str) -> int | None:
+    """The first line that seems to have coordinates and no header that names them."""
+    for number, line in enumerate(io.StringIO(text, newline=None), 1):
+        cells = line.split("#")[0].split(",")
+        if _header([cell.strip() for cell in cells]) or _header(_cells_or_none(line[1:])):
+            return None
+        if len(cells) >= 7 and valid_position(plain_number(cells[5]), plain_number(cells[6])):
+            return number
+    return None
+
+
+def _cells(line: str) -> list[str]:
+    row: Sequence[str] = next(csv.reader([line.strip()])) if '"' in line else line.split(",")
+    return [cell.strip() for cell in row]
+
+
+def _cells_or_none(comment: str) -> list[str]:
+    """The cells of a comment that may be a header."""
+    return comment.split(",") if comment[:80].lstrip(" #").lower().startswith("prefix") else []
+
+
+def _header(cells: Sequence[str]) -> _Columns | None:
+    """Column name → place, when the cells are a header."""
+    if not cells or cells[0][:1].isdigit():
+        return None
+    first = _NOT_A_LETTER.sub("", cells[0].lower())
+    if first not in _PREFIX_NAMES:
+        return None
+    names = (_NOT_A_LETTER.sub("", cell.lower()) for cell in cells)
+    return {name: place for place, name in enumerate(names) if place >= 5}
+
+
+def _entry(
+    cells: Sequence[str],
+    columns: _Columns,
+    countries: Mapping[str, Country],
+    feed: str,
+    number: int,
+) -> Entry:
+    """ValueError names the column and what to write."""
+
+    def cell(place: int | None) -> str:
+        return "" if place is None or place >= len(cells) else cells[place]
+
+    network = parse_network(cells[0])
+    country = parse_country(cell(1), countries)
+    position = None
+    if columns:
+        position = _position(cell(columns.get("latitude")), cell(columns.get("longitude")))
+        feed = cell(columns.get("feed")) or feed
+        told = cell(columns.get("line"))
+        number = int(told) if told.isascii() and told.isdigit() and len(told) < 10 else number
+    return Entry(network, country, cell(2), cell(3), position, feed, number)
 
 
 def _position(latitude: str, longitude: str) -> Position | None:
@@ -142,52 +195,11 @@ def _position(latitude: str, longitude: str) -> Position | None:
     return position
 
 
-def _location(country: str | None, position: Position | None) -> Location:
-    """A line with nothing but a prefix says that nothing is known (RFC 8805 section 2.1.2)."""
-    level = Level.CITY if position is not None else Level.COUNTRY if country else Level.UNKNOWN
-    return Location(country, position, level, Source.OVERRIDE)
+def _length(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 3:
+        raise ValueError
+    return int(text)
 
 
-def _repeated(spans: Iterable[_Span]) -> Iterator[tuple[int, str]]:
-    """Networks given again, by line. Of sorted spans, equal ones are neighbours."""
-    for one, other in pairwise(spans):
-        if one[:2] == other[:2]:
-            yield other.line, f"prefix: is on line {one.line} too; keep one"
-
-
-def _told(faults: Sequence[tuple[int, str]], source: str) -> list[str]:
-    told = [f"{source}:{line}: {fault}" for line, fault in faults[:MAX_FAULTS]]
-    more = len(faults) - MAX_FAULTS
-    return told if more <= 0 else [*told, f"{source}: and {more:,} more faults"]
-
-
-def _starts(spans: Iterable[_Span], bits: int) -> Iterator[tuple[int, int]]:
-    """What holds from each address on, with the smallest network deciding."""
-    edges = _last_of_each(_edges(spans))
-    return merged((start, meaning) for start, meaning in edges if start >> bits == 0)
-
-
-def _edges(spans: Iterable[_Span]) -> Iterator[tuple[int, int]]:
-    """Where something begins to hold: a network at its start, what is around it at its end."""
-    around = [(_NO_END, _UNSAID)]
-    yield 0, _UNSAID
-    for span in spans:
-        while around[-1][0] <= span.start:
-            end, _ = around.pop()
-            yield end, around[-1][1]
-        yield span.start, span.meaning
-        around.append((span.start - span.negative_size, span.meaning))
-    while len(around) > 1:
-        end, _ = around.pop()
-        yield end, around[-1][1]
-
-
-def _last_of_each(edges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Of several things that begin at one address, the last, which is the smallest."""
-    held: tuple[int, int] | None = None
-    for edge in edges:
-        if held is not None and held[0] != edge[0]:
-            yield held
-        held = edge
-    if held is not None:
-        yield held
+def _is_inside(start: int, length: int, outer: int, outer_length: int) -> bool:
+    return length >= outer_length and start >> 128 - outer_length == outer >> 128 - outer_length

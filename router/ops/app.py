@@ -249,7 +249,8 @@ class Ops:
             placed = placed_in(country, _position(asked))
         else:
             return answer_json({"detail": f"ip must be an IP address; {_EXPLAIN}"}, 400)
-        told = explain(table.ranker, table.fleet, placed, query, self.policy)
+        line = None if address is None else self.geo.line_of(address.text)
+        told = explain(table.ranker, table.fleet, placed, query, self.policy, line)
         if address is not None:
             return answer_json({"ip": address.text, **told})
         whole = spread(table.ranker, table.fleet, placed.location, query)

@@ -84,7 +84,8 @@ async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
         whole = spread(ranker, fleet, placed.location, asked.query)
         return {"from": origin, "ip": None, **here, "spread": whole}
     placed = Locator(geo.locate, trusted=Networks()).place_address(asked.viewer)
-    here = explain_here(ranker, fleet, placed, asked.query, policy)
+    line = geo.line_of(asked.viewer.text)
+    here = explain_here(ranker, fleet, placed, asked.query, policy, line)
     return {"from": origin, "ip": asked.viewer.text, **here}
 
 

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from typing import Any
 
+from router.geo.overrides import FeedLine
 from router.geo.sphere import distance_km
 from router.model import Level, Location, Position, Source
 from router.routing.cache_headers import CachePolicy, Sharing, format_key
@@ -23,17 +24,22 @@ _BY_HEALTH = (Rejection.DOWN, Rejection.UNKNOWN)
 
 
 def explain(
-    ranker: Ranker, fleet: Fleet, placed: Placed, query: Query, policy: CachePolicy
+    ranker: Ranker,
+    fleet: Fleet,
+    placed: Placed,
+    query: Query,
+    policy: CachePolicy,
+    line: FeedLine | None = None,
 ) -> dict[str, Any]:
     """Location and its source, the route key, every edge in order with its distance, for
     each one not offered why and since when, and the headers of the answer. Distances are
-    from the viewer, in km."""
+    from the viewer, in km. `line`: what an override or a feed says of the viewer's network."""
     key = _key(ranker, placed, query)
     decision = decide(ranker, fleet, key, query)
     origin = ranker.origin(placed.location)
     answer = RouteTable(ranker, fleet, policy).answer(key, query, placed.sharing)
     return {
-        "location": _location(ranker, placed.location),
+        "location": {**_location(ranker, placed.location), **_line(line)},
         "query": query._asdict(),
         "key": format_key(key),
         "status": decision.status,
@@ -104,6 +110,10 @@ def _location(ranker: Ranker, location: Location) -> dict[str, Any]:
         "level": location.level,
         "source": location.source,
     }
+
+
+def _line(line: FeedLine | None) -> dict[str, Any]:
+    return {"feed": line and line.feed, "line": line and line.number}
 
 
 def _edge(edge: Edge, origin: Position | None) -> dict[str, Any]:

@@ -47,6 +47,8 @@ def test_place_and_source_are_told() -> None:
         "longitude": -79.3832,
         "level": "city",
         "source": "database",
+        "feed": None,
+        "line": None,
     }
 
 

@@ -10,6 +10,7 @@ const SOURCES = {
   cdn_key: "the CDN's key",
   cdn_headers: "the CDN's headers",
   override: "an override",
+  feed: "a feed",
   database: "the geo database",
   asked: "this question",
   none: "nobody",
