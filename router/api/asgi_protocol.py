@@ -13,14 +13,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from router.api.connection_limit import REFUSED_S, Crowd
-from router.api.http_protocol import (
-    BAD_REQUEST,
-    KEEP_ALIVE_S,
-    MAX_HEAD_BYTES,
-    MESSAGE_S,
-    SLOW_READER_S,
-)
+from router.api.connection_limit import REJECTED_S, ConnectionLimit
+from router.api.http_protocol import KEEP_ALIVE_S, MESSAGE_S, SLOW_READER_S
+from router.api.request_head import BAD_REQUEST, MAX_HEAD_BYTES
 from router.routing.response import OVERLOADED
 
 PIECE_BYTES = 1_024  # 56 requests at most, each of which takes 2 KB once it is parsed
@@ -38,7 +33,7 @@ class BoundedProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        crowd: Crowd,
+        crowd: ConnectionLimit,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._crowd = crowd
@@ -50,15 +45,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._reply_due: asyncio.TimerHandle | None = None
 
     @property
-    def waiting_since(self) -> float | None:
-        """See Member."""
+    def progress_at(self) -> float | None:
+        """See Connection."""
         if self._request_due is not None or self._reply_due is not None:
             return self._waits_since
         idle = self.timeout_keep_alive_task
         return None if idle is None else idle.when() - KEEP_ALIVE_S
 
-    def hang_up(self) -> None:
-        """See Member."""
+    def abort(self) -> None:
+        """See Connection."""
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -67,7 +62,7 @@ class BoundedProtocol(HttpToolsProtocol):
         is_admitted = self._crowd.admit(self, self.loop.time())
         if not is_admitted:
             self.app = refuse
-        self._expect_request(MESSAGE_S if is_admitted else REFUSED_S)
+        self._expect_request(MESSAGE_S if is_admitted else REJECTED_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A client is gone."""
@@ -87,7 +82,7 @@ class BoundedProtocol(HttpToolsProtocol):
         )
         self._parse_unread()
         if len(self._unread) > MAX_UNREAD_PIECES:
-            self.hang_up()
+            self.abort()
 
     def _parse_unread(self) -> None:
         while self._unread and not self.pipeline and not self.transport.is_closing():
@@ -147,7 +142,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing more was asked. Closed kindly, it would wait for a client to read."""
-        self.hang_up()
+        self.abort()
 
     def send_400_response(self, msg: str) -> None:
         """Nothing more can be understood. What was asked before is answered first."""
@@ -169,12 +164,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _expect_request(self, within_s: float) -> None:
         self._waits_since = self.loop.time()
-        self._request_due = self.loop.call_later(within_s, self.hang_up)
+        self._request_due = self.loop.call_later(within_s, self.abort)
 
     def _expect_reading(self) -> None:
         if self._reply_due is None:
             self._waits_since = self.loop.time()
-            self._reply_due = self.loop.call_later(SLOW_READER_S, self.hang_up)
+            self._reply_due = self.loop.call_later(SLOW_READER_S, self.abort)
 
     def _stop_expecting_request(self) -> None:
         if self._request_due is not None:

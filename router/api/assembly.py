@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from router.api.access_log import RequestLog
 from router.api.app import PublicApp
-from router.api.connection_limit import Crowd
+from router.api.connection_limit import ConnectionLimit
 from router.api.http_protocol import Respond
 from router.api.live_fleet import FleetWatch, Observer, Source
 from router.api.servers import Listener, affordable, public_listener
@@ -41,7 +41,7 @@ class Front:
         self.watch.recall()
         self.locator = _locator(inputs)
         self.app = PublicApp(self.watch, self.locator)
-        self.crowd = Crowd(affordable(inputs.settings.max_connections))
+        self.crowd = ConnectionLimit(affordable(inputs.settings.max_connections))
         self.loops: list[FleetWatch | RequestLog] = [self.watch]
         self._respond: Respond = self.app.respond
         if inputs.settings.log_requests > 0.0:

@@ -1,7 +1,7 @@
-"""Who is connected to a listener, and who goes when there are too many.
+"""How many connections a listener keeps and how much memory all of them may hold.
 
-A refusal costs as much as an answer, and sends an SDK to its one hard-coded edge; so
-room is made first by those who only wait (docs/adr/0023-who-goes-when-there-are-too-many.md).
+Rejecting a client costs as much as answering it and sends an SDK to its one hard-coded edge,
+so connections that only wait are closed first (docs/adr/0023-who-goes-when-there-are-too-many.md).
 """
 
 import heapq
@@ -10,76 +10,116 @@ from typing import Protocol
 
 from router.routing.response import Shed
 
-PATIENCE_S = 0.05
-LOOK_AGAIN_S = 0.02
-REFUSED_S = 2.0  # for the request of who is refused
+MIN_WAIT_S = 0.05
+RETRY_SCAN_S = 0.02
+REJECTED_S = 2.0  # how long a rejected connection may take for its request and our answer
+HELD_BYTES = 32 * 1024 * 1024
 
 
-class Member(Protocol):
-    """A connection, as a Crowd sees it."""
+class Connection(Protocol):
+    """A connection, as a ConnectionLimit sees it."""
 
     @property
-    def waiting_since(self) -> float | None:
-        """Since when its client has let us wait, monotonic; None: we let it wait."""
+    def progress_at(self) -> float | None:
+        """When a message last made progress, monotonic; None while we work on an answer."""
 
-    def hang_up(self) -> None:
-        """Close it, whatever is still to be sent."""
+    def abort(self) -> None:
+        """Close at once, whatever is still to be sent."""
 
 
-class Crowd:
-    """Who is connected to one listener. Past `limit`, those leave that have let us wait
-    longest; only where nobody has for a while, newcomers are refused."""
+class MemoryBudget:
+    """Bytes that connections hold: unfinished requests, and answers that were not read. Past
+    `limit_bytes`, the connections that hold most are closed."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit_bytes: int = HELD_BYTES) -> None:
+        self.limit_bytes = limit_bytes
+        self.held_bytes = 0
+        self._held: dict[Connection, tuple[int, Counter[str]]] = {}
+
+    def hold(self, connection: Connection, size: int, shed: Counter[str]) -> None:
+        """`connection` now holds `size` bytes; `shed` counts it if it is closed for that."""
+        before = self._held.pop(connection, None)
+        self.held_bytes += size - (before[0] if before else 0)
+        if size:
+            self._held[connection] = size, shed
+        if size and self.held_bytes > self.limit_bytes:
+            self._close_largest()
+
+    def _close_largest(self) -> None:
+        """Down to 7/8 of the limit, so that this sort is rare."""
+        enough = self.limit_bytes - self.limit_bytes // 8
+        largest_first = sorted(self._held.items(), key=lambda item: item[1][0], reverse=True)
+        for connection, (_, shed) in largest_first:
+            if self.held_bytes <= enough:
+                break
+            self.hold(connection, 0, shed)
+            shed[Shed.MEMORY] += 1
+            connection.abort()
+
+
+PROCESS_BUDGET = MemoryBudget()  # for all listeners of a process
+
+
+class ConnectionLimit:
+    """The connections of one listener. Past `limit`, those whose messages made no progress
+    for longest are closed; newcomers are rejected only if all made some just now."""
+
+    def __init__(self, limit: int, budget: MemoryBudget = PROCESS_BUDGET) -> None:
         self.limit = limit
         self.shed: Counter[str] = Counter()
-        self._members: set[Member] = set()
-        self._refused: OrderedDict[Member, None] = OrderedDict()
-        self._look_at = 0.0
+        self._budget = budget
+        self._admitted: set[Connection] = set()
+        self._rejected: OrderedDict[Connection, None] = OrderedDict()
+        self._scan_at = 0.0
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._admitted)
 
-    def admit(self, newcomer: Member, now: float) -> bool:
-        """Whether there is a place. Who is refused is a guest for a moment, to be told; the
-        longest of them leaves for the next."""
-        if len(self._members) < self.limit or self._make_room(now):
-            self._members.add(newcomer)
+    def admit(self, newcomer: Connection, now: float) -> bool:
+        """Whether there is room. A rejected newcomer stays for a moment to get its answer; the
+        oldest rejected connection is closed for the next one."""
+        if len(self._admitted) < self.limit or self._make_room(now):
+            self._admitted.add(newcomer)
             return True
         self.shed[Shed.REFUSED] += 1
-        if len(self._members) + len(self._refused) >= sockets_for(self.limit):
-            self._refused.popitem(last=False)[0].hang_up()
-        self._refused[newcomer] = None
+        if len(self._admitted) + len(self._rejected) >= sockets_for(self.limit):
+            self._rejected.popitem(last=False)[0].abort()
+        self._rejected[newcomer] = None
         return False
 
-    def leave(self, one: Member) -> None:
-        """It is gone."""
-        self._members.discard(one)
-        self._refused.pop(one, None)
+    def leave(self, connection: Connection) -> None:
+        """The connection is closed."""
+        self._admitted.discard(connection)
+        self._rejected.pop(connection, None)
+        self._budget.hold(connection, 0, self.shed)
+
+    def hold(self, connection: Connection, size: int) -> None:
+        """See MemoryBudget."""
+        self._budget.hold(connection, size, self.shed)
 
     def _make_room(self, now: float) -> bool:
-        """Many at a time, because it takes a look at all; soon again only if it helped."""
-        if now < self._look_at:
+        """Close many at a time, because this scans all; scan again soon only if it helped."""
+        if now < self._scan_at:
             return False
         waiting = [
-            (since, id(one), one)
-            for one in self._members
-            if (since := one.waiting_since) is not None and now - since >= PATIENCE_S
+            (since, id(connection), connection)
+            for connection in self._admitted
+            if (since := connection.progress_at) is not None and now - since >= MIN_WAIT_S
         ]
-        for _, _, one in heapq.nsmallest(1 + self.limit // 16, waiting):
-            self.leave(one)
+        for _, _, connection in heapq.nsmallest(1 + self.limit // 16, waiting):
+            self.leave(connection)
             self.shed[Shed.HUNG_UP] += 1
-            one.hang_up()
+            connection.abort()
         if not waiting:
-            self._look_at = now + LOOK_AGAIN_S
+            self._scan_at = now + RETRY_SCAN_S
         return bool(waiting)
 
 
 def sockets_for(limit: int) -> int:
-    """How many a crowd of so many may need: to say no takes some more."""
+    """How many sockets a listener needs for this limit and for rejecting others."""
     return limit + limit // 8 + 8
 
 
 def limit_for(sockets: int) -> int:
-    """The largest crowd that so many suffice for."""
-    return max(1, (sockets - 8) * 8 // 9)
+    """The largest limit that so many sockets suffice for; not positive: none does."""
+    return (sockets - 8) * 8 // 9

@@ -1,33 +1,41 @@
-"""HTTP/1.1 as the public listener speaks it: a request in, ready bytes out, nothing awaited.
+"""One connection of the public listener: bytes in, requests answered at once, nothing awaited.
 
 A protocol for uvicorn's server, which accepts connections and shuts them down. ASGI
 between the two would cost more than the answers do (docs/adr/0024-http-without-asgi.md).
-Knows HTTP and its bounds; what is answered is for router.api.app.
+Knows HTTP/1.1 and its bounds in time and memory; router.api.app decides what is answered.
 """
 
 import asyncio
 import logging
 import math
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, NamedTuple, cast
 
 import httptools
 import uvicorn
 from uvicorn.server import ServerState
 
-from router.api.connection_limit import REFUSED_S, Crowd
+from router.api.connection_limit import REJECTED_S, ConnectionLimit
+from router.api.request_head import (
+    BAD_REQUEST,
+    MAX_BODY_BYTES,
+    MAX_HEAD_BYTES,
+    RequestHead,
+    error_for,
+)
 from router.routing.cache_headers import Headers
-from router.routing.location import PLACING
 from router.routing.response import NO_STORE, Answer, Response, error_answer
 
-MAX_HEAD_BYTES = 128 * 1024  # and what is between and after the chunks of a body
-MAX_BODY_BYTES = 1024 * 1024  # read only to keep the connection, and thrown away
 MESSAGE_S = 10.0
 KEEP_ALIVE_S = 65.0  # longer than CloudFront keeps an origin connection (60 s at most)
 SLOW_READER_S = 30.0
 LAST_REQUEST_S = 0.25
-LINGER_S = 2.0  # for the body of a last request: hanging up on it would lose our answer
+STOP_S = 2.0
+LINGER_S = 2.0  # for the body of a last request: closing on it would lose our answer
 SLICE_BYTES = 1_024
+MAX_UNSENT_BYTES = 4_096  # past that, requests wait until the client has read
+FIELD_BYTES = 256  # what a kept field takes in memory beside its text
 
 
 class Request(NamedTuple):
@@ -41,21 +49,32 @@ class Request(NamedTuple):
     known: bytes = b""
 
 
-BAD_REQUEST = error_answer(
-    400,
-    "bad_request",
-    "That was no HTTP/1.1 request, or its head was over 128 KiB.",
-    NO_STORE,
-)
-FAULT = error_answer(500, "fault", "The fault is ours. Try again.", NO_STORE)
+class State(Enum):
+    """What a connection waits for."""
+
+    IDLE = "idle"  # the first byte of a request
+    HEAD = "head"  # the rest of a request's head
+    BODY = "body"  # the rest of a request that is answered already
+    CLOSING = "closing"  # the client, to read the last answer
+    CLOSED = "closed"
+
+
+IDLE, HEAD, BODY, CLOSING, CLOSED = State  # members as globals: faster to look up
+
+FAULT = error_answer(500, "fault", "Internal error. Try again.", NO_STORE)
 
 log = logging.getLogger("autorouter")
 
 Respond = Callable[[Request], Response]
 
 
-class Wire(asyncio.Protocol):
-    """One connection. The `app` of the uvicorn.Config is a Respond."""
+class HttpConnection(RequestHead, asyncio.Protocol):
+    """One connection. The `app` of the uvicorn.Config is a Respond.
+
+    `progress_at`: when a message last made progress: its first byte came, its head was
+    complete and answered, it ended, or the client read what it had left unread. No other
+    byte moves it, nor the deadline.
+    """
 
     def __init__(
         self,
@@ -64,193 +83,231 @@ class Wire(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        refuse: Respond,
-        crowd: Crowd,
+        reject: Respond,
+        limit: ConnectionLimit,
     ) -> None:
+        super().__init__()
         self._respond = cast(Respond, config.loaded_app)
-        self._respond_overloaded = refuse
-        self._crowd = crowd
+        self._reject = reject
+        self._limit = limit
         self._server = server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._target = self._known = b""
-        self._headers: Headers = []
-        self._message_bytes = self._body_bytes = self._answered = 0
-        self._unfed = b""
-        self._is_queued = False  # what is unfed waits for the next turn of the loop
-        self._in_message = self._in_head = self._is_expecting = False
-        self._is_paused = False  # the client does not read what we wrote
-        self._is_last = False  # close after the request under way, or the next
-        self._is_over = False  # closed, but for what is still to be written
+        self.state = IDLE
+        self._message_bytes = self._body_bytes = self._answered = self._held_bytes = 0
+        self._unparsed, self._parsed_bytes = b"", 0
+        self._made_progress = False  # since the last look at the clock
+        self._is_queued = False  # the rest of `_unparsed` waits for the next turn of the loop
+        self._is_unread = False  # the client does not read what we wrote
+        self._is_last = False  # close after the current request, or the next one
 
-    # The transport calls
+    # Called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client connects; its first request has to come in time."""
+        """A client connected. Its first request must be complete in time."""
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
         address = transport.get_extra_info("peername")
         self._peer = str(address[0]) if isinstance(address, tuple) else None
         self._server.connections.add(self)  # type: ignore[arg-type]
-        self._expires_at = self._loop.time() + MESSAGE_S
+        self.progress_at = self._loop.time()
+        self._ends_by = math.inf
+        self._deadline = self.progress_at + MESSAGE_S
         self._set_timer()
-        if not self._crowd.admit(self, self._loop.time()):
-            self._respond, self._is_last = self._respond_overloaded, True
-            self._expire_in(REFUSED_S)
+        if not self._limit.admit(self, self.progress_at):
+            self._respond = self._reject
+            self._end_within(REJECTED_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """A client is gone. The parser holds us: without it, no cycle is left behind."""
-        self._is_over = True
+        """The connection is gone. The parser refers to us: drop it to leave no cycle."""
+        self.state = CLOSED
         self._parser = cast(Any, None)
+        self._unparsed = b""
         self._timer.cancel()
-        self._crowd.leave(self)
+        self._limit.leave(self)
         self._server.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
-        """Requests, parts of requests, anything."""
-        if len(data) > SLICE_BYTES or self._unfed:
-            self._unfed += data
-            self._feed_slices()
+        """Parse and answer at once, in slices if it is much."""
+        if len(data) > SLICE_BYTES or self._unparsed:
+            self._unparsed = self._unparsed[self._parsed_bytes :] + data
+            self._parsed_bytes = 0
+            self._parse_slices()
+            self._account()
         else:
-            self._feed(data)
+            self._parse(data)
+            if self.state is not IDLE or self._is_unread or self._held_bytes:
+                self._account()
 
     def eof_received(self) -> None:
-        """The client sends no more; it gets what it asked for."""
+        """The client sends no more, and gets what it asked for."""
+        self._close()
 
     def pause_writing(self) -> None:
-        """The client reads too slowly: take nothing more from it meanwhile."""
-        self._is_paused = True
+        """The client reads too slowly: parse nothing more until it has read."""
+        self._is_unread = True
         self._transport.pause_reading()
-        self._expire_in(SLOW_READER_S)
+        if self.state is not CLOSING:
+            self._expire_in(SLOW_READER_S)
 
     def resume_writing(self) -> None:
-        """It has read."""
-        self._is_paused = False
-        if not self._is_over:
+        """The client has read."""
+        self._is_unread = False
+        self.progress_at = self._loop.time()
+        if self.state not in {CLOSING, CLOSED}:
             if not self._is_queued:
                 self._transport.resume_reading()
-            self._expire_in(MESSAGE_S if self._in_message else KEEP_ALIVE_S)
-            self._feed_slices()
+            self._expire_in(KEEP_ALIVE_S if self.state is IDLE else MESSAGE_S)
+            self._parse_slices()
+        self._account()
 
-    # The crowd calls
+    # Called by ConnectionLimit
 
-    @property
-    def waiting_since(self) -> float:
-        """The client's last sign of life: we never let it wait."""
-        if self._is_paused:
-            return self._expires_at - SLOW_READER_S
-        if self._in_message or not self._target:
-            return self._expires_at - MESSAGE_S
-        return self._expires_at - KEEP_ALIVE_S
+    def abort(self) -> None:
+        """Close at once, whatever is still to be sent."""
+        if self.state is not CLOSED:
+            self.state = CLOSING
+            self._transport.abort()
 
-    def hang_up(self) -> None:
-        """Whatever is still to be written."""
-        self._is_over = True
-        self._transport.abort()
-
-    # uvicorn's server calls
+    # Called by uvicorn's server
 
     def shutdown(self) -> None:
-        """Stop soon: a request that is on its way is answered."""
-        self._is_last = True
-        if not self._in_message:
-            self._expire_in(LAST_REQUEST_S)
+        """Stop soon: a request on its way is answered."""
+        self._end_within(LAST_REQUEST_S if self.state is IDLE else STOP_S)
 
-    # The parser calls
+    # Called by the parser, as are RequestHead's methods
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
-        self._in_message = self._in_head = True
-        self._is_expecting = False
-        self._target, self._headers, self._known = b"", [], b""
+        if self.state is not IDLE:  # closing, and the client goes on
+            return
+        self.state, self._made_progress = HEAD, True
         self._message_bytes = self._body_bytes = 0
-
-    def on_url(self, part: bytes) -> None:
-        """The target, or a part of it."""
-        self._target += part
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One field."""
-        name = name.lower()
-        if name in PLACING:
-            self._headers.append((name, value))
-        elif name == b"if-none-match":
-            self._known += b"," + value if self._known else value
-        elif name == b"expect":
-            self._is_expecting = True
+        self._begin_head()
 
     def on_headers_complete(self) -> None:
-        """The head is whole: answer, whatever body may follow."""
-        self._in_head = False
-        if self._is_over:
+        """The head is complete: answer, whatever body may follow."""
+        self._is_complete = True
+        if self.state is not HEAD:
             return
         parser = self._parser
-        if not parser.should_keep_alive() or parser.get_http_version() == "1.0":
+        method, version = parser.get_method(), parser.get_http_version()
+        error = self._head_error(method, version)
+        if error is not None:
+            self._refuse(error)
+            return
+        if self._ends_connection(version):
             self._is_last = True
-        if self._is_expecting:  # whether its body will still come is anybody's guess
-            self._is_last = True
-        self._answered += 1
-        method, headers = parser.get_method(), self._headers
-        request = Request(method, self._target, headers, self._peer, self._known)
+        request = Request(method, self._target, self._headers, self._peer, self._known)
         self._write(self._respond(request))
-        if self._is_expecting:
+        self.state, self._made_progress = BODY, True
+        self._answered += 1
+        if self._expects_continue:  # the client may send the body or not: RFC 9110, 10.1.1
             self._close()
-        elif self._is_last:
-            self._expire_in(LINGER_S)
+
+    def _ends_connection(self, version: str) -> bool:
+        parser = self._parser
+        return (
+            version == "1.0"
+            or not parser.should_keep_alive()
+            or parser.should_upgrade()
+            or self._expects_continue
+            or self._has_large_body
+        )
 
     def on_body(self, part: bytes) -> None:
-        """What nobody asked for."""
+        """A part of the body, which no answer depends on."""
         self._body_bytes += len(part)
         if self._body_bytes > MAX_BODY_BYTES:
             self._close()
 
     def on_message_complete(self) -> None:
         """The last byte of a request."""
-        self._in_message = False
-        if self._is_last:
-            self._close()
+        if self.state is BODY:
+            self.state, self._made_progress = IDLE, True
+            if self._is_last:
+                self._close()
 
-    # Ours
+    # Parsing
 
-    def _feed_slices(self) -> None:
-        """A little at a time, so that many requests at once cannot pile up answers, nor
-        keep other clients waiting for theirs."""
-        while self._unfed and not self._is_queued and not self._is_paused and not self._is_over:
-            piece, self._unfed = self._unfed[:SLICE_BYTES], self._unfed[SLICE_BYTES:]
+    def _parse_slices(self) -> None:
+        """A little at a time: requests sent ahead must not pile up answers, nor keep other
+        clients waiting."""
+        while self._parsed_bytes < len(self._unparsed) and not self._must_wait():
+            start, self._parsed_bytes = self._parsed_bytes, self._parsed_bytes + SLICE_BYTES
             answered = self._answered
-            self._feed(piece)
-            if self._unfed and self._answered > answered:
+            self._parse(self._unparsed[start : self._parsed_bytes])
+            if self._parsed_bytes < len(self._unparsed) and self._answered > answered:
                 self._is_queued = True
                 self._transport.pause_reading()
-                self._loop.call_soon(self._feed_on)
+                self._loop.call_soon(self._parse_on)
+        if self._parsed_bytes >= len(self._unparsed):
+            self._unparsed, self._parsed_bytes = b"", 0
 
-    def _feed_on(self) -> None:
-        """What was left for this turn."""
+    def _must_wait(self) -> bool:
+        return self._is_queued or self._is_unread or self.state in {CLOSING, CLOSED}
+
+    def _parse_on(self) -> None:
+        """Go on with what was left for this turn of the loop."""
         self._is_queued = False
-        self._feed_slices()
-        if not (self._unfed or self._is_paused or self._is_over):
+        self._parse_slices()
+        if not (self._unparsed or self._must_wait()):
             self._transport.resume_reading()
+        self._account()
 
-    def _feed(self, data: bytes) -> None:
-        was_in_message, answered = self._in_message, self._answered
+    def _parse(self, data: bytes) -> None:
+        is_new, answered = self.state is IDLE, self._answered
         self._message_bytes += len(data)
+        in_line = self.state is HEAD and not self._field_count
+        self._piece = self._piece + data if in_line else data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._close()  # answered like any request; what follows is not HTTP
         except httptools.HttpParserCallbackError:
-            log.exception("a request could not be answered")
-            self._refuse(FAULT)
-        except httptools.HttpParserError:
-            self._give_up()
-        if self._is_over or self._is_paused:
+            log.exception("request failed")
+            self._give_up(FAULT)
+        except httptools.HttpParserError as error:
+            self._give_up(error_for(error))
+        if is_new and self._answered == answered:
+            self._message_bytes = len(data)
+        if self.state is HEAD or self.state is BODY:
+            self._check_size()
+        else:
+            self._piece = b""
+        if self._made_progress:
+            self._note_progress()
+
+    def _check_size(self) -> None:
+        """Of a message that is not complete: its head, or what is not body in its chunks."""
+        is_too_large = self._message_bytes - self._body_bytes > MAX_HEAD_BYTES
+        if is_too_large or (self.state is HEAD and self._exceeds_bounds):
+            self._give_up(BAD_REQUEST)
+
+    def _note_progress(self) -> None:
+        self._made_progress = False
+        self.progress_at = self._loop.time()
+        if self.state is CLOSING or self.state is CLOSED or self._is_unread:
             return
-        if not self._in_message:
-            self._expires_at = self._loop.time() + KEEP_ALIVE_S
-        elif self._message_bytes - self._body_bytes > MAX_HEAD_BYTES:
-            self._give_up()
-        elif not was_in_message or (self._in_head and self._answered > answered):
-            is_answered_last = self._is_last and not self._in_head
-            self._expire_in(LINGER_S if is_answered_last else MESSAGE_S)
+        if self.state is IDLE:
+            self._expire_in(KEEP_ALIVE_S)
+        elif self.state is BODY:
+            self._expire_in(LINGER_S if self._is_last else MESSAGE_S)
+        elif self._answered:  # a first request has its time since the client connected
+            self._expire_in(MESSAGE_S)
+
+    def _account(self) -> None:
+        """Tell the limit how many bytes this connection holds."""
+        held = len(self._unparsed)
+        if self.state is HEAD:
+            held += self._message_bytes + FIELD_BYTES * len(self._headers)
+        if self._is_unread or self.state is CLOSING:
+            held += self._transport.get_write_buffer_size()
+        if held != self._held_bytes and self.state is not CLOSED:
+            self._held_bytes = held
+            self._limit.hold(self, held)
+
+    # Answering and closing
 
     def _write(self, response: Response) -> None:
         date = self._server.default_headers[0][1]
@@ -259,42 +316,52 @@ class Wire(asyncio.Protocol):
             b"%b%bdate: %b\r\n%b" % (response.opening, closing, date, response.rest)
         )
 
-    def _give_up(self) -> None:
-        """On what is no HTTP, or too much of it."""
-        if self._in_message and not self._in_head:
-            self._close()  # answered already: a second answer would be taken for another's
+    def _give_up(self, answer: Answer) -> None:
+        """On a request that cannot be read, is too large, or made us fail."""
+        if self.state is BODY:
+            self._close()  # a second answer would be taken for another request's
         else:
-            self._refuse(BAD_REQUEST)
+            self._refuse(answer)
 
     def _refuse(self, answer: Answer) -> None:
-        if not self._is_over:
+        if self.state is not CLOSING and self.state is not CLOSED:
             self._is_last = True
-            self._write(answer.to_get)
+            is_head = self._is_complete and self._parser.get_method() == b"HEAD"
+            self._write(answer.to_head if is_head else answer.to_get)
             self._close()
 
     def _close(self) -> None:
         """Once all is written, if the client reads it in time."""
-        self._is_over, self._unfed = True, b""
-        self._expire_in(SLOW_READER_S)
-        self._transport.close()
+        if self.state is not CLOSED:
+            self.state, self._unparsed, self._parsed_bytes = CLOSING, b"", 0
+            self._expire_in(SLOW_READER_S)
+            self._transport.close()
+
+    # Time
+
+    def _end_within(self, seconds: float) -> None:
+        """The current request, or the next one, is the last, and nothing takes longer."""
+        self._is_last = True
+        self._ends_by = min(self._ends_by, self._loop.time() + seconds)
+        self._expire_in(seconds)
 
     def _expire_in(self, seconds: float) -> None:
-        """Sooner than the timer is set for, perhaps."""
-        self._expires_at = self._loop.time() + seconds
-        if self._expires_at < self._checks_at:
+        """Close then unless a message makes progress."""
+        self._deadline = min(self._loop.time() + seconds, self._ends_by)
+        if self._deadline < self._timer_at:
             self._timer.cancel()
             self._set_timer()
 
     def _set_timer(self) -> None:
-        self._checks_at = self._expires_at  # uvloop's handle of what is due by now cannot tell
-        self._timer = self._loop.call_at(self._expires_at, self._check)
+        self._timer_at = self._deadline  # uvloop's timers do not tell theirs once they are due
+        self._timer = self._loop.call_at(self._deadline, self._check)
 
     def _check(self) -> None:
-        """Time is up, unless there was some life since."""
-        if self._loop.time() < self._expires_at:
+        """The timer fired: close, unless the deadline was moved since."""
+        if self._loop.time() < self._deadline:
             self._set_timer()
-        elif self._is_over or self._is_paused:
+        elif self.state is CLOSING or self._is_unread:
             self._transport.abort()
         else:
-            self._checks_at = math.inf  # the timer has rung, so closing sets another
+            self._timer_at = math.inf  # so that closing sets a timer
             self._close()

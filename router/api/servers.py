@@ -12,8 +12,8 @@ from typing import Any, cast
 import uvicorn
 
 from router.api.asgi_protocol import BoundedProtocol
-from router.api.connection_limit import Crowd, limit_for, sockets_for
-from router.api.http_protocol import KEEP_ALIVE_S, Respond, Wire
+from router.api.connection_limit import ConnectionLimit, limit_for, sockets_for
+from router.api.http_protocol import KEEP_ALIVE_S, HttpConnection, Respond
 from router.config.values import Listen
 from router.errors import ConfigError
 
@@ -95,7 +95,7 @@ def listener(app: Any) -> Listener:
         uvicorn.Config(
             app,
             backlog=BACKLOG,
-            http=cast(Any, partial(BoundedProtocol, crowd=Crowd(FEW))),
+            http=cast(Any, partial(BoundedProtocol, crowd=ConnectionLimit(FEW))),
             ws="none",
             lifespan="off",
             access_log=False,
@@ -108,13 +108,13 @@ def listener(app: Any) -> Listener:
     )
 
 
-def public_listener(respond: Respond, refuse: Respond, crowd: Crowd) -> Listener:
+def public_listener(respond: Respond, reject: Respond, limit: ConnectionLimit) -> Listener:
     """The public server: rejects connections above the limit. See router.api.http_protocol."""
     return Listener(
         uvicorn.Config(
             cast(Any, respond),
             backlog=BACKLOG,
-            http=cast(Any, partial(Wire, refuse=refuse, crowd=crowd)),
+            http=cast(Any, partial(HttpConnection, reject=reject, limit=limit)),
             ws="none",
             lifespan="off",
             interface="asgi3",

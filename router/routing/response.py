@@ -42,10 +42,11 @@ class Placement(NamedTuple):
 
 
 class Shed(StrEnum):
-    """What becomes of a connection when there are too many."""
+    """Why a connection was closed or rejected when there were too many."""
 
-    HUNG_UP = "hung_up"  # it had let us wait
+    HUNG_UP = "hung_up"  # its messages made no progress for longest
     REFUSED = "refused"  # its request is answered 503
+    MEMORY = "memory"  # it held most of what was not finished or not read
 
 
 def _counter() -> dict[Any, int]:

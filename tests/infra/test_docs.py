@@ -1,5 +1,6 @@
 """What the documents say is what the code does."""
 
+import asyncio
 import os
 import re
 import shlex
@@ -8,7 +9,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import click
 import pytest
@@ -20,7 +22,8 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import validate
 
 from router import __version__
-from router.api.http_protocol import BAD_REQUEST, FAULT
+from router.api.http_protocol import FAULT, Respond
+from router.api.request_head import BAD_REQUEST, BAD_VERSION
 from router.cli.main import main
 from router.config.settings import Settings, describe_settings
 from router.model import EventKind, Intended, Level, Observed, Outcome, Scope, Source, Status
@@ -31,9 +34,10 @@ from router.routing.query import MAX_MODEL_LENGTH, Query
 from router.routing.ranking import Ranker
 from router.routing.response import BAD_MODEL, HEALTHY, NOT_FOUND, OVERLOADED, USE_EDGE, Answer
 from router.routing.route_table import ALTERNATES_COUNT, RouteTable
-from tests.support import strategies
+from tests.support import contract, strategies
 from tests.support.builders import a_fleet, a_fleet_but, a_key, a_table, an_edge
 from tests.support.metrics import metrics_in_code
+from tests.support.servers import Stand, public_server, served, talk
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -183,7 +187,7 @@ def test_documents_that_code_names_exist() -> None:
 def test_tests_that_documents_name_exist() -> None:
     there = {
         name
-        for path in (ROOT / "tests").glob("test_*.py")
+        for path in (ROOT / "tests").rglob("test_*.py")
         for name in re.findall(r"^(?:async )?def (test_\w+)", text_of(path), re.MULTILINE)
     }
     named_here = {name for path in DOCUMENTS for name in re.findall(r"`(test_\w+)`", text_of(path))}
@@ -391,7 +395,7 @@ def test_openapi_document_is_valid() -> None:
     assert set(OPENAPI["paths"]) == {"/v1/route", "/healthz"}
 
 
-ERRORS = (BAD_MODEL, BAD_REQUEST, USE_EDGE, NOT_FOUND, OVERLOADED)
+ERRORS = (BAD_MODEL, BAD_REQUEST, BAD_VERSION, FAULT, USE_EDGE, NOT_FOUND, OVERLOADED)
 
 
 def test_openapi_enums_are_the_code_s() -> None:
@@ -401,10 +405,7 @@ def test_openapi_enums_are_the_code_s() -> None:
     assert set(SCHEMAS["ModelState"]["enum"]) == set(ModelState) - {ModelState.ABSENT}
     assert set(SCHEMAS["Error"]["properties"]["code"]["enum"]) == {
         *Problem,
-        *(
-            answer.labels.reason
-            for answer in (BAD_MODEL, BAD_REQUEST, USE_EDGE, NOT_FOUND, OVERLOADED)
-        ),
+        *(answer.labels.reason for answer in ERRORS),
     }
 
 
@@ -421,18 +422,65 @@ def test_openapi_has_the_code_s_parameters_and_bounds() -> None:
     assert SCHEMAS["Route"]["properties"]["ttl"]["maximum"] == limits.le
 
 
-def test_openapi_has_every_status_that_can_be_sent() -> None:
-    source = text_of(ROOT / "router/routing/response.py") + text_of(
-        ROOT / "router/routing/route_table.py"
-    )
-    sent = set(re.findall(r"_answer\(\s*(\d{3}),", source)) | set(
-        re.findall(r"code=(\d{3})", source)
-    )
-    sent |= set(re.findall(r"status_line\((\d{3})\)", text_of(ROOT / "router/api/app.py")))
-    told = set(OPENAPI["paths"]["/v1/route"]["get"]["responses"])
+class Answered(NamedTuple):
+    """What a public listener answered."""
 
-    assert sent == told
-    assert set(OPENAPI["paths"]["/v1/route"]["head"]["responses"]) == told
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+async def every_answer() -> list[Answered]:
+    """What a real public listener answers to all that can be asked of it, in every state
+    that it can be in."""
+    apps = {fleet: await contract.an_app(fleet) for fleet in {one.fleet for one in contract.CASES}}
+    asked: list[tuple[Respond, bytes]] = [
+        *((apps[case.fleet].respond, case.raw) for case in contract.CASES),
+        (contract.failing(apps["up"]), contract.Case().raw),
+        (apps["up"].refuse, contract.Case().raw),
+        (apps["up"].respond, contract.Case().raw.replace(b"Host", b"Guest")),
+        (apps["up"].respond, contract.Case().raw.replace(b"HTTP/1.1", b"HTTP/2.0")),
+    ]
+    stand = Stand()
+    async with served(stand.respond, public_server) as port:
+        return [await answered(stand, port, *one) for one in asked]
+
+
+async def answered(stand: Stand, port: int, respond: Respond, said: bytes) -> Answered:
+    stand.app = SimpleNamespace(respond=respond)
+    head, _, body = (await talk(port, said)).partition(b"\r\n\r\n")
+    opening, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return Answered(int(opening.split()[1]), headers, body)
+
+
+@pytest.fixture(scope="module")
+def answers() -> list[Answered]:
+    return asyncio.run(every_answer())
+
+
+def test_openapi_has_every_status_that_is_answered(answers: list[Answered]) -> None:
+    responses = OPENAPI["paths"]["/v1/route"]["get"]["responses"]
+
+    assert {str(one.status) for one in answers} == set(responses)
+    assert set(OPENAPI["paths"]["/v1/route"]["head"]["responses"]) == set(responses)
+
+
+def test_openapi_and_api_md_have_every_error_that_is_answered(answers: list[Answered]) -> None:
+    errors = {
+        (str(one.status), yaml.safe_load(one.body)["code"])
+        for one in answers
+        if one.body and one.status >= 400
+    }
+    rows = [(row[0], *in_backticks(row[1])) for row in rows_of(DOCS / "api.md", 3)]
+
+    assert {code for _, code in errors} == set(SCHEMAS["Error"]["properties"]["code"]["enum"])
+    assert errors == {row for row in rows if re.fullmatch(r"[45]\d\d", row[0])}
+
+
+def test_every_answer_may_be_read_by_any_page(answers: list[Answered]) -> None:
+    for one in answers:
+        assert one.headers["access-control-allow-origin"] == "*"
 
 
 @pytest.mark.parametrize(

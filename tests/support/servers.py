@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import yaml
 
-from router.api.connection_limit import Crowd
+from router.api.connection_limit import ConnectionLimit
 from router.api.http_protocol import Request, Respond
 from router.api.servers import Listener, listener, public_listener, serve_until_stopped
 from router.routing.response import Response
@@ -244,9 +244,9 @@ async def served(app: Any, serve: Callable[[Any], Listener] = listener) -> Async
             await serving
 
 
-def public_server(respond: Respond, crowd: Crowd | None = None) -> Listener:
+def public_server(respond: Respond, crowd: ConnectionLimit | None = None) -> Listener:
     """A public listener that refuses as it answers."""
-    return public_listener(respond, respond, Crowd(1_000) if crowd is None else crowd)
+    return public_listener(respond, respond, ConnectionLimit(1_000) if crowd is None else crowd)
 
 
 class Stand:

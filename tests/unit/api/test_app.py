@@ -359,7 +359,7 @@ async def test_known_answer_is_304_with_the_same_caching(
         assert dict(head_of(answer)) == expected
 
 
-@pytest.mark.parametrize("known", ['"other"', "", "nonsense", '"' + "x" * 60_000, "W/", "\xff"])
+@pytest.mark.parametrize("known", ['"other"', "", "nonsense", '"' + "x" * 30_000, "W/", "\xff"])
 async def test_other_tags_get_the_whole_answer(public: Public, known: str) -> None:
     headers = [(b"If-None-Match", known.encode("latin-1")), (b"X-Forwarded-For", b"192.0.2.7")]
     assert (await public.client.get("/v1/route", headers=headers)).status_code == 200
@@ -412,17 +412,17 @@ def a_request(
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-LONG = "x" * 65_000
+LONG = "x" * 30_000
 ROUTED = {
-    "64 KB of hops": a_request("/v1/route", "X-Forwarded-For: " + "1.2.3.4, " * 7_200),
-    "64 KB of commas": a_request("/v1/route", "X-Forwarded-For: " + "," * 65_000),
-    "64 KB hop": a_request("/v1/route", "X-Forwarded-For: " + LONG),
-    "1,000 lines of hops": a_request("/v1/route", *["X-Forwarded-For: 127.0.0.1"] * 1_000),
+    "30 KB of hops": a_request("/v1/route", "X-Forwarded-For: " + "1.2.3.4, " * 3_300),
+    "30 KB of commas": a_request("/v1/route", "X-Forwarded-For: " + "," * 30_000),
+    "30 KB hop": a_request("/v1/route", "X-Forwarded-For: " + LONG),
+    "32 lines of hops": a_request("/v1/route", *["X-Forwarded-For: 127.0.0.1"] * 32),
     "bytes for a hop": a_request("/v1/route", "X-Forwarded-For: \xff\xfe, ::ffff:\xff"),
-    "64 KB query": a_request("/v1/route?" + "a=b&" * 16_000),
-    "64 KB name": a_request(f"/v1/route?{LONG}=1"),
-    "64 KB value": a_request(f"/v1/route?scope={LONG}"),
-    "only ampersands": a_request("/v1/route?" + "&" * 60_000),
+    "30 KB query": a_request("/v1/route?" + "a=b&" * 7_000),
+    "30 KB name": a_request(f"/v1/route?{LONG}=1"),
+    "30 KB value": a_request(f"/v1/route?scope={LONG}"),
+    "only ampersands": a_request("/v1/route?" + "&" * 30_000),
     "percent rubbish": a_request("/v1/route?scope=%&model=%zz%&strict=%%%&all=%f"),
     "repeated keys": a_request("/v1/route?" + "&".join(["scope=global", "model=a"] * 500)),
     "question marks": a_request("/v1/route???&?"),
@@ -431,10 +431,8 @@ ROUTED = {
     "absolute form, https": a_request("https://user:pass@[::1]:99/v1/route"),
     "percent in path": a_request("/v1/%72oute"),
     "fragment": a_request("/v1/route#all"),
-    "two hosts": a_request("/v1/route", "Host: y"),
-    "long host": a_request("/v1/route", f"Host: {LONG}"),
+    "long host": a_request("/v1/route", f"Host: {LONG}").replace(b"Host: x\r\n", b""),
     "http/1.0": b"GET /v1/route HTTP/1.0\r\n\r\n",
-    "no host": b"GET /v1/route HTTP/1.1\r\nConnection: close\r\n\r\n",
     "body": a_request("/v1/route", "Content-Length: 5") + b"hello",
     "chunked body": a_request("/v1/route", "Transfer-Encoding: chunked") + b"1\r\nx\r\n0\r\n\r\n",
     "expectation": a_request("/v1/route", "Expect: 100-continue"),
@@ -444,7 +442,7 @@ ROUTED = {
         "/v1/route", "Upgrade: websocket", "Sec-WebSocket-Key: eA==", "Sec-WebSocket-Version: 13"
     ),
     "h2c": a_request("/v1/route", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"),
-    "many headers": a_request("/v1/route", *[f"X-{n}: y" for n in range(2_000)]),
+    "many headers": a_request("/v1/route", *[f"X-{n}: y" for n in range(98)]),
     "cdn rubbish": a_request(
         "/v1/route",
         f"X-Origin-Verify: {SECRET}",
@@ -474,6 +472,11 @@ async def test_odd_but_valid_requests_are_routed(public: Public, said: bytes) ->
 
 
 MALFORMED = {
+    "two hosts": (a_request("/v1/route", "Host: y"), 400),
+    "no host": (b"GET /v1/route HTTP/1.1\r\nConnection: close\r\n\r\n", 400),
+    "101 fields": (a_request("/v1/route", *[f"X-{n}: y" for n in range(99)]), 400),
+    "33 hops": (a_request("/v1/route", *["X-Forwarded-For: 127.0.0.1"] * 33), 400),
+    "34 KB head": (a_request("/v1/route", "X: " + "x" * 34_000), 400),
     "asterisk": (a_request("*", method="OPTIONS"), 403),
     "authority": (a_request("example.com:443", method="CONNECT"), 403),
     "double slash": (a_request("//v1/route"), 404),
@@ -483,13 +486,13 @@ MALFORMED = {
     "null in path": (a_request("/v1/route%00"), 404),
     "bytes in path": (a_request("/v1/route\xff"), 400),
     "bytes in query": (a_request("/v1/route?scope=\xff\xfe"), 400),
-    "64 KB path": (a_request("/" + LONG), 404),
+    "30 KB path": (a_request("/" + LONG), 404),
     "no slash": (a_request("v1/route"), 400),
     "lower-case method": (a_request(method="get"), 400),
     "unknown method": (a_request(method="BREW"), 400),
-    "no version": (b"GET /v1/route\r\n\r\n", 200),
-    "http/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
-    "http/3.0": (a_request(version="3.0"), 400),
+    "no version": (b"GET /v1/route\r\n\r\n", 400),
+    "http/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    "http/3.0": (a_request(version="3.0"), 505),
     "not http": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
     "smuggled": (a_request("/v1/route", "Content-Length: 5", "Transfer-Encoding: chunked"), 400),
     "bad length": (a_request("/v1/route", "Content-Length: x"), 400),
@@ -500,7 +503,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize(("said", "expected"), MALFORMED.values(), ids=MALFORMED)
-async def test_malformed_requests_never_cause_a_5xx(
+async def test_malformed_requests_are_answered_as_the_contract_says(
     public: Public, said: bytes, expected: int
 ) -> None:
     status, _ = bodies(await talk(public.port, said, 5))

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from router.api.asgi_protocol import MAX_UNREAD_PIECES, PIECE_BYTES, BoundedProtocol
-from router.api.connection_limit import PATIENCE_S, REFUSED_S, Crowd
-from router.api.http_protocol import KEEP_ALIVE_S, MAX_HEAD_BYTES, MESSAGE_S, SLOW_READER_S
+from router.api.connection_limit import MIN_WAIT_S, REJECTED_S, ConnectionLimit
+from router.api.http_protocol import KEEP_ALIVE_S, MESSAGE_S, SLOW_READER_S
+from router.api.request_head import MAX_HEAD_BYTES
 from router.api.servers import listener
 from tests.support.virtual_loop import VirtualLoop
 
@@ -59,11 +60,11 @@ class Wire(asyncio.Transport):
 class Connection:
     """A client of a server that answers 200."""
 
-    def __init__(self, crowd: Crowd | None = None, app: Any = None) -> None:
+    def __init__(self, crowd: ConnectionLimit | None = None, app: Any = None) -> None:
         config = listener(answer if app is None else app).config
         config.load()
         self.wire = Wire()
-        self.crowd = Crowd(100) if crowd is None else crowd
+        self.crowd = ConnectionLimit(100) if crowd is None else crowd
         self.protocol = BoundedProtocol(config, ServerState(), {}, crowd=self.crowd)
         self.wire.protocol = self.protocol
         self.protocol.connection_made(self.wire)
@@ -325,10 +326,10 @@ def test_no_bytes_break_a_connection(pieces: list[bytes]) -> None:
 
 
 async def test_client_that_we_let_wait_is_not_hung_up_on() -> None:
-    crowd = Crowd(1)
+    crowd = ConnectionLimit(1)
     busy = Connection(crowd, answer_slowly)
     await busy.say(WHOLE)
-    await asyncio.sleep(2 * PATIENCE_S)
+    await asyncio.sleep(2 * MIN_WAIT_S)
     newcomer = Connection(crowd)
     await newcomer.say(WHOLE)
     assert (busy.codes, newcomer.codes) == ([], [b"503"])
@@ -337,7 +338,7 @@ async def test_client_that_we_let_wait_is_not_hung_up_on() -> None:
 
 
 async def test_newcomer_without_a_place_is_told_so() -> None:
-    crowd = Crowd(1)
+    crowd = ConnectionLimit(1)
     first, newcomer = Connection(crowd), Connection(crowd)
     await newcomer.say(WHOLE)
     head = newcomer.wire.heard.partition(b"\r\n\r\n")[0]
@@ -348,7 +349,7 @@ async def test_newcomer_without_a_place_is_told_so() -> None:
 
 
 async def test_newcomer_without_a_place_has_little_time() -> None:
-    crowd = Crowd(1)
+    crowd = ConnectionLimit(1)
     _, newcomer = Connection(crowd), Connection(crowd)
-    await asyncio.sleep(REFUSED_S + 0.5)
+    await asyncio.sleep(REJECTED_S + 0.5)
     assert newcomer.wire.aborted
