@@ -1,113 +1,109 @@
-# make run    everything on this machine, with a simulated fleet
-# make cdn    the same behind a stand-in for the CDN
-# make test   lint and all tests
-# Needs Python >= 3.11, make and git; the rest is set up in .venv, from requirements/.
+# `make` lists the targets. Needs Python >= 3.11, make and git; everything else is installed
+# into .venv from requirements/, each target installing no more than it needs.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
-LOCKS := $(filter-out requirements/infra.lock,$(wildcard requirements/*.lock))
 SDKS := 0.5.1 0.10.0
 CDN := nginx libnginx-mod-http-js libnginx-mod-http-geoip2 varnish varnish-modules
 
-# By themselves: their promises are in seconds.
+# Tests that promise something in seconds: they run by themselves.
 ALONE := tests/system/test_faults.py tests/system/test_siege.py tests/system/test_soak.py
 
-.PHONY: run cdn test lint docs screenshots setup checkers system bench bench-cdn bench-endure \
-	bench-failover bench-faults bench-health soak lock audit clean
+.DEFAULT_GOAL := help
+.PHONY: help run cdn check test lint unit docs screenshots setup system lock audit clean \
+	bench bench-cdn bench-endure bench-failover bench-faults bench-health soak
 
-run: setup
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: setup ## run everything on this machine, with a simulated fleet
 	@exec $(BIN)/autorouter dev
 
-cdn: setup
+cdn: setup $(VENV)/.check ## the same behind a stand-in for the CDN
 	@infra/install-debian $(CDN)
 	@exec $(BIN)/python infra/local-cdn/run.py --dev
 
-test: setup checkers system lint
-	$(BIN)/pytest --numprocesses auto --dist loadfile $(ALONE:%=--ignore %)
-	$(BIN)/pytest $(ALONE)
+setup: $(VENV)/.run ## install what running needs; then .venv/bin/autorouter works
 
-lint: setup
+check: lint unit ## format, lint, types, import rules and unit tests: about a minute
+
+lint: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The parts of docs/ that are made from the code and the locks.
-docs: setup
+unit: $(VENV)/.check ## unit tests only: no process, no network, no services
+	$(BIN)/pytest --numprocesses auto --dist loadfile tests/unit
+
+test: $(VENV)/.test system lint ## everything, with real Redis, CDN, browser and Prometheus
+	$(BIN)/pytest --numprocesses auto --dist loadfile $(ALONE:%=--ignore %)
+	$(BIN)/pytest $(ALONE)
+
+docs: $(VENV)/.check ## write the parts of docs/ that are made from code and locks
 	$(BIN)/python docs/generate.py
 	$(BIN)/python -m bench.scaling
 
-# The pictures in docs/images.
-screenshots: setup
+screenshots: $(VENV)/.check ## take the pictures in docs/images
 	@infra/install-debian chromium pngquant fonts-inter fonts-dejavu-core
 	$(BIN)/python -m docs.screenshots
 
-setup: $(VENV)/.ready
+bench: $(VENV)/.check ## requests/s beside bare uvicorn and nginx: 8 minutes
+	@infra/install-debian wrk nginx libnginx-mod-http-geoip2
+	$(BIN)/python -m bench.route
 
-# What tests check infra/ with. Not part of setup: `make run` does without these 50 MB.
-checkers: $(VENV)/.checkers
+bench-cdn: $(VENV)/.check ## what a CDN saves: 4 minutes
+	$(BIN)/python -m bench.cdn
 
-# What tests talk to, make certificates, run printed commands, check units and alerts and draw
-# with; wrk is for bench only.
+bench-endure: $(VENV)/.check ## half an hour of load, with a new fleet each second
+	@infra/install-debian wrk
+	$(BIN)/python -m bench.endure
+
+bench-failover: $(VENV)/.check ## from an edge's end to the last wrong answer: 5 minutes
+	@infra/install-debian $(CDN)
+	$(BIN)/python -m bench.failover
+
+bench-faults: $(VENV)/.check ## what viewers get while things fail: an hour
+	@infra/install-debian redis-server openssl faketime
+	$(BIN)/python -m bench.faults
+
+bench-health: $(VENV)/.check ## detection times and false alarms, on a virtual clock
+	$(BIN)/python -m bench.health
+
+soak: $(VENV)/.check ## a day of faults in 15 minutes; `make soak MINUTES=60 SEED=7`
+	@infra/install-debian redis-server $(CDN)
+	$(BIN)/python -m bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+# The programs that integration and system tests start.
 system:
 	@infra/install-debian redis-server openssl curl njs systemd fonts-dejavu-core prometheus \
 		prometheus-alertmanager chromium $(CDN)
 
-# Eight minutes.
-bench: setup
-	@infra/install-debian wrk nginx libnginx-mod-http-geoip2
-	$(BIN)/python -m bench.route
+lock: $(VENV)/.check ## new versions within pyproject.toml's bounds, into requirements/
+	requirements/compile --upgrade
 
-# Four minutes, one of them to read the geo database.
-bench-cdn: setup
-	$(BIN)/python -m bench.cdn
+audit: $(VENV)/.check ## known vulnerabilities of what we run on; needs the internet
+	$(BIN)/uvx pip-audit --strict --disable-pip --require-hashes $(foreach lock,cloudfront geodata,--requirement requirements/$(lock).lock)
 
-# An hour.
-bench-faults: setup
-	@infra/install-debian redis-server openssl faketime
-	$(BIN)/python -m bench.faults
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
 
-# Five minutes.
-bench-failover: setup
-	@infra/install-debian $(CDN)
-	$(BIN)/python -m bench.failover
-
-# A day in the life, in 15 minutes; `make soak MINUTES=60 SEED=7`.
-soak: setup
-	@infra/install-debian redis-server $(CDN)
-	$(BIN)/python -m bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
-
-# Half an hour.
-bench-endure: setup
-	@infra/install-debian wrk
-	$(BIN)/python -m bench.endure
-
-bench-health: setup
-	$(BIN)/python -m bench.health
-
-$(VENV)/.ready: $(LOCKS) pyproject.toml
-	@echo "setting up $(VENV); the geo database is 47 MB, so the first time takes a minute"
+$(VENV)/.run: requirements/run.lock requirements/geodata.lock requirements/build.lock pyproject.toml
+	@echo "setting up $(VENV) to run: about 200 MB, a quarter of a minute"
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --require-hashes -r requirements/test.lock -r requirements/lint.lock -r requirements/build.lock
-	$(PIP) --require-hashes -r requirements/geodata.lock
-	for sdk in $(SDKS); do $(PIP) --require-hashes --upgrade --target $(VENV)/sdk/$$sdk -r requirements/sdk-$$sdk.lock || exit 1; done
+	$(PIP) --require-hashes -r requirements/run.lock -r requirements/geodata.lock -r requirements/build.lock
 	$(PIP) --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.checkers: requirements/infra.lock $(VENV)/.ready
-	$(PIP) --require-hashes -r requirements/infra.lock
+$(VENV)/.check: requirements/test.lock requirements/lint.lock $(VENV)/.run
+	@echo "adding what checks need: about a gigabyte, one or two minutes"
+	$(PIP) --require-hashes -r requirements/test.lock -r requirements/lint.lock
 	@touch $@
 
-# New versions within pyproject.toml's bounds. uv.lock is not kept: it names hosts.
-lock: setup
-	requirements/compile --upgrade
-
-# Known vulnerabilities of what we run on; needs the internet.
-audit: setup
-	$(BIN)/uvx pip-audit --strict --disable-pip --require-hashes $(foreach lock,cloudfront geodata,--requirement requirements/$(lock).lock)
-
-clean:
-	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+$(VENV)/.test: requirements/infra.lock $(SDKS:%=requirements/sdk-%.lock) $(VENV)/.check
+	$(PIP) --require-hashes -r requirements/infra.lock
+	for sdk in $(SDKS); do $(PIP) --require-hashes --upgrade --target $(VENV)/sdk/$$sdk -r requirements/sdk-$$sdk.lock || exit 1; done
+	@touch $@

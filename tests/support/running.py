@@ -55,7 +55,7 @@ class Running:
         assert self.process.is_alive(), self.process.output
         try:
             told = (await self.ops("/v1/edges")).json()
-        except httpx.ConnectError:
+        except httpx.TransportError:
             return False
         return told["status"] == "ok" and all(e["state"] != "unknown" for e in told["edges"])
 
