@@ -14,7 +14,7 @@ from tests.support.servers import AUTOROUTER, Process, RedisServer, Start, clean
 __all__ = ["joined", "site"]  # fixtures of tests.support.running
 
 # A busy machine is no fault of the code: examples are counted, not timed.
-# CI tries the same examples each time, people try new ones.
+# CI tries the same examples each time, people try new ones; `make check` tries fewer.
 settings.register_profile(
     "autorouter",
     deadline=None,
@@ -22,6 +22,7 @@ settings.register_profile(
     derandomize="CI" in os.environ,
     suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile("quick", settings.get_profile("autorouter"), max_examples=15)
 settings.load_profile("autorouter")
 
 # What runs in a shell's background is deaf to Ctrl-C, and so are the processes it starts.
