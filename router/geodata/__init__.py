@@ -1,6 +1,6 @@
-"""What `autorouter geodata` does: fetches, checks, compacts and compares geo databases.
+"""Tools for geo files: what `autorouter geodata` fetches, checks, compares and surveys.
 
-Nothing here is on the path of a request; that is router.geo.database.
+Must not be used while a request is answered; that is router.geo.
 """
 
 from collections.abc import Callable

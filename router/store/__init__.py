@@ -1,4 +1,7 @@
-"""Where vantages publish and servers read: in memory, or in Redis. Same promises."""
+"""What joins processes: views, intents, leases and events, in memory or in Redis.
+
+Must not know what an edge's health means for answers, nor who reads it.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
