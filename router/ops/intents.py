@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from router.errors import RouterError
 from router.model import MAX_INTENT_S, Event, EventKind, Intended, Intent
 from router.routing.fleet import Fleet, useful
-from router.store import Store
+from router.store import Change, Store
 
 MAX_TEXT = 200
 MAX_NAMED = 50
@@ -105,36 +105,39 @@ async def set_intents(
     force: bool,
     now: float,
 ) -> list[Event]:
-    """Drain or disable edges until `life_s` from now. Raises RefusedError or StoreError;
-    a refusal changes nothing."""
-    wishes = [
-        new_intent(id, state, life_s=life_s, reason=reason, actor=actor, now=now) for id in edges
+    """Drain or disable edges until `life_s` from now. Raises RefusedError, which changes
+    nothing, or StoreError, whose text says what holds."""
+    ids = list(dict.fromkeys(edges))
+    intents = [
+        new_intent(id, state, life_s=life_s, reason=reason, actor=actor, now=now) for id in ids
     ]
-    check_known(fleet, edges)
+    check_known(fleet, ids)
     if not force:
-        check_leaving(fleet, edges)
+        check_leaving(fleet, ids)
     before = _intended(fleet)
-    events = []
-    for wish in wishes:
-        await store.put_intent(wish)
-        events.append(intent_event(wish.edge, wish, before[wish.edge], wish.actor, now))
-        await store.log_events(events[-1:])  # at once: the store may be gone before the next
-    return events
+    changes = [
+        Change(one.edge, one, intent_event(one.edge, one, before[one.edge], one.actor, now))
+        for one in intents
+    ]
+    return await _carry_out(store, changes)
 
 
 async def drop_intents(
     store: Store, fleet: Fleet, edges: Sequence[str], *, actor: str, now: float
 ) -> list[Event]:
-    """Enable edges again. Raises RefusedError or StoreError; a refusal changes nothing."""
-    check_known(fleet, edges)
+    """Enable edges again. Raises RefusedError, which changes nothing, or StoreError, whose
+    text says what holds."""
+    ids = list(dict.fromkeys(edges))
+    check_known(fleet, ids)
     check_text("actor", actor)
     before = _intended(fleet)
-    events = []
-    for id in edges:
-        await store.drop_intent(id)
-        events.append(intent_event(id, None, before[id], actor, now))
-        await store.log_events(events[-1:])
-    return events
+    changes = [Change(id, None, intent_event(id, None, before[id], actor, now)) for id in ids]
+    return await _carry_out(store, changes)
+
+
+async def _carry_out(store: Store, changes: Sequence[Change]) -> list[Event]:
+    await store.act(changes)
+    return [change.event for change in changes if change.event is not None]
 
 
 def _intended(fleet: Fleet) -> dict[str, Intended]:

@@ -6,14 +6,22 @@ Must not know what an edge's health means for answers, nor who reads it.
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from router.model import Event, Intent, View
+from router.model import Event, EventKind, Intent, View
 
+# Events are kept by kind: once there are more than EVENTS_KEPT, the newest of each kind.
 EVENTS_KEPT = 1_000
+KIND_KEPT = {
+    EventKind.TRANSITION: 350,
+    EventKind.INTENT: 300,
+    EventKind.RELOAD: 75,
+    EventKind.PURGE: 75,
+}
+OTHER_KINDS_KEPT = 50
 
 
 class Stored(NamedTuple):
-    """One consistent-enough reading. `faults`: a line for each value that was unreadable;
-    `unread`: edges whose intent is there, but was."""
+    """One consistent-enough reading. `faults`: a line for each value that was left out;
+    `unread`: edges whose intent is there, but could not be read."""
 
     views: tuple[View, ...]
     intents: tuple[Intent, ...]
@@ -28,9 +36,17 @@ class Logged(NamedTuple):
     event: Event
 
 
+class Change(NamedTuple):
+    """A new intent for an edge, or none from now on, and the event that tells of it."""
+
+    edge: str
+    intent: Intent | None
+    event: Event | None = None
+
+
 class Store(Protocol):
-    """What `serve`, `poll` and operators share. Every call ends within a second or so, or
-    raises StoreError; nothing on the request path calls it."""
+    """What `serve`, `poll` and operators share. Every call ends in bounded time, or raises
+    StoreError; nothing on the request path calls it."""
 
     async def publish(self, view: View) -> int:
         """Replace the vantage's view and hint at the change, unless a newer one is there.
@@ -51,17 +67,15 @@ class Store(Protocol):
     async def drop_lease(self, vantage: str, holder: str) -> None:
         """Give the right back, if it is ours."""
 
-    async def put_intent(self, intent: Intent) -> None:
-        """Set an operator's intent, until it expires, and hint at the change."""
-
-    async def drop_intent(self, edge: str) -> None:
-        """Forget the intent for an edge and hint at the change."""
+    async def act(self, changes: Sequence[Change]) -> None:
+        """Change intents, append their events and hint: all of it, or raise StoreError,
+        whose text says what holds now. An intent ends by itself when it expires."""
 
     async def log_events(self, events: Sequence[Event]) -> None:
-        """Append events, and hint; only the newest EVENTS_KEPT or so are kept."""
+        """Append events, and hint. Old events are removed by kind; see KIND_KEPT."""
 
     async def events(self, after: str = "", limit: int = EVENTS_KEPT) -> tuple[Logged, ...]:
         """Events later than the id `after`, oldest first; the newest `limit` of them."""
 
     async def close(self) -> None:
-        """Let go of connections and tasks."""
+        """Close connections and end tasks."""

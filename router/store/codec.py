@@ -1,66 +1,188 @@
 """How values are written for other releases to read, and read as other releases wrote them.
 
 A value is the fields of its kind in router.model, and `v`, its format. Fields may be added
-at any time: who does not know them ignores them. A name that is new in a closed set is
-taken for the nearest that is known. Anything else is another format, which a release must
-be able to read before any release writes it (docs/upgrade.md).
+at any time: a release ignores the fields that it does not know. A name that is new in a
+closed set is replaced by the nearest that is known. Anything else needs a new format, which
+a release must be able to read before any release writes it (docs/upgrade.md). To add one,
+raise the kind's number in READABLE, and in a later release the one in WRITTEN.
 """
 
-from typing import Any, TypeVar
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
-from router.model import Event, Intended, Intent, Observed, Outcome, View
+from router.model import EdgeView, Event, Intended, Intent, Observed, Outcome, View
+from router.store.bounds import (
+    MAX_MODELS,
+    OutOfBoundsError,
+    bounded_edge,
+    bounded_event,
+    bounded_intent,
+    bounded_view,
+    check_count,
+)
+
+Value = View | Intent | Event
+Kept = TypeVar("Kept", View, Intent, Event)
 
 FORMAT = 1
+READABLE: dict[type[Value], int] = dict.fromkeys(get_args(Value), FORMAT)
+WRITTEN: dict[type[Value], int] = dict.fromkeys(get_args(Value), FORMAT)
 
-Kept = TypeVar("Kept", View, Intent, Event)
+# What reading hostile bytes raises.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OutOfBoundsError)
 
 
 class _Head(msgspec.Struct):
-    v: int = FORMAT  # releases before it was numbered wrote the same
+    v: int = FORMAT  # the releases before formats were numbered wrote the same
+
+
+class _LooseEdge(msgspec.Struct, gc=False):
+    """An EdgeView with names that a newer release may have added, models not decoded."""
+
+    state: str
+    since: float
+    reason: str | None = None
+    rtt_ms: float | None = None
+    streak: int = 0
+    models: msgspec.Raw = msgspec.Raw(b"null")
+    models_at: float | None = None
+
+
+class _LooseView(msgspec.Struct, gc=False):
+    """A View of such edges."""
+
+    vantage: str
+    seq: int
+    probed_at: float
+    v: int = FORMAT
+    isolated: bool = False
+    held: msgspec.Raw = msgspec.Raw(b"[]")
+    edges: dict[str, _LooseEdge] = {}
 
 
 _head = msgspec.json.Decoder(_Head)
+_loose_view = msgspec.json.Decoder(_LooseView)
+_names = msgspec.json.Decoder(tuple[str, ...])
+_models = msgspec.json.Decoder(tuple[str, ...] | None)
+_states = {str(state): state for state in Observed}
+_reasons = {str(reason): reason for reason in Outcome}
 
 
-def written(value: View | Intent | Event) -> bytes:
+def written(value: Value) -> bytes:
     """The value as JSON."""
-    return b'{"v":%d,' % FORMAT + msgspec.json.encode(value)[1:]
+    return b'{"v":%d,' % WRITTEN[type(value)] + msgspec.json.encode(value)[1:]
 
 
-def read(text: bytes, kind: type[Kept]) -> Kept:
-    """The value in JSON of any release. Raises msgspec.DecodeError, UnicodeDecodeError or
-    RecursionError."""
-    format = _head.decode(text).v
-    if format > FORMAT:
-        raise msgspec.DecodeError(f"format {format} is newer than this release can read")
+def read(text: bytes, kind: type[Kept], now: float) -> Kept:
+    """The value in JSON of any release, within its bounds. Raises one of UNREADABLE."""
+    if kind is View:
+        return _finished(view_in_steps(text, now))  # type: ignore[return-value]
+    _check_format(text, kind)
     try:
-        return msgspec.json.decode(text, type=kind)
+        value = msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError:
-        return msgspec.convert(_understood(msgspec.json.decode(text), kind), kind)
+        value = msgspec.convert(_understood(msgspec.json.decode(text), kind), kind)
+    return _bounded(value, now)  # type: ignore[return-value]
 
 
-def _understood(told: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
-    """The same, with names that a newer release may have made up replaced."""
-    if kind is Intent and _is_new(told.get("state"), Intended):
-        return {**told, "state": Intended.DRAINING}  # nobody wishes for what is so anyway
-    edges = told.get("edges")
-    if kind is View and isinstance(edges, dict):
-        return {**told, "edges": {id: _understood_edge(edge) for id, edge in edges.items()}}
-    return told
+def _bounded(value: Value, now: float) -> Value:
+    return bounded_intent(value, now) if isinstance(value, Intent) else bounded_event(value)  # type: ignore[arg-type]
 
 
-def _understood_edge(told: Any) -> Any:
-    if not isinstance(told, dict):
-        return told
-    known = dict(told)
-    if _is_new(told.get("state"), Observed):
-        known["state"] = Observed.UNKNOWN  # abstains
-    if _is_new(told.get("reason"), Outcome):
-        known["reason"] = None
-    return known
+def view_in_steps(text: bytes, now: float) -> Generator[None, None, View]:
+    """The same for a view, one edge a step, so that the caller can pause in between."""
+    loose = _read_loosely(text)
+    check_count("held", _count_names(loose.held))
+    edges = {}
+    for id, edge in loose.edges.items():
+        edges[id] = bounded_edge(id, _read_edge(edge), now)
+        yield
+    view = View(
+        vantage=loose.vantage,
+        seq=loose.seq,
+        probed_at=loose.probed_at,
+        isolated=loose.isolated,
+        held=_names.decode(loose.held),
+        edges=edges,
+    )
+    return bounded_view(view)
 
 
-def _is_new(name: Any, names: type[Intended] | type[Observed] | type[Outcome]) -> bool:
+def _read_loosely(text: bytes) -> _LooseView:
+    # Every edge is an object. Counting them first refuses a view with too many before
+    # decoding it costs time and memory.
+    check_count("objects, a quarter of them,", text.count(b"{") // 4)
+    try:
+        loose = _loose_view.decode(text)
+    except msgspec.ValidationError:
+        _check_format(text, View)  # the better reason
+        raise
+    _check_readable(loose.v, View)
+    check_count("edges", len(loose.edges))
+    return loose
+
+
+def _read_edge(edge: _LooseEdge) -> EdgeView:
+    """A state that a newer release may have added abstains; such a reason is left out."""
+    return EdgeView(
+        state=_states.get(edge.state, Observed.UNKNOWN),
+        since=edge.since,
+        reason=None if edge.reason is None else _reasons.get(edge.reason),
+        rtt_ms=edge.rtt_ms,
+        streak=edge.streak,
+        models=_models.decode(edge.models) if _count_names(edge.models) <= MAX_MODELS else None,
+        models_at=edge.models_at,
+    )
+
+
+def _count_names(part: msgspec.Raw) -> int:
+    """How many strings there are in JSON that is not decoded yet, or more."""
+    return bytes(part).count(b'"') // 2
+
+
+def _finished(steps: Generator[None, None, View]) -> View:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            view: View = end.value
+            return view
+
+
+def _check_format(text: bytes, kind: type[Value]) -> None:
+    _check_readable(_head.decode(text).v, kind)
+
+
+def _check_readable(format: int, kind: type[Value]) -> None:
+    if format > READABLE[kind]:
+        raise msgspec.DecodeError(f"format {format} is newer than this release can read")
+
+
+def _understood(fields: dict[str, Any], kind: type[Value]) -> dict[str, Any]:
+    """The same, with an intent's state that a newer release may have added replaced."""
+    if kind is Intent and _is_new(fields.get("state"), Intended):
+        # "enabled" is the default and is not stored, so a new state keeps its edge out.
+        return {**fields, "state": Intended.DRAINING}
+    return fields
+
+
+def _is_new(name: Any, names: type[Intended]) -> bool:
     return isinstance(name, str) and name not in set(names)
+
+
+def fitted(view: View, limit: int) -> View:
+    """The view, without its largest inventories if it would be longer than `limit` bytes."""
+    excess = len(msgspec.json.encode(view)) + 32 - limit
+    if excess <= 0:
+        return view
+    sizes = {id: len(msgspec.json.encode(edge.models)) for id, edge in view.edges.items()}
+    edges = dict(view.edges)
+    for id in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if excess <= 0:
+            break
+        edges[id] = replace(edges[id], models=None, models_at=None)
+        excess -= sizes[id]
+    return replace(view, edges=edges)

@@ -5,9 +5,10 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import chain
 
-from router.model import Event, Intent, View
-from router.store import EVENTS_KEPT, Logged, Stored
+from router.model import Event, EventKind, Intent, View
+from router.store import EVENTS_KEPT, KIND_KEPT, OTHER_KINDS_KEPT, Change, Logged, Stored
 
 
 class MemoryStore:
@@ -18,7 +19,9 @@ class MemoryStore:
         self._views: dict[str, View] = {}
         self._intents: dict[str, Intent] = {}
         self._leases: dict[str, tuple[str, float]] = {}
-        self._events: deque[Logged] = deque(maxlen=EVENTS_KEPT)
+        self._events: dict[EventKind, deque[Logged]] = {
+            kind: deque(maxlen=KIND_KEPT.get(kind, OTHER_KINDS_KEPT)) for kind in EventKind
+        }
         self._event_count = 0
         self._hints = Hints()
 
@@ -56,28 +59,33 @@ class MemoryStore:
         if self._leases.get(vantage, ("", 0.0))[0] == holder:
             del self._leases[vantage]
 
-    async def put_intent(self, intent: Intent) -> None:
+    async def act(self, changes: Sequence[Change]) -> None:
         """See Store."""
-        self._intents[intent.edge] = intent
-        self._hints.give()
-
-    async def drop_intent(self, edge: str) -> None:
-        """See Store."""
-        self._intents.pop(edge, None)
+        for change in changes:
+            if change.intent is None:
+                self._intents.pop(change.edge, None)
+            else:
+                self._intents[change.edge] = change.intent
+            if change.event is not None:
+                self._append(change.event)
         self._hints.give()
 
     async def log_events(self, events: Sequence[Event]) -> None:
         """See Store."""
         for event in events:
-            self._event_count += 1
-            self._events.append(Logged(f"{self._event_count}-0", event))
+            self._append(event)
         if events:
             self._hints.give()
 
+    def _append(self, event: Event) -> None:
+        self._event_count += 1
+        self._events[event.kind].append(Logged(f"{self._event_count}-0", event))
+
     async def events(self, after: str = "", limit: int = EVENTS_KEPT) -> tuple[Logged, ...]:
         """See Store."""
-        later = [logged for logged in self._events if _order(logged.id) > _order(after)]
-        return tuple(later[-limit:])
+        kept = chain.from_iterable(self._events.values())
+        later = [logged for logged in kept if _order(logged.id) > _order(after)]
+        return tuple(sorted(later, key=lambda logged: _order(logged.id))[-limit:])
 
     async def close(self) -> None:
         """See Store."""

@@ -13,7 +13,9 @@ import redis
 
 from router.errors import StoreError
 from router.model import Event, EventKind, Intended, Intent, Observed, Outcome
-from router.store import EVENTS_KEPT, Store, Stored
+from router.store import EVENTS_KEPT, Change, Store, Stored
+from router.store.codec import written
+from router.store.link import Notice
 from router.store.memory import MemoryStore
 from router.store.redis import (
     CHANGED,
@@ -27,7 +29,7 @@ from router.store.redis import (
     lease_key,
     view_key,
 )
-from tests.support.builders import CITIES, NOW, a_view, an_edge_view, an_intent
+from tests.support.builders import CITIES, NOW, a_view, an_edge_view, an_intent, wishes
 from tests.support.servers import HOST, RedisServer, eventually, free_port, served
 
 pytestmark = pytest.mark.anyio
@@ -164,26 +166,26 @@ async def test_publishing_tells_the_seq_it_stored(store: Store) -> None:
 async def test_intents_are_read_for_the_edges_asked_for(store: Store) -> None:
     drained, other = lasting("yto-01"), lasting("yul-01", Intended.DISABLED)
     for intent in (drained, other):
-        await store.put_intent(intent)
+        await store.act(wishes(intent))
     assert (await store.read(["yto-01", "nyc-01"])).intents == (drained,)
     assert set((await store.read(list(CITIES))).intents) == {drained, other}
 
 
 async def test_later_intent_replaces_the_first(store: Store) -> None:
     for state in (Intended.DRAINING, Intended.DISABLED):
-        await store.put_intent(lasting("yto-01", state))
+        await store.act(wishes(lasting("yto-01", state)))
     assert [one.state for one in (await store.read(["yto-01"])).intents] == [Intended.DISABLED]
 
 
 async def test_dropped_intent_is_gone(store: Store) -> None:
-    await store.put_intent(lasting("yto-01"))
-    await store.drop_intent("yto-01")
-    await store.drop_intent("yul-01")
+    await store.act(wishes(lasting("yto-01")))
+    await store.act([Change("yto-01", None)])
+    await store.act([Change("yul-01", None)])
     assert (await store.read(list(CITIES))).intents == ()
 
 
 async def test_intent_expires_by_itself(store: Store) -> None:
-    await store.put_intent(an_intent(expires_at=time.time() + 0.2))
+    await store.act(wishes(an_intent(expires_at=time.time() + 0.2)))
     assert len((await store.read(["yto-01"])).intents) == 1
 
     async def is_gone() -> bool:
@@ -193,8 +195,8 @@ async def test_intent_expires_by_itself(store: Store) -> None:
 
 
 async def test_intents_hint(store: Store) -> None:
-    assert await hint_s(store, lambda: store.put_intent(lasting("yto-01"))) < PROMPTLY_S
-    assert await hint_s(store, lambda: store.drop_intent("yto-01")) < PROMPTLY_S
+    assert await hint_s(store, lambda: store.act(wishes(lasting("yto-01")))) < PROMPTLY_S
+    assert await hint_s(store, lambda: store.act([Change("yto-01", None)])) < PROMPTLY_S
 
 
 async def test_lease_is_for_one_holder_at_a_time(store: Store) -> None:
@@ -271,7 +273,7 @@ async def test_no_key_is_without_a_bound(redis_url: str, raw: Any) -> None:
     async with opened(redis_url) as store:
         await store.publish(a_view())
         await store.hold_lease("local", "a", 10)
-        await store.put_intent(lasting("yto-01"))
+        await store.act(wishes(lasting("yto-01")))
         await store.log_events([an_event(1)])
     lives = {key.decode(): raw.ttl(key) for key in raw.keys("*")}
     assert lives.pop(EVENTS) == -1  # bounded in size
@@ -370,20 +372,204 @@ async def test_unknown_fields_of_a_newer_release_are_ignored(redis_url: str, raw
         assert await store.read([]) == Stored((a_view("newer"),), ())
 
 
-async def test_wrong_redis_type_at_a_view_is_left_out(redis_url: str, raw: Any) -> None:
+async def test_wrong_redis_type_at_a_view_costs_that_view(redis_url: str, raw: Any) -> None:
     raw.sadd(VANTAGES, "evil")
     raw.lpush(view_key("evil"), "x")
     async with opened(redis_url) as store:
-        assert (await store.read([])).views == ()
+        await store.publish(a_view())
+        stored = await store.read([])
+        assert stored.views == (a_view(),)
+        assert [fault.partition(": ")[0] for fault in stored.faults] == [view_key("evil")]
+        await store.publish(a_view("evil"))
+        assert await store.read([]) == Stored((a_view("evil"), a_view()), ())
 
 
-async def test_wrong_redis_type_at_the_vantages_is_a_store_error(redis_url: str, raw: Any) -> None:
-    raw.set(VANTAGES, "x")
+async def test_wrong_redis_type_at_an_intent_costs_that_intent(redis_url: str, raw: Any) -> None:
+    raw.lpush(intent_key("yto-01"), "x")
     async with opened(redis_url) as store:
-        with pytest.raises(StoreError, match="WRONGTYPE"):
-            await store.read([])
-        with pytest.raises(StoreError, match="WRONGTYPE"):
-            await store.publish(a_view())
+        await store.act(wishes(lasting("yul-01")))
+        stored = await store.read(list(CITIES))
+        assert (stored.intents, stored.unread) == ((lasting("yul-01"),), {"yto-01"})
+        await store.act(wishes(lasting("yto-01")))
+        assert len((await store.read(list(CITIES))).intents) == 2
+
+
+async def test_wrong_redis_type_at_the_vantages_costs_the_list(redis_url: str, raw: Any) -> None:
+    async with opened(redis_url) as store, opened(redis_url) as newcomer:
+        await store.publish(a_view())
+        await store.read([])
+        raw.set(VANTAGES, "x")
+        stored = await store.read([])
+        assert stored.views == (a_view(),)
+        assert [fault.partition(": ")[0] for fault in stored.faults] == [VANTAGES]
+        assert (await newcomer.read([])).views == ()
+        await store.publish(a_view(seq=2))
+        assert await newcomer.read([]) == Stored((a_view(seq=2),), ())
+
+
+async def test_wrong_redis_type_at_a_lease_is_nobodys_lease(redis_url: str, raw: Any) -> None:
+    raw.lpush(lease_key("local"), "x")
+    async with opened(redis_url) as store:
+        assert await store.hold_lease("local", "a", 5)
+        assert not await store.hold_lease("local", "b", 5)
+        raw.delete(lease_key("local"))
+        raw.lpush(lease_key("local"), "x")
+        await store.drop_lease("local", "a")
+
+
+async def test_wrong_redis_type_at_the_events_costs_the_events(redis_url: str, raw: Any) -> None:
+    raw.set(EVENTS, "x")
+    async with opened(redis_url) as store:
+        assert await store.events() == ()
+        await store.log_events([an_event(1)])
+        assert [logged.event for logged in await store.events()] == [an_event(1)]
+        raw.delete(EVENTS)
+        raw.set(EVENTS, "x")
+        wish = lasting("yto-01")
+        await store.act([Change("yto-01", wish, an_event(2))])
+        assert [logged.event for logged in await store.events()] == [an_event(2)]
+        assert (await store.read(["yto-01"])).intents == (wish,)
+
+
+async def test_replaced_wrong_types_are_reported(redis_url: str, raw: Any) -> None:
+    reports: list[tuple[Notice, str]] = []
+    store = RedisStore(redis_url, report=lambda notice, about: reports.append((notice, about)))
+    try:
+        raw.set(VANTAGES, "x")
+        raw.set(EVENTS, "x")
+        await store.publish(a_view())
+        await store.log_events([an_event(1)])
+    finally:
+        await store.close()
+    assert reports == [(Notice.WRONG_TYPE, VANTAGES), (Notice.WRONG_TYPE, EVENTS)]
+
+
+async def test_value_at_the_key_of_another_is_refused(redis_url: str, raw: Any) -> None:
+    async with opened(redis_url) as store:
+        await store.publish(a_view())
+        raw.sadd(VANTAGES, "evil")
+        raw.set(view_key("evil"), written(a_view("local", {}, seq=9)))
+        raw.set(intent_key("yul-01"), written(an_intent("yto-01")))
+        stored = await store.read(["yul-01"])
+    assert (stored.views, stored.intents) == ((a_view(),), ())
+    assert len(stored.faults) == 2
+
+
+async def test_crowd_of_names_does_not_hide_the_newest(redis_url: str, raw: Any) -> None:
+    """Names that sort before every real one, with and without views."""
+    now_ms = round(time.time() * 1_000)
+    names = [f"a{n:04}" for n in range(4_900)]
+    raw.sadd(VANTAGES, *names)
+    raw.mset({view_key(name): written(a_view(name, {})) for name in names[:500]})
+    async with opened(redis_url) as store, opened(redis_url) as newcomer:
+        for number in range(10):
+            await store.publish(a_view(f"real-{number}", seq=now_ms + number))
+        for reader in (store, newcomer):
+            real = {one.vantage for one in (await reader.read([])).views}
+            assert {f"real-{number}" for number in range(10)} <= real
+
+
+async def test_name_ahead_of_every_clock_is_not_the_newest(redis_url: str, raw: Any) -> None:
+    names = [f"a{n:03}" for n in range(100)]
+    raw.sadd(VANTAGES, *names)
+    raw.mset({view_key(name): written(a_view(name, {}, seq=2**53)) for name in names})
+    async with opened(redis_url) as store:
+        await store.publish(a_view("real", seq=round(time.time() * 1_000)))
+        assert "real" in {one.vantage for one in (await store.read([])).views}
+
+
+async def test_names_whose_view_is_gone_are_removed(
+    redis_url: str, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw.sadd(VANTAGES, *(f"gone-{number}" for number in range(100)))
+    monkeypatch.setattr("router.store.redis.PRUNE_S", 0.0)
+    async with opened(redis_url) as store:
+        await store.publish(a_view())
+    assert raw.smembers(VANTAGES) == {b"local"}
+
+
+async def test_huge_view_costs_that_view(redis_url: str, raw: Any) -> None:
+    raw.sadd(VANTAGES, "evil")
+    raw.config_set("proto-max-bulk-len", 1024 * 1024 * 1024)
+    raw.setrange(view_key("evil"), 300 * 1024 * 1024, b"x")
+    async with opened(redis_url) as store:
+        await store.publish(a_view())
+        started = time.monotonic()
+        stored = await store.read([])
+    assert stored.views == (a_view(),)
+    assert "too large" in stored.faults[0]
+    assert time.monotonic() - started < PROMPTLY_S
+
+
+async def test_views_of_one_refresh_are_bounded_together(redis_url: str, raw: Any) -> None:
+    """The small one is read, and of the large ones as many as fit; the rest is reported."""
+    padded = {
+        name: written(a_view(name, {}))[:-1] + b',"x":"' + b"x" * 3_900_000 + b'"}'
+        for name in (f"a{n}" for n in range(8))
+    }
+    raw.sadd(VANTAGES, *padded)
+    for name, value in padded.items():
+        raw.set(view_key(name), value)
+    async with opened(redis_url) as store:
+        await store.publish(a_view())
+        for _ in range(3):
+            stored = await store.read([])
+            assert a_view() in stored.views
+            assert len(stored.views) == 3
+            assert len(stored.faults) == 6
+
+
+async def test_seq_ahead_of_every_clock_does_not_silence_a_vantage(
+    redis_url: str, raw: Any
+) -> None:
+    raw.set(view_key("local"), written(a_view(seq=2**53)))
+    async with opened(redis_url) as store:
+        assert await store.publish(a_view(seq=7)) == 7
+        assert (await store.read([])).views == (a_view(seq=7),)
+
+
+async def test_unchanged_view_is_not_decoded_again(redis_url: str) -> None:
+    async with opened(redis_url) as store:
+        await store.publish(a_view())
+        first, second = (await store.read([])).views, (await store.read([])).views
+    assert first[0] is second[0]
+
+
+async def test_view_that_would_be_too_long_is_written_without_its_largest_inventory(
+    redis_url: str,
+) -> None:
+    models = [f"model-{number}-{'x' * 200}" for number in range(9_000)]
+    edges = {
+        "yto-01": an_edge_view(models=models),
+        "yul-01": an_edge_view(models=[*models, "more"]),
+        "yvr-02": an_edge_view(models=models),
+        "nyc-01": an_edge_view(models=["few"]),
+    }
+    async with opened(redis_url) as store:
+        await store.publish(a_view(edges=edges))
+        (view,) = (await store.read([])).views
+    left = {id: edge.models is not None for id, edge in view.edges.items()}
+    assert left == {"yto-01": True, "yul-01": False, "yvr-02": True, "nyc-01": True}
+
+
+async def test_events_of_one_kind_do_not_push_out_another(store: Store) -> None:
+    drained = Event(at=1, kind=EventKind.INTENT, edge="yto-01", after="draining", actor="ann")
+    await store.log_events([drained])
+    for number in range(400):
+        await store.log_events([Event(at=number, kind=EventKind.RELOAD, after="ok")])
+    for _ in range(3):
+        await store.log_events([an_event(n) for n in range(EVENTS_KEPT)])
+    logged = [one.event for one in await store.events()]
+    assert drained in logged
+    assert sum(one.kind is EventKind.RELOAD for one in logged) >= 50
+    assert len(logged) <= EVENTS_KEPT
+
+
+async def test_huge_event_is_left_out(redis_url: str, raw: Any) -> None:
+    raw.xadd(EVENTS, {"event": b'{"at":1,"kind":"reload","reason":"' + b"x" * 10**7 + b'"}'})
+    async with opened(redis_url) as store:
+        await store.log_events([an_event(1)])
+        assert [one.event for one in await store.events()] == [an_event(1)]
 
 
 async def test_crowd_of_vantages_is_cut(redis_url: str, raw: Any) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from router.errors import StoreError
 from router.model import Event, EventKind
+from router.store import Change
 from router.store.redis import RedisStore, view_key
-from tests.support.builders import CITIES, a_view, an_intent
+from tests.support.builders import CITIES, a_view, an_intent, wishes
 from tests.support.redis_kinds import (
     SERVICE,
     Certificates,
@@ -62,11 +63,11 @@ async def _keeps_its_promises(url: str) -> None:
         assert await writer.publish(view) == view.seq
         assert await writer.publish(a_view("east", {}, seq=1)) == view.seq
         wish = an_intent(expires_at=round(time.time()) + 60)
-        await writer.put_intent(wish)
+        await writer.act(wishes(wish))
         stored = await reader.read(list(CITIES))
         assert view in stored.views
         assert (stored.intents, stored.faults) == ((wish,), ())
-        await writer.drop_intent(wish.edge)
+        await writer.act([Change(wish.edge, None)])
         assert (await reader.read(list(CITIES))).intents == ()
         assert [await writer.hold_lease("east", who, 5) for who in "aba"] == [True, False, True]
         await writer.drop_lease("east", "a")

@@ -27,6 +27,7 @@ from router.routing.fleet import Edge, Fleet
 from router.routing.location import Placed
 from router.routing.ranking import Ranker, RouteKey
 from router.routing.route_table import RouteTable
+from router.store import Change
 
 NOW = 1_700_000_000.0
 
@@ -230,3 +231,8 @@ def an_intent(
         created_at=NOW - 60,
         expires_at=expires_at,
     )
+
+
+def wishes(*intents: Intent) -> list[Change]:
+    """What a store is asked for these intents, without events."""
+    return [Change(intent.edge, intent) for intent in intents]

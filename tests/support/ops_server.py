@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,12 @@ from router.api.app import PublicApp
 from router.api.live_fleet import FleetWatch
 from router.errors import StoreError
 from router.geo.database import GeoDatabase, find_database, open_database
-from router.model import Intent, Observed
+from router.model import Observed
 from router.ops.app import Ops
 from router.routing.cache_headers import CachePolicy
 from router.routing.client_address import Networks
 from router.routing.location import Locator
-from router.store import Logged
+from router.store import Change, Logged
 from router.store.memory import MemoryStore
 from router.telemetry.collector import ServerCollector
 from router.telemetry.metrics import Telemetry
@@ -44,15 +44,10 @@ class Shelf(MemoryStore):
 
     error: StoreError | None = None
 
-    async def put_intent(self, intent: Intent) -> None:
+    async def act(self, changes: Sequence[Change]) -> None:
         if self.error is not None:
             raise self.error
-        await super().put_intent(intent)
-
-    async def drop_intent(self, edge: str) -> None:
-        if self.error is not None:
-            raise self.error
-        await super().drop_intent(edge)
+        await super().act(changes)
 
     async def events(self, after: str = "", limit: int = 1_000) -> tuple[Logged, ...]:
         if self.error is not None:

@@ -32,6 +32,7 @@ from tests.support.builders import (
     a_view,
     an_edge_view,
     an_intent,
+    wishes,
 )
 from tests.support.builders import a_request as asked
 from tests.support.servers import Stand, plain_client, public_server, served, talk
@@ -75,7 +76,7 @@ class Public:
         }
         await self.store.publish(a_view(edges=edges, seq=time.monotonic_ns(), probed_at=now))
         for intent in intents:
-            await self.store.put_intent(intent)
+            await self.store.act(wishes(intent))
         await self.watch.refresh()
 
     async def get(self, path: str = "/v1/route", **headers: str) -> httpx.Response:

@@ -25,6 +25,7 @@ from tests.support.builders import (
     a_region,
     a_view,
     an_intent,
+    wishes,
 )
 from tests.support.servers import eventually
 
@@ -450,7 +451,7 @@ async def test_adopted_catalog_is_answered_by_at_once(heard: Heard) -> None:
 async def test_intents_are_read_for_the_adopted_edges(heard: Heard) -> None:
     store = MemoryStore(lambda: NOW)
     watch = FleetWatch(a_ranker(), store, heard, clock=lambda: NOW)
-    await store.put_intent(an_intent("yto-09"))
+    await store.act(wishes(an_intent("yto-09")))
     await watch.refresh()
     watch.adopt(a_ranker(a_region("yto-09"), a_region("yto-01")))
     await watch.refresh()

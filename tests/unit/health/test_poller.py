@@ -25,7 +25,16 @@ from router.model import (
     View,
 )
 from router.store.memory import MemoryStore
-from tests.support.builders import CITIES, NOW, a_catalog, a_region, a_view, an_edge_view, an_intent
+from tests.support.builders import (
+    CITIES,
+    NOW,
+    a_catalog,
+    a_region,
+    a_view,
+    an_edge_view,
+    an_intent,
+    wishes,
+)
 from tests.support.virtual_loop import VirtualLoop
 
 pytestmark = pytest.mark.anyio
@@ -455,7 +464,9 @@ async def test_drained_edges_do_not_count_towards_the_brake() -> None:
     rest, out = list(CITIES)[:6], list(CITIES)[6:]
     async with Vantage().polling() as vantage:
         for id in rest[2:]:
-            await vantage.store.put_intent(an_intent(id, Intended.DISABLED, expires_at=NOW + 9_999))
+            await vantage.store.act(
+                wishes(an_intent(id, Intended.DISABLED, expires_at=NOW + 9_999))
+            )
         await asyncio.sleep(30)
         vantage.edges.fail(*rest)
         took = await until(lambda: vantage.state(rest[0]) is Observed.DOWN)

@@ -11,7 +11,16 @@ from router.health.state import Health
 from router.model import Event, EventKind, Intended, Intent, Observed, Outcome, View
 from router.store import Stored
 from router.store.memory import MemoryStore
-from tests.support.builders import CITIES, NOW, a_catalog, a_region, a_view, an_edge_view, an_intent
+from tests.support.builders import (
+    CITIES,
+    NOW,
+    a_catalog,
+    a_region,
+    a_view,
+    an_edge_view,
+    an_intent,
+    wishes,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -322,7 +331,7 @@ async def test_two_vantages_that_see_the_same_believe_each_other(
 
 async def test_brake_counts_enabled_edges_only(vantage: Vantage) -> None:
     for id in ALL[6:]:
-        await vantage.store.put_intent(a_wish(id))
+        await vantage.store.act(wishes(a_wish(id)))
     await vantage.publish()
     await vantage.sees(Observed.DOWN, *ALL[:4])
     assert vantage.view.held == tuple(sorted(ALL[:4]))
@@ -330,7 +339,7 @@ async def test_brake_counts_enabled_edges_only(vantage: Vantage) -> None:
 
 async def test_edges_taken_out_by_operators_may_fall_as_they_like(vantage: Vantage) -> None:
     for id in MOST[:4]:
-        await vantage.store.put_intent(a_wish(id))
+        await vantage.store.act(wishes(a_wish(id)))
     await vantage.publish()
     await vantage.sees(Observed.DOWN, *MOST)
     assert (vantage.down(), vantage.view.held) == (set(MOST), ())
@@ -342,7 +351,7 @@ def a_wish(id: str) -> Intent:
 
 async def test_brake_remembers_intents_while_the_store_is_away(vantage: Vantage) -> None:
     for id in ALL[4:]:
-        await vantage.store.put_intent(a_wish(id))
+        await vantage.store.act(wishes(a_wish(id)))
     await vantage.sees(Observed.DOWN, *ALL[:4])
     vantage.store.errs = {"read"}
     await vantage.later(1)

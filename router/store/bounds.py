@@ -1,0 +1,122 @@
+"""Bounds for values that come from Redis or disk. Pure; the caller passes the time.
+
+A value outside its bounds is refused as a whole. There are three exceptions, each of which
+keeps the rest of the value usable: text that is too long is cut, an inventory that cannot be
+right is dropped, and a round trip time that cannot be right is dropped.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+from router.model import MAX_INTENT_S, EdgeView, Event, Intent, View
+
+MAX_TIME = 4_102_444_800.0  # the year 2100; milliseconds in place of seconds are far past it
+MAX_SEQ = 2**63 - 1
+MAX_EDGES = 5_000
+MAX_NAME_LENGTH = 64
+MAX_TEXT_LENGTH = 1_000
+MAX_MODELS = 10_000
+MAX_MODEL_LENGTH = 256
+MAX_RTT_MS = 3_600_000.0
+MAX_STREAK = 1_000_000
+AHEAD_S = 24 * 3_600.0  # how far ahead of ours the clock of whoever made an intent may be
+MODELS_AHEAD_S = 15.0
+
+
+class OutOfBoundsError(ValueError):
+    """A value that no release writes. The text names the field and the bound."""
+
+
+def bounded_view(view: View) -> View:
+    """The view without its edges, which `bounded_edge` checks. Raises OutOfBoundsError."""
+    _check_name("vantage", view.vantage)
+    if not 0 <= view.seq <= MAX_SEQ:
+        raise OutOfBoundsError(f"seq must be 0 to {MAX_SEQ}")
+    _check_time("probed_at", view.probed_at)
+    check_count("held", len(view.held))
+    _check_names("held", view.held)
+    return view
+
+
+def bounded_edge(id: str, edge: EdgeView, now: float) -> EdgeView:
+    """One edge of a view. Raises OutOfBoundsError."""
+    _check_name("id of an edge", id)
+    _check_time("since", edge.since)
+    if _is_plain(edge, now):
+        return edge
+    is_inventory = _is_inventory(edge, now)
+    rtt_ms = edge.rtt_ms
+    return replace(
+        edge,
+        since=min(edge.since, now),
+        rtt_ms=rtt_ms if rtt_ms is not None and 0 <= rtt_ms <= MAX_RTT_MS else None,
+        streak=max(-MAX_STREAK, min(edge.streak, MAX_STREAK)),
+        models=edge.models if is_inventory else None,
+        models_at=min(edge.models_at or 0.0, now) if is_inventory else None,
+    )
+
+
+def bounded_intent(intent: Intent, now: float) -> Intent:
+    """The intent with its texts cut. Raises OutOfBoundsError."""
+    _check_name("edge", intent.edge)
+    _check_time("created_at", intent.created_at)
+    _check_time("expires_at", intent.expires_at)
+    if intent.created_at > now + AHEAD_S:
+        raise OutOfBoundsError("created_at is more than a day ahead of this machine's clock")
+    if intent.expires_at > now + AHEAD_S + MAX_INTENT_S:
+        raise OutOfBoundsError("expires_at is more than 72 hours and a day away")
+    actor, reason = intent.actor[:MAX_TEXT_LENGTH], intent.reason[:MAX_TEXT_LENGTH]
+    return replace(intent, actor=actor, reason=reason)
+
+
+def bounded_event(event: Event) -> Event:
+    """The event with its texts cut. Raises OutOfBoundsError."""
+    _check_time("at", event.at)
+    if event.until is not None:
+        _check_time("until", event.until)
+    texts = {
+        name: text[:MAX_TEXT_LENGTH]
+        for name in ("edge", "vantage", "before", "after", "reason", "actor")
+        if (text := getattr(event, name)) is not None and len(text) > MAX_TEXT_LENGTH
+    }
+    return replace(event, **texts) if texts else event
+
+
+def check_count(name: str, count: int) -> None:
+    """Raises OutOfBoundsError for more entries than a fleet can have edges."""
+    if count > MAX_EDGES:
+        raise OutOfBoundsError(f"{name} must have at most {MAX_EDGES} entries")
+
+
+def _is_plain(edge: EdgeView, now: float) -> bool:
+    """Whether it needs no change: the usual case, and the quick one."""
+    return (
+        edge.since <= now
+        and (edge.rtt_ms is None or 0 <= edge.rtt_ms <= MAX_RTT_MS)
+        and -MAX_STREAK <= edge.streak <= MAX_STREAK
+        and (edge.models is None or ((edge.models_at or 0.0) <= now and _is_inventory(edge, now)))
+    )
+
+
+def _is_inventory(edge: EdgeView, now: float) -> bool:
+    """Whether the inventory can be right. One from the future would never get old."""
+    models, at = edge.models, edge.models_at
+    if models is None or at is None or not 0 <= at <= now + MODELS_AHEAD_S:
+        return False
+    return len(models) <= MAX_MODELS and max(map(len, models), default=0) <= MAX_MODEL_LENGTH
+
+
+def _check_time(name: str, value: float) -> None:
+    if not (math.isfinite(value) and 0 <= value <= MAX_TIME):
+        raise OutOfBoundsError(f"{name} must be in seconds since 1970, before the year 2100")
+
+
+def _check_names(name: str, values: Iterable[str]) -> None:
+    for value in values:
+        _check_name(name, value)
+
+
+def _check_name(name: str, value: str) -> None:
+    if not 0 < len(value) <= MAX_NAME_LENGTH or not value.isprintable():
+        raise OutOfBoundsError(f"{name} must be 1 to {MAX_NAME_LENGTH} printable characters")

@@ -1,0 +1,155 @@
+"""The connection to Redis: makes calls, and resolves the URL anew if the server is wrong.
+
+A client keeps its connections, and a Cluster's client the nodes that it found, for as long
+as they work. After a planned failover behind one address they lead to a server that is
+alive, but is not the right one. So the client is replaced, with all of its connections,
+after an error that only a wrong server gives, and after `SILENT_S` without success.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from enum import StrEnum
+from typing import TypeVar
+
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    ClusterDownError,
+    MovedError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+)
+
+from router.errors import StoreError
+from router.store.connect import TIMEOUT_S, Client, connect, disconnect
+
+SILENT_S = 5.0
+RENEW_S = 5.0
+CALLS_S = 2.5  # in timeouts: connect, log in and ask
+
+# What redis-py raises for whatever Redis and the network do. A Cluster has its own base class.
+FAULTS = (RedisError, RedisClusterException, OSError, TimeoutError)
+
+# A server that cannot be written to, or has neither the keys nor the users.
+WRONG_SERVER = (
+    ReadOnlyError,
+    MovedError,
+    ClusterDownError,
+    RedisClusterException,
+    AuthenticationError,
+    AuthorizationError,
+)
+
+T = TypeVar("T")
+
+
+class Notice(StrEnum):
+    """What the store reports besides errors: a closed set, so it can label a metric."""
+
+    RECONNECTED = "reconnected"
+    HINTS_LOST = "hints_lost"
+    WRONG_TYPE = "wrong_type"
+    INTENT_LOST = "intent_lost"
+
+
+Report = Callable[[Notice, str], None]
+
+
+def no_report(notice: Notice, about: str) -> None:
+    """For callers that live for one command only."""
+
+
+class Link:
+    """Holds the client for one URL. `on_renewal`: called after the client was replaced."""
+
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S, report: Report = no_report) -> None:
+        self._url = url
+        self._report = report
+        self._succeeded_at = time.monotonic()
+        self._renewed_at = float("-inf")
+        self._closing: set[asyncio.Task[None]] = set()
+        self.timeout_s = timeout_s
+        self.on_renewal: Callable[[], None] = lambda: None
+        self.client = connect(url, timeout_s)
+
+    async def call(self, ask: Callable[[Client], Awaitable[T]]) -> T:
+        """What Redis answers. Raises StoreError, in bounded time whatever Redis does."""
+        client = self.client
+        try:
+            answer = await within(ask(client), CALLS_S * self.timeout_s)
+        except StoreError as error:
+            if client is self.client:
+                self._consider(error)
+            raise
+        self._succeeded_at = time.monotonic()
+        return answer
+
+    def _consider(self, error: StoreError) -> None:
+        """Replace the client if the error calls for it, at most once in RENEW_S."""
+        now = time.monotonic()
+        is_due = now - self._renewed_at >= RENEW_S
+        is_silent = now - self._succeeded_at >= SILENT_S
+        if is_due and (is_silent or isinstance(error.__cause__, WRONG_SERVER)):
+            self.renew(str(error))
+
+    def renew(self, why: str) -> None:
+        """Resolve the URL anew and leave every connection."""
+        old, self.client = self.client, connect(self._url, self.timeout_s)
+        self._renewed_at = time.monotonic()
+        task = asyncio.create_task(self._leave(old), name="redis connections left")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        self._report(Notice.RECONNECTED, why)
+        self.on_renewal()
+
+    async def _leave(self, client: Client) -> None:
+        """Close a client once the calls that still use it must have ended."""
+        try:
+            await asyncio.sleep(CALLS_S * self.timeout_s)
+        finally:
+            await quietly(client)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for task in self._closing:
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        await quietly(self.client)
+
+
+async def quietly(client: Client) -> None:
+    """Close a client, whatever state its server is in."""
+    try:
+        await disconnect(client)
+    except FAULTS:
+        return
+
+
+def raise_first(answers: Iterable[object]) -> None:
+    """Raise the first error among the answers of a pipeline."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+
+
+async def within(call: Awaitable[T], limit_s: float) -> T:
+    """The call's result, or StoreError, at the latest after `limit_s`."""
+    cancelled = cancellations()
+    try:
+        async with asyncio.timeout(limit_s):
+            return await call
+    except FAULTS as error:
+        raise StoreError(f"Redis: {str(error) or type(error).__name__}") from error
+    finally:
+        # redis-py sends by asyncio.wait_for, which before Python 3.12 loses a cancellation
+        # that comes just as it ends (github.com/python/cpython/issues/86296).
+        if cancellations() > cancelled:
+            raise asyncio.CancelledError
+
+
+def cancellations() -> int:
+    """How often the current task was asked to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()

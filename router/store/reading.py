@@ -1,0 +1,242 @@
+"""Reads what vantages and operators wrote, in bounded time and memory.
+
+One key costs that key only. A view is read and decoded when its first bytes have changed,
+which hold its `seq`. Decoding pauses every millisecond, so that answers are not delayed.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from router.model import Intent, View
+from router.store import Stored
+from router.store.bounds import OutOfBoundsError
+from router.store.codec import UNREADABLE, read, view_in_steps
+from router.store.keys import VANTAGES, Head, Keys, Names, Part, Refusal
+
+MAX_VANTAGES = 64
+MAX_VALUE_BYTES = 4 * 1024 * 1024
+MAX_TOTAL_BYTES = 8 * 1024 * 1024
+MAX_INTENT_BYTES = 16 * 1024
+MAX_FAULTS = 100
+MAX_FAULT_LENGTH = 300
+KEPT_S = 120.0  # how long a vantage that falls silent keeps its place among the newest
+AHEAD_MS = 24 * 3_600_000
+STEP_S = 0.001
+
+_SEQ = re.compile(rb'"seq":(\d{1,16})\b')
+
+
+def view_key(vantage: str) -> str:
+    """Where a vantage's View is kept."""
+    return f"autorouter:view:{vantage}"
+
+
+def intent_key(edge: str) -> str:
+    """Where an operator's Intent for an edge is kept."""
+    return f"autorouter:intent:{edge}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A view as it was read last. `view` is None if it could not be, for the reason `fault`."""
+
+    head: bytes
+    length: int
+    view: View | None = None
+    fault: str = ""
+
+
+class Pace:
+    """Lets the event loop run for every STEP_S of work."""
+
+    def __init__(self) -> None:
+        self._started_at = time.perf_counter()
+
+    async def pause(self) -> None:
+        """Let others run, if it is time."""
+        if time.perf_counter() - self._started_at >= STEP_S:
+            await asyncio.sleep(0)
+            self._started_at = time.perf_counter()
+
+
+class Reader:
+    """Reads everything, and remembers the views that it read last."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._known: dict[str, Known] = {}
+        self._names: list[str] = []
+
+    async def read(self, keys: Keys, edges: Sequence[str]) -> Stored:
+        """Every vantage's view, and the intents for these edges."""
+        asked = list(self._names)
+        views = [view_key(name) for name in asked]
+        wanted = [intent_key(edge) for edge in edges]
+        names, found, parts = await keys.survey(views, wanted, MAX_INTENT_BYTES)
+        heads = dict(zip(asked, found, strict=True))
+        fresh = [name for name in names.names if name not in heads]
+        if fresh:
+            more = await keys.heads([view_key(name) for name in fresh])
+            heads |= dict(zip(fresh, more, strict=True))
+        faults = _crowd(names)
+        known = await self._renewed(keys, heads, faults)
+        intents = await self._intents(edges, parts, faults)
+        self._known = known
+        # Those too that have a view although the list is lost or too long.
+        self._names = sorted({*names.names, *known})
+        return Stored(
+            views=tuple(one.view for _, one in sorted(known.items()) if one.view),
+            intents=tuple(intents),
+            unread=frozenset(edge for edge in edges if intent_key(edge) in faults),
+            faults=_lines(faults),
+        )
+
+    async def _renewed(
+        self, keys: Keys, heads: dict[str, Head], faults: dict[str, str]
+    ) -> dict[str, Known]:
+        """The newest vantages' views, read again where they have changed."""
+        before = self._known
+        here = {name: head for name, head in heads.items() if not _is_gone(head)}
+        chosen = sorted(here, key=lambda name: self._rank(before.get(name), here[name]))
+        known = {
+            name: before[name]
+            for name in chosen[:MAX_VANTAGES]
+            if name in before and before[name].head == here[name].start
+        }
+        changed = {name: here[name] for name in chosen[:MAX_VANTAGES] if name not in known}
+        left = MAX_TOTAL_BYTES - sum(one.length for one in known.values())
+        known |= await self._fetched(keys, _affordable(changed, left, faults), faults)
+        for name, one in known.items():
+            if one.view is None:
+                faults[view_key(name)] = one.fault
+        return known
+
+    async def _fetched(
+        self, keys: Keys, names: Sequence[str], faults: dict[str, str]
+    ) -> dict[str, Known]:
+        """These views, read and decoded."""
+        known: dict[str, Known] = {}
+        wanted = [view_key(name) for name in names]
+        parts = await keys.parts(wanted, MAX_VALUE_BYTES, MAX_TOTAL_BYTES) if wanted else []
+        pace = Pace()
+        for name, part in zip(names, parts, strict=True):
+            if isinstance(part, Refusal):
+                faults[view_key(name)] = part.value
+            elif part is not None:
+                known[name] = await self._decoded(name, part, pace)
+        return known
+
+    async def _decoded(self, name: str, text: bytes, pace: Pace) -> Known:
+        try:
+            check_size(len(text), MAX_VALUE_BYTES)
+            view = await _paced(view_in_steps(text, self._clock()), pace)
+            check_same("vantage", view.vantage, name)
+        except UNREADABLE as error:
+            return Known(head=text[:256], length=256, fault=str(error))
+        return Known(head=text[:256], length=len(text), view=view)
+
+    async def _intents(
+        self, edges: Sequence[str], parts: Iterable[Part], faults: dict[str, str]
+    ) -> list[Intent]:
+        intents, pace = [], Pace()
+        for edge, part in zip(edges, parts, strict=True):
+            if part is None:
+                continue
+            await pace.pause()
+            try:
+                intents.append(intent_in(edge, part, self._clock()))
+            except UNREADABLE as error:
+                faults[intent_key(edge)] = str(error)
+        return intents
+
+    def _rank(self, known: Known | None, head: Head) -> tuple[bool, int]:
+        """Vantages that were heard of lately come first, then the newest."""
+        now = self._clock()
+        view = None if known is None else known.view
+        is_heard = view is not None and abs(now - view.probed_at) <= KEPT_S
+        found = _SEQ.search(head.start)
+        seq = int(found[1]) if found else 0
+        return not is_heard, 0 if seq > now * 1_000 + AHEAD_MS else -seq
+
+
+async def silent_names(keys: Keys) -> list[str]:
+    """The listed vantages that have no view any more."""
+    names = (await keys.survey((), (), 0))[0].names
+    heads = await keys.heads([view_key(name) for name in names]) if names else []
+    return [name for name, head in zip(names, heads, strict=True) if _is_gone(head)]
+
+
+def intent_in(edge: str, part: bytes | Refusal, now: float) -> Intent:
+    """The intent for an edge. Raises one of UNREADABLE."""
+    if isinstance(part, Refusal):
+        raise OutOfBoundsError(part.value)
+    check_size(len(part), MAX_INTENT_BYTES)
+    intent = read(part, Intent, now)
+    check_same("edge", intent.edge, edge)
+    return intent
+
+
+async def _paced(steps: Generator[None, None, View], pace: Pace) -> View:
+    while True:
+        await pace.pause()
+        try:
+            next(steps)
+        except StopIteration as end:
+            view: View = end.value
+            return view
+
+
+def _affordable(heads: dict[str, Head], left: int, faults: dict[str, str]) -> list[str]:
+    """The views to read, the smallest first, as far as the budget goes."""
+    names = []
+    for name in sorted(heads, key=lambda name: heads[name].length or 0):
+        head = heads[name]
+        length = MAX_VALUE_BYTES if head.length is None else head.length
+        if head.refusal is not None:
+            faults[view_key(name)] = head.refusal.value
+        elif length > MAX_VALUE_BYTES:
+            faults[view_key(name)] = _too_large(length, MAX_VALUE_BYTES)
+        elif length > left:
+            faults[view_key(name)] = Refusal.OVER_BUDGET.value
+        else:
+            names.append(name)
+            left -= length
+    return names
+
+
+def _crowd(names: Names) -> dict[str, str]:
+    """What is wrong with the list of vantages."""
+    if names.total is None:
+        return {VANTAGES: Refusal.WRONG_TYPE.value}
+    if names.total > len(names.names):
+        return {VANTAGES: f"{names.total} names; only {len(names.names)} are read"}
+    return {}
+
+
+def _is_gone(head: Head) -> bool:
+    return not head.start and head.refusal is None
+
+
+def _lines(faults: dict[str, str]) -> tuple[str, ...]:
+    lines = (f"{key}: {fault}"[:MAX_FAULT_LENGTH] for key, fault in faults.items())
+    return tuple(islice(lines, MAX_FAULTS))
+
+
+def check_size(length: int, limit: int) -> None:
+    """Raises OutOfBoundsError for a value that is too large."""
+    if length > limit:
+        raise OutOfBoundsError(_too_large(length, limit))
+
+
+def check_same(name: str, value: str, key: str) -> None:
+    """Raises OutOfBoundsError for a value that is at the key of another."""
+    if value != key:
+        raise OutOfBoundsError(f"the {name} in the value is not the one in the key")
+
+
+def _too_large(length: int, limit: int) -> str:
+    return f"{length} bytes is too large; the limit is {limit}"

@@ -1,0 +1,93 @@
+"""Notices what Redis does not report: intents that it lost, and data that stand still. No I/O."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from router.model import Event, EventKind, Intended, Intent, View
+from router.store import Stored
+
+SETTLED_S = 3.0  # so long after an intent is gone its event must have been written
+NEAR_END_S = 5.0
+MAX_AT_ONCE = 50
+STILL_S = 15.0
+STILL_AGAIN_S = 60.0
+
+LOST = "missing before its end and nobody enabled it: Redis evicted it, or came back with old data"
+
+
+class LostIntents:
+    """Compares each reading with the ones before."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._held: dict[str, Intent] = {}
+        self._missing_since: dict[str, float] = {}
+
+    def forget(self, edges: Iterable[str]) -> None:
+        """These intents were changed by this process."""
+        for edge in edges:
+            self._held.pop(edge, None)
+            self._missing_since.pop(edge, None)
+
+    def noticed(self, stored: Stored, edges: Sequence[str]) -> list[Event]:
+        """An event for each intent that has been missing for a while, and should not be."""
+        now = self._clock()
+        here = {intent.edge: intent for intent in stored.intents}
+        for edge in edges:
+            if edge in here or edge in stored.unread:
+                self._missing_since.pop(edge, None)
+            elif edge in self._held:
+                self._missing_since.setdefault(edge, now)
+        self._held |= here
+        due = [edge for edge, since in self._missing_since.items() if now - since >= SETTLED_S]
+        lost = [self._held[edge] for edge in due[:MAX_AT_ONCE]]
+        self.forget(due[:MAX_AT_ONCE])
+        return [_loss(intent, now) for intent in lost if intent.ends_at > now + NEAR_END_S]
+
+    @staticmethod
+    def unexplained(lost: Sequence[Event], recent: Sequence[Event]) -> list[Event]:
+        """The losses without an event that enabled the edge."""
+        enabled = {
+            event.edge
+            for event in recent
+            if event.kind is EventKind.INTENT
+            and event.after == Intended.ENABLED
+            and event.reason != LOST
+        }
+        return [event for event in lost if event.edge not in enabled]
+
+
+def _loss(intent: Intent, now: float) -> Event:
+    """The same from every server, but for `at`."""
+    return Event(
+        at=now,
+        kind=EventKind.INTENT,
+        edge=intent.edge,
+        before=intent.state,
+        after=Intended.ENABLED,
+        reason=LOST,
+        actor="autorouter",
+        until=intent.ends_at,
+    )
+
+
+class Standstill:
+    """Notices views that no longer change, although a vantage writes every few seconds. A
+    server that was demoted or cut off answers like that."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._seen: tuple[tuple[str, int], ...] = ()
+        self._moved_at = monotonic()
+        self._wait_s = STILL_S
+
+    def is_due(self, views: Sequence[View]) -> bool:
+        """Whether it is time to connect anew: after a while, and again now and then."""
+        now = self._monotonic()
+        seen = tuple((view.vantage, view.seq) for view in views)
+        if seen != self._seen:
+            self._seen, self._moved_at, self._wait_s = seen, now, STILL_S
+        if not views or now - self._moved_at < self._wait_s:
+            return False
+        self._moved_at, self._wait_s = now, STILL_AGAIN_S
+        return True
