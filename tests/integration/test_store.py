@@ -389,7 +389,7 @@ async def test_wrong_redis_type_at_an_intent_costs_that_intent(redis_url: str, r
     async with opened(redis_url) as store:
         await store.act(wishes(lasting("yul-01")))
         stored = await store.read(list(CITIES))
-        assert (stored.intents, stored.unread) == ((lasting("yul-01"),), {"yto-01"})
+        assert (stored.intents, stored.unread) == ((lasting("yul-01"),), frozenset({"yto-01"}))
         await store.act(wishes(lasting("yto-01")))
         assert len((await store.read(list(CITIES))).intents) == 2
 
