@@ -3,6 +3,7 @@
 How requests come in and answers go out is for router.api.http_protocol.
 """
 
+from itertools import product
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -12,7 +13,7 @@ from router.api.http_protocol import FAULT, Request
 from router.api.live_fleet import FleetWatch
 from router.model import Level, Source
 from router.routing.cache_headers import is_match
-from router.routing.location import Locator
+from router.routing.location import Locator, PlacedBy
 from router.routing.query import Query, parse_query
 from router.routing.response import (
     BAD_MODEL,
@@ -42,8 +43,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 # One object for all viewers that were placed alike.
-_PLACEMENTS = {(one, other): Placement(one, other) for one in Source for other in Level}
-_BY_KEY = _PLACEMENTS[Source.CDN_KEY, Level.UNKNOWN]
+_PLACEMENTS = {each: Placement(*each) for each in product(Source, Level, PlacedBy)}
+_BY_KEY = _PLACEMENTS[Source.CDN_KEY, Level.UNKNOWN, PlacedBy.KEY]
 
 
 class PublicApp:
@@ -112,9 +113,10 @@ class PublicApp:
             key, placement = table.ranker.known(placed.key), _BY_KEY
         else:
             key = table.ranker.key(placed.location, placed.seed, asked.scope)
-            placement = _PLACEMENTS[placed.location.source, placed.location.level]
+            source, level = placed.location.source, placed.location.level
+            placement = _PLACEMENTS[source, level, placed.placed_by]
         answer = table.answer(key, asked, placed.sharing)
-        is_alone = viewer == request.peer or not placed.by_peer
+        is_alone = viewer == request.peer or placed.placed_by is not PlacedBy.PEER
         is_short = len(request.target) <= MAX_KNOWN_BYTES and len(answer.body) <= MAX_KNOWN_BODY
         if viewer is not None and is_alone and is_short:
             _keep(self._seen, (request.target, viewer), (answer, placement), KNOWN_VIEWERS)

@@ -39,7 +39,7 @@ class Front:
             last_good=last_good,
         )
         self.watch.recall()
-        self.locator = _locator(inputs)
+        self.locator = _locator(inputs, self.watch.ranker)
         self.app = PublicApp(self.watch, self.locator)
         self.crowd = ConnectionLimit(affordable(inputs.settings.max_connections))
         self.loops: list[FleetWatch | RequestLog] = [self.watch]
@@ -61,7 +61,7 @@ class Front:
         """Go on with what the files hold now, between two requests."""
         if fresh.catalog != self.watch.ranker.catalog:
             self.watch.adopt(Ranker(fresh.catalog))
-        self.locator = _locator(fresh)
+        self.locator = _locator(fresh, self.watch.ranker)
         self.app.adopt(self.locator)
 
 
@@ -82,10 +82,11 @@ def _policy(settings: Settings) -> CachePolicy:
     )
 
 
-def _locator(inputs: Inputs) -> Locator:
+def _locator(inputs: Inputs, ranker: Ranker) -> Locator:
     return Locator(
         inputs.geo.locate,
         trusted=Networks.parse(inputs.settings.trusted_proxies),
         secrets=inputs.settings.cdn_secret,
         key_headers=inputs.settings.cache_key_headers,
+        divided=ranker.divided,
     )

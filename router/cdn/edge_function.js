@@ -4,7 +4,7 @@
 
 // metros: [country, x, y, z, hash, weight, id, even, [[edge, hash, weight], ...]]
 // beyond: [scope or '', country codes run together, metros], what viewers there try after
-// their country's own metros, when only the country is known
+// their country's own metros, when only the country is known; every country is in a group
 var TABLE = /*TABLE*/;
 var PREFERRED = 3;
 
@@ -78,6 +78,10 @@ function network(ip) {
   if (!g[0] && !g[1] && !g[2] && !g[3] && !g[4] && g[5] === 65535) { return g[6] * 256 + (g[7] >> 8); }
   if (g[0] === 8194) { return g[1] * 256 + (g[2] >> 8); }
   if (g[0] === 8193 && !g[1]) { return (g[6] ^ 65535) * 256 + ((g[7] ^ 65535) >> 8); }
+  if (g[0] === 100 && g[1] === 65435) {
+    if (!g[4] && !g[5] && (g[2] === 1 || (!g[2] && !g[3]))) { return g[6] * 256 + (g[7] >> 8); }
+    if (g[2] === 1 && !(g[4] >> 8) && !(g[5] & 255) && !g[6] && !g[7]) { return g[3] * 256 + (g[4] & 255); }
+  }
   return (mix(g[0] * 65536 + g[1]) ^ g[2]) >>> 0;
 }
 
@@ -111,9 +115,18 @@ function has(codes, country) {
   return false;
 }
 
+function metrosOf(country) {
+  return TABLE.metros.filter(function (metro) { return metro[0] === country; });
+}
+
+// The code of a country in ISO 3166-1, in capitals; ZZ for any other text.
+function countryCode(text) {
+  var code = /^[A-Za-z]{2}$/.test(text) ? text.toUpperCase() : 'ZZ';
+  return TABLE.beyond.some(function (group) { return has(group[1], code); }) ? code : 'ZZ';
+}
+
 // The country's own metros by share, then those beyond it.
-function spread(country, scope, seed) {
-  var own = TABLE.metros.filter(function (metro) { return metro[0] === country; });
+function spread(own, country, scope, seed) {
   var chosen = rendezvous(own.map(function (metro) {
     return [metro[6], metro[4], metro[5], metro];
   }), seed, false).map(function (row) { return row[3]; });
@@ -126,13 +139,14 @@ function spread(country, scope, seed) {
   return chosen;
 }
 
-// `CA~yto-01.yul-01.yto-02`, or null where the origin must look at the viewer itself.
+// `CA~yto-01.yul-01.yto-02`, or null where the origin must look at the viewer itself: where
+// nothing is known, or only a country that has edges in several cities.
 function routeKey(country, latitude, longitude, ip, scope) {
-  var seed = network(ip);
-  if (seed === null || !/^[A-Za-z]{2}$/.test(country)) { return null; }
-  country = country.toUpperCase();
-  var v = position(latitude, longitude);
-  var metros = v ? nearest(v, country, scope) : spread(country, scope, seed);
+  var seed = network(ip), v = position(latitude, longitude);
+  country = countryCode(country);
+  var own = metrosOf(country);
+  if (seed === null || (!v && (country === 'ZZ' || own.length > 1))) { return null; }
+  var metros = v ? nearest(v, country, scope) : spread(own, country, scope, seed);
   var ids = [];
   for (var i = 0; i < metros.length && ids.length < PREFERRED; i += 1) {
     rendezvous(metros[i][8], seed, metros[i][7]).forEach(function (edge) { ids.push(edge[0]); });

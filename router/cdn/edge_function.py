@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from router.errors import ConfigError
+from router.geo.country_codes import COUNTRY_CODES
 from router.model import Scope
 from router.routing.ranking import Metro, Ranker
 
@@ -45,11 +46,11 @@ def _table(ranker: Ranker) -> dict[str, Any]:
 
 
 def _beyond(ranker: Ranker) -> dict[tuple[str, tuple[int, ...]], list[str]]:
-    """Countries grouped by what their viewers try after the country's own metros, when only
+    """Every country, grouped by what its viewers try after the country's own metros when only
     the country is known. The scope is empty where it makes no difference."""
     places = {metro.contender.id: place for place, metro in enumerate(ranker.metros)}
     groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-    for country in sorted(ranker.catalog.countries):
+    for country in sorted(COUNTRY_CODES):
         tried = {
             str(scope): tuple(
                 places[metro.contender.id] for metro in ranker.without_position(country, scope)
@@ -59,8 +60,7 @@ def _beyond(ranker: Ranker) -> dict[tuple[str, tuple[int, ...]], list[str]]:
         if len(set(tried.values())) == 1:
             tried = {"": tried[Scope.COUNTRY]}
         for scope, metros in tried.items():
-            if metros:
-                groups.setdefault((scope, metros), []).append(country)
+            groups.setdefault((scope, metros), []).append(country)
     return groups
 
 

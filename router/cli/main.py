@@ -206,8 +206,11 @@ def explain(
     """
     from router.cli import text as render
     from router.ops import client as inquire
+    from router.routing.explain import not_a_country, parse_country
 
     asked = inquire.question(viewer, scope, model, strict)
+    if asked is None and len(viewer.strip()) == 2 and parse_country(viewer) is None:
+        raise click.UsageError(f"VIEWER: {not_a_country(viewer)}")
     if asked is None:
         wanted = "an IPv4 or IPv6 address or a country's code, --model at most 128 characters"
         raise click.UsageError(f"VIEWER must be {wanted}")

@@ -17,6 +17,7 @@ from typing import Any
 from jsonschema_rs import Draft202012Validator, ValidationError
 
 from router.config.yaml_lines import Document, Where, read_yaml
+from router.geo.country_codes import code_advice
 from router.model import Catalog, Country, Position, Region
 from router.text_files import MAX_SHOWN, printable, read_text
 
@@ -193,7 +194,7 @@ def _check_residency(document: Document, countries: dict[str, Country]) -> None:
 
 def _check_code(where: Where, code: Any, countries: dict[str, Country], document: Document) -> None:
     if countries and where not in document.faulty and code not in countries:
-        fault = f"{code} is no country; use its ISO 3166-1 code, such as GB for Britain"
+        fault = f"{code} is no country; {code_advice(str(code))}"
         document.add_fault(where, fault)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final, NamedTuple, TypeAlias
 
+from router.geo.country_codes import code_advice
 from router.geo.sphere import valid_position
 from router.model import Country, Position
 from router.text_files import plain_number, printable
@@ -27,11 +28,13 @@ UNKNOWN_COUNTRY = "ZZ"  # ISO 3166-1 user-assigned; RFC 8805 section 2.1.2 says 
 
 _PREFIX_NAMES = frozenset({"prefix", "ipprefix", "network", "cidr", "subnet", "iprange", "ip"})
 _NOT_A_LETTER = re.compile("[^a-z]")
-_HINTS = {"UK": "GB", "EL": "GR"}
 # router.routing.client_address unwraps these to IPv4 before any look-up: address, length.
 _WRAPPING: Final = tuple(
     (int.from_bytes(inet_pton(AF_INET6, address)), length)
-    for address, length in (("::ffff:0:0", 96), ("2002::", 16), ("2001::", 32))
+    for address, length in (
+        *(("::ffff:0:0", 96), ("2002::", 16), ("2001::", 32)),
+        *(("64:ff9b::", 96), ("64:ff9b:1::", 48)),
+    )
 )
 
 
@@ -124,9 +127,7 @@ def parse_country(text: str, countries: Mapping[str, Country]) -> str | None:
     if code in ("", UNKNOWN_COUNTRY):
         return None
     if code not in countries:
-        example = f"{_HINTS[code]} instead" if code in _HINTS else "such as GB for Britain"
-        shown = printable(text)
-        raise ValueError(f"country: {shown} is no country; use its ISO 3166-1 code, {example}")
+        raise ValueError(f"country: {printable(text)} is no country; {code_advice(code)}")
     return code
 
 

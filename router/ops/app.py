@@ -35,7 +35,7 @@ from router.ops.intents import drop_intents, parse_duration, set_intents
 from router.ops.security_headers import Shields
 from router.routing.cache_headers import CachePolicy
 from router.routing.client_address import parse_address
-from router.routing.explain import explain, parse_country, placed_in, spread
+from router.routing.explain import explain, not_a_country, parse_country, placed_in, spread
 from router.routing.fleet import Fleet
 from router.routing.location import Locator
 from router.routing.query import parse_query
@@ -247,6 +247,8 @@ class Ops:
             placed = self.locator.place_address(address)
         elif (country := parse_country(asked.get("country", ""))) is not None:
             placed = placed_in(country, _position(asked))
+        elif asked.get("country"):
+            return answer_json({"detail": not_a_country(asked["country"])}, 400)
         else:
             return answer_json({"detail": f"ip must be an IP address; {_EXPLAIN}"}, 400)
         line = None if address is None else self.geo.line_of(address.text)

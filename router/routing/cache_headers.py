@@ -11,6 +11,7 @@ from enum import Enum
 from hashlib import blake2b
 from itertools import islice
 
+from router.geo.country_codes import country_code
 from router.model import Status
 from router.routing.ranking import PREFERRED_COUNT, RouteKey
 
@@ -79,7 +80,7 @@ def parse_key(text: str) -> RouteKey | None:
     preferred = tuple(joined.split(".")) if joined else ()
     if len(preferred) > PREFERRED_COUNT or len({*preferred, ""}) <= len(preferred):
         return None
-    return RouteKey(None if country == _NOWHERE else country, preferred)
+    return RouteKey(country_code(country), preferred)
 
 
 def success_headers(

@@ -20,13 +20,20 @@ MAX_HOP_LENGTH = 80
 _MAPPED = bytes(10) + b"\xff\xff"
 _6TO4 = b"\x20\x02"
 _TEREDO = b"\x20\x01\x00\x00"
+_NAT64 = b"\x00\x64\xff\x9b" + bytes(8)
+_LOCAL_NAT64 = b"\x00\x64\xff\x9b\x00\x01"
 
 
 class Address(NamedTuple):
-    """An IP address: canonical text and its 4 or 16 bytes."""
+    """An IP address: canonical text and its 4 or 16 bytes.
+
+    `tunnel` is set when the IPv4 address was taken out of an IPv6 address that another
+    host may hold (6to4, Teredo, NAT64): the 16 bytes of that address.
+    """
 
     text: str
     packed: bytes
+    tunnel: bytes | None = None
 
     @property
     def seed(self) -> int:
@@ -37,11 +44,15 @@ class Address(NamedTuple):
 
 
 class Networks:
-    """A set of CIDR blocks that answers `address in networks` in one look-up a length."""
+    """A set of CIDR blocks that answers `address in networks` in one look-up a length.
+
+    An IPv4-mapped address is the IPv4 address (RFC 4291 section 2.5.5.2). An address that
+    holds IPv4 in any other way is not: whoever sends from 2002:a00:1::1 is not 10.0.0.1.
+    """
 
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network] = ()) -> None:
         blocks: dict[tuple[int, int], set[int]] = {}
-        for network in networks:
+        for network in map(_unmapped_network, networks):
             host_bits = network.max_prefixlen - network.prefixlen
             block = int(network.network_address) >> host_bits
             blocks.setdefault((network.max_prefixlen // 8, host_bits), set()).add(block)
@@ -51,7 +62,8 @@ class Networks:
 
     @classmethod
     def parse(cls, blocks: Iterable[str]) -> "Networks":
-        """From CIDR texts. Raises ValueError for one that is none, or has host bits set."""
+        """Networks from CIDR texts. Raises ValueError for text that is no network, or that
+        has host bits set."""
         return cls(ip_network(block.strip()) for block in blocks)
 
     def _peer(self, text: str) -> tuple[Address | None, bool]:
@@ -60,7 +72,7 @@ class Networks:
         return address, address is not None and address in self
 
     def __contains__(self, address: Address) -> bool:
-        packed = address.packed
+        packed = address.tunnel or address.packed
         value = int.from_bytes(packed)
         for size, host_bits, blocks in self._blocks:
             if size == len(packed) and value >> host_bits in blocks:
@@ -70,7 +82,7 @@ class Networks:
 
 def parse_address(text: str) -> Address | None:
     """An address from what proxies write, or None: plain, `ip:port`, `[v6]:port`, with a
-    zone id; IPv4 that travels inside IPv6 (mapped, 6to4, Teredo) becomes that IPv4."""
+    zone id; IPv4 that travels inside IPv6 (mapped, 6to4, Teredo, NAT64) becomes that IPv4."""
     try:
         return Address(text, inet_pton(AF_INET, text))
     except (OSError, ValueError):
@@ -149,13 +161,39 @@ def _is_port(text: str) -> bool:
 
 
 def _unwrapped(packed: bytes) -> Address:
-    """IPv4 out of ::ffff:a.b.c.d (RFC 4291), 6to4 (RFC 3056), Teredo (RFC 4380)."""
+    """IPv4 out of ::ffff:a.b.c.d (RFC 4291), 6to4 (RFC 3056), Teredo (RFC 4380), NAT64."""
     if packed[:12] == _MAPPED:
-        inner = packed[12:]
-    elif packed[:2] == _6TO4:
-        inner = packed[2:6]
-    elif packed[:4] == _TEREDO:
-        inner = bytes(byte ^ 0xFF for byte in packed[12:])
-    else:
+        return Address(inet_ntop(AF_INET, packed[12:]), packed[12:])
+    inner = _tunnelled(packed)
+    if inner is None:
         return Address(inet_ntop(AF_INET6, packed), packed)
-    return Address(inet_ntop(AF_INET, inner), inner)
+    return Address(inet_ntop(AF_INET, inner), inner, packed)
+
+
+def _tunnelled(packed: bytes) -> bytes | None:
+    if packed[:2] == _6TO4:
+        return packed[2:6]
+    if packed[:4] == _TEREDO:
+        return bytes(byte ^ 0xFF for byte in packed[12:])
+    if packed[:12] == _NAT64:
+        return packed[12:]
+    return _local_nat64(packed) if packed[:6] == _LOCAL_NAT64 else None
+
+
+def _local_nat64(packed: bytes) -> bytes | None:
+    """The IPv4 address in one under 64:ff9b:1::/48 (RFC 8215), where a translator may use
+    a prefix of any length. The two that can be told apart for sure are read: /96, and /48,
+    which leaves byte 8 and the last five bytes zero (RFC 6052 section 2.2)."""
+    if not any(packed[8:12]):
+        return packed[12:]
+    if not packed[8] and not any(packed[11:]):
+        return packed[6:8] + packed[9:11]
+    return None
+
+
+def _unmapped_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """The IPv4 network that an IPv4-mapped one stands for."""
+    packed = network.network_address.packed
+    if network.prefixlen < 96 or packed[:12] != _MAPPED:
+        return network
+    return IPv4Network((packed[12:], network.prefixlen - 96))

@@ -3,10 +3,10 @@
 It tells the very Decision that serves the answer; nothing is decided here.
 """
 
-import re
 from collections import defaultdict
 from typing import Any
 
+from router.geo.country_codes import code_advice, country_code
 from router.geo.overrides import FeedLine
 from router.geo.sphere import distance_km
 from router.model import Level, Location, Position, Source
@@ -74,9 +74,14 @@ def spread(ranker: Ranker, fleet: Fleet, location: Location, query: Query) -> li
 
 
 def parse_country(text: str) -> str | None:
-    """A country's code in capitals, or None for what is none."""
-    code = text.strip().upper()
-    return code if re.fullmatch("[A-Z]{2}", code) else None
+    """A country's code in capitals, or None for text that is not the code of a country."""
+    return country_code(text.strip())
+
+
+def not_a_country(text: str) -> str:
+    """What is wrong with text that `parse_country` does not accept, and what to write."""
+    code = text.strip()[:40]
+    return f"{code!r} is not the code of a country; {code_advice(code)}"
 
 
 def placed_in(country: str, position: Position | None = None) -> Placed:

@@ -2,13 +2,17 @@
 
 1. The CDN's route key. 2. The CDN's location headers. 3. By address: the operator's
 overrides, then the geo database. CDN headers count only beside the right X-Origin-Verify.
+Where the CDN's headers name only a country with edges in several cities, the address
+decides which of them is near.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from enum import StrEnum
 from hmac import compare_digest
 from typing import NamedTuple
 
+from router.geo.country_codes import country_code
 from router.geo.sphere import valid_position
 from router.model import Level, Location, Source
 from router.routing.cache_headers import KEY_HEADER, Sharing, parse_key
@@ -34,21 +38,36 @@ _DEGREES = re.compile(r"-?\d{1,3}(\.\d{1,20})?", re.ASCII)
 Found = Mapping[bytes, Sequence[bytes]]
 
 
+class PlacedBy(StrEnum):
+    """What of the request said where its viewer is."""
+
+    KEY = "key"  # X-Autorouter-Key
+    CDN_HEADERS = "cdn_headers"  # CloudFront-Viewer-Country, -Latitude, -Longitude
+    CDN_ADDRESS = "cdn_address"  # CloudFront-Viewer-Address: the others did not say enough
+    FORWARDED = "forwarded"  # X-Forwarded-For of a trusted proxy
+    PEER = "peer"  # no header: who connected
+
+    __hash__ = str.__hash__  # as in router.model.Scope
+
+
 class Placed(NamedTuple):
     """A viewer, placed. `key` is set when the CDN named it; then the rest is unused.
 
-    `seed`: 32 bits that stand for the viewer's network. `by_peer`: no header said anything.
+    `seed`: 32 bits that stand for the viewer's network.
     """
 
     location: Location
     seed: int
     sharing: Sharing
     key: RouteKey | None = None
-    by_peer: bool = False
+    placed_by: PlacedBy = PlacedBy.PEER
 
 
 class Locator:
-    """Places viewers by their request's headers and peer."""
+    """Places viewers by their request's headers and peer.
+
+    `divided`: the countries with edges in more than one city.
+    """
 
     def __init__(
         self,
@@ -57,8 +76,10 @@ class Locator:
         trusted: Networks,
         secrets: Iterable[str] = (),
         key_headers: Iterable[str] = (),
+        divided: Collection[str] = (),
     ) -> None:
         self._locate = locate
+        self._divided = divided
         self._trusted = trusted
         self._secrets = tuple(secret.encode() for secret in secrets)
         listed = {name.lower().encode() for name in key_headers}
@@ -91,57 +112,70 @@ class Locator:
             if name in PLACING:
                 found.setdefault(name, []).append(value)
         if VERIFY in found and self._is_cdn(found[VERIFY]):
-            placed = self._by_cdn(found)
+            placed = self._by_cdn(peer, found)
             if placed is not None:
                 return placed
-            address = parse_host_port(_only(found, ADDRESS))
-            if address is not None:
-                return self.place_address(address)
         return self._place_forwarded(peer, found.get(FORWARDED, ()))
 
-    def place_address(self, address: Address | None) -> Placed:
+    def place_address(self, address: Address | None, placed_by: PlacedBy = PlacedBy.PEER) -> Placed:
         """Place a viewer by address alone."""
         if address is None:
             return Placed(Location(), place_seed(Location()), Sharing.PRIVATE)
-        return Placed(self._locate(address.text), address.seed, Sharing.PRIVATE)
+        location = self._locate(address.text)
+        return Placed(location, address.seed, Sharing.PRIVATE, placed_by=placed_by)
 
     def _place_forwarded(self, peer: str | None, forwarded: Sequence[bytes]) -> Placed:
         address = viewer_address(peer, forwarded, self._trusted)
-        if address is None:
-            return self.place_address(None)
-        by_peer = address is self._trusted.peer(peer or "")[0]
-        return Placed(self._locate(address.text), address.seed, Sharing.PRIVATE, by_peer=by_peer)
+        is_peer = address is self._trusted.peer(peer or "")[0]
+        return self.place_address(address, PlacedBy.PEER if is_peer else PlacedBy.FORWARDED)
 
     def _is_cdn(self, told: Sequence[bytes]) -> bool:
         matches = [compare_digest(secret, told[0]) for secret in self._secrets]
         return len(told) == 1 and any(matches)
 
-    def _by_cdn(self, found: Found) -> Placed | None:
+    def _by_cdn(self, peer: str | None, found: Found) -> Placed | None:
         key = parse_key(_only(found, KEY))
         if key is not None:
             location = Location(country=key.country, source=Source.CDN_KEY)
-            return Placed(location, 0, Sharing.KEYED, key)
-        location_told = _told(found)
-        if location_told is None:
-            return None
-        address = parse_host_port(_only(found, ADDRESS))
+            return Placed(location, 0, Sharing.KEYED, key, PlacedBy.KEY)
+        told, address = _told(found), parse_host_port(_only(found, ADDRESS))
+        if told.level is Level.UNKNOWN:
+            return None if address is None else self.place_address(address, PlacedBy.CDN_ADDRESS)
+        if told.position is None and told.country in self._divided:
+            return self._in_divided(told, address or self._forwarded(peer, found))
         if self._sharing is Sharing.BY_HEADERS or address is None:
-            return Placed(location_told, place_seed(location_told), self._sharing)
-        return Placed(location_told, address.seed, Sharing.PRIVATE)
+            return Placed(told, place_seed(told), self._sharing, None, PlacedBy.CDN_HEADERS)
+        return Placed(told, address.seed, Sharing.PRIVATE, None, PlacedBy.CDN_HEADERS)
+
+    def _in_divided(self, told: Location, address: Address | None) -> Placed:
+        """A viewer of whom the CDN knows only the country, which has edges in several
+        cities: never shared. The address says which city, unless the database puts it in
+        another country; the operator's word on it always counts."""
+        if address is None:
+            return Placed(told, place_seed(told), Sharing.PRIVATE, None, PlacedBy.CDN_HEADERS)
+        here = self._locate(address.text)
+        is_believed = here.country in (told.country, None) or here.source is not Source.DATABASE
+        if here.position is None or not is_believed:
+            return Placed(told, address.seed, Sharing.PRIVATE, None, PlacedBy.CDN_HEADERS)
+        here = here._replace(country=here.country or told.country)
+        return Placed(here, address.seed, Sharing.PRIVATE, None, PlacedBy.CDN_ADDRESS)
+
+    def _forwarded(self, peer: str | None, found: Found) -> Address | None:
+        """The address that trusted proxies forwarded; not the peer's, who may be the CDN."""
+        address = viewer_address(peer, found.get(FORWARDED, ()), self._trusted)
+        return None if address is self._trusted.peer(peer or "")[0] else address
 
 
-def _told(found: Found) -> Location | None:
-    """The location in CloudFront's headers; it sends no coordinates for some networks."""
-    country = _only(found, COUNTRY)
-    if len(country) != 2 or not country.isascii() or not country.isalpha():
-        return None
+def _told(found: Found) -> Location:
+    """The location in CloudFront's headers; it sends no coordinates for some networks. A
+    position counts without a country too."""
+    country = country_code(_only(found, COUNTRY))
     position = valid_position(_degrees(_only(found, LATITUDE)), _degrees(_only(found, LONGITUDE)))
-    return Location(
-        country=country.upper(),
-        position=position,
-        level=Level.COUNTRY if position is None else Level.CITY,
-        source=Source.CDN_HEADERS,
-    )
+    if position is not None:
+        return Location(country, position, Level.CITY, Source.CDN_HEADERS)
+    if country is not None:
+        return Location(country, None, Level.COUNTRY, Source.CDN_HEADERS)
+    return Location()
 
 
 def _degrees(text: str) -> float | None:

@@ -5,6 +5,7 @@ ECMAScript 5.1 can repeat exactly (docs/adr/0003-rendezvous-hash.md).
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from typing import NamedTuple
@@ -97,7 +98,10 @@ def even_rendezvous(contenders: Iterable[Contender], seed: int) -> list[str]:
 
 
 class Ranker:
-    """The order of preference over one catalog. Immutable but for bounded memos."""
+    """The order of preference over one catalog. Immutable but for bounded memos.
+
+    `divided`: the countries with edges in more than one city.
+    """
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
@@ -106,6 +110,8 @@ class Ranker:
         self.covered = frozenset(region.country for region in routable)
         self._default = tuple(region.id for region in routable)
         self.metros = tuple(_metros(routable))
+        homes = Counter(metro.country for metro in self.metros)
+        self.divided = frozenset(code for code, count in homes.items() if count > 1)
         self._everywhere = _nearest(self.metros)
         self._homes = {code: _nearest(self.at_home(code)) for code in self.covered}
         self._known: dict[tuple[str | None, Scope], dict[Position, tuple[Metro, ...]]] = {}

@@ -10,6 +10,7 @@ import msgspec
 
 from router.model import Level, Source
 from router.routing.cache_headers import Headers
+from router.routing.location import PlacedBy
 from router.routing.query import MAX_MODEL_LENGTH
 
 # On every public response: any page may read it, nobody may sniff it for another type.
@@ -35,10 +36,12 @@ class Labels(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """What a route is counted under besides: who placed its viewer, and how exactly."""
+    """What a route is counted under besides: who knew its viewer's place, how exactly, and
+    what of the request led there."""
 
     source: Source
     level: Level
+    placed_by: PlacedBy
 
 
 class Shed(StrEnum):

@@ -15,7 +15,8 @@ from router.cdn.edge_function import MAX_BYTES, render
 from router.config.inputs import cdn_program, read_catalog, read_geo
 from router.config.settings import Settings
 from router.errors import ConfigError
-from router.model import Catalog, Location, Scope
+from router.geo.country_codes import COUNTRY_CODES
+from router.model import Catalog, Location, Position, Scope
 from router.routing.cache_headers import format_key, parse_key
 from router.routing.client_address import Networks, parse_address
 from router.routing.location import Locator
@@ -95,7 +96,8 @@ def by_python(ranker: Ranker, viewer: Viewer) -> str | None:
     """The key that the origin makes of the same headers; None where it would not make one."""
     if parse_address(viewer.ip) is None:
         return None
-    locator = Locator(lambda _: Location(), trusted=Networks(), secrets=[SECRET])
+    divided = ranker.divided
+    locator = Locator(lambda _: Location(), trusted=Networks(), secrets=[SECRET], divided=divided)
     told = {
         b"x-origin-verify": SECRET,
         b"cloudfront-viewer-country": viewer.country,
@@ -105,7 +107,7 @@ def by_python(ranker: Ranker, viewer: Viewer) -> str | None:
     }
     headers = [(name, value.encode()) for name, value in told.items() if value]
     placed = locator.place(None, headers)
-    if placed.location.country is None:
+    if placed.location.position is None and placed.location.country in {None, *divided}:
         return None
     query = parse_query(f"scope={viewer.scope}".encode())
     assert query is not None
@@ -131,7 +133,8 @@ def real_viewers() -> list[Viewer]:
 def made_up_viewers() -> list[Viewer]:
     """Every country, the poles, the antimeridian, missing and garbage headers, odd addresses."""
     rng = random.Random(2)
-    countries = [*shipped().catalog.countries, "US", "CA", "us", "", "U", "ZZ", "U1", "XYZ"]
+    countries = [*COUNTRY_CODES, *("US", "CA", "us", "", "U", "U1", "XYZ", "ß", "CADE")]
+    countries += [*("EU", "AP", "XX", "ZZ", "UK", "AN", "T1", "A1", "A2")] * 3
     latitudes = ["", "90", "-90", "0", "-0.0", "91", "1e1", "nan", "0x10", "12.", "43.6532"]
     longitudes = ["", "180", "-180", "0", "179.9999", "181", "1_0", ".5", "-79.3832"]
     return [
@@ -157,6 +160,10 @@ def an_address(rng: random.Random) -> str:
             f"::ffff:1.2.3.{rng.randrange(256)}",
             f"2002:{group[0]}:{group[1]}::1",
             f"2001:0:1:2:3:4:{group[0]}:{group[1]}",
+            f"64:ff9b::{group[0]}:{group[1]}",
+            f"64:ff9b:{rng.randrange(3)}:{group[0]}::{group[1]}:{group[2]}",
+            f"64:ff9b:1:{group[0]}:{rng.randrange(256):x}:{rng.randrange(256):02x}00::",
+            f"64:ff9b:1:{group[0]}:{group[1]}:{group[2]}::",
             *("::", "1::2::3", "1.2.3", "01.2.3.4", "1.2.3.4.5", "rubbish", ":1:2:3:4:5:6:7"),
         ]
     )
@@ -196,8 +203,48 @@ def test_viewer_cannot_bring_a_key(engine: Engine, tmp_path: Path) -> None:
     spoofed = {"x-autorouter-key": "CA~yto-01"}
     placed = Viewer("DE", "52.5", "13.4", "85.214.132.117")
     unplaced = Viewer("", "", "", "85.214.132.117")
-    made = run(engine, [event(placed, **spoofed), event(unplaced, **spoofed)], tmp_path)
-    assert made == [by_python(shipped(), placed), None]
+    somewhere = Viewer("US", "", "", "44.192.0.1")
+    asked = [event(viewer, **spoofed) for viewer in (placed, unplaced, somewhere)]
+    assert run(engine, asked, tmp_path) == [by_python(shipped(), placed), None, None]
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    ("country", "has_key"),
+    [
+        ("US", False),  # edges in three cities: which one is near is not known
+        ("CA", False),
+        ("GB", True),  # edges in one city
+        ("DE", True),  # no edge: one order for all
+        ("AQ", True),
+        ("EU", False),  # no country
+        ("ZZ", False),
+        ("UK", False),
+        ("", False),
+    ],
+)
+def test_viewer_without_coordinates_has_a_key_only_where_one_order_fits_all(
+    engine: Engine, country: str, has_key: bool, tmp_path: Path
+) -> None:
+    london = a_region("lon-01", country="GB", position=Position(51.5, -0.1))
+    twin = a_region("lon-02", country="GB", position=Position(51.5, -0.1))
+    ranker = Ranker(a_catalog(*a_catalog().regions, london, twin))
+    viewers = [Viewer(country, "", "", "44.192.0.1", scope) for scope in Scope]
+    made = run(engine, [event(viewer) for viewer in viewers], tmp_path, ranker)
+    assert [key is not None for key in made] == [has_key] * 2
+    assert made == [by_python(ranker, viewer) for viewer in viewers]
+
+
+@ENGINES
+@pytest.mark.parametrize("country", ["EU", "ZZ", "UK", "A1", ""])
+def test_position_without_a_country_makes_a_key(
+    engine: Engine, country: str, tmp_path: Path
+) -> None:
+    viewer = Viewer(country, "45.5", "-73.6", "24.48.0.1")
+    (key,) = run(engine, [event(viewer)], tmp_path)
+    assert key is not None
+    assert key.startswith("ZZ~yul-0")
+    assert key == by_python(shipped(), viewer)
 
 
 @ENGINES

@@ -7,6 +7,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from router.errors import StoreError
 from router.model import Level, Source, View
 from router.routing.fleet import Fleet
+from router.routing.location import PlacedBy
 from router.routing.response import Counts, Labels, Placement
 from router.telemetry.collector import ServerCollector
 from router.telemetry.metrics import Telemetry
@@ -46,7 +47,7 @@ def metrics_in_code() -> dict[str, tuple[str, set[str]]]:
     }
     counts = Counts(
         {Labels(code="200", region="a", reason="b", status="c", scope="d"): 1},
-        {Placement(Source.DATABASE, Level.CITY): 1},
+        {Placement(Source.DATABASE, Level.CITY, PlacedBy.PEER): 1},
     )
     for family in a_collector(Watched(a_fleet(), (a_view(),)), counts).collect():
         name = family.name + ("_total" if family.type == "counter" else "")

@@ -17,7 +17,7 @@ from router.api.live_fleet import FleetWatch
 from router.model import Intended, Level, Location, Observed, Source
 from router.routing.cache_headers import CachePolicy
 from router.routing.client_address import Networks
-from router.routing.location import Locator
+from router.routing.location import Locator, PlacedBy
 from router.routing.query import MAX_MODEL_LENGTH
 from router.routing.route_table import KNOWN_ANSWERS
 from router.store.memory import MemoryStore
@@ -567,9 +567,9 @@ async def test_routes_are_counted_by_who_placed_the_viewer(public: Public) -> No
     await public.get(**KEYED)
     await public.get("/healthz")
     assert public.app.counts.placements == {
-        (Source.DATABASE, Level.CITY): 3,
-        (Source.NONE, Level.UNKNOWN): 1,
-        (Source.CDN_KEY, Level.UNKNOWN): 1,
+        (Source.DATABASE, Level.CITY, PlacedBy.FORWARDED): 3,
+        (Source.NONE, Level.UNKNOWN, PlacedBy.FORWARDED): 1,
+        (Source.CDN_KEY, Level.UNKNOWN, PlacedBy.KEY): 1,
     }
 
 

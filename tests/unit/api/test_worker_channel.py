@@ -21,6 +21,7 @@ from router.api.worker_channel import (
 )
 from router.errors import StoreError
 from router.model import Intended, Level, Source
+from router.routing.location import PlacedBy
 from router.routing.response import Counts, Labels, Placement, Shed
 from tests.support.builders import CITIES, a_view, an_intent
 
@@ -31,7 +32,7 @@ LABELS = Labels(
 )
 COUNTS = Counts(
     answers={LABELS: 7},
-    placements={Placement(Source.DATABASE, Level.CITY): 5},
+    placements={Placement(Source.DATABASE, Level.CITY, PlacedBy.PEER): 5},
     countries={"CA": 4, None: 1},
     shed={Shed.HUNG_UP: 2},
     connections=3,

@@ -55,6 +55,13 @@ def seen(*lines: str, peer: str | None = "10.0.0.1", trusted: Networks = PROXIES
         ("2002:cb00:7109::1", "203.0.113.9"),
         ("2001:0:4136:e378:8000:63bf:3fff:fdd2", "192.0.2.45"),
         ("2001:1::1", "2001:1::1"),
+        ("64:ff9b::203.0.113.9", "203.0.113.9"),
+        ("64:ff9b::1:203.0.113.9", "64:ff9b::1:cb00:7109"),
+        ("64:ff9b:1::203.0.113.9", "203.0.113.9"),
+        ("64:ff9b:1:fffe::203.0.113.9", "203.0.113.9"),
+        ("64:ff9b:1:cb00:71:900::", "203.0.113.9"),
+        ("64:ff9b:1:cb00:171:900::", "64:ff9b:1:cb00:171:900::"),
+        ("64:ff9b:2::203.0.113.9", "64:ff9b:2::cb00:7109"),
     ],
 )
 def test_written_addresses_are_understood(written: str, meant: str) -> None:
@@ -100,6 +107,50 @@ def test_written_addresses_are_understood(written: str, meant: str) -> None:
 )
 def test_what_is_no_address_is_refused(written: str) -> None:
     assert parse_address(written) is None
+
+
+# Trust: only a mapped address is the IPv4 in it
+
+HOLDING_IPV4 = ["2002:a00:1::bad", "2001:0:4136:e378:8000:63bf:f5ff:fffe", "64:ff9b::10.0.0.1"]
+
+
+@pytest.mark.parametrize("peer", HOLDING_IPV4)
+def test_peer_that_only_holds_a_trusted_address_is_not_trusted(peer: str) -> None:
+    assert seen("203.0.113.9", peer=peer) == "10.0.0.1"
+
+
+@pytest.mark.parametrize("hop", HOLDING_IPV4)
+def test_hop_that_only_holds_a_trusted_address_ends_the_walk(hop: str) -> None:
+    assert seen(f"203.0.113.9, {hop}") == "10.0.0.1"
+
+
+def test_mapped_peer_is_trusted_as_the_ipv4_it_is() -> None:
+    assert seen("203.0.113.9", peer="::ffff:10.0.0.1") == "203.0.113.9"
+
+
+@pytest.mark.parametrize("peer", HOLDING_IPV4)
+def test_network_that_names_such_peers_trusts_them(peer: str) -> None:
+    network = ipaddress.ip_network(f"{peer}/32", strict=False)
+    assert seen("203.0.113.9", peer=peer, trusted=Networks([network])) == "203.0.113.9"
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("block", ["::ffff:127.0.0.0/104", "::ffff:7f00:1/128", "127.0.0.0/8"])
+def test_mapped_network_is_the_ipv4_network(block: str, peer: str) -> None:
+    trusted = Networks.parse([block])
+    assert seen("203.0.113.9", peer=peer, trusted=trusted) == "203.0.113.9"
+    assert seen("203.0.113.9", peer="128.0.0.1", trusted=trusted) == "128.0.0.1"
+
+
+@given(st.ip_addresses(v=4), st.integers(0, 32), st.ip_addresses(v=4))
+def test_mapped_networks_hold_what_their_ipv4_networks_hold(
+    address: ipaddress.IPv4Address, length: int, peer: ipaddress.IPv4Address
+) -> None:
+    plain = ipaddress.ip_network(f"{address}/{length}", strict=False)
+    mapped = f"::ffff:{plain.network_address}/{96 + length}"
+    parsed = parse_address(str(peer))
+    assert parsed is not None
+    assert (parsed in Networks.parse([mapped])) is (peer in plain)
 
 
 @given(st.text())

@@ -175,9 +175,10 @@ def test_problem_is_told_with_its_status_and_headers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code"), [("ca", "CA"), (" DE ", "DE"), ("CAN", None), ("1", None)]
+    ("text", "code"),
+    [("ca", "CA"), (" DE ", "DE"), ("CAN", None), ("1", None), ("EU", None), ("UK", None)],
 )
-def test_country_is_two_letters(text: str, code: str | None) -> None:
+def test_country_is_the_code_of_one(text: str, code: str | None) -> None:
     assert parse_country(text) == code
 
 

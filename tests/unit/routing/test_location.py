@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from router.model import Level, Location, Position, Source
 from router.routing.cache_headers import Sharing
 from router.routing.client_address import Networks, parse_address
-from router.routing.location import Locator, Placed
+from router.routing.location import Locator, Placed, PlacedBy
 from router.routing.ranking import RouteKey, place_seed
 from tests.support.builders import BERLIN, a_location
 
@@ -67,7 +67,7 @@ def seed_of(address: str) -> int:
 
 
 def test_viewer_is_looked_up_by_peer() -> None:
-    assert placed() == Placed(IN_GERMANY, seed_of(VIEWER), Sharing.PRIVATE, by_peer=True)
+    assert placed() == Placed(IN_GERMANY, seed_of(VIEWER), Sharing.PRIVATE)
 
 
 def test_viewer_behind_a_proxy_is_looked_up() -> None:
@@ -200,14 +200,98 @@ def test_bad_coordinates_leave_the_country(latitude: bytes, longitude: bytes) ->
     assert (location.country, location.level) == ("CA", Level.COUNTRY)
 
 
-@pytest.mark.parametrize("country", [b"", b"CAN", b"C", b"C1", b"??", b"\xc3\x84", b"\xc4\xc4"])
-def test_bad_country_leaves_the_address_to_decide(country: bytes) -> None:
+NO_COUNTRIES = pytest.mark.parametrize(
+    "country",
+    [
+        *(b"", b"CAN", b"C", b"C1", b"??", b"\xc3\x84", b"\xc4\xc4", b"\xdf"),
+        *(b"EU", b"AP", b"XX", b"ZZ", b"UK", b"AN", b"T1", b"A1", b"A2"),
+    ],
+)
+
+
+@NO_COUNTRIES
+def test_position_counts_without_a_country(country: bytes) -> None:
     headers = [(b"cloudfront-viewer-country", country), *TORONTO_HEADERS[1:]]
+    location = placed_by_cdn(*headers, key_headers=PLACING).location
+    position = Position(43.6532, -79.3832)
+    assert location == Location(None, position, Level.CITY, Source.CDN_HEADERS)
+
+
+@NO_COUNTRIES
+def test_code_of_no_country_alone_leaves_the_address_to_decide(country: bytes) -> None:
+    headers = [(b"cloudfront-viewer-country", country)]
     assert placed_by_cdn(*headers, key_headers=PLACING) == placed()
 
 
-def test_repeated_country_leaves_the_address_to_decide() -> None:
-    assert placed_by_cdn(*TORONTO_HEADERS, TORONTO_HEADERS[0]) == placed()
+def test_repeated_country_is_no_country() -> None:
+    assert placed_by_cdn(*TORONTO_HEADERS, TORONTO_HEADERS[0]).location.country is None
+
+
+# A country alone, with edges in several cities
+
+
+GERMANY = (b"cloudfront-viewer-country", b"DE")
+PROXIED = (b"x-forwarded-for", b"192.0.2.77")
+
+
+def in_divided_germany(
+    *headers: Header,
+    place: Location = IN_GERMANY,
+    peer: str = VIEWER,
+    key_headers: tuple[str, ...] = PLACING,
+) -> Placed:
+    locator = Locator(
+        lambda _: place,
+        trusted=PROXIES,
+        secrets=[SECRET],
+        key_headers=key_headers,
+        divided={"DE"},
+    )
+    return locator.place(peer, [*OWN_WORDS, *headers])
+
+
+@pytest.mark.parametrize("key_headers", [(), PLACING])
+def test_country_alone_leaves_its_cities_to_the_address(key_headers: tuple[str, ...]) -> None:
+    found = in_divided_germany(GERMANY, AN_ADDRESS, key_headers=key_headers)
+    seed = seed_of("198.51.100.10")
+    assert found == Placed(IN_GERMANY, seed, Sharing.PRIVATE, None, PlacedBy.CDN_ADDRESS)
+
+
+def test_forwarded_address_serves_where_the_cdn_sends_none() -> None:
+    found = in_divided_germany(GERMANY, PROXIED, peer="10.0.0.1")
+    assert (found.location, found.seed) == (IN_GERMANY, seed_of("192.0.2.77"))
+
+
+def test_the_cdns_own_address_says_nothing_of_the_viewer() -> None:
+    found = in_divided_germany(GERMANY, PROXIED)
+    assert found.location == Location("DE", None, Level.COUNTRY, Source.CDN_HEADERS)
+    assert found.sharing is Sharing.PRIVATE
+
+
+@pytest.mark.parametrize(
+    "place", [Location(), a_location(None, "DE"), a_location(None, "FR"), a_location(BERLIN, "FR")]
+)
+def test_cdns_country_stands_where_the_address_tells_no_city_in_it(place: Location) -> None:
+    found = in_divided_germany(GERMANY, AN_ADDRESS, place=place)
+    assert found.location == Location("DE", None, Level.COUNTRY, Source.CDN_HEADERS)
+    assert (found.seed, found.sharing) == (seed_of("198.51.100.10"), Sharing.PRIVATE)
+    assert found.placed_by is PlacedBy.CDN_HEADERS
+
+
+def test_operators_word_outranks_the_cdns_country() -> None:
+    told = a_location(BERLIN, "FR")._replace(source=Source.OVERRIDE)
+    assert in_divided_germany(GERMANY, AN_ADDRESS, place=told).location == told
+
+
+def test_position_of_unknown_country_is_in_the_cdns() -> None:
+    found = in_divided_germany(GERMANY, AN_ADDRESS, place=a_location(BERLIN, None))
+    assert found.location == IN_GERMANY
+
+
+def test_coordinates_from_the_cdn_need_no_address() -> None:
+    berlin = [(b"cloudfront-viewer-latitude", b"52.5"), (b"cloudfront-viewer-longitude", b"13.4")]
+    found = in_divided_germany(GERMANY, *berlin, AN_ADDRESS)
+    assert (found.sharing, found.placed_by) == (Sharing.BY_HEADERS, PlacedBy.CDN_HEADERS)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +412,7 @@ def test_those_remembered_as_one_viewer_are_one(
         viewer = locator.viewer(peer, headers)
         if viewer is not None:
             here = locator.place(peer, headers)
-            if here.by_peer and viewer != peer:
+            if here.placed_by is PlacedBy.PEER and viewer != peer:
                 continue  # not remembered, as router.api.app has it
             assert remembered.setdefault(viewer, here) == here
             assert here.sharing is Sharing.PRIVATE
@@ -358,4 +442,5 @@ def test_address_from_the_cdn_counts_where_it_knows_no_country(told: list[Header
     address = (b"cloudfront-viewer-address", b"203.0.113.9:4711")
     somebody = (b"x-forwarded-for", b"6.6.6.6")
     found = placed_by_cdn(*told, address, somebody)
-    assert found == Placed(IN_GERMANY, seed_of(VIEWER), Sharing.PRIVATE)
+    seed = seed_of(VIEWER)
+    assert found == Placed(IN_GERMANY, seed, Sharing.PRIVATE, None, PlacedBy.CDN_ADDRESS)

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from router.errors import StoreError
 from router.model import Intended, Level, Observed, Source, Status
+from router.routing.location import PlacedBy
 from router.routing.response import Counts, Labels, Placement
 from tests.support.builders import CITIES, NOW, a_fleet, a_region, a_view, an_edge
 from tests.support.metrics import Watched, a_collector
@@ -25,12 +26,12 @@ def value(watch: Watched, name: str, **labels: str) -> Any:
 
 def test_counts_are_shown_by_label() -> None:
     labels = Labels("200", "yto-01", "nearest_in_country", "ok", "country", "keyed", "false")
-    counts = Counts({labels: 3}, {Placement(Source.DATABASE, Level.COUNTRY): 2})
+    counts = Counts({labels: 3}, {Placement(Source.DATABASE, Level.COUNTRY, PlacedBy.PEER): 2})
     registry = shown(Watched(a_fleet()), counts)
 
     told = labels._asdict()
     assert registry.get_sample_value("autorouter_answers_total", told) == 3
-    told = {"source": "database", "level": "country"}
+    told = {"source": "database", "level": "country", "placed_by": "peer"}
     assert registry.get_sample_value("autorouter_placements_total", told) == 2
 
 
