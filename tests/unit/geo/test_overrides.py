@@ -34,7 +34,10 @@ HEADER = "prefix,country,region,city,postal,latitude,longitude"
 CITIES = {("CA", "CA-ON", "Toronto"): TORONTO, ("US", "US-TX", "Dallas"): DALLAS}
 RULES = Rules(countries=COUNTRIES, find_city=lambda *named: CITIES.get(named))
 FETCHED = Rules(countries=COUNTRIES, find_city=RULES.find_city, source=Source.FEED, is_strict=False)
-WRAPPING = [IPv6Network(one) for one in ("::ffff:0:0/96", "2002::/16", "2001::/32")]
+WRAPPING = [
+    IPv6Network(one)
+    for one in ("::ffff:0:0/96", "2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48")
+]
 RFC_8805 = """\
 # IETF106 (Singapore) - November 2019 - Singapore, SG
 130.129.0.0/16,US,US-CA,Mountain View,
@@ -167,7 +170,7 @@ def test_longest_prefix_wins_in_any_set_of_networks(
         ("2002:c000:200::/48,CA", "holds IPv4 inside IPv6; name the IPv4 network"),
         ("192.0.2.0/24,Canada", "country: Canada is no country; use its ISO 3166-1 code"),
         ("192.0.2.0/24,XX", "country: XX is no country"),
-        ("192.0.2.0/24,UK", "country: UK is no country; use its ISO 3166-1 code, GB instead"),
+        ("192.0.2.0/24,UK", "country: UK is no country; did you mean GB?"),
         ("192.0.2.0/24,CA,,,,91,0", "latitude, longitude: 91, 0 is no place"),
         ("192.0.2.0/24,CA,,,,43.6,", "latitude, longitude: 43.6,  is no place"),
         ("192.0.2.0/24,CA,,,,0,0", "is no place; give degrees, or neither"),
