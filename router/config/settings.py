@@ -57,6 +57,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         RedisUrl | None,
         _about("The store that joins `serve` and `poll`. Without it `serve` polls in-process."),
     ] = None
+    store_timeout_s: Annotated[
+        float,
+        _about(
+            "How long Redis may take to connect, and to answer. Three round trips must fit.",
+            unit="s",
+            ge=0.1,
+            le=10,
+        ),
+    ] = 1.0
     listen: Annotated[Listen, _about("The public listener.")] = Listen("0.0.0.0", 8080)  # noqa: S104
     workers: Annotated[
         int, _about("Processes that answer on the public port, as `serve --workers`.", ge=1, le=64)

@@ -106,7 +106,7 @@ async def tell_events(
 
 async def _events(settings: Settings, after: str) -> Sequence[dict[str, Any]]:
     if settings.redis_url is not None:
-        async with _redis(settings.redis_url) as store:
+        async with _redis(settings) as store:
             logged = await store.events(after)
         return [{"id": one.id, **msgspec.to_builtins(one.event)} for one in logged]
     told = await ask(settings, "/v1/events", params={"after": after})
@@ -129,14 +129,14 @@ async def bring_back(settings: Settings, edges: Sequence[str], actor: str) -> li
     if settings.redis_url is None:
         return await _through_server(settings, "DELETE", edges, params={"actor": actor})
     fleet, _ = await stored_fleet(settings, read_catalog(settings))
-    async with _redis(settings.redis_url) as store:
+    async with _redis(settings) as store:
         done = await drop_intents(store, fleet, edges, actor=actor, now=time.time())
     return [msgspec.to_builtins(event) for event in done]
 
 
 async def _in_redis(settings: Settings, edges: Sequence[str], wish: dict[str, Any]) -> list[Any]:
     fleet, _ = await stored_fleet(settings, read_catalog(settings))
-    async with _redis(settings.redis_url or "") as store:
+    async with _redis(settings) as store:
         done = await set_intents(
             store,
             fleet,
@@ -209,14 +209,14 @@ async def stored_fleet(settings: Settings, catalog: Catalog) -> tuple[Fleet, str
     """The fleet as Redis has it, or the catalog alone; and which of the two."""
     if settings.redis_url is None:
         return combine(catalog, (), (), time.time()), "the catalog alone"
-    async with _redis(settings.redis_url) as store:
+    async with _redis(settings) as store:
         stored = await store.read([region.id for region in catalog.regions])
     return combine(catalog, stored.views, stored.intents, time.time()), "Redis"
 
 
 @asynccontextmanager
-async def _redis(url: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(url)
+async def _redis(settings: Settings) -> AsyncIterator[RedisStore]:
+    store = RedisStore(settings.redis_url or "", settings.store_timeout_s)
     try:
         yield store
     finally:

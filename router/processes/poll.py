@@ -48,7 +48,8 @@ async def poll(settings: Settings) -> None:
     stop = stop_on_signals()
     from router.store.redis import RedisStore  # 7 MB that a server without Redis is spared
 
-    store, telemetry = RedisStore(settings.redis_url), Telemetry()
+    telemetry = Telemetry()
+    store = RedisStore(settings.redis_url, settings.store_timeout_s, telemetry.noticed)
     polling = Polling(settings, catalog, store, telemetry)
     vitals = Vitals(registry=telemetry.registry, readiness=polling.readiness)
     log.info("polling", vantage=settings.vantage, edges=len(catalog.regions))

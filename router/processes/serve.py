@@ -69,9 +69,9 @@ async def run_server(
         public_sockets = bind_shared("AUTOROUTER_LISTEN", settings.listen, settings.workers)
         ops_socket = bind("AUTOROUTER_OPS_LISTEN", settings.ops_listen)
         stop = stop_on_signals()
-        store = _open_store(settings)
-        stack.push_async_callback(store.close)
         telemetry = Telemetry()
+        store = _open_store(settings, telemetry)
+        stack.push_async_callback(store.close)
         parts = _Parts(inputs, store, telemetry, targets, stop)
         await parts.front.watch.refresh()
         servers = [(listener(parts.ops.app([*ops_routes, *parts.dashboard.routes()])), ops_socket)]
@@ -117,12 +117,12 @@ async def _target_opener(
     return lambda fresh: open_targets(fresh, client)
 
 
-def _open_store(settings: Settings) -> Store:
+def _open_store(settings: Settings, telemetry: Telemetry) -> Store:
     if settings.redis_url is None:
         return MemoryStore()
     from router.store.redis import RedisStore  # 7 MB for who has one
 
-    return RedisStore(settings.redis_url)
+    return RedisStore(settings.redis_url, settings.store_timeout_s, telemetry.noticed)
 
 
 def _open_polling(inputs: Inputs, store: Store, telemetry: Telemetry) -> "Polling | None":

@@ -9,7 +9,6 @@ after an error that only a wrong server gives, and after `SILENT_S` without succ
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from enum import StrEnum
 from typing import TypeVar
 
 from redis.exceptions import (
@@ -24,6 +23,7 @@ from redis.exceptions import (
 
 from router.errors import StoreError
 from router.store.connect import TIMEOUT_S, Client, connect, disconnect
+from router.store.notices import Notice, Report, no_report
 
 SILENT_S = 5.0
 RENEW_S = 5.0
@@ -43,22 +43,6 @@ WRONG_SERVER = (
 )
 
 T = TypeVar("T")
-
-
-class Notice(StrEnum):
-    """What the store reports besides errors: a closed set, so it can label a metric."""
-
-    RECONNECTED = "reconnected"
-    HINTS_LOST = "hints_lost"
-    WRONG_TYPE = "wrong_type"
-    INTENT_LOST = "intent_lost"
-
-
-Report = Callable[[Notice, str], None]
-
-
-def no_report(notice: Notice, about: str) -> None:
-    """For callers that live for one command only."""
 
 
 class Link:

@@ -14,14 +14,12 @@ from router.store.connect import Client, connect_listener
 from router.store.link import (
     CALLS_S,
     FAULTS,
-    Notice,
-    Report,
     cancellations,
-    no_report,
     quietly,
     within,
 )
 from router.store.memory import Hints
+from router.store.notices import Notice, Report, no_report
 
 CHANGED = "autorouter:changed"
 QUIET_S = 5.0

@@ -23,8 +23,9 @@ from router.store.codec import fitted, written
 from router.store.connect import TIMEOUT_S, Client
 from router.store.event_log import EVENTS, log_events, log_once, read_events
 from router.store.keys import VANTAGES, keys_of
-from router.store.link import Link, Notice, Report, no_report, raise_first
+from router.store.link import Link, raise_first
 from router.store.listener import CHANGED, Listener
+from router.store.notices import Notice, Report, no_report
 from router.store.reading import (
     MAX_VALUE_BYTES,
     MAX_VANTAGES,

@@ -24,6 +24,7 @@ from router.model import (
     View,
 )
 from router.routing.fleet import Fleet
+from router.store.notices import Notice
 from router.telemetry.logs import log
 
 PURGE_BUCKETS_S = (0.25, 0.3, 0.4, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
@@ -72,6 +73,12 @@ class Telemetry:
         self._unreadable = Count(
             "autorouter_store_unreadable_total",
             "Stored values that did not decode and were left out",
+            registry=self.registry,
+        )
+        self._notices = Count(
+            "autorouter_store_notices_total",
+            "What the store reports besides errors",
+            ["kind"],
             registry=self.registry,
         )
         self._swaps = Count(
@@ -128,6 +135,7 @@ class Telemetry:
             (self._reads, ("ok", "error")),
             (self._saves, ("ok", "error")),
             (self._reloads, ("ok", "refused")),
+            (self._notices, tuple(Notice)),
         ):
             for result in results:
                 counter.labels(result)
@@ -189,6 +197,11 @@ class Telemetry:
         elif self._read_failed and not failed:
             log.info("the store can be read again")
         self._read_failed = failed
+
+    def noticed(self, notice: Notice, about: str) -> None:
+        """The store has something to report besides errors: a count and a log line."""
+        self._notices.labels(notice).inc()
+        log.warning("store", notice=str(notice), about=about)
 
     def wished(self, edge: str, wish: Intent | None) -> None:
         """An operator's intent came, changed or is over: a line, wherever it was made."""

@@ -15,8 +15,8 @@ from router.errors import StoreError
 from router.model import Event, EventKind, Intended, Intent, Observed, Outcome
 from router.store import EVENTS_KEPT, Change, Store, Stored
 from router.store.codec import written
-from router.store.link import Notice
 from router.store.memory import MemoryStore
+from router.store.notices import Notice
 from router.store.redis import (
     CHANGED,
     EVENTS,

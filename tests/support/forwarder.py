@@ -1,0 +1,99 @@
+"""A TCP forwarder between a client and a server: a virtual address whose target can move, a
+long way, or a connection that is only open on one side."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+from tests.support.servers import HOST, PATIENCE_S
+
+
+class Forwarder:
+    """Forwards `port` to `target`, in a thread with a loop of its own.
+
+    Connections stay with the target that they were opened to, as through a virtual IP address.
+    `delay_s`: the time for each direction. While `is_frozen`, open connections stay open and
+    what is sent is lost; new ones are forwarded.
+    """
+
+    def __init__(self, target: int, delay_s: float = 0.0) -> None:
+        self.target = target
+        self.delay_s = delay_s
+        self.opened: list[int] = []
+        self._frozen: set[asyncio.StreamWriter] = set()
+        self._open: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server = self._do(asyncio.start_server(self._forward, HOST, 0))
+        self.port: int = self._server.sockets[0].getsockname()[1]
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
+
+    def freeze(self) -> None:
+        """From now on the connections that are open carry nothing."""
+        self._frozen |= self._open
+
+    async def _forward(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        target = self.target
+        with contextlib.suppress(OSError):
+            far, forth = await asyncio.open_connection(HOST, target)
+            self.opened.append(target)
+            self._open |= {back, forth}
+            await asyncio.gather(self._pipe(near, forth), self._pipe(far, back))
+            self._open -= {back, forth}
+        back.close()
+
+    async def _pipe(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        """Bytes in order, each chunk so much later; several are on their way at once."""
+        sent: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        writing = asyncio.create_task(self._deliver(sent, sink))
+        with contextlib.suppress(OSError):
+            while chunk := await source.read(65_536):
+                if sink not in self._frozen:
+                    sent.put_nowait((self._loop.time() + self.delay_s, chunk))
+        sent.put_nowait((self._loop.time() + self.delay_s, b""))
+        await writing
+
+    async def _deliver(
+        self, sent: asyncio.Queue[tuple[float, bytes]], sink: asyncio.StreamWriter
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                due, chunk = await sent.get()
+                await asyncio.sleep(due - self._loop.time())
+                if not chunk:
+                    break
+                sink.write(chunk)
+                await sink.drain()
+        sink.close()
+
+    def close(self) -> None:
+        """Stop forwarding, and cut every connection."""
+
+        async def end() -> None:
+            self._server.close()
+            for writer in list(self._open):
+                writer.transport.abort()
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        self._do(end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE_S)
+        self._loop.close()
+
+
+@contextlib.contextmanager
+def forwarding(target: int, delay_s: float = 0.0) -> Iterator[Forwarder]:
+    """A forwarder for the time of a test."""
+    forwarder = Forwarder(target, delay_s)
+    try:
+        yield forwarder
+    finally:
+        forwarder.close()
