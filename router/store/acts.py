@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import RedisCluster
-from redis.exceptions import ResponseError
+from redis.exceptions import ExecAbortError
 
 from router.errors import StoreError
 from router.model import Event
@@ -42,7 +42,7 @@ async def carry_out(link: Link, changes: Sequence[Change]) -> None:
     try:
         await link.call(lambda client: _transaction(client, changes))
     except StoreError as error:
-        if isinstance(error.__cause__, ResponseError):  # refused as a whole
+        if isinstance(error.__cause__, ExecAbortError):
             raise StoreError(f"{error}. Nothing was changed") from error
         await _settle(link, changes, before, error)
 

@@ -22,7 +22,9 @@ class Forwarder:
         self.target = target
         self.delay_s = delay_s
         self.opened: list[int] = []
+        self.lost = 0
         self._frozen: set[asyncio.StreamWriter] = set()
+        self._trigger: bytes | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -37,22 +39,35 @@ class Forwarder:
         """From now on the connections that are open carry nothing."""
         self._frozen |= self._open
 
+    def lose_replies_to(self, word: bytes) -> None:
+        """Freeze the replies on the first connection that sends this word, once."""
+        self._trigger = word
+
+    def _watch(self, chunk: bytes, back: asyncio.StreamWriter) -> None:
+        if self._trigger is not None and self._trigger in chunk:
+            self._trigger = None
+            self._frozen.add(back)
+            self.lost += 1
+
     async def _forward(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         target = self.target
         with contextlib.suppress(OSError):
             far, forth = await asyncio.open_connection(HOST, target)
             self.opened.append(target)
             self._open |= {back, forth}
-            await asyncio.gather(self._pipe(near, forth), self._pipe(far, back))
+            await asyncio.gather(self._pipe(near, forth, back), self._pipe(far, back, forth))
             self._open -= {back, forth}
         back.close()
 
-    async def _pipe(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pipe(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, other: asyncio.StreamWriter
+    ) -> None:
         """Bytes in order, each chunk so much later; several are on their way at once."""
         sent: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         writing = asyncio.create_task(self._deliver(sent, sink))
         with contextlib.suppress(OSError):
             while chunk := await source.read(65_536):
+                self._watch(chunk, other)
                 if sink not in self._frozen:
                     sent.put_nowait((self._loop.time() + self.delay_s, chunk))
         sent.put_nowait((self._loop.time() + self.delay_s, b""))

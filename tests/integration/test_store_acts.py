@@ -1,0 +1,278 @@
+"""Changes of intents and their events: whole or not at all, and what Redis loses is told."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from router.errors import StoreError
+from router.model import Event, EventKind, Intended, Intent
+from router.store import Change
+from router.store.notices import Notice
+from router.store.redis import EVENTS, RedisStore, intent_key
+from tests.support.builders import an_intent
+from tests.support.forwarder import forwarding
+from tests.support.redis_kinds import Node, cluster, running
+from tests.support.servers import HOST, RedisServer, eventually
+
+pytestmark = pytest.mark.anyio
+
+EDGES = ("yto-01", "yul-01", "nyc-01")
+
+
+@asynccontextmanager
+async def opened(url: str, **options: Any) -> AsyncIterator[RedisStore]:
+    store = RedisStore(url, **options)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def raw(redis_url: str) -> Iterator[Any]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def drains(*edges: str) -> list[Change]:
+    """Each edge drained for an hour, by an operator."""
+    now = round(time.time())
+    intents = [replace(an_intent(id, expires_at=now + 3_600.0), created_at=now) for id in edges]
+    return [Change(one.edge, one, told(one)) for one in intents]
+
+
+def told(intent: Intent) -> Event:
+    return Event(
+        at=intent.created_at,
+        kind=EventKind.INTENT,
+        edge=intent.edge,
+        before="enabled",
+        after=intent.state,
+        actor=intent.actor,
+        until=intent.expires_at,
+    )
+
+
+def returns(*edges: str) -> list[Change]:
+    """Each edge enabled again."""
+    now = time.time()
+    return [
+        Change(
+            id,
+            None,
+            Event(at=now, kind=EventKind.INTENT, edge=id, before="draining", after="enabled"),
+        )
+        for id in edges
+    ]
+
+
+async def state(store: RedisStore) -> tuple[set[str], set[str]]:
+    """The edges that have an intent, and those of which an event says so last."""
+    events = {one.event.edge or "": one.event.after for one in await store.events()}
+    said = {edge for edge, after in events.items() if after != Intended.ENABLED}
+    return {one.edge for one in (await store.read(EDGES)).intents}, said
+
+
+async def test_act_is_in_force_with_its_events(redis_url: str) -> None:
+    async with opened(redis_url) as store:
+        await store.act(drains(*EDGES))
+        assert await state(store) == (set(EDGES), set(EDGES))
+        await store.act(returns("yul-01"))
+        assert await state(store) == ({"yto-01", "nyc-01"}, {"yto-01", "nyc-01"})
+
+
+@pytest.mark.parametrize("missing", ["xadd", "set", "publish"])
+async def test_missing_right_changes_nothing(tmp_path: Path, missing: str) -> None:
+    rights = f"~autorouter:* &autorouter:* +@all -{missing}"
+    with running() as nodes:
+        nodes.append(Node(tmp_path, 'save ""', f"user default on nopass {rights}"))
+        async with opened(f"redis://{HOST}:{nodes[0].port}/0") as store:
+            with pytest.raises(StoreError, match="Nothing was changed"):
+                await store.act(drains(*EDGES))
+            assert await state(store) == (set(), set())
+
+
+async def test_redis_without_transactions_is_reported_as_it_is(tmp_path: Path) -> None:
+    """MULTI is refused, and the commands run one by one."""
+    with running() as nodes:
+        nodes.append(Node(tmp_path, 'save ""', "user default on nopass ~* &* +@all -multi"))
+        async with opened(f"redis://{HOST}:{nodes[0].port}/0") as store:
+            await store.act(drains(*EDGES))
+            assert await state(store) == (set(EDGES), set(EDGES))
+
+
+async def test_full_redis_changes_nothing(redis_url: str, raw: Any) -> None:
+    async with opened(redis_url) as store:
+        await store.read(EDGES)
+        raw.config_set("maxmemory", "1")
+        with pytest.raises(StoreError, match="Nothing was changed"):
+            await store.act(drains(*EDGES))
+        raw.config_set("maxmemory", "0")
+        assert await state(store) == (set(), set())
+
+
+@pytest.mark.parametrize("pause_s", [0.8, 1.3, 1.8])
+@pytest.mark.parametrize("after_s", [0.0, 0.001, 0.003])
+async def test_pause_of_redis_does_not_part_intent_and_event(
+    redis: RedisServer, pause_s: float, after_s: float
+) -> None:
+    """The answer to the operator, the intents and the events say the same."""
+    async with opened(redis.url) as store, opened(redis.url) as other:
+        await state(store)
+        acting = asyncio.create_task(store.act(drains(*EDGES)))
+        await asyncio.sleep(after_s)
+        redis.pause()
+        resuming = asyncio.create_task(resume_after(redis, pause_s))
+        said = set(EDGES)
+        (failure,) = await asyncio.gather(acting, return_exceptions=True)
+        if failure is not None:
+            assert "Nothing was changed" in str(failure)
+            said = set()
+        await resuming
+        assert await state(other) == (said, said)
+
+
+async def resume_after(redis: RedisServer, pause_s: float) -> None:
+    await asyncio.sleep(pause_s)
+    redis.resume()
+
+
+async def test_lost_reply_is_looked_up(redis: RedisServer) -> None:
+    """Redis does it, and the answer never comes."""
+    with forwarding(redis.port) as address:
+        url = f"redis://{HOST}:{address.port}/0"
+        async with opened(url, timeout_s=0.5) as store, opened(redis.url) as other:
+            await state(store)
+            address.lose_replies_to(b"XADD")
+            await store.act(drains(*EDGES))
+            assert await state(other) == (set(EDGES), set(EDGES))
+
+
+async def test_redis_that_stays_away_leaves_the_outcome_open(redis: RedisServer) -> None:
+    with forwarding(redis.port) as address:
+        url = f"redis://{HOST}:{address.port}/0"
+        async with opened(url, timeout_s=0.3) as store:
+            await state(store)
+            address.lose_replies_to(b"XADD")
+            acting = asyncio.create_task(store.act(drains("yto-01")))
+            await eventually(lambda: address.lost > 0)
+            redis.pause()
+            with pytest.raises(StoreError, match=r"is not known.*autorouter edges"):
+                await acting
+            redis.resume()
+
+
+async def test_dead_redis_changes_nothing(redis: RedisServer) -> None:
+    async with opened(redis.url) as store:
+        await state(store)
+        redis.kill()
+        with pytest.raises(StoreError, match="Nothing was changed"):
+            await store.act(drains(*EDGES))
+
+
+async def test_act_in_a_cluster_never_lacks_its_event(tmp_path: Path) -> None:
+    """With a node gone some edges cannot be changed: the error names those that were."""
+    with cluster(tmp_path) as nodes:
+        async with opened(f"redis+cluster://{HOST}:{nodes[0].port}") as store:
+            await store.act(drains(*EDGES))
+            assert await state(store) == (set(EDGES), set(EDGES))
+            await store.act(returns(*EDGES))
+            assert await state(store) == (set(), set())
+
+
+async def test_act_in_a_cluster_without_a_right_says_what_holds(tmp_path: Path) -> None:
+    with cluster(tmp_path) as nodes:
+        async with opened(f"redis+cluster://{HOST}:{nodes[0].port}") as store:
+            await state(store)
+            for node in nodes:
+                with redis.Redis(port=node.port) as client:
+                    client.execute_command("ACL", "SETUSER", "default", "-set")
+            with pytest.raises(StoreError, match="Changed: none; yto-01 is not changed"):
+                await store.act(drains(*EDGES))
+            assert await state(store) == (set(), set())
+
+
+Reports = list[tuple[Notice, str]]
+
+
+async def lost_events(
+    url: str, lose: Callable[[RedisStore], Any], monkeypatch: pytest.MonkeyPatch
+) -> list[Event]:
+    """What three servers log when `lose` takes intents away."""
+    monkeypatch.setattr("router.store.watchdog.SETTLED_S", 0.3)
+    reports: Reports = []
+    stores = [
+        RedisStore(url, report=lambda notice, about: reports.append((notice, about)))
+        for _ in range(3)
+    ]
+    try:
+        await stores[0].act(drains(*EDGES))
+        for store in stores:
+            await store.read(EDGES)
+        await lose(stores[1])
+        deadline = time.monotonic() + 1.5
+        while time.monotonic() < deadline:
+            await asyncio.gather(*(store.read(EDGES) for store in stores))
+            await asyncio.sleep(0.05)
+        events = [logged.event for logged in await stores[0].events()]
+        return [event for event in events if event.actor == "autorouter"]
+    finally:
+        for store in stores:
+            await store.close()
+
+
+async def test_evicted_intent_is_told_once(
+    redis_url: str, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def evict(store: RedisStore) -> None:
+        raw.delete(intent_key("yul-01"))
+
+    (event,) = await lost_events(redis_url, evict, monkeypatch)
+    assert (event.edge, event.before, event.after) == ("yul-01", "draining", "enabled")
+    assert event.reason is not None
+    assert "before its end" in event.reason
+
+
+async def test_emptied_redis_is_told(
+    redis_url: str, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def empty(store: RedisStore) -> None:
+        raw.flushall()
+
+    assert {event.edge for event in await lost_events(redis_url, empty, monkeypatch)} == set(EDGES)
+
+
+async def test_intent_that_an_operator_ends_is_not_lost(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def enable(store: RedisStore) -> None:
+        await store.act(returns(*EDGES))
+
+    assert await lost_events(redis_url, enable, monkeypatch) == []
+
+
+async def test_intent_that_expires_is_not_lost(
+    redis_url: str, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.store.watchdog.NEAR_END_S", 3_700.0)
+
+    async def expire(store: RedisStore) -> None:
+        raw.delete(*(intent_key(edge) for edge in EDGES))
+
+    assert await lost_events(redis_url, expire, monkeypatch) == []
+
+
+async def test_act_on_a_whole_fleet_keeps_other_events(redis_url: str, raw: Any) -> None:
+    reload = Event(at=1, kind=EventKind.RELOAD, after="ok")
+    async with opened(redis_url) as store:
+        await store.log_events([reload])
+        await store.act(drains(*(f"e-{number:04}" for number in range(1_500))))
+        assert reload in [one.event for one in await store.events()]
+    assert raw.xlen(EVENTS) <= 1_000
