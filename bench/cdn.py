@@ -109,9 +109,9 @@ def main() -> None:
     """Simulate, print the tables, keep figures and a plot."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     settings = Settings()
-    geo = open_database(find_database(settings.geo_db))
+    geo = open_database(*find_database(settings.geo_db))
     with working() as tell:
-        places = count_places(located_blocks(geo.path, tell), decimals=None)
+        places = count_places(located_blocks(geo, tell), decimals=None)
     census = Census(database=geo.type, built_at=geo.built_at, places=places)
     catalog = read_catalog(settings)
     fleets = {

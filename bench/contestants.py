@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from bench.servers import free_port, running
-from router.geo.database import find_database
+from router.geo.database import packaged_database
 
 CDN_SECRET = "a-secret-for-measuring-only"
 MODULES = Path("/usr/lib/nginx/modules")
@@ -70,7 +70,7 @@ def nginx(answer: httpx.Response, folder: Path) -> Iterator[tuple[int, int]]:
         _NGINX.format(
             folder=folder,
             modules=MODULES,
-            database=find_database(None),
+            database=packaged_database(),
             body=answer.text,
             port=port,
             fields=fields,

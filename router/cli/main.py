@@ -17,7 +17,7 @@ import msgspec
 
 from router import __version__
 from router.config.settings import Described, Settings, describe_settings, load_settings
-from router.config.values import Listen
+from router.config.values import GeoFiles, Listen
 from router.errors import ConfigError, RouterError
 from router.safe_text import escaped_json, escaped_lines
 
@@ -434,41 +434,20 @@ def render(regions: Path | None, output: Path | None) -> None:
 
 @main.group()
 def geodata() -> None:
-    """The geo database: what it is, a newer one, a smaller one."""
+    """The geo database: what it is, a newer one, how two compare."""
 
 
-_SOURCES = click.argument(
-    "sources", nargs=-1, type=click.Path(path_type=Path, dir_okay=False), metavar="[FILE]..."
-)
-_OUTPUT = click.option(
-    "--output",
-    "-o",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The file to write; the one there is replaced only when all went well.",
-)
+class _GeoFiles(click.ParamType[GeoFiles]):
+    """One geo database file, or two, comma-separated."""
 
+    name = "PATH[,PATH]"
 
-@geodata.command(epilog="autorouter geodata build --output city.geo")
-@_SOURCES
-@_OUTPUT
-@_JSON
-def build(sources: tuple[Path, ...], output: Path, as_json: bool) -> None:
-    """Write a compact database: smaller, and faster to look up.
-
-    It holds the country of every address, the position rounded to 0.01 degrees, and
-    whether that is a city's. From AUTOROUTER_GEO_DB, or from FILE: one, or one of IPv4
-    and one of IPv6. Set AUTOROUTER_GEO_DB to the file written.
-    """
-    from router.cli import text as render
-    from router.geo.database import find_database
-    from router.geodata.build import build as write
-
-    inputs = sources or (find_database(_settings(None).geo_db),)
-    with render.working() as tell:
-        done = write(inputs, output, time.time(), tell=tell)
-    told = {"output": str(output), **asdict(done)}
-    _print_json(told) if as_json else render.built(told)
+    def convert(self, value: Any, param: Any, ctx: Any) -> GeoFiles:
+        """As in AUTOROUTER_GEO_DB."""
+        try:
+            return value if isinstance(value, GeoFiles) else GeoFiles.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 _FILE = click.argument(
@@ -489,8 +468,8 @@ def info(file: Path | None, as_json: bool) -> None:
     from router.geo.database import find_database, open_database
     from router.geodata.describe import describe
 
-    path = file or find_database(_settings(None).geo_db)
-    told = describe(open_database(path), time.time())
+    paths = (file,) if file else find_database(_settings(None).geo_db)
+    told = describe(open_database(*paths), time.time())
     _print_json(told) if as_json else render.database(told)
 
 
@@ -504,21 +483,19 @@ def info(file: Path | None, as_json: bool) -> None:
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The file to replace.  [default: AUTOROUTER_GEO_DB]",
+    type=_GeoFiles(),
+    help="The file to replace, or two: IPV4_PATH,IPV6_PATH.  [default: AUTOROUTER_GEO_DB]",
 )
 @click.option("--edition", default="GeoLite2-City", help="Which of MaxMind's databases.")
 @click.option("--mirror", help="A server to ask in place of MaxMind's or DB-IP's.")
-@click.option("--build", "compact", is_flag=True, help="Make it compact, too.")
 @click.option("--check", "only_look", is_flag=True, help="Only say whether there is a newer one.")
 @click.option("--force", is_flag=True, help="Even if it is the same, or seems unfit.")
 @_JSON
 def update(
     origin: str,
-    output: Path | None,
+    output: GeoFiles | None,
     edition: str,
     mirror: str | None,
-    compact: bool,
     only_look: bool,
     force: bool,
     as_json: bool,
@@ -537,8 +514,8 @@ def update(
     from router.geodata.update import update as run
 
     settings = _settings(None)
-    target = output or settings.geo_db
-    if target is None:
+    outputs = output or settings.geo_db
+    if not outputs:
         raise click.UsageError("name a file with --output, or set AUTOROUTER_GEO_DB")
     plan = Plan(
         ask=Ask(
@@ -548,9 +525,8 @@ def update(
             account=settings.maxmind_account_id,
             key=settings.maxmind_license_key,
         ),
-        output=target,
+        outputs=outputs,
         running=in_use(settings.geo_db),
-        compact=compact,
         force=force,
     )
     with open_client() as client, render.working() as tell:

@@ -126,22 +126,12 @@ def working() -> Iterator[Callable[[str, int, int | None], None]]:
         yield tell
 
 
-@_safe
-def built(told: dict[str, Any]) -> None:
-    """What `geodata build` wrote."""
-    _plain(
-        f"{told['output']}: {told['bytes'] / 1e6:.1f} MB, {told['ranges']:,} ranges of addresses "
-        f"at {told['places']:,} places; {told['compared']:,} addresses compared, all agree"
-    )
-
-
-@_safe
 def database(told: dict[str, Any]) -> None:
     """What `geodata info` found."""
     out = _console()
     built = time.strftime("%Y-%m-%d", time.gmtime(told["built_at"]))
     rows = [
-        ("file", f"{told['path']} ({told['kind']}, {told['bytes'] / 1e6:.1f} MB)"),
+        ("file", f"{told['path']} ({told['bytes'] / 1e6:.1f} MB)"),
         ("type", f"{told['type']}, {told['networks']:,} networks"),
         ("built", f"{built}, {told['age_days']} days ago"),
         ("licence", told["licence"] or "unknown"),

@@ -114,7 +114,7 @@ def _tried(read: Callable[[Settings], T], settings: Settings, faults: list[str])
 
 
 def _read_database(settings: Settings) -> GeoDatabase:
-    return open_database(find_database(settings.geo_db))
+    return open_database(*find_database(settings.geo_db))
 
 
 class Inputs(NamedTuple):
@@ -133,5 +133,5 @@ def read_inputs(settings: Settings, environ: Mapping[str, str]) -> Inputs:
 def input_paths(settings: Settings, environ: Mapping[str, str]) -> list[Path]:
     """The files that `read_inputs` reads."""
     overrides = [] if settings.geo_overrides is None else [settings.geo_overrides]
-    geo = [find_database(settings.geo_db), *overrides]
+    geo = [*find_database(settings.geo_db), *overrides]
     return [regions_path(settings), *geo, *secret_paths(environ)]

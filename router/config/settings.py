@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from router.config.values import (
     Cidrs,
+    GeoFiles,
     Listen,
     Names,
     PurgeSpecs,
@@ -42,9 +43,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None, _about("The catalog. Default: the regions.yaml that ships.")
     ] = None
     geo_db: Annotated[
-        Path | None,
-        _about("The geo database. Default: DB-IP City Lite, if its package is installed."),
-    ] = None
+        GeoFiles,
+        _about(
+            "The geo database: one file, or one of IPv4 and one of IPv6. Default: DB-IP City "
+            "Lite, if its package is installed."
+        ),
+    ] = GeoFiles()
     geo_overrides: Annotated[
         Path | None,
         _about("Where networks really are: a geofeed (RFC 8805), asked before the database."),

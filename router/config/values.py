@@ -139,6 +139,23 @@ class PurgeSpecs(tuple[PurgeSpec, ...]):
         return cls(specs)
 
 
+class GeoFiles(tuple[Path, ...]):
+    """A geo database: one file, or one of IPv4 and one of IPv6."""
+
+    accepts = "a path, or two: IPV4_PATH,IPV6_PATH"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`city.mmdb`, `city-ipv4.mmdb,city-ipv6.mmdb`."""
+        paths = items(text)
+        if not 1 <= len(paths) <= 2:
+            raise ValueError("name one file, or one of IPv4 and one of IPv6, separated by a comma")
+        return cls(parse_path(path) for path in paths)
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self))
+
+
 class Secret(str):
     """Text that is never shown: its repr hides it."""
 

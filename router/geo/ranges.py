@@ -2,7 +2,7 @@
 
 A range is known by its first address and ends where the next begins. IPv4 is split by the
 first 16 bits of an address and IPv6 by the first 32, so that only the 16 or 32 bits after
-them are kept for each range. Figures: docs/adr/0020-compact-database.md.
+them are kept for each range.
 """
 
 from array import array

@@ -46,13 +46,12 @@ def describe(database: GeoDatabase, now: float) -> dict[str, Any]:
     v4 = coverage(database, v4_sample(SAMPLED))
     v6 = coverage(database, v6_sample(SAMPLED))
     told = {
-        "path": str(database.path),
-        "kind": "compact" if database.is_compact else "mmdb",
+        "path": ",".join(map(str, database.paths)),
         "type": database.type,
         "built_at": database.built_at,
         "age_days": round(database.age_days(now)),
         "networks": database.networks,
-        "bytes": database.path.stat().st_size,
+        "bytes": database.bytes,
         "licence": database.terms.licence if note is None else note.licence,
         "attribution": database.terms.attribution if note is None else note.attribution,
         "origin": None if note is None else msgspec.to_builtins(note),

@@ -3,24 +3,18 @@
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from ipaddress import IPv4Address
-from itertools import chain, pairwise
 from pathlib import Path
 
 import msgspec
 
 from router.errors import GeoDataError
-from router.geo.compact import read_compact
-from router.geo.database import GeoDatabase, open_database
+from router.geo.database import GeoDatabase
 from router.geodata import Tell, in_silence
 from router.geodata.census import Block, Census, count_places
-from router.geodata.tree import networks
-from router.model import Location
 
 CENSUS_FILE = "census.msgpack"
 
 _TELL_EVERY = 65_536
-_END = (1 << 32, Location())
 
 
 def read_census(geo: GeoDatabase, folder: Path | None, tell: Tell = in_silence) -> Census:
@@ -33,7 +27,7 @@ def read_census(geo: GeoDatabase, folder: Path | None, tell: Tell = in_silence) 
     kept = None if folder is None else _kept(folder / CENSUS_FILE)
     if kept is not None and (kept.database, kept.built_at) == (geo.type, geo.built_at):
         return kept
-    places = count_places(located_blocks(geo.path, tell))
+    places = count_places(located_blocks(geo, tell))
     if not places:
         raise GeoDataError(f"{geo.path}: places no public IPv4 addresses to weigh viewers by")
     census = Census(database=geo.type, built_at=geo.built_at, places=places)
@@ -42,25 +36,12 @@ def read_census(geo: GeoDatabase, folder: Path | None, tell: Tell = in_silence) 
     return census
 
 
-def located_blocks(path: Path, tell: Tell = in_silence) -> Iterator[Block]:
-    """All IPv4 addresses of the database in a file, in order, by where they are."""
-    geo = open_database(path)
-    starts = read_compact(path).located() if geo.is_compact else _starts(geo)
-    for number, ((first, location), (end, _)) in enumerate(pairwise(chain(starts, [_END]))):
+def located_blocks(geo: GeoDatabase, tell: Tell = in_silence) -> Iterator[Block]:
+    """All IPv4 addresses of a database without overrides, in order, by where they are."""
+    for number, network in enumerate(geo.v4_networks()):
         if number % _TELL_EVERY == 0:
-            tell(f"reading {path.name}", first, _END[0])
-        yield Block(first, end - first, location)
-
-
-def _starts(geo: GeoDatabase) -> Iterator[tuple[int, Location]]:
-    """Where each IPv4 network begins. Records are shared, so each is read once."""
-    known: dict[int | None, Location] = {None: Location()}
-    for version, start, record in networks(geo.path):
-        if version != 4:  # IPv4 comes first
-            return
-        if record not in known:
-            known[record] = geo.locate(str(IPv4Address(start)))
-        yield start, known[record]
+            tell(f"reading {geo.path.name}", network[0], 1 << 32)
+        yield Block(*network)
 
 
 def _kept(file: Path) -> Census | None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from router.errors import GeoDataError
-from router.geo.compact import MAGIC
 
 MAX_BYTES = 4 * 2**30
 MAX_MEMBERS = 1_000
@@ -35,7 +34,7 @@ def unpack(packed: Path, folder: Path, max_bytes: int = MAX_BYTES) -> tuple[list
             bounded = _Bounded(file, packed, max_bytes)
             if head[_TAR_MAGIC_AT : _TAR_MAGIC_AT + len(_TAR_MAGIC)] == _TAR_MAGIC:
                 return _from_tar(bounded, packed, folder)
-            database = folder / ("fetched.geo" if head.startswith(MAGIC) else "fetched.mmdb")
+            database = folder / "fetched.mmdb"
             _copy(bounded, database)
             return [database], ""
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:

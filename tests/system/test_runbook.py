@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from router.geo.database import find_database
+from router.geo.database import packaged_database
 from tests.support.running import Running, Site
 from tests.support.servers import AUTOROUTER, HOST, clean_env
 
@@ -75,7 +75,7 @@ async def test_every_command_works(server: Running, joined: Site, tmp_path: Path
         "OPS": f"http://{HOST}:{server.ops_port}",
         "ROUTER": f"http://{HOST}:{server.port}",
     }
-    (tmp_path / "new.mmdb").symlink_to(find_database(None))
+    (tmp_path / "new.mmdb").symlink_to(packaged_database())
     done = {}
     for command in dict.fromkeys(COMMANDS):
         done[command] = await asyncio.to_thread(run, command, tmp_path, env)

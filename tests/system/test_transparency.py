@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
-import maxminddb_rust
+import maxminddb
 import pytest
 
-from router.geo.database import find_database
+from router.geo.database import packaged_database
 from router.model import Position
 from router.processes.simulated_edges import Mode, SimulatedFleet
 from tests.support.builders import CITIES
@@ -149,13 +149,14 @@ async def a_site(folder: Path, rng: random.Random, geo_db: Path) -> AsyncIterato
 def a_world(path: Path, rng: random.Random) -> list[Question]:
     """Writes a database of real places; gives questions of people there. A few of them are
     not in it, of others it knows the country only."""
-    real = maxminddb_rust.open_database(str(find_database(None)))
+    real = maxminddb.open_database(packaged_database())
     places: dict[str, dict[str, Any]] = {}
     questions: list[Question] = []
     while len(questions) < QUESTIONS:
         viewer = an_address(rng)
         record = real.get(viewer)
-        if isinstance(record, dict) and "iso_code" in record.get("country", {}):
+        country = record.get("country") if isinstance(record, dict) else None
+        if isinstance(record, dict) and isinstance(country, dict) and "iso_code" in country:
             questions.append(Question(viewer, rng.choice(QUERIES)))
             if rng.random() > UNKNOWN_SHARE:
                 bits = 48 if ":" in viewer else 24

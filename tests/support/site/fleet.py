@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import redis as redis_client
 
-from router.geo.database import find_database
+from router.geo.database import packaged_database
 from router.processes.simulated_edges import Mode, SimulatedEdge, SimulatedFleet
 from router.store.redis import lease_key
 from router.store.snapshot import FILE_NAME
@@ -262,7 +262,7 @@ async def open_site(
         a_regions_file(folder / "regions.yaml", endpoints)
         a_regions_file(folder / "partial.yaml", partial.endpoints)
         if setup.own_geo:
-            (folder / "geo.mmdb").write_bytes(find_database(None).read_bytes())
+            (folder / "geo.mmdb").write_bytes(packaged_database().read_bytes())
         site.set_clocks(0)
         site.settings = {
             "REDIS_URL": redis.url,

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from router.geo.database import find_database
+from router.geo.database import packaged_database
 from router.health.probe import TOTAL_TIMEOUT_S
 from router.health.publisher import LEASE_S
 from router.processes.simulated_edges import Mode
@@ -230,7 +230,7 @@ async def _hang(process: Process, for_s: float) -> None:
 
 async def replace_geo(site: Site, storm: Storm, rng: random.Random) -> None:
     """By a damaged copy, and then by a sound one."""
-    sound = find_database(None).read_bytes()
+    sound = packaged_database().read_bytes()
     how, damaged = rng.choice(
         (
             ("cut", sound[: rng.randrange(len(sound))]),

@@ -71,7 +71,8 @@ def test_other_variables_are_none_of_our_business() -> None:
     ("name", "text", "expected"),
     [
         ("regions", "/etc/regions.yaml", Path("/etc/regions.yaml")),
-        ("geo_db", "~/city.mmdb", Path("~/city.mmdb").expanduser()),
+        ("geo_db", "~/city.mmdb", (Path("~/city.mmdb").expanduser(),)),
+        ("geo_db", "/a/4.mmdb, /a/6.mmdb", (Path("/a/4.mmdb"), Path("/a/6.mmdb"))),
         ("listen", "127.0.0.1:0", Listen("127.0.0.1", 0)),
         ("listen", "[::]:65535", Listen("::", 65535)),
         ("trusted_proxies", "10.0.0.0/8, 2001:db8::/32", ("10.0.0.0/8", "2001:db8::/32")),

@@ -12,11 +12,22 @@ import pytest
 from mmdb_writer import MMDBWriter
 
 from router.errors import GeoDataError
-from router.geo.database import GeoDatabase, find_database, open_database
+from router.geo.database import GeoDatabase, open_database, packaged_database
+from router.geo.overrides import Rules, parse_overrides
 from router.model import Level, Location, Position, Source
-from tests.support.databases import TORONTO, VIEWER, a_city, a_country, a_file, survives
+from tests.support.builders import COUNTRIES
+from tests.support.databases import (
+    TORONTO,
+    VIEWER,
+    a_city,
+    a_country,
+    a_file,
+    flat,
+    survives,
+    write_mmdb,
+)
 
-DB_IP = find_database(None)
+DB_IP = packaged_database()
 KANSAS = {"latitude": 37.751, "longitude": -97.822}
 
 
@@ -69,7 +80,9 @@ def test_private_addresses_are_nowhere(db_ip: GeoDatabase, address: str) -> None
     assert db_ip.locate(address) == Location()
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "1.2.3", "::1%eth0", "1.2.3.4\x00", "9" * 9_999])
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "1.2.3.4.5", "::1%eth0", "1.2.3.4\x00", "9" * 9_999]
+)
 def test_text_that_is_no_address_is_nowhere(db_ip: GeoDatabase, text: str) -> None:
     assert db_ip.locate(text) == Location()
 
@@ -318,3 +331,51 @@ def test_file_replaced_under_us_keeps_the_old_answers(tmp_path: Path) -> None:
 def test_small_file_is_read_alike_by_maxminddb(tmp_path: Path) -> None:
     with maxminddb.open_database(a_file(tmp_path, a_city())) as reader:
         assert reader.get(VIEWER) == a_city()
+
+
+def test_key_that_is_no_text_is_survived(tmp_path: Path) -> None:
+    """The C extension of maxminddb 3.2 takes such a key for a pointer, and crashes."""
+    path = a_file(tmp_path, a_city())
+    damaged = path.read_bytes().replace(b"Icontinent", b"hcontinent")
+    path.write_bytes(damaged)
+    survives(path)
+
+
+def two_files(path: Path) -> tuple[Path, Path]:
+    """As ip-location-db has it: one of IPv4, one of IPv6."""
+    v4 = write_mmdb(path / "4.mmdb", {"203.0.113.0/24": flat("Toronto")}, ip_version=4)
+    v6 = write_mmdb(path / "6.mmdb", {"2001:db8::/32": flat("Berlin")})
+    return v4, v6
+
+
+def test_two_files_answer_as_one(tmp_path: Path) -> None:
+    v4, v6 = two_files(tmp_path)
+    for geo in (open_database(v4, v6), open_database(v6, v4)):
+        assert geo.locate(VIEWER).country == "CA"
+        assert geo.locate("2001:db8::1").country == "DE"
+        assert geo.locate("2002:cb00:7107::1") == Location()
+        assert geo.locate("nonsense") == geo.locate(":") == Location()
+        assert geo.paths == (v4, v6)
+
+
+def test_two_files_are_as_old_as_the_older_one(tmp_path: Path) -> None:
+    v4, v6 = two_files(tmp_path)
+    one, other = open_database(v4), open_database(v6)
+    geo = open_database(v4, v6)
+    assert geo.built_at == min(one.built_at, other.built_at)
+    assert geo.bytes == one.bytes + other.bytes
+    assert geo.networks == one.networks + other.networks
+
+
+def test_two_files_of_ipv4_are_refused(tmp_path: Path) -> None:
+    v4, _ = two_files(tmp_path)
+    with pytest.raises(GeoDataError, match="give one of IPv6 instead"):
+        open_database(v4, v4)
+
+
+def test_overrides_come_before_two_files(tmp_path: Path) -> None:
+    suva = parse_overrides(
+        "203.0.113.0/24,US\n2001:db8::/32,US", Rules(countries=COUNTRIES, find_city=lambda *_: None)
+    )
+    geo = open_database(*two_files(tmp_path)).after(suva)
+    assert geo.locate(VIEWER).country == geo.locate("2001:db8::1").country == "US"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from router.config.inputs import input_paths, read_geo
 from router.config.settings import Settings
+from router.config.values import GeoFiles
 from router.errors import ConfigError
 from router.geo.database import GeoDatabase
 from router.geo.overrides import (
@@ -300,7 +301,9 @@ def test_unlocated_network_hides_what_the_database_says(tmp_path: Path) -> None:
 
 def test_faults_of_overrides_and_database_come_at_once(tmp_path: Path) -> None:
     faulty = settings(tmp_path, "nonsense")
-    without = Settings(geo_overrides=faulty.geo_overrides, geo_db=tmp_path / "none.mmdb")
+    without = Settings(
+        geo_overrides=faulty.geo_overrides, geo_db=GeoFiles([tmp_path / "none.mmdb"])
+    )
     with pytest.raises(ConfigError) as caught:
         read_geo(without)
     assert len(caught.value.faults) == 2

@@ -11,13 +11,12 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet  # type: ignore[import-untyped]
 
 from router.errors import GeoDataError
-from router.geo.database import find_database, open_database
-from router.geodata.build import build
+from router.geo.database import open_database, packaged_database
 from router.geodata.census import Block, Census, Place, count_places, public_addresses
 from router.geodata.survey import CENSUS_FILE, located_blocks, read_census
 from router.model import Level, Location
 from tests.support.builders import NOW, TORONTO, a_location
-from tests.support.databases import a_city, a_country, a_file
+from tests.support.databases import a_city, a_country, a_file, write_mmdb
 from tests.support.strategies import locations
 from tests.support.worlds import a_world
 
@@ -129,8 +128,8 @@ def test_census_of_a_database_has_its_places(tmp_path: Path) -> None:
 
 
 def test_addresses_are_where_the_database_has_them() -> None:
-    geo = open_database(find_database(None))
-    found = list(islice(located_blocks(geo.path), 20_000))
+    geo = open_database(packaged_database())
+    found = list(islice(located_blocks(geo), 20_000))
 
     assert found[0].first == 0
     assert all(one.first + one.size == other.first for one, other in pairwise(found))
@@ -139,23 +138,40 @@ def test_addresses_are_where_the_database_has_them() -> None:
             assert geo.locate(str(IPv4Address(address))) == block.location
 
 
-def test_compact_database_has_the_same_census(tmp_path: Path) -> None:
-    whole, compact = a_world(tmp_path), tmp_path / "world.geo"
-    build([whole], compact, NOW)
-
-    told = {
-        path: counted(read_census(open_database(path), None).places) for path in (whole, compact)
-    }
-    assert told[whole] == told[compact]
-
-
-def test_blocks_of_a_compact_database_cover_everything(tmp_path: Path) -> None:
-    compact = tmp_path / "world.geo"
-    build([a_world(tmp_path)], compact, NOW)
-    found = list(located_blocks(compact))
+@pytest.mark.parametrize("ip_version", [4, 6])
+def test_blocks_cover_all_of_ipv4(tmp_path: Path, ip_version: int) -> None:
+    records = {"24.48.0.0/16": a_city(), "203.0.113.7/32": a_country()}
+    path = write_mmdb(tmp_path / "a.mmdb", records, ip_version=ip_version)
+    found = list(located_blocks(open_database(path)))
 
     assert sum(block.size for block in found) == 2**32
     assert all(one.first + one.size == other.first for one, other in pairwise(found))
+    assert [block.size for block in found if block.location.country] == [2**16, 1]
+
+
+def test_network_around_all_of_ipv4_is_counted(tmp_path: Path) -> None:
+    path = write_mmdb(tmp_path / "a.mmdb", {"::/8": a_city()})
+    found = list(located_blocks(open_database(path)))
+
+    assert sum(block.size for block in found if block.location.country) == 2**32
+
+
+def test_census_of_two_files_is_of_the_ipv4_one(tmp_path: Path) -> None:
+    v4 = write_mmdb(tmp_path / "4.mmdb", {"24.48.0.0/16": a_city()}, ip_version=4)
+    v6 = write_mmdb(tmp_path / "6.mmdb", {"2001:db8::/32": a_country()})
+
+    assert read_census(open_database(v4, v6), None).addresses == 65_536
+
+
+def test_search_tree_that_goes_round_in_circles_is_refused(tmp_path: Path) -> None:
+    path = write_mmdb(tmp_path / "four.mmdb", {"24.48.0.0/16": a_city()}, ip_version=4)
+    geo = open_database(path)
+    whole = path.read_bytes()
+    with path.open("r+b") as file:  # the open reader maps this very file
+        file.write(bytes(len(whole) // 8))
+
+    with pytest.raises(GeoDataError, match=r"four\.mmdb: cannot be read to its end"):
+        list(located_blocks(geo))
 
 
 def test_damaged_database_is_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from router.geo.database import find_database, open_database
+from router.geo.database import open_database, packaged_database
 from router.geodata.compare import compare
 from router.geodata.describe import describe
 from router.geodata.sample import v4_sample, v6_sample
@@ -31,7 +31,7 @@ def described(path: Path, days: float = 1) -> dict[str, Any]:
 def test_type_age_size_and_terms_are_told(tmp_path: Path) -> None:
     path = a_database(tmp_path / "a.mmdb", HALVES)
     told = described(path, days=12)
-    assert (told["type"], told["kind"], told["age_days"]) == ("DBIP-City-Lite", "mmdb", 12)
+    assert (told["type"], told["age_days"]) == ("DBIP-City-Lite", 12)
     assert told["bytes"] == path.stat().st_size
     assert (told["licence"], told["origin"]) == ("CC BY 4.0", None)
     assert "db-ip.com" in told["attribution"]
@@ -46,7 +46,7 @@ def test_shares_of_sampled_addresses_are_told(tmp_path: Path) -> None:
 
 
 def test_known_networks_are_looked_up() -> None:
-    told = described(find_database(None))
+    told = described(packaged_database())
     assert [one["country"] for one in told["samples"]] == ["CA", "US", "DE", "JP", "CA", "DE"]
 
 
@@ -118,7 +118,7 @@ def test_commands_tell_it_as_text_and_json(tmp_path: Path) -> None:
     path = str(a_database(tmp_path / "a.mmdb", HALVES))
     info = run_autorouter("geodata", "info", path)
     assert "DBIP-City-Lite" in info.stdout
-    assert json.loads(run_autorouter("geodata", "info", path, "--json").stdout)["kind"] == "mmdb"
+    assert json.loads(run_autorouter("geodata", "info", path, "--json").stdout)["path"] == path
     words = ("geodata", "compare", path, path, "--count", "500")
     assert "same country" in run_autorouter(*words).stdout
     assert json.loads(run_autorouter(*words, "--json").stdout)["sampled"] == 500
