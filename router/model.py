@@ -113,6 +113,40 @@ class Country:
     centre: Position | None
 
 
+class HealthFormat(StrEnum):
+    """How an edge tells its health."""
+
+    JSON = "json"  # a `status` in a JSON object
+    STATUS = "status"  # any 2xx passes, whatever the body
+
+
+class ModelsFormat(StrEnum):
+    """How an edge tells its loaded models."""
+
+    STATUS = "status"  # at `models_path`, else at /v1/models
+    OPENAI = "openai"  # as OpenAI's list of models, at `models_path` only
+    NONE = "none"  # it does not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """How an edge is asked and judged; the defaults of regions.yaml.
+
+    `url`: where its health is asked, if not at its endpoint. `slow_ms`: a probe that takes
+    no longer is never slow. The rest is explained in docs/health.md.
+    """
+
+    health: HealthFormat = HealthFormat.JSON
+    url: str | None = None
+    models: ModelsFormat = ModelsFormat.STATUS
+    fall: int = 3
+    rise: int = 2
+    hold_down_s: float = 30.0
+    connect_timeout_s: float = 1.0
+    timeout_s: float = 2.0
+    slow_ms: float = 500.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
     """One entry of regions.yaml, defaults filled in. `endpoint` ends in no slash."""
@@ -126,6 +160,12 @@ class Region:
     models_path: str = "/v1/models/status"
     routable: bool = True
     weight: float = 1.0
+    check: Check = Check()
+
+    @property
+    def health_url(self) -> str:
+        """Where its health is asked."""
+        return self.check.url or self.endpoint + self.health_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,10 +185,18 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """The result of one health probe. `rtt_ms`: request to last body byte."""
+    """The result of one health probe.
+
+    `rtt_ms`: from the end of the lookup to the last byte of an answer.
+    `detail`: what was met, in words; None for a pass.
+    `address`: the one that was connected to; `lost`: those that failed meanwhile.
+    """
 
     outcome: Outcome
     rtt_ms: float | None = None
+    detail: str | None = field(default=None, compare=False)
+    address: str | None = field(default=None, compare=False)
+    lost: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +205,9 @@ class EdgeView:
 
     `streak`: consecutive results alike, positive passes, negative failures.
     `models`: ids loaded, or None when the inventory is unknown.
+    `probed_at`: its last probe that counted; None from releases that did not tell.
+    `models_fault`: why the latest inventory was not taken; None while it was.
+    `bad_addresses`: those of its addresses that fail while another one works.
     """
 
     state: Observed
@@ -166,6 +217,9 @@ class EdgeView:
     streak: int = 0
     models: tuple[str, ...] | None = None
     models_at: float | None = None
+    probed_at: float | None = None
+    models_fault: Outcome | None = None
+    bad_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +264,8 @@ class EventKind(StrEnum):
     INTENT = "intent"
     PURGE = "purge"
     RELOAD = "reload"
+    MODELS = "models"
+    ADDRESS = "address"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,15 @@ Rules and defaults: docs/health.md.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from router.model import Observed, Outcome, Probe
+from router.model import Check, Observed, Outcome, Probe
 
 _MAX_REMEMBERED = 16
 _BASELINE_WEIGHT = 0.1
 _SLOW_BASELINE_WEIGHT = 0.01
 _PASSES = frozenset({Outcome.OK, Outcome.DEGRADED})
+_PATIENCE = 1.5  # times the time that an edge usually takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,16 +22,16 @@ class HealthPolicy:
 
     interval_s: float = 3.0
     recheck_s: float = 0.85
-    fall: int = 3
+    fall: int = Check().fall
     fall_unhealthy: int = 2
-    rise: int = 2
-    hold_down_s: float = 30.0
+    rise: int = Check().rise
+    hold_down_s: float = Check().hold_down_s
     hold_down_cap_s: float = 300.0
     forgive_s: float = 300.0
     flap_transitions: int = 4
     flap_window_s: float = 900.0
     slow_factor: float = 3.0
-    slow_floor_ms: float = 500.0
+    slow_floor_ms: float = Check().slow_ms
     slow_count: int = 2
 
 
@@ -39,6 +41,7 @@ class Health:
 
     `streak`: consecutive results alike, positive passes, negative failures.
     `falls`: downs that still weigh on the hold-down, forgiven one per quiet 5 minutes.
+    `risen_at`: when it was last down.
     `changes`: when the state changed, within the flap window, oldest first.
     `flapping`: changed too often lately; not above degraded until quiet.
     """
@@ -53,6 +56,7 @@ class Health:
     slow: int = 0
     baseline_ms: float | None = None
     falls: int = 0
+    risen_at: float | None = None
     held_until: float = 0.0
     changes: tuple[float, ...] = ()
     flapping: bool = False
@@ -85,14 +89,58 @@ def step(
     return changed, Transition(before=health.state, after=state, reason=probe.outcome, at=now)
 
 
+def policy_for(policy: HealthPolicy, check: Check) -> HealthPolicy:
+    """The policy with what regions.yaml says of one edge."""
+    return _policy_for(policy, check.fall, check.rise, check.hold_down_s, check.slow_ms)
+
+
+@lru_cache(maxsize=256)
+def _policy_for(
+    policy: HealthPolicy, fall: int, rise: int, hold_down_s: float, slow_ms: float
+) -> HealthPolicy:
+    return replace(
+        policy,
+        fall=fall,
+        fall_unhealthy=min(policy.fall_unhealthy, fall),
+        rise=rise,
+        hold_down_s=hold_down_s,
+        slow_floor_ms=slow_ms,
+    )
+
+
 def wait_s(health: Health, policy: HealthPolicy = HealthPolicy()) -> float:
     """Seconds from the start of the last probe to the start of the next, before jitter.
 
-    Short while a verdict is pending: failing but not yet down, passing but not yet up.
+    Short while a verdict is pending: failing but not yet down, passing but not yet up. An
+    edge that only waits for its hold-down to end is not asked more often.
     """
     suspect = health.streak < 0 and health.state is not Observed.DOWN
-    recovering = health.streak > 0 and health.state is Observed.DOWN
+    recovering = 0 < health.streak < policy.rise and health.state is Observed.DOWN
     return policy.recheck_s if suspect or recovering else policy.interval_s
+
+
+def patience_s(health: Health, policy: HealthPolicy = HealthPolicy()) -> float:
+    """Seconds that a probe may take before another one is started beside it: a recheck, or
+    as long as a slow but healthy edge needs."""
+    if health.streak <= 0:
+        return policy.recheck_s
+    usual_ms = max(health.baseline_ms or 0.0, health.rtt_ms or 0.0)
+    return min(max(policy.recheck_s, _PATIENCE * usual_ms / 1_000), policy.interval_s)
+
+
+def pardoned(health: Health, before: Health) -> Health:
+    """The health of an edge that is passing again after a fall that was never believed: as
+    if it had not fallen."""
+    return replace(
+        health,
+        state=before.state,
+        since=before.since,
+        falls=before.falls,
+        risen_at=before.risen_at,
+        held_until=before.held_until,
+        changes=before.changes,
+        flapping=before.flapping,
+    )
 
 
 def shifted(health: Health, by_s: float) -> Health:
@@ -100,6 +148,7 @@ def shifted(health: Health, by_s: float) -> Health:
     return replace(
         health,
         since=health.since + by_s,
+        risen_at=None if health.risen_at is None else health.risen_at + by_s,
         held_until=health.held_until + by_s,
         changes=tuple(at + by_s for at in health.changes),
     )
@@ -176,18 +225,17 @@ def _change(health: Health, state: Observed, now: float, policy: HealthPolicy) -
     first = health.state is Observed.UNKNOWN
     changes = () if first else (*health.changes, now)[-_MAX_REMEMBERED:]
     flapping = health.flapping or len(changes) >= policy.flap_transitions
-    falls = _unforgiven(health, now, policy)
-    changed = replace(
-        health, state=state, since=now, changes=changes, flapping=flapping, falls=falls
-    )
-    if state is not Observed.DOWN:
-        return changed
-    held_s = min(policy.hold_down_s * (falls + 1), policy.hold_down_cap_s)
-    return replace(changed, falls=falls + 1, held_until=now + held_s)
+    changed = replace(health, state=state, since=now, changes=changes, flapping=flapping)
+    if state is Observed.DOWN:
+        falls = _unforgiven(health, now, policy)
+        held_s = min(policy.hold_down_s * (falls + 1), policy.hold_down_cap_s)
+        return replace(changed, falls=falls + 1, held_until=now + held_s)
+    return replace(changed, risen_at=now) if health.state is Observed.DOWN else changed
 
 
 def _unforgiven(health: Health, now: float, policy: HealthPolicy) -> int:
-    """The falls that still weigh after the quiet time now ending. Down is not quiet."""
-    if health.state is Observed.DOWN:
+    """The falls that still weigh after the time since the edge was last down, whatever it
+    was in between."""
+    if health.risen_at is None:
         return health.falls
-    return max(0, health.falls - int((now - health.since) // policy.forgive_s))
+    return max(0, health.falls - int((now - health.risen_at) // policy.forgive_s))

@@ -2,30 +2,32 @@
 
 import asyncio
 import errno
+import gzip
+import json
 import resource
 import socket
 import ssl
 import subprocess
 import time
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
-import aiohttp
 import pytest
 
-from router.health.probe import (
-    CONNECT_TIMEOUT_S,
-    MAX_BODY_BYTES,
-    MAX_MODELS,
-    TOTAL_TIMEOUT_S,
-    Prober,
-    judge_health,
-    name_fault,
-    open_client,
-    read_models,
+from router.health.answers import MAX_MODELS, Inventory, judge_health, read_models
+from router.health.client import ConnectTimeoutError, open_client
+from router.health.connect import ConnectError
+from router.health.exchange import (
+    MAX_FIELDS,
+    MAX_INTERIM,
+    NotUnderstoodError,
+    TooLargeError,
 )
-from router.model import Outcome, Probe
+from router.health.probe import MAX_BODY_BYTES, MAX_INVENTORY_BYTES, Prober, name_fault
+from router.health.resolver import ResolveError
+from router.model import Check, HealthFormat, ModelsFormat, Outcome, Probe
 from router.processes.simulated_edges import ELSEWHERE, HEALTH, Mode, SimulatedEdge
 from tests.support.builders import a_region
 from tests.support.servers import HOST, eventually, free_port
@@ -33,6 +35,7 @@ from tests.support.servers import HOST, eventually, free_port
 pytestmark = pytest.mark.anyio
 
 SLACK_S = 0.5
+CONNECT_TIMEOUT_S, TOTAL_TIMEOUT_S = Check().connect_timeout_s, Check().timeout_s
 
 
 @pytest.fixture
@@ -237,8 +240,18 @@ async def test_plain_http_where_tls_is_due_is_a_tls_fault(prober: Prober) -> Non
 HEALTHY = b'{"status":"healthy"}'
 HOSTILE = {
     "endless header": ((b"HTTP/1.1 200 OK\r\nX: ", *[b"x" * 65_536] * 200), Outcome.BAD_BODY),
-    "many headers": ((b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n" * 10_000] * 20), Outcome.BAD_BODY),
-    "interim storm": (tuple([b"HTTP/1.1 103 Hint\r\n\r\n" * 1_000] * 10), Outcome.RESET),
+    "endless headers": ((b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n" * 10_000] * 20), Outcome.BAD_BODY),
+    "too many headers": ((a_reply(HEALTHY, *[b"X: y"] * MAX_FIELDS),), Outcome.TOO_LARGE),
+    "interim storm": (tuple([b"HTTP/1.1 103 Hint\r\n\r\n" * 1_000] * 10), Outcome.TOO_LARGE),
+    "compressed bomb": (
+        (a_reply(gzip.compress(HEALTHY.ljust(10_000_000)), b"Content-Encoding: gzip"),),
+        Outcome.TOO_LARGE,
+    ),
+    "compressed oddly": ((a_reply(HEALTHY, b"Content-Encoding: br"),), Outcome.BAD_BODY),
+    "cut compressed": (
+        (a_reply(gzip.compress(HEALTHY)[:-9], b"Content-Encoding: gzip"),),
+        Outcome.BAD_BODY,
+    ),
     "promised more": ((b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{}",), Outcome.BAD_BODY),
     "bad length": ((b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}",), Outcome.BAD_BODY),
     "two lengths": ((a_reply(HEALTHY, b"Content-Length: 5"),), Outcome.BAD_BODY),
@@ -250,11 +263,24 @@ HOSTILE = {
     "no content": ((b"HTTP/1.1 204 No Content\r\n\r\n",), Outcome.STATUS),
     "switch": (
         (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",),
-        Outcome.STATUS,
+        Outcome.BAD_BODY,
     ),
     "deep": ((a_reply(b"[" * 60_000),), Outcome.BAD_BODY),
     "just fits": ((a_reply(HEALTHY.ljust(MAX_BODY_BYTES)),), Outcome.OK),
     "just too large": ((a_reply(HEALTHY.ljust(MAX_BODY_BYTES + 1)),), Outcome.TOO_LARGE),
+    "long header": ((a_reply(HEALTHY, b"Set-Cookie: a=" + b"x" * 60_000),), Outcome.OK),
+    "many headers": ((a_reply(HEALTHY, *[b"X: y"] * 300),), Outcome.OK),
+    "hints": ((b"HTTP/1.1 103 Hint\r\n\r\n" * MAX_INTERIM, a_reply(HEALTHY)), Outcome.OK),
+    "same length twice": ((a_reply(HEALTHY, b"Content-Length: 20"),), Outcome.OK),
+    "not a number": ((a_reply(b'{"status":"healthy","gpu":NaN}'),), Outcome.OK),
+    "byte order mark": ((a_reply(b"\xef\xbb\xbf" + HEALTHY),), Outcome.OK),
+    "gzip unasked": ((a_reply(gzip.compress(HEALTHY), b"Content-Encoding: gzip"),), Outcome.OK),
+    "deflate unasked": ((a_reply(zlib.compress(HEALTHY), b"Content-Encoding: deflate"),), Outcome.OK),
+    "chunked": (
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n14;x=y\r\n" + HEALTHY,)
+        + (b"\r\n0\r\nTrailer: z\r\n\r\n",),
+        Outcome.OK,
+    ),
     "odd type": ((a_reply(HEALTHY, b"Content-Type: image/png"),), Outcome.OK),
     "ancient": ((b"HTTP/1.0 200 OK\r\n\r\n" + HEALTHY,), Outcome.OK),
 }
@@ -289,7 +315,15 @@ async def test_request_names_us_and_asks_for_plain_json(prober: Prober) -> None:
         (200, b'{"status":"unhealthy"}', Outcome.UNHEALTHY),
         (200, b'{"status":"healthy","backend":{"healthy":false}}', Outcome.UNHEALTHY),
         (200, b'{"status":"degraded","backend":{"healthy":false}}', Outcome.UNHEALTHY),
-        (200, b'{"status":"HEALTHY"}', Outcome.BAD_BODY),
+        (200, b'{"status":" HEALTHY "}', Outcome.OK),
+        (200, b'{"status":"ok"}', Outcome.OK),
+        (200, b'{"status":"pass"}', Outcome.OK),
+        (200, b'{"status":"UP"}', Outcome.OK),
+        (200, b'{"status":"warn"}', Outcome.DEGRADED),
+        (200, b'{"status":"fail"}', Outcome.UNHEALTHY),
+        (200, b'{"status":"error"}', Outcome.UNHEALTHY),
+        (200, b'{"status":"DOWN"}', Outcome.UNHEALTHY),
+        (200, b'{"status":"fine"}', Outcome.BAD_BODY),
         (200, b'{"status":["healthy"]}', Outcome.BAD_BODY),
         (200, b'{"status":null}', Outcome.BAD_BODY),
         (200, b"{}", Outcome.BAD_BODY),
@@ -303,49 +337,164 @@ async def test_request_names_us_and_asks_for_plain_json(prober: Prober) -> None:
     ],
 )
 def test_health_answer_is_judged(status: int, body: bytes, expected: Outcome) -> None:
-    assert judge_health(status, body) is expected
-
-
-def raised(error: BaseException, cause: BaseException) -> BaseException:
-    """The error as if raised from the cause."""
-    error.__cause__ = cause
-    return error
+    assert judge_health(status, body).outcome is expected
 
 
 @pytest.mark.parametrize(
-    ("cause", "expected"),
+    ("error", "expected"),
     [
-        (socket.gaierror(socket.EAI_NONAME, "unknown"), Outcome.REFUSED),
-        (socket.gaierror(socket.EAI_AGAIN, "try again"), Outcome.LOCAL),
-        (socket.gaierror(socket.EAI_FAIL, "no"), Outcome.LOCAL),
+        (ResolveError("no such name", is_local=False), Outcome.REFUSED),
+        (ResolveError("no resolver", is_local=True), Outcome.LOCAL),
         (OSError(errno.ENETUNREACH, "no network"), Outcome.LOCAL),
         (OSError(errno.EMFILE, "too many"), Outcome.LOCAL),
         (OSError(errno.EADDRNOTAVAIL, "no ports"), Outcome.LOCAL),
         (OSError(errno.EHOSTUNREACH, "no route"), Outcome.RESET),
-        (ConnectionRefusedError(), Outcome.REFUSED),
-        (ExceptionGroup("all addresses", [ConnectionRefusedError()]), Outcome.REFUSED),
+        (ConnectError({"::1": ConnectionRefusedError()}), Outcome.REFUSED),
+        (
+            ConnectError({"::1": OSError(errno.ENETUNREACH, ""), "a": ConnectionRefusedError()}),
+            Outcome.REFUSED,
+        ),
+        (ConnectError({"::1": OSError(errno.ENETUNREACH, "no IPv6")}), Outcome.LOCAL),
+        (ConnectTimeoutError(), Outcome.CONNECT_TIMEOUT),
+        (TimeoutError(), Outcome.TIMEOUT),
         (ssl.SSLCertVerificationError("expired"), Outcome.TLS),
+        (TooLargeError("a body"), Outcome.TOO_LARGE),
+        (NotUnderstoodError("no HTTP"), Outcome.BAD_BODY),
         (RuntimeError("odd"), Outcome.RESET),
     ],
+    ids=str,
 )
-def test_fault_is_named_by_its_cause(cause: BaseException, expected: Outcome) -> None:
-    assert name_fault(raised(aiohttp.ClientConnectionError("failed"), cause)) is expected
+def test_fault_is_named_by_its_kind(error: BaseException, expected: Outcome) -> None:
+    assert name_fault(error).outcome is expected
 
 
-def test_endless_chain_of_causes_ends() -> None:
-    error = RuntimeError("a")
-    error.__context__ = RuntimeError("b")
-    error.__context__.__context__ = error
-    assert name_fault(error) is Outcome.RESET
+async def _send_endlessly(head: bytes, piece: bytes, prober: Prober) -> tuple[Outcome, int, float]:
+    """The outcome of an edge that never stops sending; what it sent, and for how long."""
+    sent = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(head)
+            while True:
+                writer.write(piece)
+                await writer.drain()
+                sent += len(piece)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(answer, HOST, 0)
+    started = time.monotonic()
+    probe = await health(prober, server.sockets[0].getsockname()[1])
+    took_s = time.monotonic() - started
+    server.close()
+    return probe.outcome, sent, took_s
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 200),
+        (CHUNKED, b"1;" + b"x" * 9_000 + b"\r\na\r\n"),
+        (CHUNKED + b"1;", b"x" * 9_000),
+        (CHUNKED, b"1\r\n\n\r\n" * 1_000),
+        (CHUNKED + b"0\r\n", b"X: y\r\n" * 1_000),
+        (b"", b"\r\n" * 4_000),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 1_000),
+    ],
+    ids=["interim", "extensions", "extension", "chunks", "trailers", "empty lines", "headers"],
+)
+async def test_endless_answer_is_cut_by_its_bytes(
+    prober: Prober, head: bytes, piece: bytes
+) -> None:
+    outcome, _, took_s = await _send_endlessly(head, piece, prober)
+    assert outcome in (Outcome.TOO_LARGE, Outcome.BAD_BODY)
+    assert took_s < TOTAL_TIMEOUT_S
+
+
+async def test_endless_answer_leaves_the_loop_to_others(prober: Prober) -> None:
+    gaps_s: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0)
+            gaps_s.append(time.monotonic() - before)
+
+    watching = asyncio.create_task(watch())
+    await _send_endlessly(CHUNKED, b"1\r\n\n\r\n" * 10_000, prober)
+    watching.cancel()
+    assert max(gaps_s) < 0.1
+
+
+async def test_status_format_reads_no_body(edge: SimulatedEdge, prober: Prober) -> None:
+    region = a_region(endpoint=edge.endpoint, check=Check(health=HealthFormat.STATUS))
+    for mode, expected in (
+        (Mode.HTML, Outcome.OK),
+        (Mode.HUGE, Outcome.OK),
+        (Mode.UNHEALTHY, Outcome.OK),
+        (Mode.ERROR, Outcome.STATUS),
+        (Mode.REDIRECT, Outcome.STATUS),
+        (Mode.HANG, Outcome.TIMEOUT),
+    ):
+        await edge.set_mode(mode)
+        assert (await prober.health(region)).outcome is expected, mode
+
+
+async def test_health_is_asked_where_its_url_says(edge: SimulatedEdge, prober: Prober) -> None:
+    check = Check(url=f"{edge.endpoint}/health?probe=1")
+    region = a_region(endpoint=f"http://{HOST}:{free_port()}", check=check)
+    assert (await prober.health(region)).outcome is Outcome.OK
+
+
+async def test_timeouts_are_the_regions_own(edge: SimulatedEdge, prober: Prober) -> None:
+    await edge.set_mode(Mode.HANG)
+    started = time.monotonic()
+    await prober.health(a_region(endpoint=edge.endpoint, check=Check(timeout_s=0.2)))
+    assert time.monotonic() - started < 0.2 + SLACK_S
+
+
+@pytest.mark.parametrize(
+    ("pieces", "detail"),
+    [
+        ((a_reply(b""),), "an empty body"),
+        ((a_reply(b"<html>\x1b[31m"),), "<html>\\x1b[31m"),
+        ((a_reply(b'{"state":"fine"}'),), '{"state":"fine"}'),
+        ((a_reply(b'{"status":"fine"}'),), "'fine'"),
+        ((a_reply(b"", status=b"503 Busy"),), "HTTP 503"),
+        ((b"SSH-2.0-x\r\n\r\n",), "not an HTTP response"),
+        ((), "without a response"),
+    ],
+)
+async def test_probe_tells_what_it_met(
+    prober: Prober, pieces: tuple[bytes, ...], detail: str
+) -> None:
+    async with answering(*pieces) as server:
+        probe = await health(prober, server.port)
+    assert detail in (probe.detail or "")
+
+
+async def test_plain_http_goes_to_private_networks_only(prober: Prober) -> None:
+    probe = await prober.health(a_region(endpoint="http://192.0.0.8"))
+    assert probe.outcome is not None
+    probe = await prober.health(a_region(endpoint="http://8.8.8.8"))
+    assert (probe.outcome, "use https" in (probe.detail or "")) == (Outcome.REFUSED, True)
 
 
 async def test_models_are_read_sorted(edge: SimulatedEdge, prober: Prober) -> None:
-    assert await prober.models(a_region(endpoint=edge.endpoint)) == ("kokoro-82m", "whisper")
+    found = await prober.models(a_region(endpoint=edge.endpoint))
+    assert found == Inventory(("kokoro-82m", "whisper"))
 
 
 async def test_edge_without_models_tells_so(edge: SimulatedEdge, prober: Prober) -> None:
     edge.models = ()
-    assert await prober.models(a_region(endpoint=edge.endpoint)) == ()
+    assert await prober.models(a_region(endpoint=edge.endpoint)) == Inventory(())
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
@@ -353,7 +502,8 @@ async def test_withheld_inventory_is_unknown(
     edge: SimulatedEdge, prober: Prober, status: int
 ) -> None:
     edge.models_status = status
-    assert await prober.models(a_region(endpoint=edge.endpoint)) is None
+    found = await prober.models(a_region(endpoint=edge.endpoint))
+    assert (found.models, found.fault) == (None, Outcome.STATUS)
     assert edge.requests == {"/v1/models/status": 1, "/v1/models": 1}
 
 
@@ -362,14 +512,15 @@ async def test_inventory_of_a_broken_edge_is_unknown(
     edge: SimulatedEdge, prober: Prober, mode: Mode
 ) -> None:
     await edge.set_mode(mode)
-    assert await prober.models(a_region(endpoint=edge.endpoint)) is None
+    found = await prober.models(a_region(endpoint=edge.endpoint))
+    assert (found.models, found.fault is None) == (None, False)
 
 
 async def test_older_edge_is_asked_for_its_list(prober: Prober) -> None:
     listed = b'{"object":"list","data":[{"id":"whisper"},{"id":"kokoro-82m"}]}'
     async with answering(a_reply(listed)) as server:
         region = a_region(endpoint=f"http://{HOST}:{server.port}")
-        assert await prober.models(region) == ("kokoro-82m", "whisper")
+        assert (await prober.models(region)).models == ("kokoro-82m", "whisper")
 
 
 async def test_key_goes_to_the_inventory_only(prober: Prober) -> None:
@@ -400,12 +551,37 @@ async def test_key_goes_to_the_inventory_only(prober: Prober) -> None:
     ids=range(12),
 )
 def test_either_inventory_is_read(body: bytes, expected: tuple[str, ...] | None) -> None:
-    assert read_models(body) == expected
+    assert read_models(body).models == expected
 
 
-def test_inventory_is_cut() -> None:
-    ids: Any = b",".join(b'"m%d"' % n for n in range(5_000))
-    assert len(read_models(b'{"loaded":[' + ids + b"]}") or ()) == MAX_MODELS
+def a_card(number: int) -> dict[str, Any]:
+    """One model as vLLM lists it."""
+    permission = {"id": "modelperm-" + "0" * 32, "object": "model_permission", "group": None}
+    return {"id": f"lora-{number}", "object": "model", "permission": [permission] * 2}
+
+
+def a_list(count: int) -> bytes:
+    return json.dumps({"object": "list", "data": [a_card(n) for n in range(count)]}).encode()
+
+
+async def test_inventory_of_two_mebibytes_is_read(prober: Prober) -> None:
+    body = a_list(MAX_MODELS).ljust(3 * 2**20)
+    async with answering(a_reply(body)) as server:
+        found = await prober.models(a_region(endpoint=f"http://{HOST}:{server.port}"))
+    assert (len(found.models or ()), found.fault) == (MAX_MODELS, None)
+
+
+async def test_larger_inventory_is_unknown_and_told(prober: Prober) -> None:
+    for body in (a_list(MAX_MODELS + 1), a_list(1).ljust(MAX_INVENTORY_BYTES + 1)):
+        async with answering(a_reply(body)) as server:
+            found = await prober.models(a_region(endpoint=f"http://{HOST}:{server.port}"))
+        assert (found.models, found.fault) == (None, Outcome.TOO_LARGE)
+
+
+async def test_edge_that_lists_none_is_not_asked(edge: SimulatedEdge, prober: Prober) -> None:
+    region = a_region(endpoint=edge.endpoint, check=Check(models=ModelsFormat.NONE))
+    assert await prober.models(region) == Inventory()
+    assert not edge.requests
 
 
 async def test_edge_that_comes_back_is_seen(edge: SimulatedEdge, prober: Prober) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from router.api.http_protocol import Request
 from router.model import (
     Catalog,
+    Check,
     Country,
     EdgeView,
     Intended,
@@ -68,6 +69,7 @@ def a_region(
     endpoint: str | None = None,
     routable: bool = True,
     weight: float = 1.0,
+    check: Check = Check(),
 ) -> Region:
     """A shipped region by its id; with any other id a region in Toronto."""
     name, home, place = CITIES.get(id, (f"City of {id}", "CA", TORONTO))
@@ -79,6 +81,7 @@ def a_region(
         endpoint=endpoint or f"https://api.{id}.edge.polargrid.ai",
         routable=routable,
         weight=weight,
+        check=check,
     )
 
 

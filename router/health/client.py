@@ -1,0 +1,159 @@
+"""The HTTP client for edges: one connection a request, every one bounded in time and size.
+
+No proxy, no redirect, no cookie; certificates are verified.
+"""
+
+import asyncio
+import ipaddress
+import itertools
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, urlsplit
+
+import h11
+
+from router import __version__
+from router.health.connect import Connected, ConnectError, race, racing_order
+from router.health.exchange import PIECE_BYTES, Response, exchange
+from router.health.resolver import ResolveError, Resolver
+
+_PORTS = {"http": 80, "https": 443}
+_SHARED = ipaddress.IPv4Network("100.64.0.0/10")  # RFC 6598; VPNs use it
+_FIELDS = {
+    "User-Agent": f"autorouter/{__version__}",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "Connection": "close",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one request. `total_s` counts from the end of the lookup; `body_bytes`
+    None: the body is not read."""
+
+    connect_s: float = 1.0
+    total_s: float = 2.0
+    body_bytes: int | None = 64 * 1_024
+
+
+@dataclass(slots=True, kw_only=True)
+class Trace:
+    """What a request met on its way, also when it failed.
+
+    `address`: the one connected to; `lost`: those that failed while it did not.
+    `elapsed_ms`: from the end of the lookup to the last byte.
+    """
+
+    address: str | None = None
+    lost: tuple[str, ...] = ()
+    elapsed_ms: float | None = None
+
+
+class ConnectTimeoutError(TimeoutError):
+    """No address accepted a connection in time."""
+
+
+@dataclass(kw_only=True)
+class EdgeClient:
+    """Makes requests to edges. Needs a running event loop; see `open_client`."""
+
+    resolver: Resolver
+    tls: ssl.SSLContext
+    _turn: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    async def fetch(
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        limits: Limits = Limits(),
+        trace: Trace | None = None,
+        is_public: bool = False,
+    ) -> Response:
+        """The response to a request. Plain http goes to private networks only, unless
+        `is_public`. Raises ResolveError, ConnectError, TooLargeError,
+        NotUnderstoodError, TimeoutError, OSError, ssl.SSLError, or ValueError for a URL."""
+        trace = trace or Trace()
+        parts = urlsplit(url)
+        if not parts.hostname or parts.scheme not in _PORTS:
+            raise ValueError(f"{url} is not an http or https URL with a host")
+        addresses = await self.resolver.addresses(parts.hostname)
+        if parts.scheme == "http" and not is_public:
+            addresses = _private(addresses, parts.hostname)
+        started = time.monotonic()
+        async with asyncio.timeout(limits.total_s):
+            connected = await self._connect(addresses, parts, limits, trace)
+            reader, writer = await self._opened(connected, parts)
+            try:
+                request = _request(method, parts, headers or {})
+                response = await exchange(reader, writer, request, limits.body_bytes)
+            finally:
+                writer.transport.abort()
+        trace.elapsed_ms = (time.monotonic() - started) * 1_000
+        return response
+
+    async def _connect(
+        self, addresses: tuple[str, ...], parts: SplitResult, limits: Limits, trace: Trace
+    ) -> Connected:
+        order = racing_order(addresses, next(self._turn))
+        try:
+            async with asyncio.timeout(limits.connect_s):
+                connected = await race(order, parts.port or _PORTS[parts.scheme])
+        except TimeoutError as error:
+            trace.lost = order
+            raise ConnectTimeoutError(f"no connection within {limits.connect_s:g} s") from error
+        except ConnectError as error:
+            trace.lost = error.lost
+            raise
+        trace.address, trace.lost = connected.address, connected.lost
+        return connected
+
+    async def _opened(
+        self, connected: Connected, parts: SplitResult
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        secure = parts.scheme == "https"
+        try:
+            return await asyncio.open_connection(
+                sock=connected.socket,
+                limit=PIECE_BYTES,
+                ssl=self.tls if secure else None,
+                server_hostname=parts.hostname if secure else None,
+            )
+        except BaseException:
+            connected.socket.close()
+            raise
+
+
+@asynccontextmanager
+async def open_client(resolver: Resolver | None = None) -> AsyncIterator[EdgeClient]:
+    """A client with a resolver of its own, unless one is given."""
+    used = resolver or Resolver()
+    try:
+        yield EdgeClient(resolver=used, tls=ssl.create_default_context())
+    finally:
+        await used.close()
+
+
+def _private(addresses: tuple[str, ...], host: str) -> tuple[str, ...]:
+    """Those on loopback or a private network, the only ones that plain http may go to."""
+    private = tuple(one for one in addresses if _is_private(one))
+    if not private:
+        reason = f"{host} is not on a private network; use https there"
+        raise ResolveError(reason, is_local=False)
+    return private
+
+
+def _is_private(address: str) -> bool:
+    ip = ipaddress.ip_address(address)
+    return ip.is_private or (ip.version == 4 and ip in _SHARED)  # noqa: PLR2004
+
+
+def _request(method: str, parts: SplitResult, headers: Mapping[str, str]) -> h11.Request:
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    fields = {"Host": parts.netloc.rpartition("@")[2], **_FIELDS, **headers}
+    return h11.Request(method=method, target=target, headers=list(fields.items()))
