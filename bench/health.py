@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from router.health.answers import Inventory
 from router.health.poller import Poller
-from router.health.probe import TOTAL_TIMEOUT_S
 from router.health.publisher import Publisher, Watched
 from router.health.state import Health, HealthPolicy, Transition, step, wait_s
-from router.model import Catalog, Event, Observed, Outcome, Position, Probe, Region, View
+from router.model import Catalog, Check, Event, Observed, Outcome, Position, Probe, Region, View
 from router.store.memory import MemoryStore
 from tests.support import virtual_loop as virtual
 
@@ -90,11 +90,11 @@ class _Dying:
             return Probe(outcome=Outcome.OK, rtt_ms=ANSWER_S * 1_000)
         if self.kind == "refused":
             return Probe(outcome=Outcome.REFUSED)
-        await asyncio.sleep(TOTAL_TIMEOUT_S)
+        await asyncio.sleep(Check().timeout_s)
         return Probe(outcome=Outcome.TIMEOUT)
 
-    async def models(self, region: Region) -> None:
-        return None
+    async def models(self, region: Region) -> Inventory:
+        return Inventory()
 
 
 class _Silent(Publisher):
@@ -120,6 +120,8 @@ class _Detections:
 
     def probed(self, region: Region, probe: Probe) -> None:
         """Not of interest here, as the rest."""
+
+    def met(self, region: Region, probe: Probe) -> None: ...
 
     def published(self, view: View, error: Exception | None) -> None: ...
 

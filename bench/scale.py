@@ -19,8 +19,10 @@ from typing import Any
 
 from bench.servers import LOAD_CORE, SERVER_CORE
 from router.config.catalog import with_endpoints
+from router.health.answers import Inventory
+from router.health.client import open_client
 from router.health.poller import Poller
-from router.health.probe import Prober, open_client
+from router.health.probe import Prober
 from router.health.publisher import Publisher
 from router.health.state import Transition
 from router.model import Catalog, EdgeView, Event, Observed, Position, Probe, Region, View
@@ -120,11 +122,13 @@ class _Starts:
         self.starts.setdefault(region.id, []).append(time.monotonic())
         return await self.prober.health(region)
 
-    async def models(self, region: Region) -> tuple[str, ...] | None:
+    async def models(self, region: Region) -> Inventory:
         return await self.prober.models(region)
 
     def probed(self, region: Region, probe: Probe) -> None:
         self.outcomes[probe.outcome] = self.outcomes.get(probe.outcome, 0) + 1
+
+    def met(self, region: Region, probe: Probe) -> None: ...
 
     def changed(self, region: Region, transition: Transition) -> None: ...
 

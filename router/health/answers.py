@@ -1,6 +1,6 @@
 """What an edge's answers say: health in three dialects, models in two. Pure.
 
-Formats and examples: docs/edges.md.
+Formats: docs/health.md.
 """
 
 import json

@@ -8,9 +8,9 @@ import ipaddress
 import itertools
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
 import h11
@@ -59,11 +59,17 @@ class ConnectTimeoutError(TimeoutError):
 
 @dataclass(kw_only=True)
 class EdgeClient:
-    """Makes requests to edges. Needs a running event loop; see `open_client`."""
+    """Makes requests to edges. See `open_client`; close it, or use it as a context."""
 
     resolver: Resolver
     tls: ssl.SSLContext
     _turn: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.resolver.close()
 
     async def fetch(
         self,
@@ -129,14 +135,9 @@ class EdgeClient:
             raise
 
 
-@asynccontextmanager
-async def open_client(resolver: Resolver | None = None) -> AsyncIterator[EdgeClient]:
-    """A client with a resolver of its own, unless one is given."""
-    used = resolver or Resolver()
-    try:
-        yield EdgeClient(resolver=used, tls=ssl.create_default_context())
-    finally:
-        await used.close()
+def open_client(resolver: Resolver | None = None) -> EdgeClient:
+    """A client that verifies certificates, with a resolver of its own unless one is given."""
+    return EdgeClient(resolver=resolver or Resolver(), tls=ssl.create_default_context())
 
 
 def _private(addresses: tuple[str, ...], host: str) -> tuple[str, ...]:
@@ -150,7 +151,7 @@ def _private(addresses: tuple[str, ...], host: str) -> tuple[str, ...]:
 
 def _is_private(address: str) -> bool:
     ip = ipaddress.ip_address(address)
-    return ip.is_private or (ip.version == 4 and ip in _SHARED)  # noqa: PLR2004
+    return ip.is_private or (ip.version == 4 and ip in _SHARED)
 
 
 def _request(method: str, parts: SplitResult, headers: Mapping[str, str]) -> h11.Request:

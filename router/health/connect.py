@@ -75,7 +75,9 @@ async def race(addresses: Sequence[str], port: int) -> Connected:
                 error = task.exception()
                 if error is None:
                     earlier = begun[: begun.index(address)]
-                    lost = [one for one in earlier if one not in errors or not _is_ours(errors[one])]
+                    lost = [
+                        one for one in earlier if one not in errors or not _is_ours(errors[one])
+                    ]
                     return Connected(task.result(), address, tuple(lost))
                 if not isinstance(error, OSError):
                     raise error
@@ -88,9 +90,9 @@ async def race(addresses: Sequence[str], port: int) -> Connected:
             task.add_done_callback(_close_late)
 
 
-def _is_ours(error: OSError) -> bool:
-    """Whether the failure is this machine's, which may have no IPv6 at all."""
-    return error.errno in LOCAL_ERRNOS
+def _is_ours(error: OSError | None) -> bool:
+    """Whether a failure is this machine's, which may have no IPv6 at all."""
+    return error is not None and error.errno in LOCAL_ERRNOS
 
 
 async def _connect(address: str, port: int) -> socket.socket:

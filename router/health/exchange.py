@@ -73,10 +73,9 @@ class _Incoming:
         """The status and fields of the response; interim ones are skipped."""
         for _ in range(MAX_INTERIM + 1):
             event = await self._next()
-            assert isinstance(event, h11.Response | h11.InformationalResponse)
-            if len(list(event.headers)) > MAX_FIELDS:
-                raise TooLargeError(f"more than {MAX_FIELDS} header fields")
             if isinstance(event, h11.Response):
+                if len(event.headers) > MAX_FIELDS:
+                    raise TooLargeError(f"more than {MAX_FIELDS} header fields")
                 return event
         raise TooLargeError(f"more than {MAX_INTERIM} interim (1xx) responses")
 

@@ -5,7 +5,7 @@ once doubts itself first, and one that cannot see its witnesses says nothing at 
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from router.health.state import Health
 from router.model import Observed, View
@@ -14,12 +14,14 @@ from router.model import Observed, View
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VantagePolicy:
     """The brake holds removals while more than `brake_share` of the enabled edges, and at
-    least `brake_count`, fall within `window_s` of each other; at most for `hold_s`."""
+    least `brake_count`, fall within `window_s` of each other; at most for `hold_s`. Once
+    fewer fail, each edge that fell has `settle_s` to pass or fail again by itself."""
 
     brake_share: float = 0.5
     brake_count: int = 3
     window_s: float = 30.0
     hold_s: float = 120.0
+    settle_s: float = 10.0
     fresh_s: float = 15.0
 
 
@@ -28,12 +30,15 @@ class Brake:
     """Most of the fleet, the edges `fallen`, fell at once, at `since`.
 
     Those not yet removed stay published as last seen working, until the vantage is
-    `believed`.
+    `believed`; those `confirmed` by another vantage are removed. `lifted_at`: since when
+    the fleet no longer fails as a whole.
     """
 
     since: float
     fallen: frozenset[str]
     believed: bool = False
+    confirmed: frozenset[str] = frozenset()
+    lifted_at: float | None = None
 
 
 def is_isolated(passed: Collection[bool]) -> bool:
@@ -49,7 +54,7 @@ def judge_brake(
     policy: VantagePolicy = VantagePolicy(),
 ) -> Brake | None:
     """The brake after looking at every edge: put on, kept, believed after `hold_s`, or
-    gone once the fleet no longer fails as a whole."""
+    gone `settle_s` after the fleet ceased to fail as a whole."""
     fallen = frozenset() if brake is None else brake.fallen
     failing = frozenset(
         id
@@ -57,32 +62,54 @@ def judge_brake(
         if id in healths and _is_failing(healths[id], id in fallen, now, policy)
     )
     if len(failing) < policy.brake_count or len(failing) <= policy.brake_share * len(enabled):
-        return None
+        return _lifted(brake, enabled, now, policy)
     if brake is None:
         return Brake(since=now, fallen=failing)
     believed = brake.believed or now - brake.since >= policy.hold_s
-    return Brake(since=brake.since, fallen=failing, believed=believed)
+    return replace(brake, fallen=failing, believed=believed, lifted_at=None)
+
+
+def _lifted(
+    brake: Brake | None, enabled: Collection[str], now: float, policy: VantagePolicy
+) -> Brake | None:
+    """The brake while the fleet no longer fails as a whole: on for a moment, so that edges
+    which pass again are not published as down."""
+    if brake is None or brake.believed:
+        return None
+    lifted_at = now if brake.lifted_at is None else brake.lifted_at
+    is_over = now - lifted_at >= policy.settle_s or now - brake.since >= policy.hold_s
+    fallen = brake.fallen.intersection(enabled)
+    return None if is_over else replace(brake, fallen=fallen, lifted_at=lifted_at)
 
 
 def is_confirmed(brake: Brake, others: Iterable[View], now: float, policy: VantagePolicy) -> bool:
     """Whether another fresh vantage sees most of the fallen edges down too, even if it
     holds them itself: two that doubt themselves would wait for each other."""
     return any(
-        not view.isolated
-        and now - view.probed_at <= policy.fresh_s
+        _is_fresh(view, now, policy)
         and 2 * sum(_saw_fall(view, id) for id in brake.fallen) > len(brake.fallen)
         for view in others
     )
 
 
+def confirmed_edges(
+    brake: Brake, others: Iterable[View], now: float, policy: VantagePolicy
+) -> frozenset[str]:
+    """The fallen edges that another fresh vantage saw fall too: these are believed, also
+    while the rest is not."""
+    fresh = [view for view in others if _is_fresh(view, now, policy)]
+    return frozenset(id for id in brake.fallen if any(_saw_fall(view, id) for view in fresh))
+
+
 def held_edges(
     brake: Brake | None, healths: Mapping[str, Health], removed: Collection[str]
 ) -> frozenset[str]:
-    """The edges whose fall is not published: down, part of a mass fall, not removed yet."""
+    """The edges whose fall is not published: down, part of a mass fall, not confirmed by
+    another vantage, not removed yet."""
     if brake is None or brake.believed:
         return frozenset()
-    down = {id for id in brake.fallen if healths[id].state is Observed.DOWN}
-    return frozenset(down.difference(removed))
+    down = {id for id in brake.fallen if id in healths and healths[id].state is Observed.DOWN}
+    return frozenset(down - brake.confirmed).difference(removed)
 
 
 def _is_failing(health: Health, had_fallen: bool, now: float, policy: VantagePolicy) -> bool:
@@ -90,6 +117,10 @@ def _is_failing(health: Health, had_fallen: bool, now: float, policy: VantagePol
     if health.state is Observed.DOWN:
         return had_fallen or now - health.since <= policy.window_s
     return health.streak < 0
+
+
+def _is_fresh(view: View, now: float, policy: VantagePolicy) -> bool:
+    return not view.isolated and now - view.probed_at <= policy.fresh_s
 
 
 def _saw_fall(view: View, id: str) -> bool:

@@ -10,15 +10,29 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from router.health.addresses import counted
+from router.health.answers import Inventory
 from router.health.publisher import Publisher, Watched
-from router.health.state import Health, HealthPolicy, Transition, shifted, step, wait_s
-from router.model import Catalog, Outcome, Probe, Region
+from router.health.state import (
+    Health,
+    HealthPolicy,
+    Transition,
+    patience_s,
+    policy_for,
+    shifted,
+    step,
+    wait_s,
+)
+from router.model import Catalog, ModelsFormat, Observed, Outcome, Probe, Region
 
 MODELS_INTERVAL_S = 15.0
 JITTER = 0.1
 PUBLISH_S = 3.0
 PUBLISH_GAP_S = 0.05
 CLOCK_STEP_S = 1.0
+
+_PASSES = frozenset({Outcome.OK, Outcome.DEGRADED})
+_EXPLAINED = frozenset({Outcome.BAD_BODY, Outcome.TLS, Outcome.STATUS, Outcome.TOO_LARGE})
 
 
 class Prober(Protocol):
@@ -27,8 +41,8 @@ class Prober(Protocol):
     async def health(self, region: Region) -> Probe:
         """One health probe; never raises."""
 
-    async def models(self, region: Region) -> tuple[str, ...] | None:
-        """The loaded models, or None when unknown; never raises."""
+    async def models(self, region: Region) -> Inventory:
+        """The loaded models, or why they are not known; never raises."""
 
 
 class Observer(Protocol):
@@ -36,6 +50,10 @@ class Observer(Protocol):
 
     def probed(self, region: Region, probe: Probe) -> None:
         """A probe ended."""
+
+    def met(self, region: Region, probe: Probe) -> None:
+        """An edge failed in a way that a person has to mend, for the first time since it
+        was up."""
 
     def changed(self, region: Region, transition: Transition) -> None:
         """An edge's state changed in this vantage's own eyes."""
@@ -57,12 +75,12 @@ class Poller:
 
     def __post_init__(self) -> None:
         now = self.clock()
-        self._watched = [Watched(region, Health(since=now)) for region in self.catalog.regions]
+        self._watched = [self._new(region) for region in self.catalog.regions]
         self._tasks: asyncio.TaskGroup | None = None
-        self._loops: dict[Region, list[asyncio.Task[None]]] = {}
+        self._loops: dict[int, list[asyncio.Task[None]]] = {}
         self._ahead_s = now - self.monotonic()
         self._due = asyncio.Event()
-        self._ready_at = self.monotonic() + self.policy.interval_s + self.policy.recheck_s
+        self._withhold()
 
     async def run(self) -> None:
         """Probe and publish until cancelled."""
@@ -74,53 +92,86 @@ class Poller:
             await self.publisher.release()
 
     def adopt(self, catalog: Catalog) -> None:
-        """Go on with another catalog: what is known of the edges that stay is kept."""
-        known = {watched.region: watched for watched in self._watched}
-        now = self.clock()
+        """Go on with another catalog: what is known of the edges that stay is kept. If most
+        are new, nothing is published until they have been probed, as at the start."""
+        known = {_asked(watched.region): watched for watched in self._watched}
         self.catalog = self.publisher.catalog = catalog
         self._watched = [
-            known.get(region) or Watched(region, Health(since=now)) for region in catalog.regions
+            self._kept(known.get(_asked(region)), region) for region in catalog.regions
         ]
+        new = [watched for watched in self._watched if _asked(watched.region) not in known]
+        if 2 * len(new) >= len(self._watched):
+            self._withhold()
         self._follow()
         self._due.set()
+
+    def _new(self, region: Region) -> Watched:
+        policy = policy_for(self.policy, region.check)
+        return Watched(region, Health(since=self.clock()), policy)
+
+    def _kept(self, known: Watched | None, region: Region) -> Watched:
+        if known is None:
+            return self._new(region)
+        known.region, known.policy = region, policy_for(self.policy, region.check)
+        return known
+
+    def _withhold(self) -> None:
+        """Publish nothing until each edge has been probed, or had the time to be."""
+        self._ready_at = self.monotonic() + self.policy.interval_s + self.policy.recheck_s
 
     def _follow(self) -> None:
         """Have a loop for each edge's health and models, and none for others."""
         if self._tasks is None:
             return
-        for region in self._loops.keys() - {watched.region for watched in self._watched}:
-            for task in self._loops.pop(region):
+        for key in self._loops.keys() - {id(watched) for watched in self._watched}:
+            for task in self._loops.pop(key):
                 task.cancel()
         for watched in self._watched:
-            if watched.region not in self._loops:
+            if id(watched) not in self._loops:
                 loops = (self._watch_health(watched), self._watch_models(watched))
-                self._loops[watched.region] = [self._tasks.create_task(loop) for loop in loops]
+                self._loops[id(watched)] = [self._tasks.create_task(loop) for loop in loops]
 
     async def _watch_health(self, watched: Watched) -> None:
-        """Probe again and again. One that is not answered within a recheck does not hold up
-        the next: a hung edge falls as fast as its probes can time out side by side."""
+        """Probe again and again. An edge that does not answer within a recheck is asked
+        again meanwhile: a hung edge falls as fast as its probes can time out side by side."""
         await self.sleep(self.rng.uniform(0, self.policy.interval_s))
         async with asyncio.TaskGroup() as probes:
             while True:
-                started = self.monotonic()
+                started, passes = self.monotonic(), watched.passes
                 probe = probes.create_task(self._probe(watched))
-                await self.sleep(self._jittered(self.policy.recheck_s))
-                if probe.done():
-                    rest_s = self._jittered(wait_s(watched.health, self.policy))
+                await self.sleep(self._jittered(patience_s(watched.health, watched.policy)))
+                if probe.done() or watched.passes > passes:
+                    rest_s = self._jittered(wait_s(watched.health, watched.policy))
                     await self.sleep(max(0.0, started + rest_s - self.monotonic()))
 
     async def _probe(self, watched: Watched) -> None:
         probe = await self.prober.health(watched.region)
         self.observer.probed(watched.region, probe)
         self._follow_clock()
-        now, first = self.clock(), watched.probed_at is None
-        watched.health, transition = step(watched.health, probe, now, self.policy)
-        if probe.outcome is not Outcome.LOCAL:
-            watched.probed_at = now
+        first = watched.probed_at is None
+        before, transition = watched.health, self._count(watched, probe)
+        if probe.outcome in _EXPLAINED - watched.met:
+            watched.met.add(probe.outcome)
+            self.observer.met(watched.region, probe)
         if transition is not None:
             self.observer.changed(watched.region, transition)
+            if transition.after is Observed.DOWN:
+                watched.before_fall = before
+            if transition.after is Observed.UP:
+                watched.met.clear()
         if transition is not None or (first and self._is_ready()):
             self._due.set()
+
+    def _count(self, watched: Watched, probe: Probe) -> Transition | None:
+        now = self.clock()
+        watched.health, transition = step(watched.health, probe, now, watched.policy)
+        watched.is_local = probe.outcome is Outcome.LOCAL
+        if watched.is_local:
+            return None
+        watched.probed_at = now
+        watched.passes += probe.outcome in _PASSES
+        watched.addresses = counted(watched.addresses, probe)
+        return transition
 
     def _follow_clock(self) -> None:
         """When the clock is set, stamps move along: a hold-down lasts as long as it would."""
@@ -130,6 +181,8 @@ class Poller:
             return
         for watched in self._watched:
             watched.health = shifted(watched.health, by_s)
+            if watched.before_fall is not None:
+                watched.before_fall = shifted(watched.before_fall, by_s)
             if watched.probed_at is not None:
                 watched.probed_at += by_s
             if watched.models_at is not None:
@@ -142,13 +195,22 @@ class Poller:
     async def _watch_models(self, watched: Watched) -> None:
         await self.sleep(self.rng.uniform(0, self.policy.interval_s))
         while True:
-            models = await self.prober.models(watched.region)
-            if models is not None:
-                is_news = models != watched.models
-                watched.models, watched.models_at = models, self.clock()
-                if is_news:
-                    self._due.set()
+            if watched.region.check.models is not ModelsFormat.NONE:
+                self._take_inventory(watched, await self.prober.models(watched.region))
             await self.sleep(self._jittered(MODELS_INTERVAL_S))
+
+    def _take_inventory(self, watched: Watched, found: Inventory) -> None:
+        """An edge that does not tell keeps its last inventory until that is too old; one
+        that tells too much has none that is true."""
+        is_news = found.fault is not watched.models_fault
+        watched.models_fault = found.fault
+        if found.models is not None:
+            is_news = is_news or found.models != watched.models
+            watched.models, watched.models_at = found.models, self.clock()
+        elif found.fault is Outcome.TOO_LARGE:
+            watched.models = watched.models_at = None
+        if is_news:
+            self._due.set()
 
     async def _publish_always(self) -> None:
         """At every change at once, else every few seconds; but not before there is a verdict
@@ -169,3 +231,8 @@ class Poller:
         return self.monotonic() >= self._ready_at or all(
             watched.probed_at is not None for watched in self._watched
         )
+
+
+def _asked(region: Region) -> tuple[str, str]:
+    """What makes an edge the same edge in another catalog: its id and what is asked."""
+    return region.id, region.health_url

@@ -5,20 +5,22 @@ the store it is given; the rules are in router.health.guard.
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from router.errors import StoreError
+from router.health.addresses import bad_addresses
 from router.health.guard import (
     Brake,
     VantagePolicy,
+    confirmed_edges,
     held_edges,
     is_confirmed,
     is_isolated,
     judge_brake,
 )
-from router.health.state import Health
+from router.health.state import Health, HealthPolicy, pardoned
 from router.model import (
     Catalog,
     EdgeView,
@@ -27,12 +29,17 @@ from router.model import (
     Intended,
     Intent,
     Observed,
+    Outcome,
     Region,
     View,
 )
 from router.store import Store, Stored
 
 LEASE_S = 10.0
+MAX_VIEW_MODELS_BYTES = 2 * 2**20  # of model ids in one view, which every reader decodes
+
+_WORKS = frozenset({Observed.UP, Observed.DEGRADED})
+_WORTH_TELLING = frozenset({Outcome.TOO_LARGE, Outcome.BAD_BODY})
 
 Witnesses = Callable[[], Awaitable[Sequence[bool]]]
 
@@ -52,13 +59,26 @@ class Observer(Protocol):
 
 @dataclass(slots=True)
 class Watched:
-    """One edge as its probes have it now. `probed_at`: its last probe that counted."""
+    """One edge as its probes have it now.
+
+    `probed_at`: its last probe that counted; `is_local`: the one after that did not.
+    `before_fall`: its health before it last went down. `passes`: how many so far.
+    `addresses`: failures in a row of each of its addresses. `met`: the faults that were
+    logged since it was last up.
+    """
 
     region: Region
     health: Health
+    policy: HealthPolicy = HealthPolicy()
     probed_at: float | None = None
+    is_local: bool = False
+    before_fall: Health | None = None
+    passes: int = 0
     models: tuple[str, ...] | None = None
     models_at: float | None = None
+    models_fault: Outcome | None = None
+    addresses: dict[str, int] = field(default_factory=dict)
+    met: set[Outcome] = field(default_factory=set)
 
 
 async def no_witnesses() -> Sequence[bool]:
@@ -108,6 +128,7 @@ class Publisher:
             if all(one.probed_at is None for one in watched):
                 return
             self._brake = None if passed else await self._judge(_healths(watched))
+            self._pardon(watched)
         view = self._view(watched, isolated)
         try:
             if not await self.store.hold_lease(self.vantage, self.holder, LEASE_S):
@@ -117,6 +138,9 @@ class Publisher:
                 return
             if self._told is None:
                 self._told = await self._recalled()
+                self._last_good |= {
+                    id: edge.state for id, edge in self._told.items() if edge.state in _WORKS
+                }
                 view = self._view(watched, isolated)  # what they removed is not held
             self._seq = await self.store.publish(view)
             self.heard_at = self.clock()
@@ -132,7 +156,12 @@ class Publisher:
     def follow_clock(self, by_s: float) -> None:
         """The clock was set forward by `by_s`; the brake holds as long as it would."""
         if self._brake is not None:
-            self._brake = replace(self._brake, since=self._brake.since + by_s)
+            lifted_at = self._brake.lifted_at
+            self._brake = replace(
+                self._brake,
+                since=self._brake.since + by_s,
+                lifted_at=None if lifted_at is None else lifted_at + by_s,
+            )
 
     async def release(self) -> None:
         """Let another poller of this vantage take over at once."""
@@ -156,18 +185,30 @@ class Publisher:
         if isolated:
             now = self.clock()
             return View(vantage=self.vantage, seq=self._seq + 1, probed_at=now, isolated=True)
-        held = held_edges(self._brake, _healths(watched), self._removed())
-        edges = {one.region.id: self._edge(one, held) for one in watched}
+        newest = max(one.probed_at for one in watched if one.probed_at is not None)
+        held = self._held(watched)
+        edges = {one.region.id: self._edge(one, held, newest) for one in watched}
         for id, edge in edges.items():
-            if edge.state in (Observed.UP, Observed.DEGRADED):
+            if edge.state in _WORKS:
                 self._last_good[id] = edge.state
         return View(
             vantage=self.vantage,
             seq=self._seq + 1,
-            probed_at=max(one.probed_at for one in watched if one.probed_at is not None),
-            held=tuple(sorted(held)),
-            edges=edges,
+            probed_at=newest,
+            held=tuple(sorted(held & self._last_good.keys())),
+            edges=_bounded(edges),
         )
+
+    def _held(self, watched: Sequence[Watched]) -> frozenset[str]:
+        return held_edges(self._brake, _healths(watched), self._removed())
+
+    def _pardon(self, watched: Sequence[Watched]) -> None:
+        """Forget the falls under the brake of edges that pass again: they never were."""
+        held = self._held(watched)
+        for one in watched:
+            is_back = one.health.streak >= one.policy.rise
+            if one.region.id in held and is_back and one.before_fall is not None:
+                one.health = pardoned(one.health, one.before_fall)
 
     async def _judge(self, healths: dict[str, Health]) -> Brake | None:
         """The brake, by what else is known: intents, and other vantages' views."""
@@ -181,9 +222,11 @@ class Publisher:
         enabled = [id for id in routable if id not in wished]
         brake = judge_brake(self._brake, healths, enabled, now, self.policy)
         others = [view for view in stored.views if view.vantage != self.vantage]
-        if brake is not None and is_confirmed(brake, others, now, self.policy):
+        if brake is None:
+            return None
+        if is_confirmed(brake, others, now, self.policy):
             return replace(brake, believed=True)
-        return brake
+        return replace(brake, confirmed=confirmed_edges(brake, others, now, self.policy))
 
     def _removed(self) -> set[str]:
         told = self._told or {}
@@ -198,19 +241,31 @@ class Publisher:
         self._intents = stored.intents
         return stored
 
-    def _edge(self, one: Watched, held: Collection[str]) -> EdgeView:
+    def _edge(self, one: Watched, held: Collection[str], newest: float) -> EdgeView:
+        """What is said of one edge. Nothing, once it has met only local faults for longer
+        than a view is fresh, while other edges were probed."""
         health, id = one.health, one.region.id
-        if one.probed_at is None and self._told is not None and id in self._told:
-            return self._told[id]  # by the vantage's last publisher
+        earlier = None if self._told is None else self._told.get(id)
+        if one.probed_at is None and earlier is not None:
+            seen_at = earlier.probed_at or 0.0
+            if not one.is_local or newest - seen_at <= self.policy.fresh_s:
+                return earlier  # by the vantage's last publisher
         state = self._last_good.get(id, Observed.UNKNOWN) if id in held else health.state
+        since, reason = health.since, health.reason
+        if one.is_local and (one.probed_at is None or newest - one.probed_at > self.policy.fresh_s):
+            state, reason = Observed.UNKNOWN, Outcome.LOCAL
+            since = since if one.probed_at is None else one.probed_at
         return EdgeView(
             state=state,
-            since=health.since,
-            reason=health.reason,
+            since=since,
+            reason=reason,
             rtt_ms=None if health.rtt_ms is None else round(health.rtt_ms, 1),
             streak=health.streak,
             models=one.models,
             models_at=one.models_at,
+            probed_at=one.probed_at,
+            models_fault=one.models_fault,
+            bad_addresses=bad_addresses(one.addresses),
         )
 
     def _news(self, view: View) -> list[Event]:
@@ -218,6 +273,7 @@ class Publisher:
         news = self._doubts(view)
         told = self._told or {}
         for id, edge in view.edges.items():
+            news += self._details(view.probed_at, id, edge, told.get(id))
             before = told[id].state if id in told else Observed.UNKNOWN
             if edge.state is before or (before, edge.state) == (Observed.UNKNOWN, Observed.UP):
                 continue
@@ -234,6 +290,33 @@ class Publisher:
             )
         self._told = {**told, **view.edges}
         return news
+
+    def _details(
+        self, at: float, id: str, edge: EdgeView, before: EdgeView | None
+    ) -> Iterator[Event]:
+        """An inventory that cannot be taken, an address that fails: when that begins, and
+        when it is over."""
+        was = None if before is None else before.models_fault
+        is_new = edge.models_fault is not was
+        if is_new and (was in _WORTH_TELLING or edge.models_fault in _WORTH_TELLING):
+            yield Event(
+                at=at,
+                kind=EventKind.MODELS,
+                edge=id,
+                vantage=self.vantage,
+                after="unknown" if edge.models_fault in _WORTH_TELLING else "ok",
+                reason=edge.models_fault,
+            )
+        failing = edge.bad_addresses
+        if failing != (() if before is None else before.bad_addresses):
+            yield Event(
+                at=at,
+                kind=EventKind.ADDRESS,
+                edge=id,
+                vantage=self.vantage,
+                after="failing" if failing else "ok",
+                reason=", ".join(failing) or None,
+            )
 
     def _doubts(self, view: View) -> list[Event]:
         """The brake and the isolation, where they came or went."""
@@ -253,6 +336,20 @@ class Publisher:
             )
             for kind, is_on, reason in about
         ]
+
+
+def _bounded(edges: dict[str, EdgeView]) -> dict[str, EdgeView]:
+    """The same, without the longest inventories where all together are too long."""
+    sizes = {id: sum(map(len, edge.models or ())) for id, edge in edges.items()}
+    bounded, total = dict(edges), sum(sizes.values())
+    for id in sorted(sizes, key=lambda one: sizes[one], reverse=True):
+        if total <= MAX_VIEW_MODELS_BYTES:
+            break
+        total -= sizes[id]
+        bounded[id] = replace(
+            edges[id], models=None, models_at=None, models_fault=Outcome.TOO_LARGE
+        )
+    return bounded
 
 
 def _healths(watched: Sequence[Watched]) -> dict[str, Health]:

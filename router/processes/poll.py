@@ -17,8 +17,9 @@ from router.api.servers import (
 from router.config.inputs import read_catalog, regions_path
 from router.config.settings import Settings, secret_paths, with_secrets
 from router.errors import ConfigError
+from router.health.client import open_client
 from router.health.poller import Poller
-from router.health.probe import Prober, open_client
+from router.health.probe import Prober
 from router.health.publisher import Publisher
 from router.health.state import HealthPolicy
 from router.model import Catalog

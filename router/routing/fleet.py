@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from router.model import (
     Catalog,
@@ -119,7 +119,11 @@ def _voters(views: Iterable[View], now: float, policy: FleetPolicy) -> tuple[lis
 def _edge(
     region: Region, voters: list[View], intent: Intent | None, now: float, policy: FleetPolicy
 ) -> Edge:
-    seen = {view.vantage: view.edges[region.id] for view in voters if region.id in view.edges}
+    seen = {
+        view.vantage: _aged(view.edges[region.id], view, policy)
+        for view in voters
+        if region.id in view.edges
+    }
     votes = {vantage: one.state for vantage, one in seen.items()}
     observed = verdict(votes.values())
     witness = _witness(seen.values(), observed)
@@ -134,6 +138,13 @@ def _edge(
         intended=Intended.ENABLED if intent is None else intent.state,
         intent=intent,
     )
+
+
+def _aged(edge: EdgeView, view: View, policy: FleetPolicy) -> EdgeView:
+    """An edge that its vantage could not probe while it probed others has no verdict."""
+    if edge.probed_at is None or view.probed_at - edge.probed_at <= policy.fresh_s:
+        return edge
+    return replace(edge, state=Observed.UNKNOWN)
 
 
 def verdict(votes: Iterable[Observed]) -> Observed:

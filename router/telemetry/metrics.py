@@ -151,6 +151,10 @@ class Telemetry:
         if probe.rtt_ms is not None:
             self._probes.labels(region.id).observe(probe.rtt_ms / 1_000)
 
+    def met(self, region: Region, probe: Probe) -> None:
+        """An edge failed in a way that a person has to mend."""
+        log.warning("edge fails", edge=region.id, outcome=str(probe.outcome), met=probe.detail)
+
     def changed(self, region: Region, transition: Transition) -> None:
         """An edge's state changed in this vantage's own eyes."""
         self._transitions.labels(region.id, transition.after).inc()

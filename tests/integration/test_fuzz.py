@@ -25,7 +25,7 @@ from router.api.worker_channel import MAX_BYTES, Fed, messages
 from router.config.catalog import parse_catalog
 from router.errors import ConfigError, GeoDataError, StoreError
 from router.geo.database import open_database, packaged_database
-from router.health.probe import MAX_MODEL_LENGTH, MAX_MODELS, judge_health, read_models
+from router.health.answers import MAX_MODEL_LENGTH, MAX_MODELS, judge_health, read_models
 from router.model import Catalog, Outcome
 from router.routing.client_address import Networks
 from router.routing.location import Locator
@@ -138,7 +138,7 @@ MODELS = {"loaded": ["kokoro-82m"], "object": "list", "data": [{"id": "whisper"}
 
 @given(st.integers(100, 599), nearly(HEALTH))
 def test_every_health_answer_is_judged(status: int, body: bytes) -> None:
-    outcome = judge_health(status, body)
+    outcome = judge_health(status, body).outcome
     assert outcome in (
         Outcome.OK,
         Outcome.DEGRADED,
@@ -151,7 +151,7 @@ def test_every_health_answer_is_judged(status: int, body: bytes) -> None:
 
 @given(nearly(MODELS))
 def test_every_inventory_is_read_or_unknown(body: bytes) -> None:
-    models = read_models(body)
+    models = read_models(body).models
     if models is not None:
         assert len(models) <= MAX_MODELS
         assert models == tuple(sorted(set(models)))

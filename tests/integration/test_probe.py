@@ -275,10 +275,15 @@ HOSTILE = {
     "not a number": ((a_reply(b'{"status":"healthy","gpu":NaN}'),), Outcome.OK),
     "byte order mark": ((a_reply(b"\xef\xbb\xbf" + HEALTHY),), Outcome.OK),
     "gzip unasked": ((a_reply(gzip.compress(HEALTHY), b"Content-Encoding: gzip"),), Outcome.OK),
-    "deflate unasked": ((a_reply(zlib.compress(HEALTHY), b"Content-Encoding: deflate"),), Outcome.OK),
+    "deflate unasked": (
+        (a_reply(zlib.compress(HEALTHY), b"Content-Encoding: deflate"),),
+        Outcome.OK,
+    ),
     "chunked": (
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n14;x=y\r\n" + HEALTHY,)
-        + (b"\r\n0\r\nTrailer: z\r\n\r\n",),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n14;x=y\r\n",
+            HEALTHY + b"\r\n0\r\nTrailer: z\r\n\r\n",
+        ),
         Outcome.OK,
     ),
     "odd type": ((a_reply(HEALTHY, b"Content-Type: image/png"),), Outcome.OK),

@@ -79,6 +79,20 @@ async def opened(url: str, clock: Clock = time.time) -> AsyncIterator[RedisStore
         await store.close()
 
 
+NEW_FIELDS = {"probed_at", "models_fault", "bad_addresses"}
+
+
+def _as_older(told: dict[str, Any]) -> dict[str, Any]:
+    """The same without what older releases do not tell of an edge."""
+    if "edges" not in told:
+        return told
+    edges = {
+        id: {name: value for name, value in edge.items() if name not in NEW_FIELDS}
+        for id, edge in told["edges"].items()
+    }
+    return {**told, "edges": edges}
+
+
 # What an older release wrote
 
 
@@ -87,7 +101,7 @@ def test_values_of_an_older_release_are_read_whole(key: str) -> None:
     text = RECORDED["values"][key].encode()
     kind: Any = View if ":view:" in key else Intent
     kept = read(text, kind, RECORDED_AT)
-    assert json.loads(msgspec.json.encode(kept)) == json.loads(text)
+    assert _as_older(json.loads(msgspec.json.encode(kept))) == json.loads(text)
 
 
 @pytest.mark.parametrize("text", RECORDED["events"])
@@ -118,7 +132,7 @@ def test_older_release_reads_what_is_written_now() -> None:
     view = msgspec.json.decode(written(VIEW), type=older.View)
     intent = msgspec.json.decode(written(INTENT), type=older.Intent)
     event = msgspec.json.decode(written(EVENT), type=older.Event)
-    assert msgspec.to_builtins(view) == msgspec.to_builtins(VIEW)
+    assert msgspec.to_builtins(view) == _as_older(msgspec.to_builtins(VIEW))
     assert msgspec.to_builtins(intent) == msgspec.to_builtins(INTENT)
     assert msgspec.to_builtins(event) == msgspec.to_builtins(EVENT)
 

@@ -62,9 +62,7 @@ class NameServer(asyncio.DatagramProtocol):
         found = [address for address in answer if (":" in address) is is_wanted_v6]
         if found and question.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
             kind = dns.rdatatype.to_text(question.rdtype)
-            reply.answer.append(
-                dns.rrset.from_text(question.name, self.ttl_s, "IN", kind, *found)
-            )
+            reply.answer.append(dns.rrset.from_text(question.name, self.ttl_s, "IN", kind, *found))
         return reply
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from router.health.probe import TOTAL_TIMEOUT_S
+from router.model import Check
 from router.processes.simulated_edges import Mode
 from tests.support.site.fault_run import Result, run
 from tests.support.site.fleet import Pace
@@ -34,7 +34,7 @@ SOME_KINDS = broken(
         "dal-01": Mode.HANG,
         "sfo-01": Mode.REDIRECT,
     },
-    TOTAL_TIMEOUT_S,
+    Check().timeout_s,
 )
 OTHER_KINDS = broken(
     "other-kinds",
@@ -45,7 +45,7 @@ OTHER_KINDS = broken(
         "dal-02": Mode.TRICKLE,
         "yvr-02": Mode.UNHEALTHY,
     },
-    TOTAL_TIMEOUT_S,
+    Check().timeout_s,
 )
 
 

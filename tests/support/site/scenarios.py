@@ -11,9 +11,9 @@ from functools import partial
 import redis as redis_client
 
 from router.health.guard import VantagePolicy
-from router.health.probe import TOTAL_TIMEOUT_S
 from router.health.publisher import LEASE_S
 from router.health.state import HealthPolicy
+from router.model import Check
 from router.processes.simulated_edges import Mode
 from router.routing.fleet import FleetPolicy
 from tests.support.builders import CITIES
@@ -440,8 +440,8 @@ SCENARIOS = [
     broken("huge", {EDGE: Mode.HUGE}),
     broken("unhealthy", {EDGE: Mode.UNHEALTHY}),
     broken("backend-unhealthy", {EDGE: Mode.BACKEND_UNHEALTHY}),
-    broken("hang", {EDGE: Mode.HANG}, TOTAL_TIMEOUT_S),
-    broken("trickle", {EDGE: Mode.TRICKLE}, TOTAL_TIMEOUT_S),
+    broken("hang", {EDGE: Mode.HANG}, Check().timeout_s),
+    broken("trickle", {EDGE: Mode.TRICKLE}, Check().timeout_s),
     Scenario(
         name="expired-certificate",
         act=let_expire,

@@ -21,8 +21,8 @@ from typing import Any
 import yaml
 
 from router.geo.database import packaged_database
-from router.health.probe import TOTAL_TIMEOUT_S
 from router.health.publisher import LEASE_S
+from router.model import Check
 from router.processes.simulated_edges import Mode
 from router.routing.fleet import FleetPolicy
 from tests.support.builders import CITIES
@@ -320,7 +320,7 @@ class Day:
 
     def asked(self) -> Iterator[tuple[str, Sequence[Answer], float]]:
         """The answers of each way to ask, and how soon a broken edge must be out of them."""
-        caught_s = self.site.pace.caught_s(TOTAL_TIMEOUT_S)
+        caught_s = self.site.pace.caught_s(Check().timeout_s)
         yield "directly", self.site.viewers.answers, caught_s
         yield "through the CDN", self.behind.answers, caught_s + PURGED_S
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from router.health.guard import (
     Brake,
     VantagePolicy,
+    confirmed_edges,
     held_edges,
     is_confirmed,
     is_isolated,
@@ -125,8 +127,32 @@ def test_edge_down_since_before_the_brake_never_joins() -> None:
     assert ALL[6] not in brake.fallen
 
 
-def test_brake_is_gone_once_half_of_the_fleet_answers() -> None:
-    assert judged(a_fleet_seen((5, fallen())), a_brake(*ALL[:6])) is None
+def test_brake_is_lifted_once_half_of_the_fleet_answers() -> None:
+    healths = a_fleet_seen((5, fallen()))
+    lifted = judged(healths, a_brake(*ALL[:6]))
+    assert lifted == replace(a_brake(*ALL[:6]), lifted_at=NOW)
+    assert held_edges(lifted, healths, removed=()) == set(ALL[:5])
+    assert judged(healths, lifted, now=NOW + POLICY.settle_s - 1) == lifted
+    assert judged(healths, lifted, now=NOW + POLICY.settle_s) is None
+
+
+def test_lifted_brake_is_on_again_when_most_fail_again() -> None:
+    lifted = replace(a_brake(*ALL[:6]), lifted_at=NOW - 5)
+    assert judged(a_fleet_seen((6, fallen())), lifted) == a_brake(*ALL[:6])
+
+
+def test_edge_that_another_vantage_saw_fall_is_not_held() -> None:
+    healths, brake = a_fleet_seen((6, fallen())), a_brake(*ALL[:6])
+    other = a_view("other", {ALL[0]: Observed.DOWN, ALL[1]: Observed.UP, ALL[9]: Observed.DOWN})
+    confirmed = confirmed_edges(brake, [other], NOW, POLICY)
+    assert confirmed == {ALL[0]}
+    assert held_edges(replace(brake, confirmed=confirmed), healths, ()) == set(ALL[1:6])
+
+
+@pytest.mark.parametrize("changes", [{"isolated": True}, {"probed_at": NOW - 16}])
+def test_edge_is_not_confirmed_by_an_old_or_isolated_view(changes: dict[str, Any]) -> None:
+    other = replace(a_view("other", {ALL[0]: Observed.DOWN}), **changes)
+    assert not confirmed_edges(a_brake(*ALL[:6]), [other], NOW, POLICY)
 
 
 @pytest.mark.parametrize(("age_s", "believed"), [(119, False), (120, True), (500, True)])
@@ -246,7 +272,7 @@ def test_brake_names_at_least_three_and_most_of_the_enabled(
     healths: dict[str, Health], brake: Brake | None, enabled: set[str]
 ) -> None:
     judgement = judged(healths, brake, enabled)
-    if judgement is not None:
+    if judgement is not None and judgement.lifted_at is None:
         assert len(judgement.fallen) >= POLICY.brake_count
         assert 2 * len(judgement.fallen) > len(enabled)
 

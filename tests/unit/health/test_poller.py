@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from router.errors import StoreError
+from router.health.answers import Inventory
 from router.health.poller import MODELS_INTERVAL_S, Poller
 from router.health.publisher import LEASE_S, Publisher
 from router.health.state import Transition
@@ -72,10 +73,10 @@ class Edges:
         await asyncio.sleep(self.takes_s[region.id])
         return Probe(outcome=outcome, rtt_ms=20.0 if outcome is Outcome.OK else None)
 
-    async def models(self, region: Region) -> tuple[str, ...] | None:
+    async def models(self, region: Region) -> Inventory:
         if region.id == "yto-01":
             self.asked_models.append(now())
-        return self.loaded
+        return Inventory(self.loaded)
 
 
 class Shelf(MemoryStore):
@@ -102,12 +103,16 @@ class Heard:
     """An observer that keeps what it hears."""
 
     changes: list[tuple[str, Transition]] = field(default_factory=list)
+    faults: list[tuple[str, Probe]] = field(default_factory=list)
     results: list[StoreError | None] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     stood_by_count: int = 0
 
     def probed(self, region: Region, probe: Probe) -> None:
         pass
+
+    def met(self, region: Region, probe: Probe) -> None:
+        self.faults.append((region.id, probe))
 
     def changed(self, region: Region, transition: Transition) -> None:
         self.changes.append((region.id, transition))

@@ -202,7 +202,7 @@ async def test_view_has_all_that_is_known_of_an_edge(vantage: Vantage) -> None:
     watched.models, watched.models_at = ("kokoro-82m",), NOW - 5
     await vantage.publish()
     edge = replace(an_edge_view(models=("kokoro-82m",), models_at=NOW - 5), rtt_ms=12.3)
-    assert vantage.view.edges["yto-01"] == replace(edge, streak=5, reason=Outcome.OK)
+    assert vantage.view.edges["yto-01"] == replace(edge, streak=5, reason=Outcome.OK, probed_at=NOW)
 
 
 async def test_seq_rises_from_the_time_of_the_start(vantage: Vantage) -> None:
@@ -352,6 +352,7 @@ def a_wish(id: str) -> Intent:
 async def test_brake_remembers_intents_while_the_store_is_away(vantage: Vantage) -> None:
     for id in ALL[4:]:
         await vantage.store.act(wishes(a_wish(id)))
+    await vantage.publish()
     await vantage.sees(Observed.DOWN, *ALL[:4])
     vantage.store.errs = {"read"}
     await vantage.later(1)
