@@ -16,7 +16,7 @@ MAX_FIELDS = 500
 MAX_INTERIM = 16  # 1xx responses before the real one
 MAX_PARTS = 4_096  # chunks of a body
 RAW_FACTOR = 4  # bytes on the wire for each byte of body, for the framing of chunks
-PIECE_BYTES = 8 * 1_024
+PIECE_BYTES = 4 * 1_024
 
 _ENCODINGS = frozenset({b"gzip", b"x-gzip", b"deflate"})
 

@@ -198,7 +198,16 @@ def test_tests_that_documents_name_exist() -> None:
 
 # Licences
 
-ACCEPTED = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MPL-2.0", "PSF-2.0"}
+ACCEPTED = {
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "MPL-2.0",
+    "PSF-2.0",
+}
 
 
 def test_licences_are_ones_that_we_accept() -> None:

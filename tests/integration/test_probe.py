@@ -424,13 +424,13 @@ async def test_endless_answer_is_cut_by_its_bytes(
 
 
 async def test_endless_answer_leaves_the_loop_to_others(prober: Prober) -> None:
-    gaps_s: list[float] = []
+    gaps_s: list[float] = []  # of this thread's own time, whatever else the machine does
 
     async def watch() -> None:
         while True:
-            before = time.monotonic()
+            before = time.thread_time()
             await asyncio.sleep(0)
-            gaps_s.append(time.monotonic() - before)
+            gaps_s.append(time.thread_time() - before)
 
     watching = asyncio.create_task(watch())
     await _send_endlessly(CHUNKED, b"1\r\n\n\r\n" * 10_000, prober)
