@@ -340,7 +340,7 @@ class Publisher:
 
 def _bounded(edges: dict[str, EdgeView]) -> dict[str, EdgeView]:
     """The same, without the longest inventories where all together are too long."""
-    sizes = {id: sum(map(len, edge.models or ())) for id, edge in edges.items()}
+    sizes = {id: sum(map(_written_length, edge.models or ())) for id, edge in edges.items()}
     bounded, total = dict(edges), sum(sizes.values())
     for id in sorted(sizes, key=lambda one: sizes[one], reverse=True):
         if total <= MAX_VIEW_MODELS_BYTES:
@@ -350,6 +350,10 @@ def _bounded(edges: dict[str, EdgeView]) -> dict[str, EdgeView]:
             edges[id], models=None, models_at=None, models_fault=Outcome.TOO_LARGE
         )
     return bounded
+
+
+def _written_length(model: str) -> int:
+    return len(model.encode()) + len('"",')
 
 
 def _healths(watched: Sequence[Watched]) -> dict[str, Health]:

@@ -2,7 +2,7 @@
 
 A value outside its bounds is refused as a whole. There are three exceptions, each of which
 keeps the rest of the value usable: text that is too long is cut, an inventory that cannot be
-right is dropped, and a round trip time that cannot be right is dropped.
+right is dropped, and lesser facts of an edge that cannot be right are dropped.
 """
 
 import math
@@ -18,6 +18,7 @@ MAX_NAME_LENGTH = 64
 MAX_TEXT_LENGTH = 1_000
 MAX_MODELS = 10_000
 MAX_MODEL_LENGTH = 256
+MAX_ADDRESSES = 16
 MAX_RTT_MS = 3_600_000.0
 MAX_STREAK = 1_000_000
 AHEAD_S = 24 * 3_600.0  # how far ahead of ours the clock of whoever made an intent may be
@@ -54,6 +55,8 @@ def bounded_edge(id: str, edge: EdgeView, now: float) -> EdgeView:
         streak=max(-MAX_STREAK, min(edge.streak, MAX_STREAK)),
         models=edge.models if is_inventory else None,
         models_at=min(edge.models_at or 0.0, now) if is_inventory else None,
+        probed_at=edge.probed_at if _is_probed(edge) else None,
+        bad_addresses=edge.bad_addresses if _is_short(edge.bad_addresses) else (),
     )
 
 
@@ -95,7 +98,19 @@ def _is_plain(edge: EdgeView, now: float) -> bool:
         edge.since <= now
         and (edge.rtt_ms is None or 0 <= edge.rtt_ms <= MAX_RTT_MS)
         and -MAX_STREAK <= edge.streak <= MAX_STREAK
+        and (edge.probed_at is None or _is_probed(edge))
+        and (not edge.bad_addresses or _is_short(edge.bad_addresses))
         and (edge.models is None or ((edge.models_at or 0.0) <= now and _is_inventory(edge, now)))
+    )
+
+
+def _is_probed(edge: EdgeView) -> bool:
+    return edge.probed_at is not None and 0 <= edge.probed_at <= MAX_TIME
+
+
+def _is_short(addresses: tuple[str, ...]) -> bool:
+    return len(addresses) <= MAX_ADDRESSES and all(
+        0 < len(one) <= MAX_NAME_LENGTH and one.isprintable() for one in addresses
     )
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from router.model import EdgeView, Event, Intended, Intent, Observed, Outcome, View
 from router.store.bounds import (
+    MAX_ADDRESSES,
     MAX_MODELS,
     OutOfBoundsError,
     bounded_edge,
@@ -49,6 +50,9 @@ class _LooseEdge(msgspec.Struct, gc=False):
     streak: int = 0
     models: msgspec.Raw = msgspec.Raw(b"null")
     models_at: float | None = None
+    probed_at: float | None = None
+    models_fault: str | None = None
+    bad_addresses: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 class _LooseView(msgspec.Struct, gc=False):
@@ -135,7 +139,14 @@ def _read_edge(edge: _LooseEdge) -> EdgeView:
         streak=edge.streak,
         models=_models.decode(edge.models) if _count_names(edge.models) <= MAX_MODELS else None,
         models_at=edge.models_at,
+        probed_at=edge.probed_at,
+        models_fault=None if edge.models_fault is None else _reasons.get(edge.models_fault),
+        bad_addresses=_read_addresses(edge.bad_addresses),
     )
+
+
+def _read_addresses(part: msgspec.Raw) -> tuple[str, ...]:
+    return _names.decode(part) if _count_names(part) <= MAX_ADDRESSES else ()
 
 
 def _count_names(part: msgspec.Raw) -> int:
