@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from router.config.inputs import read_catalog, read_geo, read_overrides
+from router.config.inputs import geo_folder, read_catalog, read_geo, read_overrides
 from router.config.settings import Settings, read_settings, strangers
 from router.errors import ConfigError
+from router.geo.feeds import OLD_DAYS, read_notes
 from router.geo.geofeed import MAX_BYTES, unnamed_coordinates
 from router.text_files import read_text
 
@@ -25,7 +26,7 @@ def check(environ: Mapping[str, str], regions: Path | None) -> dict[str, Any]:
         settings = msgspec.structs.replace(settings, regions=regions)
     _check_catalog(settings, faults, facts)
     _check_geo(settings, faults, facts)
-    warnings = [*strangers(environ), *_geofeed_warnings(settings)]
+    warnings = [*strangers(environ), *_geofeed_warnings(settings), *_feed_warnings(settings)]
     return {"ok": not faults, "faults": faults, "warnings": warnings, "facts": facts}
 
 
@@ -51,8 +52,13 @@ def _check_geo(settings: Settings, faults: list[str], facts: list[str]) -> None:
     except ConfigError as error:
         faults += error.faults
         return
-    age = round(geo.age_days(time.time()))
+    now = time.time()
+    age = round(geo.age_days(now))
     facts.append(f"geo data: {geo.type}, {age} days old")
+    facts += [
+        f"feed {one.name}: {one.networks:,} networks, {one.age_days(time.time()):.0f} days old"
+        for one in geo.feeds
+    ]
     if overrides is not None:
         facts.append(f"geo overrides: {overrides.count:,} networks")
 
@@ -69,3 +75,10 @@ def _geofeed_warnings(settings: Settings) -> Iterator[str]:
                 f"{path}:{line}: coordinates without a header are ignored; put this line first: "
                 "prefix,country,region,city,postal,latitude,longitude"
             )
+
+
+def _feed_warnings(settings: Settings) -> Iterator[str]:
+    for note in read_notes(geo_folder(settings)):
+        age = note.age_days(time.time())
+        if age > OLD_DAYS:
+            yield f"feed {note.name}: {age:.0f} days old; run `autorouter geodata feeds`"

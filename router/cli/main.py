@@ -465,11 +465,14 @@ def info(file: Path | None, as_json: bool) -> None:
     missing.
     """
     from router.cli import text as render
+    from router.config.inputs import geo_folder
     from router.geo.database import find_database, open_database
+    from router.geo.feeds import read_notes
     from router.geodata.describe import describe
 
     paths = (file,) if file else find_database(_settings(None).geo_db)
-    told = describe(open_database(*paths), time.time())
+    feeds = () if file else read_notes(geo_folder(_settings(None)))
+    told = describe(open_database(*paths), time.time(), feeds)
     _print_json(told) if as_json else render.database(told)
 
 
@@ -534,6 +537,34 @@ def update(
         found = (look if only_look else run)(plan, fetcher, time.time())
     show = render.update_found if only_look else render.updated
     _print_json(asdict(found)) if as_json else show(asdict(found))
+
+
+@geodata.command(epilog="autorouter geodata feeds aws google isp=https://isp.example/geofeed.csv")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@_JSON
+def feeds(sources: tuple[str, ...], as_json: bool) -> None:
+    """Fetch what networks publish of where they are, for servers to use.
+
+    SOURCE is a well-known name (aws, google, azure, oracle, starlink, digitalocean, linode,
+    vultr), NAME=URL, NAME=FILE, a URL or a file. Without any: those of the last time, or else
+    all well-known ones. Understood are geofeeds (RFC 8805) and the address lists of AWS,
+    Google, Azure and Oracle. Writes feeds.csv and feeds.json into AUTOROUTER_GEO_DIR; running
+    servers reload it. A source that cannot be fetched keeps the networks it had, and the exit
+    code is 1.
+    """
+    from router.cli import text as render
+    from router.config.inputs import geo_folder
+    from router.geodata.feeds import MAX_FEED_BYTES, chosen_sources, collect, read_places
+    from router.geodata.fetch import Fetcher, open_client
+
+    folder = geo_folder(_settings(None))
+    chosen = chosen_sources(sources, folder)
+    with open_client() as client, render.working() as tell:
+        fetcher = Fetcher(client=client, tell=tell, max_bytes=MAX_FEED_BYTES)
+        done = collect(chosen, folder, read_places(), fetcher, time.time())
+    found = msgspec.to_builtins(done, enc_hook=str)
+    _print_json(found) if as_json else render.collected(found)
+    sys.exit(1 if any(source["error"] for source in found["sources"]) else 0)
 
 
 @geodata.command(epilog="autorouter geodata compare old.mmdb new.mmdb")

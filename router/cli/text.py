@@ -145,6 +145,7 @@ def database(told: dict[str, Any]) -> None:
         shares = told[family]
         known = f"city of {shares['city']:.1%}, country only of {shares['country']:.1%}"
         rows.append((family, f"{known}, of sampled addresses"))
+    rows += [("feed", _feed(one)) for one in told["feeds"]]
     rows += [("sample", _sampled(one)) for one in told["samples"]]
     for name, text in rows:
         out.print(f"{name:8}{text}", highlight=False, markup=False)
@@ -152,10 +153,37 @@ def database(told: dict[str, Any]) -> None:
         out.print(Text.assemble(("missing ", "yellow"), line))
 
 
+def _feed(one: dict[str, Any]) -> str:
+    failed = f"; last fetch failed: {one['error']}" if one["error"] else ""
+    return f"{one['name']}, {one['networks']:,} networks, {one['age_days']} days old{failed}"
+
+
 def _sampled(one: dict[str, Any]) -> str:
     if one["latitude"] is None:
         return f"{one['ip']}: {one['country'] or 'unknown'}"
     return f"{one['ip']}: {one['country']} at {one['latitude']:.2f}, {one['longitude']:.2f}"
+
+
+@_safe
+def collected(told: dict[str, Any]) -> None:
+    """What `geodata feeds` wrote."""
+    table = _table("feed", "dated", "networks", "skipped", "unknown regions")
+    for one in told["sources"]:
+        table.add_row(
+            one["name"],
+            one["dated"],
+            f"{one['networks']:,}",
+            f"{one['skipped']:,}",
+            ", ".join(f"{name} ({count})" for name, count in one["unknown_regions"].items()),
+        )
+    _console().print(table)
+    for one in told["sources"]:
+        if one["error"] is not None:
+            _plain(f"error: {one['name']}: {one['error']}")
+        for example in one["examples"][:5]:
+            _plain(f"skipped: {one['name']} {example}")
+    again = f", {told['repeated']:,} named by two feeds" if told["repeated"] else ""
+    _plain(f"{told['output']}: {told['networks']:,} networks{again}")
 
 
 @_safe

@@ -1,6 +1,8 @@
 """The files a process starts from: the catalog and the geo database, wherever they are."""
 
+import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -12,6 +14,7 @@ from router.errors import ConfigError, GeoDataError
 from router.geo.cities import Cities, load_cities
 from router.geo.countries import load_countries
 from router.geo.database import GeoDatabase, find_database, open_database
+from router.geo.feeds import feeds_path, load_feeds, read_notes
 from router.geo.overrides import FindCity, Overrides, Rules, load_overrides
 from router.model import Catalog, Position, Region
 from router.routing.territory import Cell
@@ -64,6 +67,19 @@ def read_overrides(settings: Settings) -> Overrides | None:
     )
 
 
+def geo_folder(settings: Settings) -> Path:
+    """The folder for geo data that is fetched: AUTOROUTER_GEO_DIR, or the user's data folder."""
+    if settings.geo_dir is not None:
+        return settings.geo_dir
+    data = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(data) if data.startswith("/") else Path.home() / ".local/share") / "autorouter"
+
+
+def read_feeds(settings: Settings) -> Overrides | None:
+    """What networks publish of themselves, if it was fetched. Raises ConfigError."""
+    return load_feeds(geo_folder(settings), load_countries(shipped("geodata/countries.csv")))
+
+
 def city_finder() -> FindCity:
     """Where cities are that have no coordinates. Their file is read when the first is asked
     for. Raises ConfigError then."""
@@ -84,13 +100,17 @@ def read_regions(file: Path) -> tuple[Region, ...]:
 
 
 def read_geo(settings: Settings) -> GeoDatabase:
-    """The geo database in use, with the overrides before it. Raises ConfigError."""
+    """The geo database in use; before it the feeds, and before these the operator's overrides.
+    Raises ConfigError."""
     faults: list[str] = []
     overrides = _tried(read_overrides, settings, faults)
+    feeds = _tried(read_feeds, settings, faults)
     database = _tried(_read_database, settings, faults)
     if database is None or faults:
         raise ConfigError(faults)
-    return database if overrides is None else database.after(overrides)
+    for layer in (feeds, overrides):
+        database = database if layer is None else database.after(layer)
+    return replace(database, feeds=() if feeds is None else read_notes(geo_folder(settings)))
 
 
 def read_all(settings: Settings) -> tuple[Catalog, GeoDatabase]:
@@ -133,5 +153,5 @@ def read_inputs(settings: Settings, environ: Mapping[str, str]) -> Inputs:
 def input_paths(settings: Settings, environ: Mapping[str, str]) -> list[Path]:
     """The files that `read_inputs` reads."""
     overrides = [] if settings.geo_overrides is None else [settings.geo_overrides]
-    geo = [*find_database(settings.geo_db), *overrides]
+    geo = [*find_database(settings.geo_db), *overrides, feeds_path(geo_folder(settings))]
     return [regions_path(settings), *geo, *secret_paths(environ)]

@@ -53,6 +53,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         _about("Where networks really are: a geofeed (RFC 8805), asked before the database."),
     ] = None
+    geo_dir: Annotated[
+        Path | None,
+        _about(
+            "The folder for geo data that `autorouter geodata` fetches. "
+            "Default: autorouter in the user's data folder."
+        ),
+    ] = None
     maxmind_account_id: Annotated[
         str | None, _about("For `autorouter geodata update --from maxmind`.")
     ] = None

@@ -15,6 +15,7 @@ from pathlib import Path
 import maxminddb_rust
 
 from router.errors import GeoDataError
+from router.geo.feeds import FeedNote
 from router.geo.licences import Terms, terms_of
 from router.geo.overrides import FeedLine, Overrides, layered
 from router.geo.records import Locate, layout_of
@@ -49,12 +50,14 @@ class GeoDatabase:
     """An open geo database, immutable: a newer one takes its place by reference.
 
     Any bytes in it give a Location, never an exception. `files`: one, or those of IPv4 and
-    of IPv6. `overrides`: asked before them. `look_up`: as in DatabaseFile, after those.
+    of IPv6. `overrides`: asked before them; `feeds`: the sources of those that were fetched.
+    `look_up`: as in DatabaseFile, after the overrides.
     """
 
     files: tuple[DatabaseFile, ...]
     look_up: Locate
     overrides: tuple[Overrides, ...] = ()
+    feeds: tuple[FeedNote, ...] = ()
 
     @property
     def path(self) -> Path:

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 
 from router.geo.database import GeoDatabase
+from router.geo.feeds import OLD_DAYS as FEEDS_OLD_DAYS
+from router.geo.feeds import FeedNote
 from router.geodata.notes import read_note
 from router.geodata.sample import v4_sample, v6_sample
 from router.model import Level, Location
@@ -40,8 +42,8 @@ def coverage(database: GeoDatabase, addresses: Sequence[str]) -> Coverage:
     )
 
 
-def describe(database: GeoDatabase, now: float) -> dict[str, Any]:
-    """All that there is to tell, as plain data."""
+def describe(database: GeoDatabase, now: float, feeds: Sequence[FeedNote] = ()) -> dict[str, Any]:
+    """All that there is to tell of a database and the feeds beside it, as plain data."""
     note = read_note(database.path)
     v4 = coverage(database, v4_sample(SAMPLED))
     v6 = coverage(database, v6_sample(SAMPLED))
@@ -59,6 +61,9 @@ def describe(database: GeoDatabase, now: float) -> dict[str, Any]:
         "ipv6": asdict(v6),
         "samples": [_sample(address, database.locate(address)) for address in _KNOWN],
     }
+    told["feeds"] = [
+        {**msgspec.to_builtins(one), "age_days": round(one.age_days(now))} for one in feeds
+    ]
     return {**told, "missing": _missing(told, v4, v6)}
 
 
@@ -80,6 +85,11 @@ def _missing(told: dict[str, Any], v4: Coverage, v6: Coverage) -> list[str]:
         lines.append(
             f"{told['age_days']} days old: get a newer one with `autorouter geodata update`"
         )
+    lines += [
+        f"feed {one['name']} is {one['age_days']} days old: run `autorouter geodata feeds`"
+        for one in told["feeds"]
+        if one["age_days"] > FEEDS_OLD_DAYS
+    ]
     for name, found in (("IPv4", v4), ("IPv6", v6)):
         if found.placed == 0.0:
             lines.append(f"knows nothing of {name}: those viewers get the catalog's default order")

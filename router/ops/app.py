@@ -127,6 +127,7 @@ class Ops:
             self.watch.published,
             now=self.clock(),
             geo_age_days=self._geo_age_days(),
+            feeds=self.geo.feeds,
             store_error=None if error is None else str(error),
         )
 

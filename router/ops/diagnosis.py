@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from router.geo.feeds import OLD_DAYS, FeedNote
 from router.model import Intended, Intent, Observed, Outcome, Status, View
 from router.routing.fleet import Edge, Fleet, FleetPolicy, is_offered
 
@@ -39,6 +40,7 @@ class Amiss(StrEnum):
     UNKNOWN = "unknown"
     INTENT = "intent"
     GEO_OLD = "geo_old"
+    FEEDS_OLD = "feeds_old"
     NOTHING = "nothing"
 
 
@@ -77,6 +79,7 @@ def findings(
     *,
     now: float,
     geo_age_days: float = 0.0,
+    feeds: Sequence[FeedNote] = (),
     store_error: str | None = None,
     policy: FleetPolicy = FleetPolicy(),
 ) -> list[Finding]:
@@ -87,6 +90,7 @@ def findings(
         *_edges(fleet),
         *_vantages(views, now, policy),
         *_sources(geo_age_days, store_error),
+        *_feeds(feeds, now),
     ]
     if all(finding.grade is Grade.NOTICE for finding in found):
         found.append(_all_well(fleet))
@@ -292,4 +296,17 @@ def _sources(geo_age_days: float, store_error: str | None) -> Iterable[Finding]:
             title=f"The geo database is {geo_age_days:.0f} days old",
             meaning="Addresses that have moved since are placed where they were.",
             action="Fetch a current one: autorouter geodata update.",
+        )
+
+
+def _feeds(feeds: Sequence[FeedNote], now: float) -> Iterable[Finding]:
+    old = [feed for feed in feeds if feed.age_days(now) > OLD_DAYS]
+    if old:
+        oldest = max(feed.age_days(now) for feed in old)
+        yield Finding(
+            grade=Grade.NOTICE,
+            kind=Amiss.FEEDS_OLD,
+            title=f"Feeds are up to {oldest:.0f} days old: {', '.join(feed.name for feed in old)}",
+            meaning="Networks that moved since are placed where they were.",
+            action="Fetch them again: autorouter geodata feeds.",
         )

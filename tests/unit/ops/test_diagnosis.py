@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.geo.feeds import FeedNote
 from router.model import Intended, Observed, Outcome, Status, View
 from router.ops.diagnosis import Amiss, Finding, Grade, findings
 from router.routing.fleet import Fleet
@@ -153,3 +154,15 @@ def test_worst_is_first_and_something_is_always_said(
     grades = [list(Grade).index(one.grade) for one in found(fleet, geo_age_days=geo_age_days)]
     assert grades == sorted(grades)
     assert grades[0] < list(Grade).index(Grade.NOTICE)
+
+
+def test_feeds_older_than_thirty_days_are_a_finding() -> None:
+    feeds = [
+        FeedNote(name=name, source="", fetched_at=NOW - days * 86_400)
+        for name, days in (("aws", 31), ("isp", 29))
+    ]
+    (found,) = [
+        one for one in findings(a_fleet(), [], now=NOW, feeds=feeds) if one.kind is Amiss.FEEDS_OLD
+    ]
+    assert found.title == "Feeds are up to 31 days old: aws"
+    assert "autorouter geodata feeds" in found.action
