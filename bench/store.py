@@ -49,7 +49,8 @@ async def measured(edges: int, times: int) -> dict[str, float]:
             for number in range(VANTAGES):
                 await store.publish(a_view(f"vantage-{number}", ids, 1))
             published = await spent(asking, times, lambda seq: publish(store, ids, seq + 2))
-            read = await spent(asking, times, lambda _: store.read(ids))
+            both = await spent(asking, times, lambda seq: publish_and_read(store, ids, seq + times))
+            read = {name: both[name] - published[name] for name in both}
         finally:
             await asking.aclose()
             await store.close()
@@ -65,6 +66,12 @@ async def measured(edges: int, times: int) -> dict[str, float]:
 async def publish(store: RedisStore, ids: list[str], seq: int) -> None:
     """As the poller of one vantage."""
     await store.publish(a_view("vantage-0", ids, seq))
+
+
+async def publish_and_read(store: RedisStore, ids: list[str], seq: int) -> None:
+    """As in operation, where one view has changed at nearly every reading."""
+    await publish(store, ids, seq + 2)
+    await store.read(ids)
 
 
 async def spent(asking: Any, times: int, act: Callable[[int], Awaitable[Any]]) -> dict[str, float]:

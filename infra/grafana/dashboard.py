@@ -305,11 +305,12 @@ PANELS = [
     ),
     lines(
         "Store",
-        "Reading, publishing and what did not decode.",
+        "Reading, publishing, what did not decode, and notices.",
         "ops",
         query(rate("autorouter_store_reads_total", "result"), "read {{result}}"),
         query(rate("autorouter_publishes_total", "result"), "publish {{result}}"),
         query(rate("autorouter_store_unreadable_total", "job"), "not decoded"),
+        query(rate("autorouter_store_notices_total", "kind"), "{{kind}}"),
         query(f"min(autorouter_last_store_read_ok{{{JOB}}})", "can be read"),
     ),
     row("CDN"),

@@ -51,7 +51,8 @@ class Forwarder:
 
     async def _forward(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         target = self.target
-        with contextlib.suppress(OSError):
+        # asyncio's callback for a connection raises what a cancelled handler raises.
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             far, forth = await asyncio.open_connection(HOST, target)
             self.opened.append(target)
             self._open |= {back, forth}
