@@ -266,6 +266,7 @@ class EventKind(StrEnum):
     RELOAD = "reload"
     MODELS = "models"
     ADDRESS = "address"
+    FINDING = "finding"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -202,6 +202,23 @@ PANELS = [
             "{{intent}} by operators",
         ),
     ),
+    lines(
+        "Findings",
+        "What the servers' diagnosis finds wrong, by kind. docs/dashboard.md has the words.",
+        "none",
+        query(f"max by (kind) (autorouter_findings{{{JOB}}}) > 0", "{{kind}}"),
+        width=12,
+    ),
+    lines(
+        "Findings, for how long",
+        "Since the oldest of each kind began.",
+        "s",
+        query(
+            f"time() - min by (kind) (autorouter_finding_since_seconds{{{JOB}}})",
+            "{{kind}}",
+        ),
+        width=12,
+    ),
     row("Answers"),
     stack(
         "By region",

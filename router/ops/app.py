@@ -28,10 +28,11 @@ from router.geo.database import GeoDatabase
 from router.geo.sphere import valid_position
 from router.model import Intended, Position, Status
 from router.ops.auth import how_to_change, is_foreign, may_change
-from router.ops.diagnosis import Finding, Grade, findings
+from router.ops.findings import Finding, Grade
 from router.ops.fleet_document import describe_fleet, describe_views
 from router.ops.health_routes import Vitals, answer_json
 from router.ops.intents import drop_intents, parse_duration, set_intents
+from router.ops.monitor import Monitor
 from router.ops.security_headers import Shields
 from router.routing.cache_headers import CachePolicy
 from router.routing.client_address import parse_address
@@ -71,6 +72,7 @@ class Ops:
     policy: CachePolicy
     registry: CollectorRegistry
     answers: Tally[Labels]
+    monitor: Monitor
     host: str
     token: str | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -96,23 +98,25 @@ class Ops:
 
     def readiness(self) -> dict[str, Any]:
         """Not ready while answers rest on no health at all. `amiss`: what is, in any case."""
-        status = self.watch.fleet.status
+        status, found = self.watch.fleet.status, self.findings()
         return {
             "ready": status is not Status.STATIC,
-            "amiss": [one.title for one in self.findings() if one.grade is not Grade.OK],
+            "headline": self.monitor.headline(found),
+            "amiss": [one.title for one in found if one.grade is not Grade.OK],
             "fleet": {"status": status, "seen_at": self.watch.fleet.seen_at},
             "geo": {"database": self.geo.type, "age_days": round(self._geo_age_days())},
         }
 
     async def edges(self, request: Request) -> Response:
         """The fleet, every edge in catalog order, what is amiss, and who sees it."""
-        now, given = self.clock(), self._given()
+        now, given, found = self.clock(), self._given(), self.findings()
         return answer_json(
             {
                 "now": now,
                 "version": __version__,
                 "changes": how_to_change(self.token, self.host),
-                "findings": self.findings(),
+                "headline": self.monitor.headline(found),
+                "findings": found,
                 "vantages": describe_views(self.watch.published, now),
                 "answers": {"window_s": WINDOW_S, "total": sum(given.values())},
                 **describe_fleet(self.watch.fleet, now=now, policy=self.policy, answers=given),
@@ -120,16 +124,8 @@ class Ops:
         )
 
     def findings(self) -> list[Finding]:
-        """What is amiss now."""
-        error = self.watch.store_error
-        return findings(
-            self.watch.fleet,
-            self.watch.published,
-            now=self.clock(),
-            geo_age_days=self._geo_age_days(),
-            feeds=self.geo.feeds,
-            store_error=None if error is None else str(error),
-        )
+        """What is wrong now."""
+        return self.monitor.findings()
 
     def _geo_age_days(self) -> float:
         return self.geo.age_days(self.clock())

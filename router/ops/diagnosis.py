@@ -1,76 +1,26 @@
-"""What is amiss now, what it means to viewers and what to do about it. Pure.
+"""The one diagnosis: what is wrong now, whom it hits and what to do about it. Pure.
 
-One finding a fault, worst first: an operator reads them from the top.
+The dashboard, `/readyz`, metrics and alerts, events and the command line all show it.
+One finding a fault, worst first, and one headline that sums them up by impact.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
-from router.geo.feeds import OLD_DAYS, FeedNote
-from router.model import Intended, Intent, Observed, Outcome, Status, View
-from router.routing.fleet import Edge, Fleet, FleetPolicy, is_offered
+from router.model import Status, View
+from router.ops.edge_findings import countries_out, edge_findings
+from router.ops.findings import Amiss, Finding, Grade, Signs
+from router.ops.service_findings import (
+    answer_findings,
+    is_starting,
+    listener_findings,
+    source_findings,
+    status_findings,
+    vantage_findings,
+)
+from router.routing.fleet import Fleet, FleetPolicy
 
-GEO_OLD_DAYS = 90
-
-
-class Grade(StrEnum):
-    """How bad a finding is, in the order to be read."""
-
-    ALARM = "alarm"  # viewers are hit
-    WARNING = "warning"  # viewers are served, with less to fall back on
-    OK = "ok"
-    NOTICE = "notice"  # good to know
-
-
-class Amiss(StrEnum):
-    """The kinds of findings."""
-
-    NO_EDGE = "no_edge"
-    FAIL_OPEN = "fail_open"
-    STATIC = "static"
-    BRAKE = "brake"
-    COUNTRY_OUT = "country_out"
-    DOWN = "down"
-    STALE = "stale"
-    STORE = "store"
-    ISOLATION = "isolation"
-    VANTAGE_SILENT = "vantage_silent"
-    DEGRADED = "degraded"
-    UNKNOWN = "unknown"
-    INTENT = "intent"
-    GEO_OLD = "geo_old"
-    FEEDS_OLD = "feeds_old"
-    NOTHING = "nothing"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that an operator should know. `since`: Unix seconds, None when unknown."""
-
-    grade: Grade
-    kind: Amiss
-    title: str
-    meaning: str
-    action: str
-    since: float | None = None
-    edges: tuple[str, ...] = ()
-
-
-_MET = {
-    Outcome.UNHEALTHY: "it says that it is unhealthy",
-    Outcome.REFUSED: "connection refused",
-    Outcome.CONNECT_TIMEOUT: "no connection in time",
-    Outcome.TIMEOUT: "no answer in time",
-    Outcome.RESET: "the connection breaks",
-    Outcome.TLS: "TLS fails",
-    Outcome.STATUS: "an HTTP status other than 200",
-    Outcome.BAD_BODY: "an answer that is no health document",
-    Outcome.TOO_LARGE: "an answer that is too large",
-    Outcome.LOCAL: "a fault of the poller itself",
-    Outcome.DEGRADED: "it says that it is degraded",
-    Outcome.OK: "it answers",
-}
+__all__ = ["Amiss", "Finding", "Grade", "Signs", "findings", "headline"]
 
 
 def findings(
@@ -78,235 +28,60 @@ def findings(
     views: Sequence[View],
     *,
     now: float,
-    geo_age_days: float = 0.0,
-    feeds: Sequence[FeedNote] = (),
-    store_error: str | None = None,
+    signs: Signs = Signs(),
+    names: Mapping[str, str] | None = None,
+    models: Sequence[str] = (),
     policy: FleetPolicy = FleetPolicy(),
 ) -> list[Finding]:
-    """All that is amiss, worst first; one finding that says so when nothing is."""
+    """All that is wrong, worst first; one finding that says so when nothing is. `names`: of
+    countries, by code. `models`: known ones that no edge has."""
     found = [
-        *_status(fleet),
-        *_countries_out(fleet),
-        *_edges(fleet),
-        *_vantages(views, now, policy),
-        *_sources(geo_age_days, store_error),
-        *_feeds(feeds, now),
+        *status_findings(fleet, signs),
+        *listener_findings(signs),
+        *answer_findings(signs, models),
+        *vantage_findings(views, now, policy),
+        *source_findings(signs, now),
     ]
+    if not is_starting(fleet, signs):
+        found += [*countries_out(fleet, names or {}, signs), *edge_findings(fleet, signs)]
     if all(finding.grade is Grade.NOTICE for finding in found):
         found.append(_all_well(fleet))
+    return sorted(found, key=_rank)
+
+
+def _rank(finding: Finding) -> tuple[int, int, float, float]:
     grades, kinds = list(Grade), list(Amiss)
-    return sorted(
-        found, key=lambda one: (grades.index(one.grade), kinds.index(one.kind), -(one.since or 0.0))
-    )
+    share, since = finding.share or 0.0, finding.since or 0.0
+    return grades.index(finding.grade), kinds.index(finding.kind), -share, -since
 
 
 def _all_well(fleet: Fleet) -> Finding:
-    enabled = [edge for edge in fleet.edges if edge.enabled]
+    enabled = sum(edge.enabled for edge in fleet.edges)
     return Finding(
         grade=Grade.OK,
         kind=Amiss.NOTHING,
-        title=f"All well: {len(enabled)} of {len(fleet.edges)} edges are up and in answers",
+        title=f"All well: {enabled} of {len(fleet.edges)} edges are up and in answers",
         meaning="Health is fresh, and every country with an edge is served at home.",
         action="Nothing to do.",
     )
 
 
-def _status(fleet: Fleet) -> Iterable[Finding]:
-    if not any(edge.enabled for edge in fleet.edges):
-        yield Finding(
-            grade=Grade.ALARM,
-            kind=Amiss.NO_EDGE,
-            title="No edge is enabled: viewers get 503",
-            meaning="Operators hold every routable edge out of answers. SDKs fall back to "
-            "their built-in edge.",
-            action="Enable an edge that works, now.",
-            since=max(
-                (edge.intent.created_at for edge in fleet.edges if edge.intent), default=None
-            ),
+def headline(fleet: Fleet, found: Sequence[Finding], signs: Signs = Signs()) -> str:
+    """One sentence: the worst finding, or how many edges are down, and how many viewers are
+    not where they would be if all were well."""
+    worst = found[0]
+    count = Counter(finding.kind for finding in found)
+    routable = sum(edge.region.routable for edge in fleet.edges)
+    said = worst.title
+    if worst.kind is Amiss.DOWN and count[Amiss.DOWN] > 1:
+        said = f"{count[Amiss.DOWN]} of {routable} edges are down"
+    elif worst.kind is Amiss.COUNTRY_OUT and count[Amiss.COUNTRY_OUT] > 1:
+        said = f"{count[Amiss.COUNTRY_OUT]} countries have no edge left"
+    is_judged = fleet.status in (Status.OK, Status.STALE)
+    if signs.moved is not None and signs.moved >= 0.005 and is_judged:
+        said += (
+            f": {signs.moved:.0%} of viewers moved"
+            if ":" not in said
+            else (f"; {signs.moved:.0%} of viewers moved")
         )
-    elif fleet.status is Status.FAIL_OPEN:
-        yield Finding(
-            grade=Grade.ALARM,
-            kind=Amiss.FAIL_OPEN,
-            title="Fail-open: no edge is up, so every enabled edge is offered",
-            meaning="Viewers get edges that probably do not work.",
-            action="Look at the edges and at what they share. If only the poller is cut off, "
-            "viewers may be fine: ask an edge by hand.",
-            since=max((edge.since or 0.0 for edge in fleet.edges if edge.enabled), default=None),
-        )
-    elif fleet.status is Status.STATIC:
-        yield Finding(
-            grade=Grade.ALARM,
-            kind=Amiss.STATIC,
-            title="Static: health is too old or unknown, and ignored",
-            meaning="Every enabled edge is offered by distance alone; edges that broke since "
-            "are still in answers.",
-            action="Bring a poller back (autorouter poll), or the store between. Disable edges "
-            "that you know to be broken.",
-            since=fleet.seen_at,
-        )
-    elif fleet.status is Status.STALE:
-        yield Finding(
-            grade=Grade.WARNING,
-            kind=Amiss.STALE,
-            title="Stale: no vantage has published for a while",
-            meaning="Answers rest on the last known health. After 120 s it is ignored.",
-            action="Bring a poller back (autorouter poll), or the store between.",
-            since=fleet.seen_at,
-        )
-
-
-def _countries_out(fleet: Fleet) -> Iterable[Finding]:
-    """Countries that have edges and none to offer, unless that is so everywhere."""
-    if fleet.status in (Status.STATIC, Status.FAIL_OPEN):
-        return
-    homes: dict[str, list[Edge]] = {}
-    for edge in fleet.edges:
-        if edge.region.routable:
-            homes.setdefault(edge.region.country, []).append(edge)
-    for country, edges in sorted(homes.items()):
-        if not any(is_offered(edge) for edge in edges):
-            yield Finding(
-                grade=Grade.ALARM,
-                kind=Amiss.COUNTRY_OUT,
-                title=f"{country} has no edge left",
-                meaning="Its viewers go abroad; those who must stay get 404 (residency, or "
-                "strict=true).",
-                action="Enable or repair one of its edges.",
-                since=max((_out_since(edge) or 0.0 for edge in edges), default=0.0) or None,
-                edges=tuple(edge.region.id for edge in edges),
-            )
-
-
-def _out_since(edge: Edge) -> float | None:
-    return edge.since if edge.intent is None else edge.intent.created_at
-
-
-def _edges(fleet: Fleet) -> Iterable[Finding]:
-    for edge in fleet.edges:
-        if edge.intent is not None and edge.intended is not Intended.ENABLED:
-            yield _held_out(edge, edge.intent)
-        elif edge.observed is Observed.DOWN:
-            yield _of_edge(
-                edge,
-                Grade.WARNING,
-                Amiss.DOWN,
-                "down",
-                "It is in no answer; its viewers go to the next edge."
-                if fleet.status in (Status.OK, Status.STALE)
-                else "It is offered all the same, because health is ignored.",
-                "Repair it: it is let back in by itself. Disable it to keep it out.",
-            )
-        elif edge.observed is Observed.DEGRADED:
-            yield _of_edge(
-                edge,
-                Grade.WARNING,
-                Amiss.DEGRADED,
-                "degraded",
-                "It is offered after every edge that is up.",
-                "Watch it; drain it if its users suffer.",
-            )
-        elif edge.observed is Observed.UNKNOWN and fleet.status is not Status.STATIC:
-            yield _of_edge(
-                edge,
-                Grade.WARNING,
-                Amiss.UNKNOWN,
-                "of unknown health",
-                "No vantage says anything of it, so it is in no answer.",
-                "If it is new, wait a moment; else restart the pollers with this catalog.",
-            )
-
-
-def _of_edge(
-    edge: Edge, grade: Grade, kind: Amiss, state: str, meaning: str, action: str
-) -> Finding:
-    met = "" if edge.reason is None else f": {_MET[edge.reason]}"
-    return Finding(
-        grade=grade,
-        kind=kind,
-        title=f"{edge.region.id} ({edge.region.name}) is {state}{met}",
-        meaning=meaning,
-        action=action,
-        since=edge.since,
-        edges=(edge.region.id,),
-    )
-
-
-def _held_out(edge: Edge, intent: Intent) -> Finding:
-    return Finding(
-        grade=Grade.NOTICE,
-        kind=Amiss.INTENT,
-        title=f"{edge.region.id} ({edge.region.name}) is {edge.intended} "
-        f"by {intent.actor}: {intent.reason}",
-        meaning="It is in no new answer until the intent ends.",
-        action="Enable it when the work is done.",
-        since=intent.created_at,
-        edges=(edge.region.id,),
-    )
-
-
-def _vantages(views: Sequence[View], now: float, policy: FleetPolicy) -> Iterable[Finding]:
-    ages = {view.vantage: now - view.probed_at for view in views}
-    some_fresh = any(age <= policy.fresh_s for age in ages.values())
-    for view in views:
-        if view.held:
-            yield Finding(
-                grade=Grade.ALARM,
-                kind=Amiss.BRAKE,
-                title=f"Brake: {view.vantage} saw {len(view.held)} edges fall at once and "
-                "does not believe it",
-                meaning="They stay in answers as last seen working, for 120 s at most, in case "
-                "the vantage is at fault.",
-                action="Ask one of them by hand. If they are really down, disable them.",
-                edges=view.held,
-            )
-        if view.isolated:
-            yield Finding(
-                grade=Grade.WARNING,
-                kind=Amiss.ISOLATION,
-                title=f"Isolation: {view.vantage} cannot see its witnesses",
-                meaning="It has no say in health until it can; what it said before ages.",
-                action="Look at the network of that vantage.",
-                since=view.probed_at,
-            )
-        if some_fresh and policy.fresh_s < ages[view.vantage] and not view.isolated:
-            yield Finding(
-                grade=Grade.WARNING,
-                kind=Amiss.VANTAGE_SILENT,
-                title=f"Vantage {view.vantage} is silent",
-                meaning="The other vantages decide without it.",
-                action="Restart its poller (autorouter poll).",
-                since=view.probed_at,
-            )
-
-
-def _sources(geo_age_days: float, store_error: str | None) -> Iterable[Finding]:
-    if store_error is not None:
-        yield Finding(
-            grade=Grade.WARNING,
-            kind=Amiss.STORE,
-            title="The store cannot be read",
-            meaning=f"Answers come from memory, and health ages. {store_error}",
-            action="Bring Redis back; servers take up by themselves.",
-        )
-    if geo_age_days > GEO_OLD_DAYS:
-        yield Finding(
-            grade=Grade.NOTICE,
-            kind=Amiss.GEO_OLD,
-            title=f"The geo database is {geo_age_days:.0f} days old",
-            meaning="Addresses that have moved since are placed where they were.",
-            action="Fetch a current one: autorouter geodata update.",
-        )
-
-
-def _feeds(feeds: Sequence[FeedNote], now: float) -> Iterable[Finding]:
-    old = [feed for feed in feeds if feed.age_days(now) > OLD_DAYS]
-    if old:
-        oldest = max(feed.age_days(now) for feed in old)
-        yield Finding(
-            grade=Grade.NOTICE,
-            kind=Amiss.FEEDS_OLD,
-            title=f"Feeds are up to {oldest:.0f} days old: {', '.join(feed.name for feed in old)}",
-            meaning="Networks that moved since are placed where they were.",
-            action="Fetch them again: autorouter geodata feeds.",
-        )
+    return said

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from router.model import Intended, View
+from router.ops.edge_findings import reason
 from router.routing.cache_headers import CachePolicy
 from router.routing.fleet import Edge, Fleet
 
@@ -40,7 +41,7 @@ def describe_edge(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any]
         "weight": edge.region.weight,
         "state": edge.observed,
         "since": edge.since,
-        "reason": edge.reason,
+        "reason": reason(edge),
         "rtt_ms": edge.rtt_ms,
         "intent": edge.intended,
         "intent_detail": _intent(edge, now, policy),

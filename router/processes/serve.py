@@ -26,6 +26,8 @@ from router.config.inputs import Inputs, input_paths, read_all, read_cells, read
 from router.config.settings import Settings
 from router.ops.app import Ops
 from router.ops.dashboard import Dashboard
+from router.ops.monitor import FindingsCollector, Monitor
+from router.ops.public_probe import PublicProbe, reachable
 from router.processes.reload import Reload
 from router.routing.response import Counts
 from router.store import Store
@@ -76,6 +78,8 @@ async def run_server(
         await parts.front.watch.refresh()
         servers = [(listener(parts.ops.app([*ops_routes, *parts.dashboard.routes()])), ops_socket)]
         loops = parts.loops()
+        address = reachable(public_sockets[0])
+        loops.append(PublicProbe(address, settings.workers, telemetry.troubles))
         if settings.workers == 1:
             servers.append((parts.front.listener(), public_sockets[0]))
         else:
@@ -154,7 +158,19 @@ class _Parts:
         last_good = None if settings.state_dir is None else LastGood(settings.state_dir)
         self.front = Front(inputs, store, telemetry, last_good)
         self._workers: Workers | None = None
+        self.monitor = Monitor(
+            watch=self.front.watch,
+            store=store,
+            troubles=telemetry.troubles,
+            counts=self.counts,
+            geo_age_days=lambda: self.ops.geo.age_days(time.time()),
+            feeds=lambda: self.ops.geo.feeds,
+            workers=self._worker_count,
+            workers_wanted=settings.workers,
+            happened=telemetry.happened,
+        )
         self.ops = Ops(
+            monitor=self.monitor,
             watch=self.front.watch,
             store=store,
             locator=self.front.locator,
@@ -172,23 +188,28 @@ class _Parts:
         for target in targets:
             telemetry.purges(target.name)
         self._polling = _open_polling(inputs, store, telemetry)
+        telemetry.registry.register(FindingsCollector(self.monitor.findings))
         telemetry.registry.register(
             ServerCollector(
                 counts=self.counts,
                 watch=self.front.watch,
                 geo_built_at=lambda: self.ops.geo.built_at,
-                workers=lambda: 1 if self._workers is None else self._workers.ready_count,
+                workers=self._worker_count,
                 workers_wanted=settings.workers,
                 clock=time.time,
             )
         )
+
+    def _worker_count(self) -> int:
+        return 1 if self._workers is None else self._workers.ready_count
 
     def loops(self) -> list[Loop]:
         """What is to run. From here on changes are purged."""
         for purge in self._purges:
             self.front.watch.on_swap(purge.swapped)
         polling = [] if self._polling is None else [self._polling]
-        return [*self.front.loops, *self.dashboard.loops, *self._purges, *polling]
+        ours = [self.monitor, self.monitor.tally, *self.dashboard.loops]
+        return [*self.front.loops, *ours, *self._purges, *polling]
 
     def hire(self, sockets: Sequence[socket.socket]) -> Workers:
         """Have others answer, one on each socket."""

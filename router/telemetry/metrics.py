@@ -26,8 +26,10 @@ from router.model import (
 from router.routing.fleet import Fleet
 from router.store.notices import Notice
 from router.telemetry.logs import log
+from router.telemetry.troubles import Troubles
 
 PURGE_BUCKETS_S = (0.25, 0.3, 0.4, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
+MAX_TROUBLE = 500
 PROBE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 _BAD = (Observed.DOWN, "failing", "gave up", "refused")
@@ -38,6 +40,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.troubles = Troubles()
         build = Gauge(
             "autorouter_build_info", "1, with the release", ["version"], registry=self.registry
         )
@@ -235,11 +238,13 @@ class Telemetry:
         """New files were taken, or refused: a line for each fault."""
         self._reloads.labels("refused" if faults else "ok").inc()
         self._reload_ok.set(not faults)
+        self.troubles.note("reload", "; ".join(faults)[:MAX_TROUBLE] if faults else None)
         for fault in faults:
             log.error("files not taken; going on with the old", fault=fault)
 
     def purged(self, target: str, delay_s: float, error: PurgeError | None) -> None:
         """A CDN took a purge, or did not."""
         self._purges.labels(target, "ok" if error is None else "error").inc()
+        self.troubles.note(f"purge {target}", None if error is None else str(error)[:MAX_TROUBLE])
         if error is None:
             self._purge_delay.labels(target).observe(delay_s)

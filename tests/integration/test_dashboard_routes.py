@@ -29,6 +29,7 @@ from router.store.memory import MemoryStore
 from router.telemetry.metrics import Telemetry
 from router.telemetry.recent_counts import Tally
 from tests.support.builders import CITIES, a_fleet, a_fleet_but, a_ranker, a_view, an_edge
+from tests.support.ops_server import a_monitor
 from tests.support.servers import ROOT, Stand, plain_client, served
 
 pytestmark = pytest.mark.anyio
@@ -81,6 +82,7 @@ async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Se
     locator = Locator(geo.locate, trusted=Networks.parse(["127.0.0.0/8"]))
     public = PublicApp(watch, locator)
     ops = Ops(
+        monitor=a_monitor(watch, store, telemetry, public, geo),
         watch=watch,
         store=store,
         locator=locator,

@@ -60,9 +60,12 @@ async def test_ready_with_stale_health_and_says_so(server: Server) -> None:
 
 async def test_not_ready_without_health(server: Server) -> None:
     server.ops.watch = FleetWatch(a_ranker(), MemoryStore(), Telemetry())
+    server.ops.monitor.watch = server.ops.watch
     answer = await server.client.get("/readyz")
     assert (answer.status_code, answer.json()["ready"]) == (503, False)
-    assert "too old" in answer.json()["amiss"][0]
+    assert answer.json()["amiss"][0].startswith("Starting")
+    server.ops.monitor.clock = lambda: time.time() + 11
+    assert "too old" in (await server.client.get("/readyz")).json()["amiss"][0]
 
 
 async def test_ready_with_no_edge_up_and_says_so(server: Server) -> None:

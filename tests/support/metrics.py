@@ -6,6 +6,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from router.errors import StoreError
 from router.model import Level, Source, View
+from router.ops.findings import Amiss, Finding, Grade
+from router.ops.monitor import FindingsCollector
 from router.routing.fleet import Fleet
 from router.routing.location import PlacedBy
 from router.routing.response import Counts, Labels, Placement
@@ -49,7 +51,14 @@ def metrics_in_code() -> dict[str, tuple[str, set[str]]]:
         {Labels(code="200", region="a", reason="b", status="c", scope="d"): 1},
         {Placement(Source.DATABASE, Level.CITY, PlacedBy.PEER): 1},
     )
-    for family in a_collector(Watched(a_fleet(), (a_view(),)), counts).collect():
+    trouble = Finding(
+        grade=Grade.ALARM, kind=Amiss.DOWN, title="", meaning="", action="", since=NOW
+    )
+    families = [
+        *a_collector(Watched(a_fleet(), (a_view(),)), counts).collect(),
+        *FindingsCollector(lambda: [trouble]).collect(),
+    ]
+    for family in families:
         name = family.name + ("_total" if family.type == "counter" else "")
         found[name] = (family.type, {label for one in family.samples for label in one.labels})
     return found

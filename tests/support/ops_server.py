@@ -19,10 +19,11 @@ from router.errors import StoreError
 from router.geo.database import GeoDatabase, open_database, packaged_database
 from router.model import Observed
 from router.ops.app import Ops
+from router.ops.monitor import Monitor
 from router.routing.cache_headers import CachePolicy
 from router.routing.client_address import Networks
 from router.routing.location import Locator
-from router.store import Change, Logged
+from router.store import Change, Logged, Store
 from router.store.memory import MemoryStore
 from router.telemetry.collector import ServerCollector
 from router.telemetry.metrics import Telemetry
@@ -102,6 +103,19 @@ async def stand() -> AsyncIterator[tuple[Stand, int]]:
         yield one, port
 
 
+def a_monitor(
+    watch: FleetWatch, store: Store, telemetry: Telemetry, public: PublicApp, geo: GeoDatabase
+) -> Monitor:
+    """The diagnosis of one server."""
+    return Monitor(
+        watch=watch,
+        store=store,
+        troubles=telemetry.troubles,
+        counts=lambda: public.counts,
+        geo_age_days=lambda: geo.age_days(time.time()),
+    )
+
+
 @pytest.fixture
 async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Server]:
     listening, port = stand
@@ -110,6 +124,7 @@ async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Se
     locator = Locator(geo.locate, trusted=Networks.parse(["127.0.0.0/8"]))
     public = PublicApp(watch, locator)
     ops = Ops(
+        monitor=a_monitor(watch, store, telemetry, public, geo),
         watch=watch,
         store=store,
         locator=locator,

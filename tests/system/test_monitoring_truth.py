@@ -217,6 +217,8 @@ TRUTH: dict[str, list[Callable[[Run], Any]]] = {
     "Alerts": [lambda run: {(): number_firing(run)}],
     "Edges down": [alone(1)],
     "Edges to offer": [alone(0)],
+    "Findings": [lambda run: {(kind,): n for kind, n in finding_kinds(run).items()}],
+    "Findings, for how long": [within(0, 4 * 365 * 86_400)],
     "Answers a second": [lambda run: per_second({(): sum(run.counted.codes.values())})],
     "Bad answers, 1 h": [lambda run: {(): pytest.approx(run.counted.bad_share, abs=0.02)}],
     "Edges": [lambda run: {(id,): 4 if id == BROKEN else 1 for id in intents(run.dev)}],
@@ -277,6 +279,10 @@ def at(dev: Dev) -> str:
 
 def geo_age_days(run: Run) -> int:
     return int(run.dev.ops("/readyz").json()["geo"]["age_days"])
+
+
+def finding_kinds(run: Run) -> Counter[str]:
+    return Counter(one["kind"] for one in run.dev.ops("/v1/edges").json()["findings"])
 
 
 def number_firing(run: Run) -> int:

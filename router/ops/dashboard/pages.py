@@ -1,5 +1,7 @@
 """The dashboard's requests: its files, the territory, and previews of changes."""
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,14 +17,17 @@ from router.ops.dashboard.assets import read_assets, tagged
 from router.ops.dashboard.atlas import Atlas, Territory
 from router.ops.health_routes import answer_json
 from router.ops.intents import check_known, countries_left
+from router.ops.monitor import Outlook
 from router.routing.cache_headers import etag
 from router.routing.fleet import Fleet
 from router.routing.ranking import Metro, Ranker
+from router.routing.route_table import RouteTable
 from router.routing.territory import CELL_DEG, Block, Cell, changes, mix, moves, served, weigh
 from router.telemetry.recent_counts import Tally
 
 MIN_ANSWERS = 100  # fewer say too little of where viewers are
 MAX_COUNTRIES = 12
+OUTLOOK_S = 1.0
 
 _NOT_FOUND = answer_json({"detail": "no such file"}, 404)
 
@@ -39,9 +44,31 @@ class Dashboard:
         self._assets = read_assets()
 
     @property
-    def loops(self) -> Sequence[Tally[Any]]:
+    def loops(self) -> "Sequence[Tally[Any] | Dashboard]":
         """What has to run beside the listener."""
-        return [self._countries, self._ops.answers]
+        return [self._countries, self._ops.answers, self]
+
+    async def run(self) -> None:
+        """Keep the diagnosis informed of how many viewers moved, until cancelled."""
+        known: RouteTable | None = None
+        while True:
+            await asyncio.sleep(OUTLOOK_S)
+            table = self._ops.watch.table
+            if table is not known:
+                known = table
+                self._ops.monitor.outlook = await self.outlook()
+
+    async def outlook(self) -> Outlook:
+        """The share of viewers that moved, and each edge's share if all were well."""
+        known = await self._atlas.territory(self._ops.watch.table)
+        weights = self._weights(known)[1]
+        homes: defaultdict[str, float] = defaultdict(float)
+        for shares in served(known.survey, weights, known.survey.homes).values():
+            for edge, share in shares.items():
+                if edge is not None:
+                    homes[edge] += share
+        moved = moves(known.survey, weights, known.survey.homes, known.picks)
+        return Outlook(moved=sum(move.share for move in moved), homes=dict(homes))
 
     def routes(self) -> list[Route]:
         """For the ops listener."""

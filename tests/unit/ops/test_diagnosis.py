@@ -1,6 +1,7 @@
 """What operators are told: the worst first, and nothing left out."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,8 +9,11 @@ from hypothesis import strategies as st
 
 from router.geo.feeds import FeedNote
 from router.model import Intended, Observed, Outcome, Status, View
-from router.ops.diagnosis import Amiss, Finding, Grade, findings
-from router.routing.fleet import Fleet
+from router.ops.diagnosis import findings, headline
+from router.ops.edge_findings import condition, reason
+from router.ops.findings import ALERTS, Amiss, Finding, Grade, Recent, Signs
+from router.routing.fleet import Edge, Fleet
+from router.telemetry.troubles import Trouble
 from tests.support.builders import (
     CITIES,
     NOW,
@@ -25,8 +29,8 @@ from tests.support.strategies import catalogs, fleets
 CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
 
 
-def found(fleet: Fleet | None = None, *views: View, **told: float | str) -> list[Finding]:
-    return findings(fleet or a_fleet(), views or (a_view(),), now=NOW, **told)  # type: ignore[arg-type]
+def found(fleet: Fleet | None = None, *views: View, **signs: Any) -> list[Finding]:
+    return findings(fleet or a_fleet(), views or (a_view(),), now=NOW, signs=Signs(**signs))
 
 
 def kinds(all_found: list[Finding]) -> list[Amiss]:
@@ -48,7 +52,7 @@ def test_edge_that_is_down_is_told_with_reason_and_since() -> None:
     assert (only.grade, only.since, only.edges) == (Grade.WARNING, NOW - 3600, ("yto-01",))
 
 
-@pytest.mark.parametrize("outcome", Outcome)
+@pytest.mark.parametrize("outcome", set(Outcome) - {Outcome.OK})
 def test_every_outcome_has_words(outcome: Outcome) -> None:
     edge = replace(an_edge("yto-01", Observed.DOWN), reason=outcome)
     assert found(a_fleet_but(edge))[0].title.startswith("yto-01 (Toronto) is down: ")
@@ -117,7 +121,7 @@ def test_held_edge_is_not_also_down() -> None:
 
 def test_edge_never_chosen_is_told_when_it_is_down() -> None:
     edge = an_edge(a_region("yto-01", routable=False), Observed.DOWN)
-    assert kinds(found(a_fleet_but(edge))) == [Amiss.DOWN]
+    assert kinds(found(a_fleet_but(edge))) == [Amiss.NOTHING, Amiss.UNROUTABLE]
 
 
 def test_brake_and_isolation_are_told_by_vantage() -> None:
@@ -135,7 +139,7 @@ def test_silent_vantage_is_told_while_another_speaks() -> None:
 
 
 def test_store_that_cannot_be_read_is_told() -> None:
-    (only,) = found(store_error="Redis: gone")
+    (only,) = found(store=Trouble(NOW - 5, "Redis: gone"))
     assert (only.kind, "Redis: gone" in only.meaning) == (Amiss.STORE, True)
 
 
@@ -144,6 +148,114 @@ def test_old_geo_data_is_a_notice(days: float, is_told: bool) -> None:
     all_found = found(geo_age_days=days)
     assert (Amiss.GEO_OLD in kinds(all_found)) is is_told
     assert all_found[0].kind is Amiss.NOTHING
+
+
+def an_edge_that(observed: Observed, why: Outcome, **votes: Observed) -> Edge:
+    return replace(an_edge("yto-01", observed), reason=why, votes=votes)
+
+
+@pytest.mark.parametrize(
+    ("edge", "word", "title"),
+    [
+        (
+            an_edge_that(Observed.DOWN, Outcome.OK, ams=Observed.DOWN),
+            "hold_down",
+            "yto-01 (Toronto) is down: it passes again, and is held down for a while",
+        ),
+        (
+            an_edge_that(Observed.DEGRADED, Outcome.REFUSED, ams=Observed.UP, nyc=Observed.DOWN),
+            "split",
+            "yto-01 (Toronto) is degraded: only nyc sees it down",
+        ),
+        (
+            an_edge_that(Observed.DEGRADED, Outcome.OK, ams=Observed.DEGRADED),
+            "unsteady",
+            "yto-01 (Toronto) is degraded: slow, or up and down too often",
+        ),
+    ],
+)
+def test_edge_that_passes_but_is_not_up_is_named_truly(edge: Edge, word: str, title: str) -> None:
+    assert reason(edge) == word
+    assert found(a_fleet_but(edge))[0].title == title
+
+
+@given(data=st.data())
+def test_no_edge_that_is_not_up_has_reason_ok(data: st.DataObject) -> None:
+    for edge in data.draw(fleets(data.draw(catalogs()))).edges:
+        if edge.observed in (Observed.DOWN, Observed.DEGRADED):
+            assert reason(edge) != "ok"
+        assert (condition(edge) is None) or edge.observed in (Observed.DOWN, Observed.DEGRADED)
+
+
+FAILS = Trouble(NOW - 30, "connection refused")
+
+
+@pytest.mark.parametrize(
+    ("kind", "grade", "signs"),
+    [
+        (Amiss.PUBLIC_SILENT, Grade.ALARM, {"public": FAILS}),
+        (Amiss.WORKERS, Grade.WARNING, {"workers": 1, "workers_wanted": 2}),
+        (Amiss.WORKERS, Grade.ALARM, {"workers": 0, "workers_wanted": 2}),
+        (Amiss.SHED, Grade.ALARM, {"recent": Recent(connections_refused=1)}),
+        (Amiss.FAULTS, Grade.ALARM, {"recent": Recent(faults=1)}),
+        (Amiss.RESIDENCY, Grade.ALARM, {"recent": Recent(residency_refused=1)}),
+        (Amiss.MODEL_NOWHERE, Grade.WARNING, {"recent": Recent(model_unavailable=1)}),
+        (Amiss.UNPLACED, Grade.WARNING, {"recent": Recent(placed=100, unplaced=31)}),
+        (Amiss.PURGE, Grade.WARNING, {"purges": {"varnish": FAILS}}),
+        (Amiss.RELOAD, Grade.WARNING, {"reload": FAILS}),
+    ],
+)
+def test_every_sign_of_trouble_is_one_finding(
+    kind: Amiss, grade: Grade, signs: dict[str, Any]
+) -> None:
+    (only,) = found(None, **signs)
+    assert (only.kind, only.grade) == (kind, grade)
+    assert only.meaning
+    assert only.action
+    assert only.runbook == ALERTS[kind].lower()
+
+
+def test_few_viewers_of_unknown_place_are_no_finding() -> None:
+    assert kinds(found(recent=Recent(placed=99, unplaced=99))) == [Amiss.NOTHING]
+
+
+def test_first_seconds_say_starting() -> None:
+    fleet = a_fleet(*(an_edge(id, Observed.UNKNOWN) for id in CITIES), status=Status.STATIC)
+    unseen = replace(fleet, seen_at=None)
+    assert kinds(found(unseen, age_s=3.0)) == [Amiss.STARTING]
+    assert kinds(found(unseen, age_s=11.0)) == [Amiss.STATIC]
+
+
+@pytest.mark.parametrize("status", [Status.STATIC, Status.OK])
+def test_no_advice_needs_a_store_that_is_gone(status: Status) -> None:
+    edges = [an_edge(id, Observed.DOWN) for id in CITIES]
+    edges[0] = an_edge(edges[0].region.id, Observed.DEGRADED)
+    for one in found(a_fleet(*edges, status=status), store=FAILS):
+        assert "isable" not in one.action
+        assert "rain it" not in one.action
+
+
+# The headline
+
+
+def said(fleet: Fleet, **signs: Any) -> str:
+    return headline(fleet, found(fleet, **signs), Signs(**signs))
+
+
+def test_headline_sums_up_by_impact() -> None:
+    fleet = a_fleet_but(an_edge("yto-01", Observed.DOWN), an_edge("nyc-01", Observed.DOWN))
+    assert said(fleet, moved=0.53) == "2 of 10 edges are down: 53% of viewers moved"
+
+
+def test_headline_of_one_trouble_is_its_title() -> None:
+    fleet = a_fleet_but(an_edge("yto-01", Observed.DEGRADED))
+    assert said(fleet) == found(fleet)[0].title
+
+
+def test_findings_alike_are_ordered_by_share() -> None:
+    fleet = a_fleet_but(an_edge("yto-01", Observed.DOWN), an_edge("nyc-01", Observed.DOWN))
+    homes = {"yto-01": 0.1, "nyc-01": 0.3}
+    assert [one.edges for one in found(fleet, homes=homes)] == [("nyc-01",), ("yto-01",)]
 
 
 @given(data=st.data(), geo_age_days=st.floats(0, 1000))
@@ -161,8 +273,6 @@ def test_feeds_older_than_thirty_days_are_a_finding() -> None:
         FeedNote(name=name, source="", fetched_at=NOW - days * 86_400)
         for name, days in (("aws", 31), ("isp", 29))
     ]
-    (found,) = [
-        one for one in findings(a_fleet(), [], now=NOW, feeds=feeds) if one.kind is Amiss.FEEDS_OLD
-    ]
-    assert found.title == "Feeds are up to 31 days old: aws"
-    assert "autorouter geodata feeds" in found.action
+    (old,) = [one for one in found(feeds=feeds) if one.kind is Amiss.FEEDS_OLD]
+    assert old.title == "Feeds are up to 31 days old: aws"
+    assert "autorouter geodata feeds" in old.action

@@ -1,0 +1,160 @@
+"""What an operator can be told: the kinds, how bad each is, and where to read on. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from router.geo.feeds import FeedNote
+from router.telemetry.troubles import Trouble
+
+
+class Grade(StrEnum):
+    """How bad a finding is, in the order to be read."""
+
+    ALARM = "alarm"  # viewers are hit
+    WARNING = "warning"  # viewers are served, with less to fall back on
+    OK = "ok"
+    NOTICE = "notice"  # good to know
+
+
+class Amiss(StrEnum):
+    """The kinds of findings, in the order to be read within a grade."""
+
+    STARTING = "starting"
+    PUBLIC_SILENT = "public_silent"
+    NO_EDGE = "no_edge"
+    FAIL_OPEN = "fail_open"
+    STATIC = "static"
+    BRAKE = "brake"
+    COUNTRY_OUT = "country_out"
+    RESIDENCY = "residency"
+    SHED = "shed"
+    FAULTS = "faults"
+    MODEL_NOWHERE = "model_nowhere"
+    WORKERS = "workers"
+    DOWN = "down"
+    STALE = "stale"
+    STORE = "store"
+    ISOLATION = "isolation"
+    VANTAGE_SILENT = "vantage_silent"
+    SPLIT = "split"
+    DEGRADED = "degraded"
+    UNKNOWN = "unknown"
+    UNPLACED = "unplaced"
+    PURGE = "purge"
+    RELOAD = "reload"
+    UNROUTABLE = "unroutable"
+    INTENT = "intent"
+    GEO_OLD = "geo_old"
+    FEEDS_OLD = "feeds_old"
+    NOTHING = "nothing"
+
+
+# The alert, and so the entry of docs/operations.md, of each kind that has one.
+ALERTS: Mapping[Amiss, str] = {
+    Amiss.PUBLIC_SILENT: "AutorouterPublicSilent",
+    Amiss.NO_EDGE: "AutorouterNoEdge",
+    Amiss.FAIL_OPEN: "AutorouterFailOpen",
+    Amiss.STATIC: "AutorouterStatic",
+    Amiss.BRAKE: "AutorouterBrakeHeld",
+    Amiss.COUNTRY_OUT: "AutorouterCountryOut",
+    Amiss.RESIDENCY: "AutorouterResidencyRefused",
+    Amiss.SHED: "AutorouterClientsRefused",
+    Amiss.FAULTS: "AutorouterFault",
+    Amiss.MODEL_NOWHERE: "AutorouterModelNowhere",
+    Amiss.WORKERS: "AutorouterWorkerMissing",
+    Amiss.DOWN: "AutorouterEdgeDown",
+    Amiss.STALE: "AutorouterStale",
+    Amiss.STORE: "AutorouterStoreUnreadable",
+    Amiss.ISOLATION: "AutorouterVantageIsolated",
+    Amiss.VANTAGE_SILENT: "AutorouterVantageSilent",
+    Amiss.UNKNOWN: "AutorouterEdgeUnknown",
+    Amiss.UNPLACED: "AutorouterViewersUnplaced",
+    Amiss.PURGE: "AutorouterPurgeFailing",
+    Amiss.RELOAD: "AutorouterReloadRefused",
+    Amiss.GEO_OLD: "AutorouterGeoOld",
+}
+
+# Kinds that have no event of their own elsewhere: the diagnosis logs when they begin and end.
+LOGGED = frozenset(
+    {
+        Amiss.PUBLIC_SILENT,
+        Amiss.NO_EDGE,
+        Amiss.FAIL_OPEN,
+        Amiss.STATIC,
+        Amiss.COUNTRY_OUT,
+        Amiss.RESIDENCY,
+        Amiss.SHED,
+        Amiss.FAULTS,
+        Amiss.MODEL_NOWHERE,
+        Amiss.WORKERS,
+        Amiss.STALE,
+        Amiss.STORE,
+        Amiss.VANTAGE_SILENT,
+        Amiss.UNPLACED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that an operator should know.
+
+    `meaning`: whom it hits. `action`: what to do. `since`: Unix seconds, None when unknown.
+    `subject`: what tells it from others of its kind. `share`: of viewers who normally use
+    these edges, None when unknown. `runbook`: the anchor of its entry in operations.md.
+    """
+
+    grade: Grade
+    kind: Amiss
+    title: str
+    meaning: str
+    action: str
+    since: float | None = None
+    edges: tuple[str, ...] = ()
+    subject: str = ""
+    share: float | None = None
+    runbook: str | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """The entry of the alert, where there is one."""
+        alert = ALERTS.get(self.kind)
+        object.__setattr__(self, "runbook", None if alert is None else alert.lower())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recent:
+    """What the public listener did in the last five minutes. `routes`: answers of
+    /v1/route; the others are counts of them or of connections."""
+
+    routes: int = 0
+    faults: int = 0
+    residency_refused: int = 0
+    model_unavailable: int = 0
+    connections_refused: int = 0
+    placed: int = 0
+    unplaced: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signs:
+    """What a diagnosis looks at besides the fleet and the vantages' views.
+
+    `purges`: by target, those that fail. `public`: the self-probe of the public listener,
+    while it fails. `moved`: the share of viewers who are not served by the edge they would
+    have if all were well. `homes`: by edge, the share of viewers it then has.
+    `age_s`: how long the server runs.
+    """
+
+    geo_age_days: float = 0.0
+    feeds: Sequence[FeedNote] = ()
+    store: Trouble | None = None
+    reload: Trouble | None = None
+    purges: Mapping[str, Trouble] = field(default_factory=dict)
+    public: Trouble | None = None
+    recent: Recent = Recent()
+    workers: int = 1
+    workers_wanted: int = 1
+    moved: float | None = None
+    homes: Mapping[str, float] = field(default_factory=dict)
+    age_s: float = 3_600.0

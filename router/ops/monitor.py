@@ -1,0 +1,201 @@
+"""Diagnoses this server every second: remembers since when each finding holds, logs an event
+when one begins or ends, and shows all of them as metrics.
+"""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from router.api.live_fleet import FleetWatch
+from router.errors import StoreError
+from router.geo.feeds import FeedNote
+from router.model import Event, EventKind, Source
+from router.ops.diagnosis import findings, headline
+from router.ops.findings import LOGGED, Amiss, Finding, Recent, Signs
+from router.ops.public_probe import NAME as PUBLIC
+from router.routing.response import Counts, Shed
+from router.store import Store
+from router.telemetry.recent_counts import Tally
+from router.telemetry.troubles import Troubles
+
+EVERY_S = 1.0
+
+Key = tuple[Amiss, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """`moved`: the share of viewers who are not served by the edge they would have if all
+    were well. `homes`: by edge, the share that it then has."""
+
+    moved: float | None = None
+    homes: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Monitor:
+    """One server's diagnosis. `workers`: how many answer, of `workers_wanted`; `happened`:
+    hears of each event. `run` never returns; cancel it."""
+
+    watch: FleetWatch
+    store: Store
+    troubles: Troubles
+    counts: Callable[[], Counts]
+    geo_age_days: Callable[[], float]
+    feeds: Callable[[], Sequence[FeedNote]] = tuple
+    workers: Callable[[], int] = lambda: 1
+    workers_wanted: int = 1
+    happened: Callable[[Event], None] = lambda _: None
+    clock: Callable[[], float] = time.time
+    outlook: Outlook = Outlook()
+
+    def __post_init__(self) -> None:
+        self._started_at = self.clock()
+        self._since: dict[Key, float] = {}
+        self.tally: Tally[str] = Tally(lambda: counted(self.counts()))
+
+    async def run(self) -> None:
+        """Look every second, and log what began and what ended."""
+        known: dict[Key, Finding] = {}
+        while True:
+            await asyncio.sleep(EVERY_S)
+            now = {_key(one): one for one in self.findings() if one.kind in LOGGED}
+            await self._log(known, now)
+            known = now
+
+    def findings(self) -> list[Finding]:
+        """All that is wrong now, each with its true since."""
+        return self._dated(
+            findings(
+                self.watch.fleet,
+                self.watch.published,
+                now=self.clock(),
+                signs=self.signs(),
+                names=self._names(),
+                models=self._missing_models(),
+            )
+        )
+
+    def headline(self, found: Sequence[Finding]) -> str:
+        """The findings in one sentence."""
+        return headline(self.watch.fleet, found, self.signs())
+
+    def signs(self) -> Signs:
+        """What is known besides the fleet."""
+        error = self.watch.store_error
+        self.troubles.note("store", None if error is None else str(error))
+        return Signs(
+            geo_age_days=self.geo_age_days(),
+            feeds=self.feeds(),
+            store=self.troubles.get("store"),
+            reload=self.troubles.get("reload"),
+            purges=self.troubles.starting_with("purge "),
+            public=self.troubles.get(PUBLIC),
+            recent=Recent(**{name: self.tally.recent().get(name, 0) for name in _COUNTED}),
+            workers=self.workers(),
+            workers_wanted=self.workers_wanted,
+            moved=self.outlook.moved,
+            homes=self.outlook.homes,
+            age_s=self.clock() - self._started_at,
+        )
+
+    def _names(self) -> dict[str, str]:
+        return {code: one.name for code, one in self.watch.ranker.catalog.countries.items()}
+
+    def _missing_models(self) -> list[str]:
+        """Models that regions.yaml names and no edge has; none while an inventory is unknown."""
+        loaded: set[str] = set()
+        for edge in self.watch.fleet.edges:
+            if edge.models is None:
+                return []
+            loaded |= edge.models
+        return sorted(set(self.watch.ranker.catalog.aliases.values()) - loaded)
+
+    def _dated(self, found: Sequence[Finding]) -> list[Finding]:
+        """With the time each was first seen, where the finding does not know better."""
+        now = self.clock()
+        self._since = {_key(one): self._since.get(_key(one), now) for one in found}
+        return [
+            one
+            if one.since is not None or one.kind is Amiss.NOTHING
+            else replace(one, since=self._since[_key(one)])
+            for one in found
+        ]
+
+    async def _log(self, before: Mapping[Key, Finding], now: Mapping[Key, Finding]) -> None:
+        events = [self._event(one, "began") for key, one in now.items() if key not in before]
+        events += [self._event(one, "ended") for key, one in before.items() if key not in now]
+        for event in events:
+            self.happened(event)
+        if events:
+            with contextlib.suppress(StoreError):
+                await self.store.log_events(events)
+
+    def _event(self, one: Finding, after: str) -> Event:
+        return Event(
+            at=self.clock(),
+            kind=EventKind.FINDING,
+            before=str(one.kind),
+            after=after,
+            reason=one.title,
+            actor=socket.gethostname(),
+        )
+
+
+def _key(finding: Finding) -> Key:
+    return finding.kind, finding.subject
+
+
+_COUNTED = tuple(Recent.__dataclass_fields__)
+
+
+def counted(counts: Counts) -> Counter[str]:
+    """The counts that a diagnosis needs, under the names of Recent."""
+    found: Counter[str] = Counter()
+    for labels, count in counts.answers.items():
+        found["faults"] += count * (labels.reason == "fault")
+        found["residency_refused"] += count * (labels.residency == "refused")
+        found["model_unavailable"] += count * (labels.reason == "model_unavailable")
+    for placement, count in counts.placements.items():
+        found["placed"] += count
+        found["unplaced"] += count * (placement.source is Source.NONE)
+    found["routes"] = found["placed"]
+    found["connections_refused"] = counts.shed.get(Shed.REFUSED, 0)
+    return found
+
+
+class FindingsCollector(Collector):
+    """The findings as metrics: how many of each kind, and since when the oldest holds."""
+
+    def __init__(self, found: Callable[[], Sequence[Finding]]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry."""
+        listed = [one for one in self._found() if one.kind is not Amiss.NOTHING]
+        count = Counter(one.kind for one in listed)
+        number = GaugeMetricFamily(
+            "autorouter_findings", "What the diagnosis finds wrong, by kind", labels=["kind"]
+        )
+        for kind in Amiss:
+            if kind is not Amiss.NOTHING:
+                number.add_metric([kind], count[kind])
+        yield number
+        since = GaugeMetricFamily(
+            "autorouter_finding_since_seconds",
+            "Unix time since when the oldest finding of a kind holds",
+            labels=["kind"],
+        )
+        for kind in count:
+            times = [one.since for one in listed if one.kind is kind and one.since is not None]
+            if times:
+                since.add_metric([kind], min(times))
+        yield since

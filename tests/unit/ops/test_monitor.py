@@ -1,0 +1,93 @@
+"""The diagnosis over time: true since, events at begin and end, metrics."""
+
+import asyncio
+from dataclasses import replace
+
+from prometheus_client import CollectorRegistry
+
+from router.api.live_fleet import FleetWatch
+from router.model import EventKind, Level, Source
+from router.ops.findings import Amiss
+from router.ops.monitor import FindingsCollector, Monitor, counted
+from router.routing.response import Counts, Labels, Placement
+from router.store.memory import MemoryStore
+from router.telemetry.metrics import Telemetry
+from tests.support.builders import NOW, a_ranker, a_view
+
+FAULT = Labels(code="500", region="", reason="fault", status="", scope="")
+
+
+class Clock:
+    """A clock that is set."""
+
+    now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def a_monitor(clock: Clock, counts: Counts) -> Monitor:
+    store, telemetry = MemoryStore(), Telemetry()
+    await store.publish(a_view())
+    watch = FleetWatch(a_ranker(), store, telemetry, clock=clock)
+    await watch.refresh()
+    return Monitor(
+        watch=watch,
+        store=store,
+        troubles=telemetry.troubles,
+        counts=lambda: counts,
+        geo_age_days=lambda: 0.0,
+        clock=clock,
+    )
+
+
+def kinds(monitor: Monitor) -> list[Amiss]:
+    return [one.kind for one in monitor.findings()]
+
+
+def test_finding_without_a_time_holds_since_it_was_first_seen() -> None:
+    clock, counts = Clock(), Counts()
+    monitor = asyncio.run(a_monitor(clock, counts))
+    assert kinds(monitor) == [Amiss.NOTHING]
+    counts.answers[FAULT] += 1
+    first = monitor.findings()[0]
+    clock.now += 5
+    assert (first.kind, first.since) == (Amiss.FAULTS, NOW)
+    assert monitor.findings()[0].since == NOW
+
+
+def test_begin_and_end_of_a_finding_are_events() -> None:
+    async def run() -> list[tuple[str | None, str | None]]:
+        monitor = await a_monitor(Clock(), counts)
+        finding = replace(monitor.findings()[0], kind=Amiss.FAULTS)
+        await monitor._log({}, {(Amiss.FAULTS, ""): finding})
+        await monitor._log({(Amiss.FAULTS, ""): finding}, {})
+        logged = [one.event for one in await monitor.store.events()]
+        assert {event.kind for event in logged} == {EventKind.FINDING}
+        return [(event.before, event.after) for event in logged]
+
+    counts = Counts()
+    assert asyncio.run(run()) == [("faults", "began"), ("faults", "ended")]
+
+
+def test_findings_are_metrics_by_kind() -> None:
+    counts = Counts()
+    monitor = asyncio.run(a_monitor(Clock(), counts))
+    counts.answers[FAULT] += 1
+    registry = CollectorRegistry()
+    registry.register(FindingsCollector(monitor.findings))
+    assert registry.get_sample_value("autorouter_findings", {"kind": "faults"}) == 1
+    assert registry.get_sample_value("autorouter_findings", {"kind": "down"}) == 0
+    since = registry.get_sample_value("autorouter_finding_since_seconds", {"kind": "faults"})
+    assert since == NOW
+
+
+def test_counts_are_told_apart_for_the_diagnosis() -> None:
+    refused = Labels("404", "", "no_edge_in_country", "", "", residency="refused")
+    abroad = Labels("200", "yto-01", "no_edge_in_country", "ok", "country")
+    nobody = Placement(Source.NONE, Level.UNKNOWN)
+    known = Placement(Source.DATABASE, Level.CITY)
+    counts = Counts({FAULT: 2, refused: 3, abroad: 5}, {nobody: 7, known: 11})
+    found = counted(counts)
+    assert (found["faults"], found["residency_refused"]) == (2, 3)
+    assert (found["placed"], found["unplaced"], found["model_unavailable"]) == (18, 7, 0)

@@ -1,0 +1,41 @@
+"""The self-probe of the public listener."""
+
+import asyncio
+import socket
+
+from router.ops.public_probe import PublicProbe, ask_once, reachable
+from router.telemetry.troubles import Troubles
+
+
+def test_one_bad_round_is_no_trouble_and_two_are() -> None:
+    told: list[str | None] = ["timed out"]
+    troubles = Troubles(lambda: 7.0)
+    probe = PublicProbe(("127.0.0.1", 1), 2, troubles, ask=lambda _: told[0])
+    asyncio.run(probe.round())
+    assert troubles.get("public") is None
+    asyncio.run(probe.round())
+    trouble = troubles.get("public")
+    assert trouble == (7.0, "2 of 2 requests to it failed: timed out.")
+    told[0] = None
+    asyncio.run(probe.round())
+    assert troubles.get("public") is None
+
+
+def test_listener_that_accepts_and_answers_nothing_is_found_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(5)
+        address = reachable(silent)
+
+        async def close_at_once() -> str | None:
+            asked = asyncio.create_task(asyncio.to_thread(ask_once, address))
+            connection, _ = await asyncio.to_thread(silent.accept)
+            connection.close()
+            return await asked
+
+        assert asyncio.run(close_at_once()) is not None
+    assert "refused" in (ask_once(address) or "").lower()
+
+
+def test_wildcard_address_is_asked_on_loopback() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as bound:
+        assert reachable(bound)[0] == "127.0.0.1"
