@@ -6,7 +6,7 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry
 
 from router.api.live_fleet import FleetWatch
-from router.model import EventKind, Level, Source
+from router.model import EventKind, Level, PlacedBy, Source
 from router.ops.findings import Amiss
 from router.ops.monitor import FindingsCollector, Monitor, counted
 from router.routing.response import Counts, Labels, Placement
@@ -85,8 +85,8 @@ def test_findings_are_metrics_by_kind() -> None:
 def test_counts_are_told_apart_for_the_diagnosis() -> None:
     refused = Labels("404", "", "no_edge_in_country", "", "", residency="refused")
     abroad = Labels("200", "yto-01", "no_edge_in_country", "ok", "country")
-    nobody = Placement(Source.NONE, Level.UNKNOWN)
-    known = Placement(Source.DATABASE, Level.CITY)
+    nobody = Placement(Source.NONE, Level.UNKNOWN, PlacedBy.PEER)
+    known = Placement(Source.DATABASE, Level.CITY, PlacedBy.PEER)
     counts = Counts({FAULT: 2, refused: 3, abroad: 5}, {nobody: 7, known: 11})
     found = counted(counts)
     assert (found["faults"], found["residency_refused"]) == (2, 3)
