@@ -6,9 +6,10 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry
 
 from router.api.live_fleet import FleetWatch
-from router.model import EventKind, Level, PlacedBy, Source
+from router.model import EventKind, Level, Source
 from router.ops.findings import Amiss
 from router.ops.monitor import FindingsCollector, Monitor, counted
+from router.routing.location import PlacedBy
 from router.routing.response import Counts, Labels, Placement
 from router.store.memory import MemoryStore
 from router.telemetry.metrics import Telemetry
