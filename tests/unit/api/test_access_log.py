@@ -21,7 +21,6 @@ from router.routing.location import Locator
 from router.store.memory import MemoryStore
 from router.telemetry.metrics import Telemetry
 from tests.support.builders import a_location, a_ranker, a_request, a_view
-from tests.support.running import TORONTONIAN, Site
 from tests.support.servers import eventually, plain_client, public_server, served
 
 pytestmark = pytest.mark.anyio
@@ -190,23 +189,3 @@ async def test_rest_is_written_at_the_end() -> None:
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert len(lines.written) == 7
-
-
-@pytest.mark.parametrize("workers", ["1", "2"])
-async def test_server_writes_a_line_for_each_request(site: Site, workers: str) -> None:
-    running = await site.serve_until_ready(LOG_REQUESTS="all", WORKERS=workers)
-    for _ in range(20):
-        await running.route()
-    running.process.stop()
-    lines = [json.loads(line) for line in running.process.output.splitlines()]
-    requests = [line for line in lines if line["event"] == "request"]
-    assert len(requests) == 20
-    assert {line["country"] for line in requests} == {"CA"}
-    assert TORONTONIAN["X-Forwarded-For"] not in running.process.output
-
-
-async def test_server_writes_none_unless_told(site: Site) -> None:
-    running = await site.serve_until_ready()
-    await running.route()
-    running.process.stop()
-    assert '"event":"request"' not in running.process.output

@@ -1,7 +1,6 @@
 """Overrides place networks before the database does; every faulty line is reported at once."""
 
 import contextlib
-import json
 import random
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -27,7 +26,6 @@ from router.geo.overrides import (
 )
 from router.model import Level, Location, Position, Source
 from tests.support.builders import COUNTRIES, DALLAS, TORONTO
-from tests.support.servers import HOST, free_port, run_autorouter
 
 Network = IPv4Network | IPv6Network
 
@@ -321,21 +319,3 @@ def test_eighty_thousand_networks_are_found() -> None:
     assert some.count == len(networks)
     for place in rng.sample(range(len(networks)), 2_000):
         assert number_of(some.find(str(networks[place][77]))) == place
-
-
-def test_server_does_not_start_with_a_bad_file(tmp_path: Path) -> None:
-    some = settings(tmp_path, "nonsense,CA", "192.0.2.0/24,CA", "192.0.2.0/24,US")
-    done = run_autorouter("serve", GEO_OVERRIDES=str(some.geo_overrides))
-    assert done.returncode == 1
-    assert [line.split(":")[2] for line in done.stderr.splitlines()] == ["2", "4"]
-
-
-def test_explain_tells_that_an_override_decided(tmp_path: Path) -> None:
-    some = settings(tmp_path, "24.48.0.0/24,US,US-TX,Dallas,,32.7767,-96.7970")
-    nobody = f"{HOST}:{free_port()}"
-    done = run_autorouter(
-        "explain", "24.48.0.1", "--json", GEO_OVERRIDES=str(some.geo_overrides), OPS_LISTEN=nobody
-    )
-    told = json.loads(done.stdout)
-    assert told["location"]["source"] == "override"
-    assert told["region"].startswith("dal-")

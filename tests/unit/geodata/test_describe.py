@@ -1,6 +1,5 @@
 """What is told of a database, and of two, is what is in them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from router.geodata.sample import v4_sample, v6_sample
 from router.routing.ranking import Ranker
 from tests.support.builders import a_catalog
 from tests.support.databases import country_only, nested, write_mmdb
-from tests.support.servers import run_autorouter
 
 DAY_S = 86_400
 HALVES = {"0.0.0.0/1": nested("Toronto"), "2000::/3": nested("Toronto")}
@@ -112,17 +110,6 @@ def test_databases_with_nothing_in_common_compare_to_nothing(tmp_path: Path) -> 
     other = a_database(tmp_path / "b.mmdb", {"128.0.0.0/1": nested("Berlin")})
     told = compared(one, other)["ipv4"]
     assert (told["both"], told["same_country"], told["distance_km"]) == (0.0, None, {})
-
-
-def test_commands_tell_it_as_text_and_json(tmp_path: Path) -> None:
-    path = str(a_database(tmp_path / "a.mmdb", HALVES))
-    info = run_autorouter("geodata", "info", path)
-    assert "DBIP-City-Lite" in info.stdout
-    assert json.loads(run_autorouter("geodata", "info", path, "--json").stdout)["path"] == path
-    words = ("geodata", "compare", path, path, "--count", "500")
-    assert "same country" in run_autorouter(*words).stdout
-    assert json.loads(run_autorouter(*words, "--json").stdout)["sampled"] == 500
-    assert run_autorouter("geodata", "info", "/nowhere").returncode == 1
 
 
 def test_country_without_a_place_is_compared_too(tmp_path: Path) -> None:
