@@ -6,6 +6,7 @@ name says otherwise, and names carry their unit.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import NamedTuple
 
 MAX_INTENT_S = 72 * 3_600
@@ -111,6 +112,14 @@ class Country:
     code: str
     name: str
     centre: Position | None
+
+
+_SHARED = IPv4Network("100.64.0.0/10")  # RFC 6598; VPNs use it
+
+
+def is_private(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address is on loopback or a private network: plain http may go there."""
+    return address.is_private or (isinstance(address, IPv4Address) and address in _SHARED)
 
 
 class HealthFormat(StrEnum):

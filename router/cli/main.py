@@ -153,17 +153,25 @@ def poll(regions: Path | None) -> None:
     _run(_settings(regions), run)
 
 
-@main.command(epilog="autorouter check --regions my-regions.yaml")
+@main.command(epilog="autorouter check --regions my-regions.yaml --probe")
 @_REGIONS
+@click.option("--probe", "asks", is_flag=True, help="Ask every edge once, too.")
 @_JSON
-def check(regions: Path | None, as_json: bool) -> None:
+def check(regions: Path | None, asks: bool, as_json: bool) -> None:
     """Validate settings, regions.yaml and the geo database; list every fault.
 
-    Starts nothing and asks nobody. Warns of variables that look like a misspelt setting.
+    Starts nothing, and asks nobody without --probe. Warns of variables that look like a
+    misspelt setting. With --probe, a line for each edge says what it answered and what to
+    change; run it where the poller will run.
     """
     from router.cli.check import check as examine
 
     found = examine(os.environ, regions)
+    if asks and found["ok"]:
+        from router.cli.probe import probe_edges
+
+        found["probes"] = probe_edges(os.environ, regions)
+        found["ok"] = all(row["ok"] for row in found["probes"])
     if as_json:
         _print_json(found)
     else:

@@ -37,6 +37,22 @@ def findings(found: dict[str, Any]) -> None:
         label = {"facts": "ok", "warnings": "warning", "faults": "fault"}[kind]
         for line in found[kind]:
             out.print(Text.assemble((f"{label:8}", style), line))
+    for row in found.get("probes", ()):
+        out.print(_probe(row), soft_wrap=True)
+
+
+def _probe(row: dict[str, Any]) -> Text:
+    """One edge: outcome, what was met, what to change."""
+    style = "red" if not row["ok"] else "yellow" if row["models_change"] else "green"
+    parts = [row["id"], row["outcome"]]
+    if row["rtt_ms"] is not None:
+        parts.append(f"{row['rtt_ms']:.0f} ms")
+    parts += filter(None, [row["met"], row["change"] and f"to change: {row['change']}"])
+    if row["models"] is not None:
+        parts.append(f"{row['models']} models")
+    elif row["models_change"]:
+        parts += [f"models unknown: {row['models_met']}", f"to change: {row['models_change']}"]
+    return Text.assemble((f"{'probe':8}", style), "; ".join(parts))
 
 
 @_safe

@@ -11,21 +11,35 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from jsonschema_rs import Draft202012Validator, ValidationError
 
 from router.config.yaml_lines import Document, Where, read_yaml
 from router.geo.country_codes import code_advice
-from router.model import Catalog, Country, Position, Region
+from router.model import (
+    Catalog,
+    Check,
+    Country,
+    HealthFormat,
+    ModelsFormat,
+    Position,
+    Region,
+    is_private,
+)
 from router.text_files import MAX_SHOWN, printable, read_text
 
 _MASK = "{value}"  # what jsonschema-rs writes in place of a value
 _OPTIONAL = ("health_path", "models_path", "routable", "weight")
+_CHECKED = ("fall", "rise", "hold_down_s", "connect_timeout_s", "timeout_s", "slow_ms")
+_OPENAI_MODELS_PATH = "/v1/models"
 _KINDS = {
     "array": "a list",
     "boolean": "true or false",
+    "integer": "a whole number",
     "number": "a plain finite number",
     "object": "a mapping",
     "string": "text",
@@ -57,8 +71,14 @@ def parse_catalog(
 
 
 def with_endpoints(catalog: Catalog, endpoints: dict[str, str]) -> Catalog:
-    """The same catalog with the endpoints of some regions, by id, replaced."""
-    regions = (replace(r, endpoint=endpoints.get(r.id, r.endpoint)) for r in catalog.regions)
+    """The same catalog with the endpoints of some regions, by id, replaced; their health is
+    asked there too."""
+    regions = (
+        replace(r, endpoint=endpoints[r.id], check=replace(r.check, url=None))
+        if r.id in endpoints
+        else r
+        for r in catalog.regions
+    )
     return replace(catalog, regions=tuple(regions))
 
 
@@ -138,6 +158,7 @@ def _check_regions(document: Document, countries: dict[str, Country]) -> None:
     _check_unique(ids, document)
     if isinstance(document.value.get("defaults", {}), dict):
         _check_unique(_endpoints(regions, document), document)
+        _check_health_urls(regions, document)
     if regions and all(region.get("routable") is False for region in regions.values()):
         document.add_fault(("regions",), "none is routable; remove `routable: false` from one")
 
@@ -169,6 +190,28 @@ def _endpoint(region: dict[str, Any], defaults: dict[str, Any]) -> str:
     if "endpoint" in region:
         return str(region["endpoint"])
     return str(defaults["endpoint"]).replace("{id}", region["id"])
+
+
+def _check_health_urls(regions: dict[tuple[str, int], dict[str, Any]], document: Document) -> None:
+    """Reports health URLs that are plain http, unless the network is known to be private."""
+    defaults = document.value.get("defaults", {})
+    for where, region in [(("defaults",), defaults), *regions.items()]:
+        url, spot = region.get("health_url"), (*where, "health_url")
+        if not isinstance(url, str) or spot in document.faulty or not url.startswith("http://"):
+            continue
+        is_agreed = region.get("health_plain_http", defaults.get("health_plain_http"))
+        if is_agreed is not True and not _is_private(url):
+            fix = "use https://, a private address, or add `health_plain_http: true`"
+            document.add_fault(spot, f"{printable(url)} is plain http; {fix}")
+
+
+def _is_private(url: str) -> bool:
+    """Whether the host of a URL is an address on loopback or a private network."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return is_private(ip_address(host))
+    except ValueError:
+        return host == "localhost"
 
 
 def _check_aliases(document: Document) -> None:
@@ -233,12 +276,28 @@ def _catalog(value: dict[str, Any], countries: dict[str, Country]) -> Catalog:
 
 def _region(entry: dict[str, Any], defaults: dict[str, Any]) -> Region:
     settings = {**defaults, **entry}
+    check = _check(settings)
     given: dict[str, Any] = {key: settings[key] for key in _OPTIONAL if key in settings}
+    if check.models is ModelsFormat.OPENAI:
+        given.setdefault("models_path", _OPENAI_MODELS_PATH)
     return Region(
         id=entry["id"],
         name=entry["name"],
         country=entry["country"],
         position=Position(entry["latitude"], entry["longitude"]),
         endpoint=_endpoint(entry, defaults),
+        check=check,
+        **given,
+    )
+
+
+def _check(settings: dict[str, Any]) -> Check:
+    """How a region is asked and judged, by its own settings over the defaults."""
+    given: dict[str, Any] = {key: settings[key] for key in _CHECKED if key in settings}
+    url = settings.get("health_url")
+    return Check(
+        health=HealthFormat(settings.get("health", HealthFormat.JSON)),
+        url=None if url is None else url.replace("{id}", settings["id"]),
+        models=ModelsFormat(settings.get("models", ModelsFormat.STATUS)),
         **given,
     )

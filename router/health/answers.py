@@ -1,6 +1,6 @@
 """What an edge's answers say: health in three dialects, models in two. Pure.
 
-Formats: docs/health.md.
+Formats and examples: docs/edges.md.
 """
 
 import json

@@ -19,9 +19,9 @@ from router import __version__
 from router.health.connect import Connected, ConnectError, race, racing_order
 from router.health.exchange import PIECE_BYTES, Response, exchange
 from router.health.resolver import ResolveError, Resolver
+from router.model import is_private
 
 _PORTS = {"http": 80, "https": 443}
-_SHARED = ipaddress.IPv4Network("100.64.0.0/10")  # RFC 6598; VPNs use it
 _FIELDS = {
     "User-Agent": f"autorouter/{__version__}",
     "Accept": "application/json",
@@ -142,16 +142,11 @@ def open_client(resolver: Resolver | None = None) -> EdgeClient:
 
 def _private(addresses: tuple[str, ...], host: str) -> tuple[str, ...]:
     """Those on loopback or a private network, the only ones that plain http may go to."""
-    private = tuple(one for one in addresses if _is_private(one))
+    private = tuple(one for one in addresses if is_private(ipaddress.ip_address(one)))
     if not private:
         reason = f"{host} is not on a private network; use https there"
         raise ResolveError(reason, is_local=False)
     return private
-
-
-def _is_private(address: str) -> bool:
-    ip = ipaddress.ip_address(address)
-    return ip.is_private or (ip.version == 4 and ip in _SHARED)
 
 
 def _request(method: str, parts: SplitResult, headers: Mapping[str, str]) -> h11.Request:

@@ -12,7 +12,7 @@ from jsonschema_rs import Draft202012Validator
 
 from router.config.catalog import load_catalog, parse_catalog, with_endpoints
 from router.errors import ConfigError
-from router.model import Catalog, Country, Position, Region
+from router.model import Catalog, Check, Country, HealthFormat, Position, Region
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "regions.yaml"
@@ -101,6 +101,37 @@ def test_region_may_have_its_own_endpoint() -> None:
         assert catalog.regions[0].endpoint == endpoint.strip("'")
 
 
+def test_health_is_asked_and_judged_as_the_file_says() -> None:
+    defaults = (
+        "{endpoint: 'https://{id}.example.com', health: status, fall: 5, timeout_s: 3, "
+        "health_url: 'https://{id}.internal:8443/up?full=1'}"
+    )
+    own = a_region(id="b", health="json", models="openai", health_url="'http://10.0.0.7:8000'")
+    first, second = parse(a_file(a_region(), own, defaults=defaults)).regions
+    assert first.check == Check(
+        health=HealthFormat.STATUS,
+        url="https://yto-01.internal:8443/up?full=1",
+        fall=5,
+        timeout_s=3,
+    )
+    assert (second.check.health, second.health_url) == (HealthFormat.JSON, "http://10.0.0.7:8000")
+    assert second.models_path == "/v1/models"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://10.1.2.3/h", "http://100.64.0.9:1/h", "'http://[fd00::1]:80/h'", "http://localhost/h"],
+)
+def test_plain_http_health_is_accepted_on_private_addresses(url: str) -> None:
+    region = parse(a_file(a_region(health_url=url))).regions[0]
+    assert region.health_url == url.strip("'")
+
+
+def test_plain_http_health_is_accepted_by_name_when_said_so() -> None:
+    own = a_region(health_url="http://vllm.internal:8000/health", health_plain_http="true")
+    assert parse(a_file(own)).regions[0].health_url == "http://vllm.internal:8000/health"
+
+
 def test_aliases_are_kept_in_lower_case() -> None:
     catalog = parse(a_file(models="{Kokoro: Kokoro-82M, same: same, NO: x, 1: y}"))
     assert catalog.aliases == {"kokoro": "Kokoro-82M", "same": "same", "no": "x", "1": "y"}
@@ -136,6 +167,18 @@ REGION_FAULTS = [
     ("routable", "'yes'", "use true or false, without quotes"),
     ("health_path", "up", "starts with /"),
     ("models_path", '"/a\\nb"', "starts with /"),
+    ("health", "text", "use json or status"),
+    ("models", "all", "use status, openai or none"),
+    ("health_url", "ftp://a/health", "use an https:// URL"),
+    ("health_url", "http://a.example.com/health", "add `health_plain_http: true`"),
+    ("health_url", "http://8.8.8.8/health", "is plain http; use https://"),
+    ("health_plain_http", "1", "use true or false"),
+    ("fall", "0", "use a whole number from 1 to 10"),
+    ("rise", "1.5", "is not a whole number"),
+    ("hold_down_s", "301", "use a number of seconds from 0 to 300"),
+    ("connect_timeout_s", "0", "from 0.1 to 5"),
+    ("timeout_s", "6", "from 0.1 to 5"),
+    ("slow_ms", "5001", "use a number of milliseconds from 10 to 5000"),
     ("endpoint", "https://a.example.com/", "no slash at the end"),
     ("endpoint", "http://a.example.com", "http:// for loopback only"),
     ("endpoint", "https://a.example.com:65536", "is not accepted"),
