@@ -38,9 +38,7 @@ def models_advice(inventory: Inventory) -> str | None:
         case None:
             return None
         case Outcome.STATUS:
-            return (
-                "set models_path, AUTOROUTER_EDGE_API_KEY if it wants a key, or `models: none`"
-            )
+            return "set models_path, AUTOROUTER_EDGE_API_KEY if it wants a key, or `models: none`"
         case Outcome.TOO_LARGE:
             return "use `models: none`, or have the edge list fewer models"
         case _:
