@@ -175,7 +175,8 @@ def _witness(seen: Iterable[EdgeView], observed: Observed) -> EdgeView | None:
 
 
 def _models(seen: Iterable[EdgeView], now: float, policy: FleetPolicy) -> frozenset[str] | None:
-    """The newest inventory still fresh."""
+    """The newest inventory that is still fresh. Of three or more that differ, the models that
+    more than half of them name, so that one false vantage does not decide."""
     dated = [
         (one.models_at, one.models)
         for one in seen
@@ -183,4 +184,10 @@ def _models(seen: Iterable[EdgeView], now: float, policy: FleetPolicy) -> frozen
         and one.models_at is not None
         and now - one.models_at <= policy.models_fresh_s
     ]
-    return frozenset(max(dated)[1]) if dated else None
+    if not dated:
+        return None
+    newest = max(dated)[1]
+    if len(dated) < 3 or all(models == newest for _, models in dated):
+        return frozenset(newest)
+    count = Counter(model for _, models in dated for model in set(models))
+    return frozenset(model for model, named in count.items() if 2 * named > len(dated))

@@ -1,0 +1,251 @@
+"""Whatever stands in Redis: reading it never raises, and what is read never makes answers,
+documents, metrics, log lines or the command line raise."""
+
+import asyncio
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prometheus_client import generate_latest
+
+from router.api.live_fleet import FleetWatch
+from router.cli import text
+from router.model import Event, EventKind, Intended, Intent, Observed, Outcome, Scope, View
+from router.ops.diagnosis import findings
+from router.ops.fleet_document import describe_fleet, describe_views
+from router.routing.cache_headers import CachePolicy, Sharing
+from router.routing.explain import explain
+from router.routing.query import Query
+from router.store import Stored
+from router.store.codec import UNREADABLE, read, written
+from router.store.keys import Head, Names, Part
+from router.store.reading import Reader, intent_key, view_key
+from router.telemetry.metrics import Telemetry
+from tests.support.builders import (
+    NOW,
+    a_key,
+    a_placed,
+    a_ranker,
+    a_view,
+    an_edge_view,
+    an_intent,
+)
+
+EDGE = an_edge_view(Observed.DEGRADED, models=["kokoro-82m"], models_at=NOW - 5)
+VIEW = a_view("evil", {"yto-01": EDGE, "yul-01": Observed.DOWN}, seq=7, held=["yul-01"])
+INTENT = an_intent("yto-01")
+EVENT = Event(
+    at=NOW,
+    kind=EventKind.INTENT,
+    edge="yto-01",
+    vantage="evil",
+    before="enabled",
+    after="draining",
+    reason="disks",
+    actor="ann",
+    until=NOW + 60,
+)
+
+ODD_TIMES = [NOW * 1_000, NOW * 1e6, 1e300, -1e300, -1, 0, 2**63, NOW + 1e6, 253_402_300_800]
+odd_numbers = (
+    st.sampled_from([*ODD_TIMES, math.nan, math.inf, 10**400]) | st.floats() | st.integers()
+)
+odd_texts = st.text(max_size=30) | st.sampled_from(["", "\x1b[2J", "x" * 70_000, "é\u202e", "\x00"])
+odd_values = st.recursive(
+    st.none() | st.booleans() | odd_numbers | odd_texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(odd_texts, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+class Bytes:
+    """Keys with these values."""
+
+    def __init__(self, values: Mapping[str, bytes]) -> None:
+        self.values = values
+
+    async def survey(
+        self, views: Sequence[str], intents: Sequence[str], limit: int
+    ) -> tuple[Names, list[Head], list[Part]]:
+        names = [key.rpartition(":")[2] for key in self.values if ":view:" in key]
+        heads, parts = await self.heads(views), await self.parts(intents, limit, 0)
+        return Names(names, len(names)), heads, parts
+
+    async def heads(self, keys: Sequence[str]) -> list[Head]:
+        found = [self.values.get(key, b"") for key in keys]
+        return [Head(value[:256], len(value)) for value in found]
+
+    async def parts(self, keys: Sequence[str], limit: int, budget: int) -> list[Part]:
+        return [self.values.get(key) for key in keys]
+
+
+class Source:
+    """A store for a FleetWatch that has these values."""
+
+    def __init__(self, values: Mapping[str, bytes]) -> None:
+        self._keys = Bytes(values)
+        self._reader = Reader(lambda: NOW)
+
+    async def read(self, edges: Sequence[str]) -> Stored:
+        return await self._reader.read(self._keys, edges)
+
+    async def changed(self, seen: int, timeout_s: float) -> int:
+        raise NotImplementedError
+
+
+@st.composite
+def mangled(draw: st.DrawFn, value: View | Intent | Event) -> bytes:
+    """The value with one field, at any depth, missing or odd."""
+    fields = json.loads(written(value))
+    target = fields
+    if isinstance(value, View) and draw(st.booleans()):
+        target = fields["edges"]["yto-01"]
+    name = draw(st.sampled_from(sorted(target)))
+    if draw(st.booleans()):
+        target[name] = draw(odd_values)
+    elif draw(st.booleans()):
+        del target[name]
+    else:
+        target[draw(odd_texts)] = target.pop(name)
+    return json.dumps(fields).encode()
+
+
+def as_sent(document: Any) -> Any:
+    """The document as a client receives it."""
+    return json.loads(msgspec.json.encode(document))
+
+
+def everything_follows(values: Mapping[str, bytes]) -> FleetWatch:
+    """A server that read these values answers, explains and shows itself."""
+    telemetry = Telemetry()
+    watch = FleetWatch(a_ranker(), Source(values), telemetry, clock=lambda: NOW)
+    asyncio.run(watch.refresh())
+    for query in (Query(), Query(model="kokoro-82m"), Query(scope=Scope.GLOBAL, all=True)):
+        assert watch.table.answer(a_key(), query, Sharing.PRIVATE).code in (200, 404)
+        told = explain(watch.ranker, watch.fleet, a_placed(), query, CachePolicy())
+        text.explanation(
+            {"from": "here", "ip": "192.0.2.1", **json.loads(msgspec.json.encode(told))}
+        )
+    shown = {
+        **describe_fleet(watch.fleet, now=NOW),
+        "vantages": describe_views(watch.published, NOW),
+        "findings": findings(
+            watch.fleet, watch.published, now=NOW, geo_age_days=1.0, store_error=None
+        ),
+    }
+    text.edges({"from": "here", **json.loads(msgspec.json.encode(shown))})
+    generate_latest(telemetry.registry)
+    return watch
+
+
+many = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+@many
+@given(mangled(VIEW), mangled(INTENT))
+def test_odd_values_never_raise_past_reading(
+    capsys: pytest.CaptureFixture[str], view: bytes, intent: bytes
+) -> None:
+    values = {
+        view_key("evil"): view,
+        view_key("good"): written(a_view("good", {"nyc-01": Observed.UP})),
+        intent_key("yto-01"): intent,
+    }
+    watch = everything_follows(values)
+    assert "good" in {view.vantage for view in watch.published}
+    capsys.readouterr()
+
+
+@many
+@given(mangled(EVENT))
+def test_odd_events_are_left_out_or_shown(capsys: pytest.CaptureFixture[str], event: bytes) -> None:
+    try:
+        kept = read(event, Event, NOW)
+    except UNREADABLE:
+        return
+    text.events([{"id": "1-0", **as_sent(kept)}])
+    Telemetry().happened(kept)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("at", ODD_TIMES)
+@pytest.mark.parametrize("field", ["created_at", "expires_at"])
+def test_intent_with_odd_times_costs_that_intent(
+    capsys: pytest.CaptureFixture[str], field: str, at: float
+) -> None:
+    fields = {**json.loads(written(INTENT)), field: at}
+    good = an_intent("yul-01", Intended.DISABLED)
+    watch = everything_follows(
+        {
+            view_key("local"): written(a_view()),
+            intent_key("yto-01"): json.dumps(fields).encode(),
+            intent_key("yul-01"): written(good),
+        }
+    )
+    held = {edge.region.id: edge.intended for edge in watch.fleet.edges}
+    assert held["yul-01"] is Intended.DISABLED
+    assert all(
+        edge.intent is None or edge.intent.ends_at <= NOW + 5 * 86_400 for edge in watch.fleet.edges
+    )
+    capsys.readouterr()
+
+
+def models_of(watch: FleetWatch, id: str = "yto-01") -> frozenset[str] | None:
+    return next(edge.models for edge in watch.fleet.edges if edge.region.id == id)
+
+
+@pytest.mark.parametrize("ahead_s", [60.0, 1e6, 1e9])
+def test_inventory_from_the_future_decides_nothing(
+    capsys: pytest.CaptureFixture[str], ahead_s: float
+) -> None:
+    false = a_view("evil", {"yto-01": an_edge_view(models=["lie"], models_at=NOW + ahead_s)})
+    true = a_view("good", {"yto-01": an_edge_view(models=["kokoro-82m"], models_at=NOW - 10)})
+    alone = everything_follows({view_key("evil"): written(false)})
+    assert models_of(alone) is None
+    both = everything_follows({view_key("evil"): written(false), view_key("good"): written(true)})
+    assert models_of(both) == frozenset({"kokoro-82m"})
+
+
+def test_one_false_inventory_of_three_decides_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    def view(name: str, model: str, at: float) -> bytes:
+        return written(a_view(name, {"yto-01": an_edge_view(models=[model], models_at=at)}))
+
+    watch = everything_follows(
+        {
+            view_key("evil"): view("evil", "lie", NOW),
+            view_key("one"): view("one", "kokoro-82m", NOW - 10),
+            view_key("two"): view("two", "kokoro-82m", NOW - 20),
+        }
+    )
+    assert models_of(watch) == frozenset({"kokoro-82m"})
+
+
+def test_oversized_inventory_is_unknown() -> None:
+    fields = json.loads(written(VIEW))
+    for models in (["x" * 300], [f"m{number}" for number in range(20_000)]):
+        fields["edges"]["yto-01"]["models"] = models
+        edge = read(json.dumps(fields).encode(), View, NOW).edges["yto-01"]
+        assert (edge.models, edge.state) == (None, Observed.DEGRADED)
+
+
+def test_values_of_every_field_are_read_back() -> None:
+    """A field that is added to a kind has to be read too."""
+    for value in (VIEW, INTENT, EVENT):
+        assert read(written(value), type(value), NOW) == value  # type: ignore[type-var]
+    kept = read(written(VIEW), View, NOW).edges["yto-01"]
+    full = {name: getattr(kept, name) for name in kept.__slots__}
+    assert full == {name: getattr(EDGE, name) for name in EDGE.__slots__}
+
+
+@pytest.mark.parametrize("field", ["reason", "rtt_ms"])
+def test_optional_fields_of_an_edge_are_read_back(field: str) -> None:
+    odd: dict[str, Any] = {"reason": Outcome.TIMEOUT, "rtt_ms": 12.5}
+    fields = json.loads(written(VIEW))
+    fields["edges"]["yto-01"][field] = odd[field]
+    edge = read(json.dumps(fields).encode(), View, NOW).edges["yto-01"]
+    assert getattr(edge, field) == odd[field]
