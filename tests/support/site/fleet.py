@@ -16,6 +16,7 @@ from router.processes.simulated_edges import Mode, SimulatedEdge, SimulatedFleet
 from router.store.redis import lease_key
 from router.store.snapshot import FILE_NAME
 from tests.support.builders import CITIES
+from tests.support.forwarder import Forwarder, forwarding
 from tests.support.servers import (
     AUTOROUTER,
     HOST,
@@ -66,7 +67,8 @@ class Setup:
     the first vantage has a second poller; `clocks`: the commands whose clocks can be set;
     `sentinel`: Redis is two, watched by a Sentinel; `tls`: EDGE speaks it; `workers`: of
     each server; `own_geo`: servers read a copy of the geo database in the site's folder;
-    `cdn`: servers know the secret of a stand-in for the CDN, and purge it.
+    `cdn`: servers know the secret of a stand-in for the CDN, and purge it; `address`: Redis
+    is reached by an address that can be moved, delayed or silenced.
     """
 
     partial: bool = False
@@ -78,6 +80,7 @@ class Setup:
     workers: int = 1
     own_geo: bool = False
     cdn: bool = False
+    address: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,6 +109,7 @@ class Site:
     redis: RedisServer
     replica: RedisServer | None = None
     door: Door | None = None
+    address: Forwarder | None = None
     env: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     servers: list[Server] = field(default_factory=list)
@@ -271,6 +275,9 @@ async def open_site(
         }
         if setup.sentinel:
             site.replica, site.settings["REDIS_URL"] = stack.enter_context(_watched(site))
+        if setup.address:
+            site.address = stack.enter_context(forwarding(redis.port))
+            site.settings["REDIS_URL"] = f"redis://{HOST}:{site.address.port}/0"
         stack.callback(_kill_all, site)
         await _start_all(site, servers)
         viewing = asyncio.create_task(site.viewers.run())

@@ -134,9 +134,7 @@ def everything_follows(values: Mapping[str, bytes]) -> FleetWatch:
     shown = {
         **describe_fleet(watch.fleet, now=NOW),
         "vantages": describe_views(watch.published, NOW),
-        "findings": findings(
-            watch.fleet, watch.published, now=NOW, geo_age_days=1.0, store_error=None
-        ),
+        "findings": findings(watch.fleet, watch.published, now=NOW),
     }
     text.edges({"from": "here", **json.loads(msgspec.json.encode(shown))})
     generate_latest(telemetry.registry)

@@ -1,0 +1,214 @@
+"""`python -m bench.storm`: faults, one by one and in pairs, while edges break, and a judge
+outside of the processes that knows what the edges do.
+
+In each round one or two edges break together with the faults, and stay broken past every
+bound. Three things are counted: answers that name a broken edge although their status says
+that health is fresh; rounds that are not well again in time; faults that nothing reported.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from router.model import Check, Observed
+from router.processes.simulated_edges import Mode
+from router.routing.fleet import FleetPolicy
+from tests.support.builders import CITIES
+from tests.support.servers import HOST, eventually
+from tests.support.site.fleet import Pace, Server, Setup, Site, open_site
+from tests.support.site.storm_faults import FAULTS
+from tests.support.site.viewers import Answer
+
+MODES = (Mode.DOWN, Mode.HANG)
+HEALED_S = 60.0
+APART_S = 2.0
+SAMPLE_S = 0.5
+LAST_S = 3.0  # broken for so long past the bound
+
+# What reports a fault, apart from what the broken edges make of it.
+COUNTERS = {
+    ("autorouter_store_reads_total", "error"),
+    ("autorouter_reloads_total", "refused"),
+    ("autorouter_store_notices_total", "reconnected"),
+    ("autorouter_store_notices_total", "hints_lost"),
+    ("autorouter_store_notices_total", "wrong_type"),
+    ("autorouter_store_notices_total", "intent_lost"),
+    ("autorouter_store_unreadable_total", ""),
+}
+OF_EDGES = ("nothing", "edge", "country")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What came of these faults. `wrong`: answers that named a broken edge past the bound with
+    a status of fresh health; `healed_s`: None if not in time; `signals`: what reported."""
+
+    faults: tuple[str, ...]
+    edges: tuple[str, ...]
+    answers: int
+    late: int
+    wrong: int
+    unusable: int
+    statuses: dict[str, int]
+    healed_s: float | None
+    signals: tuple[str, ...]
+
+    @property
+    def breaches(self) -> list[str]:
+        """A line for each promise that was broken."""
+        name = " and ".join(self.faults)
+        lines = []
+        if self.wrong:
+            lines.append(f"{name}: {self.wrong} answers name {self.edges} past the bound as ok")
+        if self.unusable:
+            lines.append(f"{name}: {self.unusable} answers are not 200 or name no edge")
+        if self.healed_s is None:
+            lines.append(f"{name}: not well again after {HEALED_S:g} s")
+        if not self.signals:
+            lines.append(f"{name}: nothing reported it")
+        return lines
+
+
+@dataclass(slots=True)
+class Signals:
+    """What servers reported so far: counters that rose, and findings."""
+
+    site: Site
+    before: dict[str, float] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+
+    async def watch(self) -> None:
+        """Look until cancelled."""
+        while True:
+            for server in self.site.servers:
+                with contextlib.suppress(httpx.HTTPError, ValueError):
+                    await self._look(server)
+            await asyncio.sleep(SAMPLE_S)
+
+    async def _look(self, server: Server) -> None:
+        response = await self.site.client.get(f"http://{HOST}:{server.ops_port}/metrics")
+        for name, value in counters(response.text):
+            if value > self.before.setdefault(f"{server.port} {name}", value):
+                self.seen.add(name)
+        document = await self.site.told(server)
+        kinds = {finding["kind"] for finding in document.get("findings", ())}
+        self.seen |= {f"finding {kind}" for kind in kinds if not kind.startswith(OF_EDGES)}
+
+
+def counters(text: str) -> Iterator[tuple[str, float]]:
+    """The counters that report faults, by a name to show."""
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            label = next(iter(sample.labels.values()), "")
+            if (sample.name, label) in COUNTERS:
+                yield f"{sample.name} {label}".strip(), sample.value
+
+
+async def run(seed: int, singles: Sequence[str], pairs: int, pace: Pace) -> list[Round]:
+    """Each of these faults alone, then so many pairs of all, on one site."""
+    rng = random.Random(seed)
+    chosen: list[tuple[str, ...]] = [(name,) for name in singles]
+    chosen += rng.sample(list(itertools.combinations(sorted(FAULTS), 2)), pairs)
+    with tempfile.TemporaryDirectory(prefix="autorouter-") as folder:
+        async with open_site(Path(folder), pace, Setup(address=True), 2, 2) as site:
+            try:
+                return [await one_round(site, names, rng) for names in chosen]
+            finally:
+                site.redis.kill()
+
+
+async def one_round(site: Site, names: Sequence[str], rng: random.Random) -> Round:
+    """Faults and broken edges together, until all is well again."""
+    site.viewers.answers.clear()
+    edges = tuple(sorted(rng.sample(sorted(CITIES), rng.choice((1, 2)))))
+    mode = rng.choice(MODES)
+    bound_s = site.pace.caught_s(Check().timeout_s) + FleetPolicy().fresh_s
+    async with reported(site) as signals:
+        async with contextlib.AsyncExitStack() as stack:
+            for name in names:
+                await stack.enter_async_context(FAULTS[name](site, rng))
+                await asyncio.sleep(rng.uniform(0, APART_S))
+            broken_at = time.monotonic()
+            await site.set_modes(dict.fromkeys(edges, mode))
+            await asyncio.sleep(bound_s + LAST_S)
+            until = time.monotonic()
+        await site.set_modes(dict.fromkeys(edges, Mode.HEALTHY))
+        healed_s = await healed(site)
+    answers = list(site.viewers.answers)
+    late = [one for one in answers if broken_at + bound_s < one.asked_at < until]
+    return Round(
+        faults=tuple(names),
+        edges=edges,
+        answers=len(answers),
+        late=len(late),
+        wrong=sum(is_wrong(one, edges) for one in late),
+        unusable=sum(one.code != 200 or not one.endpoint for one in answers),
+        statuses=dict(Counter(one.status for one in answers)),
+        healed_s=healed_s,
+        signals=tuple(sorted(signals.seen)),
+    )
+
+
+def is_wrong(answer: Answer, broken: Sequence[str]) -> bool:
+    """Whether it names a broken edge and says that it knows better."""
+    return answer.status == "ok" and not set(broken).isdisjoint(answer.named)
+
+
+@contextlib.asynccontextmanager
+async def reported(site: Site) -> AsyncIterator[Signals]:
+    """What is reported while the block lasts."""
+    signals = Signals(site)
+    watching = asyncio.create_task(signals.watch())
+    try:
+        yield signals
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+async def healed(site: Site) -> float | None:
+    """How long it took until all is well; None if that takes too long."""
+    started = time.monotonic()
+    try:
+        await eventually(lambda: is_well(site), HEALED_S)
+    except TimeoutError:
+        return None
+    return round(time.monotonic() - started, 1)
+
+
+async def is_well(site: Site) -> bool:
+    """Whether every server has fresh health, and hears from every vantage that no edge is
+    down."""
+    documents = [await site.told(server) for server in site.servers]
+    votes = [edge["votes"] for one in documents for edge in one.get("edges", [])]
+    return all(one.get("status") == "ok" for one in documents) and all(
+        set(vote) >= set(site.vantages) and set(vote.values()) <= {Observed.UP, Observed.DEGRADED}
+        for vote in votes
+    )
+
+
+def breaches(rounds: Sequence[Round]) -> list[str]:
+    """Every promise that was broken."""
+    return [line for one in rounds for line in one.breaches]
+
+
+def table(rounds: Sequence[Round]) -> str:
+    """The rounds as a table in Markdown."""
+    lines = ["| faults | answers past the bound | wrong | well again after, s | reported by |"]
+    lines.append("|---|--:|--:|--:|---|")
+    for one in rounds:
+        names = ", ".join(signal.removeprefix("autorouter_") for signal in one.signals)
+        after = "never" if one.healed_s is None else f"{one.healed_s:.1f}"
+        faults = "; ".join(one.faults)
+        lines.append(f"| {faults} | {one.late:,} | {one.wrong} | {after} | {names or 'nothing'} |")
+    return "\n".join(lines)
