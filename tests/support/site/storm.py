@@ -45,7 +45,7 @@ COUNTERS = {
     ("autorouter_store_notices_total", "intent_lost"),
     ("autorouter_store_unreadable_total", ""),
 }
-OF_EDGES = ("nothing", "edge", "country")
+FINDINGS = {"store", "stale", "static", "vantage_silent", "isolation", "reload"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ class Signals:
                 self.seen.add(name)
         document = await self.site.told(server)
         kinds = {finding["kind"] for finding in document.get("findings", ())}
-        self.seen |= {f"finding {kind}" for kind in kinds if not kind.startswith(OF_EDGES)}
+        self.seen |= {f"finding {kind}" for kind in kinds & FINDINGS}
 
 
 def counters(text: str) -> Iterator[tuple[str, float]]:
