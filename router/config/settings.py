@@ -16,6 +16,7 @@ from msgspec import Meta
 from router.config.values import (
     Cidrs,
     GeoFiles,
+    Hosts,
     Listen,
     Names,
     PurgeSpecs,
@@ -93,6 +94,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ops_listen: Annotated[
         Listen, _about("The ops listener. Keep it on loopback or a private network.")
     ] = Listen("127.0.0.1", 9090)
+    ops_hosts: Annotated[
+        Hosts,
+        _about(
+            "Further names under which the ops listener is asked, like that of a proxy before it, "
+            "comma-separated. Addresses and names without a dot always work."
+        ),
+    ] = Hosts()
     poll_listen: Annotated[
         Listen | None,
         _about("Where `poll` shows /healthz, /readyz and /metrics. Without it, nowhere."),

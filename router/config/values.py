@@ -15,6 +15,7 @@ from router.store.urls import fault_in
 
 MIN_SECRET_LENGTH = 16
 
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63}){0,9}", re.ASCII)
 _SHARE = re.compile(r"[01](\.[0-9]{1,9})?")
 _NOT_SENDABLE = "must be printable ASCII: it is sent in an HTTP header"
 
@@ -77,6 +78,20 @@ class Names(tuple[str, ...]):
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: only CloudFront-Viewer-… headers are understood")
         return cls(items(text))
+
+
+class Hosts(tuple[str, ...]):
+    """DNS names, in lower case."""
+
+    accepts = "NAME,…"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`ops.example.com,router.svc`."""
+        wrong = [name for name in items(text) if not _HOST_NAME.fullmatch(name)]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: write names like ops.example.com")
+        return cls(name.lower() for name in items(text))
 
 
 class Share(float):

@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
@@ -26,11 +27,12 @@ from router.api.live_fleet import FleetWatch
 from router.errors import RouterError, StoreError
 from router.geo.database import GeoDatabase
 from router.geo.sphere import valid_position
-from router.model import Intended, Position, Status
-from router.ops.auth import how_to_change, is_foreign, may_change
+from router.model import Catalog, Intended, Position, Status
+from router.ops.auth import Changes, how_to_change, is_foreign, may_change
 from router.ops.findings import Finding, Grade
 from router.ops.fleet_document import describe_fleet, describe_views
 from router.ops.health_routes import Vitals, answer_json
+from router.ops.host_check import HostCheck
 from router.ops.intents import drop_intents, parse_duration, set_intents
 from router.ops.monitor import Monitor
 from router.ops.security_headers import Shields
@@ -40,6 +42,7 @@ from router.routing.explain import explain, not_a_country, parse_country, placed
 from router.routing.fleet import Fleet
 from router.routing.location import Locator
 from router.routing.query import parse_query
+from router.routing.ranking import Ranker
 from router.routing.response import Labels
 from router.store import Logged, Store
 from router.telemetry.recent_counts import WINDOW_S, Tally
@@ -48,7 +51,7 @@ MAX_BODY_BYTES = 4_096
 STREAM_POLL_S = 1.0
 MAX_STREAMS = 64
 
-_EVENT_ID = re.compile(r"(\d{1,19}-\d{1,19})?")
+_EVENT_ID = re.compile(r"(\d{1,19}-\d{1,19})?", re.ASCII)
 
 
 class Wish(msgspec.Struct, rename={"for_": "for"}, forbid_unknown_fields=True):
@@ -75,17 +78,24 @@ class Ops:
     monitor: Monitor
     host: str
     token: str | None = None
+    hosts: Collection[str] = ()
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     clock: Callable[[], float] = time.time
     _tagged: tuple[Fleet, str] | None = None
 
     def __post_init__(self) -> None:
         self._streams = asyncio.Semaphore(MAX_STREAMS)
+        self._explaining = asyncio.Lock()
+        self._ranker: Ranker | None = None
 
     def app(self, extra: Sequence[BaseRoute] = ()) -> Starlette:
         """The ASGI application; `extra` routes come first."""
         return Starlette(
-            middleware=[Middleware(Shields)],
+            middleware=[
+                Middleware(Shields),
+                Middleware(HostCheck, hosts=lambda: self.hosts),
+                Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
+            ],
             routes=[
                 *extra,
                 *Vitals(registry=self.registry, readiness=self.readiness).routes(),
@@ -146,8 +156,8 @@ class Ops:
     async def set_intent(self, request: Request) -> Response:
         """Take an edge, or several by comma, out: `{"state", "for", "reason", "actor"}`, and
         `"force"` to leave a country with none. All of them or, when refused, none."""
-        if not self._may_change(request):
-            return _FORBIDDEN
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
         try:
             wish = msgspec.json.decode(await _body(request), type=Wish)
             events = await set_intents(
@@ -169,8 +179,8 @@ class Ops:
 
     async def drop_intent(self, request: Request) -> Response:
         """Enable an edge, or several by comma, again; `?actor=`."""
-        if not self._may_change(request):
-            return _FORBIDDEN
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
         actor = request.query_params.get("actor", "unknown")
         edges = request.path_params["ids"].split(",")
         try:
@@ -181,15 +191,20 @@ class Ops:
             return _refused(error)
         return answer_json({"events": events})
 
-    def _may_change(self, request: Request) -> bool:
+    def _refusal(self, request: Request) -> Response | None:
+        """Why this request may not change the fleet; None if it may."""
         headers = request.headers
-        return not is_foreign(headers.get("sec-fetch-site")) and may_change(
-            headers.get("authorization", ""),
-            self.token,
-            self.host,
-            request.url.hostname or "",
-            headers.get("origin"),
-        )
+        given = headers.get("authorization", "")
+        if is_foreign(headers.get("sec-fetch-site")):
+            return _forbidden("another site's page may not change the fleet")
+        host, origin = request.url.hostname or "", headers.get("origin")
+        if may_change(given, self.token, self.host, host, origin):
+            return None
+        if self.token is not None:
+            return _forbidden(_WRONG_TOKEN if given else _NO_TOKEN)
+        if how_to_change(None, self.host) is Changes.OPEN:
+            return _forbidden("without AUTOROUTER_OPS_TOKEN only this machine may change the fleet")
+        return _forbidden("set AUTOROUTER_OPS_TOKEN on this server to allow changes")
 
     async def events(self, request: Request) -> Response:
         """Events after `?after=ID`, oldest first; a stream for who accepts one."""
@@ -249,11 +264,21 @@ class Ops:
         else:
             return answer_json({"detail": f"ip must be an IP address; {_EXPLAIN}"}, 400)
         line = None if address is None else self.geo.line_of(address.text)
-        told = explain(table.ranker, table.fleet, placed, query, self.policy, line)
-        if address is not None:
-            return answer_json({"ip": address.text, **told})
-        whole = spread(table.ranker, table.fleet, placed.location, query)
+        async with self._explaining:
+            ranker = self._own_ranker(table.ranker.catalog)
+            told = await asyncio.to_thread(
+                explain, ranker, table.fleet, placed, query, self.policy, line
+            )
+            if address is not None:
+                return answer_json({"ip": address.text, **told})
+            whole = await asyncio.to_thread(spread, ranker, table.fleet, placed.location, query)
         return answer_json({"ip": None, **told, "spread": whole})
+
+    def _own_ranker(self, catalog: Catalog) -> Ranker:
+        """Not the one that answers use: a thread works with it."""
+        if self._ranker is None or self._ranker.catalog is not catalog:
+            self._ranker = Ranker(catalog)
+        return self._ranker
 
 
 class EventStream(StreamingResponse):
@@ -302,6 +327,9 @@ def _too_many_streams() -> Response:
 
 
 _EXPLAIN = "ask /v1/explain?ip=24.48.0.1 or ?country=CA"
-_FORBIDDEN = answer_json(
-    {"detail": "send Authorization: Bearer with the AUTOROUTER_OPS_TOKEN of this server"}, 403
-)
+_NO_TOKEN = "send Authorization: Bearer with the AUTOROUTER_OPS_TOKEN of this server"  # noqa: S105
+_WRONG_TOKEN = "this is not the AUTOROUTER_OPS_TOKEN of this server"  # noqa: S105
+
+
+def _forbidden(detail: str) -> Response:
+    return answer_json({"detail": detail}, 403)

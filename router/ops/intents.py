@@ -47,7 +47,10 @@ def new_intent(
 def check_text(name: str, text: str) -> None:
     """Raise RefusedError for what cannot be shown in a line of an audit."""
     if not text.strip() or len(text) > MAX_TEXT or not text.isprintable():
-        raise RefusedError(f"the {name} must be 1 to {MAX_TEXT} printable characters")
+        raise RefusedError(
+            f"the {name} must be 1 to {MAX_TEXT} printable characters, without line ends or "
+            "characters that change the direction of text"
+        )
 
 
 def check_known(fleet: Fleet, edges: Iterable[str]) -> None:
@@ -62,11 +65,23 @@ def check_known(fleet: Fleet, edges: Iterable[str]) -> None:
 def check_leaving(fleet: Fleet, edges: Iterable[str]) -> None:
     """Raise RefusedError if taking these edges out would leave a country that has edges
     with none to offer."""
+    if takes_the_last(fleet, edges):
+        raise RefusedError(
+            "this would leave no edge at all: every viewer would get 503; force it if that is "
+            "what you want"
+        )
     left = countries_left(fleet, edges)
     if left:
         raise RefusedError(
             f"this would leave {', '.join(left)} without an edge; force it if that is what you want"
         )
+
+
+def takes_the_last(fleet: Fleet, edges: Iterable[str]) -> bool:
+    """Whether some edge is enabled now and none would be without these."""
+    leaving = set(edges)
+    enabled = {edge.region.id for edge in fleet.edges if edge.enabled}
+    return bool(enabled) and enabled <= leaving
 
 
 def countries_left(fleet: Fleet, edges: Iterable[str]) -> list[str]:

@@ -180,6 +180,7 @@ class _Parts:
             answers=Tally(lambda: self.counts().answers),
             host=settings.ops_listen.host,
             token=settings.ops_token,
+            hosts=settings.ops_hosts,
             stop=stop,
         )
         self.dashboard = Dashboard(self.ops, read_cells(), Tally(lambda: self.counts().countries))

@@ -342,3 +342,12 @@ def test_outlines_are_of_known_countries_and_close() -> None:
         for (ring,) in shape["arcs"]:
             walked = [ends[n] if n >= 0 else ends[~n][::-1] for n in ring]
             assert all(a[1] == b[0] for a, b in zip(walked, [*walked[1:], walked[0]], strict=True))
+
+
+async def test_preview_of_the_last_edges_says_that_nobody_is_answered(server: Server) -> None:
+    ids = [edge["id"] for edge in (await server.told("/v1/edges"))["edges"]]
+    told = await server.preview(*ids, state="disabled")
+    assert (told["unanswered"], told["needs_force"]) == (True, True)
+    assert sum(move["share"] for move in told["moves"]) == pytest.approx(1)
+    assert {move["to"] for move in told["moves"]} == {None}
+    assert (await server.preview(ids[0]))["unanswered"] is False

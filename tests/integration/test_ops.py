@@ -460,6 +460,69 @@ async def test_browser_may_not_send_a_change_from_elsewhere(server: Server, meth
     assert "access-control-allow-origin" not in answer.headers
 
 
+READS = ["/healthz", "/readyz", "/metrics", "/v1/edges", "/v1/events", "/v1/explain?ip=24.48.0.1"]
+
+
+@pytest.mark.parametrize("path", READS)
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:9090", "127.0.0.1.evil.example"])
+async def test_no_rebound_name_reads_anything(server: Server, path: str, host: str) -> None:
+    answer = await server.client.get(path, headers={"Host": host})
+    assert answer.status_code == 403
+    assert "AUTOROUTER_OPS_HOSTS" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9090", "[::1]:9090", "localhost", "router:9090"])
+async def test_addresses_and_plain_names_are_read(server: Server, host: str) -> None:
+    assert (await server.client.get("/v1/edges", headers={"Host": host})).status_code == 200
+
+
+async def test_names_of_the_setting_are_read(server: Server) -> None:
+    server.ops.hosts = ("ops.example.com",)
+    answer = await server.client.get("/v1/edges", headers={"Host": "OPS.example.com:443"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("host", ["[::bad", "a b", "evil.example/", "user@127.0.0.1", ""])
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_malformed_host_is_400(server: Server, method: str, host: str) -> None:
+    path = INTENT if method == "PUT" else "/v1/edges"
+    answer = await server.client.request(method, path, headers={"Host": host})
+    assert answer.status_code == 400
+
+
+async def test_responses_are_compressed_but_not_the_stream(server: Server) -> None:
+    answer = await server.client.get("/v1/edges", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    headers = {"Accept": "text/event-stream", "Accept-Encoding": "gzip"}
+    async with server.client.stream("GET", "/v1/events", headers=headers) as stream:
+        assert "content-encoding" not in stream.headers
+
+
+async def test_wrong_and_missing_tokens_are_told_apart(server: Server) -> None:
+    server.ops.token = TOKEN
+    missing = await server.client.put(INTENT, json=WISH)
+    wrong = await server.client.put(INTENT, json=WISH, headers={"Authorization": "Bearer no"})
+    assert (missing.status_code, wrong.status_code) == (403, 403)
+    assert missing.json()["detail"].startswith("send Authorization")
+    assert wrong.json()["detail"].startswith("this is not the AUTOROUTER_OPS_TOKEN")
+
+
+@pytest.mark.parametrize("text", ["\u202ereversed", "a\u2066b", "two\nlines", "\x1b[31m"])
+@pytest.mark.parametrize("field", ["reason", "actor"])
+async def test_texts_that_change_how_others_are_shown_are_refused(
+    server: Server, field: str, text: str
+) -> None:
+    answer = await server.client.put(INTENT, json=WISH | {field: text})
+    assert answer.status_code == 409
+
+
+async def test_last_edge_of_all_is_refused_with_what_it_means(server: Server) -> None:
+    ids = ",".join(edge["id"] for edge in (await server.told("/v1/edges"))["edges"])
+    answer = await server.client.put(f"/v1/edges/{ids}/intent", json=WISH)
+    assert answer.status_code == 409
+    assert "every viewer would get 503" in answer.json()["detail"]
+
+
 async def test_events_are_read_after_an_id(server: Server) -> None:
     await server.store.log_events([an_event(n) for n in range(3)])
     first = (await server.told("/v1/events"))["events"]
@@ -467,7 +530,9 @@ async def test_events_are_read_after_an_id(server: Server) -> None:
     assert [event["at"] for event in later] == [1, 2]
 
 
-@pytest.mark.parametrize("after", ["nonsense", "1", "1-", "-1", "1-2-3", "9" * 40 + "-1"])
+@pytest.mark.parametrize(
+    "after", ["nonsense", "\u0661-\u0662", "1", "1-", "-1", "1-2-3", "9" * 40 + "-1"]
+)
 async def test_id_that_is_none_is_400(server: Server, after: str) -> None:
     answer = await server.client.get("/v1/events", params={"after": after})
     assert answer.status_code == 400

@@ -118,6 +118,7 @@ class Dashboard:
         before = await self._atlas.territory(table)
         after = await self._atlas.imagined(table, imagined)
         basis, weights = self._weights(before)
+        moved = await asyncio.to_thread(moves, before.survey, weights, before.picks, after.picks)
         return answer_json(
             {
                 "edges": edges,
@@ -132,10 +133,11 @@ class Dashboard:
                         "countries": move.countries[:MAX_COUNTRIES],
                         "more_countries": max(0, len(move.countries) - MAX_COUNTRIES),
                     }
-                    for move in moves(before.survey, weights, before.picks, after.picks)
+                    for move in moved
                 ],
                 "countries_left": left,
-                "needs_force": bool(left),
+                "needs_force": bool(left) or not any(edge.enabled for edge in imagined.edges),
+                "unanswered": not any(edge.enabled for edge in imagined.edges),
             }
         )
 

@@ -159,9 +159,14 @@ def test_last_working_edge_of_a_country_stays(
     assert is_refused(changed, leaving) is refused
 
 
+def test_refusal_of_the_last_edge_says_what_viewers_get() -> None:
+    with pytest.raises(RefusedError, match="every viewer would get 503; force it"):
+        check_leaving(a_fleet(), list(CITIES))
+
+
 def test_refusal_names_the_countries() -> None:
     with pytest.raises(RefusedError, match="leave CA, US without an edge; force it"):
-        check_leaving(a_fleet(), CITIES)
+        check_leaving(a_fleet_but(an_edge("sfo-01", Observed.DOWN)), set(CITIES) - {"sfo-01"})
 
 
 def test_edges_held_back_by_operators_do_not_hold_up_a_country() -> None:
