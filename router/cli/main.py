@@ -255,7 +255,6 @@ _PICTURE = click.File("wb", lazy=True)
 @click.option("--from", "server", metavar="URL", help="Start from the fleet of this ops listener.")
 @click.option("--all-up", is_flag=True, help="Start from every edge up and enabled.")
 @click.option("--svg", type=_PICTURE, help="Draw a map as SVG.")
-@click.option("--png", type=_PICTURE, help="Draw it as PNG.")
 @_REGIONS
 @_JSON
 def simulate(
@@ -268,7 +267,6 @@ def simulate(
     server: str | None,
     all_up: bool,
     svg: IO[bytes] | None,
-    png: IO[bytes] | None,
     regions: Path | None,
     as_json: bool,
 ) -> None:
@@ -296,18 +294,9 @@ def simulate(
     supposed = Supposed(change, query, server, all_up)
     with render.working() as tell:
         outcome = asyncio.run(run(_settings(regions), supposed, tell))
-    _draw(outcome.svg, svg, png)
-    _print_json(outcome.told) if as_json else render.moves(outcome.told)
-
-
-def _draw(picture: str, svg: IO[bytes] | None, png: IO[bytes] | None) -> None:
-    from router.whatif.raster import png as rendered
-    from router.whatif.svg_map import FONTS
-
     if svg is not None:
-        svg.write(picture.encode())
-    if png is not None:
-        png.write(rendered(picture, FONTS))
+        svg.write(outcome.svg.encode())
+    _print_json(outcome.told) if as_json else render.moves(outcome.told)
 
 
 _EDGES = click.argument("edges", nargs=-1, required=True, metavar="ID...")

@@ -103,6 +103,8 @@ def explanation(told: dict[str, Any]) -> None:
     if place["latitude"] is not None:
         where += f" at {place['latitude']:.4f}, {place['longitude']:.4f}"
     out.print(f"  place   {where} ({place['level']} level, by {place['source']})", highlight=False)
+    if place.get("place"):
+        out.print(f"  named   {place['place']}", highlight=False)
     if place.get("feed"):
         out.print(f"  feed    {place['feed']}, line {place['line']}", highlight=False)
     out.print(f"  key     {told['key']}", highlight=False)
@@ -177,7 +179,8 @@ def _feed(one: dict[str, Any]) -> str:
 def _sampled(one: dict[str, Any]) -> str:
     if one["latitude"] is None:
         return f"{one['ip']}: {one['country'] or 'unknown'}"
-    return f"{one['ip']}: {one['country']} at {one['latitude']:.2f}, {one['longitude']:.2f}"
+    name = f" ({one['place']})" if one["place"] else ""
+    return f"{one['ip']}: {one['country']} at {one['latitude']:.2f}, {one['longitude']:.2f}{name}"
 
 
 @_safe

@@ -9,9 +9,10 @@ import msgspec
 from router.geo.database import GeoDatabase
 from router.geo.feeds import OLD_DAYS as FEEDS_OLD_DAYS
 from router.geo.feeds import FeedNote
+from router.geo.second_reader import place_name
 from router.geodata.notes import read_note
 from router.geodata.sample import v4_sample, v6_sample
-from router.model import Level, Location
+from router.model import Level
 
 OLD_DAYS = 90
 SAMPLED = 20_000
@@ -59,7 +60,7 @@ def describe(database: GeoDatabase, now: float, feeds: Sequence[FeedNote] = ()) 
         "origin": None if note is None else msgspec.to_builtins(note),
         "ipv4": asdict(v4),
         "ipv6": asdict(v6),
-        "samples": [_sample(address, database.locate(address)) for address in _KNOWN],
+        "samples": [_sample(address, database) for address in _KNOWN],
     }
     told["feeds"] = [
         {**msgspec.to_builtins(one), "age_days": round(one.age_days(now))} for one in feeds
@@ -67,7 +68,8 @@ def describe(database: GeoDatabase, now: float, feeds: Sequence[FeedNote] = ()) 
     return {**told, "missing": _missing(told, v4, v6)}
 
 
-def _sample(address: str, location: Location) -> dict[str, Any]:
+def _sample(address: str, database: GeoDatabase) -> dict[str, Any]:
+    location = database.locate(address)
     position = location.position
     return {
         "ip": address,
@@ -75,6 +77,7 @@ def _sample(address: str, location: Location) -> dict[str, Any]:
         "latitude": None if position is None else position.latitude,
         "longitude": None if position is None else position.longitude,
         "level": location.level,
+        "place": place_name(database, address, location.source),
     }
 
 

@@ -20,9 +20,11 @@ from router.geodata.notes import Note, read_note, stamp_of, write_note
 from router.geodata.origins import Ask, Offer, offer
 from router.geodata.sample import v4_sample, v6_sample
 from router.geodata.unpack import unpack
+from router.geodata.verify import verify
 from router.model import Level
 
 SAMPLED = 10_000
+VERIFIED = 1_000
 # Of public IPv4, where there is nothing to compare with.
 LEAST_PLACED = 0.5
 LEAST_SIZE = 0.5
@@ -105,6 +107,7 @@ def update(plan: Plan, fetcher: Fetcher, now: float) -> Updated:
         packed = current.file or _fetched(current, fetcher, folder)
         databases, licence = unpack(packed, folder)
         fresh = _opened(plan, current, databases)
+        verify(fresh, [*v4_sample(VERIFIED), *v6_sample(VERIFIED)])
         if not plan.force:
             _check(fresh, _running(plan), now)
         _swap(plan, current, fresh, licence, now)

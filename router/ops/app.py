@@ -27,7 +27,7 @@ from router.api.live_fleet import FleetWatch
 from router.errors import RouterError, StoreError
 from router.geo.database import GeoDatabase
 from router.geo.sphere import valid_position
-from router.model import Catalog, Intended, Position, Status
+from router.model import Catalog, Intended, Position, Source, Status
 from router.ops.auth import Changes, how_to_change, is_foreign, may_change
 from router.ops.findings import Finding, Grade
 from router.ops.fleet_document import describe_fleet, describe_views
@@ -270,6 +270,9 @@ class Ops:
                 explain, ranker, table.fleet, placed, query, self.policy, line
             )
             if address is not None:
+                source = placed.location.source
+                name = await asyncio.to_thread(_place_name, self.geo, address.text, source)
+                told["location"]["place"] = name
                 return answer_json({"ip": address.text, **told})
             whole = await asyncio.to_thread(spread, ranker, table.fleet, placed.location, query)
         return answer_json({"ip": None, **told, "spread": whole})
@@ -279,6 +282,12 @@ class Ops:
         if self._ranker is None or self._ranker.catalog is not catalog:
             self._ranker = Ranker(catalog)
         return self._ranker
+
+
+def _place_name(geo: GeoDatabase, address: str, source: Source) -> str | None:
+    from router.geo.second_reader import place_name  # loads geoip2
+
+    return place_name(geo, address, source)
 
 
 class EventStream(StreamingResponse):

@@ -17,6 +17,7 @@ import msgspec
 from router.config.inputs import read_all, read_catalog
 from router.config.settings import Settings
 from router.errors import RouterError
+from router.geo.second_reader import place_name
 from router.model import Catalog, Intended
 from router.ops.fleet_document import describe_fleet
 from router.ops.intents import drop_intents, parse_duration, set_intents
@@ -86,6 +87,7 @@ async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
     placed = Locator(geo.locate, trusted=Networks()).place_address(asked.viewer)
     line = geo.line_of(asked.viewer.text)
     here = explain_here(ranker, fleet, placed, asked.query, policy, line)
+    here["location"]["place"] = place_name(geo, asked.viewer.text, placed.location.source)
     return {"from": origin, "ip": asked.viewer.text, **here}
 
 

@@ -1,17 +1,16 @@
 """Which edge an answer names and why: pure, and the one place that decides.
 
-Served answers, `explain` and simulations all come from `decide`, or from `decide_soon`, which
-says the beginning of the same for less.
+Served answers, `explain` and simulations all come from `decide`. It looks at edges in the
+viewer's order of preference and stops when it has as many candidates as the caller needs.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
+from typing import NamedTuple
 
 from router.model import Catalog, Intended, Observed, Scope, Status
 from router.routing.fleet import Edge, Fleet
-from router.routing.offer import Offer, offered
 from router.routing.query import Query
 from router.routing.ranking import Ranker, RouteKey
 
@@ -58,6 +57,7 @@ class ModelState(StrEnum):
 
 
 Judged = tuple[Edge, Rejection | None]
+Tier = tuple[bool, bool, bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,37 +82,34 @@ class Decision:
 
 def resolve_model(requested: str, catalog: Catalog, fleet: Fleet) -> str:
     """The id that edges report for what was asked: through the aliases, whatever the case."""
-    wanted = _meant(requested, catalog)
+    wanted = catalog.aliases.get(requested.casefold(), requested)
     folded = wanted.casefold()
     reported = {id for edge in fleet.edges for id in edge.models or () if id.casefold() == folded}
-    return _as_reported(wanted, reported)
-
-
-def _meant(requested: str, catalog: Catalog) -> str:
-    return catalog.aliases.get(requested.casefold(), requested)
-
-
-def _as_reported(wanted: str, reported: Collection[str]) -> str:
     return wanted if wanted in reported or not reported else min(reported)
 
 
-def decide(ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query) -> Decision:
-    """Choose for one viewer. The same arguments always give the same Decision."""
+def decide(
+    ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query, enough: int | None = None
+) -> Decision:
+    """Choose for one viewer. The same arguments always give the same Decision.
+
+    `enough`: how many candidates the caller needs. They are the first ones of the whole
+    Decision, and its other fields are the same; only `rejected` may be shorter.
+    """
     model = None if query.model is None else resolve_model(query.model, ranker.catalog, fleet)
     residency = ranker.catalog.residency.get(key.country or "")
     ordered = _in_order(ranker, fleet, key, query.scope)
-    # What residency forbids is out before anything else is weighed, so nothing lets it in.
-    allowed = [edge for edge in ordered if _is_allowed(edge, residency)]
-    judged = [(edge, _rejection(edge, fleet, key, query, model)) for edge in allowed]
-    problem = _problem(judged, fleet, query, model)
+    # What residency forbids is rejected before anything else, so nothing lets it in.
+    if residency is not None:
+        ordered = sorted(ordered, key=lambda edge: not _is_allowed(edge, residency))
+    case = _Case(fleet, key, query, model, residency)
+    judged = _judged(case, ordered, enough)
+    problem = _problem(judged, case)
     if problem is None and not _offered(judged):
         # Only edges that cannot be offered may have the model: any other can load it.
-        judged = [(edge, _rejection(edge, fleet, key, query, None)) for edge in allowed]
+        judged = _judged(case._replace(model=None), [edge for edge, _ in judged], enough)
         problem = None if _offered(judged) else Problem.NO_EDGE_IN_COUNTRY
-    rejected = (
-        *((edge, why) for edge, why in judged if why is not None),
-        *((edge, Rejection.RESIDENCY) for edge in ordered if not _is_allowed(edge, residency)),
-    )
+    rejected = tuple((edge, why) for edge, why in judged if why is not None)
     if problem is not None:
         return Decision(
             status=fleet.status,
@@ -121,12 +118,12 @@ def decide(ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query) -> Decisio
             model=model,
             residency=residency,
         )
-    ranked = tuple(sorted(_offered(judged), key=lambda edge: _tier(edge, fleet, key, query, model)))
+    ranked = tuple(sorted(_offered(judged), key=lambda edge: _tier(edge, case)))
     return Decision(
         status=fleet.status,
-        candidates=ranked,
+        candidates=ranked[:enough],
         rejected=rejected,
-        reason=_reason(ranker, fleet, allowed, key, query, ranked),
+        reason=_reason(ranker, case, ranked),
         crossed_border=key.country not in (None, ranked[0].region.country),
         model=model,
         model_state=None if model is None else _told(model_state(ranked[0], model)),
@@ -134,46 +131,11 @@ def decide(ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query) -> Decisio
     )
 
 
-def offer_of(fleet: Fleet) -> Offer:
-    """What `decide_soon` needs of a Fleet."""
-    return offered(fleet, health_counts=_health_counts(fleet))
-
-
-def decide_soon(
-    ranker: Ranker, offer: Offer, key: RouteKey, query: Query, enough: int
-) -> Decision | None:
-    """What `decide` says, with the first `enough` candidates and none rejected, but without
-    a look at the whole fleet. None where that cannot be known so soon."""
-    if query.strict or query.all or key.country in ranker.catalog.residency:
-        return None
-    model, edges = None, offer.edges
-    if query.model is not None:
-        wanted = _meant(query.model, ranker.catalog)
-        model, edges = _as_reported(wanted, offer.spellings(wanted)), offer.with_model(wanted)
-        if offer.is_nowhere(wanted):
-            problem = Problem.MODEL_UNAVAILABLE
-            return Decision(status=offer.fleet.status, problem=problem, model=model)
-    if len(edges) < enough:
-        return None
-    met = (edges.get(region.id) for region in ranker.in_order(key, query.scope))
-    ranked = tuple(islice((edge for edge in met if edge is not None), enough))
-    return Decision(
-        status=offer.fleet.status,
-        candidates=ranked,
-        reason=_reason(ranker, offer.fleet, offer.edges.values(), key, query, ranked),
-        crossed_border=key.country not in (None, ranked[0].region.country),
-        model=model,
-        model_state=None if model is None else _told(model_state(ranked[0], model)),
-    )
-
-
 def picker(ranker: Ranker, fleet: Fleet, query: Query) -> Callable[[RouteKey], str | None]:
-    """For who asks about many keys: tells the pick of each, or None where there is none."""
-    offer = offer_of(fleet)
+    """For callers with many keys: the pick of each, or None where there is none."""
 
     def pick(key: RouteKey) -> str | None:
-        soon = decide_soon(ranker, offer, key, query, 1)
-        candidates = (soon or decide(ranker, fleet, key, query)).candidates
+        candidates = decide(ranker, fleet, key, query, enough=1).candidates
         return candidates[0].region.id if candidates else None
 
     return pick
@@ -188,11 +150,44 @@ def model_state(edge: Edge, model: str) -> ModelState:
     return ModelState.LOADED if loaded else ModelState.ABSENT
 
 
-def _in_order(ranker: Ranker, fleet: Fleet, key: RouteKey, scope: Scope) -> list[Edge]:
+class _Case(NamedTuple):
+    """What one decision is about."""
+
+    fleet: Fleet
+    key: RouteKey
+    query: Query
+    model: str | None
+    residency: frozenset[str] | None
+
+    @property
+    def health_counts(self) -> bool:
+        return self.fleet.status in (Status.OK, Status.STALE)
+
+
+def _in_order(ranker: Ranker, fleet: Fleet, key: RouteKey, scope: Scope) -> Iterable[Edge]:
     """Every edge in the viewer's order of preference; those never chosen come last."""
     edges = {edge.region.id: edge for edge in fleet.edges}
-    ordered = [edges.pop(region.id) for region in ranker.order(key, scope)]
-    return ordered + list(edges.values())
+    for region in ranker.in_order(key, scope):
+        yield edges.pop(region.id)
+    yield from edges.values()
+
+
+def _judged(case: _Case, ordered: Iterable[Edge], enough: int | None) -> list[Judged]:
+    """Edges with why they are rejected, up to where no later edge can come before the
+    candidates needed. In order of preference edges abroad come last, so a later edge is at
+    best what an edge of this one's country is."""
+    judged: list[Judged] = []
+    tiers: list[Tier] = []
+    for edge in ordered:
+        why = _rejection(edge, case)
+        judged.append((edge, why))
+        if why is not None or enough is None:
+            continue
+        tiers.append(_tier(edge, case))
+        best_later = (False, False, tiers[-1][2])
+        if len(tiers) >= enough and sum(tier <= best_later for tier in tiers) >= enough:
+            break
+    return judged
 
 
 def _is_allowed(edge: Edge, residency: frozenset[str] | None) -> bool:
@@ -203,59 +198,48 @@ def _offered(judged: list[Judged]) -> list[Edge]:
     return [edge for edge, why in judged if why is None]
 
 
-def _rejection(
-    edge: Edge, fleet: Fleet, key: RouteKey, query: Query, model: str | None
-) -> Rejection | None:
+def _rejection(edge: Edge, case: _Case) -> Rejection | None:
+    if not _is_allowed(edge, case.residency):
+        return Rejection.RESIDENCY
     if not edge.region.routable:
         return Rejection.NOT_ROUTABLE
     if edge.intended is not Intended.ENABLED:
         return Rejection(edge.intended.value)
-    if query.strict and edge.region.country != key.country:
+    if case.query.strict and edge.region.country != case.key.country:
         return Rejection.ABROAD
-    if _health_counts(fleet) and edge.observed in (Observed.DOWN, Observed.UNKNOWN):
+    if case.health_counts and edge.observed in (Observed.DOWN, Observed.UNKNOWN):
         return Rejection(edge.observed.value)
-    if model is not None and model_state(edge, model) is ModelState.ABSENT:
+    if case.model is not None and model_state(edge, case.model) is ModelState.ABSENT:
         return Rejection.MODEL_NOT_LOADED
     return None
 
 
-def _problem(judged: list[Judged], fleet: Fleet, query: Query, model: str | None) -> Problem | None:
-    if not any(edge.enabled for edge in fleet.edges):
+def _problem(judged: list[Judged], case: _Case) -> Problem | None:
+    if _offered(judged):
+        return None
+    if not any(edge.enabled for edge in case.fleet.edges):
         return Problem.NO_EDGE
-    enabled = [edge for edge, _ in judged if edge.enabled]
+    enabled = [edge for edge, why in judged if edge.enabled and why is not Rejection.RESIDENCY]
     if not enabled:
         return Problem.NO_EDGE_IN_COUNTRY
+    model = case.model
     if model is not None and all(model_state(e, model) is ModelState.ABSENT for e in enabled):
         return Problem.MODEL_UNAVAILABLE
-    if query.strict and not _offered(judged):
-        return Problem.NO_EDGE_IN_COUNTRY
-    return None
+    return Problem.NO_EDGE_IN_COUNTRY if case.query.strict else None
 
 
-def _health_counts(fleet: Fleet) -> bool:
-    return fleet.status in (Status.OK, Status.STALE)
-
-
-def _tier(
-    edge: Edge, fleet: Fleet, key: RouteKey, query: Query, model: str | None
-) -> tuple[bool, bool, bool]:
+def _tier(edge: Edge, case: _Case) -> Tier:
     """What outweighs distance: the model loaded, up before degraded, and then, unless
     scope=global, the viewer's own country."""
-    unloaded = model is not None and model_state(edge, model) is not ModelState.LOADED
-    degraded = _health_counts(fleet) and edge.observed is Observed.DEGRADED
-    abroad = query.scope is Scope.COUNTRY and edge.region.country != key.country
+    unloaded = case.model is not None and model_state(edge, case.model) is not ModelState.LOADED
+    degraded = case.health_counts and edge.observed is Observed.DEGRADED
+    abroad = case.query.scope is Scope.COUNTRY and edge.region.country != case.key.country
     return unloaded, degraded, abroad
 
 
-def _reason(
-    ranker: Ranker,
-    fleet: Fleet,
-    allowed: Iterable[Edge],
-    key: RouteKey,
-    query: Query,
-    ranked: tuple[Edge, ...],
-) -> RouteReason:
-    if fleet.status is Status.FAIL_OPEN:
+def _reason(ranker: Ranker, case: _Case, ranked: tuple[Edge, ...]) -> RouteReason:
+    key, query = case.key, case.query
+    if case.fleet.status is Status.FAIL_OPEN:
         return RouteReason.FAIL_OPEN
     is_global = query.scope is Scope.GLOBAL or key.country is None
     if is_global and not key.preferred and key.country not in ranker.covered:
@@ -266,18 +250,16 @@ def _reason(
         return RouteReason.NEAREST_IN_COUNTRY
     if key.country not in ranker.covered:
         return RouteReason.NO_EDGE_IN_COUNTRY
-    if query.model is not None and _has_home_without_model(fleet, allowed, key, query):
+    if query.model is not None and _has_home_without_model(case._replace(model=None)):
         return RouteReason.MODEL_ELSEWHERE
     return RouteReason.COUNTRY_UNAVAILABLE
 
 
-def _has_home_without_model(
-    fleet: Fleet, allowed: Iterable[Edge], key: RouteKey, query: Query
-) -> bool:
+def _has_home_without_model(case: _Case) -> bool:
     """Whether, but for the model, an edge in the country would have been picked."""
-    fit = [edge for edge in allowed if _rejection(edge, fleet, key, query, None) is None]
-    best = min(fit, key=lambda edge: _tier(edge, fleet, key, query, None))
-    return best.region.country == key.country
+    fit = [edge for edge in case.fleet.edges if _rejection(edge, case) is None]
+    best = min(fit, key=lambda edge: _tier(edge, case))
+    return best.region.country == case.key.country
 
 
 def _told(state: ModelState) -> ModelState:

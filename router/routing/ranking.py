@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from router.geo.sphere import Vector, distance_km, mean_vector, unit_vector
 from router.model import Catalog, Location, Position, Region, Scope
-from router.routing.nearest import Nearest, Point
 
 METRO_RADIUS_KM = 25.0
 PREFERRED_COUNT = 3
@@ -112,8 +111,6 @@ class Ranker:
         self.metros = tuple(_metros(routable))
         homes = Counter(metro.country for metro in self.metros)
         self.divided = frozenset(code for code, count in homes.items() if count > 1)
-        self._everywhere = _nearest(self.metros)
-        self._homes = {code: _nearest(self.at_home(code)) for code in self.covered}
         self._known: dict[tuple[str | None, Scope], dict[Position, tuple[Metro, ...]]] = {}
         self._known_count = 0
         self._alike: dict[tuple[str, ...], tuple[Metro, ...]] = {}
@@ -213,17 +210,16 @@ class Ranker:
         self, country: str | None, position: Position, scope: Scope
     ) -> Iterator[Metro]:
         """Every metro, nearest first; with scope=country, those of the country before all."""
-        place = unit_vector(position)
-        home = country if scope is Scope.COUNTRY and country in self._homes else None
-        if home is not None:
-            yield from self._homes[home].around(place)
-        for metro in self._everywhere.around(place):
-            if metro.country != home:
-                yield metro
+        x, y, z = unit_vector(position)
+        home = country if scope is Scope.COUNTRY else None
 
+        def farness(metro: Metro) -> tuple[bool, float]:
+            """Minus the dot product grows with distance. Summed in one order everywhere, so
+            that equal distances are equal numbers; the metros are in the order of their ids."""
+            a, b, c = metro.centre
+            return metro.country != home, -(a * x + b * y + c * z)
 
-def _nearest(metros: Iterable[Metro]) -> Nearest[Metro]:
-    return Nearest([Point(metro.centre, metro.contender.id, metro) for metro in metros])
+        return iter(sorted(self.metros, key=farness))
 
 
 def place_seed(location: Location) -> int:

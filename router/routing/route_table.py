@@ -19,7 +19,7 @@ from router.routing.cache_headers import (
     not_found_headers,
     success_headers,
 )
-from router.routing.decision import Decision, Problem, decide, decide_soon, offer_of
+from router.routing.decision import Decision, Problem, decide
 from router.routing.fleet import Edge, Fleet
 from router.routing.query import Query
 from router.routing.ranking import Ranker, RouteKey
@@ -37,7 +37,6 @@ class RouteTable:
         self.ranker = ranker
         self.fleet = fleet
         self.policy = policy
-        self._offer = offer_of(fleet)
         self._answers: dict[tuple[RouteKey, Query, Sharing], Answer] = {}
         self._known_bytes = 0
 
@@ -59,8 +58,8 @@ class RouteTable:
         self._known_bytes += len(answer.body)
 
     def _build(self, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
-        soon = decide_soon(self.ranker, self._offer, key, query, 1 + ALTERNATES_COUNT)
-        decision = soon or decide(self.ranker, self.fleet, key, query)
+        enough = None if query.all else 1 + ALTERNATES_COUNT
+        decision = decide(self.ranker, self.fleet, key, query, enough)
         tagged = _first_of_each(chain(key.preferred, self._deciding(decision, key, query)))
         if decision.problem is not None:
             refusal = _refusal(decision, decision.problem, tagged, key, query, sharing, self.policy)

@@ -175,7 +175,7 @@ def test_database_in_use_elsewhere_is_compared_with(tmp_path: Path, fetcher: Fet
     v4_only = {network: city for network, city in EVERYWHERE.items() if "." in network}
     fresh = a_database(tmp_path / "fresh.mmdb", cities=v4_only)
     running = a_database(tmp_path / "running.mmdb")
-    assert "IPv6" in refused(a_plan(tmp_path, str(fresh), running=running), fetcher)
+    assert "IPv6" in refused(a_plan(tmp_path, str(fresh), running=(running,)), fetcher)
 
 
 def test_older_database_is_refused(tmp_path: Path, fetcher: Fetcher) -> None:
@@ -228,7 +228,7 @@ def test_two_updates_at_once_are_one_too_many(tmp_path: Path, fetcher: Fetcher) 
 
 def test_folder_that_cannot_be_written_is_told(tmp_path: Path, fetcher: Fetcher) -> None:
     fresh = a_database(tmp_path / "fresh.mmdb")
-    plan = a_plan(tmp_path, str(fresh), output=fresh / "below.mmdb")
+    plan = a_plan(tmp_path, str(fresh), outputs=(fresh / "below.mmdb",))
     with pytest.raises(GeoDataError, match="cannot be written"):
         update(plan, fetcher, NOW)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import event, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router.model import Catalog, Intended, Observed, Position, Region, Scope, Status
@@ -15,9 +15,7 @@ from router.routing.decision import (
     Rejection,
     RouteReason,
     decide,
-    decide_soon,
     model_state,
-    offer_of,
     resolve_model,
 )
 from router.routing.fleet import Edge, Fleet
@@ -30,7 +28,6 @@ from tests.support.builders import (
     a_fleet,
     a_fleet_but,
     a_key,
-    a_ranker,
     a_ranker_for,
     a_region,
     an_edge,
@@ -538,16 +535,19 @@ def spread(country: str, count: int, first: int = 0) -> list[Region]:
 
 
 @given(st.data())
-def test_decision_soon_is_the_beginning_of_the_whole(data: st.DataObject) -> None:
+def test_short_decision_is_the_beginning_of_the_whole(data: st.DataObject) -> None:
     catalog = data.draw(strategies.catalogs() | strategies.bounded_catalogs())
     fleet = data.draw(strategies.fleets(catalog))
     ranker, key = Ranker(catalog), data.draw(strategies.keys(catalog))
     query, enough = data.draw(strategies.queries), data.draw(st.integers(1, 4))
-    soon = decide_soon(ranker, offer_of(fleet), key, query, enough)
+    is_beginning(ranker, fleet, key, query, enough)
+
+
+def is_beginning(ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query, enough: int) -> None:
+    short = decide(ranker, fleet, key, query, enough)
     whole = decide(ranker, fleet, key, query)
-    if soon is not None:
-        assert soon.candidates == whole.candidates[:enough]
-        assert replace(soon, candidates=()) == replace(whole, candidates=(), rejected=())
+    assert short.candidates == whole.candidates[:enough]
+    assert replace(short, candidates=(), rejected=()) == replace(whole, candidates=(), rejected=())
 
 
 WELL = st.sampled_from([Observed.UP] * 4 + [Observed.DEGRADED, Observed.DOWN])
@@ -556,64 +556,20 @@ STOCKS = st.none() | st.sets(st.sampled_from(["a", "A", "b"]))
 
 
 @given(st.data())
-def test_decision_on_a_model_is_the_same_soon(data: st.DataObject) -> None:
+def test_short_decision_on_a_model_is_the_beginning_of_the_whole(data: st.DataObject) -> None:
     catalog = data.draw(strategies.catalogs())
     edges = [
         an_edge(region, data.draw(WELL), models=data.draw(STOCKS), intended=data.draw(WISHED))
         for region in catalog.regions
     ]
-    ranker = Ranker(catalog)
     fleet = a_fleet(*edges, status=data.draw(st.sampled_from(Status)))
-    key = data.draw(strategies.keys(catalog))
     query = Query(data.draw(st.sampled_from(Scope)), data.draw(st.sampled_from("aAbBc")))
-    whole = decide(ranker, fleet, key, query)
-    soon = decide_soon(ranker, offer_of(fleet), key, query, 1)
-    event(str(soon and (soon.reason, soon.problem, soon.model_state)))
-    if soon is not None:
-        assert soon.candidates == whole.candidates[:1]
-        assert replace(soon, candidates=()) == replace(whole, candidates=(), rejected=())
-
-
-def soon_on_llama(*edges: Edge) -> Decision | None:
-    fleet = a_fleet(*edges)
-    return decide_soon(a_ranker_for(fleet), offer_of(fleet), TORONTONIAN, LLAMA, 1)
-
-
-def test_degraded_edge_with_the_model_is_not_passed_over() -> None:
-    has_it = an_edge("yul-01", DEGRADED, models={"llama-3"})
-    assert soon_on_llama(an_edge("yto-01"), has_it) is None
-
-
-def test_model_that_only_a_draining_edge_has_is_known_soon_to_be_unavailable() -> None:
-    has_it = an_edge("yto-01", models={"llama-3"}, intended=Intended.DRAINING)
-    soon = soon_on_llama(has_it, an_edge("yul-01", models=[]))
-    assert soon is not None
-    assert soon.problem is Problem.MODEL_UNAVAILABLE
-
-
-@pytest.mark.parametrize("scope", Scope)
-@pytest.mark.parametrize("country", ["CA", "US", "DE", None])
-def test_decision_on_a_plain_question_is_soon(scope: Scope, country: str | None) -> None:
-    ranker, fleet = a_ranker(), a_fleet()
-    key = a_key("yto-01", "yul-01", "nyc-01", country=country)
-    soon = decide_soon(ranker, offer_of(fleet), key, Query(scope=scope), 4)
-    assert soon is not None
-    assert soon.candidates == decide(ranker, fleet, key, Query(scope=scope)).candidates[:4]
-
-
-@pytest.mark.parametrize("status", [Status.STATIC, Status.FAIL_OPEN])
-def test_decision_without_health_is_soon_too(status: Status) -> None:
-    fleet = a_fleet_but(an_edge("yto-01", DOWN), status=status)
-    ranker = a_ranker_for(fleet)
-    soon = decide_soon(ranker, offer_of(fleet), TORONTONIAN, Query(), 4)
-    assert soon is not None
-    assert soon.candidates == decide(ranker, fleet, TORONTONIAN, Query()).candidates[:4]
-    assert soon.candidates[0].region.id == "yto-01"
+    key = data.draw(strategies.keys(catalog))
+    is_beginning(Ranker(catalog), fleet, key, query, data.draw(st.integers(1, 4)))
 
 
 def test_decision_looks_at_few_of_many_edges() -> None:
     regions = [*spread("CA", 40), *spread("US", 40, first=40)]
-    ranker, fleet = Ranker(a_catalog(*regions)), a_fleet(*map(an_edge, regions))
     met: list[Region] = []
 
     class Watched(Ranker):
@@ -623,6 +579,6 @@ def test_decision_looks_at_few_of_many_edges() -> None:
                 yield region
 
     key = a_key("ca-03", "ca-05", "ca-01")
-    soon = decide_soon(Watched(ranker.catalog), offer_of(fleet), key, Query(), 4)
-    assert soon is not None
+    ranker, fleet = Watched(a_catalog(*regions)), a_fleet(*map(an_edge, regions))
+    assert len(decide(ranker, fleet, key, Query(), 4).candidates) == 4
     assert len(met) == 4

@@ -2,14 +2,12 @@
 
 import re
 import xml.etree.ElementTree as ET
-from typing import Any
 
 from router.geodata.census import Census, Place
 from router.model import Position
 from router.whatif.moves import compare, summary
-from router.whatif.raster import png
 from router.whatif.scenario import Change
-from router.whatif.svg_map import FONTS, MAP_HEIGHT, SCALE, WIDTH, draw
+from router.whatif.svg_map import MAP_HEIGHT, SCALE, WIDTH, draw
 from tests.support.builders import BERLIN, NEW_YORK, TORONTO, VANCOUVER, a_location, a_region
 from tests.support.worlds import a_census, sides
 
@@ -125,9 +123,3 @@ def test_colours_of_a_fleet_are_unlike() -> None:
 def size_of(picture: bytes) -> tuple[int, int]:
     assert picture[:8] == b"\x89PNG\r\n\x1a\n"
     return int.from_bytes(picture[16:20]), int.from_bytes(picture[20:24])
-
-
-def test_png_is_twice_as_large() -> None:
-    viewed: Any = re.search(r'viewBox="0 0 (\d+) (\d+)"', a_map())
-
-    assert size_of(png(a_map(), FONTS)) == (2 * int(viewed[1]), 2 * int(viewed[2]))
