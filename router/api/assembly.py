@@ -18,7 +18,6 @@ from router.routing.client_address import Networks
 from router.routing.location import Locator
 from router.routing.ranking import Ranker
 from router.routing.response import Counts
-from router.store.snapshot import LastGood
 
 GC_ALLOCATIONS = 50_000
 
@@ -27,27 +26,23 @@ class Front:
     """`watch`: the Fleet; `locator`: viewers' places; `app`: answers from both; `crowd`: who
     is connected to it; `loops`: what is to run beside it."""
 
-    def __init__(
-        self, inputs: Inputs, source: Source, observer: Observer, last_good: LastGood | None = None
-    ) -> None:
+    def __init__(self, inputs: Inputs, source: Source, observer: Observer) -> None:
         self.policy = _policy(inputs.settings)
         self.watch = FleetWatch(
             Ranker(inputs.catalog),
             source,
             observer,
             cache_policy=self.policy,
-            last_good=last_good,
         )
-        self.watch.recall()
         self.locator = _locator(inputs, self.watch.ranker)
         self.app = PublicApp(self.watch, self.locator)
         self.crowd = ConnectionLimit(affordable(inputs.settings.max_connections))
-        self.loops: list[FleetWatch | RequestLog] = [self.watch]
+        self.loops: list[tuple[str, FleetWatch | RequestLog]] = [("fleet", self.watch)]
         self._respond: Respond = self.app.respond
         if inputs.settings.log_requests > 0.0:
             log = RequestLog(self.app.exchange, inputs.settings.log_requests)
             self._respond = log.respond
-            self.loops.append(log)
+            self.loops.append(("access_log", log))
 
     def listener(self) -> Listener:
         """A server that answers."""

@@ -1,9 +1,8 @@
 """Keeps the current Fleet: reads the store, combines, swaps one reference. No rules.
 
-Requests read `table`; they never wait for this loop, nor for what it waits for.
+Requests read `table`. They never wait for this loop, nor for anything that it waits for.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -16,10 +15,8 @@ from router.routing.fleet import Fleet, FleetPolicy, combine
 from router.routing.ranking import Ranker
 from router.routing.route_table import RouteTable
 from router.store import Stored
-from router.store.snapshot import LastGood
 
 POLL_S = 1.0
-SAVE_S = 5.0
 
 
 class Observer(Protocol):
@@ -31,11 +28,11 @@ class Observer(Protocol):
     def wished(self, edge: str, wish: Intent | None) -> None:
         """An operator's intent for the edge came or changed; None: it is over."""
 
-    def saved(self, error: OSError | None) -> None:
-        """The last good health was written to disk, or was not."""
-
     def swapped(self, before: Fleet, after: Fleet) -> None:
         """Answers come from another Fleet from now on."""
+
+    def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
+        """A follower of the fleet raised; see router.supervised."""
 
 
 class Source(Protocol):
@@ -60,15 +57,12 @@ class FleetWatch:
         *,
         cache_policy: CachePolicy = CachePolicy(),
         fleet_policy: FleetPolicy = FleetPolicy(),
-        last_good: LastGood | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._observer = observer
         self._cache_policy = cache_policy
         self._fleet_policy = fleet_policy
-        self._last_good = last_good
-        self._saved_at = 0.0
         self._clock = clock
         self._swap_followers: list[Callable[[Fleet, Fleet], None]] = []
         self._refresh_followers: list[Callable[[Stored], None]] = []
@@ -81,12 +75,10 @@ class FleetWatch:
         self.fleet = self._combined()
         self.table = RouteTable(ranker, self.fleet, cache_policy)
 
-    def recall(self) -> None:
+    def recall(self, saved: Stored) -> None:
         """Begin with the last good health that was saved, as old as it is by now."""
-        kept = None if self._last_good is None else self._last_good.load()
-        if kept is not None:
-            self._hold(kept)
-            self._swap(self._combined())
+        self._hold(saved)
+        self._swap(self._combined())
 
     def on_swap(self, follower: Callable[[Fleet, Fleet], None]) -> None:
         """Call `follower(before, after)` whenever answers come from another Fleet."""
@@ -119,36 +111,28 @@ class FleetWatch:
         """Read the store if it can be read, and let time pass for what is held."""
         try:
             stored = await self._store.read(self._edges)
+            self._hold(stored)
         except StoreError as error:
             self.store_error = error
             self._observer.read(error, ())
-            self._go_on()
         else:
             self.store_error, self.published = None, stored.views
-            self._hold(stored)
             self._observer.read(None, stored.faults)
-            self._go_on()
-            await self._save()
+        finally:
+            self._go_on()  # also after an error that nobody foresaw: health must age
 
     def _go_on(self) -> None:
         """With what is held, as old as it is by now."""
         for follower in self._refresh_followers:
-            follower(self.held)
+            self._notify(follower, self.held)
         self._swap(self._combined())
 
-    async def _save(self) -> None:
-        """Keep what is held on disk, now and then, off the event loop."""
-        now = self._clock()
-        if self._last_good is None or abs(now - self._saved_at) < SAVE_S or not self._views:
-            return
-        self._saved_at = now
-        views, intents = tuple(self._views.values()), self._intents
+    def _notify(self, follower: Callable[..., None], *news: object) -> None:
+        """One follower that raises must not stop health, nor the other followers."""
         try:
-            await asyncio.to_thread(self._last_good.save, views, intents)
-        except OSError as error:
-            self._observer.saved(error)
-        else:
-            self._observer.saved(None)
+            follower(*news)
+        except Exception as error:  # noqa: BLE001 - reported, like every failure of a loop
+            self._observer.loop_failed("fleet_follower", error, 0.0)
 
     def _hold(self, stored: Stored) -> None:
         """Keep the newest view of each vantage; one the store lost is kept until it is old,
@@ -157,19 +141,22 @@ class FleetWatch:
         One the store still has is kept at any age: forgotten, it would be taken for new.
         """
         now = self._clock()
+        views = dict(self._views)
         for view in stored.views:
-            held = self._views.get(view.vantage)
+            held = views.get(view.vantage)
             if held is None or view.seq > held.seq or self._is_replaced(held, view, now):
-                self._views[view.vantage] = _last_known(held, view)
+                views[view.vantage] = _last_known(held, view)
         stored_now = {view.vantage for view in stored.views}
-        self._views = {
+        views = {
             vantage: _not_ahead(view, now)
-            for vantage, view in self._views.items()
+            for vantage, view in views.items()
             if vantage in stored_now or now - view.probed_at <= self._fleet_policy.stale_s
         }
         kept = tuple(intent for intent in self._intents if intent.edge in stored.unread)
-        self._tell_wishes(stored.intents + kept)
-        self._intents = stored.intents + kept
+        intents = stored.intents + kept
+        self._combined(views.values(), intents)  # raises before anything is replaced
+        self._tell_wishes(intents)
+        self._views, self._intents = views, intents
 
     def _tell_wishes(self, intents: Iterable[Intent]) -> None:
         before = {intent.edge: intent for intent in self._intents}
@@ -186,12 +173,14 @@ class FleetWatch:
         """The Fleet as it would be with these intents too, and with none for some edges."""
         gone = {*without, *(intent.edge for intent in intents)}
         kept = [intent for intent in self._intents if intent.edge not in gone]
-        return self._combined([*kept, *intents])
+        return self._combined(intents=[*kept, *intents])
 
-    def _combined(self, intents: Iterable[Intent] | None = None) -> Fleet:
+    def _combined(
+        self, views: Iterable[View] | None = None, intents: Iterable[Intent] | None = None
+    ) -> Fleet:
         return combine(
             self.ranker.catalog,
-            self._views.values(),
+            self._views.values() if views is None else views,
             self._intents if intents is None else intents,
             self._clock(),
             self._fleet_policy,
@@ -206,7 +195,7 @@ class FleetWatch:
         self.table = RouteTable(self.ranker, self.fleet, self._cache_policy)
         self._observer.swapped(before, self.fleet)
         for follower in self._swap_followers:
-            follower(before, self.fleet)
+            self._notify(follower, before, self.fleet)
 
 
 def _last_known(held: View | None, view: View) -> View:

@@ -126,15 +126,12 @@ def public_listener(respond: Respond, reject: Respond, limit: ConnectionLimit) -
 
 
 async def serve_until_stopped(
-    servers: Sequence[tuple[Listener, socket.socket]], stop: asyncio.Event, announce: str = ""
+    servers: Sequence[tuple[Listener, socket.socket]], stop: asyncio.Event
 ) -> None:
-    """Serve on every socket; at `stop`, let open requests end and return. `announce` is
-    printed once all accept connections."""
+    """Serve on every socket; at `stop`, let open requests end and return."""
     async with asyncio.TaskGroup() as tasks:
         for server, bound in servers:
             tasks.create_task(server.serve(sockets=[bound]))
-        if announce:
-            print(announce, flush=True)
         await stop.wait()
         for server, _ in servers:
             server.should_exit = True

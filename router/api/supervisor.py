@@ -1,56 +1,89 @@
 """Keeps a number of workers answering on one port, feeds them, and sums what they count.
 
-Each has a listening socket of its own on the port (SO_REUSEPORT), held here too: what
-waits in the queue of a worker that dies is served by the next. If the next cannot start,
-nobody listens there any more: what waits is reset, and connections go to the workers left.
+Each has a listening socket of its own on the port (SO_REUSEPORT), also open here: what
+waits in the queue of a worker that dies is served by the next. A worker that hangs or
+cannot start gives its place in the port's group up: what waits there is reset, and
+connections go to the workers left.
 """
 
 import asyncio
-import multiprocessing
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing.process import BaseProcess
+from functools import partial
+from typing import Protocol
 
+from router.api.channel import Counted, Fed, Message, Replaced, counts_in, frame, pickled
+from router.api.child_process import ChildProcess, Ended
 from router.api.servers import twin
 from router.api.worker import work
-from router.api.worker_channel import Counted, Fed, Message, ReadAnew, counts_in, messages, send
-from router.config.settings import Settings
+from router.config.inputs import Inputs
 from router.routing.response import Counts
 from router.store import Stored
+from router.supervised import LoopObserver, keep_running
 from router.telemetry.logs import log
 
 RESTART_S = 1.0
 ENDED_S = 15.0
 
 
+class Observer(LoopObserver, Protocol):
+    """Hears what becomes of workers; see router.telemetry.metrics."""
+
+    def child_ended(self, child: str, how: str, left: int) -> None:
+        """A worker exited, hung or could not start; so many still answer."""
+
+
 @dataclass
 class _Place:
-    """A worker's place: its socket, the process in it now, and what that has counted."""
+    """A worker's place: its socket, the child in it, and what that has counted."""
 
     bound: socket.socket
-    process: BaseProcess | None = None
-    writer: asyncio.StreamWriter | None = None
+    child: ChildProcess
     is_ready: bool = False
     counts: Counts = field(default_factory=Counts)
+    lines_dropped: int = 0
 
 
 class Workers:
-    """`run` starts them and replaces those that die; cancel it to stop all. `ready` is set
-    once all have answered for the first time to be fed."""
+    """`run` starts them and replaces those that end or hang; cancel it to stop all. `ready`
+    is set once all have answered for the first time."""
 
-    def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
-        self._settings = settings
-        self._places = [_Place(bound) for bound in sockets]
+    def __init__(
+        self, inputs: Inputs, sockets: Sequence[socket.socket], observer: Observer
+    ) -> None:
+        self._observer = observer
         self._ended = Counts()
-        self._fed: Fed | None = None
+        self._ended_lines_dropped = 0
+        self._inputs = b""
+        self._logging = (inputs.settings.log_level, inputs.settings.log_format)
+        self._fed: bytes | None = None
+        self._places: list[_Place] = [self._place(bound) for bound in sockets]
         self.ready = asyncio.Event()
+        self.replace_inputs(inputs)
+
+    def _place(self, bound: socket.socket) -> _Place:
+        place = _Place(
+            bound,
+            ChildProcess(
+                target=work,
+                arguments=lambda: (*self._logging, place.bound),
+                greeting=self._greeting,
+                on_message=lambda message: self._note(place, message),
+            ),
+        )
+        return place
 
     @property
     def ready_count(self) -> int:
         """Workers that answer now."""
         return sum(place.is_ready for place in self._places)
+
+    @property
+    def lines_dropped(self) -> int:
+        """Log lines that all workers, past ones included, have lost."""
+        return self._ended_lines_dropped + sum(place.lines_dropped for place in self._places)
 
     def counts(self) -> Counts:
         """What all workers that are and were did so far."""
@@ -60,27 +93,28 @@ class Workers:
         return total
 
     def feed(self, stored: Stored) -> None:
-        """Hand every worker what is held now."""
-        self._fed = Fed(stored.views, stored.intents)
-        self._send(self._fed)
-
-    def read_anew(self, settings: Settings) -> None:
-        """Have every worker read the files, which are sound, and those to come start with
-        the secrets in them."""
-        self._settings = settings
-        self._send(ReadAnew())
-
-    def _send(self, message: Message) -> None:
+        """Send every worker what is held now."""
+        self._fed = frame(Fed(stored.views, stored.intents))
         for place in self._places:
-            if place.writer is not None:
-                send(place.writer, message)
+            place.child.send(self._fed)
+
+    def replace_inputs(self, inputs: Inputs) -> None:
+        """Send every worker, also those to come, what was read from files. They parse
+        nothing themselves: all processes answer from one and the same input."""
+        self._inputs = frame(Replaced(pickled(inputs.shared())))
+        for place in self._places:
+            place.child.send(self._inputs, must_arrive=True)
+
+    def _greeting(self) -> Iterable[bytes]:
+        return (self._inputs,) if self._fed is None else (self._inputs, self._fed)
 
     async def run(self) -> None:
         """Until cancelled; then until all have answered what they had begun."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 for place in self._places:
-                    tasks.create_task(self._tend(place))
+                    tend = partial(self._tend, place)
+                    tasks.create_task(keep_running("worker", tend, self._observer))
         finally:
             await asyncio.to_thread(self._stop)
 
@@ -88,62 +122,41 @@ class Workers:
         """Have a worker in this place, for ever."""
         while True:
             try:
-                reader = await self._start(place)
+                ended = await place.child.live()
             except OSError as error:
                 log.error("a worker cannot start; trying again", error=str(error))
                 _give_way(place)
+                self._observer.child_ended("worker", "not_started", self.ready_count)
                 await asyncio.sleep(RESTART_S)
                 continue
-            async for message in messages(reader):
-                if isinstance(message, Counted):
-                    self._note(place, message)
-            if not place.is_ready:
-                _give_way(place)
+            was_ready = place.is_ready
             self._note_end(place)
-            await asyncio.sleep(RESTART_S)
+            if ended is Ended.HUNG or not was_ready:
+                _give_way(place)
+            self._observer.child_ended("worker", ended, self.ready_count)
+            if not was_ready:
+                await asyncio.sleep(RESTART_S)
 
-    async def _start(self, place: _Place) -> asyncio.StreamReader:
-        ours, theirs = socket.socketpair()
-        context = multiprocessing.get_context("spawn")
-        process = context.Process(
-            target=work, args=(self._settings, place.bound, theirs), daemon=True
-        )
-        try:
-            process.start()
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        place.process = process
-        reader, place.writer = await asyncio.open_unix_connection(sock=ours)
-        if self._fed is not None:
-            send(place.writer, self._fed)
-        return reader
-
-    def _note(self, place: _Place, message: Counted) -> None:
+    def _note(self, place: _Place, message: Message) -> None:
+        if not isinstance(message, Counted):
+            return
         place.is_ready, place.counts = True, counts_in(message)
+        place.lines_dropped = message.lines_dropped
         if self.ready_count == len(self._places):
             self.ready.set()
 
     def _note_end(self, place: _Place) -> None:
-        if place.writer is not None:
-            place.writer.close()
         self._ended.add(replace(place.counts, connections=0))
-        place.writer, place.is_ready, place.counts = None, False, Counts()
-        log.error("a worker ended; starting another", left=self.ready_count)
+        self._ended_lines_dropped += place.lines_dropped
+        place.is_ready, place.counts, place.lines_dropped = False, Counts(), 0
 
     def _stop(self) -> None:
-        """End all, kindly for a while."""
-        processes = [place.process for place in self._places if place.process is not None]
-        for process in processes:
-            process.terminate()
-        deadline = time.monotonic() + ENDED_S
-        for process in processes:
-            process.join(max(0.0, deadline - time.monotonic()))
-            if process.is_alive():
-                process.kill()
+        """End all: first a request, then, after a while, by force."""
         for place in self._places:
+            place.child.terminate()
+        deadline = time.monotonic() + ENDED_S
+        for place in self._places:
+            place.child.end(max(0.0, deadline - time.monotonic()))
             place.bound.close()
 
 

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from router.config.catalog import load_catalog
 from router.config.cells import load_cells
+from router.config.pinned_files import PinnedFile, read_pinned
 from router.config.settings import Settings, secret_paths, with_secrets
 from router.errors import ConfigError, GeoDataError
 from router.geo.cities import Cities, load_cities
@@ -137,21 +138,63 @@ def _read_database(settings: Settings) -> GeoDatabase:
     return open_database(*find_database(settings.geo_db))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """Inputs as another process of this machine can be given them: parsed once, here. The
+    geo database is mapped there from the files that are mapped here."""
+
+    settings: Settings
+    catalog: Catalog
+    overrides: tuple[Overrides, ...]
+    geo_paths: tuple[Path, ...]
+
+    def inputs(self) -> "Inputs":
+        """As read by the process that made this. Raises GeoDataError."""
+        geo = open_database(*self.geo_paths)
+        for overrides in reversed(self.overrides):
+            geo = geo.after(overrides)
+        return Inputs(self.settings, self.catalog, geo)
+
+
 class Inputs(NamedTuple):
     """All that a server is made from. What does not come from files never changes."""
 
     settings: Settings
     catalog: Catalog
     geo: GeoDatabase
+    geo_files: tuple[PinnedFile, ...] = ()
+
+    def shared(self) -> Shared:
+        """For another process, as long as this process keeps these inputs."""
+        return Shared(
+            settings=self.settings,
+            catalog=self.catalog,
+            overrides=self.geo.overrides,
+            geo_paths=tuple(file.path_for_others() for file in self.geo_files) or self.geo.paths,
+        )
+
+
+def open_inputs(settings: Settings) -> Inputs:
+    """The files as they are now. Raises ConfigError with the faults of all."""
+    try:
+        (catalog, geo), files = read_pinned(_geo_paths(settings), lambda: read_all(settings))
+    except GeoDataError as error:
+        raise ConfigError([str(error)]) from error
+    return Inputs(settings, catalog, geo, files)
 
 
 def read_inputs(settings: Settings, environ: Mapping[str, str]) -> Inputs:
-    """The files as they are now, those of secrets too. Raises ConfigError."""
-    return Inputs(with_secrets(settings, environ), *read_all(settings))
+    """The same with the files of secrets read anew. Raises ConfigError."""
+    return open_inputs(with_secrets(settings, environ))
 
 
 def input_paths(settings: Settings, environ: Mapping[str, str]) -> list[Path]:
     """The files that `read_inputs` reads."""
     overrides = [] if settings.geo_overrides is None else [settings.geo_overrides]
-    geo = [*find_database(settings.geo_db), *overrides, feeds_path(geo_folder(settings))]
-    return [regions_path(settings), *geo, *secret_paths(environ)]
+    feeds = feeds_path(geo_folder(settings))
+    files = [regions_path(settings), *_geo_paths(settings), *overrides, feeds]
+    return [*files, *secret_paths(environ)]
+
+
+def _geo_paths(settings: Settings) -> list[Path]:
+    return [*find_database(settings.geo_db)]

@@ -110,7 +110,7 @@ class Ops:
         """Not ready while answers rest on no health at all. `amiss`: what is, in any case."""
         status, found = self.watch.fleet.status, self.findings()
         return {
-            "ready": status is not Status.STATIC,
+            "ready": status is not Status.STATIC and self.monitor.workers() > 0,
             "headline": self.monitor.headline(found),
             "amiss": [one.title for one in found if one.grade is not Grade.OK],
             "fleet": {"status": status, "seen_at": self.watch.fleet.seen_at},

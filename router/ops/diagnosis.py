@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from router.model import Status, View
 from router.ops.edge_findings import countries_out, edge_findings
 from router.ops.findings import Amiss, Finding, Grade, Signs
+from router.ops.process_findings import process_findings
 from router.ops.service_findings import (
     answer_findings,
     is_starting,
@@ -41,6 +42,7 @@ def findings(
         *answer_findings(signs, models),
         *vantage_findings(views, now, policy),
         *source_findings(signs, now),
+        *process_findings(signs),
     ]
     if not is_starting(fleet, signs):
         found += [*countries_out(fleet, names or {}, signs), *edge_findings(fleet, signs)]

@@ -43,6 +43,9 @@ class Amiss(StrEnum):
     UNPLACED = "unplaced"
     PURGE = "purge"
     RELOAD = "reload"
+    LOOP = "loop"
+    STATE_DIR = "state_dir"
+    LOG = "log"
     UNROUTABLE = "unroutable"
     INTENT = "intent"
     GEO_OLD = "geo_old"
@@ -140,8 +143,9 @@ class Recent:
 class Signs:
     """What a diagnosis looks at besides the fleet and the vantages' views.
 
-    `purges`: by target, those that fail. `public`: the self-probe of the public listener,
-    while it fails. `moved`: the share of viewers who are not served by the edge they would
+    `purges`: by target, those that fail. `loops`: background loops that failed, by name.
+    `state_dir`: why health cannot be saved. `log_stalled`: nobody reads the log.
+    `public`: the self-probe of the public listener, while it fails. `moved`: the share of viewers who are not served by the edge they would
     have if all were well. `homes`: by edge, the share of viewers it then has.
     `age_s`: how long the server runs.
     """
@@ -151,6 +155,9 @@ class Signs:
     store: Trouble | None = None
     reload: Trouble | None = None
     purges: Mapping[str, Trouble] = field(default_factory=dict)
+    loops: Mapping[str, Trouble] = field(default_factory=dict)
+    state_dir: Trouble | None = None
+    log_stalled: bool = False
     public: Trouble | None = None
     recent: Recent = Recent()
     workers: int = 1

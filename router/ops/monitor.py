@@ -23,6 +23,7 @@ from router.ops.findings import LOGGED, Amiss, Finding, Recent, Signs
 from router.ops.public_probe import NAME as PUBLIC
 from router.routing.response import Counts, Shed
 from router.store import Store
+from router.telemetry.logs import lines
 from router.telemetry.recent_counts import Tally
 from router.telemetry.troubles import Troubles
 
@@ -98,6 +99,9 @@ class Monitor:
             store=self.troubles.get("store"),
             reload=self.troubles.get("reload"),
             purges=self.troubles.starting_with("purge "),
+            loops=self.troubles.starting_with("loop "),
+            state_dir=self.troubles.get("state_dir"),
+            log_stalled=lines.is_stalled,
             public=self.troubles.get(PUBLIC),
             recent=Recent(**{name: self.tally.recent().get(name, 0) for name in _COUNTED}),
             workers=self.workers(),

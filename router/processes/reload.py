@@ -1,7 +1,8 @@
-"""Takes in changed files while running: all of them or, with any fault, none.
+"""Replaces inputs with those in changed files while running: all of them or, with any
+fault, none.
 
-Files are looked at every second, and taken once they have kept still for one; SIGHUP
-takes them at once. What a process does with them is its own business.
+Files are looked at every second, and read once they have not changed for a second; SIGHUP
+has them read at once. What a process does with them is its own business.
 """
 
 import asyncio
@@ -10,17 +11,22 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from router.errors import ConfigError, StoreError
 from router.model import Event, EventKind
+from router.safe_text import escaped
 from router.store import Store
+from router.supervised import call_aside_patiently
 
 LOOK_S = 1.0
-MAX_TOLD = 500
+READ_TIMEOUT_S = 30.0
+MAX_REASON = 500
 
 T = TypeVar("T")
+R = TypeVar("R")
 Stamp = tuple[int, int, int] | None
 
 
@@ -28,7 +34,7 @@ class Observer(Protocol):
     """Hears of reloads; see router.telemetry.metrics."""
 
     def reloaded(self, faults: Sequence[str]) -> None:
-        """New files were taken, or refused for these faults."""
+        """New inputs are in use, or were refused for these faults."""
 
     def happened(self, event: Event) -> None:
         """Something worth a line in the log and in the events."""
@@ -36,49 +42,65 @@ class Observer(Protocol):
 
 @dataclass(kw_only=True)
 class Reload(Generic[T]):
-    """Follows `paths`. `asked`: set at SIGHUP. `run` never returns; cancel it."""
+    """Follows `paths`. `read` runs in a thread and does whatever takes long; `replace` runs
+    on the loop. `asked`: set at SIGHUP. `run` never returns; cancel it."""
 
     paths: Sequence[Path]
     read: Callable[[], T]
-    take: Callable[[T], None]
+    replace: Callable[[T], None]
     store: Store
     observer: Observer
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     clock: Callable[[], float] = time.time
     look_s: float = LOOK_S
+    read_timeout_s: float = READ_TIMEOUT_S
+    _seen: list[Stamp] = field(default_factory=list, init=False)
+    _used: list[Stamp] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self._seen = self._used = stamps(self.paths)
 
     async def run(self) -> None:
         """Reload whenever files changed, or somebody asks."""
-        taken = seen = stamps(self.paths)
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.look_s):
                     await self.asked.wait()
-            now = await asyncio.to_thread(stamps, self.paths)
-            if self.asked.is_set() or (now != taken and now == seen):
+            now = await self._aside(partial(stamps, self.paths))
+            if self.asked.is_set() or (now != self._used and now == self._seen):
                 self.asked.clear()
                 await self.reload()
-                taken = now
-            seen = now
+                self._used = now
+            self._seen = now
 
     async def reload(self) -> None:
-        """Read everything; take it, or keep the old and say why."""
+        """Read everything; use it, or keep the old and say why."""
         faults: tuple[str, ...] = ()
         try:
-            inputs = await asyncio.to_thread(self.read)
+            self.replace(await self._aside(self.read))
         except ConfigError as error:
             faults = error.faults
-        else:
-            self.take(inputs)
-        self.observer.reloaded(faults)
-        await self._tell(faults)
+        except Exception as error:  # noqa: BLE001 - whatever files hold, the old inputs stay
+            faults = (f"{type(error).__name__}: {error}",)
+        await self._report(faults)
 
-    async def _tell(self, faults: Sequence[str]) -> None:
+    async def _aside(self, call: Callable[[], R]) -> R:
+        """Away from the loop. Files that hang are reported, and delay only this."""
+        fault = f"the files cannot be read: no answer for {self.read_timeout_s:g} s"
+        return await call_aside_patiently(
+            call,
+            timeout_s=self.read_timeout_s,
+            on_timeout=lambda: self.observer.reloaded([fault]),
+            name="read files",
+        )
+
+    async def _report(self, faults: Sequence[str]) -> None:
+        self.observer.reloaded(faults)
         event = Event(
             at=self.clock(),
             kind=EventKind.RELOAD,
             after="refused" if faults else "ok",
-            reason="; ".join(faults)[:MAX_TOLD] or None,
+            reason=escaped("; ".join(faults))[:MAX_REASON] or None,
             actor=socket.gethostname(),
         )
         self.observer.happened(event)
@@ -93,7 +115,7 @@ def stamps(paths: Sequence[Path]) -> list[Stamp]:
 
 def _stamp(path: Path) -> Stamp:
     try:
-        told = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return told.st_mtime_ns, told.st_size, told.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,4 +1,4 @@
-"""`autorouter serve`: settings into running parts. Wires; holds no rules."""
+"""`autorouter serve`: settings into running parts. Composition only."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from starlette.routing import BaseRoute
 
@@ -22,7 +22,7 @@ from router.api.servers import (
 )
 from router.api.supervisor import Workers
 from router.cdn.purge import Purge, Target
-from router.config.inputs import Inputs, input_paths, read_all, read_cells, read_inputs
+from router.config.inputs import Inputs, input_paths, open_inputs, read_cells, read_inputs
 from router.config.settings import Settings
 from router.ops.app import Ops
 from router.ops.dashboard import Dashboard
@@ -32,14 +32,18 @@ from router.processes.reload import Reload
 from router.routing.response import Counts
 from router.store import Store
 from router.store.memory import MemoryStore
-from router.store.snapshot import LastGood
+from router.store.snapshot import LastGood, SnapshotWriter, load_in_time
+from router.supervised import keep_running
 from router.telemetry.collector import ServerCollector
-from router.telemetry.logs import log
+from router.telemetry.logs import lines, log
 from router.telemetry.metrics import Telemetry
 from router.telemetry.recent_counts import Tally
+from router.telemetry.unheard import report_unheard
 
 if TYPE_CHECKING:
-    from router.processes.poll import Polling
+    from router.processes.prober import ProberProcess
+
+OpenTargets = Callable[[Settings], Sequence[Target]]
 
 
 class Loop(Protocol):
@@ -49,10 +53,17 @@ class Loop(Protocol):
         """Never returns."""
 
 
+class Prepared(NamedTuple):
+    """What changed files come to, made in a thread: the loop that answers does not wait."""
+
+    inputs: Inputs
+    targets: Sequence[Target]
+
+
 async def serve(settings: Settings) -> None:
-    """Answer until SIGINT or SIGTERM, and take in changed files on the way. Raises
-    ConfigError before any port is bound."""
-    await run_server(Inputs(settings, *read_all(settings)), follows_files=True)
+    """Answer until SIGINT or SIGTERM, and follow changed files. Raises ConfigError before
+    any port is bound."""
+    await run_server(open_inputs(settings), follows_files=True)
 
 
 async def run_server(
@@ -62,7 +73,7 @@ async def run_server(
     ops_routes: Sequence[BaseRoute] = (),
     announce: str = "",
 ) -> None:
-    """Run the public API, the ops listener and, without Redis, a poller. `announce` is
+    """Run the public API, the ops listener and, without Redis, a prober. `announce` is
     printed once both listen."""
     settings = inputs.settings
     async with AsyncExitStack() as stack:
@@ -72,48 +83,65 @@ async def run_server(
         ops_socket = bind("AUTOROUTER_OPS_LISTEN", settings.ops_listen)
         stop = stop_on_signals()
         telemetry = Telemetry()
+        report_unheard(telemetry)
         store = _open_store(settings, telemetry)
         stack.push_async_callback(store.close)
         parts = _Parts(inputs, store, telemetry, targets, stop)
+        await parts.recall()
         await parts.front.watch.refresh()
         servers = [(listener(parts.ops.app([*ops_routes, *parts.dashboard.routes()])), ops_socket)]
         loops = parts.loops()
         address = reachable(public_sockets[0])
-        loops.append(PublicProbe(address, settings.workers, telemetry.troubles))
+        probe = PublicProbe(address, settings.workers, telemetry.troubles)
+        loops.append(("public_probe", probe))
         if settings.workers == 1:
             servers.append((parts.front.listener(), public_sockets[0]))
         else:
-            loops.append(parts.hire(public_sockets))
+            loops.append(("workers", parts.hire(inputs, public_sockets)))
         if follows_files:
-            loops.append(
-                Reload(
-                    paths=input_paths(settings, os.environ),
-                    read=lambda: read_inputs(settings, os.environ),
-                    take=lambda fresh: parts.take(fresh, open_targets(fresh.settings)),
-                    store=store,
-                    observer=telemetry,
-                    asked=reload_on_signal(),
-                )
-            )
+            loops.append(("reload", _reload(settings, parts, open_targets)))
+        telemetry.supervises(*(name for name, _ in loops))
         settle_memory()
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(loop.run()) for loop in loops]
-            await parts.ready()
-            _warn_of_few_files(settings.max_connections, parts.front.crowd.limit)
-            log.info("serving", listen=str(settings.listen), ops=str(settings.ops_listen))
-            await serve_until_stopped(servers, stop, announce)
+            running = [
+                tasks.create_task(keep_running(name, loop.run, telemetry)) for name, loop in loops
+            ]
+            running.append(tasks.create_task(_announce(settings, parts, announce)))
+            await serve_until_stopped(servers, stop)
             for loop in running:
                 loop.cancel()
         log.info("stopped")
 
 
-async def _target_opener(
-    settings: Settings, stack: AsyncExitStack
-) -> Callable[[Settings], Sequence[Target]]:
-    """What opens the CDNs to purge, here and again when secrets change."""
+async def _announce(settings: Settings, parts: "_Parts", announce: str) -> None:
+    """Say that requests are answered, once they are. The ops listener answers before."""
+    await parts.ready()
+    _warn_of_few_files(settings.max_connections, parts.front.crowd.limit)
+    log.info("serving", listen=str(settings.listen), ops=str(settings.ops_listen))
+    if announce:
+        print(announce, flush=True)
+
+
+def _reload(settings: Settings, parts: "_Parts", open_targets: OpenTargets) -> Reload[Prepared]:
+    def read() -> Prepared:
+        fresh = read_inputs(settings, os.environ)
+        return Prepared(fresh, open_targets(fresh.settings))
+
+    return Reload(
+        paths=input_paths(settings, os.environ),
+        read=read,
+        replace=lambda fresh: parts.replace(fresh.inputs, fresh.targets),
+        store=parts.store,
+        observer=parts.telemetry,
+        asked=reload_on_signal(),
+    )
+
+
+async def _target_opener(settings: Settings, stack: AsyncExitStack) -> OpenTargets:
+    """What opens the CDNs to purge, now and again when secrets change."""
     if not settings.purge:
         return lambda _: ()
-    import httpx  # 9 MB for who has a CDN to purge
+    import httpx  # 9 MB, needed only with a CDN to purge
 
     from router.cdn.providers import open_targets
 
@@ -124,17 +152,17 @@ async def _target_opener(
 def _open_store(settings: Settings, telemetry: Telemetry) -> Store:
     if settings.redis_url is None:
         return MemoryStore()
-    from router.store.redis import RedisStore  # 7 MB for who has one
+    from router.store.redis import RedisStore  # 7 MB, needed only with Redis
 
     return RedisStore(settings.redis_url, settings.store_timeout_s, telemetry.noticed)
 
 
-def _open_polling(inputs: Inputs, store: Store, telemetry: Telemetry) -> "Polling | None":
+def _open_prober(inputs: Inputs, store: Store, telemetry: Telemetry) -> "ProberProcess | None":
     if inputs.settings.redis_url is not None:
         return None
-    from router.processes.poll import Polling  # 9 MB for who polls
+    from router.processes.prober import ProberProcess
 
-    return Polling(inputs.settings, inputs.catalog, store, telemetry)
+    return ProberProcess(inputs, store, telemetry)
 
 
 def _warn_of_few_files(wanted: int, affordable: int) -> None:
@@ -155,8 +183,9 @@ class _Parts:
         stop: asyncio.Event,
     ) -> None:
         settings = inputs.settings
-        last_good = None if settings.state_dir is None else LastGood(settings.state_dir)
-        self.front = Front(inputs, store, telemetry, last_good)
+        self.store, self.telemetry = store, telemetry
+        self.front = Front(inputs, store, telemetry)
+        self._last_good = None if settings.state_dir is None else LastGood(settings.state_dir)
         self._workers: Workers | None = None
         self.monitor = Monitor(
             watch=self.front.watch,
@@ -184,11 +213,11 @@ class _Parts:
             stop=stop,
         )
         self.dashboard = Dashboard(self.ops, read_cells(), Tally(lambda: self.counts().countries))
-        self._settings = settings
+        self._inputs = inputs
         self._purges = [Purge(target=target, store=store, observer=telemetry) for target in targets]
         for target in targets:
             telemetry.purges(target.name)
-        self._polling = _open_polling(inputs, store, telemetry)
+        self._prober = _open_prober(inputs, store, telemetry)
         telemetry.registry.register(FindingsCollector(self.monitor.findings))
         telemetry.registry.register(
             ServerCollector(
@@ -197,24 +226,38 @@ class _Parts:
                 geo_built_at=lambda: self.ops.geo.built_at,
                 workers=self._worker_count,
                 workers_wanted=settings.workers,
+                lines_dropped=lambda: self.lines_dropped,
                 clock=time.time,
             )
         )
 
-    def _worker_count(self) -> int:
-        return 1 if self._workers is None else self._workers.ready_count
+    async def recall(self) -> None:
+        """Begin with the last good health, if a folder for it is set and answers."""
+        if self._last_good is not None:
+            saved = await load_in_time(self._last_good, self.telemetry)
+            if saved is not None:
+                self.front.watch.recall(saved)
 
-    def loops(self) -> list[Loop]:
-        """What is to run. From here on changes are purged."""
+    def loops(self) -> list[tuple[str, Loop]]:
+        """What is to run, by name. From here on changes are purged."""
+        loops: list[tuple[str, Loop]] = [*self.front.loops]
+        loops += [("monitor", self.monitor), ("monitor", self.monitor.tally)]
+        loops += [("dashboard", loop) for loop in self.dashboard.loops]
         for purge in self._purges:
             self.front.watch.on_swap(purge.swapped)
-        polling = [] if self._polling is None else [self._polling]
-        ours = [self.monitor, self.monitor.tally, *self.dashboard.loops]
-        return [*self.front.loops, *ours, *self._purges, *polling]
+            loops.append(("purge", purge))
+        if self._last_good is not None:
+            writer = SnapshotWriter(self._last_good, self.telemetry)
+            self.front.watch.on_refresh(writer.offer)
+            loops.append(("snapshot", writer))
+        if self._prober is not None:
+            self.front.watch.on_refresh(self._prober.feed)
+            loops.append(("prober", self._prober))
+        return loops
 
-    def hire(self, sockets: Sequence[socket.socket]) -> Workers:
+    def hire(self, inputs: Inputs, sockets: Sequence[socket.socket]) -> Workers:
         """Have others answer, one on each socket."""
-        self._workers = Workers(self._settings, sockets)
+        self._workers = Workers(inputs, sockets, self.telemetry)
         self._workers.feed(self.front.watch.held)
         self.front.watch.on_refresh(self._workers.feed)
         return self._workers
@@ -224,18 +267,27 @@ class _Parts:
         if self._workers is not None:
             await any_of(self._workers.ready, self.ops.stop)
 
+    def _worker_count(self) -> int:
+        return 1 if self._workers is None else self._workers.ready_count
+
+    @property
+    def lines_dropped(self) -> int:
+        """Log lines that were lost, of all processes that answer."""
+        return lines.dropped + (0 if self._workers is None else self._workers.lines_dropped)
+
     def counts(self) -> Counts:
-        """What was done so far, whoever did it."""
+        """What was done so far, by all processes."""
         return self.front.counts() if self._workers is None else self._workers.counts()
 
-    def take(self, fresh: Inputs, targets: Sequence[Target]) -> None:
+    def replace(self, fresh: Inputs, targets: Sequence[Target]) -> None:
         """Go on with what the files hold now, between two requests."""
+        self._inputs = fresh
         self.front.take(fresh)
         self.ops.locator, self.ops.geo = self.front.locator, fresh.geo
         self.ops.token = fresh.settings.ops_token
         for purge, target in zip(self._purges, targets, strict=True):
             purge.target = target
-        if self._polling is not None:
-            self._polling.adopt(fresh.settings, fresh.catalog)
+        if self._prober is not None:
+            self._prober.replace_inputs(fresh)
         if self._workers is not None:
-            self._workers.read_anew(fresh.settings)
+            self._workers.replace_inputs(fresh)

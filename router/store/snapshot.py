@@ -1,22 +1,30 @@
 """The last good health on disk, for a server that starts while the store is away.
 
-One file, replaced atomically; a checksum tells a torn or edited one. Whatever is wrong
-with it, a server starts without it.
+One file, replaced atomically. A checksum detects a torn or edited file. Whatever is wrong
+with it, a server starts without it. Saving and loading may hang with their folder, so both
+happen in a thread that nothing waits for.
 """
 
+import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from router.model import Intent, View
 from router.store import Stored
+from router.supervised import call_aside, call_aside_patiently
 
 FILE_NAME = "last-good.json"
 MAX_BYTES = 64 * 1024 * 1024
+SAVE_INTERVAL_S = 5.0
+SAVE_TIMEOUT_S = 5.0
+LOAD_TIMEOUT_S = 2.0
 
 _HEX = 32
 
@@ -28,16 +36,17 @@ class _Kept(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class LastGood:
-    """The file in a state directory."""
+    """The file in a state folder. Only its owner can read it, or a folder made for it."""
 
     folder: Path
 
     def save(self, views: Iterable[View], intents: Iterable[Intent]) -> None:
         """Replace the file. Raises OSError."""
         body = msgspec.json.encode(_Kept(tuple(views), tuple(intents)))
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self.folder / f".{FILE_NAME}.{os.getpid()}"
-        with fresh.open("wb") as file:
+        with open(fresh, "wb", opener=_private) as file:
+            os.fchmod(file.fileno(), 0o600)  # also one left behind by an older release
             file.write(_checksum(body) + b"\n" + body)
             file.flush()
             os.fsync(file.fileno())
@@ -55,6 +64,79 @@ class LastGood:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         return Stored(kept.views, kept.intents)
+
+
+class Observer(Protocol):
+    """Hears how saving goes; see router.telemetry.metrics."""
+
+    def saved(self, error: OSError | None) -> None:
+        """The last good health was written to disk, or was not (in time: TimeoutError)."""
+
+
+class SnapshotWriter:
+    """Saves the newest health, and delays nothing. `run` never returns; cancel it."""
+
+    def __init__(
+        self,
+        last_good: LastGood,
+        observer: Observer,
+        *,
+        interval_s: float = SAVE_INTERVAL_S,
+        timeout_s: float = SAVE_TIMEOUT_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._last_good = last_good
+        self._observer = observer
+        self._interval_s = interval_s
+        self._timeout_s = timeout_s
+        self._sleep = sleep
+        self._newest = Stored((), ())
+        self._has_news = asyncio.Event()
+
+    def offer(self, stored: Stored) -> None:
+        """Save this at the next turn, unless something newer comes first."""
+        if stored.views and stored != self._newest:
+            self._newest = stored
+            self._has_news.set()
+
+    async def run(self) -> None:
+        """Save what is newest, at most every `interval_s`."""
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            await self._save(self._newest)
+            await self._sleep(self._interval_s)
+
+    async def _save(self, stored: Stored) -> None:
+        """Save it, and report a save that hangs. The next one begins only when it has ended."""
+        save = partial(self._last_good.save, stored.views, stored.intents)
+        slow = TimeoutError(f"no answer for {self._timeout_s:g} s")
+        try:
+            await call_aside_patiently(
+                save,
+                timeout_s=self._timeout_s,
+                on_timeout=lambda: self._observer.saved(slow),
+                name="save health",
+            )
+        except OSError as error:
+            self._observer.saved(error)
+        else:
+            self._observer.saved(None)
+
+
+async def load_in_time(
+    last_good: LastGood, observer: Observer, timeout_s: float = LOAD_TIMEOUT_S
+) -> Stored | None:
+    """What was saved. None when there is nothing whole, or the folder does not answer in time."""
+    try:
+        return await call_aside(last_good.load, timeout_s=timeout_s, name="load health")
+    except TimeoutError:
+        observer.saved(TimeoutError(f"no answer for {timeout_s:g} s at start"))
+        return None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _checksum(body: bytes) -> bytes:

@@ -35,6 +35,7 @@ class ServerCollector(Collector):
     workers: Callable[[], int]
     workers_wanted: int
     clock: Callable[[], float]
+    lines_dropped: Callable[[], int] = int
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry."""
@@ -49,6 +50,11 @@ class ServerCollector(Collector):
         )
         yield _gauge("workers", "Processes that answer", self.workers())
         yield _gauge("workers_wanted", "Processes that should answer", self.workers_wanted)
+        yield CounterMetricFamily(
+            "autorouter_log_lines_dropped",
+            "Log lines lost because nobody read standard error",
+            value=self.lines_dropped(),
+        )
         yield from _edges(fleet)
         yield _countries(fleet)
         yield from _views(self.watch.published, now)

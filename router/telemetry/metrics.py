@@ -30,6 +30,7 @@ from router.telemetry.troubles import Troubles
 
 PURGE_BUCKETS_S = (0.25, 0.3, 0.4, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 MAX_TROUBLE = 500
+ONE_OFF_S = 60.0
 PROBE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 _BAD = (Observed.DOWN, "failing", "gave up", "refused")
@@ -124,8 +125,19 @@ class Telemetry:
             registry=self.registry,
         )
         self._reload_ok.set(1)
+        self._loop_failures = Count(
+            "autorouter_loop_failures_total",
+            "Background loops that raised an error and were started again",
+            ["loop"],
+            registry=self.registry,
+        )
+        self._child_ends = Count(
+            "autorouter_child_ends_total",
+            "Child processes that ended, hung or could not start, and were replaced",
+            ["child", "how"],
+            registry=self.registry,
+        )
         self._begin()
-        self._save_failed = False
         self._publish_failed = False
         self._read_failed = False
         self._standing_by = False
@@ -142,6 +154,29 @@ class Telemetry:
         ):
             for result in results:
                 counter.labels(result)
+
+    def supervises(self, *loops: str) -> None:
+        """These loops run in this process."""
+        for loop in loops:
+            self._loop_failures.labels(loop)
+
+    def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
+        """A background loop raised an error, and starts again after so long."""
+        self._loop_failures.labels(loop).inc()
+        life_s = ONE_OFF_S if wait_s == 0.0 else None  # otherwise until it has recovered
+        text = f"{type(error).__name__}: {error}"[:MAX_TROUBLE]
+        self.troubles.note(f"loop {loop}", text, life_s)
+        log.error("a background loop failed", loop=loop, again_in_s=wait_s, exc_info=error)
+
+    def loop_recovered(self, loop: str) -> None:
+        """The loop has run for a while since it failed."""
+        self.troubles.note(f"loop {loop}", None)
+        log.info("a background loop runs again", loop=loop)
+
+    def child_ended(self, child: str, how: str, left: int) -> None:
+        """A worker or the prober exited, hung or could not start; so many workers are left."""
+        self._child_ends.labels(child, how).inc()
+        log.error(f"a {child} ended; starting another", how=how, left=left)
 
     def purges(self, target: str) -> None:
         """A CDN is to be purged."""
@@ -222,10 +257,13 @@ class Telemetry:
     def saved(self, error: OSError | None) -> None:
         """The last good health was written to disk, or was not; a log line when that changes."""
         self._saves.labels("ok" if error is None else "error").inc()
-        failed = error is not None
-        if failed and not self._save_failed:
-            log.error("the last good health cannot be saved", error=str(error))
-        self._save_failed = failed
+        text = None if error is None else str(error)[:MAX_TROUBLE]
+        if not self.troubles.note("state_dir", text):
+            return
+        if text is None:
+            log.info("the last good health can be saved again")
+        else:
+            log.error("the last good health cannot be saved", error=text)
 
     def swapped(self, before: Fleet, after: Fleet) -> None:
         """Answers come from another Fleet."""

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 
 class Trouble(NamedTuple):
-    """Something that fails: since when (Unix seconds), and what it said."""
+    """Something that fails: since when (Unix seconds), and what it said. `ends_at`: when it
+    is forgotten, if nothing says that it works again."""
 
     since: float
     text: str
+    ends_at: float | None = None
 
 
 class Troubles:
@@ -19,22 +21,34 @@ class Troubles:
         self._clock = clock
         self._known: dict[str, Trouble] = {}
 
-    def note(self, name: str, text: str | None) -> None:
-        """It failed with this text, or works (None)."""
+    def note(self, name: str, text: str | None, life_s: float | None = None) -> bool:
+        """It failed with this text, or works (None). `life_s`: forget it after so long.
+        Returns whether that is a change."""
+        known = self.get(name)
         if text is None:
             self._known.pop(name, None)
-        else:
-            known = self._known.get(name)
-            self._known[name] = Trouble(self._clock() if known is None else known.since, text)
+            return known is not None
+        now = self._clock()
+        ends_at = None if life_s is None else now + life_s
+        self._known[name] = Trouble(now if known is None else known.since, text, ends_at)
+        return known is None
 
     def get(self, name: str) -> Trouble | None:
         """The trouble of this name, if there is one."""
+        self._forget()
         return self._known.get(name)
 
     def starting_with(self, prefix: str) -> dict[str, Trouble]:
         """All whose name has this prefix, under the rest of their names."""
+        self._forget()
         return {
             name.removeprefix(prefix): trouble
             for name, trouble in self._known.items()
             if name.startswith(prefix)
         }
+
+    def _forget(self) -> None:
+        now = self._clock()
+        for name, trouble in list(self._known.items()):
+            if trouble.ends_at is not None and trouble.ends_at <= now:
+                del self._known[name]

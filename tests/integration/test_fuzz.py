@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.api.app import PublicApp
+from router.api.channel import MAX_BYTES, Fed, messages
 from router.api.http_protocol import Request
 from router.api.live_fleet import FleetWatch
-from router.api.worker_channel import MAX_BYTES, Fed, messages
 from router.config.catalog import parse_catalog
 from router.errors import ConfigError, GeoDataError, StoreError
 from router.geo.database import open_database, packaged_database

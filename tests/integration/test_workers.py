@@ -6,16 +6,15 @@ import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
 
-from router.api.live_fleet import FleetWatch
 from router.api.supervisor import Workers
 from router.api.worker import _work
-from router.api.worker_channel import Fed, send
+from router.config.inputs import open_inputs
 from router.config.settings import Settings
 from router.processes.simulated_edges import Mode
 from tests.support.running import (
@@ -33,6 +32,7 @@ pytestmark = pytest.mark.anyio
 
 WORKERS = 2
 ASKED = 40
+LOADED_S = 3.0  # for machines that do much else
 
 
 @pytest.fixture
@@ -62,13 +62,25 @@ async def metrics(server: Running) -> str:
 
 
 def workers_of(server: Running) -> list[int]:
-    """The processes that have the public port, but for the main one."""
+    """The processes that listen on the public port, but for the main one."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
-    return [int(pid) for pid in children.split() if _is_worker(int(pid))]
+    listening = listeners_on(server.port)
+    return [int(pid) for pid in children.split() if sockets_of(int(pid)) & listening]
 
 
-def _is_worker(pid: int) -> bool:
-    return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+def listeners_on(port: int) -> set[str]:
+    """The sockets that listen on the port, as /proc names them."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {
+        f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")
+    }
+
+
+def sockets_of(pid: int) -> set[str]:
+    """The files that a process has open, as /proc names them."""
+    with suppress(OSError):
+        return {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    return set()
 
 
 @contextmanager
@@ -192,37 +204,76 @@ async def sharing(server: Running, secret: str) -> set[str]:
     return told
 
 
-async def test_server_whose_workers_cannot_start_can_be_stopped(site: Site, tmp_path: Path) -> None:
-    regions = Path(site.settings["REGIONS"])
-    pipe = tmp_path / "once"
-    os.mkfifo(pipe)
-    server = site.serve(WORKERS=str(WORKERS), REGIONS=str(pipe))
-    await asyncio.to_thread(lambda: pipe.write_bytes(regions.read_bytes()))
-    pipe.unlink()
-    await eventually(lambda: "a worker ended" in server.process.output)
-    server.process.send(signal.SIGTERM)
-    assert await server.process.ended() == 0
-
-
-async def test_those_left_answer_everybody_while_no_other_can_start(
+async def test_worker_that_starts_while_files_are_bad_gets_the_running_catalog(
     server: Running, site: Site
 ) -> None:
+    (first,) = await picks(server)
     with faulty(Path(site.settings["REGIONS"])):
-        os.kill(workers_of(server)[0], signal.SIGKILL)
-        await eventually(lambda: server.process.output.count("a worker ended") > 2)
-        async with asyncio.timeout(PATIENCE_S):
-            assert len(await picks(server)) == 1
+        for pid in workers_of(server):
+            os.kill(pid, signal.SIGKILL)
+        await are_replaced(server, 2)
+        assert await picks(server) == {first}
 
-    async def is_whole() -> bool:
-        return f"autorouter_workers {WORKERS}.0" in await metrics(server)
 
-    await eventually(is_whole)
-    survivor, _ = workers_of(server)
-    os.kill(survivor, signal.SIGSTOP)
-    waiting = [asyncio.create_task(picks(server, 1)) for _ in range(ASKED)]
-    await eventually(lambda: any(task.done() for task in waiting))  # by the newcomer
-    os.kill(survivor, signal.SIGCONT)
-    await asyncio.gather(*waiting)
+async def test_good_file_and_a_bad_one_right_after_leave_all_processes_agreed(
+    server: Running, site: Site
+) -> None:
+    regions = Path(site.settings["REGIONS"])
+    (first,) = await picks(server)
+
+    def drop(document: dict[str, list[dict[str, str]]]) -> None:
+        document["regions"] = [each for each in document["regions"] if each["id"] != first]
+
+    rewritten(regions, drop)
+    server.process.send(signal.SIGHUP)  # read at once
+    await asyncio.sleep(0.06)
+    with faulty(regions):
+        server.process.send(signal.SIGHUP)
+        await eventually(lambda: '"refused"' in server.process.output)
+
+        async def agree() -> bool:
+            known = {edge["id"] for edge in (await server.ops("/v1/edges")).json()["edges"]}
+            told = await picks(server, 20)
+            return len(told) == 1 and told <= known and (first in known) == (first in told)
+
+        await eventually(agree)
+        assert await agree()
+
+
+async def test_worker_that_hangs_is_replaced_within_5_s(server: Running) -> None:
+    await picks(server)
+    victim = workers_of(server)[0]
+    began = asyncio.get_running_loop().time()
+    os.kill(victim, signal.SIGSTOP)
+    await eventually(lambda: not is_alive(victim))
+    assert asyncio.get_running_loop().time() - began < 4 + LOADED_S
+    await are_replaced(server, 1)
+    assert len(await picks(server)) == 1
+    assert 'autorouter_child_ends_total{child="worker",how="hung"} 1.0' in await metrics(server)
+    assert '"how": "hung"' in server.process.output
+
+
+async def test_missing_worker_is_a_finding(server: Running) -> None:
+    os.kill(workers_of(server)[0], signal.SIGSTOP)
+
+    async def is_told() -> bool:
+        told = (await server.ops("/v1/edges")).json()
+        return "workers" in {finding["kind"] for finding in told["findings"]}
+
+    await eventually(is_told)
+
+
+async def are_replaced(server: Running, count: int) -> None:
+    """Until so many workers have ended, and all answer again."""
+
+    async def is_so() -> bool:
+        told = await metrics(server)
+        ends = re.findall(
+            r'^autorouter_child_ends_total{child="worker".* (\d+)\.0$', told, re.MULTILINE
+        )
+        return sum(map(int, ends)) >= count and f"autorouter_workers {WORKERS}.0" in told
+
+    await eventually(is_so)
 
 
 async def work_here(channel: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +281,7 @@ async def work_here(channel: socket.socket, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("router.api.worker.settle_memory", lambda: None)
     with socket.create_server((HOST, 0)) as bound:
         async with asyncio.timeout(PATIENCE_S):
-            await _work(Settings(), bound, channel)
+            await _work(bound, channel)
 
 
 async def test_worker_ends_if_the_main_process_is_gone_before_it_is_fed(
@@ -241,32 +292,52 @@ async def test_worker_ends_if_the_main_process_is_gone_before_it_is_fed(
     await work_here(theirs, monkeypatch)
 
 
-async def test_worker_that_no_longer_follows_the_fleet_ends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def broken(watch: FleetWatch) -> None:
-        raise ZeroDivisionError
+class Heard:
+    """An observer that counts how children ended."""
 
-    monkeypatch.setattr(FleetWatch, "run", broken)
-    ours, theirs = socket.socketpair()
-    _, writer = await asyncio.open_unix_connection(sock=ours)
-    send(writer, Fed((), ()))
-    await work_here(theirs, monkeypatch)
-    writer.close()
+    def __init__(self) -> None:
+        self.ends: list[str] = []
+
+    def child_ended(self, child: str, how: str, left: int) -> None:
+        self.ends.append(how)
+
+    def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
+        raise error
+
+    def loop_recovered(self, loop: str) -> None: ...
 
 
 async def test_worker_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = []
-
     def start(process: SpawnProcess) -> None:
-        tried.append(process)
         raise BlockingIOError("no process left")
 
     monkeypatch.setattr(SpawnProcess, "start", start)
-    with socket.create_server((HOST, 0), reuse_port=True) as bound:
-        running = asyncio.create_task(Workers(Settings(), [bound]).run())
-        await eventually(lambda: len(tried) > 1)
+    heard = Heard()
+    async with workers(heard) as running:
+        await eventually(lambda: heard.ends[:2] == ["not_started"] * 2)
         assert not running.done()
+
+
+async def test_worker_that_ends_at_once_gets_no_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("router.api.supervisor.work", ends_at_once)
+    heard = Heard()
+    async with workers(heard) as running:
+        await eventually(lambda: heard.ends[:2] == ["exited"] * 2)
+        assert not running.done()
+
+
+def ends_at_once(*_: object) -> None:
+    """A worker that cannot go on."""
+
+
+@asynccontextmanager
+async def workers(heard: Heard) -> AsyncIterator[asyncio.Task[None]]:
+    inputs = open_inputs(Settings())
+    with socket.create_server((HOST, 0), reuse_port=True) as bound:
+        running = asyncio.create_task(Workers(inputs, [bound], heard).run())
+        yield running
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running

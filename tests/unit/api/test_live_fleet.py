@@ -1,9 +1,8 @@
 """What answers rest on while the store changes, errs, lies or is silent; time is a number."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,6 @@ from router.routing.fleet import Fleet
 from router.routing.query import Query
 from router.store import Stored
 from router.store.memory import MemoryStore
-from router.store.snapshot import LastGood
 from tests.support.builders import (
     CITIES,
     NOW,
@@ -70,6 +68,7 @@ class Heard:
     reads: list[tuple[StoreError | None, tuple[str, ...]]] = field(default_factory=list)
     swaps: list[tuple[Status, Status]] = field(default_factory=list)
     wishes: list[tuple[str, Intended | None]] = field(default_factory=list)
+    failures: list[tuple[str, Exception]] = field(default_factory=list)
 
     def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
         self.reads.append((error, faults))
@@ -77,8 +76,8 @@ class Heard:
     def wished(self, edge: str, wish: Intent | None) -> None:
         self.wishes.append((edge, None if wish is None else wish.state))
 
-    def saved(self, error: OSError | None) -> None:
-        pass
+    def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
+        self.failures.append((loop, error))
 
     def swapped(self, before: Fleet, after: Fleet) -> None:
         self.swaps.append((before.status, after.status))
@@ -328,47 +327,41 @@ async def test_dead_vantage_stays_dead_when_our_clock_is_set_back(
     assert watch.fleet.status is Status.STALE
 
 
-@dataclass(frozen=True)
-class Disk(LastGood):
-    """A disk that looks at what is served while it writes."""
-
-    look: Callable[[], str]
-    seen: list[str] = field(default_factory=list)
-
-    def save(self, views: Iterable[View], intents: Iterable[Intent]) -> None:
-        self.seen.append(self.look())
-
-
-async def test_answers_change_before_the_disk_is_written(
+async def test_follower_that_raises_stops_neither_health_nor_others(
     shelf: Shelf, heard: Heard, clock: Clock
 ) -> None:
-    disk = Disk(Path("/nowhere"), lambda: picked(server))
-    server = FleetWatch(a_ranker(), shelf, heard, last_good=disk, clock=clock)
+    watch, seen = FleetWatch(a_ranker(), shelf, heard, clock=clock), []
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    watch.on_refresh(broken)
+    watch.on_refresh(lambda stored: seen.append(len(stored.views)))
+    watch.on_swap(broken)
     shelf.put(down("yto-01"))
-    await server.refresh()
-    assert disk.seen == ["yto-02"]
+    await watch.refresh()
+    assert (picked(watch), seen) == ("yto-02", [1])
+    assert [loop for loop, _ in heard.failures] == ["fleet_follower"] * 2
 
 
-async def test_recalled_health_is_as_old_as_it_is(
-    shelf: Shelf, heard: Heard, clock: Clock, tmp_path: Path
+async def test_defect_while_reading_lets_health_age(
+    shelf: Shelf, heard: Heard, clock: Clock
 ) -> None:
+    watch = FleetWatch(a_ranker(), shelf, heard, clock=clock)
     shelf.put(down("yto-01"))
-    await FleetWatch(a_ranker(), shelf, heard, last_good=LastGood(tmp_path), clock=clock).refresh()
+    await watch.refresh()
+    shelf.stored = Stored((None,), ())  # type: ignore[arg-type]
     clock.now += 60
-    watch = FleetWatch(a_ranker(), Shelf(), heard, last_good=LastGood(tmp_path), clock=clock)
-    watch.recall()
+    with pytest.raises(AttributeError):
+        await watch.refresh()
     assert (watch.fleet.status, picked(watch)) == (Status.STALE, "yto-02")
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * 99, b"[" * 99_999, None])
-async def test_damaged_last_good_health_is_left_out(
-    shelf: Shelf, heard: Heard, clock: Clock, tmp_path: Path, content: bytes | None
-) -> None:
-    if content is not None:
-        (tmp_path / "last-good.json").write_bytes(content)
-    watch = FleetWatch(a_ranker(), shelf, heard, last_good=LastGood(tmp_path), clock=clock)
-    watch.recall()
-    assert watch.fleet.status is Status.STATIC
+async def test_recalled_health_is_as_old_as_it_is(shelf: Shelf, heard: Heard, clock: Clock) -> None:
+    clock.now += 60
+    watch = FleetWatch(a_ranker(), Shelf(), heard, clock=clock)
+    watch.recall(Stored((down("yto-01"),), ()))
+    assert (watch.fleet.status, picked(watch)) == (Status.STALE, "yto-02")
 
 
 async def test_published_view_reaches_answers_at_its_hint(heard: Heard) -> None:

@@ -276,3 +276,10 @@ def test_feeds_older_than_thirty_days_are_a_finding() -> None:
     (old,) = [one for one in found(feeds=feeds) if one.kind is Amiss.FEEDS_OLD]
     assert old.title == "Feeds are up to 31 days old: aws"
     assert "autorouter geodata feeds" in old.action
+
+
+def test_failed_loop_a_hanging_folder_and_an_unread_log_are_warnings() -> None:
+    wrong = found(loops={"purge": FAILS}, state_dir=FAILS, log_stalled=True)
+    assert kinds(wrong) == [Amiss.LOOP, Amiss.STATE_DIR, Amiss.LOG]
+    assert {finding.grade for finding in wrong} == {Grade.WARNING}
+    assert (wrong[0].subject, wrong[0].since) == ("purge", FAILS.since)

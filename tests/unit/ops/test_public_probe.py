@@ -4,7 +4,7 @@ import asyncio
 import socket
 
 from router.ops.public_probe import PublicProbe, ask_once, reachable
-from router.telemetry.troubles import Troubles
+from router.telemetry.troubles import Trouble, Troubles
 
 
 def test_one_bad_round_is_no_trouble_and_two_are() -> None:
@@ -15,7 +15,7 @@ def test_one_bad_round_is_no_trouble_and_two_are() -> None:
     assert troubles.get("public") is None
     asyncio.run(probe.round())
     trouble = troubles.get("public")
-    assert trouble == (7.0, "2 of 2 requests to it failed: timed out.")
+    assert trouble == Trouble(7.0, "2 of 2 requests to it failed: timed out.")
     told[0] = None
     asyncio.run(probe.round())
     assert troubles.get("public") is None

@@ -11,7 +11,7 @@ import pytest
 
 from router.errors import ConfigError, StoreError
 from router.model import Event, EventKind
-from router.processes.reload import MAX_TOLD, Reload
+from router.processes.reload import MAX_REASON, Reload
 from router.store.memory import MemoryStore
 from tests.support.builders import NOW
 from tests.support.servers import eventually
@@ -46,7 +46,7 @@ class Bench:
         self.reload = Reload(
             paths=[path],
             read=self._read,
-            take=self.taken.append,
+            replace=self.taken.append,
             store=self.store,
             observer=self.heard,
             clock=lambda: NOW,
@@ -166,7 +166,7 @@ async def test_link_to_another_file_is_followed(bench: Bench, tmp_path: Path) ->
 async def test_told_faults_are_bounded(bench: Bench) -> None:
     bench.write("x" * 10_000)
     await eventually(lambda: len(bench.heard.events) == 1)
-    assert len(bench.heard.events[0].reason or "") <= MAX_TOLD
+    assert len(bench.heard.events[0].reason or "") <= MAX_REASON
 
 
 async def test_store_that_is_away_stops_nothing(tmp_path: Path) -> None:

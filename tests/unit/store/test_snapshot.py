@@ -1,8 +1,12 @@
 """The last good health on disk: read back whole or not at all."""
 
+import asyncio
 import os
 import stat
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -17,9 +21,10 @@ from router.errors import StoreError
 from router.model import Intended, Intent, Observed, Status, View
 from router.store import Stored
 from router.store.memory import MemoryStore
-from router.store.snapshot import FILE_NAME, MAX_BYTES, LastGood
+from router.store.snapshot import FILE_NAME, MAX_BYTES, LastGood, SnapshotWriter, load_in_time
 from router.telemetry.metrics import Telemetry
 from tests.support.builders import CITIES, NOW, a_ranker, a_view, an_edge_view, an_intent
+from tests.support.servers import PATIENCE_S, eventually
 
 VIEWS = (
     a_view("east", seq=2**53),
@@ -214,8 +219,10 @@ def restart(kept: LastGood, time: Time) -> Restart:
     """A server that begins with what is on disk while the store is away."""
 
     def begin() -> FleetWatch:
-        watch = FleetWatch(a_ranker(), Away(), Telemetry(), last_good=kept, clock=time)
-        watch.recall()
+        watch = FleetWatch(a_ranker(), Away(), Telemetry(), clock=time)
+        saved = kept.load()
+        if saved is not None:
+            watch.recall(saved)
         return watch
 
     return begin
@@ -284,33 +291,115 @@ def test_server_begins_without_a_file(restart: Restart) -> None:
     assert all(edge.enabled for edge in watch.fleet.edges)
 
 
-class Shelf(MemoryStore):
-    """A store that holds this."""
+@dataclass(frozen=True)
+class Slow(LastGood):
+    """A folder that hangs until it is `free`; keeps what it was told to save."""
 
-    stored = Stored((), ())
+    free: threading.Event = field(default_factory=threading.Event)
+    saves: list[Stored] = field(default_factory=list)
+    begun: list[int] = field(default_factory=list)
 
-    async def read(self, edges: Sequence[str]) -> Stored:
-        return self.stored
+    def save(self, views: Iterable[View], intents: Iterable[Intent]) -> None:
+        self.begun.append(1)
+        self.free.wait(PATIENCE_S)
+        self.saves.append(Stored(tuple(views), tuple(intents)))
+
+    def load(self) -> Stored | None:
+        self.free.wait(PATIENCE_S)
+        return None
+
+
+@dataclass
+class Heard:
+    errors: list[OSError | None] = field(default_factory=list)
+
+    def saved(self, error: OSError | None) -> None:
+        self.errors.append(error)
+
+
+@asynccontextmanager
+async def saving(last_good: LastGood, heard: Heard) -> AsyncIterator[SnapshotWriter]:
+    writer = SnapshotWriter(last_good, heard, interval_s=0.01, timeout_s=0.05)
+    running = asyncio.create_task(writer.run())
+    yield writer
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def offered(at: float) -> Stored:
+    return Stored((seen(probed_at=at),), ())
 
 
 @pytest.mark.anyio
-async def test_what_was_read_is_saved_now_and_then(kept: LastGood, time: Time) -> None:
-    store = Shelf(time)
-    watch = FleetWatch(a_ranker(), store, Telemetry(), last_good=kept, clock=time)
-    saved: list[tuple[Intent, ...] | None] = []
-    for after_s in (0.0, 1.0, 5.0):
-        time.now = NOW + after_s
-        store.stored = Stored((seen(),), (an_intent(expires_at=NOW + 1_000 + after_s),))
-        await watch.refresh()
-        loaded = kept.load()
-        saved.append(None if loaded is None else loaded.intents)
-    at = [None if one is None else one[0].expires_at - NOW - 1_000 for one in saved]
-    assert at == [0.0, 0.0, 5.0]
+async def test_newest_health_is_saved(kept: LastGood) -> None:
+    heard = Heard()
+    async with saving(kept, heard) as writer:
+        for at in range(5):
+            writer.offer(offered(at))
+        await eventually(lambda: kept.load() == offered(4))
+        await eventually(lambda: heard.errors == [None])
+        writer.offer(offered(5))
+        await eventually(lambda: kept.load() == offered(5))
 
 
 @pytest.mark.anyio
-async def test_nothing_known_does_not_replace_what_was(kept: LastGood, time: Time) -> None:
+async def test_folder_that_hangs_is_reported_and_gets_one_thread_only(tmp_path: Path) -> None:
+    slow, heard = Slow(tmp_path), Heard()
+    async with saving(slow, heard) as writer:
+        for at in range(5):
+            writer.offer(offered(at))
+            await asyncio.sleep(0.03)
+        assert [type(error) for error in heard.errors] == [TimeoutError]
+        assert len(slow.begun) == 1
+        slow.free.set()
+        await eventually(lambda: slow.saves[-1:] == [offered(4)])
+    assert (len(slow.saves), heard.errors[1:]) == (2, [None, None])
+
+
+@pytest.mark.anyio
+async def test_folder_that_hangs_delays_no_stop(tmp_path: Path) -> None:
+    slow = Slow(tmp_path)
+    async with asyncio.timeout(1):
+        async with saving(slow, Heard()) as writer:
+            writer.offer(offered(1))
+            await eventually(lambda: len(slow.begun) == 1)
+    slow.free.set()
+
+
+@pytest.mark.anyio
+async def test_folder_that_hangs_delays_no_start(tmp_path: Path) -> None:
+    slow, heard = Slow(tmp_path), Heard()
+    assert await load_in_time(slow, heard, timeout_s=0.05) is None
+    assert [type(error) for error in heard.errors] == [TimeoutError]
+    slow.free.set()
+
+
+@pytest.mark.anyio
+async def test_nothing_known_does_not_replace_what_was(kept: LastGood) -> None:
     kept.save([seen("yto-01")], [])
-    watch = FleetWatch(a_ranker(), Shelf(time), Telemetry(), last_good=kept, clock=time)
-    await watch.refresh()
+    async with saving(kept, Heard()) as writer:
+        writer.offer(Stored((), ()))
+        await asyncio.sleep(0.05)
     assert kept.load() == Stored((seen("yto-01"),), ())
+
+
+def test_only_the_owner_can_read_what_was_saved(tmp_path: Path) -> None:
+    kept = LastGood(tmp_path / "state")
+    umask = os.umask(0)
+    try:
+        kept.save(VIEWS, INTENTS)
+        file_of(kept).chmod(0o644)
+        kept.save(VIEWS, INTENTS)
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(kept.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(file_of(kept).stat().st_mode) == 0o600
+
+
+def test_link_in_the_place_of_the_new_file_is_not_followed(kept: LastGood, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (kept.folder / f".{FILE_NAME}.{os.getpid()}").symlink_to(victim)
+    with pytest.raises(OSError, match=FILE_NAME):
+        kept.save(VIEWS, [])
+    assert victim.read_text() == "precious"

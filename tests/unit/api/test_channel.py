@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from router.api.worker_channel import (
+from router.api.channel import (
     MAX_WAITING_BYTES,
+    Beat,
     Counted,
     Fed,
     FeedStore,
     Message,
-    ReadAnew,
     counted,
     counts_in,
     messages,
@@ -60,7 +60,7 @@ async def heard(reader: asyncio.StreamReader) -> list[Message]:
 
 
 async def test_messages_arrive_as_they_were_sent() -> None:
-    sent: list[Message] = [a_feed(), ReadAnew(), counted(COUNTS), Fed((), ())]
+    sent: list[Message] = [a_feed(), Beat(), counted(COUNTS), Fed((), ())]
     async with channel() as (reader, writer):
         for message in sent:
             send(writer, message)
@@ -79,10 +79,10 @@ async def test_counts_arrive_as_they_were() -> None:
 
 async def test_message_cut_short_is_not_heard() -> None:
     async with channel() as (reader, writer):
-        send(writer, ReadAnew())
+        send(writer, Beat())
         writer.write(b"\x00\x00\x01\x00half")
         writer.close()
-        assert await heard(reader) == [ReadAnew()]
+        assert await heard(reader) == [Beat()]
 
 
 async def test_peer_that_hangs_is_not_piled_up_for() -> None:

@@ -1,12 +1,14 @@
-"""What a server's main process and its workers tell each other, over a socket between them.
+"""What a server's main process and its children say to each other, over a socket pair.
 
-Down go the views and intents that the main process holds, and the word to read files
-anew; up come counts of answers. Each message has its length before it.
+Each message has its length before it. Only our own processes hold the ends of the pair, so
+what one end pickles the other may unpickle.
 """
 
 import asyncio
 import contextlib
+import pickle
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -18,6 +20,7 @@ from router.store.memory import Hints
 
 MAX_BYTES = 256 * 1024 * 1024
 MAX_WAITING_BYTES = 1024 * 1024
+BEAT_S = 0.5
 
 _LENGTH_BYTES = 4
 
@@ -29,37 +32,62 @@ class Fed(msgspec.Struct, tag="fed"):
     intents: tuple[Intent, ...]
 
 
-class ReadAnew(msgspec.Struct, tag="read"):
-    """The files have changed and are sound."""
+class Replaced(msgspec.Struct, tag="inputs"):
+    """What the main process has read from its files: a pickled router.config.inputs.Shared."""
+
+    pickled: bytes
+
+
+class Beat(msgspec.Struct, tag="beat"):
+    """The child's loop runs."""
 
 
 class Counted(msgspec.Struct, tag="counted"):
-    """What a worker has counted so far, and its connections now."""
+    """What a worker has counted so far, its connections now, and lost log lines so far."""
 
     answers: list[tuple[Labels, int]]
     placements: list[tuple[Placement, int]]
     countries: list[tuple[str | None, int]]
     shed: dict[str, int]
     connections: int
+    lines_dropped: int = 0
 
 
-Message = Fed | ReadAnew | Counted
+class Called(msgspec.Struct, tag="called"):
+    """Calls that the prober makes in the main process: pickled (object, method, arguments)."""
+
+    pickled: bytes
+
+
+Message = Fed | Replaced | Beat | Counted | Called
+Call = tuple[str, str, tuple[Any, ...]]
 
 _decoder = msgspec.msgpack.Decoder(Message)
 
 
-def send(writer: asyncio.StreamWriter, message: Message) -> None:
-    """Send without waiting, if the other end is there. What a peer that hangs has not read
-    yet is not added to: the next message says it all again."""
-    if writer.is_closing() or writer.transport.get_write_buffer_size() > MAX_WAITING_BYTES:
-        return
+def frame(message: Message) -> bytes:
+    """A message as bytes, encoded once for all who get it."""
     body = msgspec.msgpack.encode(message)
-    writer.write(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
+    return len(body).to_bytes(_LENGTH_BYTES, "big") + body
+
+
+def send(writer: asyncio.StreamWriter, message: Message) -> None:
+    """Send without waiting; see `send_frame`."""
+    send_frame(writer, frame(message))
+
+
+def send_frame(writer: asyncio.StreamWriter, encoded: bytes, *, must_arrive: bool = False) -> None:
+    """Send without waiting, if the other end is there. A peer that has not read the last
+    MAX_WAITING_BYTES gets no more, unless it must: the next message says it all again."""
+    if writer.is_closing():
+        return
+    if must_arrive or writer.transport.get_write_buffer_size() <= MAX_WAITING_BYTES:
+        writer.write(encoded)
 
 
 async def messages(reader: asyncio.StreamReader) -> AsyncIterator[Message]:
-    """Every message until the other end is gone, or can no longer be followed. What another
-    release says, if files were replaced under a running server, may not be understood."""
+    """Every message until the other end is gone, or can no longer be followed. A message of
+    another release may not decode, if files were replaced under a running server."""
     while True:
         try:
             length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
@@ -72,8 +100,15 @@ async def messages(reader: asyncio.StreamReader) -> AsyncIterator[Message]:
             yield _decoder.decode(body)
 
 
+async def beat(writer: asyncio.StreamWriter) -> None:
+    """Say for ever that this loop runs."""
+    while True:
+        send(writer, Beat())
+        await asyncio.sleep(BEAT_S)
+
+
 class FeedStore:
-    """A worker's side, as far as a FleetWatch needs a store; see router.store.Store."""
+    """A child's side, as far as a FleetWatch needs a store; see router.store.Store."""
 
     def __init__(self) -> None:
         self._stored: Stored | None = None
@@ -87,7 +122,7 @@ class FeedStore:
     async def read(self, edges: Sequence[str]) -> Stored:
         """See Store."""
         if self._stored is None:
-            raise StoreError("the main process has said nothing yet")
+            raise StoreError("the main process has sent nothing yet")
         return self._stored
 
     async def changed(self, seen: int, timeout_s: float) -> int:
@@ -95,7 +130,7 @@ class FeedStore:
         return await self._hints.after(seen, timeout_s)
 
 
-def counted(counts: Counts) -> Counted:
+def counted(counts: Counts, lines_dropped: int = 0) -> Counted:
     """The message for these counts."""
     return Counted(
         answers=list(counts.answers.items()),
@@ -103,6 +138,7 @@ def counted(counts: Counts) -> Counted:
         countries=list(counts.countries.items()),
         shed=counts.shed,
         connections=counts.connections,
+        lines_dropped=lines_dropped,
     )
 
 
@@ -115,3 +151,13 @@ def counts_in(message: Counted) -> Counts:
         shed=message.shed,
         connections=message.connections,
     )
+
+
+def pickled(value: Any) -> bytes:
+    """For the other end of the channel."""
+    return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+
+def unpickled(data: bytes) -> Any:
+    """From the other end of the channel."""
+    return pickle.loads(data)  # noqa: S301 - only our own processes hold the channel

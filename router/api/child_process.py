@@ -1,0 +1,116 @@
+"""One child process: started, greeted, listened to, and killed when it hangs.
+
+The child proves that its loop runs by a message every BEAT_S. Silence is counted in turns
+of our own loop, so that a pause of the whole machine is nobody's fault.
+"""
+
+import asyncio
+import contextlib
+import multiprocessing
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from router.api.channel import BEAT_S, Message, messages, send_frame
+from router.supervised import call_aside
+
+HUNG_BEATS = 6  # 3 s
+START_BEATS = 120  # a minute, for slow disks
+EXIT_S = 2.0
+
+
+class Ended(StrEnum):
+    """How a child came to its end."""
+
+    EXITED = "exited"
+    HUNG = "hung"
+
+
+@dataclass(kw_only=True)
+class ChildProcess:
+    """`target(*arguments(), channel)` runs in the child. `greeting`: what it is sent first,
+    as frames. `on_message`: called with everything that it says."""
+
+    target: Callable[..., None]
+    arguments: Callable[[], tuple[Any, ...]]
+    greeting: Callable[[], Iterable[bytes]]
+    on_message: Callable[[Message], None]
+    process: BaseProcess | None = None
+    has_spoken: bool = False
+    _writer: asyncio.StreamWriter | None = None
+    _silent_beats: int = 0
+
+    async def live(self) -> Ended:
+        """Start a process and follow it until it has ended. Raises OSError when it cannot
+        be started."""
+        reader = await self._start()
+        watching = asyncio.create_task(self._watch())
+        try:
+            async for message in messages(reader):
+                self._silent_beats, self.has_spoken = 0, True
+                self.on_message(message)
+        finally:
+            watching.cancel()
+            if self._writer is not None:
+                self._writer.close()
+            self._writer = None
+        await self._reap()
+        return Ended.HUNG if self._is_hung else Ended.EXITED
+
+    def send(self, frame: bytes, *, must_arrive: bool = False) -> None:
+        """Send without waiting, if the child is there. See `send_frame`."""
+        if self._writer is not None:
+            send_frame(self._writer, frame, must_arrive=must_arrive)
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+        if self.process is not None:
+            self.process.terminate()
+
+    def end(self, timeout_s: float) -> None:
+        """Wait for its end, and kill it when that takes too long. Blocks."""
+        if self.process is not None:
+            self.process.join(timeout_s)
+            if self.process.is_alive():
+                self.process.kill()
+                self.process.join()
+
+    @property
+    def _is_hung(self) -> bool:
+        return self._silent_beats >= (HUNG_BEATS if self.has_spoken else START_BEATS)
+
+    async def _start(self) -> asyncio.StreamReader:
+        ours, theirs = socket.socketpair()
+        context = multiprocessing.get_context("spawn")
+        arguments = (*self.arguments(), theirs)
+        process = context.Process(target=self.target, args=arguments, daemon=True)
+        try:
+            await call_aside(process.start, name="start a process")
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.process, self.has_spoken, self._silent_beats = process, False, 0
+        reader, self._writer = await asyncio.open_unix_connection(sock=ours)
+        for frame in self.greeting():
+            self.send(frame, must_arrive=True)
+        return reader
+
+    async def _watch(self) -> None:
+        """Count silent beats, and kill a child that hangs: its channel ends then."""
+        while not self._is_hung:
+            await asyncio.sleep(BEAT_S)
+            self._silent_beats += 1
+        if self.process is not None:
+            self.process.kill()
+
+    async def _reap(self) -> None:
+        """Whoever has hung up must be gone before the next one starts."""
+        if self.process is not None:
+            with contextlib.suppress(TimeoutError):
+                await call_aside(partial(self.end, EXIT_S), timeout_s=2 * EXIT_S, name="reap")

@@ -1,0 +1,231 @@
+"""The poller of a server without Redis, in a process of its own: nothing that an edge sends
+touches the loop that answers. Composition only.
+
+It publishes to the store of the main process, and is observed there, by calls over the
+channel between them.
+"""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import uvloop
+
+from router.api.channel import (
+    Call,
+    Called,
+    Fed,
+    FeedStore,
+    Message,
+    Replaced,
+    beat,
+    frame,
+    messages,
+    pickled,
+    send,
+    unpickled,
+)
+from router.api.child_process import ChildProcess
+from router.model import Event, View
+from router.processes.polling import Polling
+from router.store import Store, Stored
+from router.supervised import LoopObserver, keep_running
+from router.telemetry.logs import log, start_logging
+
+if TYPE_CHECKING:  # heavy, and of no use in the child
+    from router.config.inputs import Inputs
+    from router.telemetry.metrics import Telemetry
+
+RESTART_S = 1.0
+FLUSH_S = 0.05
+EXIT_S = 3.0
+
+
+class ProberProcess:
+    """The main process's side. `run` keeps the child running; cancel it to stop both."""
+
+    def __init__(self, inputs: "Inputs", store: Store, telemetry: "Telemetry") -> None:
+        self._objects: dict[str, Any] = {"store": store, "observer": telemetry}
+        self._telemetry = telemetry
+        self._calls: asyncio.Queue[Call] = asyncio.Queue()
+        self._fed = frame(Fed((), ()))
+        self._inputs = b""
+        logging = (inputs.settings.log_level, inputs.settings.log_format)
+        self._child = ChildProcess(
+            target=probe,
+            arguments=lambda: logging,
+            greeting=self._greeting,
+            on_message=self._on_message,
+        )
+        self.replace_inputs(inputs)
+
+    def replace_inputs(self, inputs: "Inputs") -> None:
+        """Poll the edges of these inputs from now on."""
+        self._inputs = frame(Replaced(pickled((inputs.settings, inputs.catalog))))
+        self._child.send(self._inputs, must_arrive=True)
+
+    def feed(self, stored: Stored) -> None:
+        """Tell it what the store holds now."""
+        self._fed = frame(Fed(stored.views, stored.intents))
+        self._child.send(self._fed)
+
+    async def run(self) -> None:
+        """Until cancelled; then until the child has ended."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._tend())
+                tasks.create_task(self._make_calls())
+        finally:
+            self._child.terminate()
+            await asyncio.to_thread(self._child.end, EXIT_S)
+
+    def _greeting(self) -> Iterable[bytes]:
+        return self._inputs, self._fed
+
+    def _on_message(self, message: Message) -> None:
+        if isinstance(message, Called):
+            for call in unpickled(message.pickled):
+                self._calls.put_nowait(call)
+
+    async def _tend(self) -> None:
+        while True:
+            try:
+                how = str(await self._child.live())
+            except OSError as error:
+                log.error("the prober cannot start; trying again", error=str(error))
+                how = "not_started"
+            self._telemetry.child_ended("prober", how, 0)
+            await asyncio.sleep(RESTART_S)
+
+    async def _make_calls(self) -> None:
+        """In the order in which they were made."""
+        while True:
+            name, method, arguments = await self._calls.get()
+            outcome = getattr(self._objects[name], method)(*arguments)
+            if asyncio.iscoroutine(outcome):
+                await outcome
+
+
+def probe(log_level: str, log_format: str, channel: socket.socket) -> None:
+    """Poll until SIGTERM, or until the main process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process
+    start_logging(log_level, log_format)
+    try:
+        uvloop.run(_probe(channel))
+    except Exception as error:
+        log.error("the prober cannot go on", exc_info=error)
+        raise SystemExit(1) from error
+
+
+async def _probe(channel: socket.socket) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    reader, writer = await asyncio.open_unix_connection(sock=channel)
+    main = _Main(reader, writer)
+    tasks = [asyncio.create_task(beat(writer)), asyncio.create_task(main.listen())]
+    for task in tasks:
+        task.add_done_callback(lambda _: stop.set())
+    tasks.append(asyncio.create_task(main.poll()))
+    await stop.wait()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    main.calls.flush()
+    writer.close()
+
+
+class _Calls:
+    """Calls on their way to the main process: collected for a moment, in order."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._waiting: list[Call] = []
+
+    def add(self, name: str, method: str, *arguments: Any) -> None:
+        if not self._waiting:
+            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+        self._waiting.append((name, method, arguments))
+
+    def flush(self) -> None:
+        if self._waiting:
+            send(self._writer, Called(pickled(self._waiting)))
+            self._waiting = []
+
+
+class _Observer:
+    """Hands every call on to the observer of the main process."""
+
+    def __init__(self, calls: _Calls) -> None:
+        self._calls = calls
+
+    def __getattr__(self, method: str) -> Any:
+        return partial(self._calls.add, "observer", method)
+
+
+class _StoreOfMain(FeedStore):
+    """The store of the main process, as far as a poller needs one; see router.store.Store.
+    There is one poller, so it always has the lease."""
+
+    def __init__(self, calls: _Calls) -> None:
+        super().__init__()
+        self._calls = calls
+
+    async def publish(self, view: View) -> int:
+        """See Store."""
+        stored = await self.read(())
+        newer = [one.seq for one in stored.views if one.vantage == view.vantage]
+        seq = max(view.seq, *newer) if newer else view.seq
+        if seq == view.seq:
+            self._calls.add("store", "publish", view)
+            self._calls.flush()
+        return seq
+
+    async def hold_lease(self, vantage: str, holder: str, life_s: float) -> bool:
+        """See Store."""
+        return True
+
+    async def drop_lease(self, vantage: str, holder: str) -> None:
+        """See Store."""
+
+    async def log_events(self, events: Sequence[Event]) -> None:
+        """See Store."""
+        self._calls.add("store", "log_events", list(events))
+
+
+class _Main:
+    """What the main process sends, and what it is told."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.calls = _Calls(writer)
+        self.store = _StoreOfMain(self.calls)
+        self.observer = cast(LoopObserver, _Observer(self.calls))
+        self.polling: Polling | None = None
+        self._has_inputs = asyncio.Event()
+
+    async def listen(self) -> None:
+        """Take whatever comes, until the main process is gone."""
+        async for message in messages(self._reader):
+            if isinstance(message, Fed):
+                self.store.take(message)
+            elif isinstance(message, Replaced):
+                self._replace(*unpickled(message.pickled))
+            if self.polling is not None:
+                self._has_inputs.set()
+
+    async def poll(self) -> None:
+        """Poll for ever, once there is something to poll."""
+        await self._has_inputs.wait()
+        if self.polling is not None:
+            await keep_running("polling", self.polling.run, self.observer)
+
+    def _replace(self, settings: Any, catalog: Any) -> None:
+        if self.polling is None:
+            telemetry = cast("Telemetry", self.observer)
+            store = cast(Store, self.store)
+            self.polling = Polling(settings, catalog, store, telemetry)
+        else:
+            self.polling.replace_inputs(settings, catalog)
