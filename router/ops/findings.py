@@ -146,7 +146,8 @@ class Signs:
     `purges`: by target, those that fail. `loops`: background loops that failed, by name.
     `state_dir`: why health cannot be saved. `log_stalled`: nobody reads the log.
     `public`: the self-probe of the public listener, while it fails. `moved`: the share of
-    viewers who are not served by the edge they would have if all were well. `homes`: by edge, the share of viewers it then has.
+    viewers who are not served by the edge they would have if all were well. `homes`: by
+    edge, the share of viewers it then has.
     `age_s`: how long the server runs.
     """
 
