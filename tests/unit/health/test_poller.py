@@ -71,7 +71,8 @@ class Edges:
         self.probes[region.id].append(now())
         outcome = self.outcomes[region.id]
         await asyncio.sleep(self.takes_s[region.id])
-        return Probe(outcome=outcome, rtt_ms=20.0 if outcome is Outcome.OK else None)
+        rtt_ms = 1_000 * self.takes_s[region.id] if outcome is Outcome.OK else None
+        return Probe(outcome=outcome, rtt_ms=rtt_ms, detail=f"met {outcome}")
 
     async def models(self, region: Region) -> Inventory:
         if region.id == "yto-01":
@@ -543,7 +544,155 @@ async def test_successor_never_calls_a_dead_edge_up() -> None:
         assert Observed.UP not in {event.after for event in second.heard.events}
 
 
+# One edge that cannot be probed
+
+
+async def test_edge_that_meets_only_local_faults_becomes_unknown() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail("yto-01", outcome=Outcome.LOCAL)
+        took = await until(lambda: vantage.state("yto-01") is Observed.UNKNOWN)
+        edge = vantage.store.last.edges["yto-01"]
+        assert 12 < took < 15 + 2 * INTERVAL_S
+        assert edge.reason is Outcome.LOCAL
+        assert edge.probed_at is not None
+        assert vantage.store.last.probed_at - edge.probed_at > 15
+        assert [(e.edge, e.after, e.reason) for e in vantage.heard.events] == [
+            ("yto-01", "unknown", "local")
+        ]
+        vantage.edges.fail("yto-01", outcome=Outcome.OK, takes_s=0.02)
+        took = await until(lambda: vantage.state("yto-01") is Observed.UP)
+        assert took < 2 * INTERVAL_S
+
+
+# How often
+
+
+@pytest.mark.parametrize("takes_s", [0.9, 1.3, 1.9])
+async def test_slow_edge_is_probed_as_often_as_any_other(takes_s: float) -> None:
+    vantage = Vantage()
+    vantage.edges.takes_s["yto-01"] = takes_s
+    async with vantage.polling():
+        await asyncio.sleep(30)
+        before = {id: len(times) for id, times in vantage.edges.probes.items()}
+        await asyncio.sleep(300)
+        count = {id: len(vantage.edges.probes[id]) - before[id] for id in before}
+    assert count["yto-01"] < 1.1 * count["yul-01"]
+
+
+async def test_edge_that_turns_slow_is_not_probed_twice_as_often() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(60)
+        before = len(vantage.edges.probes["yto-01"])
+        vantage.edges.takes_s["yto-01"] = 1.2
+        await asyncio.sleep(60)
+        assert len(vantage.edges.probes["yto-01"]) - before < 1.2 * 60 / 3
+
+
+async def test_edge_in_its_hold_down_is_probed_at_the_interval() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        vantage.edges.fail("yto-01")
+        await until(lambda: vantage.state("yto-01") is Observed.DOWN)
+        vantage.edges.fail("yto-01", outcome=Outcome.OK, takes_s=0.02)
+        await asyncio.sleep(5)
+        before = len(vantage.edges.probes["yto-01"])
+        await asyncio.sleep(20)
+        assert len(vantage.edges.probes["yto-01"]) - before <= 8
+
+
+async def test_first_fault_of_an_edge_is_told_once_until_it_is_up() -> None:
+    async with Vantage().polling() as vantage:
+        vantage.edges.fail("yto-01", outcome=Outcome.BAD_BODY)
+        vantage.edges.fail("yul-01", outcome=Outcome.REFUSED)
+        await asyncio.sleep(60)
+        assert [(id, probe.detail) for id, probe in vantage.heard.faults] == [
+            ("yto-01", "met bad_body")
+        ]
+        vantage.edges.fail("yto-01", outcome=Outcome.OK, takes_s=0.02)
+        await until(lambda: vantage.state("yto-01") is Observed.UP)
+        vantage.edges.fail("yto-01", outcome=Outcome.BAD_BODY)
+        await until(lambda: len(vantage.heard.faults) == 2)
+
+
+# The brake
+
+
+async def test_blip_of_the_monitor_removes_nobody() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(60)
+        vantage.edges.fail(*CITIES, outcome=Outcome.TIMEOUT, takes_s=HUNG_S)
+        await asyncio.sleep(12)
+        assert vantage.store.last.held
+        vantage.edges.fail(*CITIES, outcome=Outcome.OK, takes_s=0.02)
+        await asyncio.sleep(120)
+    seen = {edge.state for _, view in vantage.store.views for edge in view.edges.values()}
+    assert seen == {Observed.UP}
+    assert not vantage.store.last.held
+
+
+async def test_edges_that_stay_dead_after_a_mass_fall_are_removed() -> None:
+    dead = set(list(CITIES)[:4])
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(60)
+        vantage.edges.fail(*CITIES)
+        await asyncio.sleep(12)
+        vantage.edges.fail(*(set(CITIES) - dead), outcome=Outcome.OK, takes_s=0.02)
+        took = await until(lambda: vantage.down() == dead)
+    assert took < 20
+
+
+async def test_edge_dead_for_both_is_removed_though_one_is_cut_off_from_half() -> None:
+    store, ids = Shelf(), list(CITIES)
+    well, cut = Vantage(store=store, name="a"), Vantage(store=store, name="b", seed=2)
+
+    def says(name: str, state: Observed) -> set[str]:
+        return {id for id, edge in store._views[name].edges.items() if edge.state is state}
+
+    async with well.polling(), cut.polling():
+        await asyncio.sleep(60)
+        cut.edges.fail(*ids[:5])
+        await until(lambda: says("b", Observed.DOWN) == set(ids[:5]))
+        for vantage in (well, cut):
+            vantage.edges.fail(ids[5])
+        took = await until(lambda: ids[5] in says("a", Observed.DOWN) & says("b", Observed.DOWN))
+        assert took < 6 + INTERVAL_S
+        assert says("a", Observed.DOWN) == {ids[5]}
+
+
+async def test_edge_never_seen_working_is_not_held() -> None:
+    vantage = Vantage()
+    vantage.edges.fail(*list(CITIES)[:6], outcome=Outcome.BAD_BODY)
+    async with vantage.polling():
+        await asyncio.sleep(60)
+        assert vantage.store.last.held == ()
+        assert vantage.state("yto-01") is Observed.UNKNOWN
+
+
 # Another catalog
+
+
+async def test_catalog_with_other_ids_is_withheld_until_each_was_probed() -> None:
+    new = [a_region(f"new-{number}") for number in range(8)]
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        for region in new:
+            vantage.edges.outcomes[region.id] = Outcome.OK
+            vantage.edges.takes_s[region.id] = 0.02
+            vantage.edges.probes[region.id] = []
+        vantage.poller.adopt(a_catalog(*new))
+        await until(lambda: "new-0" in vantage.store.last.edges)
+        assert vantage.states() == {Observed.UP}
+
+
+async def test_edge_with_another_weight_keeps_its_health() -> None:
+    async with Vantage().polling() as vantage:
+        await asyncio.sleep(30)
+        asked = len(vantage.edges.probes["yto-01"])
+        vantage.poller.adopt(a_catalog(*(a_region(id, weight=2) for id in CITIES)))
+        await asyncio.sleep(0.2)
+        assert vantage.states() == {Observed.UP}
+        assert len(vantage.edges.probes["yto-01"]) <= asked + 1
 
 
 async def test_adopted_catalog_is_polled_and_what_stays_is_kept() -> None:

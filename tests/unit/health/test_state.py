@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.health.state import Health, HealthPolicy, Transition, step, wait_s
+from router.health.state import Health, HealthPolicy, Transition, pardoned, step, wait_s
 from router.model import Observed, Outcome, Probe
 
 UP, DEGRADED, DOWN, UNKNOWN = Observed.UP, Observed.DEGRADED, Observed.DOWN, Observed.UNKNOWN
@@ -236,6 +236,28 @@ def test_a_spell_of_degradation_keeps_what_was_forgiven() -> None:
     patient.probed(Outcome.DEGRADED, OK, OK)
     patient.fell()
     assert patient.held_s == 30
+
+
+def test_edge_between_up_and_degraded_is_forgiven_too() -> None:
+    patient = a_patient()
+    for _ in range(3):
+        patient.fell()
+        patient.rose()
+    for _ in range(8):
+        patient.probed(Outcome.DEGRADED, every_s=120)
+        patient.probed(OK, OK)
+    patient.fell()
+    assert patient.held_s == 30
+
+
+def test_fall_that_was_not_believed_leaves_no_trace() -> None:
+    before = a_patient(OK, OK).health
+    patient = a_patient(OK, OK)
+    patient.fell()
+    patient.probed(OK, OK)
+    health = pardoned(patient.health, before)
+    assert (health.state, health.falls, health.held_until) == (Observed.UP, 0, 0.0)
+    assert (health.changes, health.streak) == ((), 2)
 
 
 def test_edge_is_held_for_its_time_alone() -> None:

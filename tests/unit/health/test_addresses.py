@@ -1,0 +1,40 @@
+"""Which of an edge's addresses are called bad."""
+
+from router.health.addresses import BAD_AFTER, MAX_COUNTED, bad_addresses, counted
+from router.model import Outcome, Probe
+
+
+def after(*probes: Probe) -> tuple[str, ...]:
+    counts: dict[str, int] = {}
+    for probe in probes:
+        counts = counted(counts, probe)
+    return bad_addresses(counts)
+
+
+def passed(address: str, *lost: str) -> Probe:
+    return Probe(outcome=Outcome.OK, address=address, lost=lost)
+
+
+def test_address_that_loses_every_race_is_bad() -> None:
+    assert after(*[passed("a", "b")] * (BAD_AFTER - 1)) == ()
+    assert after(*[passed("a", "b")] * BAD_AFTER) == ("b",)
+
+
+def test_address_that_answers_with_errors_is_bad() -> None:
+    fails = Probe(outcome=Outcome.STATUS, address="b")
+    assert after(*[passed("a"), fails] * BAD_AFTER) == ("b",)
+
+
+def test_address_that_works_again_is_good() -> None:
+    assert after(*[passed("a", "b")] * BAD_AFTER, passed("b")) == ()
+
+
+def test_edge_of_which_nothing_works_has_no_bad_address() -> None:
+    assert after(*[Probe(outcome=Outcome.REFUSED, lost=("a", "b"))] * 9) == ()
+
+
+def test_memory_is_bounded() -> None:
+    counts: dict[str, int] = {}
+    for number in range(99):
+        counts = counted(counts, passed(str(number)))
+    assert len(counts) == MAX_COUNTED
