@@ -23,12 +23,13 @@ Answer = list[str] | dns.rcode.Rcode | str
 class NameServer(asyncio.DatagramProtocol):
     """Answers from `names`: addresses, an error code, or HANG; unknown names do not exist.
 
-    `asked` counts queries by name. `is_dead` drops every query.
+    `asked` counts queries by name. `is_dead` drops every query, `delay_s` delays replies.
     """
 
     names: dict[str, Answer]
     ttl_s: int = 60
     is_dead: bool = False
+    delay_s: float = 0.0
     asked: Counter[str] = field(default_factory=Counter)
     transport: asyncio.DatagramTransport | None = None
 
@@ -49,7 +50,8 @@ class NameServer(asyncio.DatagramProtocol):
         if self.is_dead or answer == HANG:
             return
         assert self.transport is not None
-        self.transport.sendto(self._reply(query, answer).to_wire(), addr)
+        reply, send = self._reply(query, answer).to_wire(), self.transport.sendto
+        asyncio.get_running_loop().call_later(self.delay_s, send, reply, addr)
 
     def _reply(self, query: dns.message.Message, answer: Answer) -> dns.message.Message:
         reply = dns.message.make_response(query)
