@@ -20,7 +20,7 @@ COPY geodata/ geodata/
 COPY router/ router/
 RUN /opt/build/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /opt/wheels .
 RUN /opt/autorouter/bin/pip install --no-deps --no-index /opt/wheels/*.whl
-RUN /opt/autorouter/bin/autorouter check
+RUN AUTOROUTER_REGIONS=/src/regions.yaml /opt/autorouter/bin/autorouter check
 RUN /opt/autorouter/bin/pip uninstall --yes setuptools pip
 
 FROM ${BASE}
@@ -35,6 +35,9 @@ LABEL org.opencontainers.image.title="autorouter" \
 RUN useradd --uid 10001 --user-group --shell /usr/sbin/nologin \
     --create-home --home-dir /var/lib/autorouter --skel /dev/null autorouter
 COPY --from=build /opt/autorouter /opt/autorouter
+# The fleet that this image serves. Mount another file over it, or set AUTOROUTER_REGIONS.
+COPY --from=build /src/regions.yaml /etc/autorouter/regions.yaml
+ENV AUTOROUTER_REGIONS=/etc/autorouter/regions.yaml
 ENV PATH=/opt/autorouter/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 10001:10001
 WORKDIR /

@@ -118,7 +118,7 @@ def open_targets(settings: Settings, client: httpx.AsyncClient) -> list[Target]:
     try:
         return [makers[spec.kind](spec.where) for spec in settings.purge]
     except ImportError as error:
-        fix = "pip install 'autorouter[cloudfront]'"
+        fix = "install boto3, whose version requirements/cloudfront.lock pins"
         raise ConfigError([f"AUTOROUTER_PURGE: cloudfront needs boto3: {fix}"]) from error
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from router.config.inputs import geo_folder, read_catalog, read_geo, read_overrides
+from router.config.inputs import geo_folder, read_catalog, read_geo, read_overrides, regions_path
 from router.config.settings import Settings, read_settings, strangers
 from router.errors import ConfigError
 from router.geo.feeds import OLD_DAYS, read_notes
@@ -40,6 +40,7 @@ def _check_catalog(settings: Settings, faults: list[str], facts: list[str]) -> N
     countries = sorted({region.country for region in catalog.regions})
     facts.append(
         f"catalog: {len(catalog.regions)} regions, {routable} routable, in {', '.join(countries)}"
+        f" ({regions_path(settings)})"
     )
     for country, allowed in catalog.residency.items():
         facts.append(f"residency: viewers in {country} stay in {' or '.join(sorted(allowed))}")
@@ -54,13 +55,13 @@ def _check_geo(settings: Settings, faults: list[str], facts: list[str]) -> None:
         return
     now = time.time()
     age = round(geo.age_days(now))
-    facts.append(f"geo data: {geo.type}, {age} days old")
+    facts.append(f"geo data: {geo.type}, {age} days old ({geo.path})")
     facts += [
         f"feed {one.name}: {one.networks:,} networks, {one.age_days(time.time()):.0f} days old"
         for one in geo.feeds
     ]
     if overrides is not None:
-        facts.append(f"geo overrides: {overrides.count:,} networks")
+        facts.append(f"geo overrides: {overrides.count:,} networks ({settings.geo_overrides})")
 
 
 def _geofeed_warnings(settings: Settings) -> Iterator[str]:

@@ -47,8 +47,21 @@ def read_cells() -> dict[Cell, int]:
 
 
 def regions_path(settings: Settings) -> Path:
-    """The catalog's file."""
-    return settings.regions or shipped("regions.yaml")
+    """The catalog's file: AUTOROUTER_REGIONS, else that of the checkout. Raises ConfigError.
+
+    An installed package has none of its own: it would send viewers to somebody else's edges.
+    """
+    checkout = _PACKAGE.parent
+    if settings.regions is not None:
+        return settings.regions
+    if (checkout / "pyproject.toml").exists() and (checkout / "regions.yaml").exists():
+        return checkout / "regions.yaml"
+    raise ConfigError(
+        [
+            "AUTOROUTER_REGIONS: not set; set it to your regions.yaml, whose format is in "
+            "docs/configuration.md. `autorouter dev` runs a simulated fleet without one"
+        ]
+    )
 
 
 def read_catalog(settings: Settings) -> Catalog:

@@ -47,7 +47,12 @@ async def poll(settings: Settings) -> None:
     polling = Polling(settings, catalog, store, telemetry)
     vitals = Vitals(registry=telemetry.registry, readiness=polling.readiness)
     reload = _reload(settings, polling, store, telemetry)
-    log.info("polling", vantage=settings.vantage, edges=len(catalog.regions))
+    log.info(
+        "polling",
+        vantage=settings.vantage,
+        edges=len(catalog.regions),
+        regions=str(regions_path(settings)),
+    )
     async with asyncio.TaskGroup() as tasks:
         loops = [
             tasks.create_task(keep_running("polling", polling.run, telemetry)),

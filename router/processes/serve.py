@@ -22,7 +22,14 @@ from router.api.servers import (
 )
 from router.api.supervisor import Workers
 from router.cdn.purge import Purge, Target
-from router.config.inputs import Inputs, input_paths, open_inputs, read_cells, read_inputs
+from router.config.inputs import (
+    Inputs,
+    input_paths,
+    open_inputs,
+    read_cells,
+    read_inputs,
+    regions_path,
+)
 from router.config.settings import Settings
 from router.ops.app import Ops
 from router.ops.dashboard import Dashboard
@@ -106,18 +113,25 @@ async def run_server(
             running = [
                 tasks.create_task(keep_running(name, loop.run, telemetry)) for name, loop in loops
             ]
-            running.append(tasks.create_task(_announce(settings, parts, announce)))
+            running.append(tasks.create_task(_announce(inputs, parts, announce)))
             await serve_until_stopped(servers, stop)
             for loop in running:
                 loop.cancel()
         log.info("stopped")
 
 
-async def _announce(settings: Settings, parts: "_Parts", announce: str) -> None:
+async def _announce(inputs: Inputs, parts: "_Parts", announce: str) -> None:
     """Say that requests are answered, once they are. The ops listener answers before."""
+    settings = inputs.settings
     await parts.ready()
     _warn_of_few_files(settings.max_connections, parts.front.crowd.limit)
-    log.info("serving", listen=str(settings.listen), ops=str(settings.ops_listen))
+    log.info(
+        "serving",
+        listen=str(settings.listen),
+        ops=str(settings.ops_listen),
+        regions=str(regions_path(settings)),
+        geo_db=str(inputs.geo.path),
+    )
     if announce:
         print(announce, flush=True)
 

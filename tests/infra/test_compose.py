@@ -45,10 +45,10 @@ PARSE = "import compose_spec, sys; compose_spec.PyCompose.from_yaml(sys.stdin.re
 
 
 def faults_of(document: dict[str, Any]) -> str:
-    """What the parser has against it, its merges and anchors resolved."""
+    """What the parser has against it, its merges, anchors and variables resolved."""
     done = subprocess.run(
         [sys.executable, "-c", PARSE],
-        input=json.dumps(document),
+        input=default_of(json.dumps(document)),
         capture_output=True,
         text=True,
         check=False,
@@ -83,11 +83,16 @@ def test_what_the_specification_forbids_is_noticed(right: str, wrong: str) -> No
     assert faults_of(loaded_with(right, wrong)) != ""
 
 
+def default_of(text: str) -> str:
+    """With each ${NAME:-default} replaced by its default."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+
+
 def loose_ends(document: dict[str, Any]) -> set[str]:
     """Names of services, networks and volumes that are used and not there."""
     loose = set()
     for service in document["services"].values():
-        mounts = [mount.partition(":")[0] for mount in service.get("volumes", ())]
+        mounts = [default_of(mount).partition(":")[0] for mount in service.get("volumes", ())]
         volumes = {mount for mount in mounts if not mount.startswith(".")}
         loose |= set(service.get("depends_on", ())) - set(document["services"])
         loose |= set(service.get("networks", ())) - set(document["networks"])
@@ -102,13 +107,13 @@ def test_names_lead_somewhere() -> None:
 def lost_mounts(document: dict[str, Any]) -> set[str]:
     """Folders of ours that are mounted and not there."""
     mounts = {
-        mount.partition(":")[0]
+        default_of(mount).partition(":")[0]
         for service in document["services"].values()
         for mount in service.get("volumes", ())
-        if mount.startswith(".")
+        if default_of(mount).startswith(".")
     }
     assert mounts
-    return {mount for mount in mounts if not (FILE.parent / mount).is_dir()}
+    return {mount for mount in mounts if not (FILE.parent / mount).exists()}
 
 
 def test_what_is_mounted_is_there() -> None:

@@ -132,7 +132,10 @@ def test_nothing_is_installed_without_a_hash_or_resolved() -> None:
 
 
 def test_final_stage_takes_the_environment_and_no_more() -> None:
-    assert FINAL.all("COPY") == ["--from=build /opt/autorouter /opt/autorouter"]
+    assert FINAL.all("COPY") == [
+        "--from=build /opt/autorouter /opt/autorouter",
+        "--from=build /src/regions.yaml /etc/autorouter/regions.yaml",
+    ]
     assert FINAL.all("ADD") == []
 
 
