@@ -11,9 +11,10 @@ from typing import Any, cast
 
 import uvicorn
 
-from router.api.asgi_protocol import BoundedProtocol
+from router.api.asgi_protocol import SLOW_READER_S, BoundedConnection
 from router.api.connection_limit import ConnectionLimit, limit_for, sockets_for
 from router.api.http_protocol import KEEP_ALIVE_S, HttpConnection, Respond
+from router.api.request_head import MAX_HEAD_BYTES
 from router.config.values import Listen
 from router.errors import ConfigError
 
@@ -33,14 +34,17 @@ class Listener(uvicorn.Server):
 
 
 def bind(variable: str, listen: Listen) -> socket.socket:
-    """A listening socket, on which connections queue until they are served. Raises
-    ConfigError that names the setting when it cannot be had."""
-    return _bound(variable, listen, shared=False)
+    """A listening socket for few clients, on which connections queue until they are served.
+    Raises ConfigError that names the setting if it cannot listen."""
+    bound = _bound(variable, listen, shared=False)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: for data that the client does not take
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SLOW_READER_S * 1_000))
+    return bound
 
 
 def bind_shared(variable: str, listen: Listen, count: int) -> list[socket.socket]:
     """Several on one port, between which the kernel divides connections."""
-    bind(variable, listen).close()  # sockets that share would not notice a stranger's
+    _bound(variable, listen, shared=False).close()  # sockets that share would not notice a stranger's
     first = _bound(variable, listen, shared=True)
     same = Listen(listen.host, first.getsockname()[1])
     return [first, *(_bound(variable, same, shared=True) for _ in range(count - 1))]
@@ -95,13 +99,14 @@ def listener(app: Any) -> Listener:
         uvicorn.Config(
             app,
             backlog=BACKLOG,
-            http=cast(Any, partial(BoundedProtocol, crowd=ConnectionLimit(FEW))),
+            http=cast(Any, partial(BoundedConnection, limit=ConnectionLimit(FEW))),
             ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,
             proxy_headers=False,
             server_header=False,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_keep_alive=int(KEEP_ALIVE_S),
             timeout_graceful_shutdown=GRACE_S,
         )
