@@ -2,7 +2,7 @@
 
 uvicorn bounds the size of a head and the time between requests, but waits for ever for the
 rest of a head, the rest of a body, and a client that does not read. This wrapper sees bytes
-come in and the app send, and needs to know no more (docs/adr/0042-the-ops-listener.md).
+come in and the app send, and needs to know no more (docs/adr/0033-the-ops-listener.md).
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from uvicorn.server import ServerState
 
 from router.api.connection_limit import REJECTED_S, ConnectionLimit
 from router.api.http_protocol import MESSAGE_S
-from router.api.request_head import BAD_REQUEST, MAX_FIELDS
+from router.api.request_head import BAD_REQUEST, MAX_BODY_BYTES, MAX_FIELDS, MAX_HEAD_BYTES
 from router.routing.response import OVERLOADED, Answer
 
 SLOW_READER_S = 10.0
-MAX_UNANSWERED_BYTES = 64 * 1024  # sent by a client since the app last answered
+MAX_UNANSWERED_BYTES = MAX_HEAD_BYTES + MAX_BODY_BYTES  # since the app last answered
 
 log = logging.getLogger("autorouter")
 

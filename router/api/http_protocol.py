@@ -20,6 +20,7 @@ from router.api.connection_limit import REJECTED_S, ConnectionLimit
 from router.api.request_head import (
     BAD_REQUEST,
     MAX_BODY_BYTES,
+    MAX_FIELDS,
     MAX_HEAD_BYTES,
     RequestHead,
     error_for,
@@ -75,6 +76,33 @@ class HttpConnection(RequestHead, asyncio.Protocol):
     complete and answered, it ended, or the client read what it had left unread. No other
     byte moves it, nor the deadline.
     """
+
+    __slots__ = (
+        "_answered",
+        "_body_bytes",
+        "_deadline",
+        "_ends_by",
+        "_held_bytes",
+        "_is_last",
+        "_is_queued",
+        "_is_unread",
+        "_limit",
+        "_loop",
+        "_made_progress",
+        "_message_bytes",
+        "_parsed_bytes",
+        "_parser",
+        "_peer",
+        "_reject",
+        "_respond",
+        "_server",
+        "_timer",
+        "_timer_at",
+        "_transport",
+        "_unparsed",
+        "progress_at",
+        "state",
+    )
 
     def __init__(
         self,
@@ -182,37 +210,51 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         if self.state is not IDLE:  # closing, and the client goes on
             return
         self.state, self._made_progress = HEAD, True
-        self._message_bytes = self._body_bytes = 0
-        self._begin_head()
+        self._target = self._known = b""
+        self._headers = []
+        self._framing = None
+        self._is_plain = True
+        self._field_count = self._host_count = self._message_bytes = self._body_bytes = 0
+        self._is_malformed = self._is_head_complete = False
 
     def on_headers_complete(self) -> None:
         """The head is complete: answer, whatever body may follow."""
-        self._is_complete = True
+        self._is_head_complete = True
         if self.state is not HEAD:
             return
         parser = self._parser
         method, version = parser.get_method(), parser.get_http_version()
-        error = self._head_error(method, version)
-        if error is not None:
-            self._refuse(error)
-            return
-        if self._ends_connection(version):
+        is_plain = (  # nearly always, and then all is well with it
+            self._is_plain
+            and version == "1.1"
+            and self._host_count == 1
+            and (method == b"GET" or method == b"HEAD")  # noqa: PLR1714
+            and self._field_count <= MAX_FIELDS
+            and b"RTSP/" not in self._piece
+        )
+        if not is_plain:
+            error = self._head_error(method, version)
+            if error is not None:
+                self._refuse(error)
+                return
+            self._is_last |= self._ends_here(method, version)
+        if not parser.should_keep_alive():
             self._is_last = True
         request = Request(method, self._target, self._headers, self._peer, self._known)
         self._write(self._respond(request))
         self.state, self._made_progress = BODY, True
         self._answered += 1
-        if self._expects_continue:  # the client may send the body or not: RFC 9110, 10.1.1
-            self._close()
+        if not is_plain and self._expects_continue():
+            self._close()  # the client may send its body or not: RFC 9110, 10.1.1
 
-    def _ends_connection(self, version: str) -> bool:
-        parser = self._parser
+    def _ends_here(self, method: bytes, version: str) -> bool:
+        """Whether nothing can follow, or nothing that is worth the body before it."""
         return (
             version == "1.0"
-            or not parser.should_keep_alive()
-            or parser.should_upgrade()
-            or self._expects_continue
-            or self._has_large_body
+            or method == b"CONNECT"
+            or self._parser.should_upgrade()
+            or self._expects_continue()
+            or self._has_large_body()
         )
 
     def on_body(self, part: bytes) -> None:
@@ -256,10 +298,9 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         self._account()
 
     def _parse(self, data: bytes) -> None:
-        is_new, answered = self.state is IDLE, self._answered
+        was_idle, answered = self.state is IDLE, self._answered
         self._message_bytes += len(data)
-        in_line = self.state is HEAD and not self._field_count
-        self._piece = self._piece + data if in_line else data
+        self._piece = data if was_idle or self._field_count else self._piece + data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -269,9 +310,9 @@ class HttpConnection(RequestHead, asyncio.Protocol):
             self._give_up(FAULT)
         except httptools.HttpParserError as error:
             self._give_up(error_for(error))
-        if is_new and self._answered == answered:
-            self._message_bytes = len(data)
         if self.state is HEAD or self.state is BODY:
+            if was_idle and self._answered == answered:
+                self._message_bytes = len(data)
             self._check_size()
         else:
             self._piece = b""
@@ -286,14 +327,16 @@ class HttpConnection(RequestHead, asyncio.Protocol):
 
     def _note_progress(self) -> None:
         self._made_progress = False
-        self.progress_at = self._loop.time()
-        if self.state is CLOSING or self.state is CLOSED or self._is_unread:
+        now = self.progress_at = self._loop.time()
+        if self._is_unread:
             return
-        if self.state is IDLE:
-            self._expire_in(KEEP_ALIVE_S)
+        if self.state is IDLE:  # later than any timer: none to set
+            self._deadline = now + KEEP_ALIVE_S
+            if self._is_last:
+                self._deadline = min(self._deadline, self._ends_by)
         elif self.state is BODY:
             self._expire_in(LINGER_S if self._is_last else MESSAGE_S)
-        elif self._answered:  # a first request has its time since the client connected
+        elif self.state is HEAD and self._answered:  # a first one has its time since it connected
             self._expire_in(MESSAGE_S)
 
     def _account(self) -> None:
@@ -326,7 +369,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
     def _refuse(self, answer: Answer) -> None:
         if self.state is not CLOSING and self.state is not CLOSED:
             self._is_last = True
-            is_head = self._is_complete and self._parser.get_method() == b"HEAD"
+            is_head = self._is_head_complete and self._parser.get_method() == b"HEAD"
             self._write(answer.to_head if is_head else answer.to_get)
             self._close()
 

@@ -4,7 +4,6 @@ Keeps the fields that answers depend on, and finds what llhttp accepts but RFC 9
 """
 
 import re
-from functools import lru_cache
 
 from router.routing.cache_headers import Headers
 from router.routing.location import PLACING
@@ -24,9 +23,8 @@ BAD_REQUEST = error_answer(
 BAD_VERSION = error_answer(505, "bad_version", "Send the request as HTTP/1.1.", NO_STORE)
 
 _OPTIONAL_WHITE_SPACE = b" \t"  # RFC 9110, 5.6.3
-_HEEDED = PLACING | {
-    b"host", b"if-none-match", b"expect", b"transfer-encoding", b"content-length",
-}  # fmt: skip
+# Fields that decide how a message is framed, or whether its connection goes on.
+_FRAMING = frozenset({b"transfer-encoding", b"content-length", b"expect", b"upgrade"})
 # RFC 3986, 3.2.2 and 3.2.3. Empty is valid (RFC 9110, 7.2).
 _HOST = re.compile(rb"([\w.~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(:\d*)?", re.ASCII)
 # RTSP methods and those of Icecast, which llhttp parses too.
@@ -34,53 +32,68 @@ _FOREIGN_METHODS = frozenset(
     b"DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER SET_PARAMETER REDIRECT RECORD "
     b"FLUSH SOURCE".split()
 )
-# What httptools says of a version that is not 1.0 or 1.1; the second for `PRI * HTTP/2.0`.
-_VERSION_ERRORS = ("Invalid HTTP version", "Expected HTTP/2 Connection Preface", "PRI")
+# What httptools says of a version that is not 1.0 or 1.1; the others for `PRI * HTTP/2.0`.
+_VERSION_ERRORS = ("Invalid HTTP version", "Expected HTTP/2 Connection Preface", "Pause on PRI")
 
 
 class RequestHead:
-    """Callbacks of httptools.HttpRequestParser for the head of one request after another."""
+    """Callbacks of httptools.HttpRequestParser for the head of one request after another.
+
+    `_framing` holds the few fields that most requests do not have, so that these cost nothing.
+    """
+
+    __slots__ = (
+        "_field_count",
+        "_framing",
+        "_headers",
+        "_host_count",
+        "_is_head_complete",
+        "_is_malformed",
+        "_is_plain",
+        "_known",
+        "_piece",
+        "_target",
+        "_valid_host",
+    )
 
     def __init__(self) -> None:
-        self._piece = b""  # the bytes being parsed
-        self._begin_head()
-
-    def _begin_head(self) -> None:
-        self._target = self._known = self._transfer_coding = b""
+        self._piece = b""  # the bytes being parsed, from the request line on if it is not whole
+        self._valid_host = b""  # seen last
+        self._target = self._known = b""
         self._headers: Headers = []
+        self._framing: Headers | None = None
         self._field_count = self._host_count = 0
-        self._is_malformed = self._expects_continue = self._has_large_body = False
-        self._is_complete = False
+        self._is_malformed = self._is_head_complete = False
+        self._is_plain = True
 
     def on_url(self, part: bytes) -> None:
         """The target, or a part of it."""
         self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One field of the head, or of the trailers: those are ignored."""
+        """One field of the head, or of the trailers: those count for nothing."""
         self._field_count += 1
         name = name.lower()
-        if name in _HEEDED and not self._is_complete:
-            self._heed(name, value)
-
-    def _heed(self, name: bytes, untrimmed: bytes) -> None:
-        value = untrimmed.rstrip(_OPTIONAL_WHITE_SPACE)
-        if name == b"host":
-            self._host_count += 1
-            self._is_malformed |= not _is_host(value)
-        elif name in PLACING:
-            if len(self._headers) < MAX_PLACING_FIELDS:
-                self._headers.append((name, value))
+        if name in PLACING:
+            if len(self._headers) < MAX_PLACING_FIELDS and not self._is_head_complete:
+                self._headers.append((name, value.rstrip(_OPTIONAL_WHITE_SPACE)))
             else:
-                self._is_malformed = True
+                self._is_malformed, self._is_plain = True, False
+        elif name == b"host":
+            self._host_count += 1
+            if value != self._valid_host:
+                self._check_host(value)
         elif name == b"if-none-match":
+            value = value.rstrip(_OPTIONAL_WHITE_SPACE)
             self._known += b"," + value if self._known else value
-        elif name == b"expect":
-            self._expects_continue = True
-        elif name == b"transfer-encoding":
-            self._transfer_coding = untrimmed
+        elif name in _FRAMING:
+            self._framing, self._is_plain = [*(self._framing or ()), (name, value)], False
+
+    def _check_host(self, value: bytes) -> None:
+        if _HOST.fullmatch(value.rstrip(_OPTIONAL_WHITE_SPACE)):
+            self._valid_host = value
         else:
-            self._has_large_body = int(value) > MAX_BODY_BYTES  # llhttp took it for a number
+            self._is_malformed, self._is_plain = True, False
 
     @property
     def _exceeds_bounds(self) -> bool:
@@ -93,7 +106,7 @@ class RequestHead:
         if version == "1.1":
             is_valid = self._host_count == 1 and self._has_known_length()
         elif version == "1.0":
-            is_valid = self._host_count <= 1 and not self._transfer_coding
+            is_valid = self._host_count <= 1 and self._framing_value(b"transfer-encoding") is None
         else:
             is_line_without_version = version == "0.9" and b" HTTP/0.9" not in self._piece
             return BAD_REQUEST if is_line_without_version else BAD_VERSION
@@ -101,21 +114,27 @@ class RequestHead:
             return BAD_REQUEST
         return None
 
+    def _framing_value(self, name: bytes) -> bytes | None:
+        """The value of the last such field."""
+        return dict(self._framing or ()).get(name)
+
     def _has_known_length(self) -> bool:
         """RFC 9112, 6.3: chunked must be the last transfer coding of a request. llhttp does not
         take it for chunked with a tab beside it, so neither may we."""
-        last = self._transfer_coding.rpartition(b",")[2]
-        return not self._transfer_coding or last.strip(b" ").lower() == b"chunked"
+        codings = self._framing_value(b"transfer-encoding")
+        return codings is None or codings.rpartition(b",")[2].strip(b" ").lower() == b"chunked"
+
+    def _expects_continue(self) -> bool:
+        return self._framing_value(b"expect") is not None
+
+    def _has_large_body(self) -> bool:
+        length = self._framing_value(b"content-length")  # llhttp took it for a number
+        return length is not None and int(length) > MAX_BODY_BYTES
 
     def _is_rtsp(self, method: bytes) -> bool:
         """Whether the request line names RTSP. llhttp accepts it and does not tell."""
         line = rb"%b +%b +RTSP/" % (re.escape(method), re.escape(self._target))
         return re.search(line, self._piece) is not None
-
-
-@lru_cache(maxsize=256)
-def _is_host(value: bytes) -> bool:
-    return _HOST.fullmatch(value) is not None
 
 
 def error_for(parser_error: Exception) -> Answer:

@@ -20,8 +20,10 @@ from router.errors import ConfigError
 
 BACKLOG = 2_048
 GRACE_S = 10
-FEW = 256
-SPARE_FILES = 512  # for all but the public connections
+OPS_CONNECTIONS = 256
+SPARE_FILES = 512  # for all but the public connections; fewer if there are few
+MIN_SPARE_FILES = 64
+MIN_CONNECTIONS = 16
 
 
 class Listener(uvicorn.Server):
@@ -44,7 +46,9 @@ def bind(variable: str, listen: Listen) -> socket.socket:
 
 def bind_shared(variable: str, listen: Listen, count: int) -> list[socket.socket]:
     """Several on one port, between which the kernel divides connections."""
-    _bound(variable, listen, shared=False).close()  # sockets that share would not notice a stranger's
+    _bound(
+        variable, listen, shared=False
+    ).close()  # sockets that share would not notice a stranger's
     first = _bound(variable, listen, shared=True)
     same = Listen(listen.host, first.getsockname()[1])
     return [first, *(_bound(variable, same, shared=True) for _ in range(count - 1))]
@@ -82,15 +86,37 @@ def _unbound(family: int, *, shared: bool) -> socket.socket:
 
 
 def affordable(connections: int) -> int:
-    """As many of these connections as the process may open files for, once it has taken
-    what the system lets it have without asking."""
+    """As many of these connections as the process may open files for, once it has raised its
+    own limit as far as it may. Raises ConfigError if they are too few to serve."""
     wanted = sockets_for(connections) + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return connections
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return min(connections, limit_for(allowed - SPARE_FILES))
+    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    possible = min(connections, limit_for(files - spare_files(files)))
+    if possible < MIN_CONNECTIONS:
+        raise ConfigError(
+            [
+                f"AUTOROUTER_MAX_CONNECTIONS: the limit of {files} open files leaves room for "
+                f"fewer than {MIN_CONNECTIONS} connections. Raise the hard limit to {wanted} "
+                f"or more: `ulimit -Hn {wanted}`, or LimitNOFILE={wanted} in a systemd unit"
+            ]
+        )
+    return possible
+
+
+def spare_files(files: int) -> int:
+    """How many of all files are kept for everything but public connections."""
+    return max(MIN_SPARE_FILES, min(SPARE_FILES, files // 2))
+
+
+def _ops_connections() -> int:
+    """At most half of the spare files."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return OPS_CONNECTIONS
+    return min(OPS_CONNECTIONS, limit_for(spare_files(soft) // 2))
 
 
 def listener(app: Any) -> Listener:
@@ -99,7 +125,7 @@ def listener(app: Any) -> Listener:
         uvicorn.Config(
             app,
             backlog=BACKLOG,
-            http=cast(Any, partial(BoundedConnection, limit=ConnectionLimit(FEW))),
+            http=cast(Any, partial(BoundedConnection, limit=ConnectionLimit(_ops_connections()))),
             ws="none",
             lifespan="off",
             access_log=False,

@@ -1,17 +1,37 @@
 """Sockets that listen, and as many connections as there may be files."""
 
+import contextlib
 import resource
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
+import httpx
 import pytest
 
 from router.api.connection_limit import sockets_for
-from router.api.servers import SPARE_FILES, affordable, bind, bind_shared, twin
+from router.api.servers import (
+    MIN_CONNECTIONS,
+    SPARE_FILES,
+    affordable,
+    bind,
+    bind_shared,
+    spare_files,
+    twin,
+)
 from router.config.values import Listen
 from router.errors import ConfigError
-from tests.support.servers import HOST, is_open
+from tests.support.servers import (
+    AUTOROUTER,
+    HOST,
+    Process,
+    clean_env,
+    free_port,
+    get,
+    is_open,
+    wait_until,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -78,7 +98,54 @@ def test_few_files_are_few_connections() -> None:
     connections, soft, hard = limits(256, 1_024)
     assert (soft, hard) == (1_024, 1_024)
     assert connections > 400
-    assert sockets_for(connections) + SPARE_FILES <= 1_024
+    assert sockets_for(connections) + spare_files(1_024) <= 1_024
+
+
+@pytest.mark.parametrize("files", [96, 128, 256, 512])
+def test_very_few_files_are_shared_with_all_the_rest(files: int) -> None:
+    connections, soft, _ = limits(64, files)
+    assert soft == files
+    assert connections >= MIN_CONNECTIONS
+    assert sockets_for(connections) + spare_files(files) <= files
+
+
+def serving_with(files: int, output: Path, **settings: str) -> Process:
+    """`autorouter serve` where so many files may be open."""
+    command = ["sh", "-c", f"ulimit -n {files} && exec {AUTOROUTER} serve"]
+    return Process(command, output, clean_env(**settings))
+
+
+def is_answered(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):  # one of those that came with the crowd
+        return get(url).status_code == 200
+    return False
+
+
+def test_server_serves_with_few_files(tmp_path: Path) -> None:
+    """However many connect to it and to its ops listener."""
+    port, ops_port = free_port(), free_port()
+    listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
+    process = serving_with(256, tmp_path / "serve.log", **listens)
+    try:
+        process.wait_for(lambda: is_open(port) and is_open(ops_port))
+        with contextlib.ExitStack() as stack:
+            for one in (port, ops_port) * 150:
+                stack.enter_context(socket.create_connection((HOST, one), 5))
+            wait_until(lambda: is_answered(f"http://{HOST}:{port}/v1/route"))
+            wait_until(lambda: is_answered(f"http://{HOST}:{ops_port}/healthz"))
+        assert process.stop() == 0
+        assert "Too many open files" not in process.output
+    finally:
+        if process.is_alive():
+            process.kill()
+
+
+def test_server_without_room_for_connections_says_what_to_do(tmp_path: Path) -> None:
+    listens = {"LISTEN": f"{HOST}:0", "OPS_LISTEN": f"{HOST}:0"}
+    process = serving_with(80, tmp_path / "serve.log", **listens)
+    assert process.exit_code() == 1
+    assert "AUTOROUTER_MAX_CONNECTIONS: the limit of 80 open files" in process.output
+    assert "`ulimit -Hn 9736`" in process.output
 
 
 def test_enough_files_are_left_alone() -> None:
