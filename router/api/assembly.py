@@ -38,15 +38,15 @@ class Front:
         self.app = PublicApp(self.watch, self.locator)
         self.crowd = ConnectionLimit(affordable(inputs.settings.max_connections))
         self.loops: list[tuple[str, FleetWatch | RequestLog]] = [("fleet", self.watch)]
-        self._respond: Respond = self.app.respond
+        self.respond: Respond = self.app.respond
         if inputs.settings.log_requests > 0.0:
             log = RequestLog(self.app.exchange, inputs.settings.log_requests)
-            self._respond = log.respond
+            self.respond = log.respond
             self.loops.append(("access_log", log))
 
     def listener(self) -> Listener:
         """A server that answers."""
-        return public_listener(self._respond, self.app.refuse, self.crowd)
+        return public_listener(self.respond, self.app.refuse, self.crowd)
 
     def counts(self) -> Counts:
         """What it did so far."""

@@ -91,7 +91,7 @@ async def run_server(
         stop = stop_on_signals()
         telemetry = Telemetry()
         report_unheard(telemetry)
-        store = _open_store(settings, telemetry)
+        store = open_store(settings, telemetry)
         stack.push_async_callback(store.close)
         parts = _Parts(inputs, store, telemetry, targets, stop)
         await parts.recall()
@@ -163,7 +163,7 @@ async def _target_opener(settings: Settings, stack: AsyncExitStack) -> OpenTarge
     return lambda fresh: open_targets(fresh, client)
 
 
-def _open_store(settings: Settings, telemetry: Telemetry) -> Store:
+def open_store(settings: Settings, telemetry: Telemetry) -> Store:
     if settings.redis_url is None:
         return MemoryStore()
     from router.store.redis import RedisStore  # 7 MB, needed only with Redis
@@ -171,7 +171,7 @@ def _open_store(settings: Settings, telemetry: Telemetry) -> Store:
     return RedisStore(settings.redis_url, settings.store_timeout_s, telemetry.noticed)
 
 
-def _open_prober(inputs: Inputs, store: Store, telemetry: Telemetry) -> "ProberProcess | None":
+def open_prober(inputs: Inputs, store: Store, telemetry: Telemetry) -> "ProberProcess | None":
     if inputs.settings.redis_url is not None:
         return None
     from router.processes.prober import ProberProcess
@@ -231,7 +231,7 @@ class _Parts:
         self._purges = [Purge(target=target, store=store, observer=telemetry) for target in targets]
         for target in targets:
             telemetry.purges(target.name)
-        self._prober = _open_prober(inputs, store, telemetry)
+        self._prober = open_prober(inputs, store, telemetry)
         telemetry.registry.register(FindingsCollector(self.monitor.findings))
         telemetry.registry.register(
             ServerCollector(

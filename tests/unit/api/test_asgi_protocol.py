@@ -317,7 +317,12 @@ async def test_body_that_is_broken_gets_no_second_answer(said: bytes) -> None:
     assert connection.wire.closed
 
 
-@given(st.lists(st.binary(min_size=1, max_size=60) | st.sampled_from([WHOLE, HEAD, b"\r\n", b"0"]), max_size=9))
+@given(
+    st.lists(
+        st.binary(min_size=1, max_size=60) | st.sampled_from([WHOLE, HEAD, b"\r\n", b"0"]),
+        max_size=9,
+    )
+)
 def test_no_bytes_break_a_connection(pieces: list[bytes]) -> None:
     """Whatever comes: well-formed answers, and in the end nothing is left open."""
 

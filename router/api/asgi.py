@@ -1,0 +1,115 @@
+"""The public answers as a plain ASGI app: `uvicorn router.api.asgi:app`.
+
+For those who mount it, trace it, or run it under a server of their choice. Slower than the
+public listener, and without its bounds: those are the server's business. Every response is
+the public listener's own, taken apart (docs/running.md has how to run it).
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from router.api.http_protocol import FAULT, Request, Respond
+from router.errors import ConfigError
+from router.routing.location import PLACING
+from router.routing.response import Response
+
+log = logging.getLogger("autorouter")
+
+Scope = dict[str, Any]
+Answering = Callable[[], AbstractAsyncContextManager[Respond]]
+
+
+class AsgiApp:
+    """Answers HTTP requests while `running`; an ASGI lifespan runs it too."""
+
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
+        self._respond: Respond | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Answers can be given in this block. An app that mounts this one enters it in its own
+        lifespan. Raises ConfigError."""
+        async with self._answering() as respond:
+            self._respond = respond
+            try:
+                yield
+            finally:
+                self._respond = None
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """One connection scope of ASGI 3."""
+        if scope["type"] == "http":
+            await self._answer(scope, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await send({"type": "websocket.close"})  # before it is accepted: a 403
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        async with AsyncExitStack() as stack:
+            await receive()
+            try:
+                await stack.enter_async_context(self.running())
+            except ConfigError as error:
+                message = "\n".join(error.faults)
+                await send({"type": "lifespan.startup.failed", "message": message})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _answer(self, scope: Scope, send: Any) -> None:
+        if self._respond is None:
+            raise RuntimeError(
+                "The app is not running. Let the server run its lifespan, or enter "
+                "`async with app.running():` in the lifespan of the app that mounts it."
+            )
+        request = _request(scope)
+        try:
+            response = self._respond(request)
+        except Exception:
+            log.exception("request failed")
+            response = FAULT.to_head if request.method == b"HEAD" else FAULT.to_get
+        start, body = _messages(response)
+        await send(start)
+        await send(body)
+
+
+def _request(scope: Scope) -> Request:
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    path = path.removeprefix(scope.get("root_path", "").encode())
+    query: bytes = scope.get("query_string", b"")
+    client = scope.get("client")
+    headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+    return Request(
+        method=scope["method"].encode(),
+        target=path + b"?" + query if query else path,
+        headers=[header for header in headers if header[0] in PLACING],
+        peer=client[0] if client else None,
+        known=b",".join(value for name, value in headers if name == b"if-none-match"),
+    )
+
+
+def _messages(response: Response) -> tuple[Scope, Scope]:
+    """The start and the body of a response that is written out already."""
+    lines, _, body = response.rest.partition(b"\r\n\r\n")
+    start = {
+        "type": "http.response.start",
+        "status": int(response.opening.split(b" ", 2)[1]),
+        "headers": [tuple(line.split(b": ", 1)) for line in lines.split(b"\r\n")],
+    }
+    return start, {"type": "http.response.body", "body": body}
+
+
+def _answering() -> AbstractAsyncContextManager[Respond]:
+    """By the settings in the environment. Imported here, at the first start: processes are
+    composed above this package, which must not need them to be imported."""
+    from router.processes.embedded import answering
+
+    return answering()
+
+
+app = AsgiApp(_answering)

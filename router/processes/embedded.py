@@ -1,0 +1,66 @@
+"""The public answers inside another server's process. Composition only; no logic."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from router.api.assembly import Front, settle_memory
+from router.api.http_protocol import Respond
+from router.config.inputs import Inputs, input_paths, open_inputs, read_inputs
+from router.config.settings import load_settings
+from router.processes.reload import Reload
+from router.processes.serve import Loop, open_prober, open_store
+from router.store import Store
+from router.supervised import keep_running
+from router.telemetry.logs import log, start_logging
+from router.telemetry.metrics import Telemetry
+
+
+@asynccontextmanager
+async def answering() -> AsyncIterator[Respond]:
+    """Answers by the settings in the environment, with a prober if there is no Redis. Follows
+    changed files. Raises ConfigError."""
+    settings = load_settings(os.environ)
+    start_logging(settings.log_level, settings.log_format)
+    inputs = open_inputs(settings)
+    telemetry = Telemetry()
+    store = open_store(settings, telemetry)
+    front = Front(inputs, store, telemetry)
+    await front.watch.refresh()
+    loops = _loops(inputs, front, store, telemetry)
+    settle_memory()
+    running = [asyncio.create_task(keep_running(name, loop.run, telemetry)) for name, loop in loops]
+    log.info("answering", edges=len(inputs.catalog.regions))
+    try:
+        yield front.respond
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await store.close()
+
+
+def _loops(
+    inputs: Inputs, front: Front, store: Store, telemetry: Telemetry
+) -> list[tuple[str, Loop]]:
+    prober = open_prober(inputs, store, telemetry)
+
+    def replace(fresh: Inputs) -> None:
+        front.take(fresh)
+        if prober is not None:
+            prober.replace_inputs(fresh)
+
+    reload = Reload(
+        paths=input_paths(inputs.settings, os.environ),
+        read=lambda: read_inputs(inputs.settings, os.environ),
+        replace=replace,
+        store=store,
+        observer=telemetry,
+    )
+    loops: list[tuple[str, Loop]] = [*front.loops, ("reload", reload)]
+    if prober is not None:
+        front.watch.on_refresh(prober.feed)
+        loops.append(("prober", prober))
+    telemetry.supervises(*(name for name, _ in loops))
+    return loops
