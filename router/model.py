@@ -177,6 +177,26 @@ class Region:
         return self.check.url or self.endpoint + self.health_path
 
 
+class Nearness(StrEnum):
+    """What orders cities for viewers whose country has no edge."""
+
+    DISTANCE = "distance"
+    NETWORK = "network"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyFacts:
+    """What is known of round-trip times. `places`: where measurements were taken between;
+    `rtt_ms`: a row for each place, None where nothing was measured. `homes`: country → where
+    its people live, and how many. `measured_ms`: country → edge id → an operator's own figure.
+    """
+
+    places: tuple[Position, ...]
+    rtt_ms: tuple[tuple[float | None, ...], ...]
+    homes: dict[str, tuple[tuple[Position, float], ...]]
+    measured_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
     """The static facts of regions.yaml, in the file's order.
@@ -184,12 +204,15 @@ class Catalog:
     `aliases`: model alias in lower case → the id that edges report.
     `countries`: code → Country, for viewers known by country only.
     `residency`: country → the countries whose edges its viewers may use; any, if not in it.
+    `latency`: set where `nearness` is by network.
     """
 
     regions: tuple[Region, ...]
     aliases: dict[str, str] = field(default_factory=dict)
     countries: dict[str, Country] = field(default_factory=dict)
     residency: dict[str, frozenset[str]] = field(default_factory=dict)
+    nearness: Nearness = Nearness.DISTANCE
+    latency: LatencyFacts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

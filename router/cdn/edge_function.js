@@ -3,6 +3,7 @@
 // ECMAScript 5.1 only, for CloudFront Functions, njs 0.7 and Node alike.
 
 // metros: [country, x, y, z, hash, weight, id, even, [[edge, hash, weight], ...]]
+// network: 1 where those who have no edge in their country are ordered by round-trip time
 // beyond: [scope or '', country codes run together, metros], what viewers there try after
 // their country's own metros, when only the country is known; every country is in a group
 var TABLE = /*TABLE*/;
@@ -146,7 +147,8 @@ function routeKey(country, latitude, longitude, ip, scope) {
   country = countryCode(country);
   var own = metrosOf(country);
   if (seed === null || (!v && (country === 'ZZ' || own.length > 1))) { return null; }
-  var metros = v ? nearest(v, country, scope) : spread(own, country, scope, seed);
+  var beyond = v && (own.length || !TABLE.network) ? [] : spread(own, country, scope, seed);
+  var metros = v && !beyond.length ? nearest(v, country, scope) : beyond;
   var ids = [];
   for (var i = 0; i < metros.length && ids.length < PREFERRED; i += 1) {
     rendezvous(metros[i][8], seed, metros[i][7]).forEach(function (edge) { ids.push(edge[0]); });

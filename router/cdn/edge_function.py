@@ -37,6 +37,7 @@ def render(ranker: Ranker, program: str) -> str:
 
 def _table(ranker: Ranker) -> dict[str, Any]:
     return {
+        "network": int(ranker.catalog.latency is not None),
         "metros": [_row(metro) for metro in ranker.metros],
         "beyond": [
             [scope, "".join(countries), list(metros)]

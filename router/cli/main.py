@@ -250,6 +250,11 @@ _PICTURE = click.File("wb", lazy=True)
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file like regions.yaml with further regions.",
 )
+@click.option(
+    "--nearness",
+    type=click.Choice(["distance", "network"]),
+    help="Order cities for viewers whose country has no edge by this.",
+)
 @_SCOPE
 @click.option("--model", help="For viewers who ask for this model.")
 @click.option("--from", "server", metavar="URL", help="Start from the fleet of this ops listener.")
@@ -262,6 +267,7 @@ def simulate(
     down: tuple[str, ...],
     without: tuple[str, ...],
     add: Path | None,
+    nearness: str | None,
     scope: str,
     model: str | None,
     server: str | None,
@@ -279,6 +285,7 @@ def simulate(
     """
     from router.cli import text as render
     from router.config.inputs import read_regions
+    from router.model import Nearness
     from router.ops import client as inquire
     from router.whatif.command import Supposed
     from router.whatif.command import simulate as run
@@ -288,9 +295,16 @@ def simulate(
     if query is None:
         raise click.UsageError("--model must be at most 128 characters, none a control character")
     added = read_regions(add) if add else ()
-    change = Change(drained=drained, down=down, without=without, added=added)
+    change = Change(
+        drained=drained,
+        down=down,
+        without=without,
+        added=added,
+        nearness=None if nearness is None else Nearness(nearness),
+    )
     if not change.text:
-        raise click.UsageError("say what changes: --drain, --down, --without or --add")
+        wanted = "--drain, --down, --without, --add or --nearness"
+        raise click.UsageError(f"say what changes: {wanted}")
     supposed = Supposed(change, query, server, all_up)
     with render.working() as tell:
         outcome = asyncio.run(run(_settings(regions), supposed, tell))

@@ -280,6 +280,8 @@ def moves(told: dict[str, Any]) -> None:
 def _outcome(told: dict[str, Any]) -> Iterator[str | Text]:
     """The moves in words."""
     yield f"{told['change']}; from {told['from']}, scope {told['query']['scope']}"
+    if told.get("gain_ms") is not None:
+        yield f"movers whose country has no edge gain {told['gain_ms']:.1f} ms in the mean"
     for status in {told["status"]["before"], told["status"]["after"]} - {"ok"}:
         yield Text(f"the fleet is {status} on one side or both", "yellow")
     if told["not_in_catalog"]:
@@ -337,11 +339,17 @@ def _add(table: Table, edge: dict[str, Any], verdict: str) -> None:
         edge["region"],
         edge["name"],
         edge["country"],
-        "" if far is None else f"{far:,} km",
+        _far(far, edge.get("estimated_ms")),
         _state(edge["state"]),
         _age(edge["since"]),
         verdict,
     )
+
+
+def _far(km: float | None, ms: float | None) -> str:
+    """A distance, and the estimated time where it decides."""
+    told = [] if km is None else [f"{km:,} km"]
+    return ", ".join([*told, *([] if ms is None else [f"{ms:.0f} ms"])])
 
 
 def _console() -> Console:

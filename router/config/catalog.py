@@ -26,6 +26,7 @@ from router.model import (
     Country,
     HealthFormat,
     ModelsFormat,
+    Nearness,
     Position,
     Region,
     is_private,
@@ -266,6 +267,7 @@ def _catalog(value: dict[str, Any], countries: dict[str, Country]) -> Catalog:
     defaults, aliases = value.get("defaults", {}), value.get("models", {})
     return Catalog(
         regions=tuple(_region(entry, defaults) for entry in value["regions"]),
+        nearness=Nearness(value.get("nearness", Nearness.DISTANCE)),
         aliases={alias.casefold(): model for alias, model in aliases.items()},
         countries=countries,
         residency={

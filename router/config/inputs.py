@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from router.config.catalog import load_catalog
 from router.config.cells import load_cells
+from router.config.latency import homes_of, latency_facts, load_measured, load_table
 from router.config.pinned_files import PinnedFile, read_pinned
 from router.config.settings import Settings, secret_paths, with_secrets
 from router.errors import ConfigError, GeoDataError
@@ -17,7 +18,7 @@ from router.geo.countries import load_countries
 from router.geo.database import GeoDatabase, find_database, open_database
 from router.geo.feeds import feeds_path, load_feeds, read_notes
 from router.geo.overrides import FindCity, Overrides, Rules, load_overrides
-from router.model import Catalog, Position, Region
+from router.model import Catalog, Nearness, Position, Region
 from router.routing.territory import Cell
 
 T = TypeVar("T")
@@ -67,7 +68,18 @@ def regions_path(settings: Settings) -> Path:
 def read_catalog(settings: Settings) -> Catalog:
     """The catalog in use. Raises ConfigError."""
     countries = load_countries(shipped("geodata/countries.csv"))
-    return load_catalog(regions_path(settings), countries)
+    catalog = load_catalog(regions_path(settings), countries)
+    return with_latency(settings, catalog) if catalog.nearness is Nearness.NETWORK else catalog
+
+
+def with_latency(settings: Settings, catalog: Catalog) -> Catalog:
+    """The catalog with `nearness: network`, and what it needs. Raises ConfigError."""
+    own = settings.latency
+    measured = {} if own is None else load_measured(own, catalog.countries, catalog.regions)
+    facts = latency_facts(
+        load_table(shipped("geodata/latency.csv")), homes_of(read_cells()), measured
+    )
+    return replace(catalog, nearness=Nearness.NETWORK, latency=facts)
 
 
 def read_overrides(settings: Settings) -> Overrides | None:
@@ -205,7 +217,8 @@ def input_paths(settings: Settings, environ: Mapping[str, str]) -> list[Path]:
     """The files that `read_inputs` reads."""
     overrides = [] if settings.geo_overrides is None else [settings.geo_overrides]
     feeds = feeds_path(geo_folder(settings))
-    files = [regions_path(settings), *_geo_paths(settings), *overrides, feeds]
+    latency = [] if settings.latency is None else [settings.latency]
+    files = [regions_path(settings), *latency, *_geo_paths(settings), *overrides, feeds]
     return [*files, *secret_paths(environ)]
 
 

@@ -54,6 +54,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         _about("Where networks really are: a geofeed (RFC 8805), asked before the database."),
     ] = None
+    latency: Annotated[
+        Path | None,
+        _about(
+            "Round-trip times you measured, for `nearness: network`: a CSV of country, region, ms."
+        ),
+    ] = None
     geo_dir: Annotated[
         Path | None,
         _about(

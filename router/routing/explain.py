@@ -33,10 +33,16 @@ def explain(
 ) -> dict[str, Any]:
     """Location and its source, the route key, every edge in order with its distance, for
     each one not offered why and since when, and the headers of the answer. Distances are
-    from the viewer, in km. `line`: what an override or a feed says of the viewer's network."""
+    from the viewer, in km; `estimated_ms` is given where it decides. `line`: what an override
+    or a feed says of the viewer's network."""
     key = _key(ranker, placed, query)
     decision = decide(ranker, fleet, key, query)
     origin = ranker.origin(placed.location)
+
+    def times(edge: Edge) -> dict[str, Any]:
+        ms = ranker.estimated_ms(key.country, edge.region.id)
+        return {} if ms is None else {"estimated_ms": round(ms, 1)}
+
     answer = RouteTable(ranker, fleet, policy).answer(key, query, placed.sharing)
     return {
         "location": {**_location(ranker, placed.location), **_line(line)},
@@ -53,11 +59,16 @@ def explain(
         "code": answer.code,
         "headers": {name.decode(): value.decode() for name, value in answer.headers},
         "candidates": [
-            {"role": _role(place), **_edge(edge, origin)}
+            {"role": _role(place), **_edge(edge, origin), **times(edge)}
             for place, edge in enumerate(decision.candidates)
         ],
         "rejected": [
-            {"why": why, "why_since": _since(edge, why), **_edge(edge, origin)}
+            {
+                "why": why,
+                "why_since": _since(edge, why),
+                **_edge(edge, origin),
+                **times(edge),
+            }
             for edge, why in decision.rejected
         ],
     }

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from router.geo.sphere import Vector, distance_km, mean_vector, unit_vector
 from router.model import Catalog, Location, Position, Region, Scope
+from router.routing.latency import City, Estimator
 
 METRO_RADIUS_KM = 25.0
 PREFERRED_COUNT = 3
@@ -111,6 +112,10 @@ class Ranker:
         self.metros = tuple(_metros(routable))
         homes = Counter(metro.country for metro in self.metros)
         self.divided = frozenset(code for code, count in homes.items() if count > 1)
+        self._estimator = (
+            None if catalog.latency is None else Estimator(catalog.latency, catalog.countries)
+        )
+        self._by_network: dict[str, tuple[Metro, ...]] = {}
         self._known: dict[tuple[str | None, Scope], dict[Position, tuple[Metro, ...]]] = {}
         self._known_count = 0
         self._alike: dict[tuple[str, ...], tuple[Metro, ...]] = {}
@@ -206,10 +211,36 @@ class Ranker:
         chosen = [inside[id] for id in rendezvous((m.contender for m in inside.values()), seed)]
         return tuple(dict.fromkeys((*_enough(chosen), *self.without_position(country, scope))))
 
+    def by_network(self, country: str | None) -> tuple[Metro, ...] | None:
+        """Every metro by estimated round-trip time from a country that has no edge; None
+        where distance decides."""
+        if self._estimator is None or country is None or country in self.covered:
+            return None
+        if country not in self._by_network:
+            order = self._estimator.order(country, [self._city(metro) for metro in self.metros])
+            self._by_network[country] = tuple(self.metros[place] for place in order)
+        return self._by_network[country] or None
+
+    def estimated_ms(self, country: str | None, id: str) -> float | None:
+        """The estimated round-trip time to an edge, where it decides."""
+        if self._estimator is None or country is None or self.by_network(country) is None:
+            return None
+        cities = (self._city(metro) for metro in self.metros)
+        city = next((one for one in cities if id in one.ids), None)
+        return None if city is None else self._estimator.country_ms(country, city)
+
+    def _city(self, metro: Metro) -> City:
+        ids = tuple(edge.id for edge in metro.edges)
+        return City(ids, self.regions[ids[0]].position)
+
     def _by_distance(
         self, country: str | None, position: Position, scope: Scope
     ) -> Iterator[Metro]:
-        """Every metro, nearest first; with scope=country, those of the country before all."""
+        """Every metro, nearest first; with scope=country, those of the country before all.
+        For a country without an edge, by round-trip time if the catalog says so."""
+        by_network = self.by_network(country)
+        if by_network is not None:
+            return iter(by_network)
         x, y, z = unit_vector(position)
         home = country if scope is Scope.COUNTRY else None
 

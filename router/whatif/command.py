@@ -1,16 +1,17 @@
 """`autorouter simulate`: what would move where, from the present fleet and the geo database."""
 
 import time
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
 
-from router.config.inputs import read_all
+from router.config.inputs import read_all, with_latency
 from router.config.settings import Settings
 from router.errors import RouterError
 from router.geodata import Tell, in_silence
 from router.geodata.survey import read_census
-from router.model import Catalog, Intended, Observed, Status
+from router.model import Catalog, Intended, Nearness, Observed, Status
 from router.ops.client import ask, stored_fleet
 from router.routing.fleet import Edge, Fleet
 from router.routing.query import Query
@@ -53,7 +54,7 @@ async def simulate(settings: Settings, supposed: Supposed, tell: Tell = in_silen
     how far the geo database is read."""
     catalog, geo = read_all(settings)
     change, query, now = supposed.change, supposed.query, time.time()
-    catalog_after = changed_catalog(catalog, change)
+    catalog_after = _by(change.nearness, settings, changed_catalog(catalog, change))
     present, origin, strangers = await _present(settings, catalog, supposed)
     before = Side(catalog, changed_fleet(catalog, present, NO_CHANGE, now), query)
     after = Side(catalog_after, changed_fleet(catalog_after, present, change, now), query)
@@ -75,6 +76,15 @@ async def simulate(settings: Settings, supposed: Supposed, tell: Tell = in_silen
     }
     regions = before.regions | after.regions
     return Simulated(told, draw(moves, regions, told, change.text, geo.terms.attribution))
+
+
+def _by(nearness: Nearness | None, settings: Settings, catalog: Catalog) -> Catalog:
+    """The catalog with cities ordered so; as it is, when nothing is asked."""
+    if nearness is Nearness.NETWORK:
+        return with_latency(settings, catalog)
+    if nearness is Nearness.DISTANCE:
+        return replace(catalog, nearness=nearness, latency=None)
+    return catalog
 
 
 async def _present(

@@ -159,6 +159,7 @@ def _totals(flows: Flows, before: Side, after: Side) -> dict[str, Any]:
     return {
         "moved": _share(flows, lambda flow: flow.is_move),
         "extra_km": _extra_mean(load for flow, load in flows.items() if flow.is_move),
+        "gain_ms": _gain_ms(flows, before, after),
         "abroad": {
             "before": _share(flows, lambda flow: before.crosses(flow.country, flow.before)),
             "after": _share(flows, lambda flow: after.crosses(flow.country, flow.after)),
@@ -168,6 +169,20 @@ def _totals(flows: Flows, before: Side, after: Side) -> dict[str, Any]:
             "after": _share(flows, lambda flow: flow.after is None),
         },
     }
+
+
+def _gain_ms(flows: Flows, before: Side, after: Side) -> float | None:
+    """How much faster the mean mover is, where times are estimated; None where none are."""
+    gain = known = 0.0
+    judge = before.ranker if after.ranker.catalog.latency is None else after.ranker
+    for flow, load in flows.items():
+        if not flow.is_move or flow.before is None or flow.after is None:
+            continue
+        old, new = (judge.estimated_ms(flow.country, id) for id in (flow.before, flow.after))
+        if old is not None and new is not None:
+            gain += load.addresses * (old - new)
+            known += load.addresses
+    return round(gain / known, 1) if known else None
 
 
 def _edges(flows: Flows, before: Side, after: Side) -> list[dict[str, Any]]:

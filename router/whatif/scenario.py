@@ -9,6 +9,7 @@ from router.model import (
     EdgeView,
     Intended,
     Intent,
+    Nearness,
     Observed,
     Region,
     Status,
@@ -22,19 +23,21 @@ _MAX_NAMED = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Edges drained, edges down, regions added, regions gone."""
+    """Edges drained, edges down, regions added, regions gone, cities ordered otherwise."""
 
     drained: Collection[str] = ()
     down: Collection[str] = ()
     added: tuple[Region, ...] = ()
     without: Collection[str] = ()
+    nearness: Nearness | None = None
 
     @property
     def text(self) -> str:
         """In words: `drained yto-01; added fra-01`."""
         added = [region.id for region in self.added]
         parts = {"drained": self.drained, "down": self.down, "added": added, "gone": self.without}
-        return "; ".join(f"{what} {', '.join(ids)}" for what, ids in parts.items() if ids)
+        lines = [f"{what} {', '.join(ids)}" for what, ids in parts.items() if ids]
+        return "; ".join([*lines, *([f"nearness {self.nearness}"] if self.nearness else [])])
 
 
 NO_CHANGE = Change()

