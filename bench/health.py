@@ -16,8 +16,9 @@ from typing import Any
 
 from router.health.answers import Inventory
 from router.health.poller import Poller
-from router.health.publisher import Publisher, Watched
+from router.health.publisher import Publisher
 from router.health.state import Health, HealthPolicy, Transition, step, wait_s
+from router.health.watched import Watched
 from router.model import Catalog, Check, Event, Observed, Outcome, Position, Probe, Region, View
 from router.store.memory import MemoryStore
 from tests.support import virtual_loop as virtual

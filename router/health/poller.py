@@ -1,6 +1,6 @@
-"""Polls every edge from one vantage and has it published: loops, no rules.
+"""Polls every edge from one vantage, and publishes: loops only, no rules.
 
-The rules are `health.step`; time, waiting and chance come in from outside.
+The rules are in router.health.state. The clock, sleeping and randomness are passed in.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from router.health.addresses import counted
 from router.health.answers import Inventory
-from router.health.publisher import Publisher, Watched
+from router.health.publisher import Publisher
 from router.health.state import (
     Health,
     HealthPolicy,
@@ -23,6 +23,7 @@ from router.health.state import (
     step,
     wait_s,
 )
+from router.health.watched import Watched
 from router.model import Catalog, ModelsFormat, Observed, Outcome, Probe, Region
 
 MODELS_INTERVAL_S = 15.0
@@ -46,7 +47,7 @@ class Prober(Protocol):
 
 
 class Observer(Protocol):
-    """Hears what the probes meet; see router.telemetry.metrics."""
+    """Is called with what probes meet; see router.telemetry.metrics."""
 
     def probed(self, region: Region, probe: Probe) -> None:
         """A probe ended."""
@@ -56,7 +57,7 @@ class Observer(Protocol):
         was up."""
 
     def changed(self, region: Region, transition: Transition) -> None:
-        """An edge's state changed in this vantage's own eyes."""
+        """An edge's state changed, as this vantage sees it."""
 
 
 @dataclass(kw_only=True)
@@ -92,8 +93,8 @@ class Poller:
             await self.publisher.release()
 
     def adopt(self, catalog: Catalog) -> None:
-        """Go on with another catalog: what is known of the edges that stay is kept. If most
-        are new, nothing is published until they have been probed, as at the start."""
+        """Replace the catalog. What is known of edges that stay is kept. If at least half are
+        new, nothing is published until they have been probed, as at the start."""
         known = {_asked(watched.region): watched for watched in self._watched}
         self.catalog = self.publisher.catalog = catalog
         self._watched = [
@@ -120,7 +121,7 @@ class Poller:
         self._ready_at = self.monotonic() + self.policy.interval_s + self.policy.recheck_s
 
     def _follow(self) -> None:
-        """Have a loop for each edge's health and models, and none for others."""
+        """Start the loops of new edges, and cancel those of edges that are gone."""
         if self._tasks is None:
             return
         for key in self._loops.keys() - {id(watched) for watched in self._watched}:
@@ -174,7 +175,7 @@ class Poller:
         return transition
 
     def _follow_clock(self) -> None:
-        """When the clock is set, stamps move along: a hold-down lasts as long as it would."""
+        """Move all stamps when the clock was set, so that a hold-down lasts as long as before."""
         ahead_s = self.clock() - self.monotonic()
         by_s, self._ahead_s = ahead_s - self._ahead_s, ahead_s
         if abs(by_s) < CLOCK_STEP_S:
@@ -200,8 +201,8 @@ class Poller:
             await self.sleep(self._jittered(MODELS_INTERVAL_S))
 
     def _take_inventory(self, watched: Watched, found: Inventory) -> None:
-        """An edge that does not tell keeps its last inventory until that is too old; one
-        that tells too much has none that is true."""
+        """Replace the inventory. If the edge sent none, the last one is kept until it is too
+        old; if it sent too much, the inventory is unknown at once."""
         is_news = found.fault is not watched.models_fault
         watched.models_fault = found.fault
         if found.models is not None:
@@ -213,8 +214,8 @@ class Poller:
             self._due.set()
 
     async def _publish_always(self) -> None:
-        """At every change at once, else every few seconds; but not before there is a verdict
-        on (nearly) every edge: a half-seen fleet would draw all viewers to the seen half."""
+        """Publish at every change, and every few seconds. Not before (nearly) every edge has
+        a verdict: a view of half the fleet would send all viewers to that half."""
         while True:
             try:
                 async with asyncio.timeout(min(self.policy.interval_s, PUBLISH_S)):

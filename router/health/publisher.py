@@ -1,11 +1,13 @@
-"""Publishes one vantage's view: who may, what it may claim, and what happened since. I/O by
-the store it is given; the rules are in router.health.guard.
+"""Publishes the view of one vantage, and events for what changed in it.
+
+The rules are elsewhere: router.health.guard decides what may be believed, and
+router.health.news what is an event. I/O goes through the store that is given.
 """
 
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -20,17 +22,17 @@ from router.health.guard import (
     is_isolated,
     judge_brake,
 )
-from router.health.state import Health, HealthPolicy, pardoned
+from router.health.news import Doubts, doubts_of, news
+from router.health.state import Health, pardoned
+from router.health.watched import Watched
 from router.model import (
     Catalog,
     EdgeView,
     Event,
-    EventKind,
     Intended,
     Intent,
     Observed,
     Outcome,
-    Region,
     View,
 )
 from router.store import Store, Stored
@@ -39,50 +41,25 @@ LEASE_S = 10.0
 MAX_VIEW_MODELS_BYTES = 2 * 2**20  # of model ids in one view, which every reader decodes
 
 _WORKS = frozenset({Observed.UP, Observed.DEGRADED})
-_WORTH_TELLING = frozenset({Outcome.TOO_LARGE, Outcome.BAD_BODY})
 
 Witnesses = Callable[[], Awaitable[Sequence[bool]]]
 
 
 class Observer(Protocol):
-    """Hears what is published; see router.telemetry.metrics."""
+    """Is called with what is published; see router.telemetry.metrics."""
 
     def published(self, view: View, error: StoreError | None) -> None:
-        """A view was written, or was not."""
+        """A view was written, or writing it failed."""
 
     def stood_by(self, vantage: str) -> None:
         """Another poller of this vantage publishes."""
 
     def happened(self, event: Event) -> None:
-        """Something worth a line in the log and in the events."""
-
-
-@dataclass(slots=True)
-class Watched:
-    """One edge as its probes have it now.
-
-    `probed_at`: its last probe that counted; `is_local`: the one after that did not.
-    `before_fall`: its health before it last went down. `passes`: how many so far.
-    `addresses`: failures in a row of each of its addresses. `met`: the faults that were
-    logged since it was last up.
-    """
-
-    region: Region
-    health: Health
-    policy: HealthPolicy = HealthPolicy()
-    probed_at: float | None = None
-    is_local: bool = False
-    before_fall: Health | None = None
-    passes: int = 0
-    models: tuple[str, ...] | None = None
-    models_at: float | None = None
-    models_fault: Outcome | None = None
-    addresses: dict[str, int] = field(default_factory=dict)
-    met: set[Outcome] = field(default_factory=set)
+        """An event happened, to be logged."""
 
 
 async def no_witnesses() -> Sequence[bool]:
-    """For a vantage that has none."""
+    """Used by a vantage without witnesses."""
     return ()
 
 
@@ -93,8 +70,11 @@ def process_name() -> str:
 
 @dataclass(kw_only=True)
 class Publisher:
-    """Writes views for a vantage, while it holds the vantage's lease. `heard_at`: when the
-    store last took its word, or let another poller speak."""
+    """Writes views for a vantage while it holds the vantage's lease.
+
+    `heard_at` is when the store last accepted a view, or said that another poller has the
+    lease.
+    """
 
     catalog: Catalog
     store: Store
@@ -109,17 +89,16 @@ class Publisher:
         # Above whatever an earlier process of this vantage published.
         self._seq = int(self.clock() * 1_000)
         self._brake: Brake | None = None
-        self._isolated = False
-        self._braked = False
+        self._doubts = Doubts()
         self._last_good: dict[str, Observed] = {}
-        self._told: dict[str, EdgeView] | None = None
+        self._published: dict[str, EdgeView] | None = None
         self._intents: tuple[Intent, ...] = ()
         self.heard_at: float | None = None
 
     async def publish(self, watched: Sequence[Watched]) -> None:
-        """Publish what the probes say, as far as it may be believed. Never raises.
+        """Publish what the probes found, as far as it may be believed. Never raises.
 
-        Until a probe has counted there is nothing to say.
+        Nothing is published before the first probe that counts.
         """
         error = None
         passed = await self.witnesses()
@@ -133,28 +112,28 @@ class Publisher:
         try:
             if not await self.store.hold_lease(self.vantage, self.holder, LEASE_S):
                 self.heard_at = self.clock()
-                self._told = None  # whoever publishes now will have told more
+                self._published = None  # the other poller's view is newer
                 self.observer.stood_by(self.vantage)
                 return
-            if self._told is None:
-                self._told = await self._recalled()
-                self._last_good |= {
-                    id: edge.state for id, edge in self._told.items() if edge.state in _WORKS
-                }
-                view = self._view(watched, isolated)  # what they removed is not held
+            if self._published is None:
+                self._published = await self._recalled()
+                self._last_good |= _working(self._published)
+                view = self._view(watched, isolated)  # an edge that was removed is not held
             self._seq = await self.store.publish(view)
             self.heard_at = self.clock()
             if self._seq != view.seq:
-                self._told = None
+                self._published = None
                 self.observer.stood_by(self.vantage)
                 return
-            await self._tell(self._news(view))
+            await self._report(news(view, self._published or {}, self._doubts))
+            self._doubts = doubts_of(view)
+            self._published = dict(view.edges) if not view.isolated else self._published
         except StoreError as fault:
             error = fault
         self.observer.published(view, error)
 
     def follow_clock(self, by_s: float) -> None:
-        """The clock was set forward by `by_s`; the brake holds as long as it would."""
+        """Call when the clock was set forward by `by_s`: the brake holds as long as before."""
         if self._brake is not None:
             lifted_at = self._brake.lifted_at
             self._brake = replace(
@@ -171,15 +150,15 @@ class Publisher:
             return  # it expires by itself
 
     async def _recalled(self) -> dict[str, EdgeView]:
-        """What the vantage's last publisher said."""
+        """The edges that the previous publisher of this vantage published."""
         stored = await self.store.read(())
         mine = [view for view in stored.views if view.vantage == self.vantage]
         return dict(mine[0].edges) if mine else {}
 
-    async def _tell(self, news: Sequence[Event]) -> None:
-        for event in news:
+    async def _report(self, events: Sequence[Event]) -> None:
+        for event in events:
             self.observer.happened(event)
-        await self.store.log_events(news)
+        await self.store.log_events(events)
 
     def _view(self, watched: Sequence[Watched], isolated: bool) -> View:
         if isolated:
@@ -188,9 +167,8 @@ class Publisher:
         newest = max(one.probed_at for one in watched if one.probed_at is not None)
         held = self._held(watched)
         edges = {one.region.id: self._edge(one, held, newest) for one in watched}
-        for id, edge in edges.items():
-            if edge.state in _WORKS:
-                self._last_good[id] = edge.state
+        last_good = {id: state for id, state in self._last_good.items() if id in edges}
+        self._last_good = last_good | _working(edges)
         return View(
             vantage=self.vantage,
             seq=self._seq + 1,
@@ -203,7 +181,7 @@ class Publisher:
         return held_edges(self._brake, _healths(watched), self._removed())
 
     def _pardon(self, watched: Sequence[Watched]) -> None:
-        """Forget the falls under the brake of edges that pass again: they never were."""
+        """Undo the falls of held edges that pass again."""
         held = self._held(watched)
         for one in watched:
             is_back = one.health.streak >= one.policy.rise
@@ -211,15 +189,15 @@ class Publisher:
                 one.health = pardoned(one.health, one.before_fall)
 
     async def _judge(self, healths: dict[str, Health]) -> Brake | None:
-        """The brake, by what else is known: intents, and other vantages' views."""
+        """The brake, given intents and the views of other vantages."""
         now = self.clock()
         routable = [region.id for region in self.catalog.regions if region.routable]
         anything = replace(self.policy, brake_share=0.0)  # few of all may be most of the enabled
         if judge_brake(self._brake, healths, routable, now, anything) is None:
             return None
         stored = await self._read(routable)
-        wished = {one.edge for one in stored.intents if one.state is not Intended.ENABLED}
-        enabled = [id for id in routable if id not in wished]
+        held_back = {one.edge for one in stored.intents if one.state is not Intended.ENABLED}
+        enabled = [id for id in routable if id not in held_back]
         brake = judge_brake(self._brake, healths, enabled, now, self.policy)
         others = [view for view in stored.views if view.vantage != self.vantage]
         if brake is None:
@@ -229,11 +207,11 @@ class Publisher:
         return replace(brake, confirmed=confirmed_edges(brake, others, now, self.policy))
 
     def _removed(self) -> set[str]:
-        told = self._told or {}
-        return {id for id, edge in told.items() if edge.state is Observed.DOWN}
+        published = self._published or {}
+        return {id for id, edge in published.items() if edge.state is Observed.DOWN}
 
     async def _read(self, ids: Iterable[str]) -> Stored:
-        """What is stored now; with the store away, the intents it held last."""
+        """What is stored now. While the store is away: the intents that were read last."""
         try:
             stored = await self.store.read(list(ids))
         except StoreError:
@@ -242,14 +220,14 @@ class Publisher:
         return stored
 
     def _edge(self, one: Watched, held: Collection[str], newest: float) -> EdgeView:
-        """What is said of one edge. Nothing, once it has met only local faults for longer
+        """One edge as it is published: unknown after it met only local faults for longer
         than a view is fresh, while other edges were probed."""
         health, id = one.health, one.region.id
-        earlier = None if self._told is None else self._told.get(id)
+        earlier = None if self._published is None else self._published.get(id)
         if one.probed_at is None and earlier is not None:
             seen_at = earlier.probed_at or 0.0
             if not one.is_local or newest - seen_at <= self.policy.fresh_s:
-                return earlier  # by the vantage's last publisher
+                return earlier  # from the previous publisher of this vantage
         state = self._last_good.get(id, Observed.UNKNOWN) if id in held else health.state
         since, reason = health.since, health.reason
         if one.is_local and (one.probed_at is None or newest - one.probed_at > self.policy.fresh_s):
@@ -268,74 +246,9 @@ class Publisher:
             bad_addresses=bad_addresses(one.addresses),
         )
 
-    def _news(self, view: View) -> list[Event]:
-        """What changed since the last view that was written; a first `up` is no news."""
-        news = self._doubts(view)
-        told = self._told or {}
-        for id, edge in view.edges.items():
-            news += self._details(view.probed_at, id, edge, told.get(id))
-            before = told[id].state if id in told else Observed.UNKNOWN
-            if edge.state is before or (before, edge.state) == (Observed.UNKNOWN, Observed.UP):
-                continue
-            news.append(
-                Event(
-                    at=view.probed_at,
-                    kind=EventKind.TRANSITION,
-                    edge=id,
-                    vantage=self.vantage,
-                    before=before,
-                    after=edge.state,
-                    reason=edge.reason,
-                )
-            )
-        self._told = {**told, **view.edges}
-        return news
 
-    def _details(
-        self, at: float, id: str, edge: EdgeView, before: EdgeView | None
-    ) -> Iterator[Event]:
-        """An inventory that cannot be taken, an address that fails: when that begins, and
-        when it is over."""
-        was = None if before is None else before.models_fault
-        is_new = edge.models_fault is not was
-        if is_new and (was in _WORTH_TELLING or edge.models_fault in _WORTH_TELLING):
-            yield Event(
-                at=at,
-                kind=EventKind.MODELS,
-                edge=id,
-                vantage=self.vantage,
-                after="unknown" if edge.models_fault in _WORTH_TELLING else "ok",
-                reason=edge.models_fault,
-            )
-        failing = edge.bad_addresses
-        if failing != (() if before is None else before.bad_addresses):
-            yield Event(
-                at=at,
-                kind=EventKind.ADDRESS,
-                edge=id,
-                vantage=self.vantage,
-                after="failing" if failing else "ok",
-                reason=", ".join(failing) or None,
-            )
-
-    def _doubts(self, view: View) -> list[Event]:
-        """The brake and the isolation, where they came or went."""
-        about = []
-        if view.isolated is not self._isolated:
-            about.append((EventKind.ISOLATION, view.isolated, "most witnesses do not answer"))
-        if bool(view.held) is not self._braked:
-            about.append((EventKind.BRAKE, bool(view.held), f"{len(view.held)} edges fell at once"))
-        self._isolated, self._braked = view.isolated, bool(view.held)
-        return [
-            Event(
-                at=view.probed_at,
-                kind=kind,
-                vantage=self.vantage,
-                after="on" if is_on else "off",
-                reason=reason if is_on else None,
-            )
-            for kind, is_on, reason in about
-        ]
+def _working(edges: Mapping[str, EdgeView]) -> dict[str, Observed]:
+    return {id: edge.state for id, edge in edges.items() if edge.state in _WORKS}
 
 
 def _bounded(edges: dict[str, EdgeView]) -> dict[str, EdgeView]:

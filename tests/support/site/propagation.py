@@ -19,8 +19,9 @@ import uvloop
 from router.api.live_fleet import FleetWatch
 from router.config.inputs import read_catalog
 from router.config.settings import Settings
-from router.health.publisher import Publisher, Watched
+from router.health.publisher import Publisher
 from router.health.state import Health
+from router.health.watched import Watched
 from router.model import Event, Observed, View
 from router.routing.fleet import Fleet
 from router.routing.ranking import Ranker

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from router.errors import StoreError
-from router.health.publisher import LEASE_S, Publisher, Watched, process_name
+from router.health.publisher import LEASE_S, Publisher, process_name
 from router.health.state import Health
+from router.health.watched import Watched
 from router.model import Event, EventKind, Intended, Intent, Observed, Outcome, View
 from router.store import Stored
 from router.store.memory import MemoryStore
