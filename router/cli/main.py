@@ -3,6 +3,7 @@
 import asyncio
 import getpass
 import os
+import platform
 import re
 import socket
 import sys
@@ -16,6 +17,7 @@ import click
 import msgspec
 
 from router import __version__
+from router.cli.completion import edge_ids
 from router.config.settings import Described, Settings, describe_settings, load_settings
 from router.config.values import GeoFiles, Listen
 from router.errors import ConfigError, RouterError
@@ -34,12 +36,21 @@ _SCOPE = click.option(
     default="country",
     help="Prefer the viewer's country, or take the nearest anywhere.",
 )
-_EXIT_CODES = [("0", "done"), ("1", "a fault, or refused"), ("2", "wrong usage")]
+_EXIT_CODES = [
+    ("0", "done"),
+    ("1", "a fault, or refused"),
+    ("2", "wrong usage"),
+    ("130", "ended by Ctrl-C"),
+]
 _COMPLETION = [
     ("bash", 'eval "$(_AUTOROUTER_COMPLETE=bash_source autorouter)"'),
     ("zsh", 'eval "$(_AUTOROUTER_COMPLETE=zsh_source autorouter)"'),
     ("fish", "_AUTOROUTER_COMPLETE=fish_source autorouter | source"),
 ]
+
+
+WATCH_S = 2.0
+INTERRUPTED = 130  # as shells report a command that SIGINT ended
 
 
 class _Command(click.Command):
@@ -82,13 +93,20 @@ class _Commands(_Group):
         except ConfigError as error:
             for fault in error.faults:
                 click.echo(f"error: {escaped_lines(fault)}", err=True)
+        except KeyboardInterrupt:
+            return ctx.exit(INTERRUPTED)
         except RouterError as error:
             click.echo(f"error: {escaped_lines(str(error))}", err=True)
         return ctx.exit(1)
 
 
 @click.group(
-    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+    cls=_Commands,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "show_default": True,
+        "max_content_width": 120,
+    },
 )
 @click.version_option(__version__, prog_name="autorouter")
 def main() -> None:
@@ -114,7 +132,17 @@ def dev(regions: Path | None, port: int, ops_port: int) -> None:
     settings = msgspec.structs.replace(
         settings, listen=Listen("127.0.0.1", port), ops_listen=Listen("127.0.0.1", ops_port)
     )
-    _run(settings, run)
+    try:
+        _run(settings, run)
+    except ConfigError as error:
+        raise ConfigError([_in_options_of_dev(fault) for fault in error.faults]) from error
+
+
+def _in_options_of_dev(fault: str) -> str:
+    """A port that is taken is changed by an option of `dev`, not by a setting."""
+    return fault.replace("AUTOROUTER_LISTEN:", "--port:").replace(
+        "AUTOROUTER_OPS_LISTEN:", "--ops-port:"
+    )
 
 
 @main.command(epilog="autorouter serve --regions my-regions.yaml --workers 2")
@@ -124,7 +152,8 @@ def dev(regions: Path | None, port: int, ops_port: int) -> None:
     type=click.IntRange(1, 64),
     help="Processes that answer, instead of AUTOROUTER_WORKERS; one for each core.",
 )
-def serve(regions: Path | None, workers: int | None) -> None:
+@click.option("--port", type=_PORT, help="The public port, instead of AUTOROUTER_LISTEN's.")
+def serve(regions: Path | None, workers: int | None, port: int | None) -> None:
     """Serve the public API and its ops listener.
 
     Without AUTOROUTER_REDIS_URL it polls the edges itself; with it, it reads what
@@ -136,6 +165,9 @@ def serve(regions: Path | None, workers: int | None) -> None:
     settings = _settings(regions)
     if workers is not None:
         settings = msgspec.structs.replace(settings, workers=workers)
+    if port is not None:
+        listen = Listen(settings.listen.host, port)
+        settings = msgspec.structs.replace(settings, listen=listen)
     _run(settings, run)
 
 
@@ -181,20 +213,48 @@ def check(regions: Path | None, asks: bool, as_json: bool) -> None:
     sys.exit(0 if found["ok"] else 1)
 
 
-@main.command(epilog="autorouter edges --json")
+@main.command(epilog="autorouter edges --wide")
+@click.argument("ids", nargs=-1, metavar="[ID]...", shell_complete=edge_ids)
+@click.option("--wide", is_flag=True, help="Show every column, however narrow the terminal is.")
+@click.option("--watch", is_flag=True, help="Show it again every 2 seconds until Ctrl-C.")
 @_REGIONS
 @_JSON
-def edges(regions: Path | None, as_json: bool) -> None:
-    """Show the fleet, one line an edge.
+def edges(
+    ids: tuple[str, ...], wide: bool, watch: bool, regions: Path | None, as_json: bool
+) -> None:
+    """Show the fleet, one line an edge; with an ID, all about that edge.
 
     Asks the server on AUTOROUTER_OPS_LISTEN; without one, reads Redis; without that,
-    shows the catalog alone.
+    shows the catalog alone. A narrow terminal shows fewer columns, but always the state,
+    the reason and what operators want.
     """
-    from router.cli import text as render
+    from router.cli.fleet_text import show_edge, show_edges
     from router.ops import client as inquire
 
-    told = asyncio.run(inquire.edges(_settings(regions)))
-    _print_json(told) if as_json else render.edges(told)
+    settings = _settings(regions)
+    while True:
+        told = asyncio.run(inquire.edges(settings))
+        told["edges"] = _chosen(told["edges"], ids)
+        if watch and sys.stdout.isatty():
+            click.clear()
+        if as_json:
+            _print_json(told)
+        elif ids:
+            for edge in told["edges"]:
+                show_edge(told, edge)
+        else:
+            show_edges(told, wide=wide)
+        if not watch:
+            return
+        time.sleep(WATCH_S)
+
+
+def _chosen(edges: list[dict[str, Any]], ids: Sequence[str]) -> list[dict[str, Any]]:
+    known = {edge["id"]: edge for edge in edges}
+    unknown = [id for id in ids if id not in known]
+    if unknown:
+        raise RouterError(f"no such edge: {', '.join(unknown)}; there are {', '.join(known)}")
+    return [known[id] for id in ids] if ids else edges
 
 
 @main.command(epilog="autorouter explain 24.48.0.1 --model kokoro")
@@ -313,7 +373,7 @@ def simulate(
     _print_json(outcome.told) if as_json else render.moves(outcome.told)
 
 
-_EDGES = click.argument("edges", nargs=-1, required=True, metavar="ID...")
+_EDGES = click.argument("edges", nargs=-1, required=True, metavar="ID...", shell_complete=edge_ids)
 _ACTOR = click.option("--actor", help="Who does this.  [default: your user and host name]")
 
 
@@ -412,6 +472,12 @@ def events(follow: bool, as_json: bool) -> None:
             click.echo(escaped_json(msgspec.json.encode(event).decode()))
 
     asyncio.run(inquire.tell_events(_settings(None), show, follow=follow))
+
+
+@main.command(epilog="autorouter version")
+def version() -> None:
+    """Print the release, and the Python that runs it."""
+    click.echo(f"autorouter {__version__}, Python {platform.python_version()}")
 
 
 @main.group()

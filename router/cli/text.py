@@ -32,7 +32,7 @@ def _safe(show: Callable[[Any], None]) -> Callable[[Any], None]:
 @_safe
 def findings(found: dict[str, Any]) -> None:
     """What `check` found."""
-    out = _console()
+    out = console()
     for kind, style in (("facts", "green"), ("warnings", "yellow"), ("faults", "red")):
         label = {"facts": "ok", "warnings": "warning", "faults": "fault"}[kind]
         for line in found[kind]:
@@ -49,37 +49,16 @@ def _probe(row: dict[str, Any]) -> Text:
         parts.append(f"{row['rtt_ms']:.0f} ms")
     parts += filter(None, [row["met"], row["change"] and f"to change: {row['change']}"])
     if row["models"] is not None:
-        parts.append(f"{row['models']} models")
+        parts.append(f"{row['models']} model{'' if row['models'] == 1 else 's'}")
     elif row["models_change"]:
         parts += [f"models unknown: {row['models_met']}", f"to change: {row['models_change']}"]
     return Text.assemble((f"{'probe':8}", style), "; ".join(parts))
 
 
 @_safe
-def edges(told: dict[str, Any]) -> None:
-    """The fleet, one line an edge."""
-    out = _console()
-    out.print(f"fleet {told['status']}, from {told['from']}", highlight=False)
-    table = _table("edge", "name", "country", "state", "for", "reason", "rtt", "intent", "models")
-    for edge in told["edges"]:
-        table.add_row(
-            edge["id"],
-            edge["name"],
-            edge["country"],
-            _state(edge["state"]),
-            _age(edge["since"]),
-            edge["reason"] or "",
-            "" if edge["rtt_ms"] is None else f"{edge['rtt_ms']:.0f} ms",
-            _intent(edge) if edge["routable"] else "not routable",
-            "unknown" if edge["models"] is None else " ".join(edge["models"]),
-        )
-    out.print(table)
-
-
-@_safe
 def events(told: list[dict[str, Any]]) -> None:
     """What happened, one line an event."""
-    out = _console()
+    out = console()
     for event in told:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(event["at"]))
         what = f"{event['before'] or ''} → {event['after']}" if event["before"] else event["after"]
@@ -96,7 +75,7 @@ def events(told: list[dict[str, Any]]) -> None:
 @_safe
 def explanation(told: dict[str, Any]) -> None:
     """Why a viewer gets an edge."""
-    out = _console()
+    out = console()
     out.print(_verdict(told), highlight=False)
     place = told["location"]
     where = place["country_name"] or place["country"] or "an unknown country"
@@ -121,7 +100,7 @@ def explanation(told: dict[str, Any]) -> None:
     for edge in told["candidates"]:
         _add(table, edge, edge["role"])
     for edge in told["rejected"]:
-        since = f" for {_age(edge['why_since'])}" if edge["why_since"] is not None else ""
+        since = f" for {age(edge['why_since'])}" if edge["why_since"] is not None else ""
         about = f": {edge['intent_reason']}" if edge["intent_reason"] else ""
         _add(table, edge, f"out: {edge['why']}{since}{about}")
     out.print(table)
@@ -146,7 +125,7 @@ def working() -> Iterator[Callable[[str, int, int | None], None]]:
 
 def database(told: dict[str, Any]) -> None:
     """What `geodata info` found."""
-    out = _console()
+    out = console()
     built = time.strftime("%Y-%m-%d", time.gmtime(told["built_at"]))
     rows = [
         ("file", f"{told['path']} ({told['bytes'] / 1e6:.1f} MB)"),
@@ -195,7 +174,7 @@ def collected(told: dict[str, Any]) -> None:
             f"{one['skipped']:,}",
             ", ".join(f"{name} ({count})" for name, count in one["unknown_regions"].items()),
         )
-    _console().print(table)
+    console().print(table)
     for one in told["sources"]:
         if one["error"] is not None:
             _plain(f"error: {one['name']}: {one['error']}")
@@ -225,7 +204,7 @@ def updated(told: dict[str, Any]) -> None:
 @_safe
 def comparison(told: dict[str, Any]) -> None:
     """How far two databases agree."""
-    out = _console()
+    out = console()
     out.print(f"1: {told['first']}\n2: {told['second']}", highlight=False, markup=False)
     table = _table(f"of {told['sampled']:,} addresses each", "ipv4", "ipv6")
     families = [told["ipv4"], told["ipv6"]]
@@ -246,13 +225,13 @@ def comparison(told: dict[str, Any]) -> None:
 
 
 def _plain(line: str) -> None:
-    _console().print(line, highlight=False, markup=False)
+    console().print(line, highlight=False, markup=False)
 
 
 @_safe
 def moves(told: dict[str, Any]) -> None:
     """What moves where."""
-    out = _console()
+    out = console()
     for line in _outcome(told):
         out.print(line, highlight=False)
     table = _table("edge", "name", "country", "before", "after")
@@ -323,16 +302,6 @@ def _verdict(told: dict[str, Any]) -> str:
     return f"{who} gets {told['region']}: {told['reason']}{crossed}"
 
 
-def _intent(edge: dict[str, Any]) -> str:
-    """`draining, 4 m left`, then `drained`: what an operator waits for."""
-    detail = edge["intent_detail"]
-    if detail is None:
-        return str(edge["intent"])
-    if detail["drained"]:
-        return "drained" if edge["intent"] == "draining" else "disabled, drained"
-    return f"{edge['intent']}, {_duration(detail['drained_at'] - time.time())} left"
-
-
 def _add(table: Table, edge: dict[str, Any], verdict: str) -> None:
     far = edge["distance_km"]
     table.add_row(
@@ -340,8 +309,8 @@ def _add(table: Table, edge: dict[str, Any], verdict: str) -> None:
         edge["name"],
         edge["country"],
         _far(far, edge.get("estimated_ms")),
-        _state(edge["state"]),
-        _age(edge["since"]),
+        state_text(edge["state"]),
+        age(edge["since"]),
         verdict,
     )
 
@@ -352,7 +321,7 @@ def _far(km: float | None, ms: float | None) -> str:
     return ", ".join([*told, *([] if ms is None else [f"{ms:.0f} ms"])])
 
 
-def _console() -> Console:
+def console() -> Console:
     """Plain columns of full width where nobody watches, so that lines can be cut and grepped."""
     out = Console(soft_wrap=True, markup=False, emoji=False)
     return out if out.is_terminal else Console(width=200, soft_wrap=True, markup=False, emoji=False)
@@ -365,15 +334,18 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _state(state: str) -> Text:
+def state_text(state: str) -> Text:
+    """An observed state in its colour."""
     return Text(state, style=_STATE_STYLES.get(state, ""))
 
 
-def _age(since: float | None) -> str:
-    return "" if since is None else _duration(time.time() - since)
+def age(since: float | None) -> str:
+    """How long ago that was, in words; nothing when it is unknown."""
+    return "" if since is None else duration(time.time() - since)
 
 
-def _duration(seconds_long: float) -> str:
+def duration(seconds_long: float) -> str:
+    """`90 s`, `4 m`, `3 h`, `2 d`."""
     seconds = max(0, round(seconds_long))
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= 2 * size:

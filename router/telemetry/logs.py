@@ -5,6 +5,7 @@ Logging never blocks: lines go through `lines`, a bounded queue with a thread th
 
 import atexit
 import logging
+import os
 import sys
 import threading
 from datetime import UTC, datetime
@@ -36,7 +37,12 @@ def start_logging(level: str, form: str) -> None:
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
-    final = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer()
+    colours = not os.environ.get("NO_COLOR")
+    final = (
+        structlog.dev.ConsoleRenderer(colors=colours)
+        if as_text
+        else structlog.processors.JSONRenderer()
+    )
     handler = _QueueHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -21,6 +23,7 @@ from tests.support.commands import ESCAPE, in_json, on_terminal
 from tests.support.servers import (
     AUTOROUTER,
     HOST,
+    ROOT,
     Dev,
     RedisServer,
     Start,
@@ -44,6 +47,7 @@ COMMANDS = [
     "disable",
     "enable",
     "events",
+    "version",
     "cdn",
     "geodata",
 ]
@@ -288,8 +292,62 @@ def test_events_followed_end_with_ctrl_c(dev: Dev, start: Start) -> None:
     following = start("events", "--follow", **dev.settings)
     following.wait_for(lambda: "to be seen" in following.output)
     following.send(signal.SIGINT)
-    following.exit_code()
+    assert following.exit_code() == 130
     assert "Traceback" not in following.output
+    assert "Aborted" not in following.output
+
+
+def test_one_edge_is_shown_in_full(dev: Dev) -> None:
+    done = run_autorouter("edges", "yto-01", **dev.settings)
+    assert done.returncode == 0
+    assert "endpoint  http://127.0.0.1" in done.stdout
+    assert "votes     dev=up" in done.stdout or "votes     local=up" in done.stdout
+
+
+def test_unknown_edge_is_named_with_those_there_are(dev: Dev) -> None:
+    done = run_autorouter("edges", "nope", **dev.settings)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: no such edge: nope; there are yto-01, ")
+
+
+def test_watched_edges_end_silently_with_ctrl_c(dev: Dev, start: Start) -> None:
+    watching = start("edges", "--watch", **dev.settings)
+    watching.wait_for(lambda: watching.output.count("fleet ok") > 1)
+    watching.send(signal.SIGINT)
+    assert watching.exit_code() == 130
+    assert "Traceback" not in watching.output
+
+
+def test_edge_ids_are_completed(dev: Dev) -> None:
+    env = clean_env(**dev.settings) | {
+        "_AUTOROUTER_COMPLETE": "bash_complete",
+        "COMP_WORDS": "autorouter drain yt",
+        "COMP_CWORD": "2",
+    }
+    done = subprocess.run(
+        [str(AUTOROUTER)], env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert [line.split(",")[1] for line in done.stdout.splitlines()] == ["yto-01", "yto-02"]
+
+
+def test_faulty_regions_do_not_stop_an_operator(dev: Dev, tmp_path: Path) -> None:
+    broken = tmp_path / "regions.yaml"
+    broken.write_text("regions: [")
+    settings = dev.settings | {"REGIONS": str(broken)}
+    drain = ("drain", "sfo-01", "--for", "1m", "--reason", "disk")
+    for words in [drain, ("enable", "sfo-01"), ("events",), ("edges",)]:
+        assert run_autorouter(*words, **settings).returncode == 0, words
+
+
+def test_dev_names_its_own_options_when_a_port_is_taken(dev: Dev) -> None:
+    done = run_autorouter("dev", "--port", str(dev.port), "--ops-port", "0")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --port: cannot listen on 127.0.0.1")
+
+
+def test_version_is_a_command() -> None:
+    done = run_autorouter("version")
+    assert done.stdout.startswith(f"autorouter {__version__}, Python 3")
 
 
 def test_operators_work_through_redis_alone(redis: RedisServer, alone: dict[str, str]) -> None:
@@ -431,3 +489,48 @@ def test_cdn_function_is_printed_or_written(tmp_path: Path) -> None:
     assert run_autorouter("cdn", "render", "--output", str(target)).returncode == 0
     assert target.read_text() == printed
     assert "function handler(event)" in printed
+
+
+def examples() -> Iterator[tuple[str, click.Command]]:
+    """The example of each command's --help, and the command."""
+    commands: list[click.Command] = [*main.commands.values()]
+    for command in commands:
+        if isinstance(command, click.Group):
+            commands += command.commands.values()
+        else:
+            yield command.epilog or "", command
+
+
+@pytest.mark.parametrize(("example", "command"), list(examples()), ids=lambda one: str(one)[:40])
+def test_example_is_accepted_by_its_command(example: str, command: click.Command) -> None:
+    words = shlex.split(example)
+    words = words[words.index("autorouter") + 1 :]
+    found: click.Command = main
+    while isinstance(found, click.Group):
+        found = found.commands[words.pop(0)]
+    assert found is command
+    context = command.make_context(command.name, words)
+    assert context.args == []
+
+
+CHANGES = {"drain", "disable", "enable", "edges", "explain", "check", "version"}
+
+
+@pytest.mark.parametrize(
+    "example",
+    [example for example, command in examples() if command.name in CHANGES],
+    ids=lambda one: str(one)[:40],
+)
+def test_example_works_when_it_is_run(example: str, dev: Dev, tmp_path: Path) -> None:
+    (tmp_path / "my-regions.yaml").write_text((ROOT / "regions.yaml").read_text())
+    done = subprocess.run(
+        [str(AUTOROUTER), *shlex.split(example)[1:]],
+        env=clean_env(**dev.settings),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    probes = "--probe" in example  # the shipped edges cannot be reached from here
+    assert done.returncode == (1 if probes else 0), done.stderr

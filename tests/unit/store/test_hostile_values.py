@@ -15,6 +15,7 @@ from prometheus_client import generate_latest
 
 from router.api.live_fleet import FleetWatch
 from router.cli import text
+from router.cli.fleet_text import show_edges
 from router.model import Event, EventKind, Intended, Intent, Observed, Outcome, Scope, View
 from router.ops.diagnosis import findings
 from router.ops.fleet_document import describe_fleet, describe_views
@@ -136,7 +137,7 @@ def everything_follows(values: Mapping[str, bytes]) -> FleetWatch:
         "vantages": describe_views(watch.published, NOW),
         "findings": findings(watch.fleet, watch.published, now=NOW),
     }
-    text.edges({"from": "here", **json.loads(msgspec.json.encode(shown))})
+    show_edges({"from": "here", **json.loads(msgspec.json.encode(shown))})
     generate_latest(telemetry.registry)
     return watch
 

@@ -1,0 +1,36 @@
+"""Completion of edge ids in the shell: those of the running server, else of regions.yaml."""
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+PATIENCE_S = 1.0
+
+
+def edge_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Edges whose id begins so, with their name and state. Nothing when none can be found:
+    a shell must not be disturbed by an error."""
+    named = set(ctx.params.get(param.name or "") or ())
+    with suppress(Exception):
+        return [
+            CompletionItem(edge["id"], help=f"{edge['name']}, {edge['state']}, {edge['intent']}")
+            for edge in _edges()
+            if edge["id"].startswith(incomplete) and edge["id"] not in named
+        ]
+    return []
+
+
+def _edges() -> list[dict[str, Any]]:
+    from router.config.settings import load_settings
+    from router.ops import client
+
+    async def ask() -> dict[str, Any]:
+        async with asyncio.timeout(PATIENCE_S):
+            return await client.edges(load_settings(os.environ))
+
+    edges: list[dict[str, Any]] = asyncio.run(ask())["edges"]
+    return edges

@@ -1,0 +1,131 @@
+"""The fleet as text: one line an edge that fits the terminal, or one edge in full.
+
+An id, a state, a reason and an intent are never shortened or left out.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from router.cli.text import age, console, duration, state_text
+from router.safe_text import escaped_values
+
+# All columns from left to right. Those not in NEEDED are shown as far as there is room, in
+# the order of OPTIONAL.
+COLUMNS = ("edge", "name", "country", "state", "for", "reason", "rtt", "votes", "intent", "models")
+NEEDED = ("edge", "state", "reason", "intent")
+OPTIONAL = ("for", "votes", "country", "rtt", "name", "models")
+
+GAP = 2
+
+Row = dict[str, str]
+
+
+def show_edges(told: dict[str, Any], *, wide: bool = False, out: Console | None = None) -> None:
+    """The fleet, one line an edge."""
+    told, out = escaped_values(told), out or console()
+    for line in fleet_lines(told, None if wide or not out.is_terminal else out.width):
+        out.print(line, highlight=False)
+
+
+def show_edge(told: dict[str, Any], edge: dict[str, Any], out: Console | None = None) -> None:
+    """All that is known of one edge, and what the diagnosis says about it."""
+    told, edge, out = escaped_values(told), escaped_values(edge), out or console()
+    for name, text in _facts(edge):
+        out.print(Text.assemble((f"{name:10}", "bold"), text), highlight=False)
+    for finding in told.get("findings", ()):
+        if edge["id"] in finding["edges"]:
+            out.print(f"{'now':10}{finding['title']}", highlight=False)
+            out.print(f"{'do':10}{finding['action']}", highlight=False)
+    out.print(f"{'from':10}{told['from']}", highlight=False)
+
+
+def fleet_lines(told: dict[str, Any], width: int | None) -> list[Text]:
+    """What the fleet is, a line of headings, and a line for each edge. `width`: the columns
+    of the terminal; None shows everything."""
+    rows = [_row(edge) for edge in told["edges"]]
+    sizes = {name: max([len(name), *(len(row[name]) for row in rows)]) for name in COLUMNS}
+    names = columns_that_fit(sizes, width)
+    heading = Text.assemble(*((name.ljust(sizes[name] + GAP), "bold") for name in names))
+    heading.rstrip()
+    said = f"fleet {told['status']}, from {told['from']}"
+    if "headline" in told:
+        said += f"; {told['headline']}"
+    return [Text(said), heading, *(_line(row, names, sizes) for row in rows)]
+
+
+def columns_that_fit(sizes: dict[str, int], width: int | None) -> list[str]:
+    """The columns to show, from left to right."""
+    chosen = set(NEEDED)
+    room = None if width is None else width - sum(sizes[name] + GAP for name in NEEDED) + GAP
+    for name in OPTIONAL:
+        if room is None:
+            chosen.add(name)
+        elif sizes[name] + GAP <= room:
+            chosen.add(name)
+            room -= sizes[name] + GAP
+    return [name for name in COLUMNS if name in chosen]
+
+
+def _line(row: Row, names: Sequence[str], sizes: dict[str, int]) -> Text:
+    line = Text()
+    for name in names:
+        cell = row[name]
+        line.append_text(state_text(cell) if name == "state" else Text(cell))
+        line.append(" " * (sizes[name] + GAP - len(cell)))
+    line.rstrip()
+    return line
+
+
+def _row(edge: dict[str, Any]) -> Row:
+    return {
+        "edge": edge["id"],
+        "name": edge["name"],
+        "country": edge["country"],
+        "state": edge["state"],
+        "for": age(edge["since"]),
+        "reason": edge["reason"] or "",
+        "rtt": "" if edge["rtt_ms"] is None else f"{edge['rtt_ms']:.0f} ms",
+        "votes": _votes(edge),
+        "intent": intent_text(edge),
+        "models": "unknown" if edge["models"] is None else " ".join(edge["models"]),
+    }
+
+
+def _votes(edge: dict[str, Any]) -> str:
+    return " ".join(f"{vantage}={vote}" for vantage, vote in sorted(edge["votes"].items()))
+
+
+def intent_text(edge: dict[str, Any]) -> str:
+    """`draining, 4 m left`, then `drained`: what an operator waits for."""
+    if not edge["routable"]:
+        return "not routable"
+    detail = edge["intent_detail"]
+    if detail is None:
+        return str(edge["intent"])
+    if detail["drained"]:
+        return "drained" if edge["intent"] == "draining" else "disabled, drained"
+    return f"{edge['intent']}, {duration(detail['drained_at'] - time.time())} left"
+
+
+def _facts(edge: dict[str, Any]) -> list[tuple[str, str]]:
+    row = _row(edge)
+    since = f" for {row['for']}" if row["for"] else ""
+    why = f" ({row['reason']})" if row["reason"] else ""
+    facts = [
+        ("edge", f"{edge['id']}, {edge['name']}, {edge['country']}"),
+        ("endpoint", edge["endpoint"]),
+        ("state", f"{edge['state']}{why}{since}"),
+        ("votes", row["votes"] or "none"),
+        ("rtt", row["rtt"] or "unknown"),
+        ("intent", row["intent"]),
+    ]
+    detail = edge["intent_detail"]
+    if detail is not None:
+        facts.append(("", f"by {detail['actor']}: {detail['reason']}"))
+    if edge.get("share") is not None:
+        facts.append(("share", f"{edge['share']:.1%} of the answers of the last 5 minutes"))
+    return [*facts, ("models", row["models"] or "none")]

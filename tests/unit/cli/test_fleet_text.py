@@ -1,0 +1,95 @@
+"""The fleet in a terminal of any width."""
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from router.cli.fleet_text import (
+    COLUMNS,
+    NEEDED,
+    columns_that_fit,
+    fleet_lines,
+    show_edge,
+    show_edges,
+)
+
+EDGE: dict[str, Any] = {
+    "id": "yto-01",
+    "name": "Toronto",
+    "country": "CA",
+    "endpoint": "https://api.yto-01.edge.example",
+    "routable": True,
+    "state": "degraded",
+    "since": None,
+    "reason": "connect_timeout",
+    "rtt_ms": 12.4,
+    "votes": {"ams": "up", "nyc": "down"},
+    "intent": "enabled",
+    "intent_detail": None,
+    "models": ["kokoro-82m", "whisper-large-v3-turbo"],
+    "share": 0.25,
+}
+LONG = EDGE | {"id": "a-region-with-a-long-name-017", "reason": None, "votes": {}, "models": None}
+TOLD: dict[str, Any] = {
+    "status": "ok",
+    "from": "http://127.0.0.1:9090",
+    "headline": "yto-01 (Toronto) is degraded",
+    "edges": [EDGE, LONG],
+    "findings": [{"title": "it is slow", "action": "wait", "edges": ["yto-01"]}],
+}
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_what_matters_is_whole_at_every_width(width: int) -> None:
+    out = io.StringIO()
+    show_edges(TOLD, out=Console(file=out, width=width, force_terminal=True, soft_wrap=True))
+    first, second = out.getvalue().splitlines()[2:]
+    for word in ("yto-01", "degraded", "connect_timeout", "enabled"):
+        assert word in first
+    assert LONG["id"] in second
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_lines_fit_the_terminal(width: int) -> None:
+    short = TOLD | {"edges": [EDGE]}
+    assert all(len(line.plain) <= width for line in fleet_lines(short, width)[1:])
+
+
+def test_everything_is_shown_when_wide() -> None:
+    heading = fleet_lines(TOLD, None)[1].plain
+    assert heading.split() == list(COLUMNS)
+    assert "ams=up nyc=down" in fleet_lines(TOLD, None)[2].plain
+
+
+def test_models_are_the_last_to_be_shown() -> None:
+    assert "models" not in fleet_lines(TOLD, 120)[1].plain
+
+
+@given(st.dictionaries(st.sampled_from(COLUMNS), st.integers(1, 50)), st.integers(0, 300))
+def test_columns_are_in_order_and_needed_ones_always_there(
+    sizes: dict[str, int], width: int
+) -> None:
+    names = columns_that_fit({name: sizes.get(name, 5) for name in COLUMNS}, width)
+    assert [name for name in COLUMNS if name in names] == names
+    assert set(NEEDED) <= set(names)
+
+
+def test_one_edge_has_all_facts_and_its_findings() -> None:
+    out = io.StringIO()
+    show_edge(TOLD, EDGE, Console(file=out, width=200))
+    text = out.getvalue()
+    for word in (EDGE["endpoint"], "degraded (connect_timeout)", "25.0%", "it is slow", "wait"):
+        assert word in text
+    assert "whisper-large-v3-turbo" in text
+
+
+def test_escapes_do_not_reach_the_terminal() -> None:
+    out = io.StringIO()
+    evil = EDGE | {"models": ["\x1b[2Jgone", "\u202ereversed"]}
+    show_edges(TOLD | {"edges": [evil]}, out=Console(file=out, width=300))
+    assert "\x1b" not in out.getvalue()
+    assert "\u202e" not in out.getvalue()
