@@ -45,11 +45,13 @@ class Trace:
     """What a request met on its way, also when it failed.
 
     `address`: the one connected to; `lost`: those that failed while it did not.
-    `elapsed_ms`: from the end of the lookup to the last byte.
+    `started`: the end of the lookup, on the monotonic clock; `elapsed_ms`: from then to
+    the last byte.
     """
 
     address: str | None = None
     lost: tuple[str, ...] = ()
+    started: float | None = None
     elapsed_ms: float | None = None
 
 
@@ -91,7 +93,7 @@ class EdgeClient:
         addresses = await self.resolver.addresses(parts.hostname)
         if parts.scheme == "http" and not is_public:
             addresses = _private(addresses, parts.hostname)
-        started = time.monotonic()
+        trace.started = time.monotonic()
         async with asyncio.timeout(limits.total_s):
             connected = await self._connect(addresses, parts, limits, trace)
             reader, writer = await self._opened(connected, parts)
@@ -100,7 +102,7 @@ class EdgeClient:
                 response = await exchange(reader, writer, request, limits.body_bytes)
             finally:
                 writer.transport.abort()
-        trace.elapsed_ms = (time.monotonic() - started) * 1_000
+        trace.elapsed_ms = (time.monotonic() - trace.started) * 1_000
         return response
 
     async def _connect(

@@ -14,7 +14,7 @@ from router.health.client import ConnectTimeoutError, EdgeClient, Limits, Trace
 from router.health.connect import LOCAL_ERRNOS, ConnectError
 from router.health.exchange import NotUnderstoodError, Response, TooLargeError
 from router.health.resolver import WAIT_S, ResolveError
-from router.model import HealthFormat, ModelsFormat, Outcome, Probe, Region
+from router.model import Check, HealthFormat, ModelsFormat, Outcome, Probe, Region
 from router.text_files import printable
 
 MAX_LAG_S = 0.5
@@ -41,11 +41,9 @@ class Prober:
             )
             judged = judge_health(response.status, response.body, check.health)
         except Exception as error:  # noqa: BLE001 - whatever an edge provokes is an outcome
-            longest_s = WAIT_S + WAIT_S + check.timeout_s  # a lookup, a check of it, the rest
-            if time.monotonic() - started > longest_s + MAX_LAG_S:
+            judged = name_fault(error)
+            if _lag_s(error, check, trace, started) > MAX_LAG_S:
                 judged = Judged(Outcome.LOCAL, "this process was stopped or starved")
-            else:
-                judged = name_fault(error)
         return Probe(
             outcome=judged.outcome,
             rtt_ms=trace.elapsed_ms,
@@ -83,6 +81,16 @@ class Prober:
         except Exception:  # noqa: BLE001 - any failure means no
             return False
         return True
+
+
+def _lag_s(error: Exception, check: Check, trace: Trace, asked_at: float) -> float:
+    """Seconds that an error came later than its timeout allows."""
+    now = time.monotonic()
+    if trace.started is None:
+        return now - asked_at - 2 * WAIT_S  # for the lookup, and for the check of others
+    is_connecting = isinstance(error, ConnectTimeoutError)
+    bound_s = check.connect_timeout_s if is_connecting else check.timeout_s
+    return now - trace.started - bound_s
 
 
 def _health_limits(region: Region) -> Limits:

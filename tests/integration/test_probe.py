@@ -438,6 +438,23 @@ async def test_endless_answer_leaves_the_loop_to_others(prober: Prober) -> None:
     assert max(gaps_s) < 0.1
 
 
+@pytest.mark.parametrize("stopped_s", [1.7, 2.8])
+async def test_stop_of_this_process_is_our_own_fault(prober: Prober, stopped_s: float) -> None:
+    """At 1.7 s a connection attempt is overdue, at 2.8 s a whole probe."""
+    with socket.socket() as busy, ExitStack() as stack:
+        busy.bind((HOST, 0))
+        busy.listen(0)
+        for _ in range(8):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(busy.getsockname())
+        probing = asyncio.create_task(health(prober, busy.getsockname()[1]))
+        await asyncio.sleep(0.1)
+        time.sleep(stopped_s)  # noqa: ASYNC251 - the loop is to stand still
+        probe = await probing
+    assert probe.outcome is Outcome.LOCAL
+
+
 async def test_status_format_reads_no_body(edge: SimulatedEdge, prober: Prober) -> None:
     region = a_region(endpoint=edge.endpoint, check=Check(health=HealthFormat.STATUS))
     for mode, expected in (

@@ -206,6 +206,29 @@ async def test_view_has_all_that_is_known_of_an_edge(vantage: Vantage) -> None:
     assert vantage.view.edges["yto-01"] == replace(edge, streak=5, reason=Outcome.OK, probed_at=NOW)
 
 
+async def test_longest_inventories_are_unknown_where_a_view_would_be_too_long(
+    vantage: Vantage,
+) -> None:
+    for id, count in (("yto-01", 20_000), ("yul-01", 10)):
+        one = vantage.seen[id]
+        one.models = tuple(f"{number:0125}" for number in range(count))
+        one.models_at = NOW
+    await vantage.publish()
+    long, short = vantage.view.edges["yto-01"], vantage.view.edges["yul-01"]
+    assert (long.models, long.models_fault) == (None, Outcome.TOO_LARGE)
+    assert (len(short.models or ()), short.models_fault) == (10, None)
+    assert vantage.told(EventKind.MODELS) == ["unknown"]
+
+
+async def test_address_that_fails_is_an_event_until_it_works(vantage: Vantage) -> None:
+    vantage.seen["yto-01"].addresses = {"::1": 3, "127.0.0.1": 0}
+    await vantage.publish()
+    assert vantage.view.edges["yto-01"].bad_addresses == ("::1",)
+    vantage.seen["yto-01"].addresses = {"::1": 0, "127.0.0.1": 0}
+    await vantage.publish()
+    assert vantage.told(EventKind.ADDRESS) == ["failing", "ok"]
+
+
 async def test_seq_rises_from_the_time_of_the_start(vantage: Vantage) -> None:
     seqs = []
     for _ in range(3):
