@@ -13,7 +13,7 @@ ALONE := tests/system/test_faults.py tests/system/test_siege.py tests/system/tes
 
 .DEFAULT_GOAL := help
 .PHONY: help run cdn check test lint unit docs screenshots setup system lock audit clean \
-	bench bench-cdn bench-endure bench-failover bench-faults bench-health soak
+	bench bench-cdn bench-endure bench-failover bench-faults bench-health bench-place soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-failover: $(VENV)/.check ## from an edge's end to the last wrong answer: 5
 bench-faults: $(VENV)/.check ## what viewers get while things fail: an hour
 	@infra/install-debian redis-server openssl faketime
 	$(BIN)/python -m bench.faults
+
+bench-place: $(VENV)/.check ## right city by published truth: TRUTH="aws=ip-ranges.json"
+	$(BIN)/python -m bench.place $(TRUTH:%=--truth %) $(DATABASE:%=--database %)
 
 bench-health: $(VENV)/.check ## detection times and false alarms, on a virtual clock
 	$(BIN)/python -m bench.health
