@@ -52,7 +52,7 @@ def test_edge_that_is_down_is_told_with_reason_and_since() -> None:
     assert (only.grade, only.since, only.edges) == (Grade.WARNING, NOW - 3600, ("yto-01",))
 
 
-@pytest.mark.parametrize("outcome", set(Outcome) - {Outcome.OK})
+@pytest.mark.parametrize("outcome", sorted(set(Outcome) - {Outcome.OK}))
 def test_every_outcome_has_words(outcome: Outcome) -> None:
     edge = replace(an_edge("yto-01", Observed.DOWN), reason=outcome)
     assert found(a_fleet_but(edge))[0].title.startswith("yto-01 (Toronto) is down: ")
