@@ -6,7 +6,7 @@ from pathlib import Path
 from router.errors import ConfigError
 from router.safe_text import escaped
 
-MAX_BYTES = 4 * 2**20  # 10,000 regions with every key written out are 2.5 MiB
+MAX_BYTES = 4 * 2**20  # 2,000 regions with every key written out are 0.5 MiB
 MAX_SHOWN = 60  # characters of a value or key quoted in a fault
 
 

@@ -31,7 +31,7 @@ class Varnish:
 
     def __init__(self, client: httpx.AsyncClient, url: str) -> None:
         self._client = client
-        self._url = url
+        self._url = httpx.URL(url)
 
     async def purge(self, tags: Sequence[str]) -> None:
         """See router.cdn.purge.Target."""
@@ -108,24 +108,35 @@ class CloudFront:
 
 
 def open_targets(settings: Settings, client: httpx.AsyncClient) -> list[Target]:
-    """The CDNs of AUTOROUTER_PURGE. Raises ConfigError when boto3 is wanted and missing."""
+    """The CDNs of AUTOROUTER_PURGE. Raises ConfigError when one cannot be used: boto3 is
+    wanted and missing, AWS is configured wrongly, or httpx does not accept a URL. Reads
+    files, and takes some 100 ms for boto3: call it in a thread while others wait."""
     makers: dict[str, Callable[[str], Target]] = {
         "varnish": lambda url: Varnish(client, url),
         "cloudfront": CloudFront,
         "fastly": lambda service: Fastly(client, service, settings.fastly_token or ""),
         "cloudflare": lambda zone: Cloudflare(client, zone, settings.cloudflare_token or ""),
     }
-    try:
-        return [makers[spec.kind](spec.where) for spec in settings.purge]
-    except ImportError as error:
-        fix = "install boto3, whose version requirements/cloudfront.lock pins"
-        raise ConfigError([f"AUTOROUTER_PURGE: cloudfront needs boto3: {fix}"]) from error
+    targets: list[Target] = []
+    faults: list[str] = []
+    for spec in settings.purge:
+        try:
+            targets.append(makers[spec.kind](spec.where))
+        except ImportError:
+            fix = "install boto3, whose version requirements/cloudfront.lock pins"
+            faults.append(f"AUTOROUTER_PURGE: {spec.kind} needs boto3: {fix}")
+        except Exception as error:  # noqa: BLE001 - botocore raises errors of many kinds
+            told = f"{type(error).__name__}: {error}"[:MAX_TOLD]
+            faults.append(f"AUTOROUTER_PURGE: {spec} cannot be used: {told}")
+    if faults:
+        raise ConfigError(faults)
+    return targets
 
 
 async def _send(
     client: httpx.AsyncClient,
     method: str,
-    url: str,
+    url: httpx.URL | str,
     headers: dict[str, str],
     body: dict[str, list[str]] | None = None,
 ) -> None:

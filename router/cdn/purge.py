@@ -85,6 +85,8 @@ class Purge:
             await self.target.purge(tags)
         except PurgeError as fault:
             error = fault
+        except Exception as fault:  # noqa: BLE001 - what is due must not be lost
+            error = PurgeError(f"{type(fault).__name__}: {fault}")
         now = self.monotonic()
         self.observer.purged(self.target.name, now - min(due.values()), error)
         if error is None:

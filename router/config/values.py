@@ -6,12 +6,14 @@ and what to write; `accepts` says it in a word.
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from router.store.urls import fault_in
+from router.text_files import printable
 
 MIN_SECRET_LENGTH = 16
 
@@ -121,7 +123,7 @@ class Urls(tuple[str, ...]):
         """`https://example.com/,https://example.net/`."""
         wrong = [url for url in items(text) if not _is_url(url)]
         if wrong:
-            raise ValueError(f"{', '.join(wrong)}: write URLs like https://example.com/")
+            raise ValueError(f"{_shown(wrong)}: write URLs like https://example.com/")
         return cls(items(text))
 
 
@@ -133,7 +135,7 @@ class PurgeSpec:
     where: str
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.where}"
+        return f"{self.kind}:{without_password(self.where)}"
 
 
 class PurgeSpecs(tuple[PurgeSpec, ...]):
@@ -150,7 +152,7 @@ class PurgeSpecs(tuple[PurgeSpec, ...]):
         wrong = [str(spec) for spec in specs if not _is_purgeable(spec)]
         if wrong:
             kinds = "varnish:URL, cloudfront:ID, fastly:ID or cloudflare:ID"
-            raise ValueError(f"{', '.join(wrong)}: write {kinds}")
+            raise ValueError(f"{_shown(wrong)}: write {kinds}")
         return cls(specs)
 
 
@@ -241,9 +243,25 @@ def _is_purgeable(spec: PurgeSpec) -> bool:
     return is_known and spec.where.isascii() and spec.where.isalnum()
 
 
+def without_password(text: str) -> str:
+    """A URL, or what should be one, without the user name and password in it. A password
+    with a comma in it is cut in two by then, so what may be a part of one goes too."""
+    text = re.sub(r"//.*@", "//…@", text)
+    text = re.sub(r"^[^/]*@", "…@", text)
+    return re.sub(r"//[^/@:\[]*:(?!\d*(?:[/?#]|$)).*", "//…", text)
+
+
+def _shown(texts: Iterable[str]) -> str:
+    return ", ".join(printable(without_password(text)) for text in texts)
+
+
 def _is_url(text: str) -> bool:
+    """Whether a client can use it: also the port is checked, which urlsplit does late."""
     try:
         parts = urlsplit(text)
+        is_port = parts.port is None or parts.port > 0
+        host = (parts.hostname or "").encode("idna")
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+    is_plain = text.isprintable() and " " not in text
+    return parts.scheme in ("http", "https") and bool(host) and is_port and is_plain

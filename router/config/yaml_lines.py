@@ -6,7 +6,9 @@ reader's business.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import yaml
@@ -15,6 +17,8 @@ from router.errors import ConfigError
 from router.text_files import plain_number, printable
 
 MAX_DEPTH = 8
+MAX_NODES = 100_000  # 2,000 regions with every key written out are 60,000
+MAX_FAULTS = 100
 
 Where = tuple[str | int, ...]  # keys and indexes from the top of the file
 
@@ -42,7 +46,11 @@ class Document:
         self.add_fault_on(self.line(where), f"{_dotted(where)}: {fault}" if where else fault)
 
     def add_fault_on(self, line: int, fault: str) -> None:
+        """Raises ConfigError with the faults so far when there are MAX_FAULTS of them."""
         self.faults.append((line, f"{self.source}:{line}: {fault}"))
+        if len(self.faults) >= MAX_FAULTS:
+            rest = f"{self.source}: stopped after {MAX_FAULTS} faults; correct these first"
+            raise ConfigError([*self.error().faults, rest])
 
     def line(self, where: Where) -> int:
         """The line of a key, or of the nearest thing around it that was written."""
@@ -63,8 +71,9 @@ class Document:
 def read_yaml(text: str, source: str) -> Document:
     """The one document in YAML text; empty text has the value None.
 
-    Traps become the document's faults. ConfigError: the rest cannot be read, for it is no
-    YAML or nested more than MAX_DEPTH deep; also when PyYAML was built without libyaml.
+    Traps become the document's faults. ConfigError: the rest cannot be read, because it is
+    no YAML, nested more than MAX_DEPTH deep, holds more than MAX_NODES values and keys, or
+    has MAX_FAULTS faults; also when PyYAML was built without libyaml.
     """
     if not yaml.__with_libyaml__:
         raise ConfigError(["PyYAML lacks libyaml; install one of its wheels"])
@@ -96,6 +105,7 @@ class _Reader:
 
     loader: Any  # a CSafeLoader, whose methods types-PyYAML leaves untyped
     document: Document
+    nodes: Iterator[int] = field(default_factory=count)
 
     def read(self) -> Any:
         self.loader.get_event()  # the stream's start
@@ -114,6 +124,7 @@ class _Reader:
             fault = f"is nested more than {MAX_DEPTH} deep; flatten it"
             self.document.add_fault(where[:2], fault)
             raise self.document.error()
+        self._count()
         event = self.loader.get_event()
         self._refuse_extras(event, where)
         if isinstance(event, yaml.ScalarEvent):
@@ -123,6 +134,13 @@ class _Reader:
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(where)
         return None
+
+    def _count(self) -> None:
+        """Refuse a document that is too large before anything grows from it."""
+        if next(self.nodes) >= MAX_NODES:
+            fault = f"holds more than {MAX_NODES:,} values and keys; split the fleet"
+            self.document.add_fault_on(self._next_line(), fault)
+            raise self.document.error()
 
     def _refuse_extras(self, event: yaml.Event, where: Where) -> None:
         if getattr(event, "anchor", None) is not None:
@@ -156,6 +174,7 @@ class _Reader:
 
     def _key(self, where: Where) -> str:
         """A key as written: `NO` and `1` are keys like any other."""
+        self._count()
         event = self.loader.peek_event()
         if isinstance(event, yaml.ScalarEvent) and event.anchor is None and event.tag is None:
             return str(self.loader.get_event().value)

@@ -18,11 +18,15 @@ def describe_fleet(
 ) -> dict[str, Any]:
     """The fleet: its status, when it was last seen, and every edge in catalog order.
     `answers`: by edge id, how many named it lately; None where nobody counts them."""
+    total = sum(answers.values()) if answers else 0
     return {
         "status": fleet.status,
         "seen_at": fleet.seen_at,
         "edges": [
-            {**describe_edge(edge, now, policy), "share": _share(edge, answers)}
+            {
+                **describe_edge(edge, now, policy),
+                "share": answers.get(edge.region.id, 0) / total if answers and total else None,
+            }
             for edge in fleet.edges
         ],
     }
@@ -77,8 +81,3 @@ def _intent(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any] | Non
         "drained_at": drained_at,
         "drained": now >= drained_at,
     }
-
-
-def _share(edge: Edge, answers: Mapping[str, int] | None) -> float | None:
-    total = sum(answers.values()) if answers else 0
-    return answers.get(edge.region.id, 0) / total if answers and total else None

@@ -1,12 +1,14 @@
 """What every process shows of itself: that it lives, whether it works, its metrics."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -47,7 +49,30 @@ class Vitals:
     async def metrics(self, request: Request) -> Response:
         """Prometheus or OpenMetrics text, as the scraper accepts."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(self.registry), headers={"Content-Type": content_type})
+        text = await asyncio.to_thread(encode, _Collected(await self._collected()))
+        return Response(text, headers={"Content-Type": content_type})
+
+    async def _collected(self) -> list[Metric]:
+        """All metrics, one by one, so that requests are answered in between. Not in a
+        thread: the loop changes what they are made from."""
+        collected: list[Metric] = []
+        for metric in self.registry.collect():
+            collected.append(metric)
+            await asyncio.sleep(0)
+        return collected
+
+
+class _Collected(CollectorRegistry):
+    """Metrics as they were collected, to be written out in a thread: for 500 edges that
+    takes longer than a request may wait."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        super().__init__()
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        """See CollectorRegistry."""
+        yield from self._metrics
 
 
 def answer_json(told: Any, code: int = 200) -> Response:

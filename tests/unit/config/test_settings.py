@@ -318,3 +318,29 @@ def test_known_variables_are_no_strangers() -> None:
 def test_file_of_no_secret_is_a_stranger() -> None:
     (line,) = strangers({"AUTOROUTER_TTL_S_FILE": "/x"})
     assert line.startswith("AUTOROUTER_TTL_S_FILE: is no setting of ours")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:x/",
+        "http://h:0/",
+        "http://a b/",
+        "http://[::1/",
+    ],
+)
+def test_url_that_no_client_accepts_is_refused_before_the_start(url: str) -> None:
+    for name, text in (("PURGE", f"varnish:{url}"), ("WITNESSES", url)):
+        with pytest.raises(ConfigError, match=name):
+            load_settings({f"AUTOROUTER_{name}": text})
+
+
+@pytest.mark.parametrize("password", ["hunter2", "hunter2:x", "hun/ter2", "hun,ter2", "hunter2@y"])
+@pytest.mark.parametrize("name", ["PURGE", "WITNESSES"])
+def test_password_in_a_url_reaches_no_message(name: str, password: str) -> None:
+    text = f"http://someone:{password}@127.0.0.1:99999/"
+    with pytest.raises(ConfigError) as caught:
+        load_settings({f"AUTOROUTER_{name}": f"varnish:{text}" if name == "PURGE" else text})
+    assert "hun" not in str(caught.value)
+    assert "ter2" not in str(caught.value)

@@ -1,12 +1,13 @@
 """YAML and text files: what is read as what, and every trap with its line."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from router.config.yaml_lines import read_yaml
+from router.config.yaml_lines import MAX_FAULTS, read_yaml
 from router.errors import ConfigError
 from router.text_files import MAX_BYTES, plain_number, printable, read_text
 
@@ -130,3 +131,31 @@ def test_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + b"#" * (MAX_BYTES - 3))
     assert read_text(path, "make one") == "#" * (MAX_BYTES - 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" + "a, " * 1_900_000 + "a]",
+        "{" + ", ".join(f"k{number}: 1" for number in range(250_000)) + "}",
+        "- {a: [b, c]}\n" * 250_000,
+        "- &a x\n" * 500_000,
+    ],
+    ids=["items", "keys", "nested", "faulty"],
+)
+def test_document_of_too_many_parts_stops_early_and_small(text: str) -> None:
+    assert len(text.encode()) < 4 * 2**20 + 1_700_000
+    tracemalloc.start()
+    with pytest.raises(ConfigError) as caught:
+        read_yaml(text, "regions.yaml")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(caught.value.faults) <= MAX_FAULTS + 1
+    assert peak < 100 * 2**20
+
+
+def test_first_faults_stop_the_reading() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_yaml("- &a x\n" * 1_000, "regions.yaml")
+    assert len(caught.value.faults) == MAX_FAULTS + 1
+    assert "stopped after 100 faults" in caught.value.faults[-1]
