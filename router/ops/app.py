@@ -29,6 +29,7 @@ from router.geo.database import GeoDatabase
 from router.geo.sphere import valid_position
 from router.model import Catalog, Intended, Position, Source, Status
 from router.ops.auth import Changes, how_to_change, is_foreign, may_change
+from router.ops.event_filter import FilterError, as_csv, wanted
 from router.ops.findings import Finding, Grade
 from router.ops.fleet_document import describe_fleet, describe_views
 from router.ops.health_routes import Vitals, answer_json
@@ -211,7 +212,8 @@ class Ops:
         return _forbidden("set AUTOROUTER_OPS_TOKEN on this server to allow changes")
 
     async def events(self, request: Request) -> Response:
-        """Events after `?after=ID`, oldest first; a stream for who accepts one."""
+        """Events after `?after=ID`, oldest first, of an `edge`, a `kind`, or `since` a time; as
+        a file with `format=csv`. A stream of all for clients that accept one."""
         after = request.headers.get("last-event-id") or request.query_params.get("after", "")
         if not _EVENT_ID.fullmatch(after):
             return answer_json({"detail": "after must be an event's id, like 17-0"}, 400)
@@ -220,9 +222,14 @@ class Ops:
                 return _too_many_streams()
             return EventStream(self._stream(after), self._streams)
         try:
-            logged = await self.store.events(after)
+            which = wanted(request.query_params)
+            logged = [one for one in await self.store.events(after) if which.fits(one.event)]
+        except FilterError as error:
+            return answer_json({"detail": str(error)}, 400)
         except StoreError as error:
             return _refused(error)
+        if request.query_params.get("format") == "csv":
+            return Response(as_csv(logged), headers=_AS_FILE, media_type="text/csv")
         return answer_json({"events": [_told(one) for one in logged]})
 
     async def _stream(self, after: str) -> AsyncIterator[bytes]:
@@ -340,6 +347,10 @@ def _too_many_streams() -> Response:
 
 
 _EXPLAIN = "ask /v1/explain?ip=24.48.0.1 or ?country=CA"
+_AS_FILE = {
+    "Cache-Control": "no-store",
+    "Content-Disposition": 'attachment; filename="autorouter-events.csv"',
+}
 _NO_TOKEN = "send Authorization: Bearer with the AUTOROUTER_OPS_TOKEN of this server"  # noqa: S105
 _WRONG_TOKEN = "this is not the AUTOROUTER_OPS_TOKEN of this server"  # noqa: S105
 

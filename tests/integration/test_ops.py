@@ -460,6 +460,15 @@ async def test_browser_may_not_send_a_change_from_elsewhere(server: Server, meth
     assert "access-control-allow-origin" not in answer.headers
 
 
+async def test_events_are_filtered_and_downloaded(server: Server) -> None:
+    await server.store.log_events([an_event(n) for n in range(3)])
+    assert [one["at"] for one in (await server.told("/v1/events", since="1"))["events"]] == [1, 2]
+    answer = await server.client.get("/v1/events", params={"format": "csv", "since": "2"})
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert len(answer.text.splitlines()) == 2
+    assert (await server.client.get("/v1/events", params={"kind": "x"})).status_code == 400
+
+
 READS = ["/healthz", "/readyz", "/metrics", "/v1/edges", "/v1/events", "/v1/explain?ip=24.48.0.1"]
 
 
