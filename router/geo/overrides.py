@@ -5,10 +5,12 @@ at its city; where the city is not known, it tells the country only.
 """
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import NamedTuple, TypeAlias
 
 from router.errors import ConfigError
@@ -87,7 +89,14 @@ class Overrides:
     def find(self, address: str) -> Location | None:
         """Where an address is by the smallest network that holds it; None when none does.
         Raises OSError or ValueError for text that is no address."""
-        return self._locations[self._ranges.find(address)]
+        if ":" in address:
+            return self._locations[self._ranges.v6.find(inet_pton(AF_INET6, address))]
+        # V4Ranges.find, written out: every viewer who is placed by address pays for it.
+        value = int.from_bytes(inet_pton(AF_INET, address))
+        firsts, rests, meanings = self._ranges.v4
+        block = value >> 16
+        place = bisect_right(rests, value & 0xFFFF, firsts[block], firsts[block + 1])
+        return self._locations[meanings[place - 1]]
 
     def line_of(self, address: str) -> FeedLine | None:
         """The line that says so. Raises as `find` does."""
