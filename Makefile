@@ -13,7 +13,7 @@ ALONE := tests/system/test_faults.py tests/system/test_siege.py tests/system/tes
 
 .DEFAULT_GOAL := help
 .PHONY: help run cdn check test lint unit docs screenshots setup system lock audit clean \
-	bench bench-cdn bench-endure bench-failover bench-faults bench-health bench-place soak
+	bench bench-cdn bench-endure bench-failover bench-faults bench-health bench-place siege soak
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench-faults: $(VENV)/.check ## what viewers get while things fail: an hour
 
 bench-place: $(VENV)/.check ## right city by published truth: TRUTH="aws=ip-ranges.json"
 	$(BIN)/python -m bench.place $(TRUTH:%=--truth %) $(DATABASE:%=--database %)
+
+siege: $(VENV)/.check ## attack a server on loopback; print what others notice
+	$(BIN)/pytest tests/system/test_siege.py -s
 
 bench-health: $(VENV)/.check ## detection times and false alarms, on a virtual clock
 	$(BIN)/python -m bench.health

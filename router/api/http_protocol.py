@@ -343,7 +343,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         """Tell the limit how many bytes this connection holds."""
         held = len(self._unparsed)
         if self.state is HEAD:
-            held += self._message_bytes + FIELD_BYTES * len(self._headers)
+            held += self._message_bytes + len(self._piece) + FIELD_BYTES * len(self._headers)
         if self._is_unread or self.state is CLOSING:
             held += self._transport.get_write_buffer_size()
         if held != self._held_bytes and self.state is not CLOSED:
