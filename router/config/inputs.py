@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from router.config.settings import Settings, secret_paths, with_secrets
 from router.errors import ConfigError, GeoDataError
 from router.geo.cities import Cities, load_cities
 from router.geo.countries import load_countries
-from router.geo.database import GeoDatabase, find_database, open_database
+from router.geo.database import NO_DATABASE, GeoDatabase, find_database, open_database
 from router.geo.feeds import feeds_path, load_feeds, read_notes
 from router.geo.overrides import FindCity, Overrides, Rules, load_overrides
 from router.model import Catalog, Nearness, Position, Region
@@ -160,7 +161,20 @@ def _tried(read: Callable[[Settings], T], settings: Settings, faults: list[str])
 
 
 def _read_database(settings: Settings) -> GeoDatabase:
-    return open_database(*find_database(settings.geo_db))
+    try:
+        paths = database_paths(settings)
+    except GeoDataError:
+        # Viewers come placed by the CDN; those without a key are of unknown place.
+        if settings.cdn_secret:
+            return NO_DATABASE
+        raise
+    return open_database(*paths)
+
+
+def database_paths(settings: Settings) -> tuple[Path, ...]:
+    """The files of the geo database in use: AUTOROUTER_GEO_DB, else the newest in the folder,
+    else those of its package. Raises GeoDataError when there is none."""
+    return find_database(settings.geo_db, geo_folder(settings))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +189,7 @@ class Shared:
 
     def inputs(self) -> "Inputs":
         """As read by the process that made this. Raises GeoDataError."""
-        geo = open_database(*self.geo_paths)
+        geo = open_database(*self.geo_paths) if self.geo_paths else NO_DATABASE
         for overrides in reversed(self.overrides):
             geo = geo.after(overrides)
         return Inputs(self.settings, self.catalog, geo)
@@ -214,7 +228,7 @@ def read_inputs(settings: Settings, environ: Mapping[str, str]) -> Inputs:
 
 
 def input_paths(settings: Settings, environ: Mapping[str, str]) -> list[Path]:
-    """The files that `read_inputs` reads."""
+    """The files that `read_inputs` would read now."""
     overrides = [] if settings.geo_overrides is None else [settings.geo_overrides]
     feeds = feeds_path(geo_folder(settings))
     latency = [] if settings.latency is None else [settings.latency]
@@ -223,4 +237,6 @@ def input_paths(settings: Settings, environ: Mapping[str, str]) -> list[Path]:
 
 
 def _geo_paths(settings: Settings) -> list[Path]:
-    return [*find_database(settings.geo_db)]
+    with suppress(GeoDataError):
+        return [*database_paths(settings)]
+    return []

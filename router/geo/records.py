@@ -6,11 +6,11 @@ a reader raises for a damaged file is for router.geo.database to handle.
 """
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Any
 
 import maxminddb_rust
 
+from router.geo.country_codes import country_code
 from router.geo.sphere import valid_position
 from router.model import Level, Location, Position, Source
 
@@ -58,9 +58,7 @@ def _nested(reader: maxminddb_rust.Reader) -> Locate:
     get = reader.get_path
 
     def is_local(address: str) -> bool:
-        if get(address, _CITY_NAME) is None and get(address, _CITY) is None:
-            return get(address, _SUBDIVISION) is not None
-        return True
+        return any(_is_told(get, address, path) for path in (_CITY_NAME, _CITY, _SUBDIVISION))
 
     def is_vague(address: str) -> bool:
         radius = get(address, _RADIUS)
@@ -78,6 +76,14 @@ def _nested(reader: maxminddb_rust.Reader) -> Locate:
     return locate
 
 
+def _is_told(get: Callable[[str, tuple[str | int, ...]], Any], address: str, path: Any) -> bool:
+    """Whether the record has something there; a city that is text, say, has no names in it."""
+    try:
+        return get(address, path) is not None
+    except (ValueError, TypeError, LookupError):
+        return False
+
+
 def _flat(country_field: str) -> Layout:
     """ip-location-db and IPinfo: every field at the top, numbers sometimes as text."""
 
@@ -87,18 +93,21 @@ def _flat(country_field: str) -> Layout:
             if not isinstance(record, dict):
                 return Location()
             position = valid_position(
-                _degrees(record.get("latitude", record.get("lat"))),
-                _degrees(record.get("longitude", record.get("lng"))),
+                _number(record.get("latitude", record.get("lat"))),
+                _number(record.get("longitude", record.get("lng"))),
             )
             is_local = any(record.get(name) for name in ("city", "state1", "region"))
-            return _location(record.get(country_field), position if is_local else None)
+            radius = _number(record.get("radius"))
+            is_vague = isinstance(radius, int | float) and radius >= COUNTRY_LEVEL_RADIUS_KM
+            is_placed = is_local and not is_vague
+            return _location(record.get(country_field), position if is_placed else None)
 
         return locate
 
     return layout
 
 
-def _degrees(value: object) -> object:
+def _number(value: object) -> object:
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -106,13 +115,7 @@ def _degrees(value: object) -> object:
 
 
 def _location(country: object, position: Position | None) -> Location:
-    code = _country_code(country) if isinstance(country, str) else None
+    code = country_code(country) if isinstance(country, str) else None
     if position is not None:
         return Location(code, position, _CITY_LEVEL, _DATABASE)
     return Location() if code is None else Location(code, None, Level.COUNTRY, _DATABASE)
-
-
-@lru_cache(maxsize=1_024)
-def _country_code(text: str) -> str | None:
-    is_code = len(text) == 2 and text.isascii() and text.isalpha()
-    return text.upper() if is_code else None

@@ -14,7 +14,7 @@ from router.geodata.notes import read_note
 from router.geodata.sample import v4_sample, v6_sample
 from router.model import Level
 
-OLD_DAYS = 90
+OLD_DAYS = 45
 SAMPLED = 20_000
 
 # Large networks that have long been where they are.
@@ -84,6 +84,8 @@ def _sample(address: str, database: GeoDatabase) -> dict[str, Any]:
 def _missing(told: dict[str, Any], v4: Coverage, v6: Coverage) -> list[str]:
     """A line for each thing that makes answers worse than they could be."""
     lines = []
+    if told["age_days"] < -1:
+        lines.append("says that it was built in the future: its age cannot be told")
     if told["age_days"] > OLD_DAYS:
         lines.append(
             f"{told['age_days']} days old: get a newer one with `autorouter geodata update`"

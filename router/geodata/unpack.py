@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from router.errors import GeoDataError
+from router.geodata.choice import Member
 
 MAX_BYTES = 4 * 2**30
 MAX_MEMBERS = 1_000
@@ -24,9 +25,12 @@ _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
 _LICENCE = re.compile(r"(?i)(^|[^a-z])(licen[cs]e|eula|copyright)")
 
 
-def unpack(packed: Path, folder: Path, max_bytes: int = MAX_BYTES) -> tuple[list[Path], str]:
-    """The databases in a file, written to `folder`, and its licence texts joined. Raises
-    GeoDataError for what is damaged, too large, or holds no database."""
+def unpack(
+    packed: Path, folder: Path, max_bytes: int = MAX_BYTES, *, name: str = ""
+) -> tuple[list[Member], str]:
+    """The databases in a file, written to `folder`, and its licence texts joined. `name`: what
+    people call the file. Raises GeoDataError for what is damaged, too large, or holds no
+    database."""
     try:
         with _plain(packed) as file:
             head = file.read(512)
@@ -36,7 +40,7 @@ def unpack(packed: Path, folder: Path, max_bytes: int = MAX_BYTES) -> tuple[list
                 return _from_tar(bounded, packed, folder)
             database = folder / "fetched.mmdb"
             _copy(bounded, database)
-            return [database], ""
+            return [Member(name or packed.name, database)], ""
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise GeoDataError(f"{packed}: cannot be unpacked: {error}") from error
 
@@ -75,10 +79,10 @@ def _plain(packed: Path) -> Iterator[_Source]:
         yield inner
 
 
-def _from_tar(file: _Bounded, packed: Path, folder: Path) -> tuple[list[Path], str]:
+def _from_tar(file: _Bounded, packed: Path, folder: Path) -> tuple[list[Member], str]:
     """Regular files by their last name alone; links and the rest are passed over, and
     sparse files too: their holes take no room in the archive, but any when written."""
-    databases: list[Path] = []
+    databases: list[Member] = []
     licences: list[str] = []
     stream: Any = file  # of which tarfile only reads
     with tarfile.open(fileobj=stream, mode="r|") as archive:
@@ -91,8 +95,8 @@ def _from_tar(file: _Bounded, packed: Path, folder: Path) -> tuple[list[Path], s
             if inside is None:
                 continue
             if name.endswith(".mmdb"):
-                databases.append(folder / f"fetched-{len(databases)}.mmdb")
-                _copy(inside, databases[-1])
+                databases.append(Member(name, folder / f"fetched-{len(databases)}.mmdb"))
+                _copy(inside, databases[-1].path)
             elif _LICENCE.search(name):
                 text = inside.read(MAX_LICENCE_BYTES).decode("utf-8", "replace")
                 licences.append(f"{name}\n\n{text.strip()}\n")

@@ -7,12 +7,14 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from router.errors import GeoDataError
-from router.geo.database import GeoDatabase, find_database, open_database
+from router.geo.database import GeoDatabase, open_database
+from router.geo.folder import PAIR, SINGLE, newest_database
+from router.geodata.choice import Member, choose, open_member
 from router.geodata.describe import coverage
 from router.geodata.fetch import Fetcher
 from router.geodata.files import sync
@@ -48,18 +50,32 @@ _PACKED = "packed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do. `outputs`: the file to replace, or those of IPv4 and of IPv6. `running`:
-    the database in use, empty without one."""
+    """What to do. `outputs`: the file to replace, or those of IPv4 and of IPv6; empty to
+    choose by what is found, in `folder`. `running`: the database in use, empty without one.
+    `member`: which database of an archive."""
 
     ask: Ask
-    outputs: tuple[Path, ...]
+    outputs: tuple[Path, ...] = ()
+    folder: Path = Path()
     running: tuple[Path, ...] = ()
+    member: str | None = None
     force: bool = False
 
     @property
     def output(self) -> Path:
         """The first output; notes are kept beside it."""
-        return self.outputs[0]
+        return self.replaced[0]
+
+    @property
+    def replaced(self) -> tuple[Path, ...]:
+        """The files to replace as far as is known before the new ones are fetched."""
+        return self.outputs or newest_database(self.folder) or (self.folder / SINGLE,)
+
+    def outputs_for(self, count: int) -> tuple[Path, ...]:
+        """The files to write `count` databases to."""
+        if self.outputs:
+            return self.outputs
+        return tuple(self.folder / name for name in ((SINGLE,) if count == 1 else PAIR))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,36 +101,35 @@ class Updated:
     bytes: int
 
 
-def in_use(configured: Sequence[Path]) -> tuple[Path, ...]:
-    """The database that servers have open; empty without one."""
-    with suppress(GeoDataError):
-        return find_database(configured)
-    return ()
-
-
 def look(plan: Plan, fetcher: Fetcher, now: float) -> Found:
     """Whether there is a newer one. Raises GeoDataError."""
-    return _found(plan, offer(plan.ask, fetcher, now))
+    return compare_versions(plan, offer(plan.ask, fetcher, now))
 
 
 def update(plan: Plan, fetcher: Fetcher, now: float) -> Updated:
+    """Replace the outputs by what the origin has. Raises GeoDataError as `install` does."""
+    return install(plan, offer(plan.ask, fetcher, now), fetcher, now)
+
+
+def install(plan: Plan, current: Offer, fetcher: Fetcher, now: float) -> Updated:
     """Fetch, unpack, check, and replace the outputs. Raises GeoDataError: then the outputs
     are unchanged, and a partial transfer is kept for the next run."""
-    current = offer(plan.ask, fetcher, now)
-    if _found(plan, current).is_newer is False and not plan.force:
+    if compare_versions(plan, current).is_newer is False and not plan.force:
         return _updated(plan, current, is_new=False)
     with _workshop(plan.output) as folder:
         packed = current.file or _fetched(current, fetcher, folder)
-        databases, licence = unpack(packed, folder)
-        fresh = _opened(plan, current, databases)
+        members, licence = unpack(packed, folder, name=plan.ask.origin)
+        fresh = _opened(plan, members)
         verify(fresh, [*v4_sample(VERIFIED), *v6_sample(VERIFIED)])
         if not plan.force:
             _check(fresh, _running(plan), now)
-        _swap(plan, current, fresh, licence, now)
-    return _updated(plan, current, is_new=True)
+        outputs = plan.outputs_for(len(fresh.files))
+        _swap(outputs, current, fresh, licence, now)
+    return _updated(replace(plan, outputs=outputs), current, is_new=True)
 
 
-def _found(plan: Plan, current: Offer) -> Found:
+def compare_versions(plan: Plan, current: Offer) -> Found:
+    """Whether the origin has another version than the output."""
     note = read_note(plan.output)
     had = note.version if note is not None and note.origin == current.name else None
     is_newer = current.version != had if current.version else None
@@ -122,11 +137,11 @@ def _found(plan: Plan, current: Offer) -> Found:
 
 
 def _updated(plan: Plan, current: Offer, *, is_new: bool) -> Updated:
-    database = open_database(*plan.outputs)
+    database = open_database(*plan.replaced)
     return Updated(
         origin=current.name,
         version=current.version,
-        output=",".join(map(str, plan.outputs)),
+        output=",".join(map(str, plan.replaced)),
         is_new=is_new,
         type=database.type,
         built_at=database.built_at,
@@ -177,24 +192,24 @@ def _fetched(current: Offer, fetcher: Fetcher, folder: Path) -> Path:
     return folder / _PACKED
 
 
-def _opened(plan: Plan, current: Offer, databases: Sequence[Path]) -> GeoDatabase:
+def _opened(plan: Plan, members: Sequence[Member]) -> GeoDatabase:
     """What was fetched; it must be as many files as there are outputs."""
-    if len(databases) > 2:
-        raise GeoDataError(f"{current.name}: holds {len(databases)} databases; fetch one of them")
-    if len(databases) > len(plan.outputs):
+    origin, outputs = plan.ask.origin, plan.outputs
+    chosen = choose(members, wanted=plan.member, origin=origin, outputs=len(outputs))
+    if outputs and len(chosen) > len(outputs):
         stem = plan.output.stem
         names = [plan.output.with_stem(f"{stem}-{family}") for family in ("ipv4", "ipv6")]
         both = ",".join(map(str, names))
         raise GeoDataError(
-            f"{current.name}: holds two databases, of IPv4 and of IPv6; name two files, as "
+            f"{origin}: holds two databases, of IPv4 and of IPv6; name two files, as "
             f"--output {both}, and set AUTOROUTER_GEO_DB to the same"
         )
-    if len(databases) < len(plan.outputs):
+    if len(chosen) < len(outputs):
         raise GeoDataError(
-            f"{current.name}: holds one database; name one file, as --output {plan.output}, "
+            f"{origin}: holds one database; name one file, as --output {plan.output}, "
             "and set AUTOROUTER_GEO_DB to the same"
         )
-    return open_database(*databases)
+    return open_member(origin, *chosen)
 
 
 def _running(plan: Plan) -> GeoDatabase | None:
@@ -215,8 +230,8 @@ def _check(fresh: GeoDatabase, running: GeoDatabase | None, now: float) -> None:
 
 
 def _faults_alone(fresh: GeoDatabase, now: float) -> Iterator[str]:
-    if fresh.built_at > now + _DAY_S:
-        yield "it was built in the future"
+    if fresh.is_from_future(now):
+        yield "it says that it was built in the future"
     placed = coverage(fresh, v4_sample(SAMPLED)).placed
     if placed < LEAST_PLACED:
         yield f"it knows {placed:.0%} of public IPv4; at least {LEAST_PLACED:.0%} is wanted"
@@ -257,11 +272,12 @@ def _part(some: Sequence[object], of: Sequence[object]) -> str:
     return f"{len(some) / len(of):.0%}"
 
 
-def _swap(plan: Plan, current: Offer, fresh: GeoDatabase, licence: str, now: float) -> None:
+def _swap(
+    outputs: Sequence[Path], current: Offer, fresh: GeoDatabase, licence: str, now: float
+) -> None:
     """Rename the new files to the outputs, IPv4 first; old ones stay as `.previous`."""
-    output = plan.output
     terms = current.terms if current.terms.licence else fresh.terms
-    for path, replaced in zip(fresh.paths, plan.outputs, strict=True):
+    for path, replaced in zip(fresh.paths, outputs, strict=True):
         _replace(path, replaced)
     note = Note(
         origin=current.name,
@@ -269,9 +285,9 @@ def _swap(plan: Plan, current: Offer, fresh: GeoDatabase, licence: str, now: flo
         fetched_at=now,
         licence=terms.licence,
         attribution=terms.attribution,
-        stamp=stamp_of(output),
+        stamp=stamp_of(outputs[0]),
     )
-    write_note(output, note, licence or f"{terms.licence}\n{terms.attribution}\n")
+    write_note(outputs[0], note, licence or f"{terms.licence}\n{terms.attribution}\n")
 
 
 def _replace(fresh: Path, output: Path) -> None:

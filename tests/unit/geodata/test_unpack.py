@@ -59,7 +59,7 @@ def test_database_and_licence_come_out_of_an_archive(
         member("GeoLite2-City_20260101/GeoLite2-City.mmdb", mmdb),
     ]
     databases, licence = unpack(a_tar(tmp_path / "db", members, mode), folder)
-    assert [path.read_bytes() for path in databases] == [mmdb]
+    assert [each.path.read_bytes() for each in databases] == [mmdb]
     assert "LICENSE.txt\n\nthe terms" in licence
     assert "Copyright" in licence
     assert "read me" not in licence
@@ -72,7 +72,7 @@ def test_plain_and_gzipped_files_are_taken(
     path = tmp_path / "db"
     path.write_bytes(gzip.compress(mmdb) if packed else mmdb)
     databases, licence = unpack(path, folder)
-    assert [path.read_bytes() for path in databases] == [mmdb]
+    assert [each.path.read_bytes() for each in databases] == [mmdb]
     assert licence == ""
 
 
@@ -83,7 +83,7 @@ def test_names_in_an_archive_decide_nothing(
     tmp_path: Path, folder: Path, mmdb: bytes, name: str
 ) -> None:
     databases, _ = unpack(a_tar(tmp_path / "db", [member(name, mmdb)]), folder)
-    assert [path.parent for path in databases] == [folder]
+    assert [each.path.parent for each in databases] == [folder]
     assert names(folder) == ["fetched-0.mmdb"]
     assert names(tmp_path) == ["db", "one.mmdb", "out"]
 
@@ -94,7 +94,7 @@ def test_links_and_devices_are_passed_over(
 ) -> None:
     members = [member("evil.mmdb", type=type, link="/etc/passwd"), member("good.mmdb", mmdb)]
     databases, _ = unpack(a_tar(tmp_path / "db", members), folder)
-    assert [path.read_bytes() for path in databases] == [mmdb]
+    assert [each.path.read_bytes() for each in databases] == [mmdb]
 
 
 def test_bomb_stops_at_the_bound(tmp_path: Path, folder: Path) -> None:

@@ -143,7 +143,7 @@ def test_store_that_cannot_be_read_is_told() -> None:
     assert (only.kind, "Redis: gone" in only.meaning) == (Amiss.STORE, True)
 
 
-@pytest.mark.parametrize(("days", "is_told"), [(90, False), (91, True)])
+@pytest.mark.parametrize(("days", "is_told"), [(45, False), (46, True)])
 def test_old_geo_data_is_a_notice(days: float, is_told: bool) -> None:
     all_found = found(geo_age_days=days)
     assert (Amiss.GEO_OLD in kinds(all_found)) is is_told

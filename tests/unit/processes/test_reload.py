@@ -44,7 +44,7 @@ class Bench:
         self.store = MemoryStore()
         self.taken: list[int] = []
         self.reload = Reload(
-            paths=[path],
+            paths=lambda: [path],
             read=self._read,
             replace=self.taken.append,
             store=self.store,

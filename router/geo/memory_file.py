@@ -1,0 +1,106 @@
+"""A file copied into memory that nobody can change, to be mapped in place of the file.
+
+A reader maps its file. A process that maps a file is killed (SIGBUS) when the file is cut
+short, and reads garbage when it is overwritten. So readers map a sealed copy (memfd_create(2))
+instead. Worker processes map the copy of their parent, so a server holds one copy however
+many workers it has. Cost: docs/adr/0031-geo-files-in-sealed-memory.md.
+"""
+
+import fcntl
+import multiprocessing
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_NAME = "autorouter-geo"
+# Values of linux/fcntl.h; Python 3.11 has them in fcntl on Linux alone.
+_SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008  # SEAL, SHRINK, GROW, WRITE
+_ADD_SEALS, _GET_SEALS = 1033, 1034
+_CHUNK = 1 << 26
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
+class MemoryFile:
+    """A sealed copy, open until this object is gone. `path`: where to open it."""
+
+    descriptor: int = field(repr=False)
+
+    @property
+    def path(self) -> str:
+        """A name for the copy that is valid in this process."""
+        return f"/dev/fd/{self.descriptor}"
+
+    def __del__(self) -> None:
+        """A map of it stays valid."""
+        with suppress(OSError):
+            os.close(self.descriptor)
+
+
+def copy_to_memory(path: Path) -> MemoryFile:
+    """The file's content now. Raises OSError, also when it changes while it is read."""
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+        name = f"{_NAME}-{before.st_dev}-{before.st_ino}-{before.st_size}-{before.st_mtime_ns}"
+        inherited = _of_parent(name)
+        if inherited is not None:
+            return MemoryFile(descriptor=inherited)
+        copy = MemoryFile(descriptor=_new_file(name))
+        _copy(file.fileno(), copy.descriptor)
+        after = path.stat()
+    if _identity(before) != _identity(after) or _identity(before)[0] != _size(copy):
+        raise OSError("it changed while it was read; try again")
+    with suppress(OSError):  # a temporary file has no seals, and no name either
+        fcntl.fcntl(copy.descriptor, _ADD_SEALS, _SEALS)
+    return copy
+
+
+def _copy(source: int, target: int) -> None:
+    """Inside the kernel, where it can do that."""
+    with suppress(OSError):
+        while os.sendfile(target, source, None, _CHUNK):
+            pass
+        return
+    os.lseek(source, 0, os.SEEK_SET)
+    while chunk := os.read(source, _CHUNK):
+        os.write(target, chunk)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _size(copy: MemoryFile) -> int:
+    return os.fstat(copy.descriptor).st_size
+
+
+def _new_file(name: str) -> int:
+    """An empty file without a name in any folder: in memory where the system has that."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _of_parent(name: str) -> int | None:
+    """The parent's sealed copy of the same file, if this is a worker and the parent has one."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return None
+    target = f"/memfd:{name} (deleted)"
+    with suppress(OSError):
+        for entry in Path(f"/proc/{parent.pid}/fd").iterdir():
+            if str(entry.readlink()) == target:
+                return _opened_if_sealed(entry, target)
+    return None
+
+
+def _opened_if_sealed(path: Path, target: str) -> int | None:
+    """Its number may stand for another file by now, so look again at what was opened."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    is_right = str(Path(f"/proc/self/fd/{descriptor}").readlink()) == target
+    if is_right and fcntl.fcntl(descriptor, _GET_SEALS) & _SEALS == _SEALS:
+        return descriptor
+    os.close(descriptor)
+    return None

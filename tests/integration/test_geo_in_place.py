@@ -1,0 +1,82 @@
+"""A geo database that is overwritten where it lies never hurts the server that reads it."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.databases import nested, write_mmdb
+from tests.support.running import Running, Site
+from tests.support.servers import eventually
+
+pytestmark = pytest.mark.anyio
+
+NETWORK = "128.100.0.0/16"  # of tests.support.running.TORONTONIAN
+
+
+async def a_server(site: Site, database: Path, workers: int = 1) -> Running:
+    write_mmdb(database, {NETWORK: nested("Toronto")})
+    return await site.serve_until_ready(GEO_DB=str(database), WORKERS=str(workers))
+
+
+async def was_refused(server: Running) -> bool:
+    """Whether the server has seen the file and refused it; it answers all the while."""
+    assert (await server.route())["region"] in ("yto-01", "yto-02")
+    events = (await server.ops("/v1/events")).json()["events"]
+    return any(each["kind"] == "reload" and each["after"] == "refused" for each in events)
+
+
+@pytest.mark.parametrize("left", [0, 1_000])
+async def test_server_answers_on_when_its_database_is_cut(
+    site: Site, tmp_path: Path, left: int
+) -> None:
+    database = tmp_path / "geo.mmdb"
+    server = await a_server(site, database)
+    os.truncate(database, left)
+    await eventually(lambda: was_refused(server))
+
+
+async def test_database_overwritten_in_place_is_taken_whole(site: Site, tmp_path: Path) -> None:
+    database, other = tmp_path / "geo.mmdb", tmp_path / "other.mmdb"
+    server = await a_server(site, database)
+    write_mmdb(other, {NETWORK: nested("Montreal")})
+    inode = database.stat().st_ino
+    database.write_bytes(other.read_bytes())
+
+    async def is_taken() -> bool:
+        return str((await server.route())["region"]).startswith("yul")
+
+    await eventually(is_taken)
+    assert database.stat().st_ino == inode
+
+
+def mapped(pid: int) -> set[str]:
+    """The inodes of geo databases in memory that a process maps."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    return set(re.findall(r" (\d+) +/memfd:autorouter-geo", maps))
+
+
+def processes_of(server: Running) -> list[int]:
+    """The main process and its workers: those that map a geo database."""
+    pid = server.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [one for one in (pid, *map(int, children)) if mapped(one)]
+
+
+async def test_workers_share_one_copy_before_and_after_a_reload(site: Site, tmp_path: Path) -> None:
+    database, other = tmp_path / "geo.mmdb", tmp_path / "other.mmdb"
+    server = await a_server(site, database, workers=2)
+    processes = processes_of(server)
+    assert len(processes) == 3
+    first = set.union(*map(mapped, processes))
+    assert len(first) == 1
+
+    write_mmdb(other, {NETWORK: nested("Montreal")})
+    other.replace(database)
+
+    def is_replaced() -> bool:
+        inodes = [mapped(pid) for pid in processes]
+        return inodes[0] != first and inodes.count(inodes[0]) == 3 and len(inodes[0]) == 1
+
+    await eventually(is_replaced)
