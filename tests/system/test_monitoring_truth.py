@@ -243,7 +243,7 @@ TRUTH: dict[str, list[Callable[[Run], Any]]] = {
     "Events": [within(0, 60), within(0, 60)],
     "Age of views": [within(-1, 5), within(-1, 5)],
     "Doubts of vantages": [within(0, 0)] * 4,
-    "Store": [within(0, 20), within(0, 5), alone(0), alone(1)],
+    "Store": [within(0, 20), within(0, 5), alone(0), within(0, 0), alone(1)],
     "Purges": [within(0, 20)],
     "Time from a change to its purge": [NONE, NONE],
     "Workers": [within(1, 1), within(1, 1)],
