@@ -272,7 +272,11 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """An operator's wish for one edge; void after `expires_at`."""
+    """An operator's wish for one edge; void after `expires_at`.
+
+    With the state ENABLED it is a dial: the edge keeps `share` of its viewers, and gets
+    there from `from_share` in `over_s` seconds. Releases without dials read it as enabled.
+    """
 
     edge: str
     state: Intended
@@ -280,6 +284,16 @@ class Intent:
     reason: str
     created_at: float
     expires_at: float
+    share: float = 1.0
+    from_share: float = 1.0
+    over_s: float = 0.0
+
+    def share_at(self, now: float) -> float:
+        """The share of its viewers that a dialled edge keeps now, in hundredths."""
+        if self.over_s <= 0 or now >= self.created_at + self.over_s:
+            return round(self.share, 2)
+        done = max(0.0, now - self.created_at) / self.over_s
+        return round(self.from_share + (self.share - self.from_share) * done, 2)
 
     @property
     def ends_at(self) -> float:

@@ -115,7 +115,7 @@ class PublicApp:
             key = table.ranker.key(placed.location, placed.seed, asked.scope)
             source, level = placed.location.source, placed.location.level
             placement = _PLACEMENTS[source, level, placed.placed_by]
-        answer = table.answer(key, asked, placed.sharing)
+        answer = table.answer(key, asked, placed.sharing, placed.seed)
         is_alone = viewer == request.peer or placed.placed_by is not PlacedBy.PEER
         is_short = len(request.target) <= MAX_KNOWN_BYTES and len(answer.body) <= MAX_KNOWN_BODY
         if viewer is not None and is_alone and is_short:

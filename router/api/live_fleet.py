@@ -62,7 +62,8 @@ class FleetWatch:
         self._store = store
         self._observer = observer
         self._cache_policy = cache_policy
-        self._fleet_policy = fleet_policy
+        # A slot is as long as a shared cache keeps an answer, so each answer is of one slot.
+        self._fleet_policy = replace(fleet_policy, slot_s=max(1, cache_policy.max_age_s))
         self._clock = clock
         self._swap_followers: list[Callable[[Fleet, Fleet], None]] = []
         self._refresh_followers: list[Callable[[Stored], None]] = []

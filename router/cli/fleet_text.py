@@ -104,6 +104,8 @@ def intent_text(edge: dict[str, Any]) -> str:
     if not edge["routable"]:
         return "not routable"
     detail = edge["intent_detail"]
+    if edge.get("dial") is not None:
+        return _dial_text(edge["dial"])
     if detail is None:
         return str(edge["intent"])
     if detail["drained"]:
@@ -129,3 +131,9 @@ def _facts(edge: dict[str, Any]) -> list[tuple[str, str]]:
     if edge.get("share") is not None:
         facts.append(("share", f"{edge['share']:.1%} of the answers of the last 5 minutes"))
     return [*facts, ("models", row["models"] or "none")]
+
+
+def _dial_text(dial: dict[str, Any]) -> str:
+    """`dial 70%, 1 h left`; under --over `dial 62% to 0%, 1 h left`."""
+    to = "" if dial["to"] == dial["share"] else f" to {dial['to']:.0%}"
+    return f"dial {dial['share']:.0%}{to}, {duration(dial['until'] - time.time())} left"

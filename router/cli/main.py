@@ -405,12 +405,6 @@ def _leaving(
 
 
 def _take_out(state: str, options: dict[str, Any]) -> None:
-    from router.cli import text as render
-    from router.ops import client as inquire
-    from router.ops.intents import parse_duration
-
-    if parse_duration(options["for_"]) is None:
-        raise click.BadParameter("write 90s, 30m, 2h or 3d; 72h at most", param_hint="--for")
     wish = {
         "state": state,
         "for": options["for_"],
@@ -418,8 +412,19 @@ def _take_out(state: str, options: dict[str, Any]) -> None:
         "actor": options["actor"] or _whoami(),
         "force": options["force"],
     }
-    done = asyncio.run(inquire.take_out(_settings(None), options["edges"], wish))
-    _print_json({"events": done}) if options["as_json"] else render.events(done)
+    _wish(options["edges"], wish, options["as_json"])
+
+
+def _wish(edges: tuple[str, ...], wish: dict[str, Any], as_json: bool) -> None:
+    from router.cli import text as render
+    from router.ops import client as inquire
+    from router.ops.intents import parse_duration
+
+    for name, text in (("--for", wish["for"]), ("--over", wish.get("over"))):
+        if text is not None and parse_duration(text) is None:
+            raise click.BadParameter("write 90s, 30m, 2h or 3d; 72h at most", param_hint=name)
+    done = asyncio.run(inquire.take_out(_settings(None), edges, wish))
+    _print_json({"events": done}) if as_json else render.events(done)
 
 
 @_leaving(
@@ -443,6 +448,53 @@ def drain(**options: Any) -> None:
 def disable(**options: Any) -> None:
     """See the help above."""
     _take_out("disabled", options)
+
+
+class _Share(click.ParamType[float]):
+    """`70%` or `0.7`."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """From 0 to 1."""
+        from router.ops.intents import parse_share
+
+        share = value if isinstance(value, float) else parse_share(value)
+        if share is None:
+            self.fail("write a share like 70% or 0.7, from 0% to 100%", param, ctx)
+        return share
+
+
+@main.command(epilog='autorouter dial yto-01 70% --for 2h --reason "GPUs hot"')
+@_EDGES
+@click.argument("share", type=_Share())
+@click.option("--for", "for_", required=True, help="How long: 30m, 2h, 3d at most.")
+@click.option("--reason", required=True, help="Why, for those who come after.")
+@click.option("--over", help="Move there from the present share in this time: 15m.")
+@_ACTOR
+@_JSON
+def dial(
+    edges: tuple[str, ...],
+    share: float,
+    for_: str,
+    reason: str,
+    over: str | None,
+    actor: str | None,
+    as_json: bool,
+) -> None:
+    """Have edges keep a share of their viewers for a while: 70% or 0.7.
+
+    The other viewers get their next edge in the same country, and this one as first
+    alternate. A viewer without another edge there stays. `autorouter enable` ends it.
+    """
+    wish = {
+        "dial": share,
+        "for": for_,
+        "over": over,
+        "reason": reason,
+        "actor": actor or _whoami(),
+    }
+    _wish(edges, wish, as_json)
 
 
 @main.command(epilog="autorouter enable yto-01 yul-02")

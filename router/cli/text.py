@@ -79,14 +79,15 @@ def explanation(told: dict[str, Any]) -> None:
     out.print(_verdict(told), highlight=False)
     place = told["location"]
     where = place["country_name"] or place["country"] or "an unknown country"
+    where = place.get("place") or where
     if place["latitude"] is not None:
         where += f" at {place['latitude']:.4f}, {place['longitude']:.4f}"
     out.print(f"  place   {where} ({place['level']} level, by {place['source']})", highlight=False)
-    if place.get("place"):
-        out.print(f"  named   {place['place']}", highlight=False)
     if place.get("feed"):
         out.print(f"  feed    {place['feed']}, line {place['line']}", highlight=False)
     out.print(f"  key     {told['key']}", highlight=False)
+    if told.get("dial") is not None:
+        out.print(f"  dial    {_dial_verdict(told['dial'])}", highlight=False)
     if told["residency"] is not None:
         out.print(f"  stays   in {' or '.join(told['residency'])}, by residency", highlight=False)
     out.print(f"  health  {told['status']}, from {told['from']}", highlight=False)
@@ -308,6 +309,11 @@ def _verdict(told: dict[str, Any]) -> str:
         return f"{who} gets no edge: {told['problem']}"
     crossed = ", across the border" if told["crossed_border"] else ""
     return f"{who} gets {told['region']}: {told['reason']}{crossed}"
+
+
+def _dial_verdict(dial: dict[str, Any]) -> str:
+    kept = "kept here" if dial["kept"] else "dialled away"
+    return f"{dial['region']} {dial['share']:.0%}: {kept}"
 
 
 def _add(table: Table, edge: dict[str, Any], verdict: str) -> None:

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -34,7 +34,7 @@ from router.ops.findings import Finding, Grade
 from router.ops.fleet_document import describe_fleet, describe_views
 from router.ops.health_routes import Vitals, answer_json
 from router.ops.host_check import HostCheck
-from router.ops.intents import drop_intents, parse_duration, set_intents
+from router.ops.intents import drop_intents, parse_duration, set_intents, wish_dial
 from router.ops.monitor import Monitor
 from router.ops.security_headers import Shields
 from router.routing.cache_headers import CachePolicy
@@ -56,12 +56,15 @@ _EVENT_ID = re.compile(r"(\d{1,19}-\d{1,19})?", re.ASCII)
 
 
 class Wish(msgspec.Struct, rename={"for_": "for"}, forbid_unknown_fields=True):
-    """The body of an intent: a state, for how long (`2h`), why, and who says so."""
+    """The body of an intent: a state or a dial (0 to 1), for how long (`2h`), why, and who
+    says so. `over`: how long a dial takes to get there."""
 
-    state: Literal["draining", "disabled"]
     for_: str
     reason: str
     actor: str
+    state: Literal["draining", "disabled"] | None = None
+    dial: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
+    over: str | None = None
     force: bool = False
 
 
@@ -160,7 +163,8 @@ class Ops:
 
     async def set_intent(self, request: Request) -> Response:
         """Take an edge, or several by comma, out: `{"state", "for", "reason", "actor"}`, and
-        `"force"` to leave a country with none. All of them or, when refused, none."""
+        `"force"` to leave a country with none; or, with `"dial"` in place of the state and
+        perhaps `"over"`, have it keep a share of its viewers. All or, when refused, none."""
         if (refusal := self._refusal(request)) is not None:
             return refusal
         try:
@@ -169,12 +173,13 @@ class Ops:
                 self.store,
                 self.watch.fleet,
                 request.path_params["ids"].split(","),
-                Intended(wish.state),
+                Intended(wish.state or "enabled"),
                 life_s=parse_duration(wish.for_) or 0,
                 reason=wish.reason,
                 actor=wish.actor,
                 force=wish.force,
                 now=self.clock(),
+                dial=wish_dial(wish.state, wish.dial, wish.over),
             )
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return answer_json({"detail": f"the body is not acceptable: {error}"}, 400)

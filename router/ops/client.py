@@ -20,7 +20,7 @@ from router.errors import RouterError
 from router.geo.second_reader import place_name
 from router.model import Catalog, Intended
 from router.ops.fleet_document import describe_fleet
-from router.ops.intents import drop_intents, parse_duration, set_intents
+from router.ops.intents import drop_intents, parse_duration, set_intents, wish_dial
 from router.routing.cache_headers import CachePolicy
 from router.routing.client_address import Address, Networks, parse_address
 from router.routing.explain import explain as explain_here
@@ -119,7 +119,7 @@ async def _events(settings: Settings, after: str) -> Sequence[dict[str, Any]]:
 
 
 async def take_out(settings: Settings, edges: Sequence[str], wish: dict[str, Any]) -> list[Any]:
-    """Drain or disable edges, in Redis or else through a running server. `wish`: the body
+    """Drain, disable or dial edges, in Redis or else through a running server. `wish`: the body
     of `PUT /v1/edges/{id}/intent`. Returns the events."""
     if settings.redis_url is not None:
         return await _in_redis(settings, edges, wish)
@@ -143,12 +143,13 @@ async def _in_redis(settings: Settings, edges: Sequence[str], wish: dict[str, An
             store,
             fleet,
             edges,
-            Intended(wish["state"]),
+            Intended(wish.get("state") or "enabled"),
             life_s=parse_duration(wish["for"]) or 0,
             reason=wish["reason"],
             actor=wish["actor"],
-            force=wish["force"],
+            force=wish.get("force", False),
             now=time.time(),
+            dial=wish_dial(wish.get("state"), wish.get("dial"), wish.get("over")),
         )
     return [msgspec.to_builtins(event) for event in done]
 

@@ -49,6 +49,7 @@ def describe_edge(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any]
         "rtt_ms": edge.rtt_ms,
         "intent": edge.intended,
         "intent_detail": _intent(edge, now, policy),
+        "dial": _dial(edge),
         "models": None if edge.models is None else sorted(edge.models),
         "votes": dict(edge.votes),
     }
@@ -80,4 +81,22 @@ def _intent(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any] | Non
         "until": intent.ends_at,
         "drained_at": drained_at,
         "drained": now >= drained_at,
+    }
+
+
+def _dial(edge: Edge) -> dict[str, Any] | None:
+    """How much of its viewers the edge keeps: `share` now, `to` in the end, and when that is."""
+    intent = edge.intent
+    if intent is None or intent.state is not Intended.ENABLED:
+        return None
+    return {
+        "share": edge.share,
+        "from": intent.from_share,
+        "to": intent.share,
+        "over_s": intent.over_s,
+        "reached_at": intent.created_at + intent.over_s,
+        "actor": intent.actor,
+        "reason": intent.reason,
+        "since": intent.created_at,
+        "until": intent.ends_at,
     }

@@ -2,17 +2,26 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from router.errors import RouterError
 from router.model import MAX_INTENT_S, Event, EventKind, Intended, Intent
-from router.routing.fleet import Fleet, useful
+from router.routing.fleet import Edge, Fleet, useful
 from router.store import Change, Store
 
 MAX_TEXT = 200
 MAX_NAMED = 50
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
+_SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)(%?)", re.ASCII)
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+class Dial(NamedTuple):
+    """The share of its viewers that an edge shall keep, and in how many seconds."""
+
+    share: float
+    over_s: int
 
 
 class RefusedError(RouterError):
@@ -27,13 +36,26 @@ def parse_duration(text: str) -> int | None:
 
 
 def new_intent(
-    edge: str, state: Intended, *, life_s: int, reason: str, actor: str, now: float
+    edge: str,
+    state: Intended,
+    *,
+    life_s: int,
+    reason: str,
+    actor: str,
+    now: float,
+    dial: Dial | None = None,
+    from_share: float = 1.0,
 ) -> Intent:
-    """An intent from now on. Raises RefusedError for a life or texts out of bounds."""
+    """An intent from now on. Raises RefusedError for a life, a dial or texts out of bounds."""
     if not 0 < life_s <= MAX_INTENT_S:
         raise RefusedError("an intent lasts at most 72 hours; say for how long, like 2h")
     check_text("reason", reason)
     check_text("actor", actor)
+    share, over_s = dial or Dial(1.0, 0)
+    if not 0.0 <= share <= 1.0:
+        raise RefusedError("a dial is a share from 0 to 1")
+    if over_s > life_s:
+        raise RefusedError("the dial would end before it gets there; make over shorter than for")
     return Intent(
         edge=edge,
         state=state,
@@ -41,7 +63,31 @@ def new_intent(
         reason=reason.strip(),
         created_at=now,
         expires_at=now + life_s,
+        share=share,
+        from_share=from_share if over_s else share,
+        over_s=over_s,
     )
+
+
+def parse_share(text: str) -> float | None:
+    """0.7 for `70%` or `0.7`; None for what is no share from 0 to 1."""
+    match = _SHARE.fullmatch(text.strip())
+    if match is None:
+        return None
+    share = float(match[1]) / (100 if match[2] else 1)
+    return share if share <= 1.0 else None
+
+
+def wish_dial(state: str | None, share: float | None, over: str | None) -> Dial | None:
+    """The dial of a wish, None for one to drain or disable. Raises RefusedError."""
+    if (state is None) is (share is None):
+        raise RefusedError("say either state (draining or disabled) or dial (a share from 0 to 1)")
+    if share is None:
+        return None
+    over_s = 0 if over is None else parse_duration(over)
+    if over_s is None:
+        raise RefusedError("over must be a duration like 90s, 15m or 2h")
+    return Dial(share, over_s)
 
 
 def check_text(name: str, text: str) -> None:
@@ -92,16 +138,14 @@ def countries_left(fleet: Fleet, edges: Iterable[str]) -> list[str]:
     return sorted(touched - staying)
 
 
-def intent_event(
-    edge: str, intent: Intent | None, before: Intended, actor: str, at: float
-) -> Event:
+def intent_event(edge: str, intent: Intent | None, before: str, actor: str, at: float) -> Event:
     """The audit of a change: who wants what, why and until when; None: the wish is gone."""
     return Event(
         at=at,
         kind=EventKind.INTENT,
         edge=edge,
         before=before,
-        after=Intended.ENABLED if intent is None else intent.state,
+        after=Intended.ENABLED if intent is None else _name_of(intent),
         reason=None if intent is None else intent.reason,
         actor=actor,
         until=None if intent is None else intent.expires_at,
@@ -119,15 +163,27 @@ async def set_intents(
     actor: str,
     force: bool,
     now: float,
+    dial: Dial | None = None,
 ) -> list[Event]:
-    """Drain or disable edges until `life_s` from now. Raises RefusedError, which changes
-    nothing, or StoreError, whose text says what holds."""
+    """Drain, disable or (ENABLED, with `dial`) dial edges until `life_s` from now. Raises
+    RefusedError, which changes nothing, or StoreError, whose text says what holds."""
     ids = list(dict.fromkeys(edges))
+    shares = {edge.region.id: _share_now(edge) for edge in fleet.edges}
     intents = [
-        new_intent(id, state, life_s=life_s, reason=reason, actor=actor, now=now) for id in ids
+        new_intent(
+            id,
+            state,
+            life_s=life_s,
+            reason=reason,
+            actor=actor,
+            now=now,
+            dial=dial,
+            from_share=shares.get(id, 1.0),
+        )
+        for id in ids
     ]
     check_known(fleet, ids)
-    if not force:
+    if not force and dial is None:
         check_leaving(fleet, ids)
     before = _intended(fleet)
     changes = [
@@ -155,5 +211,21 @@ async def _carry_out(store: Store, changes: Sequence[Change]) -> list[Event]:
     return [change.event for change in changes if change.event is not None]
 
 
-def _intended(fleet: Fleet) -> dict[str, Intended]:
-    return {edge.region.id: edge.intended for edge in fleet.edges}
+def _intended(fleet: Fleet) -> dict[str, str]:
+    return {
+        edge.region.id: edge.intended if edge.intent is None else _name_of(edge.intent)
+        for edge in fleet.edges
+    }
+
+
+def _name_of(intent: Intent) -> str:
+    """`draining`, `dial 70%`, `dial 0% over 15m`."""
+    if intent.state is not Intended.ENABLED:
+        return intent.state
+    over = f" over {intent.over_s / 60:g}m" if intent.over_s else ""
+    return f"dial {intent.share * 100:g}%{over}"
+
+
+def _share_now(edge: Edge) -> float:
+    """From where a dial begins to move: an edge that an operator took out has no viewers."""
+    return edge.share if edge.intended is Intended.ENABLED else 0.0

@@ -132,7 +132,7 @@ def decide(
 
 
 def picker(ranker: Ranker, fleet: Fleet, query: Query) -> Callable[[RouteKey], str | None]:
-    """For callers with many keys: the pick of each, or None where there is none."""
+    """For callers with many keys: the pick of each, dials aside; None where there is none."""
 
     def pick(key: RouteKey) -> str | None:
         candidates = decide(ranker, fleet, key, query, enough=1).candidates

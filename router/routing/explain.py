@@ -11,7 +11,8 @@ from router.geo.overrides import FeedLine
 from router.geo.sphere import distance_km
 from router.model import Level, Location, Position, Source
 from router.routing.cache_headers import CachePolicy, Sharing, format_key
-from router.routing.decision import Rejection, decide, picker
+from router.routing.decision import Decision, Rejection, decide, picker
+from router.routing.dial import dialled, standing_of
 from router.routing.fleet import Edge, Fleet
 from router.routing.location import Placed
 from router.routing.query import Query
@@ -36,14 +37,15 @@ def explain(
     from the viewer, in km; `estimated_ms` is given where it decides. `line`: what an override
     or a feed says of the viewer's network."""
     key = _key(ranker, placed, query)
-    decision = decide(ranker, fleet, key, query)
+    whole = decide(ranker, fleet, key, query)
+    decision = dialled(whole, key, standing_of(fleet, key, placed.sharing, placed.seed))
     origin = ranker.origin(placed.location)
 
     def times(edge: Edge) -> dict[str, Any]:
         ms = ranker.estimated_ms(key.country, edge.region.id)
         return {} if ms is None else {"estimated_ms": round(ms, 1)}
 
-    answer = RouteTable(ranker, fleet, policy).answer(key, query, placed.sharing)
+    answer = RouteTable(ranker, fleet, policy).answer(key, query, placed.sharing, placed.seed)
     return {
         "location": {**_location(ranker, placed.location), **_line(line)},
         "query": query._asdict(),
@@ -52,6 +54,7 @@ def explain(
         "region": decision.candidates[0].region.id if decision.candidates else None,
         "reason": decision.reason,
         "problem": decision.problem,
+        "dial": _dial(whole, decision),
         "crossed_border": decision.crossed_border,
         "residency": None if decision.residency is None else sorted(decision.residency),
         "model": decision.model,
@@ -71,6 +74,18 @@ def explain(
             }
             for edge, why in decision.rejected
         ],
+    }
+
+
+def _dial(whole: Decision, decision: Decision) -> dict[str, Any] | None:
+    """What the dial of the nearest edge did to this viewer; None where it has none."""
+    if not whole.candidates or whole.candidates[0].share >= 1.0:
+        return None
+    nearest = whole.candidates[0]
+    return {
+        "region": nearest.region.id,
+        "share": nearest.share,
+        "kept": decision.candidates[0] is nearest,
     }
 
 
@@ -142,6 +157,7 @@ def _edge(edge: Edge, origin: Position | None) -> dict[str, Any]:
         "state": edge.observed,
         "since": edge.since,
         "reason": edge.reason,
+        "share": edge.share,
         "intent_reason": None if edge.intent is None else edge.intent.reason,
         "until": None if edge.intent is None else edge.intent.ends_at,
     }

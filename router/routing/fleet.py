@@ -20,16 +20,19 @@ from router.model import (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetPolicy:
     """Ages in seconds. A view votes while `fresh_s` old; the last known state is used
-    up to `stale_s`; a model inventory counts up to `models_fresh_s`."""
+    up to `stale_s`; a model inventory counts up to `models_fresh_s`. `slot_s`: how long a
+    dial has a shared answer name the same edge."""
 
     fresh_s: float = 15.0
     stale_s: float = 120.0
     models_fresh_s: float = 60.0
+    slot_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge:
-    """One region with all that is known of it now. `models`: ids, None when unknown."""
+    """One region with all that is known of it now. `models`: ids, None when unknown.
+    `share`: of the viewers whose pick it would be, how many keep it; 1.0 without a dial."""
 
     region: Region
     observed: Observed = Observed.UNKNOWN
@@ -40,6 +43,7 @@ class Edge:
     models: frozenset[str] | None = None
     intended: Intended = Intended.ENABLED
     intent: Intent | None = None
+    share: float = 1.0
 
     @property
     def enabled(self) -> bool:
@@ -51,17 +55,20 @@ class Edge:
 class Fleet:
     """Every edge in catalog order, and how far their health can be trusted.
 
-    `seen_at`: when the newest view used was probed; None without one.
+    `seen_at`: when the newest view used was probed; None without one. `slot`: the number of
+    the time slot, None while no dial is on (router.routing.dial).
     """
 
     edges: tuple[Edge, ...]
     status: Status
     seen_at: float | None = None
+    slot: int | None = None
 
     @property
     def routing(self) -> tuple[object, ...]:
         """All that answers depend on: equal routing, equal answers."""
-        return self.status, tuple(_standing(edge) for edge in self.edges)
+        edges = tuple((_standing(edge), edge.share) for edge in self.edges)
+        return self.status, self.slot, edges
 
 
 def combine(
@@ -81,18 +88,21 @@ def combine(
     if status is not Status.STATIC and not any(is_offered(edge) for edge in edges):
         status = Status.FAIL_OPEN
     seen_at = max((min(view.probed_at, now) for view in voters), default=None)
-    return Fleet(edges=edges, status=status, seen_at=seen_at)
+    is_dialled = any(edge.share < 1.0 for edge in edges)
+    slot = int(now // policy.slot_s) if is_dialled else None
+    return Fleet(edges=edges, status=status, seen_at=seen_at, slot=slot)
 
 
 def changed_edges(before: Fleet, after: Fleet) -> tuple[str, ...]:
-    """Ids of the edges that answers should treat otherwise than before."""
+    """Ids of the edges that answers should treat otherwise than before. Dials do not count:
+    a shared answer lasts no longer than a slot, and private ones are not purged."""
     known = {edge.region.id: _standing(edge) for edge in before.edges}
     now = {edge.region.id: _standing(edge) for edge in after.edges}
     return tuple(id for id in {**known, **now} if known.get(id) != now.get(id))
 
 
 def _standing(edge: Edge) -> tuple[object, ...]:
-    """All of an edge that answers depend on."""
+    """All of an edge that answers depend on, its dial aside."""
     return edge.region, edge.enabled, edge.observed, edge.models
 
 
@@ -137,7 +147,13 @@ def _edge(
         models=_models(seen.values(), now, policy),
         intended=Intended.ENABLED if intent is None else intent.state,
         intent=intent,
+        share=_share(intent, now),
     )
+
+
+def _share(intent: Intent | None, now: float) -> float:
+    is_dial = intent is not None and intent.state is Intended.ENABLED
+    return intent.share_at(now) if intent is not None and is_dial else 1.0
 
 
 def _aged(edge: EdgeView, view: View, policy: FleetPolicy) -> EdgeView:

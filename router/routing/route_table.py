@@ -20,6 +20,7 @@ from router.routing.cache_headers import (
     success_headers,
 )
 from router.routing.decision import Decision, Problem, decide
+from router.routing.dial import dialled, standing_of
 from router.routing.fleet import Edge, Fleet
 from router.routing.query import Query
 from router.routing.ranking import Ranker, RouteKey
@@ -27,6 +28,8 @@ from router.routing.response import NO_STORE, RETRY_AFTER, Answer, Labels, error
 
 ALTERNATES_COUNT = 3
 KNOWN_ANSWERS = 16_384
+# Key, query, sharing, and the pick while a dial decides it.
+Question = tuple[RouteKey, Query, Sharing, str | None]
 KNOWN_BYTES = 32 * 2**20  # of their bodies: one of all=true names every edge
 
 
@@ -37,19 +40,44 @@ class RouteTable:
         self.ranker = ranker
         self.fleet = fleet
         self.policy = policy
-        self._answers: dict[tuple[RouteKey, Query, Sharing], Answer] = {}
+        self._answers: dict[Question, Answer] = {}
         self._known_bytes = 0
+        self._decisions: dict[tuple[RouteKey, Query], Decision] = {}
+        self._dials = sum(edge.share < 1.0 for edge in fleet.edges)
 
-    def answer(self, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
-        """The answer for a viewer of this key. A repeated question costs one look-up."""
-        question = (key, query, sharing)
+    def answer(self, key: RouteKey, query: Query, sharing: Sharing, seed: int = 0) -> Answer:
+        """The answer for a viewer of this key. A repeated question costs one look-up.
+
+        `seed`: 32 bits that stand for the viewer's network. Only private answers depend on
+        it, and only while a dial is on.
+        """
+        if self._dials:
+            return self._dialled(key, query, sharing, seed)
+        question = (key, query, sharing, None)
         answer = self._answers.get(question)
         if answer is None:
-            answer = self._build(key, query, sharing)
+            answer = self._build(self._decide(key, query), key, query, sharing)
             self._keep(question, answer)
         return answer
 
-    def _keep(self, question: tuple[RouteKey, Query, Sharing], answer: Answer) -> None:
+    def _dialled(self, key: RouteKey, query: Query, sharing: Sharing, seed: int) -> Answer:
+        """As `answer`: decisions and answers are remembered, who is dialled away is not."""
+        whole = self._decisions.get((key, query))
+        if whole is None:
+            whole = self._decide(key, query)
+            if len(self._decisions) >= KNOWN_ANSWERS:
+                self._decisions.clear()
+            self._decisions[key, query] = whole
+        decision = dialled(whole, key, standing_of(self.fleet, key, sharing, seed))
+        pick = decision.candidates[0].region.id if decision.candidates else None
+        question = (key, query, sharing, pick)
+        answer = self._answers.get(question)
+        if answer is None:
+            answer = self._build(decision, key, query, sharing)
+            self._keep(question, answer)
+        return answer
+
+    def _keep(self, question: Question, answer: Answer) -> None:
         """Begin anew rather than grow beyond a bound."""
         if len(self._answers) >= KNOWN_ANSWERS or self._known_bytes >= KNOWN_BYTES:
             self._answers.clear()
@@ -57,9 +85,12 @@ class RouteTable:
         self._answers[question] = answer
         self._known_bytes += len(answer.body)
 
-    def _build(self, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
-        enough = None if query.all else 1 + ALTERNATES_COUNT
-        decision = decide(self.ranker, self.fleet, key, query, enough)
+    def _decide(self, key: RouteKey, query: Query) -> Decision:
+        # While a dial is on, anyone may get a candidate far down; then all are needed.
+        enough = None if query.all or self._dials else 1 + ALTERNATES_COUNT
+        return decide(self.ranker, self.fleet, key, query, enough)
+
+    def _build(self, decision: Decision, key: RouteKey, query: Query, sharing: Sharing) -> Answer:
         tagged = _first_of_each(chain(key.preferred, self._deciding(decision, key, query)))
         if decision.problem is not None:
             refusal = _refusal(decision, decision.problem, tagged, key, query, sharing, self.policy)
@@ -83,7 +114,8 @@ class RouteTable:
         told = decision.candidates[: 1 + ALTERNATES_COUNT]
         named = [edge.region.id for edge in told]
         ideal = (region.id for region in self.ranker.in_order(key, query.scope))
-        is_whole = len(told) > ALTERNATES_COUNT and not query.all and query.model is None
+        is_plain = not query.all and query.model is None and not self._dials
+        is_whole = len(told) > ALTERNATES_COUNT and is_plain
         if is_whole and all(edge.observed is Observed.UP for edge in told):
             return chain(named, takewhile(named[-1].__ne__, ideal))
         return chain(named, ideal, (edge.region.id for edge in self.fleet.edges))

@@ -69,6 +69,11 @@ def bounded_intent(intent: Intent, now: float) -> Intent:
         raise OutOfBoundsError("created_at is more than a day ahead of this machine's clock")
     if intent.expires_at > now + AHEAD_S + MAX_INTENT_S:
         raise OutOfBoundsError("expires_at is more than 72 hours and a day away")
+    for name in ("share", "from_share"):
+        if not 0.0 <= getattr(intent, name) <= 1.0:
+            raise OutOfBoundsError(f"{name} is not a share from 0 to 1")
+    if not 0.0 <= intent.over_s <= MAX_INTENT_S:
+        raise OutOfBoundsError("over_s is not within 72 hours")
     actor, reason = intent.actor[:MAX_TEXT_LENGTH], intent.reason[:MAX_TEXT_LENGTH]
     return replace(intent, actor=actor, reason=reason)
 

@@ -94,13 +94,16 @@ def _status(now: Status) -> Metric:
 def _edges(fleet: Fleet) -> Iterator[Metric]:
     state = _gauges("edge_state", "1 for the state now", "region", "state")
     intent = _gauges("edge_intent", "1 for the intent now", "region", "intent")
+    dial = _gauges("edge_dial_ratio", "Share of its viewers that the edge keeps", "region")
     for edge in fleet.edges:
+        dial.add_metric([edge.region.id], edge.share)
         for one in Observed:
             state.add_metric([edge.region.id, one], float(edge.observed is one))
         for wish in Intended:
             intent.add_metric([edge.region.id, wish], float(edge.intended is wish))
     yield state
     yield intent
+    yield dial
 
 
 def _countries(fleet: Fleet) -> Metric:

@@ -107,6 +107,25 @@ async def test_fleet_comes_with_the_share_of_recent_answers(server: Server) -> N
     assert (told["answers"]["total"], sum(edge["share"] for edge in told["edges"])) == (4, 1)
 
 
+async def test_edge_is_dialled_and_shown(server: Server) -> None:
+    wish = {"dial": 0.25, "for": "2h", "reason": "hot", "actor": "ann"}
+    answer = await server.client.put(INTENT, json=wish)
+    assert (answer.status_code, answer.json()["events"][0]["after"]) == (200, "dial 25%")
+    await server.ops.watch.refresh()
+    edge = (await server.told("/v1/edges"))["edges"][0]
+    assert (edge["intent"], edge["dial"]["share"], edge["dial"]["to"]) == ("enabled", 0.25, 0.25)
+    assert (await server.samples())['autorouter_edge_dial_ratio{"region": "yto-01"}'] == 0.25
+    explained = await server.told("/v1/explain", ip=TORONTONIAN)
+    assert explained["dial"] is None or explained["dial"]["region"] == "yto-01"
+    assert (await server.client.delete(INTENT)).json()["events"][0]["before"] == "dial 25%"
+
+
+@pytest.mark.parametrize("change", [{"state": "draining"}, {"dial": 1.5}, {"dial": None}])
+async def test_unclear_dial_is_refused(server: Server, change: dict[str, object]) -> None:
+    wish = {"dial": 0.25, "for": "2h", "reason": "hot", "actor": "ann", **change}
+    assert (await server.client.put(INTENT, json=wish)).status_code in {400, 409}
+
+
 async def test_held_edge_tells_who_why_and_when_it_is_drained(server: Server) -> None:
     await server.client.put(INTENT, json=WISH)
     await server.ops.watch.refresh()

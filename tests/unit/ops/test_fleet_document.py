@@ -31,6 +31,7 @@ def test_edge_is_described_whole() -> None:
         "rtt_ms": None,
         "intent": "enabled",
         "intent_detail": None,
+        "dial": None,
         "models": ["a", "b"],
         "votes": {"local": "degraded"},
     }

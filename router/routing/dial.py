@@ -1,0 +1,71 @@
+"""The dial: an edge keeps a share of the viewers whose pick it would be. Pure.
+
+The others get their next candidate, and the edge as first alternate. Nobody is sent across
+a border, to a degraded edge, or to one without the model: a viewer without such a candidate
+stays. Who moves is nested: a smaller share moves the same viewers and some more.
+Why slots, and figures: docs/adr/0026-dial-by-time-slots.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from router.model import Observed
+from router.routing.cache_headers import Sharing, format_key
+from router.routing.decision import Decision, ModelState, model_state
+from router.routing.fleet import Edge, Fleet
+from router.routing.ranking import RouteKey, fnv1a32, mix32
+
+GOLDEN_RATIO = 0.6180339887498949
+
+# An edge id → where in [0, 1) a viewer stands on its dial: away unless below its share.
+Standing = Callable[[str], float]
+
+
+def standing_of(fleet: Fleet, key: RouteKey, sharing: Sharing, seed: int) -> Standing:
+    """A private answer stands by its viewer's network, a shared one by its key and the slot:
+    a shared answer has no viewer, so time takes the viewer's place."""
+    if sharing is Sharing.PRIVATE:
+        return partial(network_standing, seed)
+    return partial(slot_standing, fleet.slot or 0, key)
+
+
+def network_standing(seed: int, id: str) -> float:
+    """Another hash than the one that ranks edges inside a metro: by that one, the viewers
+    who have an edge as their pick all stand high."""
+    return mix32(mix32(seed) ^ fnv1a32(f"dial {id}")) / 2**32
+
+
+def slot_standing(slot: int, key: RouteKey, id: str) -> float:
+    """Successive multiples of the golden ratio fill [0, 1) evenly, however few they are."""
+    return (mix32(fnv1a32(f"dial {id} {format_key(key)}")) / 2**32 + slot * GOLDEN_RATIO) % 1.0
+
+
+def dialled(decision: Decision, key: RouteKey, standing: Standing) -> Decision:
+    """The decision with its pick replaced for who is dialled away from it."""
+    if not decision.candidates:
+        return decision
+    pick, *others = decision.candidates
+    if standing(pick.region.id) < pick.share:
+        return decision
+    for edge in others:
+        takes_it = standing(edge.region.id) < edge.share
+        if takes_it and _is_as_good(edge, pick, key, decision.model):
+            rest = (one for one in others if one is not edge)
+            return replace(
+                decision,
+                candidates=(edge, pick, *rest),
+                crossed_border=key.country not in (None, edge.region.country),
+            )
+    return decision
+
+
+def _is_as_good(edge: Edge, pick: Edge, key: RouteKey, model: str | None) -> bool:
+    if pick.region.country == key.country != edge.region.country:
+        return False
+    if edge.observed is not Observed.UP and edge.observed is not pick.observed:
+        return False
+    if model is None:
+        return True
+    is_loaded = [model_state(one, model) is ModelState.LOADED for one in (edge, pick)]
+    return is_loaded[0] or not is_loaded[1]
