@@ -95,10 +95,9 @@ def fold(name: str) -> str:
 
 
 def _one_place(cities: "list[City] | tuple[()]", region: str) -> Position | None:
-    """The place they all are. A city whose region is known must be in the region asked for."""
-    fit = [city for city in cities if not region or not city.region or city.region == region]
-    exact = [city for city in fit if region and city.region == region]
-    places = [city.position for city in exact or fit]
+    """The place they all are. A city whose region is known must be in the region asked for:
+    without one, a smaller town of the name, which is not listed, could be meant."""
+    places = [city.position for city in cities if city.region in ("", region)]
     if not places or any(distance_km(places[0], one) > SAME_PLACE_KM for one in places[1:]):
         return None
     return places[0]
