@@ -9,11 +9,13 @@ SDKS := 0.5.1 0.10.0
 CDN := nginx libnginx-mod-http-js libnginx-mod-http-geoip2 varnish varnish-modules
 
 # Tests that promise something in seconds: they run by themselves.
-ALONE := tests/system/test_faults.py tests/system/test_siege.py tests/system/test_soak.py
+ALONE := tests/system/test_faults.py tests/system/test_siege.py tests/system/test_soak.py \
+	tests/system/test_storm.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run cdn check test lint unit docs screenshots setup system lock audit clean \
 	bench bench-cdn bench-endure bench-failover bench-faults bench-health bench-place siege soak
+	bench bench-cdn bench-endure bench-failover bench-faults bench-health bench-place soak storm
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +84,10 @@ bench-health: $(VENV)/.check ## detection times and false alarms, on a virtual c
 soak: $(VENV)/.check ## a day of faults in 15 minutes; `make soak MINUTES=60 SEED=7`
 	@infra/install-debian redis-server $(CDN)
 	$(BIN)/python -m bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+storm: $(VENV)/.check ## faults alone and in pairs, judged from outside; `make storm PAIRS=66 SEED=7`
+	@infra/install-debian redis-server
+	$(BIN)/python -m bench.storm $(if $(PAIRS),--pairs $(PAIRS)) $(if $(SEED),--seed $(SEED))
 
 # The programs that integration and system tests start.
 system:

@@ -1,0 +1,50 @@
+"""A short storm by seed, and that its judge would notice what it looks for."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support.site.fleet import Pace
+from tests.support.site.storm import Round, breaches, counters, is_wrong, run
+from tests.support.site.viewers import Answer
+
+pytestmark = pytest.mark.anyio
+
+ANSWER = Answer(
+    query="?all=true", address="128.59.1.1", asked_at=100.0, took_s=0.01, code=200,
+    region="nyc-01", endpoint="http://127.0.0.1:1", status="ok", named=("nyc-01", "dal-01"),
+)  # fmt: skip
+ROUND = Round(
+    faults=("redis hung",), edges=("nyc-01",), answers=500, late=50, wrong=0, unusable=0,
+    statuses={"ok": 500}, healed_s=3.0, signals=("finding store",),
+)  # fmt: skip
+
+
+async def test_short_storm_breaks_no_promise() -> None:
+    rounds = await run(37, ["redis demoted"], 0, Pace(interval_s=0.5, slack_s=2.0))
+    assert breaches(rounds) == []
+    assert all(one.late > 20 for one in rounds)
+
+
+def test_answer_is_wrong_if_it_names_a_broken_edge_as_known() -> None:
+    assert is_wrong(ANSWER, ["dal-01"])
+    assert not is_wrong(ANSWER, ["yto-01"])
+    assert not is_wrong(replace(ANSWER, status="stale"), ["dal-01"])
+
+
+@pytest.mark.parametrize(
+    "change", [{"wrong": 1}, {"unusable": 1}, {"healed_s": None}, {"signals": ()}], ids=str
+)
+def test_each_broken_promise_is_a_breach(change: dict[str, object]) -> None:
+    assert breaches([ROUND]) == []
+    (line,) = breaches([replace(ROUND, **change)])  # type: ignore[arg-type]
+    assert line.startswith("redis hung: ")
+
+
+def test_counters_of_faults_are_found_by_their_first_label() -> None:
+    text = (
+        "# TYPE autorouter_store_reads_total counter\n"
+        'autorouter_store_reads_total{result="ok"} 9\n'
+        'autorouter_store_reads_total{result="error"} 2\n'
+    )
+    assert list(counters(text)) == [("autorouter_store_reads_total error", 2.0)]
