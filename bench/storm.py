@@ -10,11 +10,12 @@ import asyncio
 import json
 import secrets
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from tests.support.site.fleet import Pace
-from tests.support.site.storm import breaches, run, table
+from tests.support.site.storm import HEADINGS, breaches, row, run
 from tests.support.site.storm_faults import FAULTS
 
 RESULTS = Path(__file__).parent / "results" / "storm.json"
@@ -29,15 +30,25 @@ def main() -> None:
     options = parser.parse_args()
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     print(f"seed {seed}: repeat with --seed {seed}", file=sys.stderr, flush=True)
-    pace = Pace(interval_s=0.5, slack_s=2.0)
-    rounds = asyncio.run(run(seed, options.faults, options.pairs, pace))
-    broken = breaches(rounds)
-    RESULTS.parent.mkdir(exist_ok=True)
-    figures = {"seed": seed, "rounds": [asdict(one) for one in rounds], "breaches": broken}
-    RESULTS.write_text(json.dumps(figures, indent=1) + "\n")
-    print(table(rounds))
+    broken = asyncio.run(storm(seed, options.faults, options.pairs))
     print("\n".join(broken))
     sys.exit(bool(broken))
+
+
+async def storm(seed: int, singles: Sequence[str], pairs: int) -> list[str]:
+    """Run; print and keep each round when it is over. Returns the broken promises."""
+    rounds = []
+    print(HEADINGS, flush=True)
+    async for one in run(seed, singles, pairs, Pace(interval_s=0.5, slack_s=2.0)):
+        rounds.append(one)
+        print(row(one), flush=True)
+        figures = {
+            "seed": seed,
+            "rounds": [asdict(each) for each in rounds],
+            "breaches": breaches(rounds),
+        }
+        RESULTS.write_text(json.dumps(figures, indent=1) + "\n")
+    return breaches(rounds)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ ROUND = Round(
 
 
 async def test_short_storm_breaks_no_promise() -> None:
-    rounds = await run(37, ["redis demoted"], 0, Pace(interval_s=0.5, slack_s=2.0))
+    pace = Pace(interval_s=0.5, slack_s=2.0)
+    rounds = [one async for one in run(37, ["redis demoted"], 0, pace)]
     assert breaches(rounds) == []
     assert all(one.late > 20 for one in rounds)
 

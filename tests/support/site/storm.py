@@ -114,15 +114,17 @@ def counters(text: str) -> Iterator[tuple[str, float]]:
                 yield f"{sample.name} {label}".strip(), sample.value
 
 
-async def run(seed: int, singles: Sequence[str], pairs: int, pace: Pace) -> list[Round]:
-    """Each of these faults alone, then so many pairs of all, on one site."""
+async def run(seed: int, singles: Sequence[str], pairs: int, pace: Pace) -> AsyncIterator[Round]:
+    """Each of these faults alone, then so many pairs of all, on one site. Gives each round
+    when it is over."""
     rng = random.Random(seed)
     chosen: list[tuple[str, ...]] = [(name,) for name in singles]
     chosen += rng.sample(list(itertools.combinations(sorted(FAULTS), 2)), pairs)
     with tempfile.TemporaryDirectory(prefix="autorouter-") as folder:
         async with open_site(Path(folder), pace, Setup(address=True), 2, 2) as site:
             try:
-                return [await one_round(site, names, rng) for names in chosen]
+                for names in chosen:
+                    yield await one_round(site, names, rng)
             finally:
                 site.redis.kill()
 
@@ -202,13 +204,15 @@ def breaches(rounds: Sequence[Round]) -> list[str]:
     return [line for one in rounds for line in one.breaches]
 
 
-def table(rounds: Sequence[Round]) -> str:
-    """The rounds as a table in Markdown."""
-    lines = ["| faults | answers past the bound | wrong | well again after, s | reported by |"]
-    lines.append("|---|--:|--:|--:|---|")
-    for one in rounds:
-        names = ", ".join(signal.removeprefix("autorouter_") for signal in one.signals)
-        after = "never" if one.healed_s is None else f"{one.healed_s:.1f}"
-        faults = "; ".join(one.faults)
-        lines.append(f"| {faults} | {one.late:,} | {one.wrong} | {after} | {names or 'nothing'} |")
-    return "\n".join(lines)
+HEADINGS = (
+    "| faults | answers past the bound | wrong | well again after, s | reported by |\n"
+    "|---|--:|--:|--:|---|"
+)
+
+
+def row(one: Round) -> str:
+    """A line of the table under HEADINGS, in Markdown."""
+    names = ", ".join(signal.removeprefix("autorouter_") for signal in one.signals)
+    after = "never" if one.healed_s is None else f"{one.healed_s:.1f}"
+    faults = "; ".join(one.faults)
+    return f"| {faults} | {one.late:,} | {one.wrong} | {after} | {names or 'nothing'} |"
