@@ -16,10 +16,13 @@ from router.store import Stored
 from router.store.bounds import OutOfBoundsError
 from router.store.codec import UNREADABLE, read, view_in_steps
 from router.store.keys import VANTAGES, Head, Keys, Names, Part, Refusal
+from router.store.link import FAULTS
 
 MAX_VANTAGES = 64
 MAX_VALUE_BYTES = 4 * 1024 * 1024
 MAX_TOTAL_BYTES = 8 * 1024 * 1024
+LARGE_BYTES = 512 * 1024
+LARGE_S = 1.0  # for all large views of one reading
 MAX_INTENT_BYTES = 16 * 1024
 MAX_FAULTS = 100
 MAX_FAULT_LENGTH = 300
@@ -109,7 +112,11 @@ class Reader:
         }
         changed = {name: here[name] for name in chosen[:MAX_VANTAGES] if name not in known}
         left = MAX_TOTAL_BYTES - sum(one.length for one in known.values())
-        known |= await self._fetched(keys, _affordable(changed, left, faults), faults)
+        affordable = _affordable(changed, left, faults)
+        small = [name for name in affordable if (changed[name].length or 0) <= LARGE_BYTES]
+        known |= await self._fetched(keys, small, faults)
+        large = {name: changed[name] for name in affordable if name not in small}
+        known |= await self._fetched_in_time(keys, large, faults)
         for name, one in known.items():
             if one.view is None:
                 faults[view_key(name)] = one.fault
@@ -128,6 +135,21 @@ class Reader:
                 faults[view_key(name)] = part.value
             elif part is not None:
                 known[name] = await self._decoded(name, part, pace)
+        return known
+
+    async def _fetched_in_time(
+        self, keys: Keys, heads: dict[str, Head], faults: dict[str, str]
+    ) -> dict[str, Known]:
+        """Large views, one by one. One that takes too long costs itself, until it changes."""
+        known: dict[str, Known] = {}
+        deadline = time.monotonic() + LARGE_S
+        for name, head in heads.items():
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    known |= await self._fetched(keys, [name], faults)
+            except FAULTS as error:
+                fault = f"too large to be read in time ({type(error).__name__})"
+                known[name] = Known(head=head.start, length=len(head.start), fault=fault)
         return known
 
     async def _decoded(self, name: str, text: bytes, pace: Pace) -> Known:

@@ -11,8 +11,9 @@ import pytest
 import redis
 
 from router.errors import StoreError
+from router.store.codec import written
 from router.store.notices import Notice
-from router.store.redis import RedisStore, view_key
+from router.store.redis import VANTAGES, RedisStore, view_key
 from tests.support.builders import CITIES, a_view, an_intent, wishes
 from tests.support.forwarder import Forwarder, forwarding
 from tests.support.redis_kinds import Node, cluster, running
@@ -207,3 +208,19 @@ async def test_far_redis_is_written_and_read(redis: RedisServer, round_trip_s: f
             started = time.monotonic()
             assert (await store.read(list(CITIES))).views == (a_view(seq=2),)
             assert time.monotonic() - started < 2 * round_trip_s + 0.25
+
+
+async def test_large_view_on_a_slow_line_costs_that_view(redis_url: str, raw: Any) -> None:
+    """What is left of the time for it is not taken from the others."""
+    padded = written(a_view("a0", {}))[:-1] + b',"x":"' + b"x" * 3_900_000 + b'"}'
+    raw.sadd(VANTAGES, "a0")
+    raw.set(view_key("a0"), padded)
+    port = raw.connection_pool.connection_kwargs["port"]
+    with forwarding(port, bytes_per_s=1_000_000) as address:
+        async with opened(f"redis://{HOST}:{address.port}/0") as store, opened(redis_url) as near:
+            await near.publish(a_view())
+            for seq in range(2, 5):
+                stored = await store.read(list(CITIES))
+                assert [view.vantage for view in stored.views] == ["local"]
+                assert "too large to be read in time" in stored.faults[0]
+                await near.publish(a_view(seq=seq))

@@ -3,6 +3,7 @@ long way, or a connection that is only open on one side."""
 
 import asyncio
 import contextlib
+import math
 import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any
@@ -14,13 +15,14 @@ class Forwarder:
     """Forwards `port` to `target`, in a thread with a loop of its own.
 
     Connections stay with the target that they were opened to, as through a virtual IP address.
-    `delay_s`: the time for each direction. While `is_frozen`, open connections stay open and
-    what is sent is lost; new ones are forwarded.
+    `delay_s`: the time for each direction; `bytes_per_s`: of each connection. After `freeze`
+    the connections that are open stay open and lose what is sent; new ones are forwarded.
     """
 
-    def __init__(self, target: int, delay_s: float = 0.0) -> None:
+    def __init__(self, target: int, delay_s: float = 0.0, bytes_per_s: float = math.inf) -> None:
         self.target = target
         self.delay_s = delay_s
+        self.bytes_per_s = bytes_per_s
         self.opened: list[int] = []
         self.lost = 0
         self._frozen: set[asyncio.StreamWriter] = set()
@@ -85,6 +87,7 @@ class Forwarder:
                     break
                 sink.write(chunk)
                 await sink.drain()
+                await asyncio.sleep(len(chunk) / self.bytes_per_s)
         sink.close()
 
     def close(self) -> None:
@@ -106,9 +109,11 @@ class Forwarder:
 
 
 @contextlib.contextmanager
-def forwarding(target: int, delay_s: float = 0.0) -> Iterator[Forwarder]:
+def forwarding(
+    target: int, delay_s: float = 0.0, bytes_per_s: float = math.inf
+) -> Iterator[Forwarder]:
     """A forwarder for the time of a test."""
-    forwarder = Forwarder(target, delay_s)
+    forwarder = Forwarder(target, delay_s, bytes_per_s)
     try:
         yield forwarder
     finally:
