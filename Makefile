@@ -14,8 +14,7 @@ ALONE := tests/system/test_faults.py tests/system/test_siege.py tests/system/tes
 
 .DEFAULT_GOAL := help
 .PHONY: help run cdn check test lint unit docs screenshots setup system lock audit clean \
-	bench bench-cdn bench-endure bench-failover bench-faults bench-health bench-place siege soak
-	bench bench-cdn bench-endure bench-failover bench-faults bench-health bench-place soak storm
+	bench bench-cdn bench-endure bench-failover bench-faults bench-health bench-place siege soak storm
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
