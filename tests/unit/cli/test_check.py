@@ -1,10 +1,12 @@
 """`autorouter check` finds all that could stop a start."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from router.cli.check import check
+from tests.support.servers import ROOT
 
 A_REGION = "{id: yto-01, name: Toronto, country: CA, latitude: 43.6532, longitude: -79.3832"
 
@@ -21,14 +23,13 @@ def test_what_ships_is_all_good() -> None:
     assert (found["ok"], found["faults"], found["warnings"]) == (True, [], [])
     assert found["facts"][:2] == [
         "settings: all good",
-        "catalog: 10 regions, 10 routable, in CA, US",
+        f"catalog: 10 regions, 10 routable, in CA, US ({ROOT / 'regions.yaml'})",
     ]
 
 
 def test_geo_data_is_told_with_its_age() -> None:
     fact = check({}, None)["facts"][2]
-    assert fact.startswith("geo data: ")
-    assert fact.endswith(" days old")
+    assert re.fullmatch(r"geo data: [\w-]+, \d+ days old \(/.*\.mmdb\)", fact)
 
 
 def test_faults_of_all_three_are_told_at_once(tmp_path: Path) -> None:
@@ -44,9 +45,10 @@ def test_faults_of_all_three_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_named_catalog_is_the_one_checked(tmp_path: Path) -> None:
-    found = check({"AUTOROUTER_REGIONS": "/nowhere.yaml"}, a_file(tmp_path))
+    file = a_file(tmp_path)
+    found = check({"AUTOROUTER_REGIONS": "/nowhere.yaml"}, file)
     assert found["ok"]
-    assert "catalog: 1 regions, 1 routable, in CA" in found["facts"]
+    assert f"catalog: 1 regions, 1 routable, in CA ({file})" in found["facts"]
 
 
 @pytest.mark.parametrize("name", ["AUTOROUTER_REGIONS", "AUTOROUTER_GEO_DB"])
@@ -67,7 +69,7 @@ def test_overrides_are_counted_and_their_faults_told(tmp_path: Path) -> None:
     file = tmp_path / "geofeed.csv"
     file.write_text("192.0.2.0/24,CA\n2001:db8::/32,DE\n", encoding="utf-8")
     environ = {"AUTOROUTER_GEO_OVERRIDES": str(file)}
-    assert "geo overrides: 2 networks" in check(environ, None)["facts"]
+    assert f"geo overrides: 2 networks ({file})" in check(environ, None)["facts"]
     file.write_text("192.0.2.0/24,CA\nnonsense\n2001:db8::/32,XX\n", encoding="utf-8")
     found = check(environ, None)
     assert not found["ok"]
