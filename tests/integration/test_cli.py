@@ -45,6 +45,7 @@ COMMANDS = [
     "simulate",
     "drain",
     "disable",
+    "dial",
     "enable",
     "events",
     "version",

@@ -1,0 +1,113 @@
+"""Commands that show the fleet: `edges`, `explain`, `events`."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from router.cli.app import Command
+from router.cli.completion import edge_ids
+from router.cli.options import JSON, REGIONS, SCOPE, print_json, read_settings
+from router.errors import RouterError
+from router.safe_text import escaped_json
+
+WATCH_S = 2.0
+
+
+@click.command(cls=Command, epilog="autorouter edges --wide")
+@click.argument("ids", nargs=-1, metavar="[ID]...", shell_complete=edge_ids)
+@click.option("--wide", is_flag=True, help="Show every column, however narrow the terminal is.")
+@click.option("--watch", is_flag=True, help="Show it again every 2 seconds until Ctrl-C.")
+@REGIONS
+@JSON
+def edges(
+    ids: tuple[str, ...], wide: bool, watch: bool, regions: Path | None, as_json: bool
+) -> None:
+    """Show the fleet, one line an edge; with an ID, all about that edge.
+
+    Asks the server on AUTOROUTER_OPS_LISTEN; without one, reads Redis; without that,
+    shows the catalog alone. A narrow terminal shows fewer columns, but always the state,
+    the reason and what operators want.
+    """
+    from router.cli.fleet_text import show_edge, show_edges
+    from router.ops import client as inquire
+
+    settings = read_settings(regions)
+    while True:
+        told = asyncio.run(inquire.edges(settings))
+        told["edges"] = _chosen(told["edges"], ids)
+        if watch and sys.stdout.isatty():
+            click.clear()
+        if as_json:
+            print_json(told)
+        elif ids:
+            for edge in told["edges"]:
+                show_edge(told, edge)
+        else:
+            show_edges(told, wide=wide)
+        if not watch:
+            return
+        time.sleep(WATCH_S)
+
+
+def _chosen(edges: list[dict[str, Any]], ids: Sequence[str]) -> list[dict[str, Any]]:
+    known = {edge["id"]: edge for edge in edges}
+    unknown = [id for id in ids if id not in known]
+    if unknown:
+        raise RouterError(f"no such edge: {', '.join(unknown)}; there are {', '.join(known)}")
+    return [known[id] for id in ids] if ids else edges
+
+
+@click.command(cls=Command, epilog="autorouter explain 24.48.0.1 --model kokoro")
+@click.argument("viewer")
+@SCOPE
+@click.option("--model", help="Leave out edges that are known not to have this model.")
+@click.option("--strict", is_flag=True, help="Never cross the border.")
+@REGIONS
+@JSON
+def explain(
+    viewer: str, scope: str, model: str | None, strict: bool, regions: Path | None, as_json: bool
+) -> None:
+    """Say why the viewer at an IP address, or those in a country (DE), get their edge.
+
+    Asks the server on AUTOROUTER_OPS_LISTEN; without one, decides here from Redis;
+    without that, from the catalog alone.
+    """
+    from router.cli import text as render
+    from router.ops import client as inquire
+    from router.routing.explain import not_a_country, parse_country
+
+    asked = inquire.question(viewer, scope, model, strict)
+    if asked is None and len(viewer.strip()) == 2 and parse_country(viewer) is None:
+        raise click.UsageError(f"VIEWER: {not_a_country(viewer)}")
+    if asked is None:
+        wanted = "an IPv4 or IPv6 address or a country's code, --model at most 128 characters"
+        raise click.UsageError(f"VIEWER must be {wanted}")
+    told = asyncio.run(inquire.explain(read_settings(regions), asked))
+    print_json(told) if as_json else render.explanation(told)
+
+
+@click.command(cls=Command, epilog="autorouter events --follow")
+@click.option("--follow", "-f", is_flag=True, help="Go on with new ones until Ctrl-C.")
+@JSON
+def events(follow: bool, as_json: bool) -> None:
+    """Show what happened: transitions, intents, the brake, isolation, purges, reloads.
+
+    With --json one object a line.
+    """
+    from router.cli import text as render
+    from router.ops import client as inquire
+
+    def show(told: Sequence[dict[str, Any]]) -> None:
+        if not as_json:
+            render.events(told)
+            return
+        for event in told:
+            click.echo(escaped_json(msgspec.json.encode(event).decode()))
+
+    asyncio.run(inquire.tell_events(read_settings(None), show, follow=follow))

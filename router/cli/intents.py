@@ -1,0 +1,138 @@
+"""Commands that change what operators want of edges: `drain`, `disable`, `dial`, `enable`."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from router.cli.app import Command
+from router.cli.options import ACTOR, EDGES, JSON, print_json, read_settings, whoami
+
+
+def _leaving(
+    state: str, about: str, example: str
+) -> Callable[[Callable[..., None]], click.Command]:
+    """The options that `drain` and `disable` share."""
+
+    def decorate(run: Callable[..., None]) -> click.Command:
+        for option in reversed(
+            [
+                EDGES,
+                click.option("--for", "for_", required=True, help="How long: 30m, 2h, 3d at most."),
+                click.option("--reason", required=True, help="Why, for those who come after."),
+                ACTOR,
+                click.option("--force", is_flag=True, help="Even if a country has no edge left."),
+                JSON,
+            ]
+        ):
+            run = option(run)
+        return click.command(state, cls=Command, help=about, epilog=example)(run)
+
+    return decorate
+
+
+def _take_out(state: str, options: dict[str, Any]) -> None:
+    wish = {
+        "state": state,
+        "for": options["for_"],
+        "reason": options["reason"],
+        "actor": options["actor"] or whoami(),
+        "force": options["force"],
+    }
+    _wish(options["edges"], wish, options["as_json"])
+
+
+def _wish(edges: tuple[str, ...], wish: dict[str, Any], as_json: bool) -> None:
+    from router.cli import text as render
+    from router.ops import client as inquire
+    from router.ops.intents import parse_duration
+
+    for name, text in (("--for", wish["for"]), ("--over", wish.get("over"))):
+        if text is not None and parse_duration(text) is None:
+            raise click.BadParameter("write 90s, 30m, 2h or 3d; 72h at most", param_hint=name)
+    done = asyncio.run(inquire.take_out(read_settings(None), edges, wish))
+    print_json({"events": done}) if as_json else render.events(done)
+
+
+@_leaving(
+    "drain",
+    "Keep edges out of new answers for a while; those who use them may go on.\n\n"
+    "Refused without --force when it would leave a country without an edge. `autorouter "
+    "edges` counts down to when nobody uses an older answer.",
+    'autorouter drain yto-01 --for 2h --reason "new kernel"',
+)
+def drain(**options: Any) -> None:
+    """See the help above."""
+    _take_out("draining", options)
+
+
+@_leaving(
+    "disable",
+    "Keep edges out of every answer for a while: they are out of order.\n\n"
+    "Refused without --force when it would leave a country without an edge.",
+    'autorouter disable yul-02 --for 8h --reason "disk, ticket 4711"',
+)
+def disable(**options: Any) -> None:
+    """See the help above."""
+    _take_out("disabled", options)
+
+
+class Share(click.ParamType[float]):
+    """`70%` or `0.7`."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """From 0 to 1."""
+        from router.ops.intents import parse_share
+
+        share = value if isinstance(value, float) else parse_share(value)
+        if share is None:
+            self.fail("write a share like 70% or 0.7, from 0% to 100%", param, ctx)
+        return share
+
+
+@click.command(cls=Command, epilog='autorouter dial yto-01 70% --for 2h --reason "GPUs hot"')
+@EDGES
+@click.argument("share", type=Share())
+@click.option("--for", "for_", required=True, help="How long: 30m, 2h, 3d at most.")
+@click.option("--reason", required=True, help="Why, for those who come after.")
+@click.option("--over", help="Move there from the present share in this time: 15m.")
+@ACTOR
+@JSON
+def dial(
+    edges: tuple[str, ...],
+    share: float,
+    for_: str,
+    reason: str,
+    over: str | None,
+    actor: str | None,
+    as_json: bool,
+) -> None:
+    """Have edges keep a share of their viewers for a while: 70% or 0.7.
+
+    The other viewers get their next edge in the same country, and this one as first
+    alternate. A viewer without another edge there stays. `autorouter enable` ends it.
+    """
+    wish = {
+        "dial": share,
+        "for": for_,
+        "over": over,
+        "reason": reason,
+        "actor": actor or whoami(),
+    }
+    _wish(edges, wish, as_json)
+
+
+@click.command(cls=Command, epilog="autorouter enable yto-01 yul-02")
+@EDGES
+@ACTOR
+@JSON
+def enable(edges: tuple[str, ...], actor: str | None, as_json: bool) -> None:
+    """Bring drained or disabled edges back before their time."""
+    from router.cli import text as render
+    from router.ops import client as inquire
+
+    done = asyncio.run(inquire.bring_back(read_settings(None), edges, actor or whoami()))
+    print_json({"events": done}) if as_json else render.events(done)

@@ -1,0 +1,57 @@
+"""Options, arguments and words that several commands share."""
+
+import getpass
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from router.cli.completion import edge_ids
+from router.config.settings import Settings, load_settings
+from router.safe_text import escaped_json
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+REGIONS = click.option(
+    "--regions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The catalog file, instead of AUTOROUTER_REGIONS.",
+)
+PORT = click.IntRange(0, 65535)
+SCOPE = click.option(
+    "--scope",
+    type=click.Choice(["country", "global"]),
+    default="country",
+    help="Prefer the viewer's country, or take the nearest anywhere.",
+)
+EDGES = click.argument("edges", nargs=-1, required=True, metavar="ID...", shell_complete=edge_ids)
+ACTOR = click.option("--actor", help="Who does this.  [default: your user and host name]")
+
+
+class Ids(click.ParamType[tuple[str, ...]]):
+    """Ids, comma-separated."""
+
+    name = "ID,.."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
+        """A tuple of them."""
+        return (
+            value if isinstance(value, tuple) else tuple(filter(None, re.split(r"[,\s]+", value)))
+        )
+
+
+def whoami() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def read_settings(regions: Path | None) -> Settings:
+    settings = load_settings(os.environ)
+    return msgspec.structs.replace(settings, regions=regions) if regions else settings
+
+
+def print_json(told: Any) -> None:
+    text = msgspec.json.format(msgspec.json.encode(told), indent=2).decode()
+    click.echo(escaped_json(text))

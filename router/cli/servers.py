@@ -1,0 +1,128 @@
+"""Commands that run for long: `dev`, `serve`, `poll`; and `check`, which starts nothing."""
+
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from router.cli.app import Command
+from router.cli.options import JSON, PORT, REGIONS, print_json, read_settings
+from router.config.settings import Settings
+from router.config.values import Listen
+from router.errors import ConfigError
+
+
+@click.command(cls=Command, epilog="autorouter dev --port 8081 --ops-port 9091")
+@REGIONS
+@click.option("--port", type=PORT, default=8080, help="The public API's port.")
+@click.option("--ops-port", type=PORT, default=9090, help="The ops port.")
+def dev(regions: Path | None, port: int, ops_port: int) -> None:
+    """Run everything on this machine, with a simulated fleet to break.
+
+    Nothing to configure: real HTTP edges on loopback, a poller, an embedded store, the
+    API and the ops listener. Fetches a geo database if there is none. Prints what to try.
+    """
+    from router.cli import geo_database as databases
+    from router.cli import text as render
+    from router.processes.dev import dev as run
+
+    settings = read_settings(regions)
+    if not databases.in_use(settings):
+        with render.working() as tell:
+            databases.fetch_first(settings, tell)
+    settings = msgspec.structs.replace(
+        settings, listen=Listen("127.0.0.1", port), ops_listen=Listen("127.0.0.1", ops_port)
+    )
+    try:
+        _run(settings, run)
+    except ConfigError as error:
+        raise ConfigError([_in_options_of_dev(fault) for fault in error.faults]) from error
+
+
+def _in_options_of_dev(fault: str) -> str:
+    """A port that is taken is changed by an option of `dev`, not by a setting."""
+    return fault.replace("AUTOROUTER_LISTEN:", "--port:").replace(
+        "AUTOROUTER_OPS_LISTEN:", "--ops-port:"
+    )
+
+
+@click.command(cls=Command, epilog="autorouter serve --regions my-regions.yaml --workers 2")
+@REGIONS
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Processes that answer, instead of AUTOROUTER_WORKERS; one for each core.",
+)
+@click.option("--port", type=PORT, help="The public port, instead of AUTOROUTER_LISTEN's.")
+def serve(regions: Path | None, workers: int | None, port: int | None) -> None:
+    """Serve the public API and its ops listener.
+
+    Without AUTOROUTER_REDIS_URL it polls the edges itself; with it, it reads what
+    `autorouter poll` publishes there. However many workers, one process polls, reads
+    Redis and has the ops listener.
+    """
+    from router.processes.serve import serve as run
+
+    settings = read_settings(regions)
+    if workers is not None:
+        settings = msgspec.structs.replace(settings, workers=workers)
+    if port is not None:
+        listen = Listen(settings.listen.host, port)
+        settings = msgspec.structs.replace(settings, listen=listen)
+    _run(settings, run)
+
+
+@click.command(cls=Command, epilog="AUTOROUTER_REDIS_URL=redis://127.0.0.1:6379 autorouter poll")
+@REGIONS
+def poll(regions: Path | None) -> None:
+    """Poll the edges and publish their health to Redis.
+
+    Give each place that polls a name of its own, AUTOROUTER_VANTAGE; of several pollers
+    with one name, one works and the others stand by. AUTOROUTER_POLL_LISTEN gives it
+    /healthz, /readyz and /metrics.
+    """
+    from router.processes.poll import poll as run
+
+    _run(read_settings(regions), run)
+
+
+@click.command(cls=Command, epilog="autorouter check --regions my-regions.yaml --probe")
+@REGIONS
+@click.option("--probe", "asks", is_flag=True, help="Ask every edge once, too.")
+@JSON
+def check(regions: Path | None, asks: bool, as_json: bool) -> None:
+    """Validate settings, regions.yaml and the geo database; list every fault.
+
+    Starts nothing, and asks nobody without --probe. Warns of variables that look like a
+    misspelt setting. With --probe, a line for each edge says what it answered and what to
+    change; run it where the poller will run.
+    """
+    from router.cli.check import check as examine
+
+    found = examine(os.environ, regions)
+    if asks and found["ok"]:
+        from router.cli.probe import probe_edges
+
+        found["probes"] = probe_edges(os.environ, regions)
+        found["ok"] = all(row["ok"] for row in found["probes"])
+    if as_json:
+        print_json(found)
+    else:
+        from router.cli import text as render
+
+        render.findings(found)
+    sys.exit(0 if found["ok"] else 1)
+
+
+def _run(settings: Settings, command: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+    """Run a long-lived command on uvloop, with logging."""
+    import uvloop
+
+    from router.telemetry.logs import start_logging
+
+    start_logging(settings.log_level, settings.log_format)
+    uvloop.run(command(settings))

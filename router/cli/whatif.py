@@ -1,0 +1,84 @@
+"""`simulate`: what would move where."""
+
+import asyncio
+from pathlib import Path
+from typing import IO
+
+import click
+
+from router.cli.app import Command
+from router.cli.options import JSON, REGIONS, SCOPE, Ids, print_json, read_settings
+
+_PICTURE = click.File("wb", lazy=True)
+
+
+@click.command(cls=Command, epilog="autorouter simulate --drain yto-01,yto-02 --svg map.svg")
+@click.option("--drain", "drained", type=Ids(), default=(), help="Edges kept out of new answers.")
+@click.option("--down", type=Ids(), default=(), help="Edges that fail.")
+@click.option("--without", type=Ids(), default=(), help="Regions taken out of the catalog.")
+@click.option(
+    "--add",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file like regions.yaml with further regions.",
+)
+@click.option(
+    "--nearness",
+    type=click.Choice(["distance", "network"]),
+    help="Order cities for viewers whose country has no edge by this.",
+)
+@SCOPE
+@click.option("--model", help="For viewers who ask for this model.")
+@click.option("--from", "server", metavar="URL", help="Start from the fleet of this ops listener.")
+@click.option("--all-up", is_flag=True, help="Start from every edge up and enabled.")
+@click.option("--svg", type=_PICTURE, help="Draw a map as SVG.")
+@REGIONS
+@JSON
+def simulate(
+    drained: tuple[str, ...],
+    down: tuple[str, ...],
+    without: tuple[str, ...],
+    add: Path | None,
+    nearness: str | None,
+    scope: str,
+    model: str | None,
+    server: str | None,
+    all_up: bool,
+    svg: IO[bytes] | None,
+    regions: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what would move where if edges were drained, down, added or gone.
+
+    Changes nothing. Starts from the present fleet: asks the server on
+    AUTOROUTER_OPS_LISTEN; without one, reads Redis; without that, takes every edge as up.
+    Viewers are weighed by the IPv4 addresses of the geo database. To read it takes half a
+    minute; AUTOROUTER_STATE_DIR keeps what was found.
+    """
+    from router.cli import text as render
+    from router.config.inputs import read_regions
+    from router.model import Nearness
+    from router.ops import client as inquire
+    from router.whatif.command import Supposed
+    from router.whatif.command import simulate as run
+    from router.whatif.scenario import Change
+
+    query = inquire.query_of(scope=scope, model=model or "")
+    if query is None:
+        raise click.UsageError("--model must be at most 128 characters, none a control character")
+    added = read_regions(add) if add else ()
+    change = Change(
+        drained=drained,
+        down=down,
+        without=without,
+        added=added,
+        nearness=None if nearness is None else Nearness(nearness),
+    )
+    if not change.text:
+        wanted = "--drain, --down, --without, --add or --nearness"
+        raise click.UsageError(f"say what changes: {wanted}")
+    supposed = Supposed(change, query, server, all_up)
+    with render.working() as tell:
+        outcome = asyncio.run(run(read_settings(regions), supposed, tell))
+    if svg is not None:
+        svg.write(outcome.svg.encode())
+    print_json(outcome.told) if as_json else render.moves(outcome.told)
