@@ -14,7 +14,9 @@ from router.errors import ConfigError
 from router.geo.database import GeoDatabase, shown_files
 from router.geo.feeds import OLD_DAYS, read_notes
 from router.geo.geofeed import MAX_BYTES, unnamed_coordinates
+from router.model import Catalog
 from router.ops.service_findings import GEO_OLD_DAYS
+from router.routing.ranking import Ranker
 from router.text_files import read_text
 
 
@@ -26,13 +28,15 @@ def check(environ: Mapping[str, str], regions: Path | None) -> dict[str, Any]:
         facts.append("settings: all good")
     if regions is not None:
         settings = msgspec.structs.replace(settings, regions=regions)
-    _check_catalog(settings, faults, facts)
     warnings = [*strangers(environ), *_geofeed_warnings(settings), *_feed_warnings(settings)]
+    _check_catalog(settings, faults, facts, warnings)
     _check_geo(settings, faults, facts, warnings)
     return {"ok": not faults, "faults": faults, "warnings": warnings, "facts": facts}
 
 
-def _check_catalog(settings: Settings, faults: list[str], facts: list[str]) -> None:
+def _check_catalog(
+    settings: Settings, faults: list[str], facts: list[str], warnings: list[str]
+) -> None:
     try:
         catalog = read_catalog(settings)
     except ConfigError as error:
@@ -44,8 +48,21 @@ def _check_catalog(settings: Settings, faults: list[str], facts: list[str]) -> N
         f"catalog: {len(catalog.regions)} regions, {routable} routable, in {', '.join(countries)}"
         f" ({regions_path(settings)})"
     )
+    warnings += _idle_weights(catalog)
     for country, allowed in catalog.residency.items():
         facts.append(f"residency: viewers in {country} stay in {' or '.join(sorted(allowed))}")
+
+
+def _idle_weights(catalog: Catalog) -> Iterator[str]:
+    """A weight shares viewers out between the edges of one city, so alone it does nothing."""
+    weights = {region.id: region.weight for region in catalog.regions}
+    for metro in Ranker(catalog).metros:
+        id = metro.edges[0].id
+        if len(metro.edges) == 1 and weights[id] != 1.0:
+            yield (
+                f"{id}: its weight of {weights[id]:g} has no effect, as it is the only edge in its "
+                f"city; remove it, or use `autorouter dial {id} 70% …` to shed viewers"
+            )
 
 
 def _check_geo(

@@ -1,8 +1,9 @@
 """`simulate`: what would move where."""
 
 import asyncio
+import re
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 
@@ -12,10 +13,42 @@ from router.cli.options import JSON, REGIONS, SCOPE, Ids, print_json, read_setti
 _PICTURE = click.File("wb", lazy=True)
 
 
+class _Numbers(click.ParamType[tuple[str, float]]):
+    """An edge and a number: `yto-01=70`."""
+
+    def __init__(self, name: str, least: float, most: float) -> None:
+        self.name = name
+        self._least, self._most = least, most
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, float]:
+        """The id, and the number within its bounds."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"([a-z0-9-]{1,63})=(\d{1,4}(?:\.\d{1,6})?)%?", value, re.ASCII)
+        if match is None or not self._least <= float(match[2]) <= self._most:
+            bounds = f"from {self._least:g} to {self._most:g}"
+            self.fail(f"write {self.name} with a number {bounds}", param, ctx)
+        return match[1], float(match[2])
+
+
 @click.command(cls=Command, epilog="autorouter simulate --drain yto-01,yto-02 --svg map.svg")
 @click.option("--drain", "drained", type=Ids(), default=(), help="Edges kept out of new answers.")
 @click.option("--down", type=Ids(), default=(), help="Edges that fail.")
 @click.option("--without", type=Ids(), default=(), help="Regions taken out of the catalog.")
+@click.option(
+    "--dial",
+    "dials",
+    type=_Numbers("ID=SHARE", 0.0, 100.0),
+    multiple=True,
+    help="Edges that keep a share of their viewers, in percent: yto-01=70.",
+)
+@click.option(
+    "--weight",
+    "weights",
+    type=_Numbers("ID=N", 0.001, 1_000.0),
+    multiple=True,
+    help="Edges of another weight: yto-01=2.",
+)
 @click.option(
     "--add",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -37,6 +70,8 @@ def simulate(
     drained: tuple[str, ...],
     down: tuple[str, ...],
     without: tuple[str, ...],
+    dials: tuple[tuple[str, float], ...],
+    weights: tuple[tuple[str, float], ...],
     add: Path | None,
     nearness: str | None,
     scope: str,
@@ -47,7 +82,7 @@ def simulate(
     regions: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what would move where if edges were drained, down, added or gone.
+    """Show what would move where if edges were drained, dialled, down, added or gone.
 
     Changes nothing. Starts from the present fleet: asks the server on
     AUTOROUTER_OPS_LISTEN; without one, reads Redis; without that, takes every edge as up.
@@ -72,9 +107,11 @@ def simulate(
         without=without,
         added=added,
         nearness=None if nearness is None else Nearness(nearness),
+        dials={id: percent / 100 for id, percent in dials},
+        weights=dict(weights),
     )
     if not change.text:
-        wanted = "--drain, --down, --without, --add or --nearness"
+        wanted = "--drain, --down, --without, --dial, --weight, --add or --nearness"
         raise click.UsageError(f"say what changes: {wanted}")
     supposed = Supposed(change, query, server, all_up)
     with render.working() as tell:

@@ -37,11 +37,16 @@ class Simulated(NamedTuple):
     svg: str
 
 
+class _ToldDial(msgspec.Struct):
+    share: float
+
+
 class _ToldEdge(msgspec.Struct):
     id: str
     state: Observed
     intent: Intended
     models: frozenset[str] | None = None
+    dial: _ToldDial | None = None
 
 
 class _ToldFleet(msgspec.Struct):
@@ -114,6 +119,7 @@ def _told_fleet(catalog: Catalog, told: dict[str, Any]) -> tuple[Fleet, str, lis
             intended=edge.intent,
             models=edge.models,
             votes={},
+            share=1.0 if edge.dial is None else edge.dial.share,
         )
         for edge in fleet.edges
         if edge.id in regions

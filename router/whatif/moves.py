@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from router.geo.sphere import distance_km
 from router.geodata.census import Census, Place
 from router.model import Catalog, Location
-from router.routing.decision import picker
+from router.routing.cache_headers import Sharing
+from router.routing.decision import Decision, decide
+from router.routing.dial import dialled, standing_of
 from router.routing.fleet import Fleet, useful
 from router.routing.query import Query
 from router.routing.ranking import Ranker, RouteKey, mix32, place_seed
@@ -87,15 +89,19 @@ class Side:
         self.fleet = fleet
         self.query = query
         self.regions = {region.id: region for region in catalog.regions}
-        self._pick = picker(self.ranker, fleet, query)
-        self._picks: dict[RouteKey, str | None] = {}
+        self._decisions: dict[RouteKey, Decision] = {}
 
     def pick(self, location: Location, seed: int) -> str | None:
         """The edge that a viewer gets, or None where the answer names none."""
         key = self.ranker.key(location, seed, self.query.scope)
-        if key not in self._picks:
-            self._picks[key] = self._pick(key)
-        return self._picks[key]
+        whole = self._decisions.get(key)
+        if whole is None:
+            enough = None if self.fleet.slot is not None else 1
+            whole = decide(self.ranker, self.fleet, key, self.query, enough)
+            self._decisions[key] = whole
+        standing = standing_of(self.fleet, key, Sharing.PRIVATE, seed)
+        candidates = dialled(whole, key, standing).candidates
+        return candidates[0].region.id if candidates else None
 
     def distance_km(self, location: Location, edge: str | None) -> float | None:
         """How far that edge is, where both ends are known."""

@@ -1,7 +1,7 @@
 """What an operator supposes: the catalog and the fleet as they would be. Pure."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from router.errors import ConfigError
 from router.model import (
@@ -23,13 +23,16 @@ _MAX_NAMED = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Edges drained, edges down, regions added, regions gone, cities ordered otherwise."""
+    """Edges drained, edges down, regions added, regions gone, cities ordered otherwise.
+    `dials`: by edge, the share of its viewers that it keeps; `weights`: by edge, its weight."""
 
     drained: Collection[str] = ()
     down: Collection[str] = ()
     added: tuple[Region, ...] = ()
     without: Collection[str] = ()
     nearness: Nearness | None = None
+    dials: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -37,6 +40,8 @@ class Change:
         added = [region.id for region in self.added]
         parts = {"drained": self.drained, "down": self.down, "added": added, "gone": self.without}
         lines = [f"{what} {', '.join(ids)}" for what, ids in parts.items() if ids]
+        lines += [f"dialled {id} to {share:.0%}" for id, share in self.dials.items()]
+        lines += [f"weight of {id} {weight:g}" for id, weight in self.weights.items()]
         return "; ".join([*lines, *([f"nearness {self.nearness}"] if self.nearness else [])])
 
 
@@ -48,8 +53,13 @@ def changed_catalog(catalog: Catalog, change: Change) -> Catalog:
     that is taken or unknown."""
     regions = (*catalog.regions, *change.added)
     faults = _taken(catalog, change.added)
-    faults += _unknown(regions, (*change.drained, *change.down, *change.without))
-    staying = tuple(region for region in regions if region.id not in change.without)
+    named = (*change.drained, *change.down, *change.without, *change.dials, *change.weights)
+    faults += _unknown(regions, named)
+    staying = tuple(
+        replace(region, weight=change.weights.get(region.id, region.weight))
+        for region in regions
+        if region.id not in change.without
+    )
     if not any(region.routable for region in staying):
         faults.append("no region would be left that can be chosen")
     if faults:
@@ -69,7 +79,10 @@ def changed_fleet(catalog: Catalog, present: Fleet, change: Change, now: float) 
     view = View(vantage="supposed", seq=1, probed_at=now, edges=edges)
     wanted = {edge.region.id: edge.intended for edge in present.edges}
     wanted |= dict.fromkeys(change.drained, Intended.DRAINING)
-    return combine(catalog, [view], [_intent(*wish, now) for wish in wanted.items()], now)
+    shares = {edge.region.id: edge.share for edge in present.edges} | {**change.dials}
+    wanted |= dict.fromkeys(change.dials, Intended.ENABLED)
+    intents = [_intent(id, state, shares.get(id, 1.0), now) for id, state in wanted.items()]
+    return combine(catalog, [view], intents, now)
 
 
 def _taken(catalog: Catalog, added: Iterable[Region]) -> list[str]:
@@ -94,7 +107,13 @@ def _edge_view(edge: Edge | None, status: Status, now: float) -> EdgeView:
     return EdgeView(state=edge.observed, since=now, models=models, models_at=now)
 
 
-def _intent(edge: str, state: Intended, now: float) -> Intent:
+def _intent(edge: str, state: Intended, share: float, now: float) -> Intent:
     return Intent(
-        edge=edge, state=state, actor="", reason="", created_at=now, expires_at=now + _HOUR_S
+        edge=edge,
+        state=state,
+        actor="",
+        reason="",
+        created_at=now,
+        expires_at=now + _HOUR_S,
+        share=share,
     )

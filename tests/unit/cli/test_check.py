@@ -75,3 +75,10 @@ def test_overrides_are_counted_and_their_faults_told(tmp_path: Path) -> None:
     found = check(environ, None)
     assert not found["ok"]
     assert [fault.split(":")[1] for fault in found["faults"]] == ["2", "3"]
+
+
+def test_weight_of_an_edge_alone_in_its_city_is_a_warning(tmp_path: Path) -> None:
+    found = check({}, a_file(tmp_path, weight=2))
+    assert found["ok"]
+    assert any("yto-01: its weight of 2 has no effect" in line for line in found["warnings"])
+    assert not any("has no effect" in line for line in check({}, a_file(tmp_path))["warnings"])
