@@ -69,7 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     geo_mirror: Annotated[
         str | None,
-        _about("A server to ask in place of DB-IP's and MaxMind's, as `--mirror`: https://…"),
+        _about(
+            "The https URL of a server to ask in place of DB-IP's and MaxMind's, as `--mirror`."
+        ),
     ] = None
     maxmind_account_id: Annotated[
         str | None, _about("For `autorouter geodata update --from maxmind`.")

@@ -22,6 +22,7 @@ from router.geo.memory_file import MemoryFile, copy_to_memory
 from router.geo.overrides import FeedLine, Overrides, layered
 from router.geo.records import Locate, layout_of
 from router.model import Location
+from router.text_files import printable
 
 _FIX = "set AUTOROUTER_GEO_DB to a City or Country database in .mmdb format"
 _SAMPLES = 1_000
@@ -200,11 +201,13 @@ def _opened(path: Path) -> DatabaseFile:
     memory = copy_to_memory(path)
     reader = maxminddb_rust.open_database(memory.path)
     metadata = reader.metadata()
-    layout = layout_of(record for _, record in islice(reader, _SAMPLES))
-    if layout is None:
+    try:
+        layout = layout_of(record for _, record in islice(reader, _SAMPLES))
+    except GeoDataError as error:
+        kind = printable(metadata.database_type)
         raise GeoDataError(
-            f"{path}: a database of type {metadata.database_type!r} holds no countries; {_FIX}"
-        )
+            f"{path}: a database of type '{kind}' holds no countries: {error}; {_FIX}"
+        ) from None
     return DatabaseFile(
         path=path,
         type=metadata.database_type,

@@ -6,16 +6,25 @@ a reader raises for a damaged file is for router.geo.database to handle.
 """
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 import maxminddb_rust
 
+from router.errors import GeoDataError
 from router.geo.country_codes import country_code
 from router.geo.sphere import valid_position
 from router.model import Level, Location, Position, Source
+from router.text_files import printable
 
 # A position no better than this is its country's, whatever else the record says.
 COUNTRY_LEVEL_RADIUS_KM = 500
+
+# How many keys of records an error lists.
+_SHOWN_KEYS = 12
+
+# Where flat records name a city or a region.
+_FLAT_PLACES = ("city", "state1", "region")
 
 Locate = Callable[[str], Location]
 Layout = Callable[[maxminddb_rust.Reader], Locate]
@@ -29,22 +38,34 @@ _CITY = ("city",)
 _CITY_NAME = ("city", "names", "en")
 _SUBDIVISION = ("subdivisions", 0)
 
+# What a reader raises where a path meets a value of another type.
+_MISFITS = (RuntimeError, ValueError, TypeError, LookupError)
+
 # Looked up once: an enum's members are slow to reach.
 _CITY_LEVEL, _DATABASE = Level.CITY, Source.DATABASE
 
 
-def layout_of(records: Iterable[Any]) -> Layout | None:
-    """The layout of records like these, by the first one that names a country."""
+def layout_of(records: Iterable[Any]) -> Layout:
+    """The layout of records like these, by the first one that names a country.
+
+    Raises GeoDataError that lists the keys of the records when none of them does.
+    """
+    keys: set[str] = set()
     for record in records:
         if not isinstance(record, dict):
             continue
-        if isinstance(record.get("country"), dict):
+        country = record.get("country")
+        if isinstance(country, dict) and isinstance(country.get("iso_code"), str):
             return _nested
         if isinstance(record.get("country_code"), str):
             return _flat("country_code")
-        if isinstance(record.get("country"), str):
+        if isinstance(country, str):
             return _flat("country")
-    return None
+        keys.update(map(str, islice(record, _SHOWN_KEYS)))
+    shown = ", ".join(printable(key) for key in sorted(keys)[:_SHOWN_KEYS])
+    raise GeoDataError(
+        f"its records have the keys {shown}" if keys else "it has no records with fields"
+    )
 
 
 def _nested(reader: maxminddb_rust.Reader) -> Locate:
@@ -55,33 +76,40 @@ def _nested(reader: maxminddb_rust.Reader) -> Locate:
     """
     # DB-IP has no accuracy radius, so that look-up can be spared.
     has_radius = not reader.metadata().database_type.startswith("DBIP")
-    get = reader.get_path
+    get_path = reader.get_path
+
+    def get(address: str, path: tuple[str | int, ...]) -> Any:
+        try:
+            return get_path(address, path)
+        except _MISFITS:  # one field of an odd type must not hide the others
+            return None
 
     def is_local(address: str) -> bool:
-        return any(_is_told(get, address, path) for path in (_CITY_NAME, _CITY, _SUBDIVISION))
-
-    def is_vague(address: str) -> bool:
-        radius = get(address, _RADIUS)
-        return isinstance(radius, int | float) and radius >= COUNTRY_LEVEL_RADIUS_KM
+        return (
+            _is_named(get(address, _CITY_NAME))
+            or _is_named(get(address, _CITY))
+            or _is_named(get(address, _SUBDIVISION))
+        )
 
     def locate(address: str) -> Location:
         country = get(address, _COUNTRY)
         latitude = get(address, _LATITUDE)
         if latitude is None:
-            return _location(country, None)
-        if not is_local(address) or (has_radius and is_vague(address)):
-            return _location(country, None)
-        return _location(country, valid_position(latitude, get(address, _LONGITUDE)))
+            return _location(country)
+        radius = get(address, _RADIUS) if has_radius else None
+        position = valid_position(latitude, get(address, _LONGITUDE))
+        return _location(country, position, is_local=is_local(address), radius=radius)
 
     return locate
 
 
-def _is_told(get: Callable[[str, tuple[str | int, ...]], Any], address: str, path: Any) -> bool:
-    """Whether the record has something there; a city that is text, say, has no names in it."""
-    try:
-        return get(address, path) is not None
-    except (ValueError, TypeError, LookupError):
-        return False
+def _is_named(place: Any) -> bool:
+    """Whether a city or a subdivision has a name or a number; databases write "" and "-" too."""
+    if isinstance(place, str):
+        return place.strip(" -") != ""
+    if isinstance(place, dict):
+        return any(map(_is_named, place.values()))
+    return isinstance(place, int)
 
 
 def _flat(country_field: str) -> Layout:
@@ -96,11 +124,12 @@ def _flat(country_field: str) -> Layout:
                 _number(record.get("latitude", record.get("lat"))),
                 _number(record.get("longitude", record.get("lng"))),
             )
-            is_local = any(record.get(name) for name in ("city", "state1", "region"))
-            radius = _number(record.get("radius"))
-            is_vague = isinstance(radius, int | float) and radius >= COUNTRY_LEVEL_RADIUS_KM
-            is_placed = is_local and not is_vague
-            return _location(record.get(country_field), position if is_placed else None)
+            return _location(
+                record.get(country_field),
+                position,
+                is_local=any(_is_named(record.get(name)) for name in _FLAT_PLACES),
+                radius=_number(record.get("radius")),
+            )
 
         return locate
 
@@ -114,8 +143,19 @@ def _number(value: object) -> object:
         return None
 
 
-def _location(country: object, position: Position | None) -> Location:
+def _location(
+    country: object,
+    position: Position | None = None,
+    *,
+    is_local: bool = False,
+    radius: object = None,
+) -> Location:
+    """The position is used if it is a place's rather than the middle of a country: if a city or
+    a subdivision is named, or, where there is no country, if it is exact enough."""
     code = country_code(country) if isinstance(country, str) else None
-    if position is not None:
+    radius_km = radius if isinstance(radius, int | float) else None
+    is_vague = radius_km is not None and radius_km >= COUNTRY_LEVEL_RADIUS_KM
+    is_exact = radius_km is not None and radius_km < COUNTRY_LEVEL_RADIUS_KM
+    if position is not None and not is_vague and (is_local or (code is None and is_exact)):
         return Location(code, position, _CITY_LEVEL, _DATABASE)
     return Location() if code is None else Location(code, None, Level.COUNTRY, _DATABASE)

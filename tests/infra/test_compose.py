@@ -170,13 +170,22 @@ def test_pollers_are_vantages_of_their_own() -> None:
     assert len(vantages) == len(pollers) == 2
 
 
-def test_health_of_every_container_can_be_asked() -> None:
+def test_every_container_that_serves_or_polls_has_a_health_check() -> None:
     asked = {name for name in STORE if "healthcheck" in SERVICES[name]}
     for name in OURS:
         told = SERVICES[name]["environment"]
         if SERVICES[name]["command"] == ["serve"] or "AUTOROUTER_POLL_LISTEN" in told:
             asked.add(name)
-    assert asked == {*OURS, *STORE}
+    assert asked == {*OURS, *STORE} - {"geodata"}
+
+
+def test_database_is_fetched_to_where_the_router_looks() -> None:
+    folders = [
+        SERVICES[name]["environment"]["AUTOROUTER_GEO_DIR"] for name in ("geodata", "router")
+    ]
+    assert folders[0] == folders[1]
+    assert set(SERVICES["geodata"]["volumes"]) <= set(SERVICES["router"]["volumes"])
+    assert "geodata update" in " ".join(SERVICES["geodata"]["command"])
 
 
 # The same, running

@@ -258,6 +258,62 @@ def test_nested_values_of_wrong_types_never_raise(tmp_path: Path, odd: Any) -> N
     assert isinstance(located(tmp_path, record, known=a_country()), Location)
 
 
+@pytest.mark.parametrize("odd", ["Canada", 7, True, 1.5, [], ["CA"], {"x": []}], ids=repr)
+def test_country_of_an_odd_type_leaves_the_position(tmp_path: Path, odd: Any) -> None:
+    found = located(tmp_path, a_city(country=odd), known=a_country())
+    assert found == Location(None, Position(43.65, -79.38), Level.CITY, Source.DATABASE)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("field", ["city", "subdivisions", "location"])
+def test_field_of_an_odd_type_leaves_the_country(tmp_path: Path, field: str, odd: Any) -> None:
+    assert located(tmp_path, a_city(**{field: odd}), known=a_country()).country == "CA"
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("field", ["city", "subdivisions"])
+def test_odd_city_or_subdivision_leaves_the_other(tmp_path: Path, field: str, odd: Any) -> None:
+    assert located(tmp_path, a_city(**{field: odd}), known=a_country()).level is Level.CITY
+
+
+@pytest.mark.parametrize(
+    "nameless", [{}, {"names": {}}, {"names": {"en": ""}}, "", "-", []], ids=repr
+)
+@pytest.mark.parametrize("layout", ["nested", "flat"])
+def test_place_without_a_name_does_not_make_a_point_local(
+    tmp_path: Path, layout: str, nameless: Any
+) -> None:
+    if layout == "nested":
+        record = a_city(city=nameless, subdivisions=[nameless])
+    else:
+        record = {"country": "CA", "city": nameless, "region": nameless, **TORONTO}
+    assert located(tmp_path, record, known={**record, "city": "x"}) == in_country("CA")
+
+
+def test_city_named_in_another_language_is_a_city(tmp_path: Path) -> None:
+    record = a_city(city={"names": {"de": "Neu York"}}, subdivisions=None)
+    assert located(tmp_path, record).level is Level.CITY
+
+
+@pytest.mark.parametrize(("radius", "level"), [("5", Level.CITY), (500, Level.COUNTRY)])
+def test_radius_of_ipinfo_counts(tmp_path: Path, radius: object, level: Level) -> None:
+    record = {"city": "Toronto", "country": "CA", "lat": "43.65", "lng": "-79.38"}
+    assert located(tmp_path, {**record, "radius": radius}).level is level
+
+
+@pytest.mark.parametrize(
+    ("radius", "is_used"), [(5, True), (499, True), (500, False), (None, False), ("near", False)]
+)
+@pytest.mark.parametrize("country", [None, {"iso_code": "EU"}])
+def test_point_without_a_country_is_used_if_its_radius_is_small(
+    tmp_path: Path, country: Any, radius: Any, is_used: bool
+) -> None:
+    place = TORONTO if radius is None else {**TORONTO, "accuracy_radius": radius}
+    record = a_city(country=country, city=None, subdivisions=None, location=place)
+    found = located(tmp_path, record, known=a_country())
+    assert (found.country, found.position is not None) == (None, is_used)
+
+
 def refusal(path: Path) -> str:
     with pytest.raises(GeoDataError) as caught:
         open_database(path)
@@ -288,8 +344,26 @@ def test_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -> 
 def test_asn_database_is_refused_by_its_type(tmp_path: Path) -> None:
     asn = {"autonomous_system_number": 64512, "autonomous_system_organization": "Example"}
     path = a_file(tmp_path, asn, type="GeoLite2-ASN")
-    assert "'GeoLite2-ASN' holds no countries" in refusal(path)
+    keys = "autonomous_system_number, autonomous_system_organization"
+    assert f"'GeoLite2-ASN' holds no countries: its records have the keys {keys}" in refusal(path)
     assert is_helpful(refusal(path), path)
+
+
+@pytest.mark.parametrize("country", [None, "", {}, {"names": {"en": "Canada"}}, ["CA"]], ids=repr)
+def test_database_of_positions_alone_is_refused_with_its_keys(tmp_path: Path, country: Any) -> None:
+    path = a_file(tmp_path, {"city": "Toronto", "country": country or {}, "lat": 1.0})
+    assert "holds no countries: its records have the keys city, country, lat" in refusal(path)
+    assert is_helpful(refusal(path), path)
+
+
+def test_refusal_shows_few_keys_on_one_line(tmp_path: Path) -> None:
+    path = a_file(tmp_path, {f"a\nkey {number:03} {'x' * 200}": 1 for number in range(100)})
+    assert is_helpful(refusal(path), path)
+    assert len(refusal(path)) < 2_000
+
+
+def test_database_of_plain_values_is_refused(tmp_path: Path) -> None:
+    assert "it has no records with fields" in refusal(a_file(tmp_path, "CA"))
 
 
 def test_database_without_records_is_refused(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """The census weighs each place by the public addresses that are placed there."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from itertools import islice, pairwise
 from pathlib import Path
 
+import maxminddb_rust
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ from router.geodata.census import Block, Census, Place, count_places, public_add
 from router.geodata.survey import CENSUS_FILE, located_blocks, read_census
 from router.model import Level, Location
 from tests.support.builders import NOW, TORONTO, a_location
-from tests.support.databases import a_city, a_country, a_file, write_mmdb
+from tests.support.databases import a_city, a_country, write_mmdb
 from tests.support.strategies import locations
 from tests.support.worlds import a_world
 
@@ -163,26 +165,17 @@ def test_census_of_two_files_is_of_the_ipv4_one(tmp_path: Path) -> None:
     assert read_census(open_database(v4, v6), None).addresses == 65_536
 
 
-def test_search_tree_that_goes_round_in_circles_is_refused(tmp_path: Path) -> None:
+def test_search_tree_with_a_cycle_is_refused(tmp_path: Path) -> None:
     path = write_mmdb(tmp_path / "four.mmdb", {"24.48.0.0/16": a_city()}, ip_version=4)
     geo = open_database(path)
-    whole = path.read_bytes()
-    with path.open("r+b") as file:  # the open reader maps this very file
-        file.write(bytes(len(whole) // 8))
+    content = path.read_bytes()
+    damaged = tmp_path / "damaged.mmdb"
+    damaged.write_bytes(bytes(len(content) // 8) + content[len(content) // 8 :])
+    # Opening it would already find the cycle, because it is among the first networks.
+    file = replace(geo.files[0], reader=maxminddb_rust.open_database(str(damaged)))
 
     with pytest.raises(GeoDataError, match=r"four\.mmdb: cannot be read to its end"):
-        list(located_blocks(geo))
-
-
-def test_damaged_database_is_named(tmp_path: Path) -> None:
-    path = a_file(tmp_path, a_city(), known=a_country())
-    geo = open_database(path)
-    whole = bytearray(path.read_bytes())
-    whole[: len(whole) // 4] = bytes(len(whole) // 4)
-    path.write_bytes(whole)
-
-    with pytest.raises(GeoDataError, match=r"small\.mmdb: "):
-        read_census(geo, None)
+        read_census(replace(geo, files=(file,)), None)
 
 
 def test_database_without_viewers_is_refused(tmp_path: Path) -> None:
