@@ -240,6 +240,10 @@ class EdgeView:
     `probed_at`: its last probe that counted; None from releases that did not tell.
     `models_fault`: why the latest inventory was not taken; None while it was.
     `bad_addresses`: those of its addresses that fail while another one works.
+    `back_at`: while it is down and passes, when its hold-down ends. `changes`: how often its
+    state changed lately, while it is flapping; `calm_at`: when that ends, if nothing changes.
+    `usual_ms`: what a probe usually takes, while it is slow. `worked`: whether a probe of
+    this vantage ever passed; None from releases that do not say.
     """
 
     state: Observed
@@ -252,6 +256,11 @@ class EdgeView:
     probed_at: float | None = None
     models_fault: Outcome | None = None
     bad_addresses: tuple[str, ...] = ()
+    back_at: float | None = None
+    changes: int = 0
+    calm_at: float | None = None
+    usual_ms: float | None = None
+    worked: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +268,8 @@ class View:
     """All that one vantage publishes, in one value: never torn.
 
     `seq` only grows, whoever writes; `isolated`: it cannot see its witnesses, so it has
-    no verdicts; `held`: edges that it saw fall and does not believe it of yet.
+    no verdicts; `held`: edges that it saw fall and does not believe it of yet, since
+    `held_since` and at most until `held_until` (None from releases that do not say).
     """
 
     vantage: str
@@ -267,6 +277,8 @@ class View:
     probed_at: float
     isolated: bool = False
     held: tuple[str, ...] = ()
+    held_since: float | None = None
+    held_until: float | None = None
     edges: dict[str, EdgeView] = field(default_factory=dict)
 
 
@@ -276,6 +288,7 @@ class Intent:
 
     With the state ENABLED it is a dial: the edge keeps `share` of its viewers, and gets
     there from `from_share` in `over_s` seconds. Releases without dials read it as enabled.
+    `at_once`: pollers also end the hold-down and the flapping that began before it.
     """
 
     edge: str
@@ -287,6 +300,7 @@ class Intent:
     share: float = 1.0
     from_share: float = 1.0
     over_s: float = 0.0
+    at_once: bool = False
 
     def share_at(self, now: float) -> float:
         """The share of its viewers that a dialled edge keeps now, in hundredths."""

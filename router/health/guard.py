@@ -112,6 +112,12 @@ def held_edges(
     return frozenset(down - brake.confirmed).difference(removed)
 
 
+def held_until(brake: Brake, policy: VantagePolicy = VantagePolicy()) -> float:
+    """When the brake ends at the latest."""
+    latest = brake.since + policy.hold_s
+    return latest if brake.lifted_at is None else min(latest, brake.lifted_at + policy.settle_s)
+
+
 def _is_failing(health: Health, had_fallen: bool, now: float, policy: VantagePolicy) -> bool:
     """Down since lately (or since the brake), or failing and not down yet."""
     if health.state is Observed.DOWN:

@@ -18,12 +18,13 @@ from router.health.guard import (
     VantagePolicy,
     confirmed_edges,
     held_edges,
+    held_until,
     is_confirmed,
     is_isolated,
     judge_brake,
 )
 from router.health.news import Doubts, doubts_of, news
-from router.health.state import Health, pardoned
+from router.health.state import Health, back_at, calm_at, pardoned, released, usual_ms
 from router.health.watched import Watched
 from router.model import (
     Catalog,
@@ -91,6 +92,7 @@ class Publisher:
         self._brake: Brake | None = None
         self._doubts = Doubts()
         self._last_good: dict[str, Observed] = {}
+        self._worked: frozenset[str] = frozenset()
         self._published: dict[str, EdgeView] | None = None
         self._intents: tuple[Intent, ...] = ()
         self.heard_at: float | None = None
@@ -108,6 +110,7 @@ class Publisher:
                 return
             self._brake = None if passed else await self._judge(_healths(watched))
             self._pardon(watched)
+            await self._release(watched)
         view = self._view(watched, isolated)
         try:
             if not await self.store.hold_lease(self.vantage, self.holder, LEASE_S):
@@ -118,6 +121,10 @@ class Publisher:
             if self._published is None:
                 self._published = await self._recalled()
                 self._last_good |= _working(self._published)
+                # A release that does not say may have seen it work.
+                self._worked |= {
+                    id for id, edge in self._published.items() if edge.worked is not False
+                }
                 view = self._view(watched, isolated)  # an edge that was removed is not held
             self._seq = await self.store.publish(view)
             self.heard_at = self.clock()
@@ -166,14 +173,22 @@ class Publisher:
             return View(vantage=self.vantage, seq=self._seq + 1, probed_at=now, isolated=True)
         newest = max(one.probed_at for one in watched if one.probed_at is not None)
         held = self._held(watched)
+        self._worked |= {
+            one.region.id for one in watched if one.passes or one.health.state in _WORKS
+        }
         edges = {one.region.id: self._edge(one, held, newest) for one in watched}
         last_good = {id: state for id, state in self._last_good.items() if id in edges}
         self._last_good = last_good | _working(edges)
+        self._worked = self._worked.intersection(edges)
+        held = held.intersection(self._last_good)
+        brake = self._brake if held else None
         return View(
             vantage=self.vantage,
             seq=self._seq + 1,
             probed_at=newest,
-            held=tuple(sorted(held & self._last_good.keys())),
+            held=tuple(sorted(held)),
+            held_since=None if brake is None else brake.since,
+            held_until=None if brake is None else held_until(brake, self.policy),
             edges=_bounded(edges),
         )
 
@@ -187,6 +202,21 @@ class Publisher:
             is_back = one.health.streak >= one.policy.rise
             if one.region.id in held and is_back and one.before_fall is not None:
                 one.health = pardoned(one.health, one.before_fall)
+
+    async def _release(self, watched: Sequence[Watched]) -> None:
+        """End the hold-downs and the flapping that an operator does not want to wait for."""
+        now = self.clock()
+        waiting = {
+            one.region.id: one
+            for one in watched
+            if back_at(one.health, now) is not None or one.health.flapping
+        }
+        if not waiting:
+            return
+        for intent in (await self._read(waiting)).intents:
+            one = waiting.get(intent.edge)
+            if one is not None and intent.at_once and now < intent.ends_at:
+                one.health = released(one.health, intent.created_at, one.policy)
 
     async def _judge(self, healths: dict[str, Health]) -> Brake | None:
         """The brake, given intents and the views of other vantages."""
@@ -237,14 +267,23 @@ class Publisher:
             state=state,
             since=since,
             reason=reason,
-            rtt_ms=None if health.rtt_ms is None else round(health.rtt_ms, 1),
+            rtt_ms=_rounded(health.rtt_ms),
             streak=health.streak,
             models=one.models,
             models_at=one.models_at,
             probed_at=one.probed_at,
             models_fault=one.models_fault,
             bad_addresses=bad_addresses(one.addresses),
+            back_at=back_at(health, self.clock()),
+            changes=len(health.changes) if health.flapping else 0,
+            calm_at=calm_at(health, one.policy),
+            usual_ms=_rounded(usual_ms(health)),
+            worked=id in self._worked,
         )
+
+
+def _rounded(value_ms: float | None) -> float | None:
+    return None if value_ms is None else round(value_ms, 1)
 
 
 def _working(edges: Mapping[str, EdgeView]) -> dict[str, Observed]:

@@ -11,7 +11,6 @@ from router.model import Check, Observed, Outcome, Probe
 
 _MAX_REMEMBERED = 16
 _BASELINE_WEIGHT = 0.1
-_SLOW_BASELINE_WEIGHT = 0.01
 _PASSES = frozenset({Outcome.OK, Outcome.DEGRADED})
 _PATIENCE = 1.5  # times the time that an edge usually takes
 
@@ -33,6 +32,7 @@ class HealthPolicy:
     slow_factor: float = 3.0
     slow_floor_ms: float = Check().slow_ms
     slow_count: int = 2
+    slow_memory_s: float = 3_600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,7 @@ class Health:
     `streak`: consecutive results alike, positive passes, negative failures.
     `falls`: downs that still weigh on the hold-down, forgiven one per quiet 5 minutes.
     `risen_at`: when it was last down.
+    `counted_at`: when the last probe that counts ended.
     `changes`: when the state changed, within the flap window, oldest first.
     `flapping`: changed too often lately; not above degraded until quiet.
     """
@@ -55,6 +56,7 @@ class Health:
     clean: int = 0
     slow: int = 0
     baseline_ms: float | None = None
+    counted_at: float | None = None
     falls: int = 0
     risen_at: float | None = None
     held_until: float = 0.0
@@ -81,7 +83,7 @@ def step(
     """
     if probe.outcome is Outcome.LOCAL:
         return health, None
-    counted = _count(_calm(health, now, policy), probe, policy)
+    counted = _count(_calm(health, now, policy), probe, now, policy)
     state = _judge(counted, probe, now, policy)
     if state is health.state:
         return counted, None
@@ -143,6 +145,38 @@ def pardoned(health: Health, before: Health) -> Health:
     )
 
 
+def released(health: Health, at: float, policy: HealthPolicy = HealthPolicy()) -> Health:
+    """The health after an operator ended the hold-down and the flapping at `at`. Neither a
+    fall nor a change after that is affected, so calling it again changes nothing."""
+    changes = tuple(one for one in health.changes if one > at)
+    is_held = health.state is Observed.DOWN and health.since <= at
+    return replace(
+        health,
+        held_until=min(health.held_until, at) if is_held else health.held_until,
+        falls=health.falls if health.since > at else 0,
+        changes=changes,
+        flapping=health.flapping and len(changes) >= policy.flap_transitions,
+    )
+
+
+def back_at(health: Health, now: float) -> float | None:
+    """When the hold-down of an edge that passes again ends; None for any other edge."""
+    is_held = health.state is Observed.DOWN and health.streak > 0 and health.held_until > now
+    return health.held_until if is_held else None
+
+
+def calm_at(health: Health, policy: HealthPolicy) -> float | None:
+    """When a flapping edge calms, if its state does not change; None for any other edge."""
+    if not health.flapping or not health.changes:
+        return None
+    return health.changes[-1] + policy.flap_window_s
+
+
+def usual_ms(health: Health) -> float | None:
+    """What a probe of a slow edge usually takes; None for any other edge."""
+    return health.baseline_ms if health.slow else None
+
+
 def shifted(health: Health, by_s: float) -> Health:
     """The same health by a clock that was set forward by `by_s`, or back if negative."""
     return replace(
@@ -150,6 +184,7 @@ def shifted(health: Health, by_s: float) -> Health:
         since=health.since + by_s,
         risen_at=None if health.risen_at is None else health.risen_at + by_s,
         held_until=health.held_until + by_s,
+        counted_at=None if health.counted_at is None else health.counted_at + by_s,
         changes=tuple(at + by_s for at in health.changes),
     )
 
@@ -160,13 +195,14 @@ def _calm(health: Health, now: float, policy: HealthPolicy) -> Health:
     return replace(health, changes=recent, flapping=health.flapping and bool(recent))
 
 
-def _count(health: Health, probe: Probe, policy: HealthPolicy) -> Health:
+def _count(health: Health, probe: Probe, now: float, policy: HealthPolicy) -> Health:
     if probe.outcome not in _PASSES:
         return replace(
             health,
             streak=min(health.streak, 0) - 1,
             unhealthy=health.unhealthy or probe.outcome is Outcome.UNHEALTHY,
             clean=0,
+            counted_at=now,
             reason=probe.outcome,
             rtt_ms=probe.rtt_ms,
         )
@@ -180,7 +216,8 @@ def _count(health: Health, probe: Probe, policy: HealthPolicy) -> Health:
         clean=clean,
         reason=probe.outcome,
         rtt_ms=probe.rtt_ms,
-        baseline_ms=_baseline(health, probe, slow),
+        baseline_ms=_baseline(health, probe, slow, now, policy),
+        counted_at=now,
     )
 
 
@@ -190,12 +227,18 @@ def _is_slow(health: Health, probe: Probe, policy: HealthPolicy) -> bool:
     return probe.rtt_ms > max(policy.slow_factor * health.baseline_ms, policy.slow_floor_ms)
 
 
-def _baseline(health: Health, probe: Probe, slow: int) -> float | None:
-    """A moving average of probe times; slow ones move it too, but ten times less, so an
-    edge that moved further away is not degraded for ever."""
+def _baseline(
+    health: Health, probe: Probe, slow: int, now: float, policy: HealthPolicy
+) -> float | None:
+    """A moving average of probe times. A slow probe moves it by the time that has passed, so
+    that more probes do not make a slow edge look usual sooner. It does move, so an edge that
+    is now further away is not degraded for ever."""
     if probe.rtt_ms is None or health.baseline_ms is None:
         return probe.rtt_ms if health.baseline_ms is None else health.baseline_ms
-    weight = _SLOW_BASELINE_WEIGHT if slow else _BASELINE_WEIGHT
+    weight = _BASELINE_WEIGHT
+    if slow:
+        passed_s = min(max(0.0, now - (health.counted_at or now)), policy.interval_s)
+        weight = passed_s / policy.slow_memory_s
     return health.baseline_ms + weight * (probe.rtt_ms - health.baseline_ms)
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from router.model import (
     Catalog,
@@ -32,7 +32,8 @@ class FleetPolicy:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge:
     """One region with all that is known of it now. `models`: ids, None when unknown.
-    `share`: of the viewers whose pick it would be, how many keep it; 1.0 without a dial."""
+    `share`: of the viewers whose pick it would be, how many keep it; 1.0 without a dial.
+    `seen`: by vantage, what it published of the edge."""
 
     region: Region
     observed: Observed = Observed.UNKNOWN
@@ -44,6 +45,7 @@ class Edge:
     intended: Intended = Intended.ENABLED
     intent: Intent | None = None
     share: float = 1.0
+    seen: Mapping[str, EdgeView] = field(default_factory=dict)
 
     @property
     def enabled(self) -> bool:
@@ -148,6 +150,7 @@ def _edge(
         intended=Intended.ENABLED if intent is None else intent.state,
         intent=intent,
         share=_share(intent, now),
+        seen=seen,
     )
 
 

@@ -37,7 +37,9 @@ def bounded_view(view: View) -> View:
     _check_time("probed_at", view.probed_at)
     check_count("held", len(view.held))
     _check_names("held", view.held)
-    return view
+    return replace(
+        view, held_since=_time_or_none(view.held_since), held_until=_time_or_none(view.held_until)
+    )
 
 
 def bounded_edge(id: str, edge: EdgeView, now: float) -> EdgeView:
@@ -47,16 +49,19 @@ def bounded_edge(id: str, edge: EdgeView, now: float) -> EdgeView:
     if _is_plain(edge, now):
         return edge
     is_inventory = _is_inventory(edge, now)
-    rtt_ms = edge.rtt_ms
     return replace(
         edge,
         since=min(edge.since, now),
-        rtt_ms=rtt_ms if rtt_ms is not None and 0 <= rtt_ms <= MAX_RTT_MS else None,
+        rtt_ms=_duration_or_none(edge.rtt_ms),
         streak=max(-MAX_STREAK, min(edge.streak, MAX_STREAK)),
         models=edge.models if is_inventory else None,
         models_at=min(edge.models_at or 0.0, now) if is_inventory else None,
         probed_at=edge.probed_at if _is_probed(edge) else None,
         bad_addresses=edge.bad_addresses if _is_short(edge.bad_addresses) else (),
+        back_at=_time_or_none(edge.back_at),
+        changes=max(0, min(edge.changes, MAX_STREAK)),
+        calm_at=_time_or_none(edge.calm_at),
+        usual_ms=_duration_or_none(edge.usual_ms),
     )
 
 
@@ -103,6 +108,8 @@ def _is_plain(edge: EdgeView, now: float) -> bool:
         edge.since <= now
         and (edge.rtt_ms is None or 0 <= edge.rtt_ms <= MAX_RTT_MS)
         and -MAX_STREAK <= edge.streak <= MAX_STREAK
+        and edge.back_at is edge.calm_at is edge.usual_ms is None
+        and edge.changes == 0
         and (edge.probed_at is None or _is_probed(edge))
         and (not edge.bad_addresses or _is_short(edge.bad_addresses))
         and (edge.models is None or ((edge.models_at or 0.0) <= now and _is_inventory(edge, now)))
@@ -110,7 +117,19 @@ def _is_plain(edge: EdgeView, now: float) -> bool:
 
 
 def _is_probed(edge: EdgeView) -> bool:
-    return edge.probed_at is not None and 0 <= edge.probed_at <= MAX_TIME
+    return edge.probed_at is not None and _is_time(edge.probed_at)
+
+
+def _is_time(value: float) -> bool:
+    return math.isfinite(value) and 0 <= value <= MAX_TIME
+
+
+def _time_or_none(value: float | None) -> float | None:
+    return value if value is not None and _is_time(value) else None
+
+
+def _duration_or_none(value_ms: float | None) -> float | None:
+    return value_ms if value_ms is not None and 0 <= value_ms <= MAX_RTT_MS else None
 
 
 def _is_short(addresses: tuple[str, ...]) -> bool:
@@ -128,7 +147,7 @@ def _is_inventory(edge: EdgeView, now: float) -> bool:
 
 
 def _check_time(name: str, value: float) -> None:
-    if not (math.isfinite(value) and 0 <= value <= MAX_TIME):
+    if not _is_time(value):
         raise OutOfBoundsError(f"{name} must be in seconds since 1970, before the year 2100")
 
 

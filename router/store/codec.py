@@ -53,6 +53,11 @@ class _LooseEdge(msgspec.Struct, gc=False):
     probed_at: float | None = None
     models_fault: str | None = None
     bad_addresses: msgspec.Raw = msgspec.Raw(b"[]")
+    back_at: float | None = None
+    changes: int = 0
+    calm_at: float | None = None
+    usual_ms: float | None = None
+    worked: bool | None = None
 
 
 class _LooseView(msgspec.Struct, gc=False):
@@ -64,6 +69,8 @@ class _LooseView(msgspec.Struct, gc=False):
     v: int = FORMAT
     isolated: bool = False
     held: msgspec.Raw = msgspec.Raw(b"[]")
+    held_since: float | None = None
+    held_until: float | None = None
     edges: dict[str, _LooseEdge] = {}
 
 
@@ -110,6 +117,8 @@ def view_in_steps(text: bytes, now: float) -> Generator[None, None, View]:
         probed_at=loose.probed_at,
         isolated=loose.isolated,
         held=_names.decode(loose.held),
+        held_since=loose.held_since,
+        held_until=loose.held_until,
         edges=edges,
     )
     return bounded_view(view)
@@ -142,6 +151,11 @@ def _read_edge(edge: _LooseEdge) -> EdgeView:
         probed_at=edge.probed_at,
         models_fault=None if edge.models_fault is None else _reasons.get(edge.models_fault),
         bad_addresses=_read_addresses(edge.bad_addresses),
+        back_at=edge.back_at,
+        changes=edge.changes,
+        calm_at=edge.calm_at,
+        usual_ms=edge.usual_ms,
+        worked=edge.worked,
     )
 
 

@@ -49,6 +49,9 @@ VIEW = a_view(
     },
     seq=7,
 )
+VIEW = replace(VIEW, held=("yto-01",), held_since=NOW - 9, held_until=NOW + 111)
+PLIGHT = {"back_at": NOW + 60, "changes": 5, "calm_at": NOW + 900, "usual_ms": 1.5, "worked": True}
+VIEW.edges["yto-01"] = replace(VIEW.edges["yto-01"], **PLIGHT)
 INTENT = an_intent("yto-01", Intended.DISABLED)
 EVENT = Event(at=NOW, kind=EventKind.TRANSITION, edge="yto-01", before="up", after="down")
 
@@ -79,15 +82,20 @@ async def opened(url: str, clock: Clock = time.time) -> AsyncIterator[RedisStore
         await store.close()
 
 
-NEW_FIELDS = {"probed_at", "models_fault", "bad_addresses"}
+NEW_FIELDS = {"held_since", "held_until", "share", "from_share", "over_s", "at_once"}
+NEW_FIELDS_OF_EDGES = {
+    *("probed_at", "models_fault", "bad_addresses"),
+    *("back_at", "changes", "calm_at", "usual_ms", "worked"),
+}
 
 
 def _as_older(told: dict[str, Any]) -> dict[str, Any]:
-    """The same without what older releases do not tell of an edge."""
+    """The same without what older releases do not say."""
+    told = {name: value for name, value in told.items() if name not in NEW_FIELDS}
     if "edges" not in told:
         return told
     edges = {
-        id: {name: value for name, value in edge.items() if name not in NEW_FIELDS}
+        id: {name: value for name, value in edge.items() if name not in NEW_FIELDS_OF_EDGES}
         for id, edge in told["edges"].items()
     }
     return {**told, "edges": edges}
@@ -133,7 +141,7 @@ def test_older_release_reads_what_is_written_now() -> None:
     intent = msgspec.json.decode(written(INTENT), type=older.Intent)
     event = msgspec.json.decode(written(EVENT), type=older.Event)
     assert msgspec.to_builtins(view) == _as_older(msgspec.to_builtins(VIEW))
-    assert msgspec.to_builtins(intent) == msgspec.to_builtins(INTENT)
+    assert msgspec.to_builtins(intent) == _as_older(msgspec.to_builtins(INTENT))
     assert msgspec.to_builtins(event) == msgspec.to_builtins(EVENT)
 
 
@@ -143,6 +151,11 @@ def test_older_release_finds_the_seq_of_what_is_written_now() -> None:
     found = re.search(rb'"seq":(\d+)', written(replace(VIEW, vantage=vantage))[:256])
     assert found is not None
     assert int(found[1]) == VIEW.seq
+
+
+def test_wish_for_an_edge_at_once_is_enabled_to_an_older_release() -> None:
+    wish = replace(an_intent("yto-01", Intended.ENABLED), at_once=True)
+    assert msgspec.json.decode(written(wish), type=older.Intent).state == "enabled"
 
 
 # What a newer release wrote

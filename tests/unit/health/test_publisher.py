@@ -10,7 +10,7 @@ from router.health.publisher import LEASE_S, Publisher, process_name
 from router.health.state import Health
 from router.health.watched import Watched
 from router.model import Event, EventKind, Intended, Intent, Observed, Outcome, View
-from router.store import Stored
+from router.store import Change, Stored
 from router.store.memory import MemoryStore
 from tests.support.builders import (
     CITIES,
@@ -203,7 +203,8 @@ async def test_view_has_all_that_is_known_of_an_edge(vantage: Vantage) -> None:
     watched.models, watched.models_at = ("kokoro-82m",), NOW - 5
     await vantage.publish()
     edge = replace(an_edge_view(models=("kokoro-82m",), models_at=NOW - 5), rtt_ms=12.3)
-    assert vantage.view.edges["yto-01"] == replace(edge, streak=5, reason=Outcome.OK, probed_at=NOW)
+    edge = replace(edge, streak=5, reason=Outcome.OK, probed_at=NOW, worked=True)
+    assert vantage.view.edges["yto-01"] == edge
 
 
 async def test_longest_inventories_are_unknown_where_a_view_would_be_too_long(
@@ -371,6 +372,39 @@ async def test_edges_taken_out_by_operators_may_fall_as_they_like(vantage: Vanta
 
 def a_wish(id: str) -> Intent:
     return an_intent(id, Intended.DISABLED, expires_at=NOW + 3_600)
+
+
+async def test_operator_ends_a_hold_down_through_the_store(vantage: Vantage) -> None:
+    await vantage.sees(Observed.UP)
+    await vantage.sees(Observed.DOWN, "yto-01")
+    one = vantage.seen["yto-01"]
+    one.health = replace(one.health, streak=2, held_until=vantage.clock.now + 60)
+    await vantage.publish()
+    assert vantage.view.edges["yto-01"].back_at == vantage.clock.now + 60
+    wish = replace(a_wish("yto-01"), state=Intended.ENABLED, created_at=vantage.clock.now)
+    await vantage.store.act([Change("yto-01", wish)])
+    await vantage.publish()
+    assert one.health.held_until > vantage.clock.now  # a dial does not end it
+    await vantage.store.act([Change("yto-01", replace(wish, at_once=True))])
+    await vantage.publish()
+    assert one.health.held_until <= vantage.clock.now
+    assert vantage.view.edges["yto-01"].back_at is None
+
+
+async def test_view_says_whether_an_edge_ever_worked(vantage: Vantage) -> None:
+    await vantage.sees(Observed.DOWN, "yto-01")
+    assert vantage.view.edges["yto-01"].worked is False
+    vantage.seen["yto-01"].passes = 1
+    await vantage.publish()
+    assert vantage.view.edges["yto-01"].worked is True
+
+
+async def test_brake_says_since_and_until_when_it_holds(vantage: Vantage) -> None:
+    await vantage.sees(Observed.UP)
+    began = vantage.clock.now
+    await vantage.sees(Observed.DOWN)
+    assert vantage.view.held
+    assert (vantage.view.held_since, vantage.view.held_until) == (began, began + 120)
 
 
 async def test_brake_remembers_intents_while_the_store_is_away(vantage: Vantage) -> None:

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.health.state import Health, HealthPolicy, Transition, pardoned, step, wait_s
+from router.health.state import (
+    Health,
+    HealthPolicy,
+    Transition,
+    back_at,
+    calm_at,
+    pardoned,
+    released,
+    step,
+    usual_ms,
+    wait_s,
+)
 from router.model import Observed, Outcome, Probe
 
 UP, DEGRADED, DOWN, UNKNOWN = Observed.UP, Observed.DEGRADED, Observed.DOWN, Observed.UNKNOWN
@@ -378,8 +389,78 @@ def test_edge_quick_again_is_up() -> None:
 def test_edge_that_moved_away_is_not_slow_for_ever() -> None:
     patient = Patient()
     patient.probed(OK, rtt_ms=50)
-    patient.probed(*[OK] * 200, rtt_ms=600)
+    patient.probed(*[OK] * 600, rtt_ms=600, every_s=3.0)
     assert patient.health.state is UP
+
+
+@pytest.mark.parametrize("every_s", [0.1, 0.85, 3.0])
+def test_slow_edge_stays_slow_for_20_minutes_however_often_it_is_probed(every_s: float) -> None:
+    patient = Patient()
+    patient.probed(*[OK] * 9, rtt_ms=1)
+    patient.probed(*[OK] * int(1_200 / every_s), rtt_ms=1_001, every_s=every_s)
+    assert patient.health.state is DEGRADED
+    assert usual_ms(patient.health) is not None
+
+
+def test_slow_edge_says_what_is_usual_until_it_is_quick() -> None:
+    patient = Patient()
+    patient.probed(*[OK] * 9, rtt_ms=1)
+    patient.probed(OK, OK, rtt_ms=1_001)
+    assert usual_ms(patient.health) == pytest.approx(1, abs=1)
+    patient.probed(OK, rtt_ms=1)
+    assert usual_ms(patient.health) is None
+
+
+# What a person is told, and how an operator ends the wait
+
+
+def test_edge_that_passes_in_its_hold_down_says_when_it_is_back() -> None:
+    patient = Patient()
+    patient.probed(OK)
+    patient.fell()
+    assert back_at(patient.health, patient.now) is None
+    fell_at = patient.now
+    patient.probed(OK)
+    assert back_at(patient.health, patient.now) == fell_at + POLICY.hold_down_s
+
+
+def test_flapping_edge_says_when_it_calms() -> None:
+    patient = a_flapping_patient()
+    assert calm_at(patient.health, POLICY) == patient.health.changes[-1] + POLICY.flap_window_s
+
+
+def a_flapping_patient() -> Patient:
+    patient = Patient()
+    patient.probed(OK)
+    for _ in range(2):
+        patient.fell()
+        patient.rose()
+    assert patient.health.flapping
+    return patient
+
+
+def test_released_edge_is_up_after_two_passes() -> None:
+    patient = Patient()
+    patient.probed(OK)
+    patient.fell()
+    patient.health = released(patient.health, patient.now)
+    patient.probed(OK, OK)
+    assert patient.health.state is UP
+
+
+def test_released_edge_flaps_no_more() -> None:
+    patient = a_flapping_patient()
+    patient.health = released(patient.health, patient.now)
+    patient.probed(OK, OK)
+    assert (patient.health.state, patient.health.flapping) == (UP, False)
+
+
+def test_fall_after_a_release_is_held_down() -> None:
+    patient = Patient()
+    patient.probed(OK)
+    at = patient.now
+    patient.fell()
+    assert released(patient.health, at) == patient.health
 
 
 def test_failures_leave_the_usual_time_alone() -> None:
