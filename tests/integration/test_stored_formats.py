@@ -50,8 +50,14 @@ VIEW = a_view(
     seq=7,
 )
 VIEW = replace(VIEW, held=("yto-01",), held_since=NOW - 9, held_until=NOW + 111)
-PLIGHT = {"back_at": NOW + 60, "changes": 5, "calm_at": NOW + 900, "usual_ms": 1.5, "worked": True}
-VIEW.edges["yto-01"] = replace(VIEW.edges["yto-01"], **PLIGHT)
+VIEW.edges["yto-01"] = replace(
+    VIEW.edges["yto-01"],
+    back_at=NOW + 60,
+    changes=5,
+    calm_at=NOW + 900,
+    usual_ms=1.5,
+    worked=True,
+)
 INTENT = an_intent("yto-01", Intended.DISABLED)
 EVENT = Event(at=NOW, kind=EventKind.TRANSITION, edge="yto-01", before="up", after="down")
 
