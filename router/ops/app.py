@@ -33,6 +33,7 @@ from router.ops.event_filter import FilterError, as_csv, wanted
 from router.ops.findings import Finding, Grade
 from router.ops.fleet_document import describe_fleet, describe_views
 from router.ops.health_routes import Vitals, answer_json
+from router.ops.history import HOUR_S, History, document
 from router.ops.host_check import HostCheck
 from router.ops.intents import drop_intents, parse_duration, set_intents, wish_dial
 from router.ops.monitor import Monitor
@@ -80,6 +81,7 @@ class Ops:
     registry: CollectorRegistry
     answers: Tally[Labels]
     monitor: Monitor
+    history: History
     host: str
     token: str | None = None
     hosts: Collection[str] = ()
@@ -106,6 +108,7 @@ class Ops:
                 Route("/v1/edges", self.edges),
                 Route("/v1/edges/{ids}/intent", self.intent, methods=["PUT", "DELETE"]),
                 Route("/v1/events", self.events),
+                Route("/v1/history", self.past),
                 Route("/v1/explain", self.explain),
             ],
         )
@@ -262,6 +265,22 @@ class Ops:
             known = hash((fleet.routing, held, intents, watch.store_error is None))
             self._tagged = fleet, f"{known & 0xFFFFFFFFFFFFFFFF:016x}"
         return self._tagged[1]
+
+    async def past(self, request: Request) -> Response:
+        """The last hour of the fleet and of each edge, a value a minute; `?since=` Unix
+        seconds for up to a day, `?edge=` for one edge."""
+        now, asked = self.clock(), request.query_params
+        try:
+            which = wanted({"edge": asked.get("edge", ""), "since": asked.get("since", "")})
+        except FilterError as error:
+            return answer_json({"detail": str(error)}, 400)
+        since = now - HOUR_S if which.since is None else which.since
+        samples = self.history.samples
+
+        def answer() -> Response:
+            return answer_json(document(samples, now=now, since=since, edge=which.edge))
+
+        return await asyncio.to_thread(answer)
 
     async def explain(self, request: Request) -> Response:
         """Why the viewer at `?ip=` gets this edge, or one in `?country=` (and there, at

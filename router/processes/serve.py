@@ -36,6 +36,7 @@ from router.ops.app import Ops
 from router.ops.dashboard import Dashboard
 from router.ops.monitor import FindingsCollector, Monitor
 from router.ops.public_probe import PublicProbe, reachable
+from router.ops.recorder import Recorder, keeper_of
 from router.processes.reload import Reload
 from router.routing.response import Counts
 from router.store import Store
@@ -213,8 +214,14 @@ class _Parts:
             workers_wanted=settings.workers,
             happened=telemetry.happened,
         )
+        self.recorder = Recorder(
+            watch=self.front.watch,
+            counts=self.counts,
+            keeper=keeper_of(settings.state_dir, store, is_shared=settings.redis_url is not None),
+        )
         self.ops = Ops(
             monitor=self.monitor,
+            history=self.recorder.history,
             watch=self.front.watch,
             store=store,
             locator=self.front.locator,
@@ -257,6 +264,7 @@ class _Parts:
         """What is to run, by name. From here on changes are purged."""
         loops: list[tuple[str, Loop]] = [*self.front.loops]
         loops += [("monitor", self.monitor), ("monitor", self.monitor.tally)]
+        loops.append(("history", self.recorder))
         loops += [("dashboard", loop) for loop in self.dashboard.loops]
         for purge in self._purges:
             self.front.watch.on_swap(purge.swapped)

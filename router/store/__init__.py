@@ -1,4 +1,4 @@
-"""What joins processes: views, intents, leases and events, in memory or in Redis.
+"""What joins processes: views, intents, leases, events and history, in memory or in Redis.
 
 Must not know what an edge's health means for answers, nor who reads it.
 """
@@ -17,6 +17,8 @@ KIND_KEPT = {
     EventKind.PURGE: 75,
 }
 OTHER_KINDS_KEPT = 50
+
+MAX_HISTORY_BYTES = 1024 * 1024  # see router.ops.history
 
 
 class Stored(NamedTuple):
@@ -76,6 +78,12 @@ class Store(Protocol):
 
     async def events(self, after: str = "", limit: int = EVENTS_KEPT) -> tuple[Logged, ...]:
         """Events later than the id `after`, oldest first; the newest `limit` of them."""
+
+    async def history(self) -> bytes | None:
+        """The history that was saved last; None when there is none, or none of its size."""
+
+    async def save_history(self, body: bytes) -> None:
+        """Replace the history, at most MAX_HISTORY_BYTES."""
 
     async def close(self) -> None:
         """Close connections and end tasks."""

@@ -23,6 +23,7 @@ class MemoryStore:
             kind: deque(maxlen=KIND_KEPT.get(kind, OTHER_KINDS_KEPT)) for kind in EventKind
         }
         self._event_count = 0
+        self._history: bytes | None = None
         self._hints = Hints()
 
     async def publish(self, view: View) -> int:
@@ -86,6 +87,14 @@ class MemoryStore:
         kept = chain.from_iterable(self._events.values())
         later = [logged for logged in kept if _order(logged.id) > _order(after)]
         return tuple(sorted(later, key=lambda logged: _order(logged.id))[-limit:])
+
+    async def history(self) -> bytes | None:
+        """See Store."""
+        return self._history
+
+    async def save_history(self, body: bytes) -> None:
+        """See Store."""
+        self._history = body
 
     async def close(self) -> None:
         """See Store."""

@@ -2,9 +2,10 @@
 
 Keys, all bounded in life or size: `autorouter:view:{vantage}`, `autorouter:vantages`
 (set), `autorouter:lease:{vantage}`, `autorouter:intent:{edge}`, `autorouter:events`
-(stream); channel `autorouter:changed`. A view lives for an hour after it was written, and
-the name of its vantage no longer than a minute more. Contents are hostile: whatever is out
-of bounds or does not decode to the exact type is reported and left out.
+(stream), `autorouter:history`; channel `autorouter:changed`. A view lives for an hour after
+it was written, and the name of its vantage no longer than a minute more. Contents are
+hostile: whatever is out of bounds or does not decode to the exact type is reported and left
+out.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from redis.asyncio import RedisCluster
 
 from router.errors import StoreError
 from router.model import Event, View
-from router.store import EVENTS_KEPT, Change, Logged, Stored, scripts
+from router.store import EVENTS_KEPT, MAX_HISTORY_BYTES, Change, Logged, Stored, scripts
 from router.store.acts import carry_out
 from router.store.codec import fitted, written
 from router.store.connect import TIMEOUT_S, Client
@@ -51,6 +52,8 @@ __all__ = [
 
 VIEW_LIFE_S = 3_600
 PRUNE_S = 60.0
+HISTORY = "autorouter:history"
+HISTORY_LIFE_S = 86_400
 AHEAD_MS = 30 * 24 * 3_600_000
 
 
@@ -145,6 +148,16 @@ class RedisStore:
         """See Store."""
         now = self._clock()
         return await self._link.call(lambda client: read_events(client, after, limit, now))
+
+    async def history(self) -> bytes | None:
+        """See Store."""
+        most = MAX_HISTORY_BYTES
+        (part,) = await self._link.call(lambda client: keys_of(client).parts([HISTORY], most, most))
+        return part if isinstance(part, bytes) and len(part) <= most else None
+
+    async def save_history(self, body: bytes) -> None:
+        """See Store."""
+        await self._link.call(lambda client: client.set(HISTORY, body, ex=HISTORY_LIFE_S))
 
     async def close(self) -> None:
         """See Store."""

@@ -20,6 +20,7 @@ from router.model import Observed
 from router.ops.app import Ops
 from router.ops.dashboard import Dashboard
 from router.ops.dashboard.atlas import SLICE_S, Atlas, in_slices
+from router.ops.history import History
 from router.routing.cache_headers import CachePolicy
 from router.routing.client_address import Networks
 from router.routing.location import Locator
@@ -90,6 +91,7 @@ async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Se
         policy=policy,
         registry=telemetry.registry,
         answers=Tally(lambda: public.counts.answers),
+        history=History(),
         host="127.0.0.1",
     )
     dashboard = Dashboard(ops, CROWDED, Tally(lambda: public.counts.countries))

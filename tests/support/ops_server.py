@@ -19,6 +19,7 @@ from router.errors import StoreError
 from router.geo.database import GeoDatabase, open_database, packaged_database
 from router.model import Observed
 from router.ops.app import Ops
+from router.ops.history import History
 from router.ops.monitor import Monitor
 from router.routing.cache_headers import CachePolicy
 from router.routing.client_address import Networks
@@ -132,6 +133,7 @@ async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Se
         policy=policy,
         registry=telemetry.registry,
         answers=Tally(lambda: public.counts.answers),
+        history=History(),
         host="127.0.0.1",
     )
     telemetry.registry.register(

@@ -1,0 +1,232 @@
+"""The history of a day: bounded, merged as it ages, and sound whatever was stored."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+
+from router.model import Observed, Status
+from router.ops.history import (
+    COARSE_S,
+    DAY_S,
+    HOUR_S,
+    KEPT_S,
+    MAX_SAMPLES,
+    MINUTE_S,
+    History,
+    Sample,
+    decoded,
+    document,
+    encoded,
+    sample,
+)
+from router.routing.fleet import Fleet, version
+from router.store import MAX_HISTORY_BYTES
+from tests.support.builders import a_fleet, a_fleet_but, a_region, an_edge
+
+MIDNIGHT = 1_700_006_400.0  # a multiple of DAY_S
+NOON = MIDNIGHT + DAY_S / 2
+
+
+def a_sample(at: float = NOON, fleet: Fleet | None = None, **given: Any) -> Sample:
+    told: dict[str, Any] = {"given": {}, "answers": 0, "errors": 0, "falls": {}, "down_s": {}}
+    return sample(fleet or a_fleet(), at=at, **told | given)
+
+
+def a_history(minutes: int, until: float = NOON, **given: Any) -> History:
+    history = History()
+    for ago in reversed(range(minutes)):
+        history.add(a_sample(until - ago * MINUTE_S, **given))
+    return history
+
+
+def edge_of(told: dict[str, Any], id: str) -> dict[str, Any]:
+    (found,) = [edge for edge in told["edges"] if edge["id"] == id]
+    return dict(found)
+
+
+def test_last_hour_has_a_sample_a_minute() -> None:
+    samples = a_history(3 * 60).samples
+    recent = [one for one in samples if one.at > NOON - HOUR_S]
+    assert [one.span_s for one in recent] == [MINUTE_S] * 60
+    older = [one.at for one in samples if one.at <= NOON - HOUR_S]
+    assert all(after - before == COARSE_S for before, after in pairwise(older))
+
+
+def test_day_is_bounded_and_forgotten_after_24_hours() -> None:
+    history = a_history(30 * 60)
+    assert len(history.samples) <= MAX_SAMPLES
+    assert history.samples[0].at > NOON - KEPT_S
+    assert history.samples[0].at < NOON - KEPT_S + 2 * COARSE_S
+
+
+def test_merging_loses_no_answer_and_no_fall() -> None:
+    each: dict[str, Any] = {
+        "answers": 7,
+        "errors": 2,
+        "given": {"yto-01": 5},
+        "falls": {"yto-01": 1},
+    }
+    samples = a_history(5 * 60, **each).samples
+    assert sum(one.answers for one in samples) == 7 * 5 * 60
+    assert sum(one.errors for one in samples) == 2 * 5 * 60
+    assert sum(one.given[0] for one in samples) == 5 * 5 * 60
+    assert sum(one.falls[0] for one in samples) == 5 * 60
+
+
+def test_worst_state_survives_merging() -> None:
+    history = History()
+    broken = a_fleet_but(an_edge("yto-02", Observed.DOWN))
+    history.add(a_sample(NOON - 2 * HOUR_S + MINUTE_S, broken))
+    for ago in reversed(range(2 * 60 - 1)):
+        history.add(a_sample(NOON - ago * MINUTE_S))
+    assert history.samples[0].span_s == COARSE_S
+    assert history.samples[0].states[1] is Observed.DOWN
+
+
+def test_edge_that_came_later_has_no_value_before() -> None:
+    history = History()
+    history.add(a_sample(NOON - MINUTE_S, a_fleet(an_edge("yto-01"))))
+    history.add(a_sample(NOON, a_fleet(an_edge("yto-01"), an_edge("yul-01"))))
+    told = document(history.samples, now=NOON, since=0.0)
+    assert edge_of(told, "yul-01")["state"] == [None, "up"]
+    assert edge_of(told, "yul-01")["share"] == [None, None]
+
+
+def test_document_has_a_value_for_each_sample() -> None:
+    history = a_history(5, given={"yto-01": 3, "yul-01": 1}, answers=5, errors=1)
+    told = document(history.samples, now=NOON, since=NOON - 3 * MINUTE_S)
+    assert told["at"] == [NOON - 2 * MINUTE_S, NOON - MINUTE_S, NOON]
+    assert (told["answers"], told["errors"]) == ([5] * 3, [1] * 3)
+    assert edge_of(told, "yto-01")["share"] == [0.75] * 3
+    assert told["fleet"] == [version(a_fleet())] * 3
+
+
+def test_document_of_one_edge_has_no_other() -> None:
+    told = document(a_history(2).samples, now=NOON, since=0.0, edge="sfo-01")
+    assert [edge["id"] for edge in told["edges"]] == ["sfo-01"]
+
+
+def test_today_begins_at_midnight() -> None:
+    history = History()
+    for hour in range(-3, 3):
+        at = MIDNIGHT + hour * HOUR_S
+        history.add(a_sample(at, falls={"yto-01": 1}, down_s={"yto-01": 20.4}))
+    told = document(history.samples, now=MIDNIGHT + 2 * HOUR_S, since=MIDNIGHT)
+    assert edge_of(told, "yto-01")["today"] == {"falls": 2, "down_s": 40}
+
+
+def test_samples_survive_storage() -> None:
+    samples = a_history(2 * 60, given={"yto-01": 3}).samples
+    assert decoded(encoded(samples), NOON) == list(samples)
+
+
+def test_500_edges_for_a_day_fit_the_bound() -> None:
+    edges = [replace(an_edge(a_region(f"edge-{n:03}")), rtt_ms=n / 7) for n in range(500)]
+    fleet = a_fleet(*edges)
+    given = {edge.region.id: n * 37 % 1_000 for n, edge in enumerate(edges)}
+    one = a_sample(fleet=fleet, given=given)
+    samples = [msgspec.structs.replace(one, at=NOON - n) for n in range(MAX_SAMPLES)]
+    assert len(decoded(encoded(samples), NOON)) == MAX_SAMPLES
+
+
+def test_too_large_a_history_loses_its_oldest_samples() -> None:
+    dice = iter(range(1, 2**31, 7_919))
+    rows = 3_000
+    wide = msgspec.structs.replace(
+        a_sample(),
+        ids=tuple(f"edge-{n}" for n in range(rows)),
+        **{name: (value,) * rows for name, value in _FIRST.items()},
+    )
+    samples = [
+        msgspec.structs.replace(
+            wide, at=NOON - 100 + n, given=tuple(next(dice) % 2**31 for _ in range(rows))
+        )
+        for n in range(60)
+    ]
+    body = encoded(samples)
+    kept = decoded(body, NOON)
+    assert len(body) <= MAX_HISTORY_BYTES
+    assert 0 < len(kept) < 60
+    assert kept[-1] == samples[-1]
+
+
+_FIRST: dict[str, Any] = {
+    "states": "up",
+    "intents": "enabled",
+    "rtt_ms": None,
+    "falls": 0,
+    "down_s": 0,
+}
+
+
+def plain(samples: Sequence[Sample], **changed: Any) -> bytes:
+    told = msgspec.to_builtins(samples)
+    told[0] |= changed
+    return zlib.compress(msgspec.json.encode(told))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"span_s": 7},
+        {"states": ["up"]},
+        {"given": [-1] * 10},
+        {"given": [2**60] * 10},
+        {"answers": -1},
+        {"at": "now"},
+        {"status": "fine"},
+        {"dials": {"yto-01": 7.0}},
+    ],
+    ids=str,
+)
+def test_unsound_history_is_not_used(changed: dict[str, Any]) -> None:
+    assert decoded(plain([a_sample()], **changed), NOON) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"x", zlib.compress(b"[" * 100_000), zlib.compress(b" " * 2**25), zlib.compress(b"{}")],
+    ids=["empty", "text", "deep", "bomb", "object"],
+)
+def test_hostile_history_is_not_used(body: bytes) -> None:
+    assert decoded(body, NOON) == []
+
+
+def test_samples_of_the_future_and_of_yesterday_are_left_out() -> None:
+    ages = (-60.0, 0.0, KEPT_S - 1.0, KEPT_S + 1.0)
+    body = encoded([a_sample(NOON - age) for age in ages])
+    assert [NOON - one.at for one in decoded(body, NOON)] == [KEPT_S - 1.0, 0.0]
+
+
+def test_earlier_process_comes_before_this_one() -> None:
+    history = a_history(2)
+    history.put_before(a_history(5, NOON - MINUTE_S).samples, NOON)
+    assert [NOON - one.at for one in history.samples] == [
+        ago * MINUTE_S for ago in reversed(range(6))
+    ]
+
+
+def test_version_is_of_what_answers_depend_on() -> None:
+    fleet = a_fleet()
+    assert version(fleet) == version(replace(fleet, seen_at=1.0, slot=7))
+    different = [
+        a_fleet_but(an_edge("yto-01", Observed.DOWN)),
+        a_fleet_but(an_edge("yto-01", models=["kokoro-82m"])),
+        a_fleet_but(replace(an_edge("yto-01"), share=0.5)),
+        a_fleet(status=Status.STALE),
+    ]
+    assert len({version(one) for one in [fleet, *different]}) == 5
+
+
+def test_nearest_sample_is_the_next_of_its_minute() -> None:
+    history = a_history(3 * 60)
+    found = history.nearest(NOON - 90)
+    assert found is not None
+    assert found.at == NOON - MINUTE_S
+    assert history.nearest(NOON + 1) is None
+    assert history.nearest(NOON - 2 * HOUR_S) is None
