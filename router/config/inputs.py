@@ -1,12 +1,13 @@
 """The files a process starts from: the catalog and the geo database, wherever they are."""
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+
+from platformdirs import user_data_path
 
 from router.config.catalog import load_catalog
 from router.config.cells import load_cells
@@ -96,10 +97,7 @@ def read_overrides(settings: Settings) -> Overrides | None:
 
 def geo_folder(settings: Settings) -> Path:
     """The folder for geo data that is fetched: AUTOROUTER_GEO_DIR, or the user's data folder."""
-    if settings.geo_dir is not None:
-        return settings.geo_dir
-    data = os.environ.get("XDG_DATA_HOME", "")
-    return (Path(data) if data.startswith("/") else Path.home() / ".local/share") / "autorouter"
+    return settings.geo_dir or user_data_path("autorouter", appauthor=False)
 
 
 def read_feeds(settings: Settings) -> Overrides | None:
