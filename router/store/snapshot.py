@@ -1,23 +1,35 @@
 """The last good health on disk, for a server that starts while the store is away.
 
-One file, replaced atomically. A checksum detects a torn or edited file. Whatever is wrong
-with it, a server starts without it. Saving and loading may hang with their folder, so both
-happen in a thread that nothing waits for.
+One file, replaced atomically. A checksum detects a torn or edited file: a server starts
+without it. A value in it that is out of bounds is left out. Saving and loading may hang with
+their folder, so both happen in a thread that nothing waits for.
 """
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
+from itertools import chain, islice
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from router.model import Intent, View
 from router.store import Stored
+from router.store.bounds import MAX_EDGES
+from router.store.codec import UNREADABLE, read
+from router.store.reading import (
+    MAX_FAULT_LENGTH,
+    MAX_FAULTS,
+    MAX_INTENT_BYTES,
+    MAX_VALUE_BYTES,
+    MAX_VANTAGES,
+    check_size,
+)
 from router.supervised import call_aside, call_aside_patiently
 
 FILE_NAME = "last-good.json"
@@ -29,9 +41,19 @@ LOAD_TIMEOUT_S = 2.0
 _HEX = 32
 
 
-class _Kept(msgspec.Struct):
+Value = TypeVar("Value", View, Intent)
+
+
+class _Saved(msgspec.Struct):
     views: tuple[View, ...]
     intents: tuple[Intent, ...]
+
+
+class _Loaded(msgspec.Struct):
+    """The same, its values not decoded."""
+
+    views: tuple[msgspec.Raw, ...]
+    intents: tuple[msgspec.Raw, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +61,11 @@ class LastGood:
     """The file in a state folder. Only its owner can read it, or a folder made for it."""
 
     folder: Path
+    clock: Callable[[], float] = time.time
 
     def save(self, views: Iterable[View], intents: Iterable[Intent]) -> None:
         """Replace the file. Raises OSError."""
-        body = msgspec.json.encode(_Kept(tuple(views), tuple(intents)))
+        body = msgspec.json.encode(_Saved(tuple(views), tuple(intents)))
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self.folder / f".{FILE_NAME}.{os.getpid()}"
         with open(fresh, "wb", opener=_private) as file:
@@ -53,17 +76,22 @@ class LastGood:
         fresh.replace(self.folder / FILE_NAME)
 
     def load(self) -> Stored | None:
-        """What was saved, or None when there is nothing whole."""
+        """What was saved, or None when there is nothing whole. Values that cannot be right
+        are left out, with a line for each in `faults`."""
         try:
             with (self.folder / FILE_NAME).open("rb") as file:
                 text = file.read(MAX_BYTES)
             checksum, body = text[:_HEX], text[_HEX + 1 :]
             if checksum != _checksum(body):
                 return None
-            kept = msgspec.json.decode(body, type=_Kept)
+            loaded = msgspec.json.decode(body, type=_Loaded)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        return Stored(kept.views, kept.intents)
+        now = self.clock()
+        views = _bounded(loaded.views[:MAX_VANTAGES], View, MAX_VALUE_BYTES, now)
+        intents = _bounded(loaded.intents[:MAX_EDGES], Intent, MAX_INTENT_BYTES, now)
+        faults = tuple(islice(chain(views.faults, intents.faults), MAX_FAULTS))
+        return Stored(tuple(views.values), tuple(intents.values), faults)
 
 
 class Observer(Protocol):
@@ -71,6 +99,9 @@ class Observer(Protocol):
 
     def saved(self, error: OSError | None) -> None:
         """The last good health was written to disk, or was not (in time: TimeoutError)."""
+
+    def recalled(self, faults: tuple[str, ...]) -> None:
+        """The last good health was loaded without some values: a line for each."""
 
 
 class SnapshotWriter:
@@ -129,10 +160,33 @@ async def load_in_time(
 ) -> Stored | None:
     """What was saved. None when there is nothing whole, or the folder does not answer in time."""
     try:
-        return await call_aside(last_good.load, timeout_s=timeout_s, name="load health")
+        saved = await call_aside(last_good.load, timeout_s=timeout_s, name="load health")
     except TimeoutError:
         observer.saved(TimeoutError(f"no answer for {timeout_s:g} s at start"))
         return None
+    if saved is not None and saved.faults:
+        observer.recalled(saved.faults)
+    return saved
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounded(Generic[Value]):
+    values: list[Value] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def _bounded(
+    texts: Iterable[msgspec.Raw], kind: type[Value], limit: int, now: float
+) -> _Bounded[Value]:
+    """The values that are within the bounds of values in Redis."""
+    bounded: _Bounded[Value] = _Bounded()
+    for number, text in enumerate(texts, 1):
+        try:
+            check_size(len(text), limit)
+            bounded.values.append(read(bytes(text), kind, now))
+        except UNREADABLE as error:
+            bounded.faults.append(f"{kind.__name__.lower()} {number}: {error}"[:MAX_FAULT_LENGTH])
+    return bounded
 
 
 def _private(path: str, flags: int) -> int:

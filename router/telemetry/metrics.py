@@ -265,6 +265,11 @@ class Telemetry:
         else:
             log.error("the last good health cannot be saved", error=text)
 
+    def recalled(self, faults: tuple[str, ...]) -> None:
+        """The last good health was loaded without some of its values: a log line."""
+        self._unreadable.inc(len(faults))
+        log.error("parts of the last good health were left out", faults="; ".join(faults))
+
     def swapped(self, before: Fleet, after: Fleet) -> None:
         """Answers come from another Fleet."""
         self._swaps.inc()

@@ -3,20 +3,18 @@ documents, metrics, log lines or the command line raise."""
 
 import asyncio
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 from prometheus_client import generate_latest
 
 from router.api.live_fleet import FleetWatch
 from router.cli import text
 from router.cli.fleet_text import show_edges
-from router.model import Event, EventKind, Intended, Intent, Observed, Outcome, Scope, View
+from router.model import Event, EventKind, Intended, Observed, Outcome, Scope, View
 from router.ops.diagnosis import findings
 from router.ops.fleet_document import describe_fleet, describe_views
 from router.routing.cache_headers import CachePolicy, Sharing
@@ -36,6 +34,7 @@ from tests.support.builders import (
     an_edge_view,
     an_intent,
 )
+from tests.support.hostile import ODD_TIMES, mangled, many
 
 EDGE = an_edge_view(Observed.DEGRADED, models=["kokoro-82m"], models_at=NOW - 5)
 VIEW = a_view("evil", {"yto-01": EDGE, "yul-01": Observed.DOWN}, seq=7, held=["yul-01"])
@@ -50,17 +49,6 @@ EVENT = Event(
     reason="disks",
     actor="ann",
     until=NOW + 60,
-)
-
-ODD_TIMES = [NOW * 1_000, NOW * 1e6, 1e300, -1e300, -1, 0, 2**63, NOW + 1e6, 253_402_300_800]
-odd_numbers = (
-    st.sampled_from([*ODD_TIMES, math.nan, math.inf, 10**400]) | st.floats() | st.integers()
-)
-odd_texts = st.text(max_size=30) | st.sampled_from(["", "\x1b[2J", "x" * 70_000, "é\u202e", "\x00"])
-odd_values = st.recursive(
-    st.none() | st.booleans() | odd_numbers | odd_texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(odd_texts, inner, max_size=3),
-    max_leaves=6,
 )
 
 
@@ -99,23 +87,6 @@ class Source:
         raise NotImplementedError
 
 
-@st.composite
-def mangled(draw: st.DrawFn, value: View | Intent | Event) -> bytes:
-    """The value with one field, at any depth, missing or odd."""
-    fields = json.loads(written(value))
-    target = fields
-    if isinstance(value, View) and draw(st.booleans()):
-        target = fields["edges"]["yto-01"]
-    name = draw(st.sampled_from(sorted(target)))
-    if draw(st.booleans()):
-        target[name] = draw(odd_values)
-    elif draw(st.booleans()):
-        del target[name]
-    else:
-        target[draw(odd_texts)] = target.pop(name)
-    return json.dumps(fields).encode()
-
-
 def as_sent(document: Any) -> Any:
     """The document as a client receives it."""
     return json.loads(msgspec.json.encode(document))
@@ -140,9 +111,6 @@ def everything_follows(values: Mapping[str, bytes]) -> FleetWatch:
     show_edges({"from": "here", **json.loads(msgspec.json.encode(shown))})
     generate_latest(telemetry.registry)
     return watch
-
-
-many = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
 @many

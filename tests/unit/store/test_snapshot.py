@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import generate_latest
 
 from router.api.live_fleet import FleetWatch
 from router.errors import StoreError
@@ -24,6 +25,7 @@ from router.store.memory import MemoryStore
 from router.store.snapshot import FILE_NAME, MAX_BYTES, LastGood, SnapshotWriter, load_in_time
 from router.telemetry.metrics import Telemetry
 from tests.support.builders import CITIES, NOW, a_ranker, a_view, an_edge_view, an_intent
+from tests.support.hostile import mangled, many
 from tests.support.servers import PATIENCE_S, eventually
 
 VIEWS = (
@@ -151,17 +153,59 @@ AN_INTENT: dict[str, Any] = msgspec.to_builtins(an_intent())
         {"views": []},
         {"views": [], "intents": None},
         {"views": {}, "intents": []},
-        {"views": [1], "intents": []},
-        {"views": [A_VIEW | {"seq": "1"}], "intents": []},
-        {"views": [A_VIEW | {"vantage": None}], "intents": []},
-        {"views": [A_VIEW | {"edges": {"yto-01": {"state": "fine", "since": 1}}}], "intents": []},
-        {"views": [], "intents": [AN_INTENT | {"state": "gone"}]},
-        {"views": [], "intents": [AN_INTENT | {"expires_at": "tomorrow"}]},
     ],
 )
 def test_whole_file_of_wrong_types_is_nothing(kept: LastGood, told: Any) -> None:
     file_of(kept).write_bytes(signed(msgspec.json.encode(told)))
     assert kept.load() is None
+
+
+@pytest.mark.parametrize(
+    ("list_name", "wrong"),
+    [
+        ("views", 1),
+        ("views", A_VIEW | {"seq": "1"}),
+        ("views", A_VIEW | {"seq": -1}),
+        ("views", A_VIEW | {"vantage": None}),
+        ("views", A_VIEW | {"vantage": "\x1b[2J"}),
+        ("views", A_VIEW | {"probed_at": NOW * 1_000}),
+        ("views", A_VIEW | {"probed_at": 1e300}),
+        ("views", A_VIEW | {"edges": {"yto-01": {"state": "up", "since": NOW * 1_000}}}),
+        ("views", A_VIEW | {"held": ["yto-01"] * 5_001}),
+        ("intents", AN_INTENT | {"expires_at": "tomorrow"}),
+        ("intents", AN_INTENT | {"expires_at": 1e300}),
+        ("intents", AN_INTENT | {"created_at": NOW * 1_000}),
+        ("intents", AN_INTENT | {"share": 7}),
+        ("intents", AN_INTENT | {"reason": "x" * 20_000}),
+    ],
+)
+def test_value_out_of_bounds_costs_itself_only(kept: LastGood, list_name: str, wrong: Any) -> None:
+    content = {"views": [A_VIEW], "intents": [AN_INTENT]}
+    content[list_name] = [wrong, *content[list_name]]
+    file_of(kept).write_bytes(signed(msgspec.json.encode(content)))
+    stored = kept.load()
+    assert stored is not None
+    assert (stored.views, stored.intents) == ((a_view(edges={}),), (an_intent(),))
+    assert len(stored.faults) == 1
+
+
+def test_names_of_a_newer_release_are_read_as_from_redis(kept: LastGood) -> None:
+    edges = {"yto-01": {"state": "fine", "since": 1}}
+    content = {"views": [A_VIEW | {"edges": edges}], "intents": [AN_INTENT | {"state": "gone"}]}
+    file_of(kept).write_bytes(signed(msgspec.json.encode(content)))
+    stored = kept.load()
+    assert stored is not None
+    assert stored.views[0].edges["yto-01"].state is Observed.UNKNOWN
+    assert stored.intents[0].state is Intended.DRAINING
+
+
+def test_more_vantages_and_intents_than_there_can_be_are_cut(kept: LastGood) -> None:
+    views = [A_VIEW | {"vantage": f"v-{number}"} for number in range(70)]
+    content = {"views": views, "intents": [AN_INTENT] * 5_100}
+    file_of(kept).write_bytes(signed(msgspec.json.encode(content)))
+    stored = kept.load()
+    assert stored is not None
+    assert (len(stored.views), len(stored.intents)) == (64, 5_000)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +241,24 @@ class Away(MemoryStore):
 
     async def read(self, edges: Sequence[str]) -> Stored:
         raise StoreError("Redis: gone")
+
+
+@many
+@given(mangled(VIEWS[1]), mangled(INTENTS[0]))
+def test_server_starts_with_any_values_in_a_whole_file(
+    tmp_path_factory: pytest.TempPathFactory, view: bytes, intent: bytes
+) -> None:
+    """A saved value with one field missing or odd never raises past the reader."""
+    telemetry = Telemetry()
+    kept = LastGood(tmp_path_factory.getbasetemp(), clock=lambda: NOW)
+    file_of(kept).write_bytes(signed(b'{"views":[%s],"intents":[%s]}' % (view, intent)))
+    saved = asyncio.run(load_in_time(kept, telemetry, timeout_s=PATIENCE_S))
+    watch = FleetWatch(a_ranker(), Away(), telemetry, clock=lambda: NOW)
+    if saved is not None:
+        watch.recall(saved)
+    asyncio.run(watch.refresh())
+    generate_latest(telemetry.registry)
+    assert watch.fleet.status in tuple(Status)
 
 
 Restart = Callable[[], FleetWatch]
@@ -312,9 +374,13 @@ class Slow(LastGood):
 @dataclass
 class Heard:
     errors: list[OSError | None] = field(default_factory=list)
+    faults: tuple[str, ...] = ()
 
     def saved(self, error: OSError | None) -> None:
         self.errors.append(error)
+
+    def recalled(self, faults: tuple[str, ...]) -> None:
+        self.faults = faults
 
 
 @asynccontextmanager

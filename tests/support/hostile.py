@@ -1,0 +1,41 @@
+"""Stored values and texts as an attacker, or a release with a fault, would write them."""
+
+import json
+import math
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from router.model import Event, Intent, View
+from router.store.codec import written
+from tests.support.builders import NOW
+
+ODD_TIMES = [NOW * 1_000, NOW * 1e6, 1e300, -1e300, -1, 0, 2**63, NOW + 1e6, 253_402_300_800]
+odd_numbers = (
+    st.sampled_from([*ODD_TIMES, math.nan, math.inf, 10**400]) | st.floats() | st.integers()
+)
+odd_texts = st.text(max_size=30) | st.sampled_from(["", "\x1b[2J", "x" * 70_000, "é\u202e", "\x00"])
+odd_values = st.recursive(
+    st.none() | st.booleans() | odd_numbers | odd_texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(odd_texts, inner, max_size=3),
+    max_leaves=6,
+)
+
+many = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+@st.composite
+def mangled(draw: st.DrawFn, value: View | Intent | Event) -> bytes:
+    """The value with one field, at any depth, missing or odd."""
+    fields = json.loads(written(value))
+    target = fields
+    if isinstance(value, View) and draw(st.booleans()):
+        target = fields["edges"]["yto-01"]
+    name = draw(st.sampled_from(sorted(target)))
+    if draw(st.booleans()):
+        target[name] = draw(odd_values)
+    elif draw(st.booleans()):
+        del target[name]
+    else:
+        target[draw(odd_texts)] = target.pop(name)
+    return json.dumps(fields).encode()
