@@ -1,15 +1,17 @@
 """Bounds for values that come from Redis or disk. Pure; the caller passes the time.
 
 A value outside its bounds is refused as a whole. There are three exceptions, each of which
-keeps the rest of the value usable: text that is too long is cut, an inventory that cannot be
-right is dropped, and lesser facts of an edge that cannot be right are dropped.
+keeps the rest of the value usable: text is escaped and cut, an inventory that cannot be right
+is dropped, and lesser facts of an edge that cannot be right are dropped.
 """
 
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from router.model import MAX_INTENT_S, EdgeView, Event, Intent, View
+from router.safe_text import escaped
 
 MAX_TIME = 4_102_444_800.0  # the year 2100; milliseconds in place of seconds are far past it
 MAX_SEQ = 2**63 - 1
@@ -66,7 +68,7 @@ def bounded_edge(id: str, edge: EdgeView, now: float) -> EdgeView:
 
 
 def bounded_intent(intent: Intent, now: float) -> Intent:
-    """The intent with its texts cut. Raises OutOfBoundsError."""
+    """The intent with safe texts. Raises OutOfBoundsError."""
     _check_name("edge", intent.edge)
     _check_time("created_at", intent.created_at)
     _check_time("expires_at", intent.expires_at)
@@ -79,19 +81,23 @@ def bounded_intent(intent: Intent, now: float) -> Intent:
             raise OutOfBoundsError(f"{name} is not a share from 0 to 1")
     if not 0.0 <= intent.over_s <= MAX_INTENT_S:
         raise OutOfBoundsError("over_s is not within 72 hours")
-    actor, reason = intent.actor[:MAX_TEXT_LENGTH], intent.reason[:MAX_TEXT_LENGTH]
-    return replace(intent, actor=actor, reason=reason)
+    return replace(intent, actor=_safe(intent.actor), reason=_safe(intent.reason))
 
 
 def bounded_event(event: Event) -> Event:
-    """The event with its texts cut. Raises OutOfBoundsError."""
+    """The event with safe texts. Raises OutOfBoundsError."""
     _check_time("at", event.at)
     if event.until is not None:
         _check_time("until", event.until)
-    texts = {
-        name: text[:MAX_TEXT_LENGTH]
+    return safe_event(event)
+
+
+def safe_event(event: Event) -> Event:
+    """The event with texts that are safe to show anywhere: printable, and not too long."""
+    texts: dict[str, Any] = {
+        name: safe
         for name in ("edge", "vantage", "before", "after", "reason", "actor")
-        if (text := getattr(event, name)) is not None and len(text) > MAX_TEXT_LENGTH
+        if (text := getattr(event, name)) is not None and (safe := _safe(text)) != text
     }
     return replace(event, **texts) if texts else event
 
@@ -100,6 +106,10 @@ def check_count(name: str, count: int) -> None:
     """Raises OutOfBoundsError for more entries than a fleet can have edges."""
     if count > MAX_EDGES:
         raise OutOfBoundsError(f"{name} must have at most {MAX_EDGES} entries")
+
+
+def _safe(text: str) -> str:
+    return escaped(text[:MAX_TEXT_LENGTH])[:MAX_TEXT_LENGTH]
 
 
 def _is_plain(edge: EdgeView, now: float) -> bool:

@@ -23,6 +23,7 @@ from router.store.bounds import (
     bounded_intent,
     bounded_view,
     check_count,
+    safe_event,
 )
 
 Value = View | Intent | Event
@@ -83,7 +84,9 @@ _reasons = {str(reason): reason for reason in Outcome}
 
 
 def written(value: Value) -> bytes:
-    """The value as JSON."""
+    """The value as JSON. The texts of an event are made safe."""
+    if isinstance(value, Event):
+        value = safe_event(value)
     return b'{"v":%d,' % WRITTEN[type(value)] + msgspec.json.encode(value)[1:]
 
 

@@ -9,6 +9,7 @@ from itertools import chain
 
 from router.model import Event, EventKind, Intent, View
 from router.store import EVENTS_KEPT, KIND_KEPT, OTHER_KINDS_KEPT, Change, Logged, Stored
+from router.store.bounds import safe_event
 
 
 class MemoryStore:
@@ -80,7 +81,7 @@ class MemoryStore:
 
     def _append(self, event: Event) -> None:
         self._event_count += 1
-        self._events[event.kind].append(Logged(f"{self._event_count}-0", event))
+        self._events[event.kind].append(Logged(f"{self._event_count}-0", safe_event(event)))
 
     async def events(self, after: str = "", limit: int = EVENTS_KEPT) -> tuple[Logged, ...]:
         """See Store."""

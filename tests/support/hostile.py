@@ -10,6 +10,19 @@ from router.model import Event, Intent, View
 from router.store.codec import written
 from tests.support.builders import NOW
 
+# A terminal's escape sequences, line ends, right-to-left marks, C1 controls, tags.
+HOSTILE_TEXTS = [
+    "\x1b[2J",
+    "\x1b]0;title\x07",
+    "a\nb",
+    "\r",
+    "\x9b31m",
+    "\u202eabc",
+    "\u2066",
+    "\u2028",
+    "\x7f",
+    "\U000e0001",
+]
 ODD_TIMES = [NOW * 1_000, NOW * 1e6, 1e300, -1e300, -1, 0, 2**63, NOW + 1e6, 253_402_300_800]
 odd_numbers = (
     st.sampled_from([*ODD_TIMES, math.nan, math.inf, 10**400]) | st.floats() | st.integers()

@@ -4,6 +4,7 @@ documents, metrics, log lines or the command line raise."""
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from prometheus_client import generate_latest
 from router.api.live_fleet import FleetWatch
 from router.cli import text
 from router.cli.fleet_text import show_edges
-from router.model import Event, EventKind, Intended, Observed, Outcome, Scope, View
+from router.model import Event, EventKind, Intended, Intent, Observed, Outcome, Scope, View
 from router.ops.diagnosis import findings
 from router.ops.fleet_document import describe_fleet, describe_views
 from router.routing.cache_headers import CachePolicy, Sharing
@@ -23,6 +24,7 @@ from router.routing.query import Query
 from router.store import Stored
 from router.store.codec import UNREADABLE, read, written
 from router.store.keys import Head, Names, Part
+from router.store.memory import MemoryStore
 from router.store.reading import Reader, intent_key, view_key
 from router.telemetry.metrics import Telemetry
 from tests.support.builders import (
@@ -34,7 +36,7 @@ from tests.support.builders import (
     an_edge_view,
     an_intent,
 )
-from tests.support.hostile import ODD_TIMES, mangled, many
+from tests.support.hostile import HOSTILE_TEXTS, ODD_TIMES, mangled, many
 
 EDGE = an_edge_view(Observed.DEGRADED, models=["kokoro-82m"], models_at=NOW - 5)
 VIEW = a_view("evil", {"yto-01": EDGE, "yul-01": Observed.DOWN}, seq=7, held=["yul-01"])
@@ -216,3 +218,26 @@ def test_optional_fields_of_an_edge_are_read_back(field: str) -> None:
     fields["edges"]["yto-01"][field] = odd[field]
     edge = read(json.dumps(fields).encode(), View, NOW).edges["yto-01"]
     assert getattr(edge, field) == odd[field]
+
+
+@given(mangled(replace(EVENT, reason="".join(HOSTILE_TEXTS), actor=HOSTILE_TEXTS[0])))
+def test_texts_of_events_are_safe_once_they_are_stored(text: bytes) -> None:
+    """From Redis, whoever wrote them, and from this process, whichever store keeps them."""
+    try:
+        event = msgspec.json.decode(text, type=Event)
+        read_back = read(text, Event, NOW)
+    except UNREADABLE:
+        return
+    store = MemoryStore()
+    asyncio.run(store.log_events([event]))
+    ((_, kept),) = asyncio.run(store.events())
+    for one in (read_back, kept, msgspec.json.decode(written(event), type=Event)):
+        texts = [value for name in fields(one) if isinstance(value := getattr(one, name.name), str)]
+        assert all(text.isprintable() and len(text) <= 1_000 for text in texts)
+
+
+def test_texts_of_intents_from_redis_are_safe() -> None:
+    hostile = replace(INTENT, reason="".join(HOSTILE_TEXTS), actor=HOSTILE_TEXTS[0])
+    intent = read(written(hostile), Intent, NOW)
+    assert intent.reason.isprintable()
+    assert intent.actor == r"\x1b[2J"

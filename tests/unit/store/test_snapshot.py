@@ -180,7 +180,7 @@ def test_whole_file_of_wrong_types_is_nothing(kept: LastGood, told: Any) -> None
     ],
 )
 def test_value_out_of_bounds_costs_itself_only(kept: LastGood, list_name: str, wrong: Any) -> None:
-    content = {"views": [A_VIEW], "intents": [AN_INTENT]}
+    content: dict[str, list[Any]] = {"views": [A_VIEW], "intents": [AN_INTENT]}
     content[list_name] = [wrong, *content[list_name]]
     file_of(kept).write_bytes(signed(msgspec.json.encode(content)))
     stored = kept.load()
