@@ -293,7 +293,6 @@ PANELS = [
             f"60 * {rate('autorouter_transitions_total', 'region', 'state')}",
             "{{region}} {{state}}",
         ),
-        width=12,
     ),
     lines(
         "Events",
@@ -301,7 +300,12 @@ PANELS = [
         "none",
         query(f"60 * {rate('autorouter_events_total', 'kind')}", "{{kind}}"),
         query(f"60 * {rate('autorouter_fleet_swaps_total', 'job')}", "changed answers"),
-        width=12,
+    ),
+    lines(
+        "Dials",
+        "The share of its viewers that a dialled edge keeps.",
+        "percentunit",
+        query(f"min by (region) (autorouter_edge_dial_ratio{{{JOB}}}) < 1", "{{region}}"),
     ),
     row("Vantages and store"),
     lines(
@@ -353,6 +357,7 @@ PANELS = [
         "none",
         query(f"sum by (instance) (autorouter_workers{{{JOB}}})", "{{instance}}"),
         query(f"sum by (instance) (autorouter_workers_wanted{{{JOB}}})", "{{instance}} wanted"),
+        query(rate("autorouter_child_ends_total", "child", "how"), "{{child}} {{how}}, a second"),
     ),
     lines(
         "Connections",
@@ -383,7 +388,13 @@ PANELS = [
         "Processes by version.",
         "none",
         query(f"count by (job, version) (autorouter_build_info{{{JOB}}})", "{{job}} {{version}}"),
-        width=16,
+    ),
+    lines(
+        "Loops and log",
+        "Background loops that failed, and log lines that nobody read, a minute.",
+        "none",
+        query(f"60 * {rate('autorouter_loop_failures_total', 'loop')}", "loop {{loop}}"),
+        query(f"60 * {rate('autorouter_log_lines_dropped_total', 'job')}", "lines dropped"),
     ),
 ]
 

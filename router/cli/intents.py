@@ -128,11 +128,17 @@ def dial(
 @click.command(cls=Command, epilog="autorouter enable yto-01 yul-02")
 @EDGES
 @ACTOR
+@click.option("--now", "at_once", is_flag=True, help="Also end their hold-down and flapping.")
 @JSON
-def enable(edges: tuple[str, ...], actor: str | None, as_json: bool) -> None:
-    """Bring drained or disabled edges back before their time."""
+def enable(edges: tuple[str, ...], actor: str | None, at_once: bool, as_json: bool) -> None:
+    """Bring drained or disabled edges back before their time.
+
+    An edge that fell waits for the end of its hold-down, and one that flaps for a quiet time.
+    With --now it is up after two good probes.
+    """
     from router.cli import text as render
     from router.ops import client as inquire
 
-    done = asyncio.run(inquire.bring_back(read_settings(None), edges, actor or whoami()))
+    by = actor or whoami()
+    done = asyncio.run(inquire.bring_back(read_settings(None), edges, by, at_once=at_once))
     print_json({"events": done}) if as_json else render.events(done)

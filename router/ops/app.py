@@ -29,13 +29,20 @@ from router.geo.database import GeoDatabase
 from router.geo.sphere import valid_position
 from router.model import Catalog, Intended, Position, Source, Status
 from router.ops.auth import Changes, how_to_change, is_foreign, may_change
+from router.ops.diagnosis import grouped
 from router.ops.event_filter import FilterError, as_csv, wanted
 from router.ops.findings import Finding, Grade
 from router.ops.fleet_document import describe_fleet, describe_views
 from router.ops.health_routes import Vitals, answer_json
 from router.ops.history import HOUR_S, History, document
 from router.ops.host_check import HostCheck
-from router.ops.intents import drop_intents, parse_duration, set_intents, wish_dial
+from router.ops.intents import (
+    drop_intents,
+    enable_at_once,
+    parse_duration,
+    set_intents,
+    wish_dial,
+)
 from router.ops.monitor import Monitor
 from router.ops.security_headers import Shields
 from router.routing.cache_headers import CachePolicy
@@ -134,6 +141,7 @@ class Ops:
             "changes": how_to_change(self.token, self.host),
             "headline": self.monitor.headline(found),
             "findings": found,
+            "groups": grouped(found),
             "answers": {"window_s": WINDOW_S, "total": sum(given.values())},
         }
 
@@ -191,13 +199,15 @@ class Ops:
         return answer_json({"events": events})
 
     async def drop_intent(self, request: Request) -> Response:
-        """Enable an edge, or several by comma, again; `?actor=`."""
+        """Enable an edge, or several by comma, again; `?actor=`. With `now=true` pollers also
+        end its hold-down and its flapping."""
         if (refusal := self._refusal(request)) is not None:
             return refusal
         actor = request.query_params.get("actor", "unknown")
         edges = request.path_params["ids"].split(",")
+        enable = enable_at_once if request.query_params.get("now") == "true" else drop_intents
         try:
-            events = await drop_intents(
+            events = await enable(
                 self.store, self.watch.fleet, edges, actor=actor, now=self.clock()
             )
         except RouterError as error:

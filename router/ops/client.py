@@ -20,7 +20,13 @@ from router.errors import RouterError
 from router.geo.second_reader import place_name
 from router.model import Catalog, Intended
 from router.ops.fleet_document import describe_fleet
-from router.ops.intents import drop_intents, parse_duration, set_intents, wish_dial
+from router.ops.intents import (
+    drop_intents,
+    enable_at_once,
+    parse_duration,
+    set_intents,
+    wish_dial,
+)
 from router.routing.cache_headers import CachePolicy
 from router.routing.client_address import Address, Networks, parse_address
 from router.routing.explain import explain as explain_here
@@ -126,13 +132,18 @@ async def take_out(settings: Settings, edges: Sequence[str], wish: dict[str, Any
     return await _through_server(settings, "PUT", edges, json=wish)
 
 
-async def bring_back(settings: Settings, edges: Sequence[str], actor: str) -> list[Any]:
-    """Enable edges, in Redis or else through a running server. Returns the events."""
+async def bring_back(
+    settings: Settings, edges: Sequence[str], actor: str, *, at_once: bool = False
+) -> list[Any]:
+    """Enable edges, in Redis or else through a running server; `at_once`: pollers also end
+    their hold-down and flapping. Returns the events."""
     if settings.redis_url is None:
-        return await _through_server(settings, "DELETE", edges, params={"actor": actor})
+        asked = {"actor": actor} | ({"now": "true"} if at_once else {})
+        return await _through_server(settings, "DELETE", edges, params=asked)
+    enable = enable_at_once if at_once else drop_intents
     fleet, _ = await stored_fleet(settings, read_catalog(settings))
     async with _redis(settings) as store:
-        done = await drop_intents(store, fleet, edges, actor=actor, now=time.time())
+        done = await enable(store, fleet, edges, actor=actor, now=time.time())
     return [msgspec.to_builtins(event) for event in done]
 
 

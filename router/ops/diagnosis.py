@@ -6,9 +6,16 @@ One finding a fault, worst first, and one headline that sums them up by impact.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 from router.model import Status, View
-from router.ops.edge_findings import countries_out, edge_findings
+from router.ops.edge_findings import (
+    countries_out,
+    edge_findings,
+    local_findings,
+    part_findings,
+)
 from router.ops.findings import Amiss, Finding, Grade, Signs
 from router.ops.process_findings import process_findings
 from router.ops.service_findings import (
@@ -21,7 +28,10 @@ from router.ops.service_findings import (
 )
 from router.routing.fleet import Fleet, FleetPolicy
 
-__all__ = ["Amiss", "Finding", "Grade", "Signs", "findings", "headline"]
+__all__ = ["Amiss", "Finding", "Grade", "Group", "Signs", "findings", "grouped", "headline"]
+
+
+_DOWN = (Amiss.DOWN, Amiss.NEVER_WORKED, Amiss.HOLD_DOWN)
 
 
 def findings(
@@ -37,15 +47,20 @@ def findings(
     """All that is wrong, worst first; one finding that says so when nothing is. `names`: of
     countries, by code. `models`: known ones that no edge has."""
     found = [
-        *status_findings(fleet, signs),
+        *status_findings(fleet, views, signs, policy),
         *listener_findings(signs),
         *answer_findings(signs, models),
-        *vantage_findings(views, now, policy),
+        *vantage_findings(views, now, signs, policy),
         *source_findings(signs, now),
         *process_findings(signs),
     ]
     if not is_starting(fleet, signs):
-        found += [*countries_out(fleet, names or {}, signs), *edge_findings(fleet, signs)]
+        found += [
+            *countries_out(fleet, names or {}, signs),
+            *edge_findings(fleet, signs),
+            *local_findings(fleet),
+            *part_findings(fleet),
+        ]
     if all(finding.grade is Grade.NOTICE for finding in found):
         found.append(_all_well(fleet))
     return sorted(found, key=_rank)
@@ -68,15 +83,73 @@ def _all_well(fleet: Fleet) -> Finding:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Findings of one grade and kind. `edges`: of all of them, the largest share of viewers
+    first. `share`: of all of them together, None when unknown. `since`: the earliest."""
+
+    grade: Grade
+    kind: Amiss
+    title: str
+    count: int
+    edges: tuple[str, ...]
+    share: float | None
+    since: float | None
+
+
+def grouped(found: Sequence[Finding]) -> list[Group]:
+    """The findings by grade and kind, in their order."""
+    return [
+        _group(list(alike)) for _, alike in groupby(found, key=lambda one: (one.grade, one.kind))
+    ]
+
+
+def _group(alike: Sequence[Finding]) -> Group:
+    first, count = alike[0], len(alike)
+    title = first.title
+    if count > 1:
+        noun = _MANY.get(first.kind)
+        title = f"{count} {noun}" if noun else f"{title}, and {count - 1} more like it"
+    shares = [one.share for one in alike if one.share is not None]
+    times = [one.since for one in alike if one.since is not None]
+    return Group(
+        grade=first.grade,
+        kind=first.kind,
+        title=title,
+        count=count,
+        edges=tuple(dict.fromkeys(id for one in alike for id in one.edges)),
+        share=sum(shares) if len(shares) == count else None,
+        since=min(times, default=None),
+    )
+
+
+_MANY = {
+    Amiss.COUNTRY_OUT: "countries have no edge left",
+    Amiss.DOWN: "edges are down",
+    Amiss.NEVER_WORKED: "edges have never worked",
+    Amiss.HOLD_DOWN: "edges pass again and wait for the end of their hold-down",
+    Amiss.SPLIT: "edges are seen down by some vantages only",
+    Amiss.FLAPPING: "edges are flapping",
+    Amiss.SLOW: "edges are slow",
+    Amiss.DEGRADED: "edges are degraded",
+    Amiss.UNKNOWN: "edges are of unknown health",
+    Amiss.ADDRESS: "edges have an address that fails",
+    Amiss.INVENTORY: "edges have unknown models",
+    Amiss.UNROUTABLE: "edges that are not routable are not up",
+    Amiss.INTENT: "edges are taken out by operators",
+}
+
+
 def headline(fleet: Fleet, found: Sequence[Finding], signs: Signs = Signs()) -> str:
     """One sentence: the worst finding, or how many edges are down, and how many viewers are
     not where they would be if all were well."""
     worst = found[0]
     count = Counter(finding.kind for finding in found)
+    down = sum(count[kind] for kind in _DOWN)
     routable = sum(edge.region.routable for edge in fleet.edges)
     said = worst.title
-    if worst.kind is Amiss.DOWN and count[Amiss.DOWN] > 1:
-        said = f"{count[Amiss.DOWN]} of {routable} edges are down"
+    if worst.kind in _DOWN and down > 1:
+        said = f"{down} of {routable} edges are down"
     elif worst.kind is Amiss.COUNTRY_OUT and count[Amiss.COUNTRY_OUT] > 1:
         said = f"{count[Amiss.COUNTRY_OUT]} countries have no edge left"
     is_judged = fleet.status in (Status.OK, Status.STALE)

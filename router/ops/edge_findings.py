@@ -1,70 +1,18 @@
-"""Findings about single edges, the true name of each edge's state, and countries without one.
-Pure.
-"""
+"""Findings about single edges, and countries without one. Pure."""
 
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 
 from router.model import Intended, Intent, Observed, Outcome, Status
+from router.ops.edge_conditions import Condition, condition, never_worked, why
 from router.ops.findings import Amiss, Finding, Grade, Signs
 from router.routing.fleet import Edge, Fleet, is_offered
 
-_MET = {
-    Outcome.UNHEALTHY: "it says that it is unhealthy",
-    Outcome.REFUSED: "connection refused",
-    Outcome.CONNECT_TIMEOUT: "no connection in time",
-    Outcome.TIMEOUT: "no answer in time",
-    Outcome.RESET: "the connection breaks",
-    Outcome.TLS: "TLS fails",
-    Outcome.STATUS: "an HTTP status other than 200",
-    Outcome.BAD_BODY: "an answer that is no health document",
-    Outcome.TOO_LARGE: "an answer that is too large",
-    Outcome.LOCAL: "a fault of the poller itself",
-    Outcome.DEGRADED: "it says that it is degraded",
+_KINDS = {
+    Condition.HOLD_DOWN: Amiss.HOLD_DOWN,
+    Condition.SPLIT: Amiss.SPLIT,
+    Condition.FLAPPING: Amiss.FLAPPING,
+    Condition.SLOW: Amiss.SLOW,
 }
-
-
-class Condition(StrEnum):
-    """Why an edge that passes its probes is not up."""
-
-    HOLD_DOWN = "hold_down"
-    SPLIT = "split"
-    UNSTEADY = "unsteady"  # slow, or flapping: what is published does not tell which
-
-
-def condition(edge: Edge) -> Condition | None:
-    """The condition of an edge whose last probe passed and that is not up; else None."""
-    if edge.observed is Observed.DEGRADED and Observed.DOWN in edge.votes.values():
-        return Condition.SPLIT
-    if edge.reason is not Outcome.OK:
-        return None
-    if edge.observed is Observed.DOWN:
-        return Condition.HOLD_DOWN
-    return Condition.UNSTEADY if edge.observed is Observed.DEGRADED else None
-
-
-def reason(edge: Edge) -> str | None:
-    """Why the edge is in its state, in one word. Never `ok` for one that is not up."""
-    why = condition(edge)
-    return edge.reason if why is None else why
-
-
-def why(edge: Edge) -> str:
-    """The same in words, to follow the state."""
-    match condition(edge):
-        case Condition.HOLD_DOWN:
-            return "it passes again, and is held down for a while"
-        case Condition.SPLIT:
-            return _split(edge)
-        case Condition.UNSTEADY:
-            return "slow, or up and down too often"
-    return "" if edge.reason is None else _MET.get(edge.reason, "")
-
-
-def _split(edge: Edge) -> str:
-    down = sorted(name for name, vote in edge.votes.items() if vote is Observed.DOWN)
-    sees = "sees" if len(down) == 1 else "see"
-    return f"only {' and '.join(down)} {sees} it down"
 
 
 def edge_findings(fleet: Fleet, signs: Signs) -> Iterable[Finding]:
@@ -80,45 +28,65 @@ def edge_findings(fleet: Fleet, signs: Signs) -> Iterable[Finding]:
             yield _down(edge, fleet.status, signs)
         elif edge.observed is Observed.DEGRADED:
             yield _degraded(edge, signs)
-        elif fleet.status is not Status.STATIC:
-            yield _unknown(edge)
+        elif fleet.status is not Status.STATIC and edge.reason is not Outcome.LOCAL:
+            yield _unknown(edge, signs)
 
 
 def _down(edge: Edge, status: Status, signs: Signs) -> Finding:
     is_out = status in (Status.OK, Status.STALE)
-    heals = condition(edge) is Condition.HOLD_DOWN
     store_works = signs.store is None and status is not Status.STATIC
-    keep_out = " Disable it to keep it out." if store_works else ""
+    meaning = "It is in no answer; its viewers go to the next edge."
+    if not is_out:
+        meaning = "It is offered all the same, because health is ignored."
+    if never_worked(edge):
+        return _never_worked(edge, meaning, signs)
+    if condition(edge) is Condition.HOLD_DOWN:
+        action = "Nothing: it comes back by itself."
+        action += _at_once(edge) if store_works else ""
+        return _of_edge(edge, Amiss.HOLD_DOWN, "down", meaning, action, signs.homes)
+    action = "Repair it: it comes back by itself."
+    action += " Disable it to keep it out." if store_works else ""
+    return _of_edge(edge, Amiss.DOWN, "down", meaning, action, signs.homes)
+
+
+def _never_worked(edge: Edge, meaning: str, signs: Signs) -> Finding:
     return _of_edge(
         edge,
-        Amiss.DOWN,
-        "down",
-        "It is in no answer; its viewers go to the next edge."
-        if is_out
-        else "It is offered all the same, because health is ignored.",
-        ("Nothing: it comes back by itself." if heals else "Repair it: it comes back by itself.")
-        + keep_out,
+        Amiss.NEVER_WORKED,
+        f"{edge.observed} and has never worked",
+        meaning,
+        "Compare its endpoint and health_path in regions.yaml with the edge: autorouter check "
+        "--probe says what it needs.",
         signs.homes,
     )
+
+
+def _at_once(edge: Edge) -> str:
+    return f" To have it back at once: autorouter enable {edge.region.id} --now."
 
 
 def _degraded(edge: Edge, signs: Signs) -> Finding:
-    is_split = condition(edge) is Condition.SPLIT
-    return _of_edge(
-        edge,
-        Amiss.SPLIT if is_split else Amiss.DEGRADED,
-        "degraded",
-        "It is offered after every edge that is up.",
-        "Look at the network between that vantage and the edge."
-        if is_split
-        else "Watch it; drain it if its users suffer."
-        if signs.store is None
-        else "Watch it.",
-        signs.homes,
-    )
+    named = condition(edge)
+    match named:
+        case Condition.SPLIT:
+            action = "Look at the network between that vantage and the edge."
+        case Condition.FLAPPING:
+            action = "Find out why it comes and goes."
+            action += _at_once(edge) if signs.store is None else ""
+        case Condition.RECOVERING:
+            action = "Nothing: it comes back by itself."
+        case _:
+            action = "Watch it"
+            action += "; drain it if its users suffer." if signs.store is None else "."
+    kind = Amiss.DEGRADED if named is None else _KINDS.get(named, Amiss.DEGRADED)
+    meaning = "It is offered after every edge that is up."
+    return _of_edge(edge, kind, "degraded", meaning, action, signs.homes)
 
 
-def _unknown(edge: Edge) -> Finding:
+def _unknown(edge: Edge, signs: Signs) -> Finding:
+    if never_worked(edge):
+        meaning = "It is held by the brake, and in no answer, because it was never seen working."
+        return _never_worked(edge, meaning, signs)
     return _of_edge(
         edge,
         Amiss.UNKNOWN,
@@ -136,7 +104,7 @@ def _of_edge(
     return Finding(
         grade=Grade.WARNING,
         kind=kind,
-        title=f"{edge.region.id} ({edge.region.name}) is {state}{f': {met}' if met else ''}",
+        title=f"{_name(edge)} is {state}{f': {met}' if met else ''}",
         meaning=meaning,
         action=action,
         since=edge.since,
@@ -146,11 +114,15 @@ def _of_edge(
     )
 
 
+def _name(edge: Edge) -> str:
+    return f"{edge.region.id} ({edge.region.name})"
+
+
 def _unroutable(edge: Edge) -> Finding:
     return Finding(
         grade=Grade.NOTICE,
         kind=Amiss.UNROUTABLE,
-        title=f"{edge.region.id} ({edge.region.name}), which is not routable, is {edge.observed}",
+        title=f"{_name(edge)}, which is not routable, is {edge.observed}",
         meaning="No viewer: it is never chosen. Those who pin it notice.",
         action="Repair it before it is made routable.",
         since=edge.since,
@@ -163,14 +135,79 @@ def _held_out(edge: Edge, intent: Intent) -> Finding:
     return Finding(
         grade=Grade.NOTICE,
         kind=Amiss.INTENT,
-        title=f"{edge.region.id} ({edge.region.name}) is {edge.intended} "
-        f"by {intent.actor}: {intent.reason}",
+        title=f"{_name(edge)} is {edge.intended} by {intent.actor}: {intent.reason}",
         meaning="It is in no new answer until the intent ends.",
         action="Enable it when the work is done.",
         since=intent.created_at,
         edges=(edge.region.id,),
         subject=edge.region.id,
     )
+
+
+def part_findings(fleet: Fleet) -> Iterable[Finding]:
+    """What is wrong with a part of an edge: its inventory of models, or an address."""
+    for edge in fleet.edges:
+        if edge.region.routable and edge.observed in (Observed.UP, Observed.DEGRADED):
+            yield from _inventory(edge)
+            yield from _addresses(edge)
+
+
+def _inventory(edge: Edge) -> Iterable[Finding]:
+    faults = {one.models_fault for one in edge.seen.values()}
+    if edge.models is not None or faults.isdisjoint({Outcome.TOO_LARGE, Outcome.BAD_BODY}):
+        return
+    is_large = Outcome.TOO_LARGE in faults
+    yield Finding(
+        grade=Grade.WARNING,
+        kind=Amiss.INVENTORY,
+        title=f"The models of {_name(edge)} are unknown: "
+        + ("its list is too large" if is_large else "it sends no list of models"),
+        meaning="Viewers who ask for a model get edges that are known to have it first.",
+        action="Have the edge list fewer models, or set `models: none` in regions.yaml."
+        if is_large
+        else "Correct models_path, or set `models: openai` or `models: none` in regions.yaml.",
+        edges=(edge.region.id,),
+        subject=edge.region.id,
+    )
+
+
+def _addresses(edge: Edge) -> Iterable[Finding]:
+    failing = sorted({address for one in edge.seen.values() for address in one.bad_addresses})
+    if not failing:
+        return
+    verb = "an address that fails" if len(failing) == 1 else "addresses that fail"
+    yield Finding(
+        grade=Grade.WARNING,
+        kind=Amiss.ADDRESS,
+        title=f"{_name(edge)} has {verb}: {', '.join(failing)}",
+        meaning="Its other addresses work. Clients that try this one first wait, or fail.",
+        action="Repair what listens there, or take the address out of DNS.",
+        edges=(edge.region.id,),
+        subject=edge.region.id,
+    )
+
+
+def local_findings(fleet: Fleet) -> Iterable[Finding]:
+    """One for each vantage that cannot probe some edges for a fault of its own."""
+    blind: dict[str, list[Edge]] = {}
+    for edge in fleet.edges:
+        for vantage, one in edge.seen.items():
+            if one.state is Observed.UNKNOWN and one.reason is Outcome.LOCAL:
+                blind.setdefault(vantage, []).append(edge)
+    for vantage, edges in sorted(blind.items()):
+        count = len(edges)
+        yield Finding(
+            grade=Grade.WARNING,
+            kind=Amiss.LOCAL,
+            title=f"{vantage} cannot probe {count} {'edge' if count == 1 else 'edges'} "
+            "because of faults of its own",
+            meaning="It has no vote on them. An edge that no other vantage sees is in no answer.",
+            action="On that poller's machine, correct the resolver, the network or the limit of "
+            "open files.",
+            since=min(edge.seen[vantage].since for edge in edges),
+            edges=tuple(edge.region.id for edge in edges),
+            subject=vantage,
+        )
 
 
 def countries_out(fleet: Fleet, names: Mapping[str, str], signs: Signs) -> Iterable[Finding]:

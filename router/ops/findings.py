@@ -33,13 +33,20 @@ class Amiss(StrEnum):
     MODEL_NOWHERE = "model_nowhere"
     WORKERS = "workers"
     DOWN = "down"
+    NEVER_WORKED = "never_worked"
+    HOLD_DOWN = "hold_down"
     STALE = "stale"
     STORE = "store"
     ISOLATION = "isolation"
     VANTAGE_SILENT = "vantage_silent"
+    LOCAL = "local"
     SPLIT = "split"
+    FLAPPING = "flapping"
+    SLOW = "slow"
     DEGRADED = "degraded"
     UNKNOWN = "unknown"
+    ADDRESS = "address"
+    INVENTORY = "inventory"
     UNPLACED = "unplaced"
     PURGE = "purge"
     RELOAD = "reload"
@@ -67,14 +74,24 @@ ALERTS: Mapping[Amiss, str] = {
     Amiss.MODEL_NOWHERE: "AutorouterModelNowhere",
     Amiss.WORKERS: "AutorouterWorkerMissing",
     Amiss.DOWN: "AutorouterEdgeDown",
+    Amiss.NEVER_WORKED: "AutorouterEdgeNeverWorked",
+    Amiss.HOLD_DOWN: "AutorouterEdgeDown",
     Amiss.STALE: "AutorouterStale",
     Amiss.STORE: "AutorouterStoreUnreadable",
     Amiss.ISOLATION: "AutorouterVantageIsolated",
     Amiss.VANTAGE_SILENT: "AutorouterVantageSilent",
+    Amiss.LOCAL: "AutorouterVantageBlind",
+    Amiss.FLAPPING: "AutorouterEdgeFlapping",
+    Amiss.SLOW: "AutorouterEdgeSlow",
     Amiss.UNKNOWN: "AutorouterEdgeUnknown",
+    Amiss.ADDRESS: "AutorouterEdgeAddress",
+    Amiss.INVENTORY: "AutorouterInventoryUnknown",
     Amiss.UNPLACED: "AutorouterViewersUnplaced",
     Amiss.PURGE: "AutorouterPurgeFailing",
     Amiss.RELOAD: "AutorouterReloadRefused",
+    Amiss.LOOP: "AutorouterLoopFailing",
+    Amiss.STATE_DIR: "AutorouterLastGoodNotSaved",
+    Amiss.LOG: "AutorouterLogUnread",
     Amiss.GEO_OLD: "AutorouterGeoOld",
 }
 
@@ -91,6 +108,11 @@ LOGGED = frozenset(
         Amiss.FAULTS,
         Amiss.MODEL_NOWHERE,
         Amiss.WORKERS,
+        Amiss.NEVER_WORKED,
+        Amiss.HOLD_DOWN,
+        Amiss.FLAPPING,
+        Amiss.SLOW,
+        Amiss.LOCAL,
         Amiss.STALE,
         Amiss.STORE,
         Amiss.VANTAGE_SILENT,

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from router.model import Intended, View
-from router.ops.edge_findings import reason
+from router.model import Intended, Observed, View
+from router.ops import edge_conditions
 from router.routing.cache_headers import CachePolicy
 from router.routing.fleet import Edge, Fleet
 
@@ -45,13 +45,30 @@ def describe_edge(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any]
         "weight": edge.region.weight,
         "state": edge.observed,
         "since": edge.since,
-        "reason": reason(edge),
+        "reason": edge_conditions.reason(edge),
         "rtt_ms": edge.rtt_ms,
         "intent": edge.intended,
         "intent_detail": _intent(edge, now, policy),
         "dial": _dial(edge),
         "models": None if edge.models is None else sorted(edge.models),
         "votes": dict(edge.votes),
+        **_plight(edge),
+    }
+
+
+def _plight(edge: Edge) -> dict[str, Any]:
+    """What the vantages say besides its state: until when it is held down or flapping, what
+    it usually takes while it is slow, and what is wrong with a part of it."""
+    faults = [one.models_fault for one in edge.seen.values() if one.models_fault is not None]
+    is_down = edge.observed is Observed.DOWN
+    return {
+        "back_at": edge_conditions.back_at(edge) if is_down else None,
+        "changes": edge_conditions.changes(edge),
+        "calm_at": edge_conditions.calm_at(edge),
+        "usual_ms": edge_conditions.usual_ms(edge),
+        "never_worked": edge_conditions.never_worked(edge),
+        "models_fault": faults[0] if faults else None,
+        "bad_addresses": sorted({bad for one in edge.seen.values() for bad in one.bad_addresses}),
     }
 
 
@@ -63,6 +80,8 @@ def describe_views(views: Iterable[View], now: float) -> list[dict[str, Any]]:
             "age_s": round(max(0.0, now - view.probed_at), 1),
             "isolated": view.isolated,
             "held": list(view.held),
+            "held_since": view.held_since if view.held else None,
+            "held_until": view.held_until if view.held else None,
         }
         for view in sorted(views, key=lambda view: view.vantage)
     ]
@@ -87,7 +106,7 @@ def _intent(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any] | Non
 def _dial(edge: Edge) -> dict[str, Any] | None:
     """How much of its viewers the edge keeps: `share` now, `to` in the end, and when that is."""
     intent = edge.intent
-    if intent is None or intent.state is not Intended.ENABLED:
+    if intent is None or intent.state is not Intended.ENABLED or intent.at_once:
         return None
     return {
         "share": edge.share,

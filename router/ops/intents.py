@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from router.errors import RouterError
@@ -11,6 +12,9 @@ from router.store import Change, Store
 
 MAX_TEXT = 200
 MAX_NAMED = 50
+AT_ONCE_S = 600  # longer than any poller needs to read it
+
+_AT_ONCE = "back at once: hold-down and flapping are over"
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)(%?)", re.ASCII)
@@ -206,6 +210,25 @@ async def drop_intents(
     return await _carry_out(store, changes)
 
 
+async def enable_at_once(
+    store: Store, fleet: Fleet, edges: Sequence[str], *, actor: str, now: float
+) -> list[Event]:
+    """Enable edges, and have pollers end their hold-down and flapping. Older releases read
+    the intent as enabled. Raises as `drop_intents`."""
+    ids = list(dict.fromkeys(edges))
+    check_known(fleet, ids)
+    before = _intended(fleet)
+    changes = []
+    for id in ids:
+        intent = new_intent(
+            id, Intended.ENABLED, life_s=AT_ONCE_S, reason=_AT_ONCE, actor=actor, now=now
+        )
+        intent = replace(intent, at_once=True)
+        event = intent_event(id, intent, before[id], intent.actor, now)
+        changes.append(Change(id, intent, replace(event, until=None)))
+    return await _carry_out(store, changes)
+
+
 async def _carry_out(store: Store, changes: Sequence[Change]) -> list[Event]:
     await store.act(changes)
     return [change.event for change in changes if change.event is not None]
@@ -220,7 +243,7 @@ def _intended(fleet: Fleet) -> dict[str, str]:
 
 def _name_of(intent: Intent) -> str:
     """`draining`, `dial 70%`, `dial 0% over 15m`."""
-    if intent.state is not Intended.ENABLED:
+    if intent.state is not Intended.ENABLED or intent.at_once:
         return intent.state
     over = f" over {intent.over_s / 60:g}m" if intent.over_s else ""
     return f"dial {intent.share * 100:g}%{over}"

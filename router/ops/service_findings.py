@@ -5,13 +5,15 @@ workers and what viewers were answered. Pure.
 from collections.abc import Iterable, Sequence
 
 from router.geo.feeds import OLD_DAYS, FeedNote
+from router.health.guard import VantagePolicy
 from router.model import Status, View
+from router.ops.edge_conditions import clock_time, never_worked
 from router.ops.findings import Amiss, Finding, Grade, Signs
 from router.routing.fleet import Fleet, FleetPolicy
 
 GEO_OLD_DAYS = 45
 STARTING_S = 10.0
-BRAKE_S = 120
+MAX_NAMED = 5
 UNPLACED_SHARE = 0.3
 FEW_ROUTES = 100
 
@@ -23,7 +25,9 @@ def is_starting(fleet: Fleet, signs: Signs) -> bool:
     return fleet.seen_at is None and signs.age_s < STARTING_S
 
 
-def status_findings(fleet: Fleet, signs: Signs) -> Iterable[Finding]:
+def status_findings(
+    fleet: Fleet, views: Sequence[View], signs: Signs, policy: FleetPolicy
+) -> Iterable[Finding]:
     """What the fleet's status means: at most one."""
     bring_back = "Bring a poller back (autorouter poll), or Redis between."
     if is_starting(fleet, signs):
@@ -51,7 +55,7 @@ def status_findings(fleet: Fleet, signs: Signs) -> Iterable[Finding]:
             grade=Grade.ALARM,
             kind=Amiss.FAIL_OPEN,
             title="Fail-open: no edge is up, so every enabled edge is offered",
-            meaning="Viewers get edges that probably do not work.",
+            meaning="Viewers get edges that probably do not work." + _unproven(fleet),
             action="Look at the edges and at what they share. If only the poller is cut off, "
             "viewers may be fine: ask an edge by hand.",
             since=max((edge.since or 0.0 for edge in fleet.edges if edge.enabled), default=None),
@@ -65,6 +69,10 @@ def status_findings(fleet: Fleet, signs: Signs) -> Iterable[Finding]:
             meaning="Every enabled edge is offered by distance alone; edges that broke since "
             "are still in answers.",
             action=bring_back + disable,
+            since=max(
+                (view.probed_at + policy.stale_s for view in views if not view.isolated),
+                default=None,
+            ),
         )
     elif fleet.status is Status.STALE:
         yield Finding(
@@ -77,13 +85,21 @@ def status_findings(fleet: Fleet, signs: Signs) -> Iterable[Finding]:
         )
 
 
-def vantage_findings(views: Sequence[View], now: float, policy: FleetPolicy) -> Iterable[Finding]:
+def _unproven(fleet: Fleet) -> str:
+    """The enabled edges that no vantage ever saw working, in words."""
+    ids = [edge.region.id for edge in fleet.edges if edge.enabled and never_worked(edge)]
+    return f" Never seen working: {_names(ids)}." if ids else ""
+
+
+def vantage_findings(
+    views: Sequence[View], now: float, signs: Signs, policy: FleetPolicy
+) -> Iterable[Finding]:
     """Vantages that hold removals back, are isolated, or silent."""
     ages = {view.vantage: now - view.probed_at for view in views}
     some_fresh = any(age <= policy.fresh_s for age in ages.values())
     for view in views:
         if view.held:
-            yield _brake(view)
+            yield _brake(view, signs)
         if view.isolated:
             yield Finding(
                 grade=Grade.WARNING,
@@ -105,19 +121,32 @@ def vantage_findings(views: Sequence[View], now: float, policy: FleetPolicy) -> 
             )
 
 
-def _brake(view: View) -> Finding:
+def _brake(view: View, signs: Signs) -> Finding:
     count = len(view.held)
     edges = "1 edge" if count == 1 else f"{count} edges"
+    until = f"for {VantagePolicy().hold_s:.0f} s at most"
+    if view.held_until is not None:
+        until = f"until {clock_time(view.held_until)} at most"
+    ids = " ".join(view.held[:MAX_NAMED]) + (" ..." if count > MAX_NAMED else "")
+    disable = f'autorouter disable {ids} --for 1h --reason "brake"'
     return Finding(
         grade=Grade.ALARM,
         kind=Amiss.BRAKE,
         title=f"Brake: {view.vantage} saw {edges} fall at once and does not believe it",
-        meaning=f"They stay in answers as last seen working, for {BRAKE_S} s at most, in case "
-        "the vantage is at fault.",
-        action="Ask one of them by hand. If they are really down, disable them.",
+        meaning=f"They stay in answers as last seen working, {until}, in case the vantage is "
+        f"at fault: {_names(view.held)}.",
+        action="Ask one of them by hand."
+        + (f" If they are really down, disable them: {disable}" if signs.store is None else ""),
+        since=view.held_since,
         edges=view.held,
         subject=view.vantage,
     )
+
+
+def _names(ids: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    more = len(ids) - MAX_NAMED
+    return ", ".join(ids[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def listener_findings(signs: Signs) -> Iterable[Finding]:

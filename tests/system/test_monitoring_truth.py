@@ -241,16 +241,18 @@ TRUTH: dict[str, list[Callable[[Run], Any]]] = {
     "Probes that were not ok": [within(0.1, 20)],
     "Transitions": [within(0, 10)],
     "Events": [within(0, 60), within(0, 60)],
+    "Dials": [NONE],
     "Age of views": [within(-1, 5), within(-1, 5)],
     "Doubts of vantages": [within(0, 0)] * 4,
     "Store": [within(0, 20), within(0, 5), alone(0), within(0, 0), alone(1)],
     "Purges": [within(0, 20)],
     "Time from a change to its purge": [NONE, NONE],
-    "Workers": [within(1, 1), within(1, 1)],
+    "Workers": [within(1, 1), within(1, 1), NONE],
     "Connections": [within(0, 2), exactly(hung_up=0, refused=0)],
     "Age of the geo database": [lambda run: {(at(run.dev),): about(geo_age_days(run) * 86_400)}],
     "Files": [exactly(ok=0, refused=0), within(0, 120), within(1, 1)],
     "Releases": [within(1, 1)],
+    "Loops and log": [within(0, 0), alone(0)],
 }
 
 

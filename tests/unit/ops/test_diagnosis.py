@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.geo.feeds import FeedNote
-from router.model import Intended, Observed, Outcome, Status, View
-from router.ops.diagnosis import findings, headline
-from router.ops.edge_findings import condition, reason
+from router.model import EdgeView, Intended, Observed, Outcome, Status, View
+from router.ops.diagnosis import findings, grouped, headline
+from router.ops.edge_conditions import condition, reason
 from router.ops.findings import ALERTS, Amiss, Finding, Grade, Recent, Signs
 from router.routing.fleet import Edge, Fleet
 from router.telemetry.troubles import Trouble
@@ -177,6 +177,101 @@ def an_edge_that(observed: Observed, why: Outcome, **votes: Observed) -> Edge:
 def test_edge_that_passes_but_is_not_up_is_named_truly(edge: Edge, word: str, title: str) -> None:
     assert reason(edge) == word
     assert found(a_fleet_but(edge))[0].title == title
+
+
+def an_edge_seen(observed: Observed, why: Outcome, **seen: Any) -> Edge:
+    """yto-01, of which the one vantage publishes this."""
+    view = EdgeView(state=observed, since=NOW - 60, reason=why, **seen)
+    return replace(an_edge_that(observed, why, local=observed), seen={"local": view})
+
+
+@pytest.mark.parametrize(
+    ("edge", "kind", "word", "title"),
+    [
+        (
+            an_edge_seen(Observed.DOWN, Outcome.OK, back_at=NOW + 90, worked=True),
+            Amiss.HOLD_DOWN,
+            "hold_down",
+            "yto-01 (Toronto) is down: it passes again, back at 22:14:50 UTC",
+        ),
+        (
+            an_edge_seen(Observed.DEGRADED, Outcome.OK, changes=5, calm_at=NOW + 900, worked=True),
+            Amiss.FLAPPING,
+            "flapping",
+            "yto-01 (Toronto) is degraded: its state changed 5 times; up at 22:28:20 UTC if it "
+            "stays steady",
+        ),
+        (
+            an_edge_seen(Observed.DEGRADED, Outcome.OK, rtt_ms=1_001.0, usual_ms=1.0, worked=True),
+            Amiss.SLOW,
+            "slow",
+            "yto-01 (Toronto) is degraded: 1,001 ms, usually 1 ms",
+        ),
+        (
+            an_edge_seen(Observed.DEGRADED, Outcome.OK, worked=True),
+            Amiss.DEGRADED,
+            "recovering",
+            "yto-01 (Toronto) is degraded: it passes again, and is up after another good probe",
+        ),
+        (
+            an_edge_seen(Observed.DOWN, Outcome.REFUSED, worked=False),
+            Amiss.NEVER_WORKED,
+            "refused",
+            "yto-01 (Toronto) is down and has never worked: connection refused",
+        ),
+        (
+            an_edge_seen(Observed.UNKNOWN, Outcome.LOCAL, worked=True),
+            Amiss.LOCAL,
+            "local",
+            "local cannot probe 1 edge because of faults of its own",
+        ),
+    ],
+)
+def test_state_is_told_by_its_true_name(edge: Edge, kind: Amiss, word: str, title: str) -> None:
+    (only,) = found(a_fleet_but(edge))
+    assert (only.kind, reason(edge), only.title) == (kind, word, title)
+    assert only.runbook == (ALERTS[kind].lower() if kind in ALERTS else None)
+
+
+@pytest.mark.parametrize(
+    ("seen", "kind"),
+    [
+        ({"models_fault": Outcome.TOO_LARGE}, Amiss.INVENTORY),
+        ({"models_fault": Outcome.BAD_BODY}, Amiss.INVENTORY),
+        ({"bad_addresses": ("192.0.2.1",)}, Amiss.ADDRESS),
+    ],
+)
+def test_fault_of_a_part_of_an_edge_is_told(seen: dict[str, Any], kind: Amiss) -> None:
+    (only,) = found(a_fleet_but(an_edge_seen(Observed.UP, Outcome.OK, **seen)))
+    assert (only.kind, only.edges) == (kind, ("yto-01",))
+
+
+def test_wait_can_be_ended_only_while_the_store_works() -> None:
+    fleet = a_fleet_but(an_edge_seen(Observed.DOWN, Outcome.OK, back_at=NOW + 90))
+    assert "autorouter enable yto-01 --now" in found(fleet)[0].action
+    assert all("--now" not in one.action for one in found(fleet, store=FAILS))
+
+
+def test_brake_says_since_when_until_when_and_what_to_press() -> None:
+    view = replace(a_view(), held=("nyc-01", "yto-01"), held_since=NOW - 30, held_until=NOW + 90)
+    brake = found(None, view)[0]
+    assert brake.since == NOW - 30
+    assert "until 22:14:50 UTC at most" in brake.meaning
+    assert "autorouter disable nyc-01 yto-01 --for 1h" in brake.action
+
+
+def test_fail_open_names_edges_never_seen_working() -> None:
+    edge = an_edge_seen(Observed.DOWN, Outcome.REFUSED, worked=False)
+    others = [an_edge(id, Observed.DOWN) for id in CITIES if id != "yto-01"]
+    first = found(a_fleet(edge, *others, status=Status.FAIL_OPEN))[0]
+    assert first.meaning.endswith("Never seen working: yto-01.")
+
+
+def test_findings_alike_are_one_group_with_their_share() -> None:
+    fleet = a_fleet_but(an_edge("yto-01", Observed.DOWN), an_edge("nyc-01", Observed.DOWN))
+    (group,) = grouped(found(fleet, homes={"yto-01": 0.1, "nyc-01": 0.3}))
+    assert (group.title, group.edges) == ("2 edges are down", ("nyc-01", "yto-01"))
+    assert group.share == pytest.approx(0.4)
 
 
 @given(data=st.data())

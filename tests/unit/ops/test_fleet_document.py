@@ -1,5 +1,8 @@
 """The fleet as plain data."""
 
+from dataclasses import replace
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -34,6 +37,13 @@ def test_edge_is_described_whole() -> None:
         "dial": None,
         "models": ["a", "b"],
         "votes": {"local": "degraded"},
+        "back_at": None,
+        "changes": 0,
+        "calm_at": None,
+        "usual_ms": None,
+        "never_worked": False,
+        "models_fault": None,
+        "bad_addresses": [],
     }
 
 
@@ -85,10 +95,17 @@ def test_share_is_unknown_without_answers(answers: dict[str, int] | None) -> Non
 
 def test_vantages_tell_their_age_and_how_they_see_themselves() -> None:
     views = [a_view("b", isolated=True), a_view("a", probed_at=NOW - 20)]
+    unheld: dict[str, Any] = {"held": [], "held_since": None, "held_until": None}
     assert describe_views(views, NOW) == [
-        {"vantage": "a", "age_s": 20, "isolated": False, "held": []},
-        {"vantage": "b", "age_s": 0, "isolated": True, "held": []},
+        {"vantage": "a", "age_s": 20, "isolated": False, **unheld},
+        {"vantage": "b", "age_s": 0, "isolated": True, **unheld},
     ]
+
+
+def test_brake_tells_since_when_and_until_when() -> None:
+    view = replace(a_view(held=["yto-01"]), held_since=NOW - 30, held_until=NOW + 90)
+    (told,) = describe_views([view], NOW)
+    assert (told["held_since"], told["held_until"]) == (NOW - 30, NOW + 90)
 
 
 def test_description_is_plain_data() -> None:

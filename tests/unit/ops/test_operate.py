@@ -7,7 +7,7 @@ import pytest
 
 from router.errors import StoreError
 from router.model import Event, Intended
-from router.ops.intents import RefusedError, drop_intents, set_intents
+from router.ops.intents import RefusedError, drop_intents, enable_at_once, set_intents
 from router.routing.fleet import Fleet, combine
 from router.store import Change
 from router.store.memory import MemoryStore
@@ -97,6 +97,17 @@ async def test_edges_are_brought_back_and_it_is_on_record(store: Shelf) -> None:
     assert {(one.before, one.after, one.actor) for one in events} == {
         ("disabled", "enabled", "bob")
     }
+
+
+async def test_edge_that_is_wanted_at_once_is_on_record(store: Shelf) -> None:
+    await take_out(store, "yto-01")
+    fleet = await store.fleet()
+    (event,) = await enable_at_once(store, fleet, ["yto-01"], actor="bob", now=NOW)
+    (intent,) = (await store.read(["yto-01"])).intents
+    assert (intent.state, intent.at_once, intent.share) == (Intended.ENABLED, True, 1.0)
+    assert (event.before, event.after, event.actor) == ("draining", "enabled", "bob")
+    assert event.reason is not None
+    assert "hold-down" in event.reason
 
 
 async def test_later_wish_replaces_the_earlier(store: Shelf) -> None:
