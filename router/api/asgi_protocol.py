@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import Any, cast
 
+import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -59,6 +60,7 @@ class BoundedConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once, whatever is still to be sent."""
         self._transport.abort()
+        self._forget_input()
 
     # Called by the transport
 
@@ -86,13 +88,15 @@ class BoundedConnection(asyncio.Protocol):
         if self._unanswered_bytes > MAX_UNANSWERED_BYTES:
             self.abort()
             return
-        self._limit.hold(self, self._unanswered_bytes)
+        self._account()
         self._expect_answer(MESSAGE_S)
         try:
             self._inner.data_received(data)
         except Exception:  # uvicorn answers bad bytes with 400, even where it has answered
             log.debug("bytes that uvicorn cannot take", exc_info=True)
             self.abort()
+        if self._transport.is_closing():
+            self._forget_input()
 
     def eof_received(self) -> None:
         """The client sends no more. asyncio closes the connection once all is written."""
@@ -102,11 +106,13 @@ class BoundedConnection(asyncio.Protocol):
         if self._reader_timer is None:
             self._unread_since = self._loop.time()
             self._reader_timer = self._loop.call_later(SLOW_READER_S, self.abort)
+        self._account()
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
         """The client has read all."""
         self._stop_reader_timer()
+        self._account()
         self._inner.resume_writing()
 
     # Called by uvicorn
@@ -128,8 +134,20 @@ class BoundedConnection(asyncio.Protocol):
 
     def _note_answer(self) -> None:
         self._unanswered_bytes = 0
-        self._limit.hold(self, 0)
+        self._account()
         self._stop_request_timer()
+
+    def _account(self) -> None:
+        """Report to the limit how many bytes this connection holds: unread input and output."""
+        held = self._unanswered_bytes
+        if self._unread_since is not None:
+            held += self._transport.get_write_buffer_size()
+        self._limit.hold(self, held)
+
+    def _forget_input(self) -> None:
+        """Free what h11 holds now. The transport is gone only after this turn of the loop, in
+        which thousands of other connections may bring their bytes too."""
+        self._inner.conn = h11.Connection(h11.SERVER)
 
     def _expect_answer(self, within_s: float) -> None:
         if self._request_timer is None:

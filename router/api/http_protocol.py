@@ -147,11 +147,8 @@ class HttpConnection(RequestHead, asyncio.Protocol):
             self._end_within(REJECTED_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone. The parser refers to us: drop it to leave no cycle."""
-        self.state = CLOSED
-        self._parser = cast(Any, None)
-        self._unparsed = b""
-        self._timer.cancel()
+        """The connection is gone."""
+        self._forget()
         self._limit.leave(self)
         self._server.connections.discard(self)
 
@@ -194,7 +191,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
     def abort(self) -> None:
         """Close at once, whatever is still to be sent."""
         if self.state is not CLOSED:
-            self.state = CLOSING
+            self._forget()
             self._transport.abort()
 
     # Called by uvicorn's server
@@ -379,6 +376,15 @@ class HttpConnection(RequestHead, asyncio.Protocol):
             self.state, self._unparsed, self._parsed_bytes = CLOSING, b"", 0
             self._expire_in(SLOW_READER_S)
             self._transport.close()
+
+    def _forget(self) -> None:
+        """Free all memory now. The transport is gone only after this turn of the loop, in which
+        thousands of other connections may bring their bytes too."""
+        self.state = CLOSED
+        self._parser = cast(Any, None)  # refers to us: drop it to leave no cycle
+        self._unparsed = self._piece = self._target = self._known = b""
+        self._headers = []
+        self._timer.cancel()
 
     # Time
 

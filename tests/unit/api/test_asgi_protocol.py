@@ -45,6 +45,9 @@ class Wire(asyncio.Transport):
         if not self.reads:
             self.protocol.pause_writing()
 
+    def get_write_buffer_size(self) -> int:
+        return 0 if self.reads else len(self.heard)
+
     def close(self) -> None:
         if not self.closed and self.reads:
             asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
@@ -217,6 +220,34 @@ async def test_unfinished_input_counts_against_the_budget() -> None:
     await asyncio.sleep(0.1)
     assert sum(one.answers for one in crowd) == sum(not one.wire.aborted for one in crowd)
     assert limit._budget.held_bytes == 0
+
+
+async def test_answers_that_nobody_reads_count_against_the_budget() -> None:
+    limit = ConnectionLimit(100, MemoryBudget(500))
+    crowd = [Connection(limit) for _ in range(20)]
+    for one in crowd:
+        one.wire.reads = False
+        await one.say(WHOLE)
+    await asyncio.sleep(0)
+    assert any(one.wire.aborted for one in crowd)
+    assert 0 < limit._budget.held_bytes <= 500
+
+
+@pytest.mark.parametrize("said", [b"GET /" + b"x" * 200_000, b"\x00" * 200_000])
+async def test_rejected_input_is_freed_in_the_same_turn(said: bytes) -> None:
+    """Not when the transport is gone: until then, thousands of others may bring as much."""
+    connection = Connection()
+    connection.protocol.data_received(said)
+    assert connection.wire.closed
+    assert connection.protocol._inner.conn.trailing_data == (b"", False)
+
+
+async def test_input_of_an_aborted_connection_is_freed_in_the_same_turn() -> None:
+    connection = Connection()
+    connection.protocol.data_received(b"GET /" + b"x" * 20_000)
+    assert connection.protocol._inner.conn.trailing_data[0]
+    connection.protocol.abort()
+    assert connection.protocol._inner.conn.trailing_data == (b"", False)
 
 
 async def test_stream_may_last_while_it_is_read() -> None:

@@ -632,6 +632,16 @@ def a_limit(budget_bytes: int) -> ConnectionLimit:
     return ConnectionLimit(1_000, MemoryBudget(budget_bytes))
 
 
+async def test_input_of_an_aborted_connection_is_freed_in_the_same_turn() -> None:
+    """Not when the transport is gone: until then, thousands of others may bring as much."""
+    connection = Connection()
+    connection.socket.abort = lambda: None  # type: ignore[method-assign]
+    await connection.say(LINE + b"X-Forwarded-For: x\r\nX: " + b"y" * 20_000)
+    connection.wire.abort()
+    wire = connection.wire
+    assert not (wire._parser or wire._headers or wire._piece or wire._target)
+
+
 async def test_largest_unfinished_head_is_closed_past_the_budget() -> None:
     limit = a_limit(60_000)
     small, large = Connection(limit), Connection(limit)
