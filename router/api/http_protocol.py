@@ -88,7 +88,6 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         "_is_unread",
         "_limit",
         "_loop",
-        "_made_progress",
         "_message_bytes",
         "_parsed_bytes",
         "_parser",
@@ -124,7 +123,6 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         self.state = IDLE
         self._message_bytes = self._body_bytes = self._answered = self._held_bytes = 0
         self._unparsed, self._parsed_bytes = b"", 0
-        self._made_progress = False  # since the last look at the clock
         self._is_queued = False  # the rest of `_unparsed` waits for the next turn of the loop
         self._is_unread = False  # the client does not read what we wrote
         self._is_last = False  # close after the current request, or the next one
@@ -206,9 +204,8 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         """The first byte of a request."""
         if self.state is not IDLE:  # closing, and the client goes on
             return
-        self.state, self._made_progress = HEAD, True
+        self.state = HEAD
         self._target = self._known = b""
-        self._headers = []
         self._framing = None
         self._is_plain = True
         self._field_count = self._host_count = self._message_bytes = self._body_bytes = 0
@@ -220,16 +217,17 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         if self.state is not HEAD:
             return
         parser = self._parser
-        method, version = parser.get_method(), parser.get_http_version()
-        is_plain = (  # nearly always, and then all is well with it
+        method = parser.get_method()
+        is_plain = (  # nearly always, and then nothing else needs to be checked
             self._is_plain
-            and version == "1.1"
             and self._host_count == 1
             and (method == b"GET" or method == b"HEAD")  # noqa: PLR1714
             and self._field_count <= MAX_FIELDS
-            and b"RTSP/" not in self._piece
+            and self._is_first
+            and self._piece.startswith(b" HTTP/1.1\r\n", len(method) + 1 + len(self._target))
         )
         if not is_plain:
+            version = parser.get_http_version()
             error = self._head_error(method, version)
             if error is not None:
                 self._refuse(error)
@@ -238,8 +236,9 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         if not parser.should_keep_alive():
             self._is_last = True
         request = Request(method, self._target, self._headers, self._peer, self._known)
+        self._headers = []  # for the next request
         self._write(self._respond(request))
-        self.state, self._made_progress = BODY, True
+        self.state, self._is_first = BODY, False
         self._answered += 1
         if not is_plain and self._expects_continue():
             self._close()  # the client may send its body or not: RFC 9110, 10.1.1
@@ -263,7 +262,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The last byte of a request."""
         if self.state is BODY:
-            self.state, self._made_progress = IDLE, True
+            self.state = IDLE
             if self._is_last:
                 self._close()
 
@@ -295,9 +294,11 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         self._account()
 
     def _parse(self, data: bytes) -> None:
-        was_idle, answered = self.state is IDLE, self._answered
-        self._message_bytes += len(data)
-        self._piece = data if was_idle or self._field_count else self._piece + data
+        before, answered = self.state, self._answered
+        if before is not HEAD:
+            self._piece, self._is_first = data, before is IDLE
+        elif not self._field_count:
+            self._piece += data  # the request line may not be complete
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -307,13 +308,13 @@ class HttpConnection(RequestHead, asyncio.Protocol):
             self._give_up(FAULT)
         except httptools.HttpParserError as error:
             self._give_up(error_for(error))
-        if self.state is HEAD or self.state is BODY:
-            if was_idle and self._answered == answered:
-                self._message_bytes = len(data)
-            self._check_size()
-        else:
+        state = self.state
+        if state is IDLE:
             self._piece = b""
-        if self._made_progress:
+        elif state is not CLOSED:
+            self._message_bytes += len(data)
+            self._check_size()
+        if self._answered != answered or state is not before:
             self._note_progress()
 
     def _check_size(self) -> None:
@@ -323,7 +324,6 @@ class HttpConnection(RequestHead, asyncio.Protocol):
             self._give_up(BAD_REQUEST)
 
     def _note_progress(self) -> None:
-        self._made_progress = False
         now = self.progress_at = self._loop.time()
         if self._is_unread:
             return

@@ -47,6 +47,7 @@ class RequestHead:
         "_framing",
         "_headers",
         "_host_count",
+        "_is_first",
         "_is_head_complete",
         "_is_malformed",
         "_is_plain",
@@ -57,7 +58,8 @@ class RequestHead:
     )
 
     def __init__(self) -> None:
-        self._piece = b""  # the bytes being parsed, from the request line on if it is not whole
+        # The bytes in which the request line is, and whether the request is the first in them.
+        self._piece, self._is_first = b"", True
         self._valid_host = b""  # seen last
         self._target = self._known = b""
         self._headers: Headers = []
@@ -75,7 +77,7 @@ class RequestHead:
         self._field_count += 1
         name = name.lower()
         if name in PLACING:
-            if len(self._headers) < MAX_PLACING_FIELDS and not self._is_head_complete:
+            if len(self._headers) < MAX_PLACING_FIELDS:
                 self._headers.append((name, value.rstrip(_OPTIONAL_WHITE_SPACE)))
             else:
                 self._is_malformed, self._is_plain = True, False

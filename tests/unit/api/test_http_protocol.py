@@ -300,10 +300,19 @@ async def test_other_protocols_and_versions_are_rejected(
     line: bytes, answer: Answer, size: int
 ) -> None:
     connection = Connection()
-    said = line + b"\r\nHost: x\r\n\r\n"
+    said = line + b"\r\nHost: x\r\nA: b\r\nC: d\r\n\r\n"
     await connection.say(*(said[at : at + size] for at in range(0, len(said), size)))
     assert connection.socket.heard.startswith(answer.to_get.opening + b"connection: close\r\n")
     assert (connection.answers, connection.is_open) == (0, False)
+
+
+@pytest.mark.parametrize("size", [1, 16, 10_000])
+async def test_request_of_another_protocol_after_a_good_one_is_rejected(size: int) -> None:
+    connection = Connection()
+    said = REQUEST + LINE.replace(b"HTTP/1.1", b"RTSP/1.0") + b"Host: x\r\nA: b\r\n\r\n"
+    await connection.say(*(said[at : at + size] for at in range(0, len(said), size)))
+    assert (connection.answers, connection.is_open) == (1, False)
+    assert connection.socket.heard.count(BAD_REQUEST.to_get.opening) == 1
 
 
 async def test_field_that_names_another_protocol_is_no_request_line() -> None:
@@ -639,7 +648,7 @@ async def test_input_of_an_aborted_connection_is_freed_in_the_same_turn() -> Non
     await connection.say(LINE + b"X-Forwarded-For: x\r\nX: " + b"y" * 20_000)
     connection.wire.abort()
     wire = connection.wire
-    assert not (wire._parser or wire._headers or wire._piece or wire._target)
+    assert not any([wire._parser, wire._headers, wire._piece, wire._target])
 
 
 async def test_largest_unfinished_head_is_closed_past_the_budget() -> None:
