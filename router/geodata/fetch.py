@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import httpx
 import msgspec
@@ -59,6 +59,10 @@ class _TryAgainError(Exception):
         self.wait_s = wait_s
 
 
+class _LieError(Exception):
+    """What the server sends contradicts what it announced, so no part of it is kept."""
+
+
 def open_client(timeout_s: float = TIMEOUT_S) -> httpx.Client:
     """A client that asks over https only, and takes proxies from the environment."""
     return httpx.Client(
@@ -93,9 +97,14 @@ class Fetcher:
     def file(self, remote: Remote, target: Path) -> None:
         """The whole file at `target`, its digest compared."""
         part = target.with_name(f"{target.name}.part")
-        self._until_it_works(remote, lambda: self._go_on(remote, part))
+        ends: set[int] = set()
+        try:
+            self._until_it_works(remote, lambda: self._go_on(remote, part, ends))
+        except _LieError as error:
+            _discard(part)
+            raise GeoDataError(f"{remote.url}: {error}; use another source") from None
         if remote.digest is not None and _digest_of(part, remote.digest[0]) != remote.digest[1]:
-            part.unlink()
+            _discard(part)
             raise GeoDataError(f"{remote.url}: what arrived has another checksum; try again")
         part.replace(target)
         _note_of(part).unlink(missing_ok=True)
@@ -135,32 +144,53 @@ class Fetcher:
                     raise GeoDataError(f"{remote.url}: is no short text")
             return found.decode("utf-8", "replace")
 
-    def _go_on(self, remote: Remote, part: Path) -> None:
-        """Fetch what is missing of `part`."""
-        started = self.clock()
-        with self._asked("GET", remote, _range_headers(remote, part)) as response:
+    def _go_on(self, remote: Remote, part: Path, ends: set[int]) -> None:
+        """Fetch what is missing of `part`. `ends`: where transfers have broken off before."""
+        headers = _range_headers(remote, part)
+        with self._asked("GET", remote, headers) as response:
             if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                part.unlink(missing_ok=True)
+                _discard(part)
                 raise _TryAgainError("the server has another file than before")
             _check_status(remote, response)
-            had, total = _span(response)
+            first, total = _span(response)
+            if first and first != (part.stat().st_size if headers else 0):
+                raise _LieError("it sends another part of the file than was requested")
+            if (total or 0) > self.max_bytes:
+                raise _LieError(f"is larger than {self.max_bytes:,} bytes")
+            if not first:
+                _discard(part)  # never the old bytes beside the new note
             note = _Note(remote.url, _validator(response))
-            if not had:
-                part.unlink(missing_ok=True)  # never the old bytes beside the new note
             _note_of(part).write_bytes(msgspec.json.encode(note))
-            with part.open("r+b" if had else "wb") as file:
-                file.seek(had)
+            with part.open("r+b" if first else "wb") as file:
+                file.seek(first)
                 file.truncate()
-                for chunk in response.iter_raw():
-                    had += len(chunk)
-                    if max(had, total or 0) > self.max_bytes:
-                        raise GeoDataError(f"{remote.url}: is larger than {self.max_bytes:,} bytes")
-                    if self.clock() - started > LONGEST_S:
-                        raise GeoDataError(f"{remote.url}: is too slow. Run it again: it goes on")
-                    file.write(chunk)
-                    self.tell("downloading", had, total)
-        if total is not None and had < total:
-            raise _TryAgainError(f"broke off after {had:,} of {total:,} bytes")
+                try:
+                    self._receive(remote, response, file, total)
+                finally:
+                    had = file.tell()
+                    # A sound transfer breaks off elsewhere each time.
+                    is_stuck = had > first and had in ends
+                    ends.add(had)
+                    if is_stuck:
+                        raise _LieError(f"it ends after {had:,} bytes each time, before its end")
+
+    def _receive(
+        self, remote: Remote, response: httpx.Response, file: IO[bytes], total: int | None
+    ) -> None:
+        """Write the rest of the file. `total`: the size of the whole file, if it is known."""
+        started = self.clock()
+        for chunk in response.iter_raw():
+            had = file.tell() + len(chunk)
+            if had > self.max_bytes:
+                raise _LieError(f"is larger than {self.max_bytes:,} bytes")
+            if total is not None and had > total:
+                raise _LieError(f"it sends more than the {total:,} bytes that it announced")
+            if self.clock() - started > LONGEST_S:
+                raise GeoDataError(f"{remote.url}: is too slow. Run it again: it goes on")
+            file.write(chunk)
+            self.tell("downloading", had, total)
+        if total is not None and file.tell() < total:
+            raise _TryAgainError(f"broke off after {file.tell():,} of {total:,} bytes")
 
     @contextmanager
     def _asked(
@@ -213,7 +243,7 @@ def _span(response: httpx.Response) -> tuple[int, int | None]:
         return 0, int(length) if length.isdecimal() else None
     told = _RANGE.fullmatch(response.headers.get("content-range", ""))
     if told is None:
-        raise GeoDataError(f"{response.url}: answers with a range that it does not tell")
+        raise _LieError("it sends a part of the file without a valid Content-Range")
     return int(told[1]), None if told[2] == "*" else int(told[2])
 
 
@@ -225,6 +255,11 @@ def _validator(response: httpx.Response) -> str:
 
 def _note_of(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _note_of(part).unlink(missing_ok=True)
 
 
 def _digest_of(path: Path, algorithm: str) -> str:

@@ -175,7 +175,45 @@ def test_too_large_a_file_is_left(
     fetcher = Fetcher(client=client, max_bytes=200_000)
     with pytest.raises(GeoDataError, match="larger than 200,000 bytes"):
         fetcher.file(served(origin, with_length=with_length), tmp_path / "file")
-    assert not (tmp_path / "file").exists()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("lies", "why"),
+    [
+        ({"Content-Range": "bytes 5-299999/300000"}, "another part of the file"),
+        ({"Content-Range": "bytes 0-99/100"}, "sends more than the 100 bytes"),
+        ({"Content-Range": "bytes five-ten/twelve"}, "without a valid Content-Range"),
+        ({"Content-Range": f"bytes 0-1/{2**45}"}, "larger than"),
+        ({"Content-Range": "bytes 0-399999/400000"}, "ends after 300,000 bytes each time"),
+        ({"Content-Length": "400000"}, "ends after 300,000 bytes each time"),
+        ({"Content-Length": str(2**45)}, "larger than"),
+    ],
+)
+@pytest.mark.parametrize("etag", ['"one"', None])
+def test_lying_server_leaves_nothing(
+    origin: Origin,
+    fetcher: Fetcher,
+    tmp_path: Path,
+    lies: dict[str, str],
+    why: str,
+    etag: str | None,
+) -> None:
+    with pytest.raises(GeoDataError, match=f"{why}.*; use another source"):
+        fetcher.file(served(origin, etag=etag, lies=lies), tmp_path / "file")
+    assert names(tmp_path) == []
+
+
+def test_part_that_was_not_requested_is_never_joined(
+    origin: Origin, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    remote = served(origin, breaks=[10_000] * TRIES)
+    with pytest.raises(GeoDataError, match="Run it again"):
+        fetcher.file(remote, tmp_path / "file")
+    served(origin, lies={"Content-Range": "bytes 90000-299999/300000"})
+    with pytest.raises(GeoDataError, match="another part of the file"):
+        fetcher.file(remote, tmp_path / "file")
+    assert names(tmp_path) == []
 
 
 def test_endless_trickle_ends_and_can_go_on(

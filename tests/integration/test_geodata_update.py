@@ -341,6 +341,28 @@ def test_db_ip_is_this_month_s_or_the_last(
     assert "CC BY 4.0" in licence_path(plan.output).read_text()
 
 
+@pytest.mark.parametrize(
+    "lies",
+    [
+        {"Content-Range": "bytes 7-99/100"},
+        {"Content-Length": "999999999"},
+        {"Content-Length": "50"},
+    ],
+    ids=repr,
+)
+def test_lying_server_leaves_no_file_behind(
+    tmp_path: Path, origin: Origin, fetcher: Fetcher, lies: dict[str, str]
+) -> None:
+    content = a_database(tmp_path / "fresh.mmdb").read_bytes()
+    origin.files["/geo.mmdb"] = Served(content, lies=lies)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    plan = Plan(ask=Ask(origin=f"{origin.url}/geo.mmdb"), folder=folder)
+    with pytest.raises(GeoDataError):
+        update(plan, fetcher, NOW)
+    assert names(folder) == []
+
+
 def test_db_ip_without_a_file_says_so(origin: Origin, fetcher: Fetcher) -> None:
     ask = Ask(origin="dbip", mirror=origin.url)
     with pytest.raises(GeoDataError, match="is not there, nor is this month's"):

@@ -13,7 +13,8 @@ HOST = "127.0.0.1"
 @dataclass
 class Served:
     """One file. `breaks`: after how many bytes each of the next answers breaks off.
-    `refusals`: statuses that the next answers have instead. `auth`: the header wanted."""
+    `refusals`: statuses that the next answers have instead. `auth`: the header wanted.
+    `lies`: headers in place of the true ones."""
 
     content: bytes
     etag: str | None = '"one"'
@@ -21,6 +22,7 @@ class Served:
     refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     auth: str | None = None
     with_length: bool = True
+    lies: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -97,14 +99,16 @@ class _Handler(BaseHTTPRequestHandler):
         if first and first >= size:
             self._refuse(416, {})
             return
-        self.send_response(206 if first else 200)
+        told = {"Connection": "close"}
         if first:
-            self.send_header("Content-Range", f"bytes {first}-{size - 1}/{size}")
+            told["Content-Range"] = f"bytes {first}-{size - 1}/{size}"
         if served.with_length:
-            self.send_header("Content-Length", str(size - first))
+            told["Content-Length"] = str(size - first)
         if served.etag is not None:
-            self.send_header("ETag", served.etag)
-        self.send_header("Connection", "close")
+            told["ETag"] = served.etag
+        self.send_response(206 if first or "Content-Range" in served.lies else 200)
+        for name, value in (told | served.lies).items():
+            self.send_header(name, value)
         self.end_headers()
         self.close_connection = True
         if with_body:
