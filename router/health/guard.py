@@ -1,7 +1,7 @@
 """What a vantage may believe of its own probes: isolation and the fleet brake. Pure.
 
 A broken monitor sees every edge fail. So a vantage that sees most of the fleet fail at
-once doubts itself first, and one that cannot see its witnesses says nothing at all.
+once holds the removals for a while. One that cannot reach its witnesses publishes no states.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -14,8 +14,8 @@ from router.model import Observed, View
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VantagePolicy:
     """The brake holds removals while more than `brake_share` of the enabled edges, and at
-    least `brake_count`, fall within `window_s` of each other; at most for `hold_s`. Once
-    fewer fail, each edge that fell has `settle_s` to pass or fail again by itself."""
+    least `brake_count`, fall within `window_s` of each other; for `hold_s` at most. When
+    fewer fail, each edge that fell has `settle_s` more to pass again."""
 
     brake_share: float = 0.5
     brake_count: int = 3
@@ -29,8 +29,8 @@ class VantagePolicy:
 class Brake:
     """Most of the fleet, the edges `fallen`, fell at once, at `since`.
 
-    Those not yet removed stay published as last seen working, until the vantage is
-    `believed`; those `confirmed` by another vantage are removed. `lifted_at`: since when
+    Edges that are not removed yet stay published as last seen working, until the vantage is
+    `believed`. Edges that another vantage `confirmed` are removed. `lifted_at`: since when
     the fleet no longer fails as a whole.
     """
 
@@ -53,8 +53,8 @@ def judge_brake(
     now: float,
     policy: VantagePolicy = VantagePolicy(),
 ) -> Brake | None:
-    """The brake after looking at every edge: put on, kept, believed after `hold_s`, or
-    gone `settle_s` after the fleet ceased to fail as a whole."""
+    """The brake after a look at every edge. It is put on, kept, believed after `hold_s`, or
+    removed `settle_s` after the fleet no longer fails as a whole."""
     fallen = frozenset() if brake is None else brake.fallen
     failing = frozenset(
         id
@@ -72,8 +72,8 @@ def judge_brake(
 def _lifted(
     brake: Brake | None, enabled: Collection[str], now: float, policy: VantagePolicy
 ) -> Brake | None:
-    """The brake while the fleet no longer fails as a whole: on for a moment, so that edges
-    which pass again are not published as down."""
+    """The brake when the fleet no longer fails as a whole. It stays for `settle_s`, so that
+    edges that pass again are not published as down."""
     if brake is None or brake.believed:
         return None
     lifted_at = now if brake.lifted_at is None else brake.lifted_at
@@ -83,8 +83,8 @@ def _lifted(
 
 
 def is_confirmed(brake: Brake, others: Iterable[View], now: float, policy: VantagePolicy) -> bool:
-    """Whether another fresh vantage sees most of the fallen edges down too, even if it
-    holds them itself: two that doubt themselves would wait for each other."""
+    """Whether another fresh vantage sees most of the fallen edges down too, even if its own
+    brake holds them. Otherwise two vantages would wait for each other."""
     return any(
         _is_fresh(view, now, policy)
         and 2 * sum(_saw_fall(view, id) for id in brake.fallen) > len(brake.fallen)
@@ -95,8 +95,8 @@ def is_confirmed(brake: Brake, others: Iterable[View], now: float, policy: Vanta
 def confirmed_edges(
     brake: Brake, others: Iterable[View], now: float, policy: VantagePolicy
 ) -> frozenset[str]:
-    """The fallen edges that another fresh vantage saw fall too: these are believed, also
-    while the rest is not."""
+    """The fallen edges that another fresh vantage sees down too. They are removed, even
+    while the others are held."""
     fresh = [view for view in others if _is_fresh(view, now, policy)]
     return frozenset(id for id in brake.fallen if any(_saw_fall(view, id) for view in fresh))
 
@@ -104,8 +104,8 @@ def confirmed_edges(
 def held_edges(
     brake: Brake | None, healths: Mapping[str, Health], removed: Collection[str]
 ) -> frozenset[str]:
-    """The edges whose fall is not published: down, part of a mass fall, not confirmed by
-    another vantage, not removed yet."""
+    """The edges whose fall is not published: they are down and part of a mass fall, no other
+    vantage confirmed it, and they are not removed yet."""
     if brake is None or brake.believed:
         return frozenset()
     down = {id for id in brake.fallen if id in healths and healths[id].state is Observed.DOWN}
@@ -119,7 +119,7 @@ def held_until(brake: Brake, policy: VantagePolicy = VantagePolicy()) -> float:
 
 
 def _is_failing(health: Health, had_fallen: bool, now: float, policy: VantagePolicy) -> bool:
-    """Down since lately (or since the brake), or failing and not down yet."""
+    """Whether it went down lately (or fell under the brake), or fails and is not down yet."""
     if health.state is Observed.DOWN:
         return had_fallen or now - health.since <= policy.window_s
     return health.streak < 0

@@ -1,6 +1,6 @@
 """One edge judged from one vantage: a pure state machine over probe results.
 
-`step` takes the time of the probe; nothing here reads a clock, waits or draws lots.
+`step` takes the time of the probe. Nothing here reads a clock, waits or uses randomness.
 Rules and defaults: docs/health.md.
 """
 
@@ -39,12 +39,12 @@ class HealthPolicy:
 class Health:
     """What is known of one edge after its latest probe.
 
-    `streak`: consecutive results alike, positive passes, negative failures.
-    `falls`: downs that still weigh on the hold-down, forgiven one per quiet 5 minutes.
+    `streak`: how many results in a row are alike: passes if positive, failures if negative.
+    `falls`: falls that make the hold-down longer. One is forgiven for each quiet 5 minutes.
     `risen_at`: when it was last down.
     `counted_at`: when the last probe that counts ended.
     `changes`: when the state changed, within the flap window, oldest first.
-    `flapping`: changed too often lately; not above degraded until quiet.
+    `flapping`: the state changed too often, so it is at most degraded until it is quiet.
     """
 
     state: Observed = Observed.UNKNOWN
@@ -79,7 +79,7 @@ def step(
 ) -> tuple[Health, Transition | None]:
     """The health after one probe that ended at `now`, and the transition it made, if any.
 
-    A local fault (our own DNS, descriptors, network) says nothing of the edge.
+    A local fault (of this machine's DNS, descriptors or network) does not count.
     """
     if probe.outcome is Outcome.LOCAL:
         return health, None
@@ -113,8 +113,8 @@ def _policy_for(
 def wait_s(health: Health, policy: HealthPolicy = HealthPolicy()) -> float:
     """Seconds from the start of the last probe to the start of the next, before jitter.
 
-    Short while a verdict is pending: failing but not yet down, passing but not yet up. An
-    edge that only waits for its hold-down to end is not asked more often.
+    Short while the state may be about to change: failing but not yet down, or passing but not
+    yet up. An edge that only waits for the end of its hold-down is not probed more often.
     """
     suspect = health.streak < 0 and health.state is not Observed.DOWN
     recovering = 0 < health.streak < policy.rise and health.state is Observed.DOWN
@@ -122,8 +122,8 @@ def wait_s(health: Health, policy: HealthPolicy = HealthPolicy()) -> float:
 
 
 def patience_s(health: Health, policy: HealthPolicy = HealthPolicy()) -> float:
-    """Seconds that a probe may take before another one is started beside it: a recheck, or
-    as long as a slow but healthy edge needs."""
+    """Seconds after which another probe is started beside one that has no answer: those of a
+    recheck, or as many as a slow but healthy edge needs."""
     if health.streak <= 0:
         return policy.recheck_s
     usual_ms = max(health.baseline_ms or 0.0, health.rtt_ms or 0.0)
@@ -131,8 +131,8 @@ def patience_s(health: Health, policy: HealthPolicy = HealthPolicy()) -> float:
 
 
 def pardoned(health: Health, before: Health) -> Health:
-    """The health of an edge that is passing again after a fall that was never believed: as
-    if it had not fallen."""
+    """The health of an edge that passes again after a fall that the brake held: as if it had
+    not fallen."""
     return replace(
         health,
         state=before.state,
@@ -190,7 +190,7 @@ def shifted(health: Health, by_s: float) -> Health:
 
 
 def _calm(health: Health, now: float, policy: HealthPolicy) -> Health:
-    """Forget changes that left the flap window; a flapping edge calms when none is left."""
+    """Forget changes older than the flap window. An edge stops flapping when none is left."""
     recent = tuple(at for at in health.changes if now - at < policy.flap_window_s)
     return replace(health, changes=recent, flapping=health.flapping and bool(recent))
 
@@ -259,7 +259,7 @@ def _judge(health: Health, probe: Probe, now: float, policy: HealthPolicy) -> Ob
 
 
 def _would_flap(health: Health, policy: HealthPolicy) -> bool:
-    """Whether coming up now would be one change too many."""
+    """Whether one more change of state would make the edge flapping."""
     unsettled = health.state in (Observed.DOWN, Observed.DEGRADED)
     return unsettled and len(health.changes) + 1 >= policy.flap_transitions
 
@@ -277,8 +277,8 @@ def _change(health: Health, state: Observed, now: float, policy: HealthPolicy) -
 
 
 def _unforgiven(health: Health, now: float, policy: HealthPolicy) -> int:
-    """The falls that still weigh after the time since the edge was last down, whatever it
-    was in between."""
+    """The falls that are not forgiven yet, by the time since the edge was last down, whether
+    up or degraded."""
     if health.risen_at is None:
         return health.falls
     return max(0, health.falls - int((now - health.risen_at) // policy.forgive_s))

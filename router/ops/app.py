@@ -28,6 +28,7 @@ from router.errors import RouterError, StoreError
 from router.geo.database import GeoDatabase
 from router.geo.sphere import valid_position
 from router.model import Catalog, Intended, Position, Source, Status
+from router.ops import edge_conditions
 from router.ops.auth import Changes, how_to_change, is_foreign, may_change
 from router.ops.diagnosis import grouped
 from router.ops.event_filter import FilterError, as_csv, wanted
@@ -272,7 +273,8 @@ class Ops:
         if self._tagged is None or self._tagged[0] is not fleet:
             held = tuple((view.vantage, view.isolated, view.held) for view in watch.published)
             intents = tuple(edge.intent for edge in fleet.edges)
-            known = hash((fleet.routing, held, intents, watch.store_error is None))
+            reasons = tuple(edge_conditions.reason(edge) for edge in fleet.edges)
+            known = hash((fleet.routing, held, intents, reasons, watch.store_error is None))
             self._tagged = fleet, f"{known & 0xFFFFFFFFFFFFFFFF:016x}"
         return self._tagged[1]
 

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 class Changes(StrEnum):
     """How the fleet can be changed through this listener."""
 
-    OPEN = "open"  # by whoever is on this machine
-    TOKEN = "token"  # noqa: S105 - a word, no secret: with the token
-    REFUSED = "refused"  # not at all: set a token
+    OPEN = "open"  # from this machine, without a token
+    TOKEN = "token"  # noqa: S105 - not a secret: a token is needed
+    REFUSED = "refused"  # not at all, until a token is set
 
 
 def how_to_change(token: str | None, listen_host: str) -> Changes:
-    """What a request needs to be granted a change."""
+    """What a request needs to change the fleet."""
     if token is not None:
         return Changes.TOKEN
     return Changes.OPEN if ip_address(listen_host).is_loopback else Changes.REFUSED
@@ -28,10 +28,12 @@ def may_change(
     asked_host: str = "localhost",
     origin: str | None = None,
 ) -> bool:
-    """Whether a request may change intents: with the right bearer token; without one set,
-    only where nobody but this machine can connect, and under a name of this machine (a
-    page that rebinds its own name to 127.0.0.1 comes under that name), from a page, if it
-    is from one, of this machine too (behind a proxy, `origin` is the page's own)."""
+    """Whether a request may change intents.
+
+    If a token is set, the request must have it. If none is set, the listener must be on
+    loopback, and `asked_host` and the `origin` of a page, if there is one, must name this
+    machine. A page that rebinds its own name to 127.0.0.1 sends that name, and is refused.
+    """
     if token is None:
         is_local = how_to_change(token, listen_host) is Changes.OPEN and _is_loopback(asked_host)
         return is_local and (origin is None or _is_loopback(_host_of(origin)))
@@ -41,8 +43,8 @@ def may_change(
 
 
 def is_foreign(fetch_site: str | None) -> bool:
-    """Whether a browser says that another site's page sends this (Fetch Metadata's
-    Sec-Fetch-Site; clients that are no browsers do not send it)."""
+    """Whether a browser says that a page of another site sends this (Sec-Fetch-Site of Fetch
+    Metadata). Clients other than browsers do not send that header."""
     return fetch_site not in (None, "same-origin", "none")
 
 

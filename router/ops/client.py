@@ -1,5 +1,5 @@
-"""How the command line learns of the fleet: a running server, else Redis, else the bare
-catalog, in that order. Each answer says which, under `from`.
+"""Where the command line gets the fleet from: a running server, else Redis, else the
+catalog alone. Each result says which one, under `from`.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ def query_of(**params: str) -> Query | None:
 
 
 async def edges(settings: Settings) -> dict[str, Any]:
-    """The fleet, as `/v1/edges` tells it."""
+    """The fleet, in the form of `/v1/edges`."""
     told = await ask(settings, "/v1/edges")
     if told is not None:
         return told
@@ -78,7 +78,7 @@ async def edges(settings: Settings) -> dict[str, Any]:
 
 
 async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
-    """Why this viewer gets this edge, as `/v1/explain` tells it."""
+    """Why this viewer gets this edge, in the form of `/v1/explain`."""
     told = await ask(settings, "/v1/explain", params=asked.params)
     if told is not None:
         return told
@@ -100,7 +100,7 @@ async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
 async def tell_events(
     settings: Settings, show: Callable[[Sequence[dict[str, Any]]], None], *, follow: bool
 ) -> None:
-    """Show events as `/v1/events` tells them; to follow, those to come as well, until
+    """Show events in the form of `/v1/events`. With `follow`, also show new ones until
     cancelled."""
     after = ""
     while True:
@@ -168,7 +168,7 @@ async def _in_redis(settings: Settings, edges: Sequence[str], wish: dict[str, An
 async def _through_server(
     settings: Settings, method: str, edges: Sequence[str], **sent: Any
 ) -> list[Any]:
-    """All edges in one request: a refusal leaves all of them as they were."""
+    """All edges in one request. If it is refused, none of them is changed."""
     headers = {"Authorization": f"Bearer {settings.ops_token}"} if settings.ops_token else {}
     path = f"/v1/edges/{quote(','.join(edges))}/intent"
     told = await ask(settings, path, method=method, headers=headers, **sent)
@@ -181,8 +181,8 @@ async def _through_server(
 async def ask(
     settings: Settings, path: str, method: str = "GET", base: str | None = None, **sent: Any
 ) -> dict[str, Any] | None:
-    """What the ops listener answers, at `base` or else where the settings have it; None
-    when no server listens there."""
+    """The response of the ops listener at `base`, or else at the address in the settings. None
+    if no server listens there."""
     server = base.rstrip("/") if base else f"http://{_reachable(settings)}"
     url = f"{server}{path}"
     try:
@@ -211,7 +211,7 @@ def _policy(settings: Settings) -> CachePolicy:
 
 
 def _reachable(settings: Settings) -> str:
-    """The ops listener's address as a client on this machine reaches it."""
+    """The address at which a client on this machine reaches the ops listener."""
     listen = settings.ops_listen
     address = ipaddress.ip_address(listen.host)
     if address.is_unspecified:
@@ -220,7 +220,7 @@ def _reachable(settings: Settings) -> str:
 
 
 async def stored_fleet(settings: Settings, catalog: Catalog) -> tuple[Fleet, str]:
-    """The fleet as Redis has it, or the catalog alone; and which of the two."""
+    """The fleet in Redis, or of the catalog alone, and which of the two it is."""
     if settings.redis_url is None:
         return combine(catalog, (), (), time.time()), "the catalog alone"
     async with _redis(settings) as store:

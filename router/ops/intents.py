@@ -1,4 +1,4 @@
-"""Operator intents: what may be asked of an edge, when to reject it, and how it is stored."""
+"""Operator intents: which are valid, which are refused, and how they are stored."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -22,18 +22,18 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 class Dial(NamedTuple):
-    """The share of its viewers that an edge shall keep, and in how many seconds."""
+    """The share of its viewers that an edge is to keep, and in how many seconds."""
 
     share: float
     over_s: int
 
 
 class RefusedError(RouterError):
-    """An operator's wish that must not be granted as it stands; the text says why."""
+    """An intent that is not acceptable; the text says why."""
 
 
 def parse_duration(text: str) -> int | None:
-    """Seconds in `90s`, `30m`, `2h` or `1d`; None when it is no duration within 72 hours."""
+    """Seconds of `90s`, `30m`, `2h` or `1d`. None for anything else, and beyond 72 hours."""
     match = _DURATION.fullmatch(text.strip())
     seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
     return seconds if 0 < seconds <= MAX_INTENT_S else None
@@ -74,7 +74,7 @@ def new_intent(
 
 
 def parse_share(text: str) -> float | None:
-    """0.7 for `70%` or `0.7`; None for what is no share from 0 to 1."""
+    """0.7 for `70%` or `0.7`. None for anything that is not a share from 0 to 1."""
     match = _SHARE.fullmatch(text.strip())
     if match is None:
         return None
@@ -83,7 +83,7 @@ def parse_share(text: str) -> float | None:
 
 
 def wish_dial(state: str | None, share: float | None, over: str | None) -> Dial | None:
-    """The dial of a wish, None for one to drain or disable. Raises RefusedError."""
+    """The dial that is asked for, or None for a drain or disable. Raises RefusedError."""
     if (state is None) is (share is None):
         raise RefusedError("say either state (draining or disabled) or dial (a share from 0 to 1)")
     if share is None:
@@ -95,7 +95,7 @@ def wish_dial(state: str | None, share: float | None, over: str | None) -> Dial 
 
 
 def check_text(name: str, text: str) -> None:
-    """Raise RefusedError for what cannot be shown in a line of an audit."""
+    """Raise RefusedError for text that cannot be shown in one line of the events."""
     if not text.strip() or len(text) > MAX_TEXT or not text.isprintable():
         raise RefusedError(
             f"the {name} must be 1 to {MAX_TEXT} printable characters, without line ends or "
@@ -143,7 +143,7 @@ def countries_left(fleet: Fleet, edges: Iterable[str]) -> list[str]:
 
 
 def intent_event(edge: str, intent: Intent | None, before: str, actor: str, at: float) -> Event:
-    """The audit of a change: who wants what, why and until when; None: the wish is gone."""
+    """The event of a change: who, what, why and until when. `intent`: None if it is dropped."""
     return Event(
         at=at,
         kind=EventKind.INTENT,
@@ -250,5 +250,5 @@ def _name_of(intent: Intent) -> str:
 
 
 def _share_now(edge: Edge) -> float:
-    """From where a dial begins to move: an edge that an operator took out has no viewers."""
+    """The share at which a dial starts: 0 for an edge that an operator took out."""
     return edge.share if edge.intended is Intended.ENABLED else 0.0

@@ -47,7 +47,7 @@ PHRASES = [
     f"{probe.MAX_INVENTORY_BYTES >> 20} MiB and {MAX_MODELS:,} models are read, "
     f"and {MAX_VIEW_MODELS_BYTES >> 20} MiB of model ids",
     f"and at least {DOUBT.brake_count}, fail or fell within {DOUBT.window_s:g} s",
-    f"for {DOUBT.settle_s:g} s more,",
+    f"For {DOUBT.settle_s:g} s more,",
     f"or after {DOUBT.hold_s:g} s.",
     f"It lasts {LEASE_S:g} s",
     f"| up to {FLEET.fresh_s:g} s old | `ok` |",

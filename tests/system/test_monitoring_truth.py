@@ -248,7 +248,7 @@ TRUTH: dict[str, list[Callable[[Run], Any]]] = {
     "Purges": [within(0, 20)],
     "Time from a change to its purge": [NONE, NONE],
     "Workers": [within(1, 1), within(1, 1), NONE],
-    "Connections": [within(0, 2), exactly(hung_up=0, refused=0)],
+    "Connections": [within(0, 2), exactly(hung_up=0, memory=0, refused=0)],
     "Age of the geo database": [lambda run: {(at(run.dev),): about(geo_age_days(run) * 86_400)}],
     "Files": [exactly(ok=0, refused=0), within(0, 120), within(1, 1)],
     "Releases": [within(1, 1)],
