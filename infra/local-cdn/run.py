@@ -23,7 +23,8 @@ from typing import Self
 import click
 
 from router.cdn.edge_function import render
-from router.config.inputs import cdn_program, read_all
+from router.cdn.programs import read_program
+from router.config.inputs import read_all
 from router.config.settings import Settings, load_settings
 from router.config.values import Listen
 from router.errors import ConfigError
@@ -233,7 +234,7 @@ def _answers(host: str, port: int) -> bool:
 def _write(plan: Plan, settings: Settings, folder: Path) -> None:
     """The files of nginx and Varnish, with everything filled in."""
     catalog, geo = read_all(settings)
-    program = plan.function.read_text() if plan.function else render(Ranker(catalog), cdn_program())
+    program = plan.function.read_text() if plan.function else render(Ranker(catalog), read_program())
     (folder / "cdn.js").write_text(program + (HERE / "adapter.js").read_text())
     values = {
         "ORIGIN_HOST": plan.origin.host,

@@ -1,6 +1,6 @@
 """The CDN function, written from the catalog: the route key as ECMAScript. Pure.
 
-`edge_function.js` is the program; the table here is all that it knows of the fleet.
+The programs are in router.cdn.programs; the table here is all that they know of the fleet.
 """
 
 from typing import Any
@@ -15,20 +15,27 @@ from router.routing.ranking import Metro, Ranker
 # Quotas on CloudFront Functions in AWS's developer guide: 10 KB.
 MAX_BYTES = 10_240
 
-_PLACEHOLDER = "/*TABLE*/"
+_TABLE = "/*TABLE*/"
+_COUNTRIES = "/*COUNTRIES*/"
+
+
+def fill(ranker: Ranker, program: str) -> str:
+    """A program for this catalog, with its table, without comments and indentation."""
+    table = msgspec.json.encode(_table(ranker)).decode()
+    text = _squeezed(program).replace(_COUNTRIES, "".join(sorted(COUNTRY_CODES)))
+    return text.replace(_TABLE, table)
 
 
 def render(ranker: Ranker, program: str) -> str:
-    """The function for this catalog: `program` with its table, without comments and
-    indentation. Raises ConfigError when it is larger than CloudFront takes."""
-    table = msgspec.json.encode(_table(ranker)).decode()
-    text = _squeezed(program).replace(_PLACEHOLDER, table)
+    """The same for CloudFront. Raises ConfigError when it is larger than CloudFront accepts."""
+    text = fill(ranker, program)
     size = len(text.encode())
     if size > MAX_BYTES:
         raise ConfigError(
             [
                 f"the function for these {len(ranker.regions)} edges has {size} bytes and "
-                f"CloudFront takes {MAX_BYTES}; cache by location headers instead "
+                f"CloudFront accepts {MAX_BYTES}; put its table in a KeyValueStore instead "
+                "(`autorouter cdn render --kvs`), or cache by location headers "
                 "(AUTOROUTER_CACHE_KEY_HEADERS)"
             ]
         )

@@ -34,11 +34,6 @@ def shipped(name: str) -> Path:
     return inside if inside.exists() else _PACKAGE.parent / name
 
 
-def cdn_program() -> str:
-    """The CDN function without its table; see router.cdn.edge_function."""
-    return (_PACKAGE / "cdn" / "edge_function.js").read_text(encoding="utf-8")
-
-
 def outlines() -> bytes:
     """The world map, as TopoJSON."""
     return shipped("geodata/outlines.json").read_bytes()

@@ -16,7 +16,8 @@ import yaml
 
 from router.api import http_protocol as wire
 from router.cdn.edge_function import MAX_BYTES, render
-from router.config.inputs import cdn_program, read_catalog
+from router.cdn.programs import read_program
+from router.config.inputs import read_catalog
 from router.config.settings import Settings, describe_settings
 from router.model import Status
 from router.routing import location, query
@@ -199,7 +200,7 @@ def encoding_is_not_in_the_key(template: Template) -> object:
     (f"{SENT}.HeadersConfig.Headers", ["CloudFront-Viewer-Country", "CloudFront-Viewer-Latitude"])
 )
 def function_sees_the_headers_that_it_reads(template: Template) -> object:
-    read = set(re.findall(r"value\(headers, '([a-z-]+)'\)", cdn_program()))
+    read = set(re.findall(r"value\(headers, '([a-z-]+)'\)", read_program()))
     return read and read <= listed_headers(template)
 
 
@@ -469,7 +470,7 @@ def test_template_has_no_yaml_aliases() -> None:
 
 
 def test_build_puts_the_rendered_function_in(built: Path, template: Template) -> None:
-    program = render(Ranker(read_catalog(Settings())), cdn_program())
+    program = render(Ranker(read_catalog(Settings())), read_program())
     now = loaded(built.read_text())
 
     assert at(now, "RouteKeyFunction.FunctionCode") == program

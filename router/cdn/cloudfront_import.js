@@ -1,0 +1,1 @@
+import cf from 'cloudfront';

@@ -1,0 +1,225 @@
+"""Publishing a table to a CloudFront KeyValueStore.
+
+There is one writer: every write names the ETag of the write before it, so another writer is
+noticed and not overwritten. New values are written first, then the list of versions, and at last
+the values of old versions are removed. At any moment every listed version is complete.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from router.cdn.key_value_table import Table
+from router.errors import ConfigError, PublishError
+
+VERSIONS = "versions"
+MAX_KEYS_PER_CALL = 50
+TIMEOUT_S = 10.0
+MAX_ERROR_LENGTH = 200
+
+_ARN = re.compile(r"arn:aws[a-z-]*:cloudfront::[0-9]{12}:key-value-store/[A-Za-z0-9-]+")
+_OURS = re.compile(r"([0-9a-f]{10})\..+")
+_IS_ROW = 6
+T = TypeVar("T")
+
+
+class Store(Protocol):
+    """A key value store."""
+
+    def read(self) -> tuple[str, dict[str, str]]:
+        """Its ETag and all its values. Raises PublishError."""
+
+    def write(self, etag: str, puts: Mapping[str, str], deletes: Sequence[str]) -> str:
+        """Write at most 50 values if the ETag is still the same; the new ETag. Raises
+        PublishError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What publishing a table would change.
+
+    `versions`: the list as it will be, the current version first; `before`: as it is.
+    `edges_added`, `edges_removed`: ids, of the routable edges.
+    """
+
+    etag: str
+    version: str
+    before: tuple[str, ...]
+    versions: tuple[str, ...]
+    puts: Mapping[str, str]
+    deletes: tuple[str, ...]
+    edges_added: tuple[str, ...]
+    edges_removed: tuple[str, ...]
+    size_bytes: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the store holds exactly this already."""
+        return not self.puts and not self.deletes and self.before == self.versions
+
+    @property
+    def calls(self) -> int:
+        """How many writes it takes."""
+        pointer = 0 if self.before == self.versions else 1
+        return pointer + sum(1 for rows in (self.puts, self.deletes) for _ in _batches([*rows]))
+
+
+def plan(store: Store, table: Table) -> Plan:
+    """Compare a store with a table. Changes nothing. Raises PublishError."""
+    etag, values = store.read()
+    before = _listed(values)
+    versions = tuple(dict.fromkeys((table.version, *before)))[:2]
+    kept = {*versions, *before[:1]}
+    now, then = _edges(table.values), _edges(_of(values, before[0])) if before else set()
+    return Plan(
+        etag=etag,
+        version=table.version,
+        before=before,
+        versions=versions,
+        puts={name: text for name, text in table.values.items() if values.get(name) != text},
+        deletes=tuple(name for name in values if _version(name) not in {None, *kept}),
+        edges_added=tuple(sorted(now - then)),
+        edges_removed=tuple(sorted(then - now)),
+        size_bytes=table.size_bytes,
+    )
+
+
+def publish(store: Store, change: Plan, progress: Callable[[int, int], None]) -> None:
+    """Carry a plan out. Raises PublishError; then the versions listed before are still there and
+    complete, and publishing again goes on from where it ended."""
+    etag, done = change.etag, 0
+
+    def write(puts: Mapping[str, str], deletes: Sequence[str]) -> None:
+        nonlocal etag, done
+        etag = store.write(etag, puts, deletes)
+        done += 1
+        progress(done, change.calls)
+
+    for names in _batches([*change.puts]):
+        write({name: change.puts[name] for name in names}, ())
+    if change.before != change.versions:
+        write({VERSIONS: msgspec.json.encode(change.versions).decode()}, ())
+    for names in _batches(change.deletes):
+        write({}, names)
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), MAX_KEYS_PER_CALL):
+        yield items[start : start + MAX_KEYS_PER_CALL]
+
+
+def _listed(values: Mapping[str, str]) -> tuple[str, ...]:
+    """The versions that functions read. A list that is not ours counts as none."""
+    try:
+        return tuple(msgspec.json.decode(values.get(VERSIONS, "[]"), type=list[str]))
+    except msgspec.DecodeError:
+        return ()
+
+
+def _version(name: str) -> str | None:
+    """Of a name that we have written; None for somebody else's."""
+    match = _OURS.fullmatch(name)
+    return None if match is None else match[1]
+
+
+def _of(values: Mapping[str, str], version: str) -> dict[str, str]:
+    return {name: text for name, text in values.items() if _version(name) == version}
+
+
+def _edges(values: Mapping[str, str]) -> set[str]:
+    """The ids of the edges in a table."""
+    found: set[str] = set()
+    for name, text in values.items():
+        is_part = ".more." in name
+        try:
+            value = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            continue
+        rows = value if isinstance(value, list) else []
+        lists = [rows] if is_part else [row[5] for row in rows if _is_row(row)]
+        found.update(edge if isinstance(edge, str) else edge[0] for some in lists for edge in some)
+    return found
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > _IS_ROW and isinstance(value[5], list)
+
+
+class KeyValueStore:
+    """A CloudFront KeyValueStore. Credentials as boto3 finds them."""
+
+    def __init__(self, arn: str) -> None:
+        """Raises ConfigError for what is no ARN of a store, or without boto3 and awscrt."""
+        if _ARN.fullmatch(arn) is None:
+            raise ConfigError(
+                [
+                    f"{arn!r} is not the ARN of a key value store, which looks like "
+                    "arn:aws:cloudfront::123456789012:key-value-store/…; "
+                    "`aws cloudfront list-key-value-stores` shows yours"
+                ]
+            )
+        try:
+            import awscrt  # noqa: F401 - what signs these requests (SigV4A)
+            from boto3.session import Session  # an extra
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError, ClientError
+        except ImportError as error:
+            fix = "install them as requirements/cloudfront.lock pins them"
+            raise ConfigError([f"publishing needs boto3 and awscrt: {fix}"]) from error
+        self._arn = arn
+        self._faults = (BotoCoreError, ClientError)
+        limits = Config(
+            connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, retries={"mode": "standard"}
+        )
+        self._client: Any = Session().client(
+            "cloudfront-keyvaluestore", "us-east-1", config=limits
+        )
+
+    def read(self) -> tuple[str, dict[str, str]]:
+        """See Store."""
+        etag = self._ask("describe_key_value_store")["ETag"]
+        values: dict[str, str] = {}
+        page: dict[str, Any] = {"MaxResults": MAX_KEYS_PER_CALL}
+        while True:
+            told = self._ask("list_keys", **page)
+            values.update((item["Key"], item["Value"]) for item in told.get("Items", ()))
+            if not told.get("NextToken"):
+                return etag, values
+            page["NextToken"] = told["NextToken"]
+
+    def write(self, etag: str, puts: Mapping[str, str], deletes: Sequence[str]) -> str:
+        """See Store."""
+        told = self._ask(
+            "update_keys",
+            IfMatch=etag,
+            Puts=[{"Key": name, "Value": text} for name, text in puts.items()],
+            Deletes=[{"Key": name} for name in deletes],
+        )
+        return str(told["ETag"])
+
+    def _ask(self, operation: str, **arguments: Any) -> Any:
+        try:
+            return getattr(self._client, operation)(KvsARN=self._arn, **arguments)
+        except self._faults as error:
+            raise PublishError(self._explained(error)) from error
+
+    def _explained(self, error: Exception) -> str:
+        response = getattr(error, "response", {})
+        code = response.get("Error", {}).get("Code", "") or type(error).__name__
+        fixes = {
+            "ConflictException": "another writer changed the store at the same time. Viewers still "
+            "get keys of a complete table. Look at who else publishes, then run this again",
+            "ResourceNotFoundException": f"there is no store {self._arn}. "
+            "`aws cloudfront list-key-value-stores` shows those of this account",
+            "AccessDeniedException": "AWS does not allow it. Allow "
+            "cloudfront-keyvaluestore:DescribeKeyValueStore, ListKeys and UpdateKeys on "
+            f"{self._arn}",
+            "ServiceQuotaExceededException": "the store is full. It holds 5 MB: remove what is "
+            "not autorouter's, or use a store of its own",
+            "NoCredentialsError": "boto3 finds no AWS credentials. Set AWS_PROFILE, or "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        }
+        return fixes.get(code, f"{code}: {str(error)[:MAX_ERROR_LENGTH]}")
