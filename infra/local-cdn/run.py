@@ -234,7 +234,10 @@ def _answers(host: str, port: int) -> bool:
 def _write(plan: Plan, settings: Settings, folder: Path) -> None:
     """The files of nginx and Varnish, with everything filled in."""
     catalog, geo = read_all(settings)
-    program = plan.function.read_text() if plan.function else render(Ranker(catalog), read_program())
+    if plan.function:
+        program = plan.function.read_text()
+    else:
+        program = render(Ranker(catalog), read_program())
     (folder / "cdn.js").write_text(program + (HERE / "adapter.js").read_text())
     values = {
         "ORIGIN_HOST": plan.origin.host,

@@ -37,18 +37,18 @@ async function edgesOf(version, metro) {
 }
 
 // The metros that may be nearest to a place: those of the smallest cell around it. Every cell
-// that is divided has 4 x 4 cells.
+// that is divided has 2 x 2 cells.
 async function around(version, tree, v) {
   var across = (Math.atan2(v[1], v[0]) / Math.PI + 1) / 2;
   var up = (Math.asin(Math.max(-1, Math.min(1, v[2]))) / Math.PI) + 0.5;
   var cell = '';
-  for (var depth = 0; depth < 10; depth += 1) {
+  for (var depth = 0; depth < 20; depth += 1) {
     var rows = await read(version + '.' + tree + '.' + cell);
     if (rows) { return rows; }
-    var column = Math.min(3, Math.floor(across * 4)), row = Math.min(3, Math.floor(up * 4));
-    across = across * 4 - column;
-    up = up * 4 - row;
-    cell += (row * 4 + column).toString(16);
+    var column = Math.min(1, Math.floor(across * 2)), row = Math.min(1, Math.floor(up * 2));
+    across = across * 2 - column;
+    up = up * 2 - row;
+    cell += row * 2 + column;
   }
   throw new Error('no such cell');
 }

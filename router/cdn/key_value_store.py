@@ -1,13 +1,15 @@
 """Publishing a table to a CloudFront KeyValueStore.
 
 There is one writer: every write names the ETag of the write before it, so another writer is
-noticed and not overwritten. New values are written first, then the list of versions, and at last
-the values of old versions are removed. At any moment every listed version is complete.
+noticed and not overwritten. The list of versions has the current one and the one before it. The
+latter makes room, then new values are written, and at last the list is. At any moment every
+listed version is complete.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -22,7 +24,6 @@ MAX_ERROR_LENGTH = 200
 
 _ARN = re.compile(r"arn:aws[a-z-]*:cloudfront::[0-9]{12}:key-value-store/[A-Za-z0-9-]+")
 _OURS = re.compile(r"([0-9a-f]{10})\..+")
-_IS_ROW = 6
 T = TypeVar("T")
 
 
@@ -41,13 +42,15 @@ class Store(Protocol):
 class Plan:
     """What publishing a table would change.
 
-    `versions`: the list as it will be, the current version first; `before`: as it is.
+    `versions`: the list as it will be, the current version first; `before`: as it is;
+    `meanwhile`: without the versions that make room.
     `edges_added`, `edges_removed`: ids, of the routable edges.
     """
 
     etag: str
     version: str
     before: tuple[str, ...]
+    meanwhile: tuple[str, ...]
     versions: tuple[str, ...]
     puts: Mapping[str, str]
     deletes: tuple[str, ...]
@@ -63,8 +66,9 @@ class Plan:
     @property
     def calls(self) -> int:
         """How many writes it takes."""
-        pointer = 0 if self.before == self.versions else 1
-        return pointer + sum(1 for rows in (self.puts, self.deletes) for _ in _batches([*rows]))
+        lists = (self.before, self.meanwhile, self.versions)
+        batches = sum(1 for rows in (self.puts, self.deletes) for _ in _batches([*rows]))
+        return batches + sum(one != other for one, other in pairwise(lists))
 
 
 def plan(store: Store, table: Table) -> Plan:
@@ -72,15 +76,15 @@ def plan(store: Store, table: Table) -> Plan:
     etag, values = store.read()
     before = _listed(values)
     versions = tuple(dict.fromkeys((table.version, *before)))[:2]
-    kept = {*versions, *before[:1]}
     now, then = _edges(table.values), _edges(_of(values, before[0])) if before else set()
     return Plan(
         etag=etag,
         version=table.version,
         before=before,
+        meanwhile=tuple(version for version in before if version in versions),
         versions=versions,
         puts={name: text for name, text in table.values.items() if values.get(name) != text},
-        deletes=tuple(name for name in values if _version(name) not in {None, *kept}),
+        deletes=tuple(name for name in values if _version(name) not in {None, *versions}),
         edges_added=tuple(sorted(now - then)),
         edges_removed=tuple(sorted(then - now)),
         size_bytes=table.size_bytes,
@@ -98,12 +102,17 @@ def publish(store: Store, change: Plan, progress: Callable[[int, int], None]) ->
         done += 1
         progress(done, change.calls)
 
-    for names in _batches([*change.puts]):
-        write({name: change.puts[name] for name in names}, ())
-    if change.before != change.versions:
-        write({VERSIONS: msgspec.json.encode(change.versions).decode()}, ())
+    def list_versions(versions: tuple[str, ...]) -> None:
+        write({VERSIONS: msgspec.json.encode(versions).decode()}, ())
+
+    if change.meanwhile != change.before:
+        list_versions(change.meanwhile)
     for names in _batches(change.deletes):
         write({}, names)
+    for names in _batches([*change.puts]):
+        write({name: change.puts[name] for name in names}, ())
+    if change.versions != change.meanwhile:
+        list_versions(change.versions)
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -145,7 +154,7 @@ def _edges(values: Mapping[str, str]) -> set[str]:
 
 
 def _is_row(value: Any) -> bool:
-    return isinstance(value, list) and len(value) > _IS_ROW and isinstance(value[5], list)
+    return isinstance(value, list) and len(value) == 7 and isinstance(value[5], list)
 
 
 class KeyValueStore:
@@ -174,9 +183,7 @@ class KeyValueStore:
         limits = Config(
             connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, retries={"mode": "standard"}
         )
-        self._client: Any = Session().client(
-            "cloudfront-keyvaluestore", "us-east-1", config=limits
-        )
+        self._client: Any = Session().client("cloudfront-keyvaluestore", "us-east-1", config=limits)
 
     def read(self) -> tuple[str, dict[str, str]]:
         """See Store."""

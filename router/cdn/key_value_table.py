@@ -21,15 +21,15 @@ from router.geo.sphere import Vector, unit_vector
 from router.model import Position, Scope
 from router.routing.ranking import PREFERRED_COUNT, Metro, Ranker
 
-# Quotas on key value stores in AWS's developer guide: 1 KB a pair, 5 MB a store. The store holds
-# up to three tables: the current one, the one before it, and one that is being published.
+# Quotas on key value stores in AWS's developer guide: 1 KB a pair, 5 MB a store. A store holds
+# two tables: the current one, and the one before it or one that is being published.
 MAX_PAIR_BYTES = 1_000
-MAX_TABLE_BYTES = 1_600_000
+MAX_TABLE_BYTES = 2_400_000
 
 _VERSION_LENGTH = 10
 _INLINE_BYTES = 60
-_SIDE = 4
-_MAX_DEPTH = 9
+_SIDE = 2
+_MAX_DEPTH = 18
 _MARGIN = 1e-6  # radians: more than what rounding can move a viewer by
 
 
@@ -47,7 +47,7 @@ class Table:
 
 
 class _Cell(NamedTuple):
-    """A part of the globe: `name` is its path of base-16 digits, the rest are fractions of the
+    """A part of the globe: `name` is its path of digits 0 to 3, the rest are fractions of the
     way eastwards from 180° W and northwards from the south pole."""
 
     name: str = ""
@@ -75,7 +75,7 @@ class _Cell(NamedTuple):
         size = self.size / _SIDE
         for row in range(_SIDE):
             for column in range(_SIDE):
-                name = f"{self.name}{row * _SIDE + column:x}"
+                name = f"{self.name}{row * _SIDE + column}"
                 yield _Cell(name, self.west + column * size, self.south + row * size, size)
 
 
@@ -145,20 +145,35 @@ def _tree(name: str, cell: _Cell, own: Sequence[Metro], others: Sequence[Metro])
             yield from _tree(name, part, own, others)
 
 
-def _near(
-    metros: Sequence[Metro], centre: Vector, radius: float, count: int
-) -> tuple[Metro, ...]:
-    """The metros that can be among the nearest with `count` edges, from somewhere in a circle:
-    none is farther from its centre than the last of those seen from there, and two radii."""
+def _near(metros: Sequence[Metro], centre: Vector, radius: float, count: int) -> tuple[Metro, ...]:
+    """The metros that can be among the nearest with `count` edges, from somewhere in a circle."""
     ordered = sorted((_angle(centre, metro.centre), at) for at, metro in enumerate(metros))
+    seen = [metros[at] for _, at in ordered]
+    if radius > math.pi / 2:
+        return tuple(seen)
+    return tuple(metro for metro in seen if _beaten_by(metro, seen, centre, radius, count) < count)
+
+
+def _beaten_by(
+    metro: Metro, others: Sequence[Metro], centre: Vector, radius: float, enough: int
+) -> int:
+    """How many edges are nearer than a metro from everywhere in a circle; counts to `enough`.
+
+    The places that are nearer to one metro than to another are a half of the globe. A circle is
+    in it if the angle from its centre to the middle of that half, and its radius, are below 90°.
+    """
+    x, y, z = metro.centre
+    u, v, w = centre
+    limit = math.sin(radius + _MARGIN)
     edges = 0
-    reach = math.inf
-    for angle, at in ordered:
-        edges += len(metros[at].edges)
-        if edges >= count:
-            reach = angle + 2 * radius + _MARGIN
-            break
-    return tuple(metros[at] for angle, at in ordered if angle <= reach)
+    for other in others:
+        a, b, c = other.centre[0] - x, other.centre[1] - y, other.centre[2] - z
+        length = math.sqrt(a * a + b * b + c * c)
+        if length > _MARGIN and a * u + b * v + c * w > limit * length:
+            edges += len(other.edges)
+            if edges >= enough:
+                break
+    return edges
 
 
 def _first(metros: Iterable[Metro]) -> Iterator[Metro]:
@@ -184,7 +199,9 @@ def _further_edges(metro: Metro) -> Iterator[tuple[str, str]]:
 def _edge_parts(metro: Metro) -> list[list[Any]]:
     """The edges of a metro: all in one list if that is short, else the first alone and lists
     that fit a value each."""
-    edges: list[Any] = [edge.id if metro.is_even else (edge.id, edge.weight) for edge in metro.edges]
+    edges: list[Any] = [
+        edge.id if metro.is_even else (edge.id, edge.weight) for edge in metro.edges
+    ]
     if len(_json(edges)) <= _INLINE_BYTES:
         return [edges]
     parts: list[list[Any]] = [edges[:1]]

@@ -1,0 +1,73 @@
+"""The table in a KeyValueStore: what its cells hold, and how large it is."""
+
+import json
+import math
+import random
+
+import pytest
+
+from router.cdn.key_value_table import MAX_PAIR_BYTES, make_table
+from router.errors import ConfigError
+from router.model import Catalog, Position, Scope
+from router.routing.ranking import Ranker
+from tests.support.builders import a_catalog, a_region
+
+
+def spread(count: int, seed: int = 1) -> Ranker:
+    rng = random.Random(seed)
+    return Ranker(
+        Catalog(
+            regions=tuple(
+                a_region(
+                    f"edge-{number}",
+                    country=rng.choice(["US", "CA", "DE"]),
+                    position=Position(rng.uniform(-80, 80), rng.uniform(-180, 180)),
+                )
+                for number in range(count)
+            )
+        )
+    )
+
+
+def cell_of(values: dict[str, str], tree: str, place: Position) -> list[str]:
+    """The first edges of the metros in the smallest cell around a place."""
+    across, up, cell = (place.longitude + 180) / 360, (place.latitude + 90) / 180, ""
+    while (rows := json.loads(values[f"{tree}.{cell}"])) == 0:
+        column, row = min(1, math.floor(across * 2)), min(1, math.floor(up * 2))
+        across, up, cell = across * 2 - column, up * 2 - row, f"{cell}{row * 2 + column}"
+    return [row[5][0] for row in rows]
+
+
+def test_cell_holds_the_nearest_metros_of_every_place_in_it() -> None:
+    ranker, rng = spread(40), random.Random(2)
+    table = make_table(ranker)
+    for _ in range(1_000):
+        place = Position(rng.uniform(-90, 90), rng.uniform(-180, 180))
+        metros = ranker.around("CA", place, Scope.COUNTRY)
+        held = cell_of(dict(table.values), f"{table.version}.CA.in", place)
+        assert {metro.edges[0].id for metro in metros} <= {*held}
+
+
+def test_same_catalog_gives_the_same_version() -> None:
+    assert make_table(spread(20)) == make_table(spread(20))
+    assert make_table(spread(20)).version != make_table(spread(21)).version
+
+
+def test_city_of_many_edges_is_divided() -> None:
+    regions = [a_region(f"{'x' * 55}-{number:03}") for number in range(200)]
+    table = make_table(Ranker(a_catalog(*regions)))
+    assert max(len(name) + len(text) for name, text in table.values.items()) <= MAX_PAIR_BYTES
+
+
+def test_metros_that_no_cell_tells_apart_leave_a_cell_without_any() -> None:
+    """12 countries share one place, so no cell there has room for all that may be nearest."""
+    regions = [a_region(f"edge-{number}", country=f"A{chr(65 + number)}") for number in range(12)]
+    table = make_table(Ranker(a_catalog(*regions)))
+    deepest = [name for name in table.values if name.startswith(f"{table.version}.all.")]
+    assert max(map(len, deepest)) == len(f"{table.version}.all.") + 18
+
+
+def test_table_that_is_too_large_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.cdn.key_value_table.MAX_TABLE_BYTES", 1_000)
+    with pytest.raises(ConfigError, match="AUTOROUTER_CACHE_KEY_HEADERS"):
+        make_table(spread(5))
