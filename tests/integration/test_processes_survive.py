@@ -1,17 +1,31 @@
 """What breaks beside a server does not break its answers: folders that hang, logs unread."""
 
+import asyncio
 import os
 import signal
+import statistics
 import subprocess
-from contextlib import suppress
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from router.processes.simulated_edges import Mode
-from tests.support.running import DETECTED_S, Site, site
-from tests.support.servers import AUTOROUTER, HOST, clean_env, eventually, free_port, plain_client
+from tests.support.running import DETECTED_S, Running, Site, rewritten, site
+from tests.support.servers import (
+    AUTOROUTER,
+    HOST,
+    Process,
+    clean_env,
+    eventually,
+    free_port,
+    plain_client,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -105,3 +119,177 @@ async def test_log_that_nobody_reads_stops_nothing(site: Site, workers: str) -> 
     finally:
         server.kill()
         server.communicate()
+
+
+# Loops that fail
+
+
+RAISING = """
+from router.ops.public_probe import PublicProbe
+async def run(self):
+    raise ValueError("odd")
+PublicProbe.run = run
+from router.cli.main import main
+main()
+"""
+
+
+async def is_answering(server: Running) -> bool:
+    """Whether both listeners are up."""
+    answer = await server.client.get(f"http://{HOST}:{server.port}/v1/route")
+    return answer.status_code == 200 and (await server.ops("/healthz")).status_code == 200
+
+
+async def finding_kinds(server: Running) -> set[str]:
+    told = (await server.ops("/v1/edges")).json()
+    return {finding["kind"] for finding in told["findings"]}
+
+
+async def counted(server: Running, series: str) -> float:
+    """The value of a series in what Prometheus scrapes."""
+    for line in (await server.ops("/metrics")).text.splitlines():
+        if line.startswith(f"{series} "):
+            return float(line.rpartition(" ")[2])
+    raise AssertionError(f"no {series}")
+
+
+async def test_loop_that_raises_is_restarted_counted_and_reported(
+    site: Site, tmp_path: Path
+) -> None:
+    ports = free_port(), free_port()
+    listens = {"LISTEN": f"{HOST}:{ports[0]}", "OPS_LISTEN": f"{HOST}:{ports[1]}"}
+    environ = clean_env(**site.settings, **listens)
+    command = [sys.executable, "-c", RAISING, "serve"]
+    server = Running(Process(command, tmp_path / "raising.log", environ), *ports, site.client)
+    try:
+        await eventually(server.is_ready)
+        series = 'autorouter_loop_failures_total{loop="public_probe"}'
+
+        async def has_failed_thrice() -> bool:
+            return await counted(server, series) >= 3
+
+        await eventually(has_failed_thrice)
+        assert await is_answering(server)
+        assert "loop" in await finding_kinds(server)
+        assert "a background loop failed" in server.process.output
+        server.process.send(signal.SIGTERM)
+        assert await server.process.ended() == 0
+    finally:
+        server.process.kill()
+
+
+@pytest.fixture
+def aws_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """AWS's configuration file, of a process that is started next."""
+    path = tmp_path / "aws-config"
+    path.write_text("[default]\nregion = us-east-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    return path
+
+
+async def test_faulty_aws_configuration_at_reload_is_counted_and_reported(
+    site: Site, aws_config: Path
+) -> None:
+    server = await site.serve_until_ready(PURGE="cloudfront:E1")
+    await asyncio.to_thread(aws_config.write_text, "[default\n")
+    server.process.send(signal.SIGHUP)
+
+    async def is_counted() -> bool:
+        return await counted(server, 'autorouter_reloads_total{result="refused"}') == 1
+
+    await eventually(is_counted)
+    assert await is_answering(server)
+    assert "reload" in await finding_kinds(server)
+    assert "cloudfront:E1 cannot be used" in server.process.output
+
+
+async def test_purge_whose_client_raises_is_counted_and_reported(
+    site: Site, aws_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nonsense in place of AWS's answer: botocore raises an error that is none of its own."""
+
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 4\r\n\r\n<not")
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(reply, HOST, 0) as cdn:
+        port = cdn.sockets[0].getsockname()[1]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{HOST}:{port}")
+        server = await site.serve_until_ready(PURGE="cloudfront:E1")
+        await site.fleet.edges["yto-01"].set_mode(Mode.DOWN)
+
+        async def is_counted() -> bool:
+            series = 'autorouter_purges_total{result="error",target="cloudfront"}'
+            return await counted(server, series) >= 2
+
+        await eventually(is_counted)
+        assert await is_answering(server)
+        assert "purge" in await finding_kinds(server)
+        server.process.send(signal.SIGTERM)
+        assert await server.process.ended() == 0
+
+
+# An edge that attacks
+
+
+ENDLESS = {
+    "interim": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 200),
+    "extensions": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"1;" + b"x" * 9_000 + b"\r\na\r\n",
+    ),
+}
+
+
+@asynccontextmanager
+async def endless_edge(head: bytes, piece: bytes) -> AsyncIterator[int]:
+    """An edge whose answer never ends, on this port."""
+
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(head)
+            while True:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.001)  # this process asks the server, too
+        writer.close()
+
+    async with await asyncio.start_server(send, HOST, 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def spawned_by(pid: int) -> list[str]:
+    """The processes of multiprocessing that a process started, but for its resource tracker."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [one for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize("attack", ENDLESS)
+async def test_edge_whose_answer_never_ends_delays_no_answer(site: Site, attack: str) -> None:
+    """Without Redis too, probes are made by another process than answers."""
+    async with endless_edge(*ENDLESS[attack]) as port:
+
+        def point_at_it(document: dict[str, Any]) -> None:
+            for region in document["regions"]:
+                if region["id"] == "yto-02":
+                    region["endpoint"] = f"http://{HOST}:{port}"
+
+        rewritten(Path(site.settings["REGIONS"]), point_at_it)
+        server = await site.serve_until_ready()
+        took_s = []
+        for _ in range(300):
+            began = time.perf_counter()
+            assert (await server.route())["status"] == "ok"
+            took_s.append(time.perf_counter() - began)
+            await asyncio.sleep(0.005)
+        assert len(spawned_by(server.process.pid)) == 1
+        server.process.send(signal.SIGTERM)  # before the edge that it asks
+        await server.process.ended()
+    assert statistics.median(took_s) < 0.05
+    assert max(took_s) < 1.0
