@@ -120,6 +120,20 @@ def test_unknown_edges_are_shown_with_the_choices(alone: dict[str, str]) -> None
     assert "error: no such edge: y; there are dal-01" in told
 
 
+def test_nearness_by_network_moves_those_whose_country_has_no_edge(
+    alone: dict[str, str],
+) -> None:
+    """256 of the 69,888 addresses are in Germany, which has none."""
+    told = simulated("--nearness", "network", **alone)
+    assert told["change"] == "nearness network"
+    assert told["moved"] == pytest.approx(256 / 69_888, abs=1e-6)
+    assert told["gain_ms"] > 5  # what another city must gain
+    assert told["extra_km"] > 0
+
+    same = simulated("--nearness", "distance", **alone)
+    assert (same["moved"], same["gain_ms"]) == (0, None)
+
+
 def test_scope_and_model_are_those_of_the_viewers(alone: dict[str, str]) -> None:
     told = simulated("--drain", "yto-01", "--scope", "global", "--model", "kokoro", **alone)
 
