@@ -4,7 +4,6 @@ How requests come in and answers go out is for router.api.http_protocol.
 """
 
 from itertools import product
-from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -30,17 +29,12 @@ from router.routing.response import (
 )
 
 KNOWN_TARGETS = 4_096
-KNOWN_VIEWERS = 16_384
 MAX_KNOWN_BYTES = 256  # of a target
-MAX_KNOWN_BODY = 4_096  # longer ones are kept in the table alone, which bounds their sum
 
 # A 304 repeats what a 200 says about caching and nothing about a body (RFC 9110, 15.4.5).
 _BODY_HEADERS = frozenset({b"content-type", b"content-length"})
 _NOT_MODIFIED = status_line(304)
 _READING = (b"GET", b"HEAD")
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 # One object for all viewers that were placed alike.
 _PLACEMENTS = {each: Placement(*each) for each in product(Source, Level, PlacedBy)}
@@ -57,15 +51,12 @@ class PublicApp:
         self._watch = watch
         self._locator = locator
         self._asked: dict[bytes, Query | Answer] = {}
-        self._table = watch.table
-        self._seen: dict[tuple[bytes, bytes | str], tuple[Answer, Placement]] = {}
         self.counts = Counts()
         self.counts.answers[FAULT.labels] = 0  # shown from the start, so that one is a rise
 
     def adopt(self, locator: Locator) -> None:
         """Place viewers by another locator, or for another catalog, from now on."""
         self._locator = locator
-        self._seen.clear()
 
     def respond(self, request: Request) -> Response:
         """The answer as HTTP. The body of a request is never read."""
@@ -93,22 +84,10 @@ class PublicApp:
     def _answer(self, request: Request) -> Answer:
         if request.method not in _READING:
             return USE_EDGE
-        if self._table is not self._watch.table:
-            self._table = self._watch.table
-            self._seen.clear()
-        viewer = self._locator.viewer(request.peer, request.headers)
-        seen = None if viewer is None else self._seen.get((request.target, viewer))
-        if seen is None:
-            return self._first(request, viewer)
-        self._count(*seen)
-        return seen[0]
-
-    def _first(self, request: Request, viewer: bytes | str | None) -> Answer:
-        """The answer to a question not asked before under this Fleet, or not kept."""
         asked = self._what(request.target)
         if isinstance(asked, Answer):
             return asked
-        placed, table = self._locator.place(request.peer, request.headers), self._table
+        placed, table = self._locator.place(request.peer, request.headers), self._watch.table
         if placed.key is not None:
             key, placement = table.ranker.known(placed.key), _BY_KEY
         else:
@@ -116,16 +95,9 @@ class PublicApp:
             source, level = placed.location.source, placed.location.level
             placement = _PLACEMENTS[source, level, placed.placed_by]
         answer = table.answer(key, asked, placed.sharing, placed.seed)
-        is_alone = viewer == request.peer or placed.placed_by is not PlacedBy.PEER
-        is_short = len(request.target) <= MAX_KNOWN_BYTES and len(answer.body) <= MAX_KNOWN_BODY
-        if viewer is not None and is_alone and is_short:
-            _keep(self._seen, (request.target, viewer), (answer, placement), KNOWN_VIEWERS)
-        self._count(answer, placement)
-        return answer
-
-    def _count(self, answer: Answer, placement: Placement) -> None:
         self.counts.placements[placement] += 1
         self.counts.countries[answer.country] += 1
+        return answer
 
     def _what(self, target: bytes) -> Query | Answer:
         """What a target asks for, or the answer to it whoever asks."""
@@ -133,7 +105,9 @@ class PublicApp:
         if asked is None:
             asked = _read(target)
             if len(target) <= MAX_KNOWN_BYTES:
-                _keep(self._asked, target, asked, KNOWN_TARGETS)
+                if len(self._asked) >= KNOWN_TARGETS:
+                    self._asked.clear()  # begin anew rather than grow beyond a bound
+                self._asked[target] = asked
         return asked
 
 
@@ -142,13 +116,6 @@ def _read(target: bytes) -> Query | Answer:
     if path == b"/v1/route":
         return parse_query(query) or BAD_MODEL
     return HEALTHY if path == b"/healthz" else NOT_FOUND
-
-
-def _keep(memo: dict[K, V], key: K, value: V, most: int) -> None:
-    """Begin anew rather than grow beyond a bound."""
-    if len(memo) >= most:
-        memo.clear()
-    memo[key] = value
 
 
 def _not_modified(answer: Answer) -> bytes:

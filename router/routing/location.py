@@ -27,8 +27,6 @@ LATITUDE = b"cloudfront-viewer-latitude"
 LONGITUDE = b"cloudfront-viewer-longitude"
 ADDRESS = b"cloudfront-viewer-address"
 
-MAX_REMEMBERED = 64
-
 # All headers that say where a viewer is.
 PLACING = frozenset({FORWARDED, VERIFY, KEY, COUNTRY, LATITUDE, LONGITUDE, ADDRESS})
 _TOLD = frozenset({COUNTRY, LATITUDE, LONGITUDE})
@@ -84,23 +82,6 @@ class Locator:
         self._secrets = tuple(secret.encode() for secret in secrets)
         listed = {name.lower().encode() for name in key_headers}
         self._sharing = Sharing.BY_HEADERS if listed >= _TOLD else Sharing.PRIVATE
-
-    def viewer(
-        self, peer: str | None, headers: Sequence[tuple[bytes, bytes]]
-    ) -> bytes | str | None:
-        """What alone decides where this viewer is, short enough to remember them by: the
-        peer, or the one X-Forwarded-For, unless they turn out to be placed by peer. None
-        where more than that is to be weighed."""
-        if peer is None:
-            return None
-        is_trusted = self._trusted.peer(peer)[1]
-        if len(headers) == 1 and is_trusted:
-            name, value = headers[0]
-            return value if name == FORWARDED and len(value) <= MAX_REMEMBERED else None
-        weighed = [header for header in headers if header[0] in PLACING]
-        if not is_trusted and VERIFY not in dict(weighed):
-            return peer
-        return self.viewer(peer, weighed) if is_trusted and len(weighed) == 1 else None
 
     def place(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Placed:
         """Place the viewer of one request; header names in lower case."""

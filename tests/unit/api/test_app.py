@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from router.api.app import KNOWN_TARGETS, KNOWN_VIEWERS, PublicApp
+from router.api.app import PublicApp
 from router.api.http_protocol import FAULT
 from router.api.live_fleet import FleetWatch
 from router.model import Intended, Level, Location, Observed, Source
@@ -19,7 +19,6 @@ from router.routing.cache_headers import CachePolicy
 from router.routing.client_address import Networks
 from router.routing.location import Locator, PlacedBy
 from router.routing.query import MAX_MODEL_LENGTH
-from router.routing.route_table import KNOWN_ANSWERS
 from router.store.memory import MemoryStore
 from router.telemetry.metrics import Telemetry
 from tests.support.builders import (
@@ -517,36 +516,22 @@ async def test_server_lives_on_after_everything_hostile(public: Public) -> None:
     assert (await public.get()).status_code == 200
 
 
-async def test_unique_models_keep_memory_bounded(public: Public) -> None:
-    watch, app = public.watch, public.app
-    for n in range(max(KNOWN_TARGETS, KNOWN_ANSWERS) + 500):
-        app.respond(asked(f"/v1/route?model=m{n}"))
-    assert len(app._asked) <= KNOWN_TARGETS
-    assert len(watch.table._answers) <= KNOWN_ANSWERS
-    assert len(app.counts.answers) < 10
-
-
-async def test_unique_viewers_keep_memory_bounded(public: Public) -> None:
-    app = public.app
-    for n in range(KNOWN_VIEWERS + 500):
-        app.respond(asked(viewer=f"24.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"))
-    assert 0 < len(app._seen) <= KNOWN_VIEWERS
-
-
-async def test_long_answers_are_kept_by_the_table_alone(
+async def test_unique_models_keep_memory_bounded(
     public: Public, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("router.api.app.MAX_KNOWN_BODY", 700)
-    public.app.respond(asked("/v1/route?all=true", viewer=CANADIAN))
-    assert not public.app._seen
-    public.app.respond(asked(viewer=CANADIAN))
-    assert len(public.app._seen) == 1
+    monkeypatch.setattr("router.api.app.KNOWN_TARGETS", 70)
+    monkeypatch.setattr("router.routing.route_table.KNOWN_ANSWERS", 100)
+    watch, app = public.watch, public.app
+    for n in range(250):
+        app.respond(asked(f"/v1/route?model=m{n}"))
+        assert 0 < len(app._asked) <= 70
+        assert 0 < len(watch.table._answers) <= 100
+    assert len(app.counts.answers) < 10
 
 
 async def test_unique_long_queries_are_not_kept(public: Public) -> None:
     public.app.respond(asked(f"/v1/route?x={'y' * 60_000}"))
     assert all(len(target) < 1_000 for target in public.app._asked)
-    assert all(len(target) < 1_000 for target, _ in public.app._seen)
 
 
 async def test_client_without_an_address_is_answered(public: Public) -> None:

@@ -52,6 +52,12 @@ def test_v6_address_is_in_its_range(points: list[int], asked: list[int]) -> None
         assert ranges.find(value.to_bytes(16)) == expected(starts, value)
 
 
+def test_more_ranges_than_sixteen_bits_count_are_found() -> None:
+    ranges = v4_ranges((number << 15, number) for number in range(1 << 17))
+    for number in (0, 1, 65_535, 65_536, 100_000, (1 << 17) - 1):
+        assert ranges.find(((number << 15) + 77).to_bytes(4)) == number
+
+
 def test_many_ranges_in_one_network_are_found() -> None:
     rng = random.Random(6)
     network = 0x2001_0DB8_0000_0001 << 64

@@ -395,48 +395,6 @@ SOME_HEADERS = st.lists(
 SOME_PEERS = st.sampled_from([None, "10.0.0.1", "10.0.0.9", VIEWER, "198.51.100.7", "no address"])
 
 
-class Everywhere:
-    """A geo database that puts each address into a country of its own."""
-
-    def __call__(self, address: str) -> Location:
-        return Location(country=f"country of {address}")
-
-
-@given(st.lists(st.tuples(SOME_PEERS, SOME_HEADERS), min_size=2, max_size=12))
-def test_those_remembered_as_one_viewer_are_one(
-    requests: list[tuple[str | None, list[Header]]],
-) -> None:
-    locator = Locator(Everywhere(), trusted=PROXIES, secrets=[SECRET])
-    remembered: dict[bytes | str, Placed] = {}
-    for peer, headers in requests:
-        viewer = locator.viewer(peer, headers)
-        if viewer is not None:
-            here = locator.place(peer, headers)
-            if here.placed_by is PlacedBy.PEER and viewer != peer:
-                continue  # not remembered, as router.api.app has it
-            assert remembered.setdefault(viewer, here) == here
-            assert here.sharing is Sharing.PRIVATE
-
-
-@pytest.mark.parametrize(
-    ("peer", "headers", "viewer"),
-    [
-        (VIEWER, [], VIEWER),
-        (VIEWER, [(b"x-forwarded-for", b"192.0.2.1")], VIEWER),
-        ("10.0.0.1", [(b"x-forwarded-for", b"192.0.2.1")], b"192.0.2.1"),
-        ("10.0.0.1", [(b"x-forwarded-for", b"192.0.2.1")] * 2, None),
-        ("10.0.0.1", [(b"x-forwarded-for", b" " * 65)], None),
-        ("10.0.0.1", [], None),
-        (VIEWER, OWN_WORDS, None),
-        (None, [], None),
-    ],
-)
-def test_viewer_is_remembered_by_what_alone_decides(
-    peer: str | None, headers: list[Header], viewer: bytes | str | None
-) -> None:
-    assert a_locator().viewer(peer, headers) == viewer
-
-
 @pytest.mark.parametrize("told", [[], [(b"cloudfront-viewer-country", b"")]])
 def test_address_from_the_cdn_counts_where_it_knows_no_country(told: list[Header]) -> None:
     address = (b"cloudfront-viewer-address", b"203.0.113.9:4711")
