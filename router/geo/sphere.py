@@ -15,11 +15,11 @@ def valid_position(latitude: object, longitude: object) -> Position | None:
 
     0,0 lies in the Gulf of Guinea; databases write it for "unknown".
     """
-    if not isinstance(latitude, int | float) or not isinstance(longitude, int | float):
+    if not isinstance(latitude, (int, float)) or not isinstance(longitude, (int, float)):
         return None
     if not (-90.0 <= latitude <= 90.0 and -180.0 <= longitude <= 180.0):
         return None
-    if latitude == 0.0 and longitude == 0.0:
+    if latitude == longitude == 0.0:
         return None
     return Position(float(latitude), float(longitude))
 

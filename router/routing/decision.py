@@ -56,6 +56,9 @@ class ModelState(StrEnum):
     ABSENT = "absent"
 
 
+# Looked up once: an enum's members are slow to reach.
+_COUNTRY, _DEGRADED = Scope.COUNTRY, Observed.DEGRADED
+
 Judged = tuple[Edge, Rejection | None]
 Tier = tuple[bool, bool, bool]
 
@@ -83,8 +86,7 @@ class Decision:
 def resolve_model(requested: str, catalog: Catalog, fleet: Fleet) -> str:
     """The id that edges report for what was asked: through the aliases, whatever the case."""
     wanted = catalog.aliases.get(requested.casefold(), requested)
-    folded = wanted.casefold()
-    reported = {id for edge in fleet.edges for id in edge.models or () if id.casefold() == folded}
+    reported = fleet.spellings.get(wanted.casefold(), ())
     return wanted if wanted in reported or not reported else min(reported)
 
 
@@ -102,13 +104,15 @@ def decide(
     # What residency forbids is rejected before anything else, so nothing lets it in.
     if residency is not None:
         ordered = sorted(ordered, key=lambda edge: not _is_allowed(edge, residency))
-    case = _Case(fleet, key, query, model, residency)
-    judged = _judged(case, ordered, enough)
-    problem = _problem(judged, case)
-    if problem is None and not _offered(judged):
+    holders = frozenset() if model is None else fleet.holders.get(model.casefold(), frozenset())
+    case = _Case(fleet, key, query, model, residency, holders)
+    problem = _common_problem(case)
+    judged = [] if problem is not None and enough is not None else _judged(case, ordered, enough)
+    if problem is None and not _offered(judged) and not query.strict:
         # Only edges that cannot be offered may have the model: any other can load it.
         judged = _judged(case._replace(model=None), [edge for edge, _ in judged], enough)
-        problem = None if _offered(judged) else Problem.NO_EDGE_IN_COUNTRY
+    if problem is None and not _offered(judged):
+        problem = Problem.NO_EDGE_IN_COUNTRY
     rejected = tuple((edge, why) for edge, why in judged if why is not None)
     if problem is not None:
         return Decision(
@@ -151,25 +155,28 @@ def model_state(edge: Edge, model: str) -> ModelState:
 
 
 class _Case(NamedTuple):
-    """What one decision is about."""
+    """What one decision is about. `holders`: the ids of the edges that have the model."""
 
     fleet: Fleet
     key: RouteKey
     query: Query
     model: str | None
     residency: frozenset[str] | None
+    holders: frozenset[str]
 
-    @property
-    def health_counts(self) -> bool:
-        return self.fleet.status in (Status.OK, Status.STALE)
+    def lacks_model(self, edge: Edge) -> bool:
+        """Whether the edge is known not to have the model."""
+        is_known = self.model is not None and edge.models is not None
+        return is_known and edge.region.id not in self.holders
 
 
 def _in_order(ranker: Ranker, fleet: Fleet, key: RouteKey, scope: Scope) -> Iterable[Edge]:
     """Every edge in the viewer's order of preference; those never chosen come last."""
-    edges = {edge.region.id: edge for edge in fleet.edges}
     for region in ranker.in_order(key, scope):
-        yield edges.pop(region.id)
-    yield from edges.values()
+        yield fleet.by_id[region.id]
+    for edge in fleet.edges:
+        if edge.region.id not in ranker.regions:
+            yield edge
 
 
 def _judged(case: _Case, ordered: Iterable[Edge], enough: int | None) -> list[Judged]:
@@ -201,39 +208,44 @@ def _offered(judged: list[Judged]) -> list[Edge]:
 def _rejection(edge: Edge, case: _Case) -> Rejection | None:
     if not _is_allowed(edge, case.residency):
         return Rejection.RESIDENCY
+    if edge.region.id not in case.fleet.fit:
+        return _unfit(edge, case)
+    if case.query.strict and edge.region.country != case.key.country:
+        return Rejection.ABROAD
+    if case.lacks_model(edge):
+        return Rejection.MODEL_NOT_LOADED
+    return None
+
+
+def _unfit(edge: Edge, case: _Case) -> Rejection:
     if not edge.region.routable:
         return Rejection.NOT_ROUTABLE
     if edge.intended is not Intended.ENABLED:
         return Rejection(edge.intended.value)
     if case.query.strict and edge.region.country != case.key.country:
         return Rejection.ABROAD
-    if case.health_counts and edge.observed in (Observed.DOWN, Observed.UNKNOWN):
-        return Rejection(edge.observed.value)
-    if case.model is not None and model_state(edge, case.model) is ModelState.ABSENT:
-        return Rejection.MODEL_NOT_LOADED
-    return None
+    return Rejection(edge.observed.value)
 
 
-def _problem(judged: list[Judged], case: _Case) -> Problem | None:
-    if _offered(judged):
-        return None
-    if not any(edge.enabled for edge in case.fleet.edges):
+def _common_problem(case: _Case) -> Problem | None:
+    """Why nobody of this country can be answered, wherever they are."""
+    if not case.fleet.enabled:
         return Problem.NO_EDGE
-    enabled = [edge for edge, why in judged if edge.enabled and why is not Rejection.RESIDENCY]
-    if not enabled:
+    allowed = (edge for edge in case.fleet.enabled if _is_allowed(edge, case.residency))
+    first = next(allowed, None)
+    if first is None:
         return Problem.NO_EDGE_IN_COUNTRY
-    model = case.model
-    if model is not None and all(model_state(e, model) is ModelState.ABSENT for e in enabled):
+    if case.lacks_model(first) and all(map(case.lacks_model, allowed)):
         return Problem.MODEL_UNAVAILABLE
-    return Problem.NO_EDGE_IN_COUNTRY if case.query.strict else None
+    return None
 
 
 def _tier(edge: Edge, case: _Case) -> Tier:
     """What outweighs distance: the model loaded, up before degraded, and then, unless
     scope=global, the viewer's own country."""
-    unloaded = case.model is not None and model_state(edge, case.model) is not ModelState.LOADED
-    degraded = case.health_counts and edge.observed is Observed.DEGRADED
-    abroad = case.query.scope is Scope.COUNTRY and edge.region.country != case.key.country
+    unloaded = case.model is not None and edge.region.id not in case.holders
+    degraded = edge.observed is _DEGRADED and case.fleet.health_counts
+    abroad = case.query.scope is _COUNTRY and edge.region.country != case.key.country
     return unloaded, degraded, abroad
 
 

@@ -1,6 +1,6 @@
 """Catalog, views and intents combined into one immutable Fleet. Pure."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -60,18 +60,66 @@ class Fleet:
 
     `seen_at`: when the newest view used was probed; None without one. `slot`: the number of
     the time slot, None while no dial is on (router.routing.dial).
+
+    Worked out once, so that no request has to: `by_id`, the edges by their id; `enabled`,
+    those that are; `fit`, the ids of those that health lets viewers have too; `spellings`, the
+    ids of models that edges report, by the id in lower case; `holders`, likewise the ids of
+    the edges that report them.
     """
 
     edges: tuple[Edge, ...]
     status: Status
     seen_at: float | None = None
     slot: int | None = None
+    by_id: Mapping[str, Edge] = field(init=False, repr=False, compare=False)
+    enabled: tuple[Edge, ...] = field(init=False, repr=False, compare=False)
+    fit: frozenset[str] = field(init=False, repr=False, compare=False)
+    spellings: Mapping[str, frozenset[str]] = field(init=False, repr=False, compare=False)
+    holders: Mapping[str, frozenset[str]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work out the look-ups."""
+        spellings, holders = _inventory(self.edges)
+        object.__setattr__(self, "by_id", {edge.region.id: edge for edge in self.edges})
+        object.__setattr__(self, "enabled", tuple(edge for edge in self.edges if edge.enabled))
+        fit = frozenset(edge.region.id for edge in useful(self))
+        object.__setattr__(self, "fit", fit)
+        object.__setattr__(self, "spellings", spellings)
+        object.__setattr__(self, "holders", holders)
+
+    @property
+    def health_counts(self) -> bool:
+        """Whether health is known; else every enabled edge may be offered."""
+        return self.status in (Status.OK, Status.STALE)
 
     @property
     def routing(self) -> tuple[object, ...]:
         """All that answers depend on: equal routing, equal answers."""
         edges = tuple((_standing(edge), edge.share) for edge in self.edges)
         return self.status, self.slot, edges
+
+
+Ids = dict[str, frozenset[str]]
+
+
+def _inventory(edges: Iterable[Edge]) -> tuple[Ids, Ids]:
+    """Model ids as reported, and the edges that report them, both by the id in lower case.
+    Edges with equal inventories are read together."""
+    alike: defaultdict[frozenset[str], list[str]] = defaultdict(list)
+    for edge in edges:
+        if edge.models:
+            alike[edge.models].append(edge.region.id)
+    spellings: defaultdict[str, set[str]] = defaultdict(set)
+    holders: defaultdict[str, set[str]] = defaultdict(set)
+    for models, ids in alike.items():
+        for model in models:
+            spellings[model.casefold()].add(model)
+            holders[model.casefold()].update(ids)
+    return _frozen(spellings), _frozen(holders)
+
+
+def _frozen(found: Mapping[str, set[str]]) -> Ids:
+    return {model: frozenset(ids) for model, ids in found.items()}
 
 
 def combine(
@@ -135,8 +183,8 @@ def is_offered(edge: Edge) -> bool:
 
 def useful(fleet: Fleet) -> list[Edge]:
     """The edges that answers can name now: offered, or all enabled while health is ignored."""
-    judged = fleet.status in (Status.OK, Status.STALE)
-    return [edge for edge in fleet.edges if (is_offered(edge) if judged else edge.enabled)]
+    judged = fleet.health_counts
+    return [edge for edge in fleet.enabled if not judged or is_offered(edge)]
 
 
 def _voters(views: Iterable[View], now: float, policy: FleetPolicy) -> tuple[list[View], Status]:

@@ -48,6 +48,11 @@ class PlacedBy(StrEnum):
     __hash__ = str.__hash__  # as in router.model.Scope
 
 
+# Looked up once: an enum's members are slow to reach.
+_PRIVATE = Sharing.PRIVATE
+_BY_PEER, _BY_FORWARDED = PlacedBy.PEER, PlacedBy.FORWARDED
+
+
 class Placed(NamedTuple):
     """A viewer, placed. `key` is set when the CDN named it; then the rest is unused.
 
@@ -83,32 +88,29 @@ class Locator:
         listed = {name.lower().encode() for name in key_headers}
         self._sharing = Sharing.BY_HEADERS if listed >= _TOLD else Sharing.PRIVATE
 
-    def place(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Placed:
+    def place(self, peer: str | None, headers: Sequence[tuple[bytes, bytes]]) -> Placed:
         """Place the viewer of one request; header names in lower case."""
-        if not self._secrets:
-            forwarded = [value for name, value in headers if name == FORWARDED]
-            return self._place_forwarded(peer, forwarded)
-        found: dict[bytes, list[bytes]] = {}
-        for name, value in headers:
-            if name in PLACING:
-                found.setdefault(name, []).append(value)
-        if VERIFY in found and self._is_cdn(found[VERIFY]):
-            placed = self._by_cdn(peer, found)
+        if self._secrets and VERIFY in dict(headers):
+            found: dict[bytes, list[bytes]] = {}
+            for name, value in headers:
+                if name in PLACING:
+                    found.setdefault(name, []).append(value)
+            placed = self._by_cdn(peer, found) if self._is_cdn(found[VERIFY]) else None
             if placed is not None:
                 return placed
-        return self._place_forwarded(peer, found.get(FORWARDED, ()))
+        return self._place_forwarded(peer, [value for name, value in headers if name == FORWARDED])
 
     def place_address(self, address: Address | None, placed_by: PlacedBy = PlacedBy.PEER) -> Placed:
         """Place a viewer by address alone."""
         if address is None:
             return Placed(Location(), place_seed(Location()), Sharing.PRIVATE)
         location = self._locate(address.text)
-        return Placed(location, address.seed, Sharing.PRIVATE, placed_by=placed_by)
+        return Placed(location, address.seed, _PRIVATE, None, placed_by)
 
     def _place_forwarded(self, peer: str | None, forwarded: Sequence[bytes]) -> Placed:
         address = viewer_address(peer, forwarded, self._trusted)
         is_peer = address is self._trusted.peer(peer or "")[0]
-        return self.place_address(address, PlacedBy.PEER if is_peer else PlacedBy.FORWARDED)
+        return self.place_address(address, _BY_PEER if is_peer else _BY_FORWARDED)
 
     def _is_cdn(self, told: Sequence[bytes]) -> bool:
         matches = [compare_digest(secret, told[0]) for secret in self._secrets]

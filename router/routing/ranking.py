@@ -5,9 +5,8 @@ ECMAScript 5.1 can repeat exactly (docs/adr/0003-rendezvous-hash.md).
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from heapq import merge
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from router.geo.sphere import Vector, distance_km, mean_vector, unit_vector
@@ -42,6 +41,10 @@ class Contender(NamedTuple):
     weight: float
 
 
+# Contenders and a seed → ids, best first.
+Rank = Callable[[Sequence[Contender], int], list[str]]
+
+
 class Metro(NamedTuple):
     """The routable edges of one country within 25 km of each other, linked transitively."""
 
@@ -49,7 +52,7 @@ class Metro(NamedTuple):
     centre: Vector
     contender: Contender
     edges: tuple[Contender, ...]
-    is_even: bool
+    rank: Rank
 
 
 def fnv1a32(text: str) -> int:
@@ -110,8 +113,13 @@ class Ranker:
         self.covered = frozenset(region.country for region in routable)
         self._default = tuple(region.id for region in routable)
         self.metros = tuple(_metros(routable))
-        homes = Counter(metro.country for metro in self.metros)
-        self.divided = frozenset(code for code, count in homes.items() if count > 1)
+        homes: defaultdict[str | None, list[Metro]] = defaultdict(list)
+        for metro in self.metros:
+            homes[metro.country].append(metro)
+        self._homes = {code: tuple(metros) for code, metros in homes.items()}
+        self.divided = frozenset(
+            metro.country for metro in self.metros if len(homes[metro.country]) > 1
+        )
         self._estimator = (
             None if catalog.latency is None else Estimator(catalog.latency, catalog.countries)
         )
@@ -131,7 +139,7 @@ class Ranker:
             metros = ()
         preferred: list[str] = []
         for metro in metros:
-            preferred += _edge_order(metro, seed)
+            preferred += metro.rank(metro.edges, seed)
         return RouteKey(country, tuple(preferred[:PREFERRED_COUNT]))
 
     def known(self, key: RouteKey) -> RouteKey:
@@ -147,18 +155,21 @@ class Ranker:
         scope=country, those of the country before all."""
         home = key.country if scope is Scope.COUNTRY else None
 
-        def is_abroad(region: Region) -> bool:
-            return region.country != home
-
         preferred = [self.regions[id] for id in key.preferred or self._default]
-        others = self._past_preferred(key, scope) if key.preferred else ()
-        return merge(sorted(preferred, key=is_abroad), others, key=is_abroad)
+        yield from (region for region in preferred if region.country == home)
+        abroad = [region for region in preferred if region.country != home]
+        for region in self._past_preferred(key, scope) if key.preferred else ():
+            if abroad and region.country != home:
+                yield from abroad
+                abroad = []
+            yield region
+        yield from abroad
 
     def _past_preferred(self, key: RouteKey, scope: Scope) -> Iterator[Region]:
         first = self.regions[key.preferred[0]].position
         seed = fnv1a32(".".join(key.preferred))
         for metro in self._by_distance(key.country, first, scope):
-            for id in _edge_order(metro, seed):
+            for id in metro.rank(metro.edges, seed):
                 if id not in key.preferred:
                     yield self.regions[id]
 
@@ -193,7 +204,7 @@ class Ranker:
 
     def at_home(self, country: str) -> tuple[Metro, ...]:
         """A country's own metros, by id."""
-        return tuple(metro for metro in self.metros if metro.country == country)
+        return self._homes.get(country, ())
 
     def without_position(self, country: str, scope: Scope) -> tuple[Metro, ...]:
         """What a viewer of whom only the country is known prefers after its own metros: as
@@ -240,17 +251,25 @@ class Ranker:
         For a country without an edge, by round-trip time if the catalog says so."""
         by_network = self.by_network(country)
         if by_network is not None:
-            return iter(by_network)
-        x, y, z = unit_vector(position)
+            yield from by_network
+            return
         home = country if scope is Scope.COUNTRY else None
+        inside = self._homes.get(home, ())
+        yield from _nearest_first(inside, position)
+        for metro in _nearest_first(self.metros, position):
+            if metro.country != home:
+                yield metro
 
-        def farness(metro: Metro) -> tuple[bool, float]:
-            """Minus the dot product grows with distance. Summed in one order everywhere, so
-            that equal distances are equal numbers; the metros are in the order of their ids."""
-            a, b, c = metro.centre
-            return metro.country != home, -(a * x + b * y + c * z)
 
-        return iter(sorted(self.metros, key=farness))
+def _nearest_first(metros: Sequence[Metro], position: Position) -> list[Metro]:
+    """Sorted by distance; of metros at equal distance the first stays first.
+
+    Minus the dot product grows with distance. It is summed in one order everywhere, so that
+    equal distances are equal numbers.
+    """
+    x, y, z = unit_vector(position)
+    far = [-(a * x + b * y + c * z) for a, b, c in [metro.centre for metro in metros]]
+    return [metros[place] for place in sorted(range(len(metros)), key=far.__getitem__)]
 
 
 def place_seed(location: Location) -> int:
@@ -258,13 +277,6 @@ def place_seed(location: Location) -> int:
     position = location.position
     place = "" if position is None else f"{position.latitude},{position.longitude}"
     return mix32(fnv1a32(f"{location.country or ''} {place}"))
-
-
-def _edge_order(metro: Metro, seed: int) -> list[str]:
-    if len(metro.edges) == 1:
-        return [metro.edges[0].id]
-    order = even_rendezvous if metro.is_even else rendezvous
-    return order(metro.edges, seed)
 
 
 def _enough(metros: Iterable[Metro]) -> tuple[Metro, ...]:
@@ -288,6 +300,16 @@ def _metros(regions: Sequence[Region]) -> list[Metro]:
     return sorted(metros, key=lambda metro: metro.contender.id)
 
 
+def _rank_for(edges: Sequence[Contender]) -> Rank:
+    if len(edges) == 1:
+        return _only
+    return even_rendezvous if len({edge.weight for edge in edges}) == 1 else rendezvous
+
+
+def _only(contenders: Sequence[Contender], _seed: int) -> list[str]:
+    return [contenders[0].id]
+
+
 def _metro(regions: list[Region]) -> Metro:
     edges = tuple(Contender(region.id, fnv1a32(region.id), region.weight) for region in regions)
     name = f"metro {regions[0].id}"
@@ -296,7 +318,7 @@ def _metro(regions: list[Region]) -> Metro:
         centre=mean_vector([unit_vector(region.position) for region in regions]),
         contender=Contender(name, fnv1a32(name), sum(region.weight for region in regions)),
         edges=edges,
-        is_even=len({edge.weight for edge in edges}) == 1,
+        rank=_rank_for(edges),
     )
 
 

@@ -374,27 +374,6 @@ def test_what_is_shared_by_headers_depends_on_them_alone(headers: list[Header]) 
         assert whole == bare
 
 
-# By what alone decides
-
-
-SOME_HEADERS = st.lists(
-    st.sampled_from(
-        [
-            (b"x-forwarded-for", b"203.0.113.9"),
-            (b"x-forwarded-for", b"203.0.113.9, 10.0.0.2"),
-            (b"x-forwarded-for", b"rubbish"),
-            (b"accept", b"*/*"),
-            (b"x-origin-verify", b"wrong"),
-            A_KEY,
-            *OWN_WORDS,
-            *TORONTO_HEADERS,
-        ]
-    ),
-    max_size=4,
-)
-SOME_PEERS = st.sampled_from([None, "10.0.0.1", "10.0.0.9", VIEWER, "198.51.100.7", "no address"])
-
-
 @pytest.mark.parametrize("told", [[], [(b"cloudfront-viewer-country", b"")]])
 def test_address_from_the_cdn_counts_where_it_knows_no_country(told: list[Header]) -> None:
     address = (b"cloudfront-viewer-address", b"203.0.113.9:4711")
