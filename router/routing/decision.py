@@ -4,7 +4,7 @@ Served answers, `explain` and simulations all come from `decide`. It looks at ed
 viewer's order of preference and stops when it has as many candidates as the caller needs.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -133,16 +133,6 @@ def decide(
         model_state=None if model is None else _told(model_state(ranked[0], model)),
         residency=residency,
     )
-
-
-def picker(ranker: Ranker, fleet: Fleet, query: Query) -> Callable[[RouteKey], str | None]:
-    """For callers with many keys: the pick of each, dials aside; None where there is none."""
-
-    def pick(key: RouteKey) -> str | None:
-        candidates = decide(ranker, fleet, key, query, enough=1).candidates
-        return candidates[0].region.id if candidates else None
-
-    return pick
 
 
 def model_state(edge: Edge, model: str) -> ModelState:

@@ -6,17 +6,23 @@ stays. Who moves is nested: a smaller share moves the same viewers and some more
 Why slots, and figures: docs/adr/0026-dial-by-time-slots.md.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from router.model import Observed
 from router.routing.cache_headers import Sharing, format_key
-from router.routing.decision import Decision, ModelState, model_state
+from router.routing.decision import Decision, ModelState, decide, model_state
 from router.routing.fleet import Edge, Fleet
-from router.routing.ranking import RouteKey, fnv1a32, mix32
+from router.routing.query import Query
+from router.routing.ranking import Ranker, RouteKey, fnv1a32, mix32
 
 GOLDEN_RATIO = 0.6180339887498949
+
+PARTS = 100
+
+# The picks of a key's viewers, in equal parts: one while no dial decides. None: no edge.
+Picked = tuple[str | None, ...]
 
 # An edge id → where in [0, 1) a viewer stands on its dial: away unless below its share.
 Standing = Callable[[str], float]
@@ -45,19 +51,60 @@ def dialled(decision: Decision, key: RouteKey, standing: Standing) -> Decision:
     """The decision with its pick replaced for who is dialled away from it."""
     if not decision.candidates:
         return decision
+    pick = decision.candidates[0]
+    edge = _named(decision, key, standing)
+    if edge is pick:
+        return decision
+    rest = (one for one in decision.candidates[1:] if one is not edge)
+    return replace(
+        decision,
+        candidates=(edge, pick, *rest),
+        crossed_border=key.country not in (None, edge.region.country),
+    )
+
+
+def picker(ranker: Ranker, fleet: Fleet, query: Query) -> Callable[[RouteKey], Picked]:
+    """For callers with many keys: what the viewers of each get."""
+    dials = [edge.region.id for edge in fleet.edges if edge.share < 1.0]
+    standings = {id: _even_standings(id) for id in dials}
+    enough = None if fleet.slot is not None else 1
+
+    def pick(key: RouteKey) -> Picked:
+        decision = decide(ranker, fleet, key, query, enough)
+        if not decision.candidates:
+            return (None,)
+        if decision.candidates[0].share >= 1.0:
+            return (decision.candidates[0].region.id,)
+        parts = (
+            _named(decision, key, partial(_part_standing, standings, part)) for part in range(PARTS)
+        )
+        return tuple(edge.region.id for edge in parts)
+
+    return pick
+
+
+def _part_standing(standings: Mapping[str, Sequence[float]], part: int, id: str) -> float:
+    return standings[id][part] if id in standings else 0.0
+
+
+def _even_standings(id: str) -> list[float]:
+    """Where each of PARTS equal parts of the viewers stands on an edge's dial: evenly over
+    [0, 1), and in another order for each edge, as dials are independent of each other."""
+    seed, standings = fnv1a32(f"dial {id}"), [0.0] * PARTS
+    for place, part in enumerate(sorted(range(PARTS), key=lambda part: mix32(part ^ seed))):
+        standings[part] = (place + 0.5) / PARTS
+    return standings
+
+
+def _named(decision: Decision, key: RouteKey, standing: Standing) -> Edge:
+    """The pick, or the first candidate that takes a viewer who is dialled away from it."""
     pick, *others = decision.candidates
     if standing(pick.region.id) < pick.share:
-        return decision
+        return pick
     for edge in others:
-        takes_it = standing(edge.region.id) < edge.share
-        if takes_it and _is_as_good(edge, pick, key, decision.model):
-            rest = (one for one in others if one is not edge)
-            return replace(
-                decision,
-                candidates=(edge, pick, *rest),
-                crossed_border=key.country not in (None, edge.region.country),
-            )
-    return decision
+        if standing(edge.region.id) < edge.share and _is_as_good(edge, pick, key, decision.model):
+            return edge
+    return pick
 
 
 def _is_as_good(edge: Edge, pick: Edge, key: RouteKey, model: str | None) -> bool:

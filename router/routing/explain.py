@@ -11,8 +11,8 @@ from router.geo.overrides import FeedLine
 from router.geo.sphere import distance_km
 from router.model import Level, Location, Position, Source
 from router.routing.cache_headers import CachePolicy, Sharing, format_key
-from router.routing.decision import Decision, Rejection, decide, picker
-from router.routing.dial import dialled, standing_of
+from router.routing.decision import Decision, Rejection, decide
+from router.routing.dial import dialled, picker, standing_of
 from router.routing.fleet import Edge, Fleet
 from router.routing.location import Placed
 from router.routing.query import Query
@@ -38,12 +38,17 @@ def explain(
     or a feed says of the viewer's network."""
     key = _key(ranker, placed, query)
     whole = decide(ranker, fleet, key, query)
-    decision = dialled(whole, key, standing_of(fleet, key, placed.sharing, placed.seed))
+    standing = standing_of(fleet, key, placed.sharing, placed.seed)
+    decision = dialled(whole, key, standing)
     origin = ranker.origin(placed.location)
 
     def times(edge: Edge) -> dict[str, Any]:
         ms = ranker.estimated_ms(key.country, edge.region.id)
         return {} if ms is None else {"estimated_ms": round(ms, 1)}
+
+    def kept(edge: Edge) -> dict[str, Any]:
+        """Whether the edge's dial lets this viewer have it; None without a dial."""
+        return {"kept": standing(edge.region.id) < edge.share if edge.share < 1.0 else None}
 
     answer = RouteTable(ranker, fleet, policy).answer(key, query, placed.sharing, placed.seed)
     return {
@@ -62,7 +67,7 @@ def explain(
         "code": answer.code,
         "headers": {name.decode(): value.decode() for name, value in answer.headers},
         "candidates": [
-            {"role": _role(place), **_edge(edge, origin), **times(edge)}
+            {"role": _role(place), **_edge(edge, origin), **times(edge), **kept(edge)}
             for place, edge in enumerate(decision.candidates)
         ],
         "rejected": [
@@ -94,7 +99,9 @@ def spread(ranker: Ranker, fleet: Fleet, location: Location, query: Query) -> li
     shares: defaultdict[str | None, float] = defaultdict(float)
     pick = picker(ranker, fleet, query)
     for key, share in key_shares(ranker, location, query.scope).items():
-        shares[pick(key)] += share
+        picked = pick(key)
+        for id in picked:
+            shares[id] += share / len(picked)
     ordered = sorted(shares.items(), key=lambda each: -each[1])
     return [{"region": id, "share": share} for id, share in ordered]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from router.model import Level, Location, Observed, Position, Scope, Source, Status
-from router.routing.decision import picker
+from router.routing.dial import Picked, picker
 from router.routing.fleet import Edge, Fleet
 from router.routing.query import Query
 from router.routing.ranking import Metro, Ranker, RouteKey, mix32
@@ -24,7 +24,7 @@ _SEEDS = tuple(mix32(number) for number in range(NETWORKS))
 _PLAIN = Query()
 
 Shares = Mapping[str | None, float]  # edge id, or None for no edge, → share of viewers
-Picks = Mapping[RouteKey, str | None]
+Picks = Mapping[RouteKey, Picked]
 Change = tuple[str | None, str | None]  # from one edge to another
 Work = Generator[None, None, Picks]
 
@@ -111,7 +111,7 @@ def ideal(ranker: Ranker) -> Fleet:
 
 def picks(ranker: Ranker, fleet: Fleet, groups: Iterable[Mapping[RouteKey, float]]) -> Work:
     """The pick of every key for a viewer who asks for nothing special; None: no edge."""
-    picked: dict[RouteKey, str | None] = {}
+    picked: dict[RouteKey, Picked] = {}
     pick = picker(ranker, fleet, _PLAIN)
     for key in dict.fromkeys(key for group in groups for key in group):
         picked[key] = pick(key)
@@ -143,7 +143,8 @@ def mix(group: Mapping[RouteKey, float], picked: Picks) -> Shares:
     """How a group's viewers are shared out over edges."""
     shares: defaultdict[str | None, float] = defaultdict(float)
     for key, share in group.items():
-        shares[picked[key]] += share
+        for edge in picked[key]:
+            shares[edge] += share / len(picked[key])
     return shares
 
 
@@ -179,8 +180,15 @@ def changes(group: Mapping[RouteKey, float], before: Picks, after: Picks) -> Map
     found: defaultdict[Change, float] = defaultdict(float)
     for key, share in group.items():
         if before[key] != after[key]:
-            found[before[key], after[key]] += share
+            parts = max(len(before[key]), len(after[key]))
+            for change in zip(_parted(before[key], parts), _parted(after[key], parts), strict=True):
+                if change[0] != change[1]:
+                    found[change] += share / parts
     return found
+
+
+def _parted(picked: Picked, parts: int) -> Picked:
+    return picked if len(picked) == parts else picked * parts
 
 
 def _move(change: Change, countries: Mapping[str | None, float]) -> Move:

@@ -151,6 +151,14 @@ def test_older_release_reads_what_is_written_now() -> None:
     assert msgspec.to_builtins(event) == msgspec.to_builtins(EVENT)
 
 
+def test_older_release_reads_a_dial_as_enabled() -> None:
+    dial = replace(INTENT, state=Intended.ENABLED, share=0.3, from_share=0.9, over_s=900.0)
+    told = msgspec.json.decode(written(dial), type=older.Intent)
+    assert told.state is older.Intended.ENABLED
+    assert msgspec.to_builtins(told) == _as_older(msgspec.to_builtins(dial))
+    assert read(written(dial), Intent, NOW) == dial
+
+
 def test_older_release_finds_the_seq_of_what_is_written_now() -> None:
     """It looks at the first 256 bytes, and replaces what it finds none in."""
     vantage = "v" * 63

@@ -1,5 +1,6 @@
 """Why a viewer gets this edge, told from the decision that serves it."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -37,6 +38,20 @@ def explained(
 ) -> dict[str, Any]:
     fleet = fleet or a_fleet()
     return explain(a_ranker_for(fleet), fleet, placed, query, CachePolicy())
+
+
+def test_every_candidate_shows_what_its_dial_does() -> None:
+    dials = {"yto-01": 0.0, "yul-01": 0.0, "yvr-02": 0.7}
+    edges = [
+        replace(edge, share=dials.get(edge.region.id, 1.0), observed=Observed.UP)
+        for edge in a_fleet().edges
+    ]
+    told = explained(fleet=replace(a_fleet(), edges=tuple(edges), slot=1))
+    kept = {one["region"]: (one["share"], one["kept"]) for one in told["candidates"]}
+    assert kept["yto-01"] == kept["yul-01"] == (0.0, False)
+    assert kept["yvr-02"][0] == 0.7
+    assert isinstance(kept["yvr-02"][1], bool)
+    assert kept["nyc-01"] == (1.0, None)
 
 
 def test_place_and_source_are_told() -> None:

@@ -104,7 +104,7 @@ def test_every_pick_is_that_of_the_answer(world: tuple[Ranker, Fleet, Cell], num
     location = Location(cell.country, cell.centre, Level.CITY)
     key = list(key_shares(ranker, location))[number % len(key_shares(ranker, location))]
     answer = RouteTable(ranker, fleet, CachePolicy()).answer(key, Query(), Sharing.PRIVATE)
-    assert told[key] == msgspec.json.decode(answer.body).get("region")
+    assert told[key] == (msgspec.json.decode(answer.body).get("region"),)
     assert key in surveyed.groups[surveyed.cells[cell]]
 
 
@@ -208,7 +208,7 @@ def test_nothing_moves_when_nothing_changed() -> None:
 
 def test_everybody_moves_to_no_edge_when_all_are_out() -> None:
     surveyed = a_survey()
-    nobody: Picks = dict.fromkeys(surveyed.homes)
+    nobody: Picks = dict.fromkeys(surveyed.homes, (None,))
     found = moves(surveyed, weigh(surveyed, {}), surveyed.homes, nobody)
     assert {move.target for move in found} == {None}
     assert sum(move.share for move in found) == pytest.approx(1)
@@ -232,7 +232,37 @@ def test_moves_are_the_difference_of_what_is_served(
         assert flow.get(edge, 0.0) == pytest.approx(told.get(edge, 0.0), abs=1e-9)
 
 
+def a_dialled(**shares: float) -> Fleet:
+    known = {id.replace("_", "-"): share for id, share in shares.items()}
+    edges = [replace(edge, share=known.get(edge.region.id, 1.0)) for edge in a_fleet().edges]
+    return replace(a_fleet(), edges=tuple(edges), slot=7)
+
+
+def test_dial_sheds_its_share_of_every_group() -> None:
+    before = shares_of(TORONTO, a_fleet())
+    after = shares_of(TORONTO, a_dialled(yto_01=0.3))
+    assert after["yto-01"] == pytest.approx(0.3 * before["yto-01"], abs=0.001)
+    assert sum(after.values()) == pytest.approx(1)
+
+
+def test_two_dials_decide_apart() -> None:
+    surveyed = a_survey({TORONTO: 1.0})
+    key = next(key for key in surveyed.homes if key.preferred[:2] == ("yto-01", "yto-02"))
+    told = picked(a_dialled(yto_01=0.5, yto_02=0.4), surveyed)[key]
+    assert told.count("yto-01") / len(told) == 0.5
+    assert told.count("yto-02") / len(told) == pytest.approx(0.2, abs=0.06)
+
+
+def test_lower_dial_moves_the_difference_and_no_others() -> None:
+    surveyed = a_survey({TORONTO: 1.0})
+    before, after = (picked(a_dialled(yto_01=share), surveyed) for share in (0.7, 0.6))
+    home = mix(surveyed.groups[0], surveyed.homes)["yto-01"]
+    found = moves(surveyed, weigh(surveyed, {}), before, after)
+    assert {move.origin for move in found} == {"yto-01"}
+    assert sum(move.share for move in found) == pytest.approx(0.1 * home, abs=0.001)
+
+
 def test_changes_of_a_group_are_shares_of_it() -> None:
     one, two = RouteKey("CA", ("a",)), RouteKey("CA", ("b",))
-    found = changes({one: 0.25, two: 0.75}, {one: "a", two: "b"}, {one: "b", two: "b"})
+    found = changes({one: 0.25, two: 0.75}, {one: ("a",), two: ("b",)}, {one: ("b",), two: ("b",)})
     assert found == {("a", "b"): 0.25}

@@ -6,7 +6,7 @@ import stat
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from prometheus_client import generate_latest
 from router.api.live_fleet import FleetWatch
 from router.errors import StoreError
 from router.model import Intended, Intent, Observed, Status, View
+from router.routing.fleet import combine
 from router.store import Stored
 from router.store.memory import MemoryStore
 from router.store.snapshot import FILE_NAME, MAX_BYTES, LastGood, SnapshotWriter, load_in_time
@@ -56,6 +57,18 @@ def test_nothing_is_there_at_first(kept: LastGood) -> None:
 def test_what_was_saved_is_loaded_whole(kept: LastGood) -> None:
     kept.save(VIEWS, INTENTS)
     assert kept.load() == Stored(VIEWS, INTENTS)
+
+
+def test_dial_outlives_a_restart(kept: LastGood) -> None:
+    plain = an_intent("yul-01", Intended.ENABLED)
+    dial = replace(plain, share=0.3, from_share=0.9, over_s=900.0)
+    kept.save(VIEWS, [dial])
+    loaded = kept.load()
+    assert loaded is not None
+    assert loaded.intents == (dial,)
+    halfway = dial.created_at + 450
+    fleet = combine(a_ranker().catalog, loaded.views, loaded.intents, halfway)
+    assert fleet.by_id["yul-01"].share == 0.6
 
 
 def test_nothing_saved_is_something(kept: LastGood) -> None:
