@@ -54,6 +54,11 @@ class Metro(NamedTuple):
     edges: tuple[Contender, ...]
     rank: Rank
 
+    @property
+    def is_even(self) -> bool:
+        """Whether all its edges have one weight."""
+        return len({edge.weight for edge in self.edges}) == 1
+
 
 def fnv1a32(text: str) -> int:
     """The 32-bit FNV-1a hash of UTF-8 text (Fowler, Noll, Vo; RFC 9923)."""
