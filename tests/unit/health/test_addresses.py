@@ -15,7 +15,7 @@ def passed(address: str, *lost: str) -> Probe:
     return Probe(outcome=Outcome.OK, address=address, lost=lost)
 
 
-def test_address_that_loses_every_race_is_bad() -> None:
+def test_address_that_never_connects_first_is_bad() -> None:
     assert after(*[passed("a", "b")] * (BAD_AFTER - 1)) == ()
     assert after(*[passed("a", "b")] * BAD_AFTER) == ("b",)
 
@@ -29,7 +29,7 @@ def test_address_that_works_again_is_good() -> None:
     assert after(*[passed("a", "b")] * BAD_AFTER, passed("b")) == ()
 
 
-def test_edge_of_which_nothing_works_has_no_bad_address() -> None:
+def test_edge_without_a_working_address_has_no_bad_address() -> None:
     assert after(*[Probe(outcome=Outcome.REFUSED, lost=("a", "b"))] * 9) == ()
 
 

@@ -87,12 +87,12 @@ def test_brake_is_on_while_more_than_half_fall_at_once(
 
 
 @pytest.mark.parametrize(("enabled", "is_on"), [(1, False), (2, False), (3, True), (4, True)])
-def test_small_fleet_is_doubted_from_three_falls_on(enabled: int, is_on: bool) -> None:
+def test_brake_needs_three_falls_in_a_small_fleet(enabled: int, is_on: bool) -> None:
     healths = a_fleet_seen((10, fallen()))
     assert (judged(healths, enabled=ALL[:enabled]) is not None) is is_on
 
 
-def test_new_brake_knows_when_and_which() -> None:
+def test_new_brake_has_its_time_and_edges() -> None:
     assert judged(a_fleet_seen((2, fallen()), (4, suspect()))) == a_brake(*ALL[:6], since=NOW)
 
 
@@ -103,13 +103,13 @@ def test_edges_held_back_by_operators_do_not_count() -> None:
     assert judged(a_fleet_seen((4, fallen())), enabled=ALL[:7]) == a_brake(*ALL[:4], since=NOW)
 
 
-def test_enabled_edge_that_was_never_looked_at_still_counts_as_enabled() -> None:
+def test_enabled_edge_without_a_probe_counts_as_enabled() -> None:
     healths = {id: fallen() for id in ALL[:5]}
     assert judged(healths) is None
     assert judged(healths, enabled=ALL[:9]) is not None
 
 
-def test_brake_stays_though_its_falls_grow_old() -> None:
+def test_brake_stays_when_its_falls_are_old() -> None:
     brake = judged(a_fleet_seen((6, fallen(60))), a_brake(*ALL[:6], since=NOW - 60))
     assert brake == a_brake(*ALL[:6], since=NOW - 60)
 
@@ -156,18 +156,18 @@ def test_edge_is_not_confirmed_by_an_old_or_isolated_view(changes: dict[str, Any
 
 
 @pytest.mark.parametrize(("age_s", "believed"), [(119, False), (120, True), (500, True)])
-def test_falls_are_believed_after_two_minutes(age_s: float, believed: bool) -> None:
+def test_brake_believes_falls_after_two_minutes(age_s: float, believed: bool) -> None:
     brake = judged(a_fleet_seen((6, fallen(age_s))), a_brake(*ALL[:6], since=NOW - age_s))
     assert brake is not None
     assert brake.believed is believed
 
 
-def test_what_is_believed_stays_believed() -> None:
+def test_believed_brake_stays_believed() -> None:
     brake = judged(a_fleet_seen((7, fallen())), a_brake(*ALL[:6], believed=True))
     assert brake == a_brake(*ALL[:7], believed=True)
 
 
-def test_next_mass_fall_is_doubted_anew() -> None:
+def test_next_mass_fall_puts_the_brake_on_again() -> None:
     believed = a_brake(*ALL[:6], believed=True)
     between = judged(a_fleet_seen(), believed)
     assert judged(a_fleet_seen((6, fallen())), between) == a_brake(*ALL[:6], since=NOW)
@@ -181,9 +181,7 @@ def test_next_mass_fall_is_doubted_anew() -> None:
         (a_brake(*ALL[:6], believed=True), set()),
     ],
 )
-def test_what_is_held_is_down_doubted_and_not_removed_yet(
-    brake: Brake | None, held: set[str]
-) -> None:
+def test_held_edges_are_down_and_not_removed_yet(brake: Brake | None, held: set[str]) -> None:
     healths = a_fleet_seen((4, fallen()), (2, suspect()))
     assert held_edges(brake, healths, removed=ALL[:1]) == held
 

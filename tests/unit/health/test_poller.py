@@ -203,7 +203,7 @@ async def test_first_view_waits_for_a_verdict_on_every_edge() -> None:
     assert set(first.edges) == set(CITIES)
 
 
-async def test_edge_that_never_answers_does_not_withhold_the_others() -> None:
+async def test_edge_that_never_answers_does_not_delay_the_others() -> None:
     vantage = Vantage()
     vantage.edges.takes_s["sfo-01"] = 1e6
     async with vantage.polling():
@@ -221,7 +221,7 @@ async def test_first_probes_are_spread_over_the_interval() -> None:
     assert len({round(at, 1) for at in firsts}) > 5
 
 
-async def test_healthy_edges_are_probed_at_the_interval_and_a_little_off() -> None:
+async def test_healthy_edges_are_probed_at_the_interval_with_jitter() -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(120)
         times = vantage.edges.probes["yto-01"]
@@ -296,7 +296,7 @@ async def test_edge_that_recovers_is_published_up_after_its_hold_down() -> None:
     assert 28 < took < 35
 
 
-async def test_local_faults_say_nothing_of_edges() -> None:
+async def test_local_faults_do_not_change_states() -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(30)
         vantage.edges.fail(*CITIES, outcome=Outcome.LOCAL)
@@ -307,7 +307,7 @@ async def test_local_faults_say_nothing_of_edges() -> None:
         assert vantage.store.last.probed_at <= failed_at + 1  # so the view ages
 
 
-async def test_vantage_that_only_meets_local_faults_claims_nothing() -> None:
+async def test_vantage_with_only_local_faults_publishes_no_states() -> None:
     blind = Vantage()
     blind.edges.fail(*CITIES, outcome=Outcome.LOCAL)
     async with blind.polling():
@@ -318,7 +318,7 @@ async def test_vantage_that_only_meets_local_faults_claims_nothing() -> None:
         assert await until(lambda: blind.states() == {Observed.UP}) < 2 * INTERVAL_S
 
 
-async def test_store_that_errs_does_not_stop_the_polling() -> None:
+async def test_store_error_does_not_stop_the_polling() -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(30)
         vantage.store.error = StoreError("Redis: gone")
@@ -330,7 +330,7 @@ async def test_store_that_errs_does_not_stop_the_polling() -> None:
     assert {type(error) for error in vantage.heard.results} == {type(None), StoreError}
 
 
-async def test_event_of_a_fall_that_could_not_be_written_is_told_later() -> None:
+async def test_event_that_could_not_be_written_is_written_later() -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(30)
         vantage.store.error = StoreError("Redis: gone")
@@ -342,7 +342,7 @@ async def test_event_of_a_fall_that_could_not_be_written_is_told_later() -> None
     assert [(one.event.edge, one.event.after) for one in logged] == [("yto-01", "down")]
 
 
-async def test_models_are_asked_for_now_and_then_and_dated() -> None:
+async def test_models_are_polled_at_their_interval_and_dated() -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(120)
         times = vantage.edges.asked_models
@@ -362,7 +362,7 @@ async def test_changed_inventory_is_published_at_once() -> None:
         assert await until(lambda: vantage.store.last.edges["yto-01"].models == expected) < 0.2
 
 
-async def test_inventory_that_an_edge_withholds_keeps_its_date() -> None:
+async def test_missing_inventory_keeps_the_last_one_and_its_date() -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(30)
         dated = vantage.store.last.edges["yto-01"].models_at
@@ -375,7 +375,7 @@ async def test_inventory_that_an_edge_withholds_keeps_its_date() -> None:
     assert edge.models_at - dated <= MODELS_INTERVAL_S * 1.1
 
 
-async def test_event_tells_of_a_fall_and_a_return() -> None:
+async def test_fall_and_return_are_events() -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(30)
         vantage.edges.fail("yto-01")
@@ -393,7 +393,7 @@ async def test_event_tells_of_a_fall_and_a_return() -> None:
 
 
 @pytest.mark.parametrize("jump_s", [-3_600, 3_600])
-async def test_clock_that_is_set_changes_no_hold_down(jump_s: float) -> None:
+async def test_setting_the_clock_does_not_change_a_hold_down(jump_s: float) -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(30)
         vantage.edges.fail("yto-01")
@@ -407,7 +407,7 @@ async def test_clock_that_is_set_changes_no_hold_down(jump_s: float) -> None:
 
 
 @pytest.mark.parametrize("jump_s", [-3_600, 3_600])
-async def test_clock_that_is_set_changes_no_doubt(jump_s: float) -> None:
+async def test_setting_the_clock_does_not_change_the_brake(jump_s: float) -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(30)
         vantage.edges.fail(*FALLEN)
@@ -430,7 +430,7 @@ FALLEN = list(CITIES)[:7]
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_most_of_the_fleet_that_falls_is_doubted_for_two_minutes(seed: int) -> None:
+async def test_fall_of_most_of_the_fleet_is_held_for_two_minutes(seed: int) -> None:
     async with Vantage(seed=seed).polling() as vantage:
         await asyncio.sleep(30)
         vantage.edges.fail(*FALLEN)
@@ -445,7 +445,7 @@ async def test_most_of_the_fleet_that_falls_is_doubted_for_two_minutes(seed: int
     assert EventKind.BRAKE in {event.kind for event in vantage.heard.events}
 
 
-async def test_doubt_ends_when_another_vantage_agrees() -> None:
+async def test_brake_ends_when_another_vantage_agrees() -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(30)
         vantage.edges.fail(*FALLEN)
@@ -456,7 +456,7 @@ async def test_doubt_ends_when_another_vantage_agrees() -> None:
         assert await until(lambda: vantage.down() == set(FALLEN)) < 5
 
 
-async def test_doubt_ends_when_the_fleet_answers_again() -> None:
+async def test_brake_ends_when_the_fleet_answers_again() -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(30)
         vantage.edges.fail(*FALLEN)
@@ -480,7 +480,7 @@ async def test_drained_edges_do_not_count_towards_the_brake() -> None:
         assert vantage.state(out[0]) is Observed.UP
 
 
-async def test_vantage_whose_witnesses_fail_claims_nothing() -> None:
+async def test_vantage_whose_witnesses_fail_publishes_no_states() -> None:
     async with Vantage(witnesses=[True, True, True]).polling() as vantage:
         await asyncio.sleep(30)
         vantage.edges.fail(*CITIES)
@@ -601,7 +601,7 @@ async def test_edge_in_its_hold_down_is_probed_at_the_interval() -> None:
         assert len(vantage.edges.probes["yto-01"]) - before <= 8
 
 
-async def test_first_fault_of_an_edge_is_told_once_until_it_is_up() -> None:
+async def test_first_fault_of_an_edge_is_logged_once_until_it_is_up() -> None:
     async with Vantage().polling() as vantage:
         vantage.edges.fail("yto-01", outcome=Outcome.BAD_BODY)
         vantage.edges.fail("yul-01", outcome=Outcome.REFUSED)
@@ -618,7 +618,7 @@ async def test_first_fault_of_an_edge_is_told_once_until_it_is_up() -> None:
 # The brake
 
 
-async def test_blip_of_the_monitor_removes_nobody() -> None:
+async def test_blip_of_the_monitor_removes_no_edge() -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(60)
         vantage.edges.fail(*CITIES, outcome=Outcome.TIMEOUT, takes_s=HUNG_S)
@@ -642,7 +642,7 @@ async def test_edges_that_stay_dead_after_a_mass_fall_are_removed() -> None:
     assert took < 20
 
 
-async def test_edge_dead_for_both_is_removed_though_one_is_cut_off_from_half() -> None:
+async def test_edge_down_for_both_is_removed_while_one_is_cut_off_from_half() -> None:
     store, ids = Shelf(), list(CITIES)
     well, cut = Vantage(store=store, name="a"), Vantage(store=store, name="b", seed=2)
 
@@ -672,7 +672,7 @@ async def test_edge_never_seen_working_is_not_held() -> None:
 # Another catalog
 
 
-async def test_catalog_with_other_ids_is_withheld_until_each_was_probed() -> None:
+async def test_catalog_with_new_ids_is_published_after_each_was_probed() -> None:
     new = [a_region(f"new-{number}") for number in range(8)]
     async with Vantage().polling() as vantage:
         await asyncio.sleep(30)
@@ -695,7 +695,7 @@ async def test_edge_with_another_weight_keeps_its_health() -> None:
         assert len(vantage.edges.probes["yto-01"]) <= asked + 1
 
 
-async def test_adopted_catalog_is_polled_and_what_stays_is_kept() -> None:
+async def test_new_catalog_keeps_the_health_of_edges_that_stay() -> None:
     async with Vantage().polling() as vantage:
         vantage.edges.fail("yul-01")
         await until(lambda: vantage.store.views and vantage.down() == {"yul-01"})
@@ -721,7 +721,7 @@ async def test_edge_that_left_the_catalog_is_not_probed_any_more() -> None:
         assert len(vantage.edges.probes["yul-01"]) > 20
 
 
-async def test_edge_that_moved_keeps_its_last_word_until_probed() -> None:
+async def test_edge_with_a_new_url_keeps_its_published_state_until_probed() -> None:
     async with Vantage().polling() as vantage:
         vantage.edges.fail("yul-01")
         await until(lambda: vantage.store.views and vantage.down() == {"yul-01"})

@@ -180,7 +180,7 @@ async def test_nothing_is_published_before_a_probe_counted(vantage: Vantage) -> 
     assert await vantage.store.hold_lease("local", "another", 1)
 
 
-async def test_one_probe_that_counted_is_enough(vantage: Vantage) -> None:
+async def test_view_is_published_after_one_probe_that_counted(vantage: Vantage) -> None:
     vantage.seen = {id: a_watched(id, Observed.UNKNOWN, probed_at=None) for id in ALL}
     await vantage.sees(Observed.UP, "yto-01")
     assert vantage.state("yto-01") is Observed.UP
@@ -256,7 +256,7 @@ async def test_isolation_comes_and_goes_with_an_event_each(vantage: Vantage) -> 
     assert len(vantage.heard.events) == 2
 
 
-async def test_fall_during_isolation_is_told_after_it(vantage: Vantage) -> None:
+async def test_fall_during_isolation_is_an_event_after_it(vantage: Vantage) -> None:
     vantage.witnesses = [True]
     await vantage.publish()
     vantage.witnesses = [False]
@@ -282,14 +282,14 @@ async def test_most_of_the_fleet_stays_as_last_seen_working(vantage: Vantage) ->
     assert vantage.state("yul-01") is Observed.UP
 
 
-async def test_held_edge_still_tells_what_its_probes_met(vantage: Vantage) -> None:
+async def test_held_edge_has_the_reason_of_its_last_probe(vantage: Vantage) -> None:
     await vantage.publish()
     await vantage.sees(Observed.DOWN, *MOST)
     edge = vantage.view.edges["yto-01"]
     assert (edge.reason, edge.streak) == (Outcome.REFUSED, -3)
 
 
-async def test_edge_that_was_never_seen_working_is_held_as_unknown(vantage: Vantage) -> None:
+async def test_edge_never_seen_working_is_unknown_under_the_brake(vantage: Vantage) -> None:
     await vantage.sees(Observed.UNKNOWN)
     await vantage.sees(Observed.DOWN, *MOST)
     assert vantage.state("yto-01") is Observed.UNKNOWN
@@ -312,7 +312,7 @@ async def test_edge_removed_before_the_brake_is_not_brought_back(vantage: Vantag
     assert vantage.view.held == tuple(sorted(ALL[2:7]))
 
 
-async def test_passing_witnesses_end_the_doubt(vantage: Vantage) -> None:
+async def test_passing_witnesses_end_the_brake(vantage: Vantage) -> None:
     await vantage.publish()
     await vantage.sees(Observed.DOWN, *MOST)
     vantage.witnesses = [True, False]
@@ -320,7 +320,7 @@ async def test_passing_witnesses_end_the_doubt(vantage: Vantage) -> None:
     assert vantage.down() == set(MOST)
 
 
-async def test_other_vantage_that_sees_the_same_ends_the_doubt(vantage: Vantage) -> None:
+async def test_other_vantage_that_sees_the_same_ends_the_brake(vantage: Vantage) -> None:
     await vantage.publish()
     await vantage.sees(Observed.DOWN, *MOST)
     down = dict.fromkeys(MOST, Observed.DOWN)
@@ -332,7 +332,7 @@ async def test_other_vantage_that_sees_the_same_ends_the_doubt(vantage: Vantage)
     assert vantage.down() == set(MOST)
 
 
-async def test_own_last_view_is_no_other_vantage(vantage: Vantage) -> None:
+async def test_own_last_view_does_not_confirm_the_brake(vantage: Vantage) -> None:
     await vantage.publish()
     for id in MOST:
         await vantage.sees(Observed.DOWN, id)
@@ -362,7 +362,7 @@ async def test_brake_counts_enabled_edges_only(vantage: Vantage) -> None:
     assert vantage.view.held == tuple(sorted(ALL[:4]))
 
 
-async def test_edges_taken_out_by_operators_may_fall_as_they_like(vantage: Vantage) -> None:
+async def test_edges_taken_out_by_operators_put_no_brake_on(vantage: Vantage) -> None:
     for id in MOST[:4]:
         await vantage.store.act(wishes(a_wish(id)))
     await vantage.publish()
@@ -495,17 +495,17 @@ async def test_rival_cannot_release_what_it_does_not_hold(vantage: Vantage, riva
     assert rival.heard.stood_by_count == 1
 
 
-async def test_pollers_of_unlike_vantages_both_publish(clock: Clock, store: Shelf) -> None:
+async def test_pollers_of_two_vantages_both_publish(clock: Clock, store: Shelf) -> None:
     for name in ("east", "west"):
         await Vantage(clock, store, name).publish()
     assert set(store._views) == {"east", "west"}
 
 
-def test_processes_have_names_of_their_own() -> None:
+def test_each_process_has_its_own_name() -> None:
     assert process_name() != process_name()
 
 
-async def test_lower_seq_is_not_written_and_says_no_news(vantage: Vantage) -> None:
+async def test_lower_seq_is_not_written_and_logs_no_event(vantage: Vantage) -> None:
     ahead = a_view(seq=2**52)
     await vantage.store.publish(ahead)
     await vantage.sees(Observed.DOWN, "yto-01")
@@ -534,7 +534,7 @@ async def test_poller_that_lost_its_lease_may_publish_again_later(
     assert vantage.view.probed_at == NOW
 
 
-async def test_restarted_poller_repeats_the_last_word_on_edges_it_has_not_probed(
+async def test_restarted_poller_republishes_edges_it_has_not_probed(
     vantage: Vantage, rival: Vantage
 ) -> None:
     await vantage.sees(Observed.DOWN, "yto-01")
@@ -547,13 +547,13 @@ async def test_restarted_poller_repeats_the_last_word_on_edges_it_has_not_probed
 
 
 @pytest.mark.parametrize("first", [Observed.UP, Observed.UNKNOWN])
-async def test_first_verdict_up_is_no_news(vantage: Vantage, first: Observed) -> None:
+async def test_first_up_is_not_an_event(vantage: Vantage, first: Observed) -> None:
     await vantage.sees(first)
     await vantage.sees(Observed.UP)
     assert await vantage.store.events() == ()
 
 
-async def test_transition_tells_all_that_is_known_of_it(vantage: Vantage) -> None:
+async def test_transition_event_has_every_field(vantage: Vantage) -> None:
     await vantage.publish()
     vantage.clock.now += 5
     await vantage.sees(Observed.DOWN, "yto-01")
@@ -570,12 +570,12 @@ async def test_transition_tells_all_that_is_known_of_it(vantage: Vantage) -> Non
     assert vantage.heard.events == [logged.event]
 
 
-async def test_edge_first_seen_down_is_news(vantage: Vantage) -> None:
+async def test_edge_first_seen_down_is_an_event(vantage: Vantage) -> None:
     await vantage.sees(Observed.DOWN, "yto-01")
     assert [(event.before, event.after) for event in vantage.heard.events] == [("unknown", "down")]
 
 
-async def test_what_does_not_change_is_told_once(vantage: Vantage) -> None:
+async def test_state_that_does_not_change_is_one_event(vantage: Vantage) -> None:
     await vantage.publish()
     for _ in range(3):
         await vantage.sees(Observed.DOWN, "yto-01")
@@ -585,7 +585,7 @@ async def test_what_does_not_change_is_told_once(vantage: Vantage) -> None:
 @pytest.mark.parametrize(
     ("now", "told"), [(Observed.DOWN, []), (Observed.UP, ["up"]), (Observed.DEGRADED, ["degraded"])]
 )
-async def test_successor_takes_up_where_the_last_left_off(
+async def test_successor_logs_only_what_changed(
     vantage: Vantage, rival: Vantage, now: Observed, told: list[str]
 ) -> None:
     await vantage.sees(Observed.DOWN, "yto-01")
@@ -594,9 +594,7 @@ async def test_successor_takes_up_where_the_last_left_off(
     assert rival.told(EventKind.TRANSITION) == told
 
 
-async def test_successor_keeps_removed_what_the_last_had_removed(
-    vantage: Vantage, rival: Vantage
-) -> None:
+async def test_successor_keeps_edges_removed(vantage: Vantage, rival: Vantage) -> None:
     await vantage.publish()
     await vantage.sees(Observed.DOWN, *ALL[:2])
     await vantage.sees(Observed.DOWN, *MOST)
@@ -607,9 +605,7 @@ async def test_successor_keeps_removed_what_the_last_had_removed(
     assert rival.view.held == tuple(sorted(MOST[2:]))
 
 
-async def test_poller_back_from_standing_by_repeats_no_news(
-    vantage: Vantage, rival: Vantage
-) -> None:
+async def test_poller_back_from_standby_repeats_no_event(vantage: Vantage, rival: Vantage) -> None:
     await vantage.publish()
     await vantage.publisher.release()
     await rival.sees(Observed.DOWN, "yto-01")
@@ -629,7 +625,9 @@ async def test_error_of_the_store_is_observed_and_not_raised(vantage: Vantage, c
 
 
 @pytest.mark.parametrize("call", ["hold_lease", "read", "publish"])
-async def test_news_that_could_not_be_written_is_told_later(vantage: Vantage, call: str) -> None:
+async def test_events_that_could_not_be_written_are_written_later(
+    vantage: Vantage, call: str
+) -> None:
     vantage.store.errs = {call}
     await vantage.sees(Observed.DOWN, "yto-01")
     assert vantage.heard.events == []
@@ -639,7 +637,7 @@ async def test_news_that_could_not_be_written_is_told_later(vantage: Vantage, ca
     assert vantage.told(EventKind.TRANSITION) == ["down"]
 
 
-async def test_error_at_the_release_is_not_raised(vantage: Vantage) -> None:
+async def test_error_when_the_lease_is_released_is_not_raised(vantage: Vantage) -> None:
     await vantage.publish()
     vantage.store.errs = {"drop_lease"}
     await vantage.publisher.release()

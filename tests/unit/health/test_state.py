@@ -94,7 +94,7 @@ def test_first_pass_is_up(outcomes: list[Outcome], state: Observed) -> None:
     assert patient.health.state is state
 
 
-def test_first_verdict_is_no_flap() -> None:
+def test_first_state_does_not_count_as_a_change() -> None:
     patient = a_patient()
     assert patient.health.changes == ()
     assert patient.states == [UP]
@@ -116,7 +116,7 @@ def test_three_failures_may_differ() -> None:
 
 
 @pytest.mark.parametrize("passed", sorted(PASSES))
-def test_a_pass_between_failures_starts_over(passed: Outcome) -> None:
+def test_pass_resets_the_count_of_failures(passed: Outcome) -> None:
     patient = a_patient(REFUSED, REFUSED, passed, REFUSED, REFUSED)
     assert DOWN not in patient.states
 
@@ -133,7 +133,7 @@ def test_unhealthy_confirms_an_earlier_failure() -> None:
     assert a_patient(Outcome.TIMEOUT, UNHEALTHY).health.state is DOWN
 
 
-def test_a_pass_takes_unhealthy_back() -> None:
+def test_pass_clears_unhealthy() -> None:
     assert a_patient(UNHEALTHY, OK, REFUSED, REFUSED).health.state is UP
 
 
@@ -149,7 +149,7 @@ def test_streak_counts_from_the_first_result() -> None:
     assert patient.health.streak == -2
 
 
-def test_transition_tells_what_happened() -> None:
+def test_transition_has_states_reason_and_time() -> None:
     patient = a_patient(REFUSED, REFUSED, Outcome.TIMEOUT)
     fall = Transition(before=UP, after=DOWN, reason=Outcome.TIMEOUT, at=patient.now)
     assert patient.transitions[-1] == fall
@@ -169,7 +169,7 @@ def test_edge_rises_after_two_passes_and_hold_down() -> None:
     assert patient.health.state is UP
 
 
-def test_hold_down_over_still_takes_two_passes() -> None:
+def test_edge_needs_two_passes_after_its_hold_down() -> None:
     patient = a_patient()
     patient.fell()
     patient.probed(OK, every_s=100)
@@ -178,7 +178,7 @@ def test_hold_down_over_still_takes_two_passes() -> None:
     assert patient.health.state is UP
 
 
-def test_a_failure_while_recovering_starts_over() -> None:
+def test_failure_while_recovering_resets_the_passes() -> None:
     patient = a_patient()
     patient.fell()
     patient.probed(OK, REFUSED, OK, every_s=40)
@@ -199,7 +199,7 @@ def test_degraded_edge_is_up_after_two_clean_passes() -> None:
     assert patient.health.state is UP
 
 
-def test_a_failure_spoils_clean_passes() -> None:
+def test_failure_resets_clean_passes() -> None:
     patient = a_patient(Outcome.DEGRADED, OK, REFUSED, OK)
     assert patient.health.state is DEGRADED
 
@@ -238,7 +238,7 @@ def test_quiet_minutes_forgive_falls(quiet_s: float, held_s: float) -> None:
     assert patient.held_s == held_s
 
 
-def test_a_spell_of_degradation_keeps_what_was_forgiven() -> None:
+def test_degraded_edge_keeps_what_was_forgiven() -> None:
     patient = a_patient()
     for _ in range(3):
         patient.fell()
@@ -261,7 +261,7 @@ def test_edge_between_up_and_degraded_is_forgiven_too() -> None:
     assert patient.held_s == 30
 
 
-def test_fall_that_was_not_believed_leaves_no_trace() -> None:
+def test_fall_held_by_the_brake_leaves_no_trace() -> None:
     before = a_patient(OK, OK).health
     patient = a_patient(OK, OK)
     patient.fell()
@@ -271,7 +271,7 @@ def test_fall_that_was_not_believed_leaves_no_trace() -> None:
     assert (health.changes, health.streak) == ((), 2)
 
 
-def test_edge_is_held_for_its_time_alone() -> None:
+def test_hold_down_depends_on_time_only() -> None:
     patient = a_patient()
     patient.fell()
     fell_at = patient.now
@@ -296,7 +296,7 @@ def test_fourth_change_in_15_minutes_is_flapping() -> None:
     assert flapping().states == [UP, DOWN, UP, DOWN, DEGRADED]
 
 
-def test_changes_further_apart_are_no_flapping() -> None:
+def test_changes_further_apart_are_not_flapping() -> None:
     patient = a_patient()
     for _ in range(6):
         patient.fell()
@@ -305,7 +305,7 @@ def test_changes_further_apart_are_no_flapping() -> None:
     assert set(patient.states) == {UP, DOWN}
 
 
-def test_three_changes_are_no_flapping() -> None:
+def test_three_changes_are_not_flapping() -> None:
     patient = a_patient(Outcome.DEGRADED)
     patient.fell()
     patient.rose()
@@ -331,7 +331,7 @@ def test_flapping_edge_still_falls() -> None:
     assert patient.health.flapping
 
 
-def test_a_fall_while_flapping_starts_the_quiet_over() -> None:
+def test_fall_while_flapping_restarts_the_quiet_time() -> None:
     patient = flapping()
     patient.probed(OK, every_s=QUIET_S - 60)
     patient.fell()
@@ -378,7 +378,7 @@ def test_slow_edge_never_falls() -> None:
     assert DOWN not in patient.states
 
 
-def test_edge_quick_again_is_up() -> None:
+def test_edge_that_is_fast_again_is_up() -> None:
     patient = Patient()
     patient.probed(OK, rtt_ms=50)
     patient.probed(OK, OK, rtt_ms=1_900)
@@ -463,7 +463,7 @@ def test_fall_after_a_release_is_held_down() -> None:
     assert released(patient.health, at) == patient.health
 
 
-def test_failures_leave_the_usual_time_alone() -> None:
+def test_failures_do_not_change_the_usual_time() -> None:
     patient = Patient()
     patient.probed(OK, rtt_ms=50)
     patient.probed(Outcome.TIMEOUT, REFUSED, rtt_ms=2_000)
@@ -505,7 +505,9 @@ def test_local_faults_are_not_counted(before: list[Outcome]) -> None:
         ([Outcome.DEGRADED], 3.0),
     ],
 )
-def test_pending_verdicts_hasten_the_next_probe(outcomes: list[Outcome], expected_s: float) -> None:
+def test_next_probe_is_sooner_while_the_state_may_change(
+    outcomes: list[Outcome], expected_s: float
+) -> None:
     patient = Patient()
     patient.probed(*outcomes)
     assert wait_s(patient.health) == expected_s
@@ -548,7 +550,7 @@ def history(told: Iterable[tuple[Probe, float]]) -> Iterable[tuple[Probe, float,
 
 
 @given(st.lists(probes, max_size=60))
-def test_streak_tells_the_latest_results(told: list[tuple[Probe, float]]) -> None:
+def test_streak_counts_the_latest_results(told: list[tuple[Probe, float]]) -> None:
     for probe, _, before, after in history(told):
         if probe.outcome is Outcome.LOCAL:
             assert after == before
@@ -565,7 +567,7 @@ def test_flapping_is_never_up(told: list[tuple[Probe, float]]) -> None:
 
 
 @given(st.lists(probes, max_size=60))
-def test_down_takes_failures_enough(told: list[tuple[Probe, float]]) -> None:
+def test_edge_is_down_only_after_enough_failures(told: list[tuple[Probe, float]]) -> None:
     for _, _, before, after in history(told):
         if after.state is DOWN and before.state is not DOWN:
             assert -after.streak >= (2 if after.unhealthy else 3)
@@ -579,7 +581,7 @@ def test_failing_edge_never_rises(told: list[tuple[Probe, float]]) -> None:
 
 
 @given(st.lists(probes, max_size=60))
-def test_nothing_leaves_down_while_held(told: list[tuple[Probe, float]]) -> None:
+def test_edge_stays_down_during_its_hold_down(told: list[tuple[Probe, float]]) -> None:
     for _, now, before, after in history(told):
         if before.state is DOWN and now < before.held_until:
             assert after.state is DOWN
@@ -587,7 +589,7 @@ def test_nothing_leaves_down_while_held(told: list[tuple[Probe, float]]) -> None
 
 
 @given(st.lists(probes, max_size=60))
-def test_transition_tells_each_change_and_no_other(told: list[tuple[Probe, float]]) -> None:
+def test_each_change_is_one_transition(told: list[tuple[Probe, float]]) -> None:
     now, health = 0.0, Health(since=0.0)
     for probe, gap_s in told:
         now += gap_s
@@ -608,7 +610,7 @@ def test_any_edge_recovers_in_the_end(told: list[tuple[Probe, float]], extra: in
 
 
 @given(st.lists(probes, max_size=40))
-def test_any_edge_that_fails_on_is_down(told: list[tuple[Probe, float]]) -> None:
+def test_any_edge_that_keeps_failing_is_down(told: list[tuple[Probe, float]]) -> None:
     patient = Patient()
     for probe, gap_s in told:
         patient.probed(probe.outcome, every_s=gap_s)

@@ -220,6 +220,22 @@ def test_optional_fields_of_an_edge_are_read_back(field: str) -> None:
     assert getattr(edge, field) == odd[field]
 
 
+@pytest.mark.parametrize("field", ["back_at", "calm_at", "usual_ms"])
+@pytest.mark.parametrize("value", [-1.0, 1e300])
+def test_times_of_an_edge_that_cannot_be_right_are_dropped(field: str, value: float) -> None:
+    fields = json.loads(written(VIEW))
+    fields["edges"]["yto-01"][field] = value
+    edge = read(json.dumps(fields).encode(), View, NOW).edges["yto-01"]
+    assert getattr(edge, field) is None
+
+
+@pytest.mark.parametrize("field", ["held_since", "held_until"])
+@pytest.mark.parametrize("value", [-1.0, 1e300])
+def test_times_of_a_brake_that_cannot_be_right_are_dropped(field: str, value: float) -> None:
+    text = json.dumps({**json.loads(written(VIEW)), field: value}).encode()
+    assert getattr(read(text, View, NOW), field) is None
+
+
 @given(mangled(replace(EVENT, reason="".join(HOSTILE_TEXTS), actor=HOSTILE_TEXTS[0])))
 def test_texts_of_events_are_safe_once_they_are_stored(text: bytes) -> None:
     """From Redis, whoever wrote them, and from this process, whichever store keeps them."""
