@@ -213,7 +213,11 @@ class Publisher:
         }
         if not waiting:
             return
-        for intent in (await self._read(waiting)).intents:
+        try:
+            stored = await self.store.read(list(waiting))
+        except StoreError:
+            return
+        for intent in stored.intents:
             one = waiting.get(intent.edge)
             if one is not None and intent.at_once and now < intent.ends_at:
                 one.health = released(one.health, intent.created_at, one.policy)

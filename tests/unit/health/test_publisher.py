@@ -391,6 +391,15 @@ async def test_operator_ends_a_hold_down_through_the_store(vantage: Vantage) -> 
     assert vantage.view.edges["yto-01"].back_at is None
 
 
+async def test_edge_that_waits_does_not_make_the_brake_forget_intents(vantage: Vantage) -> None:
+    await vantage.sees(Observed.UP)
+    vantage.publisher._intents = (a_wish("nyc-01"),)
+    waiting = vantage.seen["yto-01"]
+    waiting.health = replace(waiting.health, flapping=True, changes=(NOW,))
+    await vantage.publish()
+    assert vantage.publisher._intents == (a_wish("nyc-01"),)
+
+
 async def test_view_says_whether_an_edge_ever_worked(vantage: Vantage) -> None:
     await vantage.sees(Observed.DOWN, "yto-01")
     assert vantage.view.edges["yto-01"].worked is False
