@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from router.cli.words import count
 from router.config.inputs import geo_folder, read_catalog, read_geo, read_overrides, regions_path
 from router.config.settings import Settings, read_settings, strangers
 from router.errors import ConfigError
@@ -45,8 +46,8 @@ def _check_catalog(
     routable = sum(region.routable for region in catalog.regions)
     countries = sorted({region.country for region in catalog.regions})
     facts.append(
-        f"catalog: {len(catalog.regions)} regions, {routable} routable, in {', '.join(countries)}"
-        f" ({regions_path(settings)})"
+        f"catalog: {count(len(catalog.regions), 'region')}, {routable} routable, "
+        f"in {', '.join(countries)} ({regions_path(settings)})"
     )
     warnings += _idle_weights(catalog)
     for country, allowed in catalog.residency.items():
@@ -76,14 +77,17 @@ def _check_geo(
         return
     now = time.time()
     age = round(geo.age_days(now))
-    facts.append(f"geo data: {geo.type}, {age} days old ({shown_files(geo)})")
+    facts.append(f"geo data: {geo.type}, {count(age, 'day')} old ({shown_files(geo)})")
     warnings += _database_warnings(geo, now)
     facts += [
-        f"feed {one.name}: {one.networks:,} networks, {one.age_days(time.time()):.0f} days old"
+        f"feed {one.name}: {count(one.networks, 'network')}, "
+        f"{count(round(one.age_days(time.time())), 'day')} old"
         for one in geo.feeds
     ]
     if overrides is not None:
-        facts.append(f"geo overrides: {overrides.count:,} networks ({settings.geo_overrides})")
+        facts.append(
+            f"geo overrides: {count(overrides.count, 'network')} ({settings.geo_overrides})"
+        )
 
 
 def _database_warnings(geo: GeoDatabase, now: float) -> Iterator[str]:

@@ -25,12 +25,14 @@ def edge_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 
 
 def _edges() -> list[dict[str, Any]]:
-    from router.config.settings import load_settings
+    from router.config.settings import load_settings, read_settings
     from router.ops import client
 
     async def ask() -> dict[str, Any]:
         async with asyncio.timeout(PATIENCE_S):
-            return await client.edges(load_settings(os.environ))
+            return await client.edges(
+                read_settings(os.environ)[0], lambda: load_settings(os.environ)
+            )
 
     edges: list[dict[str, Any]] = asyncio.run(ask())["edges"]
     return edges

@@ -12,7 +12,15 @@ import msgspec
 
 from router.cli.app import Command
 from router.cli.completion import edge_ids
-from router.cli.options import JSON, REGIONS, SCOPE, print_json, read_settings
+from router.cli.options import (
+    JSON,
+    REGIONS,
+    SCOPE,
+    Moment,
+    print_json,
+    read_settings,
+    server_settings,
+)
 from router.errors import RouterError
 from router.safe_text import escaped_json
 
@@ -37,9 +45,8 @@ def edges(
     from router.cli.fleet_text import show_edge, show_edges
     from router.ops import client as inquire
 
-    settings = read_settings(regions)
     while True:
-        told = asyncio.run(inquire.edges(settings))
+        told = asyncio.run(inquire.edges(server_settings(), lambda: read_settings(regions)))
         told["edges"] = _chosen(told["edges"], ids)
         if watch and sys.stdout.isatty():
             click.clear()
@@ -92,10 +99,12 @@ def explain(
     print_json(told) if as_json else render.explanation(told)
 
 
-@click.command(cls=Command, epilog="autorouter events --follow")
+@click.command(cls=Command, epilog="autorouter events --since 2h")
 @click.option("--follow", "-f", is_flag=True, help="Go on with new ones until Ctrl-C.")
+@click.option("--since", type=Moment(), help="Only from then on: 2h ago, 14:30 (UTC), an ISO time.")
+@click.option("--edge", help="Only of this edge.", shell_complete=edge_ids)
 @JSON
-def events(follow: bool, as_json: bool) -> None:
+def events(follow: bool, since: float | None, edge: str | None, as_json: bool) -> None:
     """Show what happened: transitions, intents, the brake, isolation, purges, reloads.
 
     With --json one object a line.
@@ -110,4 +119,5 @@ def events(follow: bool, as_json: bool) -> None:
         for event in told:
             click.echo(escaped_json(msgspec.json.encode(event).decode()))
 
-    asyncio.run(inquire.tell_events(read_settings(None), show, follow=follow))
+    told = inquire.tell_events(server_settings(), show, edge=edge, since=since, follow=follow)
+    asyncio.run(told)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from router.cli.app import Command
-from router.cli.options import ACTOR, EDGES, JSON, print_json, read_settings, whoami
+from router.cli.options import ACTOR, EDGES, JSON, print_json, server_settings, whoami
 
 
 def _leaving(
@@ -51,7 +51,7 @@ def _wish(edges: tuple[str, ...], wish: dict[str, Any], as_json: bool) -> None:
     for name, text in (("--for", wish["for"]), ("--over", wish.get("over"))):
         if text is not None and parse_duration(text) is None:
             raise click.BadParameter("write 90s, 30m, 2h or 3d; 72h at most", param_hint=name)
-    done = asyncio.run(inquire.take_out(read_settings(None), edges, wish))
+    done = asyncio.run(inquire.take_out(server_settings("OPS_TOKEN", "REGIONS"), edges, wish))
     print_json({"events": done}) if as_json else render.events(done)
 
 
@@ -139,6 +139,6 @@ def enable(edges: tuple[str, ...], actor: str | None, at_once: bool, as_json: bo
     from router.cli import text as render
     from router.ops import client as inquire
 
-    by = actor or whoami()
-    done = asyncio.run(inquire.bring_back(read_settings(None), edges, by, at_once=at_once))
+    by, settings = actor or whoami(), server_settings("OPS_TOKEN", "REGIONS")
+    done = asyncio.run(inquire.bring_back(settings, edges, by, at_once=at_once))
     print_json({"events": done}) if as_json else render.events(done)

@@ -4,6 +4,7 @@ import getpass
 import os
 import re
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import click
 import msgspec
 
 from router.cli.completion import edge_ids
+from router.cli.words import MOMENTS, parse_moment
 from router.config.settings import Settings, load_settings
+from router.config.settings import read_settings as parse_settings
+from router.errors import ConfigError
 from router.safe_text import escaped_json
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
@@ -30,6 +34,8 @@ SCOPE = click.option(
 EDGES = click.argument("edges", nargs=-1, required=True, metavar="ID...", shell_complete=edge_ids)
 ACTOR = click.option("--actor", help="Who does this.  [default: your user and host name]")
 
+_TO_REACH = ("OPS_LISTEN", "REDIS_URL", "STORE_TIMEOUT_S")
+
 
 class Ids(click.ParamType[tuple[str, ...]]):
     """Ids, comma-separated."""
@@ -45,6 +51,29 @@ class Ids(click.ParamType[tuple[str, ...]]):
 
 def whoami() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+class Moment(click.ParamType[float]):
+    """A time in the past."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """In Unix seconds."""
+        at = value if isinstance(value, float) else parse_moment(value, time.time())
+        if at is None:
+            self.fail(f"{value!r} is no time in the past; {MOMENTS}", param, ctx)
+        return at
+
+
+def server_settings(*also: str) -> Settings:
+    """What it takes to reach a server or Redis: the address of each, and `also`. Faults of other
+    settings do not matter here. Raises ConfigError."""
+    settings, faults = parse_settings(os.environ)
+    needed = tuple(f"AUTOROUTER_{name}:" for name in (*_TO_REACH, *also))
+    if found := [fault for fault in faults if fault.startswith(needed)]:
+        raise ConfigError(found)
+    return settings
 
 
 def read_settings(regions: Path | None) -> Settings:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 from rich.text import Text
 
+from router.cli.words import count
 from router.safe_text import escaped_values
 
 MAX_COUNTRIES = 20
@@ -49,7 +50,7 @@ def _probe(row: dict[str, Any]) -> Text:
         parts.append(f"{row['rtt_ms']:.0f} ms")
     parts += filter(None, [row["met"], row["change"] and f"to change: {row['change']}"])
     if row["models"] is not None:
-        parts.append(f"{row['models']} model{'' if row['models'] == 1 else 's'}")
+        parts.append(count(row["models"], "model"))
     elif row["models_change"]:
         parts += [f"models unknown: {row['models_met']}", f"to change: {row['models_change']}"]
     return Text.assemble((f"{'probe':8}", style), "; ".join(parts))
@@ -130,8 +131,8 @@ def database(told: dict[str, Any]) -> None:
     built = _date(told["built_at"])
     rows = [
         ("file", f"{told['path']} ({told['bytes'] / 1e6:.1f} MB)"),
-        ("type", f"{told['type']}, {told['networks']:,} networks"),
-        ("built", f"{built}, {told['age_days']} days ago"),
+        ("type", f"{told['type']}, {count(told['networks'], 'network')}"),
+        ("built", f"{built}, {count(told['age_days'], 'day')} ago"),
         ("licence", told["licence"] or "unknown"),
         ("show", told["attribution"] or "no attribution known to be asked"),
     ]
@@ -161,7 +162,8 @@ def _date(at: float) -> str:
 
 def _feed(one: dict[str, Any]) -> str:
     failed = f"; last fetch failed: {one['error']}" if one["error"] else ""
-    return f"{one['name']}, {one['networks']:,} networks, {one['age_days']} days old{failed}"
+    networks, days = count(one["networks"], "network"), count(one["age_days"], "day")
+    return f"{one['name']}, {networks}, {days} old{failed}"
 
 
 def _sampled(one: dict[str, Any]) -> str:
@@ -190,7 +192,7 @@ def collected(told: dict[str, Any]) -> None:
         for example in one["examples"][:5]:
             _plain(f"skipped: {one['name']} {example}")
     again = f", {told['repeated']:,} named by two feeds" if told["repeated"] else ""
-    _plain(f"{told['output']}: {told['networks']:,} networks{again}")
+    _plain(f"{told['output']}: {count(told['networks'], 'network')}{again}")
 
 
 @_safe
@@ -215,7 +217,7 @@ def comparison(told: dict[str, Any]) -> None:
     """How far two databases agree."""
     out = console()
     out.print(f"1: {told['first']}\n2: {told['second']}", highlight=False, markup=False)
-    table = _table(f"of {told['sampled']:,} addresses each", "ipv4", "ipv6")
+    table = _table(f"of {count(told['sampled'], 'address', 'addresses')} each", "ipv4", "ipv6")
     families = [told["ipv4"], told["ipv6"]]
     for number, which in enumerate(("first", "second"), 1):
         for level in ("city", "country", "unknown"):
@@ -262,7 +264,8 @@ def moves(told: dict[str, Any]) -> None:
         table.add_row(row["country"] or "unknown", *shares, _farther(row["extra_km"]), *abroad)
     out.print(table)
     if len(moving) > MAX_COUNTRIES:
-        out.print(f"and {len(moving) - MAX_COUNTRIES} more countries; --json has all")
+        left = count(len(moving) - MAX_COUNTRIES, "more country", "more countries")
+        out.print(f"and {left}; --json has all")
 
 
 def _outcome(told: dict[str, Any]) -> Iterator[str | Text]:
@@ -287,7 +290,8 @@ def _outcome(told: dict[str, Any]) -> Iterator[str | Text]:
             yield f"{text}: {_percent(before)} before, {_percent(after)} after"
     census = told["census"]
     built = _date(census["built_at"])
-    yield f"weighed by {census['addresses']:,} IPv4 addresses, {census['database']} of {built}"
+    addresses = count(census["addresses"], "IPv4 address", "IPv4 addresses")
+    yield f"weighed by {addresses}, {census['database']} of {built}"
     yield f"{census['credit']}\n" if census["credit"] else ""
 
 

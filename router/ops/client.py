@@ -68,11 +68,13 @@ def query_of(**params: str) -> Query | None:
     return parse_query(str(httpx.QueryParams(params)).encode())
 
 
-async def edges(settings: Settings) -> dict[str, Any]:
-    """The fleet, in the form of `/v1/edges`."""
-    told = await ask(settings, "/v1/edges")
+async def edges(reaching: Settings, local: Callable[[], Settings]) -> dict[str, Any]:
+    """The fleet, in the form of `/v1/edges`. `reaching`: how to reach a server; `local`: all
+    settings, read only when no server listens there."""
+    told = await ask(reaching, "/v1/edges")
     if told is not None:
         return told
+    settings = local()
     fleet, origin = await stored_fleet(settings, read_catalog(settings))
     return {"from": origin, **describe_fleet(fleet, now=time.time(), policy=_policy(settings))}
 
@@ -98,14 +100,25 @@ async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
 
 
 async def tell_events(
-    settings: Settings, show: Callable[[Sequence[dict[str, Any]]], None], *, follow: bool
+    settings: Settings,
+    show: Callable[[Sequence[dict[str, Any]]], None],
+    *,
+    edge: str | None = None,
+    since: float | None = None,
+    follow: bool = False,
 ) -> None:
-    """Show events in the form of `/v1/events`. With `follow`, also show new ones until
-    cancelled."""
+    """Show events in the form of `/v1/events`: all, or those of an edge or since a time. With
+    `follow`, also show new ones until cancelled."""
     after = ""
     while True:
         told = await _events(settings, after)
-        show(told)
+        show(
+            [
+                one
+                for one in told
+                if edge in (None, one["edge"]) and (since is None or one["at"] >= since)
+            ]
+        )
         if not follow:
             return
         after = told[-1]["id"] if told else after
