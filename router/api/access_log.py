@@ -32,6 +32,7 @@ class Record(NamedTuple):
     answer: Answer
     response: Response
     duration_us: int
+    fleet: str
 
 
 def write_line(line: bytes) -> None:
@@ -41,20 +42,22 @@ def write_line(line: bytes) -> None:
 
 
 class RequestLog:
-    """Answers by `exchange`, with a line for a share of the requests. `run` never
-    returns; cancel it, and it writes what is left."""
+    """Answers by `exchange`, with a line for a share of the requests. `fleet`: the version of
+    the Fleet that answers now. `run` never returns; cancel it, and it writes what is left."""
 
     def __init__(
         self,
         exchange: Callable[[Request], tuple[Answer, Response]],
         share: float,
         *,
+        fleet: Callable[[], str],
         draw: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.time,
         write: Callable[[bytes], None] = write_line,
     ) -> None:
         self._exchange = exchange
         self._share = float(share)
+        self._fleet = fleet
         self._draw = draw
         self._clock = clock
         self._write = write
@@ -70,7 +73,7 @@ class RequestLog:
         began_ns = time.perf_counter_ns()
         answer, response = self._exchange(request)
         duration_us = (time.perf_counter_ns() - began_ns) // 1_000
-        self._keep(Record(self._clock(), answer, response, duration_us))
+        self._keep(Record(self._clock(), answer, response, duration_us, self._fleet()))
         return response
 
     async def run(self) -> None:
@@ -114,6 +117,8 @@ def _line(record: Record, share: float) -> bytes:
         **record.answer.labels._asdict(),
         "code": int(record.response.opening[_CODE]),  # as sent: a 304 is told as such
         "country": record.answer.country,
+        "key": record.answer.key,
+        "fleet": record.fleet,
         "duration_us": record.duration_us,
         "share": share,
     }

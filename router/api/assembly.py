@@ -40,7 +40,11 @@ class Front:
         self.loops: list[tuple[str, FleetWatch | RequestLog]] = [("fleet", self.watch)]
         self.respond: Respond = self.app.respond
         if inputs.settings.log_requests > 0.0:
-            log = RequestLog(self.app.exchange, inputs.settings.log_requests)
+            log = RequestLog(
+                self.app.exchange,
+                inputs.settings.log_requests,
+                fleet=lambda: self.watch.table.version,
+            )
             self.respond = log.respond
             self.loops.append(("access_log", log))
 

@@ -103,7 +103,7 @@ def _database_warnings(geo: GeoDatabase, now: float) -> Iterator[str]:
         )
     elif geo.age_days(now) > GEO_OLD_DAYS:
         yield (
-            f"the geo database is {geo.age_days(now):.0f} days old; run `autorouter geodata update`"
+            f"the geo database is {count(round(geo.age_days(now)), 'day')} old; run `autorouter geodata update`"
         )
 
 
@@ -125,4 +125,4 @@ def _feed_warnings(settings: Settings) -> Iterator[str]:
     for note in read_notes(geo_folder(settings)):
         age = note.age_days(time.time())
         if age > OLD_DAYS:
-            yield f"feed {note.name}: {age:.0f} days old; run `autorouter geodata feeds`"
+            yield f"feed {note.name}: {count(round(age), 'day')} old; run `autorouter geodata feeds`"

@@ -71,32 +71,62 @@ def _chosen(edges: list[dict[str, Any]], ids: Sequence[str]) -> list[dict[str, A
 
 
 @click.command(cls=Command, epilog="autorouter explain 24.48.0.1 --model kokoro")
-@click.argument("viewer")
+@click.argument("viewer", required=False, metavar="[IP|COUNTRY]")
+@click.option("--key", help="A route key, as request lines have it: CA~yto-01.yul-01.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="NAME:VALUE",
+    help="A header that the CDN sent, like 'CloudFront-Viewer-Country: CA'; repeat it for more.",
+)
+@click.option(
+    "--at", type=Moment(), help="By the fleet of then: 20m ago, 14:30 (UTC), an ISO time."
+)
 @SCOPE
 @click.option("--model", help="Leave out edges that are known not to have this model.")
 @click.option("--strict", is_flag=True, help="Never cross the border.")
 @REGIONS
 @JSON
 def explain(
-    viewer: str, scope: str, model: str | None, strict: bool, regions: Path | None, as_json: bool
+    viewer: str | None,
+    key: str | None,
+    headers: tuple[str, ...],
+    at: float | None,
+    scope: str,
+    model: str | None,
+    strict: bool,
+    regions: Path | None,
+    as_json: bool,
 ) -> None:
     """Say why the viewer at an IP address, or those in a country (DE), get their edge.
 
     Asks the server on AUTOROUTER_OPS_LISTEN; without one, decides here from Redis;
-    without that, from the catalog alone.
+    without that, from the catalog alone. --at needs a server or Redis, and goes back an hour.
     """
     from router.cli import text as render
     from router.ops import client as inquire
-    from router.routing.explain import not_a_country, parse_country
+    from router.ops.questions import QuestionError
 
-    asked = inquire.question(viewer, scope, model, strict)
-    if asked is None and len(viewer.strip()) == 2 and parse_country(viewer) is None:
-        raise click.UsageError(f"VIEWER: {not_a_country(viewer)}")
+    who = _who(viewer, key, headers)
+    try:
+        asked = inquire.question(who, scope=scope, model=model, strict=strict, at=at)
+    except QuestionError as error:
+        raise click.UsageError(str(error)) from error
     if asked is None:
-        wanted = "an IPv4 or IPv6 address or a country's code, --model at most 128 characters"
-        raise click.UsageError(f"VIEWER must be {wanted}")
-    told = asyncio.run(inquire.explain(read_settings(regions), asked))
+        raise click.UsageError("--model must be at most 128 characters, none a control character")
+    told = asyncio.run(inquire.explain(server_settings(), lambda: read_settings(regions), asked))
     print_json(told) if as_json else render.explanation(told)
+
+
+def _who(viewer: str | None, key: str | None, headers: Sequence[str]) -> list[tuple[str, str]]:
+    """The one viewer asked about, as `/v1/explain` is asked."""
+    if sum(map(bool, (viewer, key, headers))) != 1:
+        raise click.UsageError("give one of an IP address, a country's code, --key, --header")
+    if viewer:
+        is_country = len(viewer.strip()) == 2
+        return [("country" if is_country else "ip", viewer.strip())]
+    return [("key", key)] if key else [("header", header) for header in headers]
 
 
 @click.command(cls=Command, epilog="autorouter events --since 2h")

@@ -78,26 +78,8 @@ def explanation(told: dict[str, Any]) -> None:
     """Why a viewer gets an edge."""
     out = console()
     out.print(_verdict(told), highlight=False)
-    place = told["location"]
-    where = place["country_name"] or place["country"] or "an unknown country"
-    where = place.get("place") or where
-    if place["latitude"] is not None:
-        where += f" at {place['latitude']:.4f}, {place['longitude']:.4f}"
-    out.print(f"  place   {where} ({place['level']} level, by {place['source']})", highlight=False)
-    if place.get("feed"):
-        out.print(f"  feed    {place['feed']}, line {place['line']}", highlight=False)
-    out.print(f"  key     {told['key']}", highlight=False)
-    if told.get("dial") is not None:
-        out.print(f"  dial    {_dial_verdict(told['dial'])}", highlight=False)
-    if told["residency"] is not None:
-        out.print(f"  stays   in {' or '.join(told['residency'])}, by residency", highlight=False)
-    out.print(f"  health  {told['status']}, from {told['from']}", highlight=False)
-    for name in ("cache-control", "vary", "cache-tag"):
-        if name in told["headers"]:
-            out.print(f"  caches  {name}: {told['headers'][name]}", highlight=False)
-    if len(told.get("spread", ())) > 1:
-        shares = [f"{one['region'] or 'no edge'} {one['share']:.0%}" for one in told["spread"]]
-        out.print(f"  all     {', '.join(shares)}", highlight=False)
+    for name, text in _circumstances(told):
+        out.print(f"  {name:8}{text}", highlight=False)
     table = _table("edge", "name", "country", "distance", "state", "for", "verdict")
     for edge in told["candidates"]:
         _add(table, edge, edge["role"])
@@ -106,6 +88,36 @@ def explanation(told: dict[str, Any]) -> None:
         about = f": {edge['intent_reason']}" if edge["intent_reason"] else ""
         _add(table, edge, f"out: {edge['why']}{since}{about}")
     out.print(table)
+
+
+def _circumstances(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What led to the answer, and how long caches keep it."""
+    place = told["location"]
+    yield "place", f"{_where(place)} ({place['level']} level, by {place['source']})"
+    if place.get("feed"):
+        yield "feed", f"{place['feed']}, line {place['line']}"
+    yield "key", told["key"]
+    if told.get("dial") is not None:
+        yield "dial", _dial_verdict(told["dial"])
+    if told["residency"] is not None:
+        yield "stays", f"in {' or '.join(told['residency'])}, by residency"
+    if told.get("fleet") is not None:
+        yield "fleet", f"{told['fleet']}{_when(told['at'])}"
+    yield "health", f"{told['status']}, from {told['from']}"
+    for name in ("cache-control", "vary", "cache-tag"):
+        if name in told["headers"]:
+            yield "caches", f"{name}: {told['headers'][name]}"
+    if len(told.get("spread", ())) > 1:
+        shares = [f"{one['region'] or 'no edge'} {one['share']:.0%}" for one in told["spread"]]
+        yield "all", ", ".join(shares)
+
+
+def _where(place: dict[str, Any]) -> str:
+    where = place["country_name"] or place["country"] or "an unknown country"
+    where = str(place.get("place") or where)
+    if place["latitude"] is None:
+        return where
+    return f"{where} at {place['latitude']:.4f}, {place['longitude']:.4f}"
 
 
 @contextmanager
@@ -307,12 +319,23 @@ def _farther(extra_km: float | None) -> str:
     return "" if extra_km is None else f"{extra_km:,.0f} km"
 
 
+def _when(at: float | None) -> str:
+    return "" if at is None else time.strftime(", as of %Y-%m-%d %H:%M:%SZ", time.gmtime(at))
+
+
 def _verdict(told: dict[str, Any]) -> str:
-    who = told["ip"] or f"a viewer in {told['location']['country']}"
+    who = told["ip"] or _viewer(told)
     if told["problem"] is not None:
         return f"{who} gets no edge: {told['problem']}"
     crossed = ", across the border" if told["crossed_border"] else ""
     return f"{who} gets {told['region']}: {told['reason']}{crossed}"
+
+
+def _viewer(told: dict[str, Any]) -> str:
+    if told["location"]["source"] == "cdn_key":
+        return f"a viewer with the key {told['key']}"
+    country = told["location"]["country"]
+    return f"a viewer in {country}" if country else "a viewer in an unknown country"
 
 
 def _dial_verdict(dial: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -26,12 +26,12 @@ from router import __version__
 from router.api.live_fleet import FleetWatch
 from router.errors import RouterError, StoreError
 from router.geo.database import GeoDatabase
-from router.geo.sphere import valid_position
-from router.model import Catalog, Intended, Position, Source, Status
+from router.model import Intended, Status
 from router.ops import edge_conditions
 from router.ops.auth import Changes, how_to_change, is_foreign, may_change
 from router.ops.diagnosis import grouped
 from router.ops.event_filter import FilterError, as_csv, wanted
+from router.ops.explain_route import ExplainRoute
 from router.ops.findings import Finding, Grade
 from router.ops.fleet_document import describe_fleet, describe_views
 from router.ops.health_routes import Vitals, answer_json
@@ -47,12 +47,8 @@ from router.ops.intents import (
 from router.ops.monitor import Monitor
 from router.ops.security_headers import Shields
 from router.routing.cache_headers import CachePolicy
-from router.routing.client_address import parse_address
-from router.routing.explain import explain, not_a_country, parse_country, placed_in, spread
 from router.routing.fleet import Fleet
 from router.routing.location import Locator
-from router.routing.query import parse_query
-from router.routing.ranking import Ranker
 from router.routing.response import Labels
 from router.store import Logged, Store
 from router.telemetry.recent_counts import WINDOW_S, Tally
@@ -99,11 +95,15 @@ class Ops:
 
     def __post_init__(self) -> None:
         self._streams = asyncio.Semaphore(MAX_STREAMS)
-        self._explaining = asyncio.Lock()
-        self._ranker: Ranker | None = None
 
     def app(self, extra: Sequence[BaseRoute] = ()) -> Starlette:
         """The ASGI application; `extra` routes come first."""
+        why = ExplainRoute(
+            watch=self.watch,
+            policy=self.policy,
+            history=self.history,
+            placing=lambda: (self.locator, self.geo),
+        )
         return Starlette(
             middleware=[
                 Middleware(Shields),
@@ -117,7 +117,7 @@ class Ops:
                 Route("/v1/edges/{ids}/intent", self.intent, methods=["PUT", "DELETE"]),
                 Route("/v1/events", self.events),
                 Route("/v1/history", self.past),
-                Route("/v1/explain", self.explain),
+                Route("/v1/explain", why.explain),
             ],
         )
 
@@ -294,48 +294,6 @@ class Ops:
 
         return await asyncio.to_thread(answer)
 
-    async def explain(self, request: Request) -> Response:
-        """Why the viewer at `?ip=` gets this edge, or one in `?country=` (and there, at
-        `latitude` and `longitude`); also `scope`, `model`, `strict`."""
-        query = parse_query(request.scope["query_string"])
-        if query is None:
-            return answer_json({"detail": f"model is not acceptable; {_EXPLAIN}"}, 400)
-        table, asked = self.watch.table, request.query_params
-        address = parse_address(asked.get("ip", ""))
-        if address is not None:
-            placed = self.locator.place_address(address)
-        elif (country := parse_country(asked.get("country", ""))) is not None:
-            placed = placed_in(country, _position(asked))
-        elif asked.get("country"):
-            return answer_json({"detail": not_a_country(asked["country"])}, 400)
-        else:
-            return answer_json({"detail": f"ip must be an IP address; {_EXPLAIN}"}, 400)
-        line = None if address is None else self.geo.line_of(address.text)
-        async with self._explaining:
-            ranker = self._own_ranker(table.ranker.catalog)
-            told = await asyncio.to_thread(
-                explain, ranker, table.fleet, placed, query, self.policy, line
-            )
-            if address is not None:
-                source = placed.location.source
-                name = await asyncio.to_thread(_place_name, self.geo, address.text, source)
-                told["location"]["place"] = name
-                return answer_json({"ip": address.text, **told})
-            whole = await asyncio.to_thread(spread, ranker, table.fleet, placed.location, query)
-        return answer_json({"ip": None, **told, "spread": whole})
-
-    def _own_ranker(self, catalog: Catalog) -> Ranker:
-        """Not the one that answers use: a thread works with it."""
-        if self._ranker is None or self._ranker.catalog is not catalog:
-            self._ranker = Ranker(catalog)
-        return self._ranker
-
-
-def _place_name(geo: GeoDatabase, address: str, source: Source) -> str | None:
-    from router.geo.second_reader import place_name  # loads geoip2
-
-    return place_name(geo, address, source)
-
 
 class EventStream(StreamingResponse):
     """Server-sent events; takes one of a number of places for as long as it lasts."""
@@ -361,13 +319,6 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _position(asked: Mapping[str, str]) -> Position | None:
-    try:
-        return valid_position(float(asked["latitude"]), float(asked["longitude"]))
-    except (KeyError, ValueError):
-        return None
-
-
 def _refused(error: RouterError) -> Response:
     return answer_json({"detail": str(error)}, 503 if isinstance(error, StoreError) else 409)
 
@@ -382,7 +333,6 @@ def _too_many_streams() -> Response:
     return response
 
 
-_EXPLAIN = "ask /v1/explain?ip=24.48.0.1 or ?country=CA"
 _AS_FILE = {
     "Cache-Control": "no-store",
     "Content-Disposition": 'attachment; filename="autorouter-events.csv"',

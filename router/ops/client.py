@@ -18,8 +18,9 @@ from router.config.inputs import read_all, read_catalog
 from router.config.settings import Settings
 from router.errors import RouterError
 from router.geo.second_reader import place_name
-from router.model import Catalog, Intended
+from router.model import Catalog, Intended, Location
 from router.ops.fleet_document import describe_fleet
+from router.ops.history import History, decoded, past_fleet
 from router.ops.intents import (
     drop_intents,
     enable_at_once,
@@ -27,11 +28,12 @@ from router.ops.intents import (
     set_intents,
     wish_dial,
 )
+from router.ops.questions import Params, past_time, subject
 from router.routing.cache_headers import CachePolicy
-from router.routing.client_address import Address, Networks, parse_address
+from router.routing.client_address import Networks
 from router.routing.explain import explain as explain_here
-from router.routing.explain import parse_country, placed_in, spread
-from router.routing.fleet import Fleet, combine
+from router.routing.explain import spread
+from router.routing.fleet import Fleet, combine, version
 from router.routing.location import Locator
 from router.routing.query import Query, parse_query
 from router.routing.ranking import Ranker
@@ -47,20 +49,22 @@ _NOBODY = (
 
 
 class Question(NamedTuple):
-    """What `autorouter explain` asks, of an address or of a country."""
+    """What `autorouter explain` asks: `params` are those of `/v1/explain`."""
 
-    viewer: Address | str
     query: Query
-    params: dict[str, str]
+    params: Params
 
 
-def question(text: str, scope: str, model: str | None, strict: bool) -> Question | None:
-    """The question, or None when the viewer or the model is not acceptable."""
-    viewer = parse_address(text) or parse_country(text)
-    asked = "country" if isinstance(viewer, str) else "ip"
-    params = {asked: text, "scope": scope, "strict": str(strict).lower(), "model": model or ""}
-    query = query_of(**params)
-    return None if query is None or viewer is None else Question(viewer, query, params)
+def question(
+    who: Params, *, scope: str, model: str | None, strict: bool, at: float | None
+) -> Question | None:
+    """The question about a viewer (see router.ops.questions), or None when the model is not
+    acceptable. Raises QuestionError when the viewer is not."""
+    rest = {"scope": scope, "strict": str(strict).lower(), "model": model or ""}
+    query = query_of(**rest)
+    subject(who, Locator(lambda _: Location(), trusted=Networks()))
+    when = [] if at is None else [("at", repr(at))]
+    return None if query is None else Question(query, [*who, *rest.items(), *when])
 
 
 def query_of(**params: str) -> Query | None:
@@ -79,24 +83,54 @@ async def edges(reaching: Settings, local: Callable[[], Settings]) -> dict[str, 
     return {"from": origin, **describe_fleet(fleet, now=time.time(), policy=_policy(settings))}
 
 
-async def explain(settings: Settings, asked: Question) -> dict[str, Any]:
-    """Why this viewer gets this edge, in the form of `/v1/explain`."""
-    told = await ask(settings, "/v1/explain", params=asked.params)
+async def explain(
+    reaching: Settings, local: Callable[[], Settings], asked: Question
+) -> dict[str, Any]:
+    """Why this viewer gets this edge, in the form of `/v1/explain`. See `edges`."""
+    told = await ask(reaching, "/v1/explain", params=httpx.QueryParams(list(asked.params)))
     if told is not None:
         return told
+    settings = local()
     catalog, geo = read_all(settings)
-    fleet, origin = await stored_fleet(settings, catalog)
     ranker, policy = Ranker(catalog), _policy(settings)
-    if isinstance(asked.viewer, str):
-        placed = placed_in(asked.viewer)
-        here = explain_here(ranker, fleet, placed, asked.query, policy)
-        whole = spread(ranker, fleet, placed.location, asked.query)
-        return {"from": origin, "ip": None, **here, "spread": whole}
-    placed = Locator(geo.locate, trusted=Networks()).place_address(asked.viewer)
-    line = geo.line_of(asked.viewer.text)
-    here = explain_here(ranker, fleet, placed, asked.query, policy, line)
-    here["location"]["place"] = place_name(geo, asked.viewer.text, placed.location.source)
-    return {"from": origin, "ip": asked.viewer.text, **here}
+    fleet, origin, when = await _fleet_at(settings, catalog, past_time(asked.params))
+    locator = Locator(
+        geo.locate,
+        trusted=Networks(),
+        key_headers=settings.cache_key_headers,
+        divided=ranker.divided,
+    )
+    who = subject(asked.params, locator)
+    line = None if who.address is None else geo.line_of(who.address.text)
+    here = explain_here(ranker, fleet, who.placed, asked.query, policy, line)
+    here |= {"from": origin, "ip": None, **when}
+    if who.is_many:
+        here["spread"] = spread(ranker, fleet, who.placed.location, asked.query)
+    if who.address is not None:
+        here["ip"] = who.address.text
+        source = who.placed.location.source
+        here["location"]["place"] = place_name(geo, who.address.text, source)
+    return here
+
+
+async def _fleet_at(
+    settings: Settings, catalog: Catalog, at: float | None
+) -> tuple[Fleet, str, dict[str, Any]]:
+    """The fleet now, or at a time of the history in Redis; where it is from; when it was."""
+    if at is None:
+        fleet, origin = await stored_fleet(settings, catalog)
+        return fleet, origin, {"at": None, "fleet": version(fleet)}
+    if settings.redis_url is None:
+        raise RouterError(_NOBODY)
+    async with _redis(settings) as store:
+        body = await store.history()
+    history, now = History(), time.time()
+    history.put_before(decoded(body or b"", now), now)
+    found = history.nearest(at)
+    if found is None:
+        raise RouterError(history.lacking(at))
+    fleet = past_fleet(catalog, found, at, settings.cdn_max_age_s)
+    return fleet, "the history in Redis", {"at": found.at, "fleet": found.fleet}
 
 
 async def tell_events(

@@ -5,13 +5,14 @@ and one for each ten minutes before it. Pure; the caller passes the time.
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
 import msgspec
 
-from router.model import Intended, Observed, Status
-from router.routing.fleet import Fleet, version
+from router.model import Catalog, Intended, Observed, Status
+from router.routing.fleet import Edge, Fleet, version
 from router.store import MAX_HISTORY_BYTES
 
 MINUTE_S = 60
@@ -109,6 +110,36 @@ class History:
         fits = (one for one in self._samples if 0 <= one.at - at <= MINUTE_S)
         return next((one for one in fits if one.span_s == MINUTE_S), None)
 
+    def lacking(self, at: float) -> str:
+        """Why there is no sample of that time."""
+        fine = [one.at for one in self._samples if one.span_s == MINUTE_S]
+        if not fine:
+            return "the history is empty; it has a sample for each minute since the server started"
+        first, last = _clock(fine[0]), _clock(fine[-1])
+        return f"no sample of {_clock(at)}; there is one for each minute from {first} to {last}"
+
+
+def past_fleet(catalog: Catalog, one: Sample, at: float, slot_s: int) -> Fleet:
+    """The fleet as the sample has it, of the edges that the catalog has now. Inventories of
+    models are not kept, so they are unknown. `at`: the time asked about; it decides the slot
+    of a dial."""
+    (places,) = _places([one])
+    edges = tuple(
+        Edge(region=region, votes={})
+        if region.id not in places
+        else Edge(
+            region=region,
+            observed=one.states[places[region.id]],
+            rtt_ms=one.rtt_ms[places[region.id]],
+            intended=one.intents[places[region.id]],
+            share=one.dials.get(region.id, 1.0),
+            votes={},
+        )
+        for region in catalog.regions
+    )
+    slot = int(at // max(1, slot_s)) if one.dials else None
+    return Fleet(edges=edges, status=one.status, seen_at=one.at, slot=slot)
+
 
 def _coarsened(samples: Sequence[Sample], until: float) -> list[Sample]:
     """The samples, with one for each ten minutes that ended before `until`."""
@@ -157,6 +188,13 @@ def _places(samples: Iterable[Sample]) -> list[dict[str, int]]:
         if one.ids not in known:
             known[one.ids] = {id: place for place, id in enumerate(one.ids)}
     return [known[one.ids] for one in samples]
+
+
+def _clock(at: float) -> str:
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return str(at)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

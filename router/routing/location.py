@@ -107,6 +107,13 @@ class Locator:
         location = self._locate(address.text)
         return Placed(location, address.seed, _PRIVATE, None, placed_by)
 
+    def place_by_cdn(self, headers: Iterable[tuple[bytes, bytes]]) -> Placed | None:
+        """Place a viewer by what the CDN sent; None where that does not say enough."""
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            found.setdefault(name, []).append(value)
+        return self._by_cdn(None, found)
+
     def _place_forwarded(self, peer: str | None, forwarded: Sequence[bytes]) -> Placed:
         address = viewer_address(peer, forwarded, self._trusted)
         is_peer = address is self._trusted.peer(peer or "")[0]

@@ -93,7 +93,7 @@ class Response(NamedTuple):
 class Answer:
     """What is answered, and `to_get`, the same as HTTP/1.1 ready to send. `etag` is empty
     where If-None-Match has no say; `country` is the viewer's, where it is known and
-    matters."""
+    matters; `key` the route key, where there is one."""
 
     code: int
     headers: Headers
@@ -101,6 +101,7 @@ class Answer:
     etag: bytes
     labels: Labels
     country: str | None = None
+    key: str | None = None
     to_get: Response = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

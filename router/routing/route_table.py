@@ -6,6 +6,7 @@ makes caching it correct.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain, takewhile
 from typing import Any
 
@@ -16,12 +17,13 @@ from router.routing.cache_headers import (
     CachePolicy,
     Sharing,
     etag,
+    format_key,
     not_found_headers,
     success_headers,
 )
 from router.routing.decision import Decision, Problem, decide
 from router.routing.dial import dialled, standing_of
-from router.routing.fleet import Edge, Fleet
+from router.routing.fleet import Edge, Fleet, version
 from router.routing.query import Query
 from router.routing.ranking import Ranker, RouteKey
 from router.routing.response import NO_STORE, RETRY_AFTER, Answer, Labels, error_answer, with_common
@@ -44,6 +46,11 @@ class RouteTable:
         self._known_bytes = 0
         self._decisions: dict[tuple[RouteKey, Query], Decision] = {}
         self._dials = sum(edge.share < 1.0 for edge in fleet.edges)
+
+    @cached_property
+    def version(self) -> str:
+        """The version of its Fleet."""
+        return version(self.fleet)
 
     def answer(self, key: RouteKey, query: Query, sharing: Sharing, seed: int = 0) -> Answer:
         """The answer for a viewer of this key. A repeated question costs one look-up.
@@ -96,7 +103,7 @@ class RouteTable:
             refusal = _refusal(decision, decision.problem, tagged, key, query, sharing, self.policy)
             residency = "" if decision.residency is None else "refused"
             labels = refusal.labels._replace(residency=residency)
-            return replace(refusal, labels=labels, country=key.country)
+            return replace(refusal, labels=labels, country=key.country, key=format_key(key))
         body = msgspec.json.encode(document(decision, query, self.policy))
         headers = success_headers(sharing, decision.status, tagged, body, self.policy)
         return Answer(
@@ -106,6 +113,7 @@ class RouteTable:
             etag=etag(body),
             labels=_labels(decision, query, sharing),
             country=key.country,
+            key=format_key(key),
         )
 
     def _deciding(self, decision: Decision, key: RouteKey, query: Query) -> Iterator[str]:

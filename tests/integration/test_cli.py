@@ -186,6 +186,25 @@ def test_explain_agrees_with_and_without_a_server(dev: Dev, alone: dict[str, str
     assert there["location"] == here["location"]
 
 
+def test_key_and_headers_of_a_cdn_are_explained(dev: Dev, alone: dict[str, str]) -> None:
+    for settings in (dev.settings, alone):
+        by_key = run_autorouter("explain", "--key", "CA~yul-01.yto-01", **settings)
+        assert by_key.stdout.startswith("a viewer with the key CA~yul-01.yto-01 gets yul-01: ")
+        headers = ["--header", "CloudFront-Viewer-Country: DE"]
+        headers += ["--header", "CloudFront-Viewer-Latitude: 52.5"]
+        headers += ["--header", "CloudFront-Viewer-Longitude: 13.4"]
+        told = in_json(run_autorouter("explain", *headers, "--json", **settings))
+        assert told["location"]["source"] == "cdn_headers"
+        assert re.fullmatch("[0-9a-f]{8}", told["fleet"])
+
+
+def test_past_that_is_not_kept_is_an_error(dev: Dev, alone: dict[str, str]) -> None:
+    done = run_autorouter("explain", VIEWER, "--at", "3h", **dev.settings)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.search(r"no sample of|the history is empty", done.stderr)
+    assert run_autorouter("explain", VIEWER, "--at", "3h", **alone).returncode == 1
+
+
 def test_edges_without_a_server_are_the_catalog(alone: dict[str, str]) -> None:
     done = run_autorouter("edges", **alone)
     assert done.returncode == 0
@@ -472,6 +491,10 @@ def test_version_is_told_by_command_and_module() -> None:
         ["explain"],
         ["explain", "nonsense"],
         ["explain", "1.2.3.4", "5.6.7.8"],
+        ["explain", "1.2.3.4", "--key", "CA~yto-01"],
+        ["explain", "--key", "nonsense"],
+        ["explain", "--header", "Cookie: x"],
+        ["explain", VIEWER, "--at", "soon"],
         ["explain", VIEWER, "--scope", "world"],
         ["explain", VIEWER, "--model", "x" * 129],
         ["dev", "--port", "65536"],

@@ -14,6 +14,8 @@ from router.api.live_fleet import FleetWatch
 from router.errors import StoreError
 from router.model import MAX_INTENT_S, Event, EventKind, Intended
 from router.ops.app import MAX_BODY_BYTES
+from router.ops.recorder import Recorder, StoreKeeper
+from router.routing.response import Counts
 from router.store.memory import MemoryStore
 from router.telemetry.metrics import Telemetry
 from tests.support.builders import CITIES, a_ranker, a_request, a_view
@@ -676,3 +678,40 @@ async def first_of(lines: AsyncIterator[str], start: str) -> str:
 
 def an_event(at: float) -> Event:
     return Event(at=at, kind=EventKind.INTENT, edge="yto-01", after=Intended.DRAINING)
+
+
+async def test_key_and_headers_are_explained(server: Server) -> None:
+    told = await server.told("/v1/explain", key="CA~yul-01.yto-01")
+    assert (told["ip"], told["region"], told["key"]) == (None, "yul-01", "CA~yul-01.yto-01")
+    told = await server.told("/v1/explain", header="X-Autorouter-Key: CA~yul-01.yto-01")
+    assert told["region"] == "yul-01"
+
+
+async def test_past_is_explained_by_its_own_fleet(server: Server) -> None:
+    ops = server.ops
+    recorder = Recorder(
+        watch=ops.watch,
+        counts=Counts,
+        keeper=StoreKeeper(server.store),
+        history=ops.history,
+        clock=iter([0.0, 60.0, 120.0, 180.0]).__next__,
+    )
+    await server.see("yul-01")
+    recorder.look()
+    await server.see()
+    recorder.look()
+    key = {"key": "CA~yul-01.yto-01"}
+    past = await server.told("/v1/explain", **key, at="30")
+    assert (past["region"], past["at"]) == ("yto-01", 60.0)
+    assert (await server.told("/v1/explain", **key, at="90"))["region"] == "yul-01"
+    assert past["fleet"] == ops.history.samples[0].fleet
+    lacking = await server.client.get("/v1/explain", params={**key, "at": "9000"})
+    assert lacking.status_code == 400
+    assert "one for each minute from 1970-01-01T00:01:00Z" in lacking.json()["detail"]
+
+
+async def test_history_is_told_in_columns(server: Server) -> None:
+    told = await server.told("/v1/history")
+    assert (told["at"], told["edges"]) == ([], [])
+    wrong = await server.client.get("/v1/history", params={"since": "soon"})
+    assert wrong.status_code == 400

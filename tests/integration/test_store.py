@@ -13,13 +13,14 @@ import redis
 
 from router.errors import StoreError
 from router.model import Event, EventKind, Intended, Intent, Observed, Outcome
-from router.store import EVENTS_KEPT, Change, Store, Stored
+from router.store import EVENTS_KEPT, MAX_HISTORY_BYTES, Change, Store, Stored
 from router.store.codec import written
 from router.store.memory import MemoryStore
 from router.store.notices import Notice
 from router.store.redis import (
     CHANGED,
     EVENTS,
+    HISTORY,
     MAX_VALUE_BYTES,
     MAX_VANTAGES,
     VANTAGES,
@@ -86,6 +87,24 @@ async def hint_s(store: Store, cause: Callable[[], Any]) -> float:
 
 async def test_store_starts_empty(store: Store) -> None:
     assert await store.read(list(CITIES)) == Stored((), ())
+
+
+async def test_history_is_kept_whole(store: Store) -> None:
+    assert await store.history() is None
+    await store.save_history(b"one")
+    await store.save_history(bytes(MAX_HISTORY_BYTES))
+    assert await store.history() == bytes(MAX_HISTORY_BYTES)
+
+
+async def test_history_of_hostile_size_or_type_is_none(redis: RedisServer, raw: Any) -> None:
+    async with opened(redis.url) as store:
+        raw.set(HISTORY, bytes(MAX_HISTORY_BYTES + 1))
+        assert await store.history() is None
+        raw.delete(HISTORY)
+        raw.lpush(HISTORY, "x")
+        assert await store.history() is None
+        await store.save_history(b"one")
+        assert 0 < raw.ttl(HISTORY) <= 86_400
 
 
 async def test_published_view_is_read_back_whole(store: Store) -> None:

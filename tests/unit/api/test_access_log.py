@@ -25,6 +25,7 @@ from tests.support.servers import eventually, plain_client, public_server, serve
 
 pytestmark = pytest.mark.anyio
 
+FLEET = "0a1b2c3d"
 ADDRESS, SECRET = "192.0.2.7", "a-secret-of-the-cdn"
 FROM_CANADA = {"X-Forwarded-For": ADDRESS, "User-Agent": "polargrid-sdk"}
 
@@ -54,7 +55,7 @@ async def an_app() -> PublicApp:
 
 
 async def a_log(share: float = 1.0, **options: Any) -> RequestLog:
-    return RequestLog((await an_app()).exchange, share, **options)
+    return RequestLog((await an_app()).exchange, share, fleet=lambda: FLEET, **options)
 
 
 @asynccontextmanager
@@ -94,6 +95,8 @@ async def test_line_tells_what_was_answered() -> None:
         "sharing": "private",
         "crossed": "false",
         "country": "CA",
+        "key": "CA~yto-02.yto-01.yul-01",
+        "fleet": FLEET,
         "share": 1.0,
     }
 
@@ -101,7 +104,7 @@ async def test_line_tells_what_was_answered() -> None:
 @pytest.mark.parametrize("path", ["/v1/route", "/v1/route?model=%01", "/healthz", "/nothing"])
 async def test_answers_are_those_of_the_application(path: str) -> None:
     app = await an_app()
-    logged = RequestLog(app.exchange, 1.0, write=Lines())
+    logged = RequestLog(app.exchange, 1.0, fleet=lambda: FLEET, write=Lines())
     assert logged.respond(a_request(path)) == app.respond(a_request(path))
     assert sum(app.counts.answers.values()) == 2
 

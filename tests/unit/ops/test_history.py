@@ -22,11 +22,24 @@ from router.ops.history import (
     decoded,
     document,
     encoded,
+    past_fleet,
     sample,
 )
+from router.routing.decision import decide
 from router.routing.fleet import Fleet, version
+from router.routing.query import Query
+from router.routing.ranking import RouteKey
 from router.store import MAX_HISTORY_BYTES
-from tests.support.builders import a_fleet, a_fleet_but, a_region, an_edge
+from tests.support.builders import (
+    a_catalog,
+    a_fleet,
+    a_fleet_but,
+    a_held_edge,
+    a_key,
+    a_ranker_for,
+    a_region,
+    an_edge,
+)
 
 MIDNIGHT = 1_700_006_400.0  # a multiple of DAY_S
 NOON = MIDNIGHT + DAY_S / 2
@@ -230,3 +243,39 @@ def test_nearest_sample_is_the_next_of_its_minute() -> None:
     assert found.at == NOON - MINUTE_S
     assert history.nearest(NOON + 1) is None
     assert history.nearest(NOON - 2 * HOUR_S) is None
+
+
+def test_past_fleet_answers_as_it_did() -> None:
+    then = a_fleet_but(an_edge("yto-01", Observed.DOWN), a_held_edge("yto-02"))
+    one = a_sample(fleet=then)
+    again = past_fleet(a_catalog(), one, NOON, 10)
+    for key in (a_key("yto-01", "yto-02"), a_key("yul-01"), a_key(country="DE")):
+        told, expected = (a_decision(fleet, key) for fleet in (again, then))
+        assert told == expected
+
+
+def test_past_fleet_is_of_the_present_catalog() -> None:
+    one = a_sample(fleet=a_fleet(an_edge("yto-01"), an_edge("gone-01")))
+    again = past_fleet(a_catalog(a_region("yto-01"), a_region("new-01")), one, NOON, 10)
+    assert [(edge.region.id, edge.observed.value) for edge in again.edges] == [
+        ("yto-01", "up"),
+        ("new-01", "unknown"),
+    ]
+
+
+def test_dial_of_the_past_has_its_slot() -> None:
+    dialled = a_fleet_but(replace(an_edge("yto-01"), share=0.25))
+    again = past_fleet(a_catalog(), a_sample(fleet=dialled), 1_234.5, 10)
+    assert (again.slot, again.edges[0].share) == (123, 0.25)
+
+
+def test_times_that_are_kept_are_named() -> None:
+    assert a_history(3).lacking(0.0) == (
+        "no sample of 1970-01-01T00:00:00Z; there is one for each minute from "
+        "2023-11-15T11:58:00Z to 2023-11-15T12:00:00Z"
+    )
+
+
+def a_decision(fleet: Fleet, key: RouteKey) -> tuple[list[str], object, object]:
+    decision = decide(a_ranker_for(a_fleet()), fleet, key, Query())
+    return [edge.region.id for edge in decision.candidates], decision.reason, decision.problem

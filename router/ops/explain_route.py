@@ -1,0 +1,86 @@
+"""`GET /v1/explain`: why a viewer gets an edge, now or at a time of the last hour."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from router.api.live_fleet import FleetWatch
+from router.geo.database import GeoDatabase
+from router.model import Catalog, Source
+from router.ops.health_routes import answer_json
+from router.ops.history import History, past_fleet
+from router.ops.questions import Params, QuestionError, past_time, subject
+from router.routing.cache_headers import CachePolicy
+from router.routing.explain import explain, spread
+from router.routing.fleet import Fleet, version
+from router.routing.location import Locator
+from router.routing.query import parse_query
+from router.routing.ranking import Ranker
+
+
+@dataclass(kw_only=True)
+class ExplainRoute:
+    """Explains one question at a time, in a thread. `placing`: the current locator and geo
+    database."""
+
+    watch: FleetWatch
+    policy: CachePolicy
+    history: History
+    placing: Callable[[], tuple[Locator, GeoDatabase]]
+    _ranker: Ranker | None = None
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def explain(self, request: Request) -> Response:
+        """The viewer at `?ip=`, of `?key=`, of each `?header=`, or one in `?country=` (and
+        there, at `latitude` and `longitude`); also `scope`, `model`, `strict`, and `at`."""
+        query = parse_query(request.scope["query_string"])
+        if query is None:
+            return answer_json({"detail": "model is not acceptable"}, 400)
+        params: Params = request.query_params.multi_items()
+        locator, geo = self.placing()
+        try:
+            who = subject(params, locator)
+            fleet, when = self._fleet(past_time(params))
+        except QuestionError as error:
+            return answer_json({"detail": str(error)}, 400)
+        line = None if who.address is None else geo.line_of(who.address.text)
+        async with self._lock:
+            ranker = self._own_ranker(self.watch.table.ranker.catalog)
+            told = await asyncio.to_thread(
+                explain, ranker, fleet, who.placed, query, self.policy, line
+            )
+            told |= when
+            place = who.placed.location
+            if who.is_many:
+                told["spread"] = await asyncio.to_thread(spread, ranker, fleet, place, query)
+            if who.address is None:
+                return answer_json({"ip": None, **told})
+            name = await asyncio.to_thread(_place_name, geo, who.address.text, place.source)
+            told["location"]["place"] = name
+        return answer_json({"ip": who.address.text, **told})
+
+    def _fleet(self, at: float | None) -> tuple[Fleet, dict[str, object]]:
+        """The fleet to explain by; when it was and its version."""
+        table = self.watch.table
+        if at is None:
+            return table.fleet, {"at": None, "fleet": version(table.fleet)}
+        found = self.history.nearest(at)
+        if found is None:
+            raise QuestionError(self.history.lacking(at))
+        fleet = past_fleet(table.ranker.catalog, found, at, self.policy.max_age_s)
+        return fleet, {"at": found.at, "fleet": found.fleet}
+
+    def _own_ranker(self, catalog: Catalog) -> Ranker:
+        """Not the one that answers use: a thread works with it."""
+        if self._ranker is None or self._ranker.catalog is not catalog:
+            self._ranker = Ranker(catalog)
+        return self._ranker
+
+
+def _place_name(geo: GeoDatabase, address: str, source: Source) -> str | None:
+    from router.geo.second_reader import place_name  # loads geoip2
+
+    return place_name(geo, address, source)
