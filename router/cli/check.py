@@ -102,9 +102,8 @@ def _database_warnings(geo: GeoDatabase, now: float) -> Iterator[str]:
             "run `autorouter geodata update --force`"
         )
     elif geo.age_days(now) > GEO_OLD_DAYS:
-        yield (
-            f"the geo database is {count(round(geo.age_days(now)), 'day')} old; run `autorouter geodata update`"
-        )
+        age = count(round(geo.age_days(now)), "day")
+        yield f"the geo database is {age} old; run `autorouter geodata update`"
 
 
 def _geofeed_warnings(settings: Settings) -> Iterator[str]:
@@ -125,4 +124,5 @@ def _feed_warnings(settings: Settings) -> Iterator[str]:
     for note in read_notes(geo_folder(settings)):
         age = note.age_days(time.time())
         if age > OLD_DAYS:
-            yield f"feed {note.name}: {count(round(age), 'day')} old; run `autorouter geodata feeds`"
+            old = count(round(age), "day")
+            yield f"feed {note.name}: {old} old; run `autorouter geodata feeds`"
