@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from router.api.live_fleet import FleetWatch
+from router.errors import RouterError
 from router.geo.database import GeoDatabase
 from router.model import Catalog, Source
 from router.ops.health_routes import answer_json
@@ -19,6 +20,10 @@ from router.routing.fleet import Fleet, version
 from router.routing.location import Locator
 from router.routing.query import parse_query
 from router.routing.ranking import Ranker
+
+
+class NotKeptError(RouterError):
+    """The history has no sample of that time."""
 
 
 @dataclass(kw_only=True)
@@ -46,6 +51,8 @@ class ExplainRoute:
             fleet, when = self._fleet(past_time(params))
         except QuestionError as error:
             return answer_json({"detail": str(error)}, 400)
+        except NotKeptError as error:
+            return answer_json({"detail": str(error)}, 404)
         line = None if who.address is None else geo.line_of(who.address.text)
         async with self._lock:
             ranker = self._own_ranker(self.watch.table.ranker.catalog)
@@ -69,7 +76,7 @@ class ExplainRoute:
             return table.fleet, {"at": None, "fleet": version(table.fleet)}
         found = self.history.nearest(at)
         if found is None:
-            raise QuestionError(self.history.lacking(at))
+            raise NotKeptError(self.history.lacking(at))
         fleet = past_fleet(table.ranker.catalog, found, at, self.policy.max_age_s)
         return fleet, {"at": found.at, "fleet": found.fleet}
 

@@ -706,7 +706,7 @@ async def test_past_is_explained_by_its_own_fleet(server: Server) -> None:
     assert (await server.told("/v1/explain", **key, at="90"))["region"] == "yul-01"
     assert past["fleet"] == ops.history.samples[0].fleet
     lacking = await server.client.get("/v1/explain", params={**key, "at": "9000"})
-    assert lacking.status_code == 400
+    assert lacking.status_code == 404
     assert "one for each minute from 1970-01-01T00:01:00Z" in lacking.json()["detail"]
 
 
