@@ -60,8 +60,8 @@ def test_city_of_many_edges_is_divided() -> None:
 
 
 def test_metros_that_no_cell_tells_apart_leave_a_cell_without_any() -> None:
-    """12 countries share one place, so no cell there has room for all that may be nearest."""
-    regions = [a_region(f"edge-{number}", country=f"A{chr(65 + number)}") for number in range(12)]
+    """20 countries share one place, so no cell there has room for all that may be nearest."""
+    regions = [a_region(f"edge-{number}", country=f"A{chr(65 + number)}") for number in range(20)]
     table = make_table(Ranker(a_catalog(*regions)))
     deepest = [name for name in table.values if name.startswith(f"{table.version}.all.")]
     assert max(map(len, deepest)) == len(f"{table.version}.all.") + 18
