@@ -18,9 +18,8 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
 
 from router import __version__
 from router.api.live_fleet import FleetWatch
@@ -31,6 +30,7 @@ from router.ops import edge_conditions
 from router.ops.auth import Changes, how_to_change, is_foreign, may_change
 from router.ops.diagnosis import grouped
 from router.ops.event_filter import FilterError, as_csv, wanted
+from router.ops.event_stream import MAX_STREAMS, EventStream, Streams
 from router.ops.explain_route import ExplainRoute
 from router.ops.findings import Finding, Grade
 from router.ops.fleet_document import describe_fleet, describe_views
@@ -55,7 +55,6 @@ from router.telemetry.recent_counts import WINDOW_S, Tally
 
 MAX_BODY_BYTES = 4_096
 STREAM_POLL_S = 1.0
-MAX_STREAMS = 64
 
 _EVENT_ID = re.compile(r"(\d{1,19}-\d{1,19})?", re.ASCII)
 
@@ -94,7 +93,7 @@ class Ops:
     _tagged: tuple[Fleet, str] | None = None
 
     def __post_init__(self) -> None:
-        self._streams = asyncio.Semaphore(MAX_STREAMS)
+        self._streams = Streams()
 
     def app(self, extra: Sequence[BaseRoute] = ()) -> Starlette:
         """The ASGI application; `extra` routes come first."""
@@ -237,7 +236,7 @@ class Ops:
         if not _EVENT_ID.fullmatch(after):
             return answer_json({"detail": "after must be an event's id, like 17-0"}, 400)
         if "text/event-stream" in request.headers.get("accept", ""):
-            if self._streams.locked():
+            if not self._streams.has_room():
                 return _too_many_streams()
             return EventStream(self._stream(after), self._streams)
         try:
@@ -293,20 +292,6 @@ class Ops:
             return answer_json(document(samples, now=now, since=since, edge=which.edge))
 
         return await asyncio.to_thread(answer)
-
-
-class EventStream(StreamingResponse):
-    """Server-sent events; takes one of a number of places for as long as it lasts."""
-
-    def __init__(self, events: AsyncIterator[bytes], places: asyncio.Semaphore) -> None:
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(events, headers=headers, media_type="text/event-stream")
-        self._places = places
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        async with self._places:
-            await super().__call__(scope, receive, send)
 
 
 async def _body(request: Request) -> bytes:

@@ -12,6 +12,7 @@ from router.config.settings import load_settings
 from router.processes.reload import Reload
 from router.processes.serve import Loop, open_prober, open_store
 from router.store import Store
+from router.store.snapshot import LastGood, SnapshotWriter, load_in_time
 from router.supervised import keep_running
 from router.telemetry.logs import log, start_logging
 from router.telemetry.metrics import Telemetry
@@ -27,8 +28,9 @@ async def answering() -> AsyncIterator[Respond]:
     telemetry = Telemetry()
     store = open_store(settings, telemetry)
     front = Front(inputs, store, telemetry)
+    loops = [*_loops(inputs, front, store, telemetry), *await _remember(inputs, front, telemetry)]
+    telemetry.supervises(*(name for name, _ in loops))
     await front.watch.refresh()
-    loops = _loops(inputs, front, store, telemetry)
     settle_memory()
     running = [asyncio.create_task(keep_running(name, loop.run, telemetry)) for name, loop in loops]
     log.info("answering", edges=len(inputs.catalog.regions))
@@ -62,5 +64,19 @@ def _loops(
     if prober is not None:
         front.watch.on_refresh(prober.feed)
         loops.append(("prober", prober))
-    telemetry.supervises(*(name for name, _ in loops))
     return loops
+
+
+async def _remember(
+    inputs: Inputs, front: Front, telemetry: Telemetry
+) -> list[tuple[str, SnapshotWriter]]:
+    """Begin with the last good health if a folder for it is set; the loop that keeps it."""
+    if inputs.settings.state_dir is None:
+        return []
+    last_good = LastGood(inputs.settings.state_dir)
+    saved = await load_in_time(last_good, telemetry)
+    if saved is not None:
+        front.watch.recall(saved)
+    writer = SnapshotWriter(last_good, telemetry)
+    front.watch.on_refresh(writer.offer)
+    return [("snapshot", writer)]

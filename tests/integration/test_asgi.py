@@ -42,6 +42,27 @@ def test_stock_uvicorn_answers_and_follows_files(tmp_path: Path) -> None:
             process.kill()
 
 
+def test_stock_uvicorn_keeps_the_last_good_health(tmp_path: Path) -> None:
+    """A later start answers by it where Redis cannot be reached."""
+    regions, state, statuses = tmp_path / "regions.yaml", tmp_path / "state", []
+    regions.write_text(FEW_EDGES)
+    state.mkdir()
+    settings = {"REGIONS": str(regions), "STATE_DIR": str(state)}
+    for run in (settings, settings | {"REDIS_URL": "redis://127.0.0.1:1/0"}):
+        port = free_port()
+        process = uvicorn(tmp_path / "uvicorn.log", port, **run)
+        url = f"http://{HOST}:{port}/v1/route?all=true"
+        try:
+            process.wait_for(lambda port=port: is_open(port))
+            process.wait_for(lambda: any(state.iterdir()))
+            statuses.append(get(url).json()["status"])
+            process.stop()
+        finally:
+            if process.is_alive():
+                process.kill()
+    assert statuses[1] == "fail_open"  # by health, not by the lack of it
+
+
 def test_stock_uvicorn_does_not_start_with_faulty_settings(tmp_path: Path) -> None:
     process = uvicorn(tmp_path / "uvicorn.log", free_port(), TTL_S="soon")
     assert process.exit_code() != 0

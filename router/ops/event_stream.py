@@ -1,0 +1,61 @@
+"""Streams of server-sent events, of which only so many are open at once."""
+
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+MAX_STREAMS = 64
+MIN_STREAM_S = 10.0  # before that, a stream is not closed for another
+
+
+class Streams:
+    """The open streams, oldest first. A client that never reads looks alive for a long time,
+    because kernels take its events for it; so the oldest stream makes room for a new one.
+    A browser whose stream is closed opens another by itself."""
+
+    def __init__(self, clock: Callable[[], float] = anyio.current_time) -> None:
+        self._clock = clock
+        self._open: dict[anyio.CancelScope, float] = {}
+
+    def has_room(self) -> bool:
+        """Whether one more may open. Closes the oldest for it if that has lasted a while."""
+        if len(self._open) < MAX_STREAMS:
+            return True
+        oldest, opened_at = next(iter(self._open.items()))
+        if self._clock() - opened_at < MIN_STREAM_S:
+            return False
+        del self._open[oldest]
+        oldest.cancel()
+        return True
+
+    def enter(self) -> anyio.CancelScope:
+        """A stream opens. It ends when the scope is cancelled."""
+        scope = anyio.CancelScope()
+        self._open[scope] = self._clock()
+        return scope
+
+    def leave(self, scope: anyio.CancelScope) -> None:
+        """A stream has ended."""
+        self._open.pop(scope, None)
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events; one of the open streams for as long as it lasts."""
+
+    def __init__(self, events: AsyncIterator[bytes], streams: Streams) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(events, headers=headers, media_type="text/event-stream")
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        place = self._streams.enter()
+        try:
+            with place:
+                await super().__call__(scope, receive, send)
+            if place.cancelled_caught:
+                await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._streams.leave(place)
