@@ -26,7 +26,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from router.api.http_protocol import SLOW_READER_S
 from router.ops.event_stream import MIN_STREAM_S
 from router.routing.response import Shed
 from tests.support.servers import (
@@ -332,34 +331,6 @@ async def test_unfinished_heads_cost_bounded_memory(tmp_path: Path, listener: st
                 process.kill()
     print(f"most memory: {memory.peak_mb:.0f} MB; limited: {group is not None}")
     assert memory.peak_mb < UNDER_ATTACK_MB
-
-
-async def test_unread_answers_and_missing_bodies_hold_no_place(start: Start) -> None:
-    """Clients that fill their send buffer with unread answers, then announce a body that never
-    comes: each is closed for a newcomer, and all are closed in time without one."""
-    port, ops_port = free_port(), free_port()
-    listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
-    process = start("serve", **listens, MAX_CONNECTIONS="16")
-    await eventually(lambda: is_open(port))
-    fortress = Fortress(process.pid, port, ops_port)
-    expect = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
-    ahead = b"GET /v1/route?all=true HTTP/1.1\r\nHost: x\r\n\r\n" * 300 + expect
-    await asyncio.to_thread(get, f"http://{HOST}:{port}/v1/route")
-    files = fortress.files()
-    with contextlib.ExitStack() as stack:
-        for _ in range(16):
-            one = stack.enter_context(socket.socket())
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-            one.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(one, (HOST, port))
-            with contextlib.suppress(BlockingIOError):
-                one.send(ahead)
-        civil = CIVIL[:-2] + b"Connection: close\r\n\r\n"
-        for _ in range(20):
-            assert (await heard(port, civil, IN_TIME_S)).startswith(b"HTTP/1.1 200")
-        assert fortress.metric('autorouter_connections_shed_total{how="refused"}') == 0
-        assert fortress.shed() > 0
-        await eventually(lambda: fortress.files() <= files + 4, 2 * SLOW_READER_S)
 
 
 async def test_slow_clients_are_hung_up_on(fortress: Fortress) -> None:
