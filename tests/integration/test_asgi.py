@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from tests.support.servers import HOST, Process, clean_env, free_port, get, is_open, wait_until
@@ -53,7 +54,7 @@ def test_stock_uvicorn_keeps_the_last_good_health(tmp_path: Path) -> None:
         process = uvicorn(tmp_path / "uvicorn.log", port, **run)
         url = f"http://{HOST}:{port}/v1/route?all=true"
         try:
-            process.wait_for(lambda port=port: is_open(port))
+            process.wait_for(partial(is_open, port))
             process.wait_for(lambda: any(state.iterdir()))
             statuses.append(get(url).json()["status"])
             process.stop()
