@@ -20,7 +20,7 @@ COPY geodata/ geodata/
 COPY router/ router/
 RUN /opt/build/bin/pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /opt/wheels .
 RUN /opt/autorouter/bin/pip install --no-deps --no-index /opt/wheels/*.whl
-RUN AUTOROUTER_REGIONS=/src/regions.yaml /opt/autorouter/bin/autorouter check
+RUN AUTOROUTER_REGIONS=regions.yaml /opt/autorouter/bin/autorouter check
 RUN /opt/autorouter/bin/pip uninstall --yes setuptools pip
 
 FROM ${BASE}
