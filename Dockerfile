@@ -28,7 +28,7 @@ ARG REVISION=unknown
 LABEL org.opencontainers.image.title="autorouter" \
       org.opencontainers.image.description="Tells every SDK which inference edge is nearest and healthy" \
       org.opencontainers.image.licenses="MIT" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="1.0.0" \
       org.opencontainers.image.revision="${REVISION}"
 
 # A name for the number, since commands tell events who did it; a home for the last good health.

@@ -1,3 +1,3 @@
 """autorouter: tells every SDK which inference edge is nearest and healthy."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
