@@ -236,4 +236,4 @@ open_targets(load_settings({"AUTOROUTER_PURGE": "cloudfront:E1"}), httpx.AsyncCl
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
     )
     assert ConfigError.__name__ in done.stderr
-    assert "pip install 'autorouter[cloudfront]'" in done.stderr
+    assert "install boto3, whose version requirements/cloudfront.lock pins" in done.stderr
