@@ -1,6 +1,7 @@
 """`make docs`: write what of docs/ is made from the code and the locks.
 
-The table of settings in docs/configuration.md, and that of licences in docs/licences.md.
+The table of settings in docs/configuration.md, that of licences in docs/licences.md, and the
+dashboard's copy of the runbook's alerts, which findings link to.
 `--check` writes nothing and exits 1 when a file on disk is out of date.
 """
 # ruff: noqa: INP001 - a script beside the documents, not a package
@@ -11,10 +12,34 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
 from router.config.settings import Described, describe_settings
 
 HERE = Path(__file__).parent
+RUNBOOK = HERE.parent / "router" / "ops" / "dashboard" / "static" / "runbook.html"
 LOCKS = [HERE.parent / "requirements" / f"{name}.lock" for name in ("cloudfront", "geodata")]
+
+RUNBOOK_PAGE = """<!doctype html>
+<!-- Written by `make docs` from docs/operations.md; do not edit. -->
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <meta name="color-scheme" content="light dark">
+  <title>Runbook - autorouter</title>
+  <link rel="icon" href="icon.svg">
+  <link rel="stylesheet" href="base.css">
+  <link rel="stylesheet" href="runbook.css">
+</head>
+<body>
+<main>
+<h1>Runbook</h1>
+{body}</main>
+</body>
+</html>
+"""
 
 # What packages write, as SPDX writes it.
 SPDX = {
@@ -53,6 +78,7 @@ def _documents() -> Iterator[tuple[Path, str, str]]:
     for name, (part, table) in tables.items():
         before = (HERE / name).read_text(encoding="utf-8")
         yield HERE / name, before, rewritten(before, part, table())
+    yield RUNBOOK, RUNBOOK.read_text(encoding="utf-8") if RUNBOOK.exists() else "", runbook()
 
 
 def rewritten(text: str, part: str, table: str) -> str:
@@ -62,6 +88,32 @@ def rewritten(text: str, part: str, table: str) -> str:
     head, _, rest = text.partition(start)
     _, _, tail = rest.partition(end)
     return f"{head}{start}{table}{end}{tail}"
+
+
+def runbook() -> str:
+    """The alerts of operations.md as a page, so that they can be read during an outage."""
+    text = (HERE / "operations.md").read_text(encoding="utf-8")
+    alerts = re.findall(r"^## Alerts:.*?(?=^## )", text, re.MULTILINE | re.DOTALL)
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = markdown.parse("".join(alerts))
+    body = markdown.renderer.render(_anchored(tokens), markdown.options, {})
+    return RUNBOOK_PAGE.replace("{body}", body)
+
+
+def _anchored(tokens: list[Token]) -> list[Token]:
+    """Headings with the anchors that findings and alerts name; links only within the page."""
+    tag = "a"
+    for token, following in zip(tokens, [*tokens[1:], tokens[-1]], strict=True):
+        if token.type == "heading_open":
+            token.attrSet("id", re.sub(r"[^a-z0-9]+", "-", following.content.lower()).strip("-"))
+        for child in token.children or []:
+            if child.type == "link_open":
+                is_here = str(child.attrGet("href")).startswith("#autorouter")
+                child.tag, child.attrs = ("a", child.attrs) if is_here else ("span", {})
+                tag = child.tag
+            elif child.type == "link_close":
+                child.tag = tag
+    return tokens
 
 
 def settings_table() -> str:

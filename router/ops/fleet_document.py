@@ -46,6 +46,7 @@ def describe_edge(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any]
         "state": edge.observed,
         "since": edge.since,
         "reason": edge_conditions.reason(edge),
+        "why": edge_conditions.why(edge),
         "rtt_ms": edge.rtt_ms,
         "intent": edge.intended,
         "intent_detail": _intent(edge, now, policy),

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from router.ops.app import Ops
 from router.ops.dashboard.assets import read_assets, tagged
 from router.ops.dashboard.atlas import Atlas, Territory
 from router.ops.health_routes import answer_json
-from router.ops.intents import check_known, countries_left
+from router.ops.intents import check_known, countries_left, takes_the_last
 from router.ops.monitor import Outlook
 from router.routing.cache_headers import etag
 from router.routing.fleet import Fleet
@@ -103,18 +104,23 @@ class Dashboard:
 
     async def preview(self, request: Request) -> Response:
         """What would move if the edges in `?edges=` were `?state=` draining, disabled or
-        enabled: shares of viewers, from where to where, and countries left without one."""
-        edges = request.query_params.get("edges", "").split(",")
+        enabled (and then kept `dial` of their viewers): shares of viewers, from where to
+        where, and countries left without one."""
+        asked = request.query_params
+        edges = asked.get("edges", "").split(",")
         try:
-            state = Intended(request.query_params.get("state", ""))
+            state = Intended(asked.get("state", ""))
+            dial = _dial(asked.get("dial")) if state is Intended.ENABLED else None
             check_known(self._ops.watch.fleet, edges)
         except ValueError:
-            return answer_json({"detail": f"state must be one of {', '.join(Intended)}"}, 400)
+            detail = f"state must be one of {', '.join(Intended)}, and dial from 0 to 1"
+            return answer_json({"detail": detail}, 400)
         except RouterError as error:
             return answer_json({"detail": str(error)}, 404)
         watch = self._ops.watch
-        table, imagined = watch.table, self._imagined(edges, state)
+        table, imagined = watch.table, self._imagined(edges, state, dial)
         left = [] if state is Intended.ENABLED else countries_left(watch.fleet, edges)
+        takes_last = state is not Intended.ENABLED and takes_the_last(watch.fleet, edges)
         before = await self._atlas.territory(table)
         after = await self._atlas.imagined(table, imagined)
         basis, weights = self._weights(before)
@@ -136,20 +142,21 @@ class Dashboard:
                     for move in moved
                 ],
                 "countries_left": left,
-                "needs_force": bool(left) or not any(edge.enabled for edge in imagined.edges),
+                "needs_force": bool(left) or takes_last,
                 "unanswered": not any(edge.enabled for edge in imagined.edges),
             }
         )
 
-    def _imagined(self, edges: Sequence[str], state: Intended) -> Fleet:
-        if state is Intended.ENABLED:
+    def _imagined(self, edges: Sequence[str], state: Intended, dial: float | None) -> Fleet:
+        if state is Intended.ENABLED and dial is None:
             return self._ops.watch.imagined((), without=edges)
         now = self._ops.clock()
         end = now + MAX_INTENT_S
-        wishes = [
-            Intent(edge=id, state=state, actor="", reason="", created_at=now, expires_at=end)
-            for id in edges
-        ]
+        share = 1.0 if dial is None else dial
+        wish = Intent(
+            edge="", state=state, actor="", reason="", created_at=now, expires_at=end, share=share
+        )
+        wishes = [replace(wish, edge=id) for id in edges]
         return self._ops.watch.imagined(wishes)
 
     def _weights(self, known: Territory) -> tuple[str, Mapping[Block, float]]:
@@ -158,6 +165,16 @@ class Dashboard:
         if sum(answers.values()) < MIN_ANSWERS:
             return "people", weigh(known.survey, {})
         return "answers", weigh(known.survey, answers)
+
+
+def _dial(text: str | None) -> float | None:
+    """A share from 0 to 1. Raises ValueError."""
+    if text is None:
+        return None
+    share = float(text)
+    if not 0.0 <= share <= 1.0:
+        raise ValueError(text)
+    return share
 
 
 def _territory(

@@ -35,6 +35,7 @@ def test_edge_is_described_whole() -> None:
         "intent": "enabled",
         "intent_detail": None,
         "dial": None,
+        "why": "",
         "models": ["a", "b"],
         "votes": {"local": "degraded"},
         "back_at": None,

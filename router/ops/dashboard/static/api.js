@@ -16,21 +16,30 @@ async function ask(path, options = {}) {
 }
 
 export const edges = () => ask("v1/edges");
-export const events = () => ask("v1/events");
+export const events = (after = "") => ask(`v1/events?${new URLSearchParams({ after })}`);
 export const territory = () => ask("v1/territory");
 export const outlines = () => ask("static/outlines.json");
 export const explain = (asked) => ask(`v1/explain?${new URLSearchParams(asked)}`);
-export const preview = (id, state) => ask(`v1/preview?${new URLSearchParams({ edges: id, state })}`);
+export const preview = (ids, wish) => ask(`v1/preview?${new URLSearchParams({ edges: ids.join(","), ...wish })}`);
+
+// Whether the server has no event stream left. EventSource does not tell why it failed.
+export async function isStreamRefused() {
+  const stop = new AbortController();
+  const headers = { Accept: "text/event-stream" };
+  const response = await fetch("v1/events", { headers, signal: stop.signal });
+  stop.abort();
+  return response.status === 503;
+}
 
 const bearer = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
-const intent = (id) => `v1/edges/${encodeURIComponent(id)}/intent`;
+const intent = (ids) => `v1/edges/${ids.map(encodeURIComponent).join(",")}/intent`;
 
-export const takeOut = (id, wish, token) =>
-  ask(intent(id), {
+export const takeOut = (ids, wish, token) =>
+  ask(intent(ids), {
     method: "PUT",
     body: JSON.stringify(wish),
     headers: { "Content-Type": "application/json", ...bearer(token) },
   });
 
-export const bringBack = (id, actor, token) =>
-  ask(`${intent(id)}?${new URLSearchParams({ actor })}`, { method: "DELETE", headers: bearer(token) });
+export const bringBack = (ids, actor, token) =>
+  ask(`${intent(ids)}?${new URLSearchParams({ actor })}`, { method: "DELETE", headers: bearer(token) });

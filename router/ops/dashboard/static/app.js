@@ -1,48 +1,59 @@
 // Wires the parts of the page; holds what they share.
 
 import * as api from "./api.js";
+import { keepEdge, keepQuestion, keptEdge, keptQuestion } from "./address.js";
 import { ChangeDialog } from "./change.js";
-import { basis, showCountries } from "./countries.js";
+import { basis, nameOf, showCountries } from "./countries.js";
 import { byId } from "./dom.js";
-import { showEdges } from "./edges.js";
+import { showEdges, startEdges } from "./edges.js";
 import { addEvent, setEvents } from "./events.js";
 import { clock, now, setServerTime, tick } from "./format.js";
 import { startLive } from "./live.js";
 import { tintsOf } from "./lands.js";
 import { showLegend } from "./legend.js";
 import { WorldMap } from "./map.js";
-import { countryName, showSituation } from "./situation.js";
-import { explainPlace, setCountries, startWhy } from "./why.js";
+import { showOutdated, showSituation } from "./situation.js";
+import { askAgain, askKept, explainPlace, setCountries, startWhy } from "./why.js";
 
 const REFRESH_MS = 5000; // round trips and shares change without an event
+const OLD_S = 12; // a fleet that was read longer ago is not shown as current
 
 let fleet = null;
 let territory = null;
-let selected = null;
+let selected = keptEdge();
+let read_s = null; // when the fleet was read last, by the server's clock
+let isHeard = false;
+let failures = 0;
 
 const map = new WorldMap({ onSelect: select, onPlace: explainPlace });
-const dialog = new ChangeDialog({
-  onDone: refresh,
-  nameOf: (code) => (territory ? countryName(territory, code) : code),
-});
+const dialog = new ChangeDialog({ onDone: refresh });
 
 function select(id) {
   selected = id;
+  keepEdge(id);
   show();
 }
 
-function change(id, state) {
+function change(ids, state) {
   dialog.open(
-    fleet.edges.find((edge) => edge.id === id),
+    fleet.edges.filter((edge) => ids.includes(edge.id)),
     fleet.changes,
     state,
   );
 }
 
+const isCurrent = () => read_s !== null && isHeard && now() - read_s < OLD_S;
+
+function showHeadline() {
+  document.body.dataset.current = String(isCurrent());
+  if (isCurrent()) showSituation(fleet, territory, change);
+  else showOutdated(read_s, failures);
+}
+
 function show() {
   if (fleet === null) return;
-  showSituation(fleet, territory, change);
-  showEdges(fleet, { selected, onSelect: select, onChange: change });
+  showHeadline();
+  showEdges({ fleet, selected, nameOf, onSelect: select, onChange: change });
   map.setFleet(fleet, selected);
 }
 
@@ -56,6 +67,8 @@ function showTerritory() {
 async function readFleet() {
   fleet = await api.edges();
   setServerTime(fleet.now);
+  read_s = fleet.now;
+  failures = 0;
   byId("version").textContent = fleet.version;
   show();
 }
@@ -66,11 +79,14 @@ async function readTerritory() {
   territory = told;
   showTerritory();
   show();
+  dialog.refresh();
+  askAgain();
 }
 
 function showTime() {
   byId("clock").textContent = clock(now());
   tick(document);
+  showHeadline();
 }
 
 let reading = false;
@@ -87,15 +103,24 @@ async function refresh() {
       await readFleet();
       await readTerritory();
     } catch {
-      break; // the line tells that the server is away
+      failures++;
+      break; // the page says that it is not up to date
     }
   }
   reading = false;
 }
 
+function hear(state, lost) {
+  isHeard = state === "live" || state === "polling";
+  failures = Math.max(failures, lost);
+  showHeadline();
+}
+
 showLegend();
-startWhy();
-startLive({ onFleet: refresh, onEvents: setEvents, onEvent: addEvent });
+startWhy({ onAsk: keepQuestion });
+askKept(keptQuestion());
+startEdges();
+startLive({ onFleet: refresh, onEvents: setEvents, onEvent: addEvent, onState: hear });
 api
   .outlines()
   .then((topology) => {

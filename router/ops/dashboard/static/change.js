@@ -1,43 +1,51 @@
-// The dialog that drains, disables or enables an edge, after showing what would move.
+// The dialog that drains, disables, dials or enables edges, after showing what would move.
 
 import * as api from "./api.js";
-import { byId, h, meter } from "./dom.js";
-import { held } from "./edges.js";
-import { ago, percent } from "./format.js";
+import { bdi, byId, h } from "./dom.js";
+import { dialled, held } from "./edge_cells.js";
+import { ago } from "./format.js";
+import { described, essence, forceText } from "./preview.js";
 
-const VERBS = { draining: "Drain", disabled: "Disable", enabled: "Enable" };
+const VERBS = { draining: "Drain", disabled: "Disable", dial: "Dial", enabled: "Enable" };
 const ACTOR = "autorouter-actor";
-const PEOPLE = "Weighed by population: too few answers were given lately to go by.";
-const ANSWERS = "Weighed by the answers of the last 5 minutes.";
+const DIAL_WAIT_MS = 250;
+const REFUSED = 409;
 
 export class ChangeDialog {
-  #edge = null;
+  #edges = [];
   #asked = null; // the preview asked for last: the answer to an earlier one is not shown
   #shown = null; // the preview that the operator sees: nothing else can be confirmed
+  #changes = ""; // what the server wants of changes: `token`, `open` or `refused`
   #token = ""; // as long as the page lives, nowhere else
+  #sending = false;
+  #soon = null;
 
-  constructor({ onDone, nameOf }) {
+  constructor({ onDone }) {
     this.onDone = onDone;
-    this.nameOf = nameOf;
     this.dialog = byId("change");
     this.form = byId("change-form");
     byId("change-close").addEventListener("click", () => this.dialog.close());
     byId("change-cancel").addEventListener("click", () => this.dialog.close());
-    byId("change-states").addEventListener("change", () => this.#preview());
+    byId("change-states").addEventListener("change", () => this.#start());
+    byId("change-share").addEventListener("input", () => this.#slide());
     this.form.addEventListener("input", () => this.#allow());
     this.form.addEventListener("submit", (event) => this.#submit(event));
   }
 
-  open(edge, changes, wish = null) {
-    this.#edge = edge;
-    const isOut = edge.intent !== "enabled";
+  open(edges, changes, wish = null) {
+    this.#edges = edges;
+    this.#changes = changes;
+    this.#sending = false;
+    const isOut = edges.some((edge) => edge.intent !== "enabled");
+    const isChanged = isOut || edges.some((edge) => edge.dial !== null);
     const state = wish ?? (isOut ? "enabled" : "draining");
-    byId("change-title").textContent = `${edge.id} ${edge.name}`;
-    byId("change-facts").replaceChildren(...facts(edge));
+    byId("change-title").replaceChildren(...this.#title());
+    byId("change-facts").replaceChildren(...(edges.length === 1 ? facts(edges[0]) : listed(edges)));
     for (const input of this.form.elements.state) {
       input.checked = input.value === state;
-      input.closest("label").hidden = input.value === "enabled" && !isOut;
+      input.closest("label").hidden = input.value === "enabled" && !isChanged;
     }
+    byId("change-share").value = String(Math.round((edges[0].dial?.to ?? 0.7) * 100));
     byId("change-reason").value = "";
     byId("change-actor").value = sessionStorage.getItem(ACTOR) ?? "";
     byId("change-token").value = this.#token;
@@ -48,118 +56,174 @@ export class ChangeDialog {
         : "",
     );
     this.dialog.showModal();
-    this.#preview();
+    this.#start();
+  }
+
+  // The fleet changed while the dialog is open: what would move may be different now.
+  async refresh() {
+    if (!this.dialog.open || this.#sending || this.#shown === null) return;
+    const asked = this.#asked;
+    try {
+      const told = await api.preview(this.#ids, this.#wish);
+      if (asked === this.#asked && !this.#sending) this.#show(told);
+    } catch {
+      // The preview stays; it is asked for again before the act.
+    }
+  }
+
+  get #ids() {
+    return this.#edges.map(({ id }) => id);
   }
 
   get #state() {
     return this.form.elements.state.value;
   }
 
+  get #share() {
+    return Number(byId("change-share").value) / 100;
+  }
+
+  // What a preview is asked for.
+  get #wish() {
+    return this.#state === "dial" ? { state: "enabled", dial: this.#share } : { state: this.#state };
+  }
+
+  get #subject() {
+    return this.#edges.length === 1 ? this.#edges[0].id : `${this.#edges.length} edges`;
+  }
+
+  #title() {
+    if (this.#edges.length > 1) return [`${this.#edges.length} edges`];
+    const [{ id, name }] = this.#edges;
+    return [`${id} `, bdi(name)];
+  }
+
   #say(fault) {
     byId("change-fault").textContent = fault;
   }
 
-  async #preview() {
-    const [edge, state] = [this.#edge, this.#state];
-    const asked = Symbol(state);
-    this.#asked = asked;
+  #slide() {
+    byId("change-share-text").textContent = `${byId("change-share").value} %`;
+    clearTimeout(this.#soon);
     this.#shown = null;
+    this.#asked = Symbol("slide");
+    this.#soon = setTimeout(() => this.#start(), DIAL_WAIT_MS);
+  }
+
+  // Another edge or another state: all that was agreed to before is void.
+  #start() {
+    const state = this.#state;
+    byId("change-dial").hidden = state !== "dial";
+    byId("change-share-text").textContent = `${byId("change-share").value} %`;
     byId("change-terms").hidden = state === "enabled";
     byId("change-reason").required = state !== "enabled";
-    byId("change-submit").textContent = `${VERBS[state]} ${edge.id}`;
-    byId("change-submit").classList.toggle("danger", state !== "enabled");
+    byId("change-submit").textContent = `${VERBS[state]} ${this.#subject}`;
+    byId("change-submit").classList.toggle("danger", state === "draining" || state === "disabled");
     byId("change-force-field").hidden = true;
     byId("change-force").checked = false;
     byId("preview").replaceChildren(h("p", { class: "none" }, "Working it out …"));
-    this.#allow();
-    try {
-      const told = await api.preview(edge.id, state);
-      if (asked !== this.#asked) return;
-      this.#shown = told;
-      byId("preview").replaceChildren(...this.#describe(told));
-      byId("change-force-field").hidden = !told.needs_force;
-      byId("change-force-text").textContent =
-        `Leave ${this.#countries(told.countries_left)} without an edge anyway`;
-    } catch (error) {
-      if (asked !== this.#asked) return;
-      byId("preview").replaceChildren(h("p", { class: "fault" }, `Not known: ${error.message}`));
-    }
-    this.#allow();
+    this.#preview();
   }
 
-  #countries(codes) {
-    return codes.map((code) => this.nameOf(code)).join(", ");
-  }
-
-  #describe(told) {
-    const total = told.moves.reduce((sum, move) => sum + move.share, 0);
-    const most = Math.max(...told.moves.map((move) => move.share), 0.0001);
-    const items = told.moves.slice(0, 8).map((move) => {
-      const more = move.more_countries ? ` and ${move.more_countries} more` : "";
-      return h(
-        "li",
-        {},
-        h("span", { class: "id" }, `${move.from ?? "no edge"} → ${move.to ?? "no edge"}`),
-        meter(move.share / most),
-        h("span", { class: "number" }, percent(move.share)),
-        h(
-          "small",
-          {},
-          `${this.#countries(move.countries.slice(0, 5))}${move.countries.length > 5 ? " …" : ""}${more}`,
-        ),
-      );
-    });
-    const left = told.countries_left;
-    return [
-      h("p", {}, total === 0 ? "Nobody moves." : `${percent(total)} of all viewers get another edge.`),
-      h("ul", { class: "moves" }, items),
-      left.length === 0
-        ? h("p", { class: "none" }, "Every country that has an edge keeps one.")
-        : h("p", { class: "left" }, `Left without an edge: ${this.#countries(left)}. Viewers there go abroad; those who must stay get none.`),
-      h("p", { class: "note" }, told.basis === "people" ? PEOPLE : ANSWERS),
-    ];
-  }
-
-  #allow() {
-    const isForced = this.#shown?.needs_force === false || byId("change-force").checked;
-    byId("change-submit").disabled = this.#shown === null || !isForced || !this.form.checkValidity();
-  }
-
-  async #submit(event) {
-    event.preventDefault();
-    const { id } = this.#edge;
-    const [asked, shown] = [this.#asked, this.#shown];
-    const actor = byId("change-actor").value.trim();
-    this.#token = byId("change-token").value;
-    sessionStorage.setItem(ACTOR, actor);
+  async #preview() {
+    const asked = Symbol(this.#state);
+    this.#asked = asked;
     this.#shown = null;
     this.#allow();
     try {
-      if (this.#state === "enabled") await api.bringBack(id, actor, this.#token);
-      else await api.takeOut(id, this.#wish(actor), this.#token);
-      if (asked === this.#asked) this.dialog.close();
-      this.onDone();
+      const told = await api.preview(this.#ids, this.#wish);
+      if (asked === this.#asked) this.#show(told);
     } catch (error) {
       if (asked !== this.#asked) return;
-      this.#shown = shown;
-      this.#say(error.status === 403 ? `Refused: ${error.message}` : error.message);
+      byId("preview").replaceChildren(h("p", { class: "fault" }, `Not known: ${error.message}`));
       this.#allow();
     }
   }
 
-  #wish(actor) {
-    return {
-      state: this.#state,
+  #show(told) {
+    if (this.#shown !== null && essence(told) !== essence(this.#shown)) byId("change-force").checked = false;
+    this.#shown = told;
+    byId("preview").replaceChildren(...described(told));
+    this.#offerForce(told.needs_force, forceText(told));
+    this.#allow();
+  }
+
+  #offerForce(isNeeded, text) {
+    byId("change-force-field").hidden = !isNeeded;
+    byId("change-force-text").textContent = text;
+  }
+
+  #allow() {
+    const isForced = byId("change-force-field").hidden || byId("change-force").checked;
+    const isReady = this.#shown !== null && !this.#sending && isForced;
+    byId("change-submit").disabled = !isReady || !this.form.checkValidity();
+  }
+
+  async #submit(event) {
+    event.preventDefault();
+    const [asked, shown] = [this.#asked, this.#shown];
+    const actor = byId("change-actor").value.trim();
+    this.#token = byId("change-token").value;
+    sessionStorage.setItem(ACTOR, actor);
+    this.#sending = true;
+    this.#allow();
+    try {
+      if (await this.#isAsShown(asked, shown)) {
+        await this.#act(actor);
+        if (asked === this.#asked) this.dialog.close();
+        this.onDone();
+      }
+    } catch (error) {
+      if (asked === this.#asked) this.#explain(error);
+    }
+    if (asked !== this.#asked) return;
+    this.#sending = false;
+    this.#allow();
+  }
+
+  // Asked again right before the act. If more would move now, the operator agrees once more.
+  async #isAsShown(asked, shown) {
+    const told = await api.preview(this.#ids, this.#wish);
+    if (asked !== this.#asked) return false;
+    if (essence(told) === essence(shown)) return true;
+    this.#show(told);
+    this.#say("What would move has changed since. Look again, then confirm.");
+    return false;
+  }
+
+  #act(actor) {
+    if (this.#state === "enabled") return api.bringBack(this.#ids, actor, this.#token);
+    return api.takeOut(this.#ids, this.#intent(actor), this.#token);
+  }
+
+  #explain(error) {
+    if (error.status === REFUSED && byId("change-force-field").hidden)
+      this.#offerForce(true, "Do it anyway");
+    if (error.status !== 403) return this.#say(error.message);
+    const isToken = this.#changes === "token";
+    if (isToken && this.#token === "")
+      return this.#say("Refused: a token is needed. Enter the AUTOROUTER_OPS_TOKEN of this server.");
+    this.#say(`Refused: ${error.message}`);
+  }
+
+  #intent(actor) {
+    const over = byId("change-over").value;
+    const terms = {
       for: byId("change-for").value,
       reason: byId("change-reason").value.trim(),
       actor,
-      force: byId("change-force").checked,
     };
+    if (this.#state === "dial") return { ...terms, dial: this.#share, ...(over ? { over } : {}) };
+    return { ...terms, state: this.#state, force: byId("change-force").checked };
   }
 }
 
+function listed(edges) {
+  return [h("dt", {}, "Edges"), h("dd", {}, bdi(edges.map(({ id, state }) => `${id} (${state})`).join(", ")))];
+}
+
 function facts(edge) {
-  const out = held(edge);
+  const [out, dial] = [held(edge), dialled(edge)];
   const rows = [
     ["State", [edge.state, edge.since === null ? null : [" ", ago(edge.since, h, "for ")]].flat()],
     ["Endpoint", edge.endpoint],
@@ -171,6 +235,10 @@ function facts(edge) {
         .join(", ") || "none",
     ],
   ];
-  if (out) rows.push(["Held out", `${out.phase}, until ${out.until}, by ${out.actor}: ${out.reason}`]);
+  const wish = out ?? dial;
+  if (wish) {
+    const text = `${wish.phase}, until ${wish.until}, by ${wish.actor}: ${wish.reason}`;
+    rows.push([out ? "Held out" : "Dial", bdi(text)]);
+  }
   return rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]);
 }

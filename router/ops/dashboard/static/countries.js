@@ -1,17 +1,45 @@
 // Who is served by which edge, country by country: the map in words.
 
 import { byId, h } from "./dom.js";
-import { percent } from "./format.js";
+import { percent, percents } from "./format.js";
+
+const SERVED = 4; // edges named for a country; the others are added up
 
 const BASES = {
   people: "viewers estimated by population",
   answers: "viewers by the answers of the last 5 min",
 };
 
+const regions = new Intl.DisplayNames(["en"], { type: "region" });
+let known = new Map(); // code → name, as the server has it
+
+// A country by its name; a code that nobody knows stays.
+export function nameOf(code) {
+  if (code === null) return "unknown places";
+  if (known.has(code)) return known.get(code);
+  try {
+    return regions.of(code);
+  } catch {
+    return code;
+  }
+}
+
 export const basis = (territory) => BASES[territory.basis];
 
+// The edges of a country with whole percents that sum to 100.
+function servedBy(country) {
+  const all = country.edges.filter(([, share]) => share > 0);
+  const rest = all.slice(SERVED);
+  const shown = all.slice(0, SERVED);
+  if (rest.length > 0) {
+    const names = rest.length === 1 ? "1 other" : `${rest.length} others`;
+    shown.push([names, rest.reduce((sum, [, share]) => sum + share, 0)]);
+  }
+  const parts = percents(shown.map(([, share]) => share));
+  return shown.map(([id], index) => [id, parts[index]]);
+}
+
 function row(country, tints) {
-  const served = country.edges.filter(([, share]) => share > 0).slice(0, 4);
   const total = country.share || 1;
   return h(
     "tr",
@@ -24,14 +52,14 @@ function row(country, tints) {
       h(
         "span",
         { class: "served" },
-        served.map(([id, share]) =>
+        servedBy(country).map(([id, part]) =>
           h(
             "span",
             {},
             h("span", { class: `swatch site-${tints.get(id) ?? "none"}` }),
             id ?? "no edge",
             " ",
-            h("small", {}, percent(share / total)),
+            h("small", {}, part === 0 ? "< 1 %" : `${part} %`),
           ),
         ),
       ),
@@ -47,6 +75,7 @@ function row(country, tints) {
 }
 
 export function showCountries(territory, tints) {
+  known = new Map(territory.countries.filter(({ code }) => code).map(({ code, name }) => [code, name]));
   const order = (one) => (one.moved > 0 ? 0 : 1);
   const seen = territory.countries.filter((one) => one.share > 0 || one.code !== null);
   const rows = seen.toSorted((a, b) => order(a) - order(b) || b.share - a.share);

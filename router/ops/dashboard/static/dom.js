@@ -2,15 +2,25 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+// Characters that change the direction of the text around them. Names and reasons may hold
+// them, so every text that is shown has them replaced.
+const DIRECTIONS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+export const plain = (text) => String(text).replace(DIRECTIONS, "\ufffd");
+
 export const byId = (id) => document.getElementById(id);
+
+// Text from outside, apart from the text around it whatever its script.
+export const bdi = (text) => h("bdi", {}, text);
 
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value === true ? "" : value);
+    else element.setAttribute(name, value === true ? "" : plain(value));
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  const shown = children.flat().filter((child) => child !== null && child !== undefined);
+  element.append(...shown.map((child) => (child instanceof Node ? child : plain(child))));
   return element;
 }
 
@@ -26,6 +36,8 @@ export function replaceRows(parent, rows) {
   const active = parent.contains(document.activeElement) ? document.activeElement : null;
   const key = active?.closest("[data-key]")?.dataset.key;
   const control = active?.dataset.control;
+  const isSame = parent.children.length === rows.length && rows.every((row, i) => row === parent.children[i]);
+  if (isSame) return;
   parent.replaceChildren(...rows);
   if (key === undefined || control === undefined) return;
   const row = parent.querySelector(`[data-key="${CSS.escape(key)}"]`);

@@ -1,75 +1,43 @@
-// The table of edges, trouble first.
+// The table of edges: trouble first, or in the order that is asked for; searched; several
+// can be ticked to be changed at once.
 
-import { byId, h, meter, replaceRows } from "./dom.js";
-import { ago, duration, moment, now, percent, words } from "./format.js";
-import { edgeGlyph, stateGlyph, tone } from "./glyphs.js";
+import { bdi, byId, h, replaceRows } from "./dom.js";
+import { isOut, modelsCell, roundTrip, shareCell, stateCell, votesCell } from "./edge_cells.js";
+import { duration, moment, now } from "./format.js";
+import { edgeGlyph, tone } from "./glyphs.js";
 
 const TROUBLE = ["bad", "warn", "held", "good"];
+const byTrouble = (edge) => TROUBLE.indexOf(tone(edge));
+const KEYS = {
+  edge: (edge) => edge.id,
+  country: (edge, { nameOf }) => nameOf(edge.country),
+  state: byTrouble,
+  share: (edge, { fleet }) => -(isOut(edge, fleet.status) ? 0 : (edge.share ?? 0)),
+  rtt: (edge) => edge.rtt_ms ?? Infinity,
+};
 
-export function held(edge) {
-  const detail = edge.intent_detail;
-  if (detail === null) return null;
-  const left_s = detail.drained_at - now();
-  const drained = edge.intent === "draining" ? "drained" : `${edge.intent}, drained`;
-  const phase = left_s <= 0 ? drained : `${edge.intent}, ${duration(left_s)} left`;
-  return { ...detail, phase, until: moment(detail.until) };
-}
+const ticked = new Set();
+const rows = new Map(); // id → what the row was made of, and the row
+let sorted = { by: "state", isReversed: false };
+let last = null; // the fleet and the options that were shown last
 
-function stateCell(edge) {
-  const out = held(edge);
-  return h(
-    "div",
-    { class: "state" },
-    h("b", { class: `is-${edge.state}` }, edge.state),
-    edge.since === null ? null : h("span", { class: "age" }, ago(edge.since, h)),
-    edge.reason === null || ["ok", edge.state].includes(edge.reason)
-      ? null
-      : h("span", { class: "reason" }, words(edge.reason)),
-    edge.routable ? null : h("span", { class: "reason" }, "not routable"),
-    out &&
-      h(
-        "span",
-        { class: "held" },
-        h("b", {}, out.phase),
-        ` · until ${out.until} · ${out.actor}: ${out.reason}`,
-      ),
-  );
-}
-
-function votesCell(edge) {
-  const votes = Object.entries(edge.votes);
-  if (votes.length === 0) return h("span", { class: "age" }, "none");
-  return h(
-    "span",
-    { class: "votes" },
-    votes.map(([vantage, state]) =>
-      h(
-        "span",
-        { title: `${vantage} says ${state}` },
-        stateGlyph(state),
-        ` ${vantage}`,
-        h("span", { class: "unseen" }, ` says ${state}`),
-      ),
-    ),
-  );
-}
-
-function modelsCell(edge) {
-  if (edge.models === null) return h("span", { class: "age" }, "unknown");
-  const text = edge.models.join(", ") || "none";
-  return h("div", { class: "models", title: text }, text);
-}
-
-function shareCell(edge) {
-  if (edge.share === null) return h("span", { class: "age" }, "–");
-  return h("span", { class: "share" }, percent(edge.share), meter(edge.share));
-}
-
-function row(edge, { selected, onSelect, onChange }) {
+function row(edge, options) {
+  const { selected, fleet, nameOf, onSelect, onChange } = options;
   const action = edge.intent === "enabled" ? "Drain…" : "Enable…";
   return h(
     "tr",
     { "data-key": edge.id, "data-tone": tone(edge), "data-selected": String(edge.id === selected) },
+    h(
+      "td",
+      { class: "tick" },
+      h("input", {
+        type: "checkbox",
+        "data-control": "tick",
+        "aria-label": `Choose ${edge.id}`,
+        checked: ticked.has(edge.id),
+        onchange: (event) => tick(edge.id, event.target.checked),
+      }),
+    ),
     h(
       "th",
       { scope: "row" },
@@ -80,21 +48,16 @@ function row(edge, { selected, onSelect, onChange }) {
           "data-control": "select",
           "aria-pressed": String(edge.id === selected),
           title: "Show its territory",
-          onclick: () => onSelect(edge.id === selected ? null : edge.id),
+          onclick: () => onSelect(edge.id === last.selected ? null : edge.id),
         },
         edgeGlyph(edge),
-        h("span", {}, h("span", { class: "id" }, edge.id), " ", h("span", { class: "name" }, edge.name)),
+        h("span", {}, h("span", { class: "id" }, edge.id), " ", h("span", { class: "name" }, bdi(edge.name))),
       ),
     ),
+    h("td", { class: "country-name" }, nameOf(edge.country)),
     h("td", {}, stateCell(edge)),
-    h("td", { class: "number" }, shareCell(edge)),
-    h(
-      "td",
-      { class: "number wide" },
-      edge.rtt_ms === null
-        ? "–"
-        : `${edge.rtt_ms < 10 ? edge.rtt_ms.toFixed(1) : Math.round(edge.rtt_ms)} ms`,
-    ),
+    h("td", { class: "number" }, shareCell(edge, fleet.status)),
+    h("td", { class: "number wide" }, roundTrip(edge)),
     h("td", { class: "wide" }, votesCell(edge)),
     h("td", { class: "wide" }, modelsCell(edge)),
     h(
@@ -106,7 +69,7 @@ function row(edge, { selected, onSelect, onChange }) {
           type: "button",
           "data-control": "change",
           "aria-label": `${action.replace("…", "")} ${edge.id}`,
-          onclick: () => onChange(edge.id),
+          onclick: () => onChange([edge.id]),
         },
         action,
       ),
@@ -114,16 +77,87 @@ function row(edge, { selected, onSelect, onChange }) {
   );
 }
 
-export function showEdges(fleet, options) {
-  const order = (edge) => TROUBLE.indexOf(tone(edge));
-  const edges = fleet.edges.toSorted((a, b) => order(a) - order(b));
-  replaceRows(
-    byId("edge-rows"),
-    edges.map((edge) => row(edge, options)),
-  );
+// The row as it was while nothing in it changed: a large fleet changes little at a time.
+function kept(edge, options) {
+  const { fleet, selected, nameOf } = options;
+  const phase = edge.intent_detail ?? edge.dial ? Math.floor(now()) : 0;
+  const shown = { ...edge, rtt_ms: roundTrip(edge) };
+  const made = JSON.stringify([shown, fleet.status, edge.id === selected, nameOf(edge.country), phase]);
+  const known = rows.get(edge.id);
+  if (known?.made === made) return known.element;
+  const element = row(edge, options);
+  rows.set(edge.id, { made, element });
+  return element;
+}
+
+function tick(id, isTicked) {
+  if (isTicked) ticked.add(id);
+  else ticked.delete(id);
+  showTicked();
+}
+
+function showTicked() {
+  byId("edges-chosen").hidden = ticked.size === 0;
+  byId("edges-change").textContent = ticked.size === 1 ? "Change 1 edge…" : `Change ${ticked.size} edges…`;
+}
+
+const isFound = (edge, text, { nameOf }) =>
+  [edge.id, edge.name, edge.country, nameOf(edge.country), edge.state, edge.intent]
+    .join(" ")
+    .toLowerCase()
+    .includes(text);
+
+function order(edges, options) {
+  const key = KEYS[sorted.by];
+  const compare = (a, b) => {
+    const [left, right] = [key(a, options), key(b, options)];
+    return left < right ? -1 : left > right ? 1 : 0;
+  };
+  const ordered = edges.toSorted(compare);
+  return sorted.isReversed ? ordered.reverse() : ordered;
+}
+
+function note({ fleet }, found) {
   const { total, window_s } = fleet.answers;
-  byId("edges-note").textContent =
+  const answers =
     total === 0
       ? `no answers in the last ${duration(window_s)}`
       : `share of ${total.toLocaleString("en")} answers in the last ${duration(window_s)}`;
+  const few = found === fleet.edges.length ? "" : `${found} of ${fleet.edges.length} edges; `;
+  const isOld = fleet.status === "static" || fleet.status === "stale";
+  const old = isOld && fleet.seen_at !== null ? `; states as last seen at ${moment(fleet.seen_at)}` : "";
+  return few + answers + old;
+}
+
+export function showEdges(options) {
+  last = options;
+  const { fleet } = options;
+  const text = byId("edges-find").value.trim().toLowerCase();
+  const found = fleet.edges.filter((edge) => isFound(edge, text, options));
+  for (const id of ticked) if (!fleet.edges.some((edge) => edge.id === id)) ticked.delete(id);
+  replaceRows(byId("edge-rows"), order(found, options).map((edge) => kept(edge, options)));
+  byId("edges").dataset.status = fleet.status;
+  byId("edges-note").textContent = note(options, found.length);
+  showTicked();
+}
+
+function sortBy(by) {
+  sorted = { by, isReversed: sorted.by === by && !sorted.isReversed };
+  for (const head of document.querySelectorAll("#edges th[data-sort]")) {
+    const isThis = head.dataset.sort === by;
+    head.setAttribute("aria-sort", isThis ? (sorted.isReversed ? "descending" : "ascending") : "none");
+  }
+  if (last !== null) showEdges(last);
+}
+
+export function startEdges() {
+  byId("edges-find").addEventListener("input", () => last && showEdges(last));
+  byId("edges-change").addEventListener("click", () => last.onChange([...ticked]));
+  byId("edges-clear").addEventListener("click", () => {
+    ticked.clear();
+    rows.clear();
+    showEdges(last);
+  });
+  for (const head of document.querySelectorAll("#edges th[data-sort]"))
+    head.querySelector("button").addEventListener("click", () => sortBy(head.dataset.sort));
 }

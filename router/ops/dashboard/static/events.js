@@ -1,7 +1,7 @@
 // What happened, the newest first.
 
-import { byId, h } from "./dom.js";
-import { clock, moment } from "./format.js";
+import { bdi, byId, h } from "./dom.js";
+import { clock, moment, words } from "./format.js";
 import { edgeGlyph, gradeGlyph, stateGlyph } from "./glyphs.js";
 
 const KEPT = 200;
@@ -19,7 +19,7 @@ function what(event) {
   const subject = event.edge ?? event.vantage ?? "";
   const change = event.before ? `${event.before} → ${event.after}` : (event.after ?? "");
   if (event.kind === "transition" || event.kind === "intent") return `${subject}: ${change}`;
-  return `${event.kind} ${subject}: ${change}`;
+  return `${words(event.kind)} ${subject}: ${change}`;
 }
 
 function details(event) {
@@ -39,7 +39,7 @@ function item(event) {
     {},
     h("time", { datetime: iso, title: `${iso.slice(0, 19)}Z` }, clock(event.at)),
     mark(event),
-    h("span", { class: "what" }, what(event), h("span", { class: "why" }, details(event))),
+    h("span", { class: "what" }, bdi(what(event)), h("span", { class: "why" }, bdi(details(event)))),
   );
 }
 

@@ -36,6 +36,17 @@ export function percent(share) {
   return `${part < 9.95 ? part.toFixed(1) : Math.round(part)} %`;
 }
 
+// Shares of one whole as whole percents that sum to 100: the largest remainders are rounded up.
+export function percents(shares) {
+  const total = shares.reduce((sum, share) => sum + share, 0) || 1;
+  const exact = shares.map((share) => (share / total) * 100);
+  const whole = exact.map(Math.floor);
+  let left = 100 - whole.reduce((sum, part) => sum + part, 0);
+  const order = exact.map((part, index) => [part - whole[index], index]).sort((a, b) => b[0] - a[0]);
+  for (const [, index] of order) if (left-- > 0) whole[index]++;
+  return whole;
+}
+
 export const words = (text) => text.replaceAll("_", " ");
 
 // "since 03:12 · 4 min", for what lasts.

@@ -1,4 +1,5 @@
-// The line to the server: its event stream, and what the page says of it.
+// The connection to the server: its event stream, or polling where the server has no stream
+// left; and what the page says of it.
 
 import * as api from "./api.js";
 import { byId } from "./dom.js";
@@ -6,27 +7,40 @@ import { duration } from "./format.js";
 
 const SILENT_MS = 5000; // the server says that it is alive every second
 const RETRY_MS = [500, 1000, 2000, 4000];
+const POLL_MS = 2000;
+const STREAM_AGAIN_MS = 30000;
+const WORDS = {
+  connecting: "Connecting",
+  live: "Live",
+  polling: "Polling: this server has no event stream left",
+  reconnecting: "Reconnecting",
+};
 
 // `onFleet` is called whenever the fleet may have changed, `onEvents` with all events after
-// each new start and `onEvent` with each later one.
-export function startLive({ onFleet, onEvents, onEvent }) {
+// each new start and `onEvent` with each later one, `onState` with the state each second.
+export function startLive({ onFleet, onEvents, onEvent, onState }) {
   let source = null;
+  let poller = null;
+  let after = "";
   let heard_ms = 0;
   let began_ms = 0; // the present stream
   let failures = 0;
   let tag = null;
+  let wasClosed = false; // the last stream ended before it said anything
 
   async function connect() {
     try {
       const told = (await api.events()).events;
       onEvents(told);
-      listen(told.at(-1)?.id ?? "");
+      after = told.at(-1)?.id ?? "";
+      if (wasClosed && (await api.isStreamRefused())) poll();
+      else listen();
     } catch {
       lost();
     }
   }
 
-  function listen(after) {
+  function listen() {
     began_ms = Date.now();
     source = new EventSource(`v1/events?${new URLSearchParams({ after })}`);
     source.addEventListener("alive", (beat) => hear(beat.data));
@@ -45,9 +59,33 @@ export function startLive({ onFleet, onEvents, onEvent }) {
     show();
   }
 
+  function poll() {
+    const ends_ms = Date.now() + STREAM_AGAIN_MS;
+    const ask = async () => {
+      try {
+        for (const event of (await api.events(after)).events) {
+          after = event.id;
+          onEvent(event);
+        }
+      } catch {
+        return lost();
+      }
+      heard_ms = Date.now();
+      failures = 0;
+      onFleet();
+      show();
+      if (Date.now() < ends_ms) poller = setTimeout(ask, POLL_MS);
+      else connect();
+    };
+    poller = setTimeout(ask, 0);
+  }
+
   function lost() {
+    wasClosed = source?.readyState === EventSource.CLOSED && heard_ms < began_ms;
     source?.close();
     source = null;
+    clearTimeout(poller);
+    poller = null;
     tag = null;
     show();
     setTimeout(connect, RETRY_MS[Math.min(failures++, RETRY_MS.length - 1)]);
@@ -55,9 +93,11 @@ export function startLive({ onFleet, onEvents, onEvent }) {
 
   function show() {
     const silent_ms = Date.now() - heard_ms;
-    const isLive = source !== null && silent_ms < SILENT_MS;
-    const state = isLive ? "live" : heard_ms === 0 ? "connecting" : "reconnecting";
-    say(state, isLive || heard_ms === 0 ? "" : `last update ${duration(silent_ms / 1000)} ago`);
+    const isHeard = silent_ms < SILENT_MS && (source !== null || poller !== null);
+    const working = poller === null ? "live" : "polling";
+    const state = isHeard ? working : heard_ms === 0 ? "connecting" : "reconnecting";
+    say(state, isHeard || heard_ms === 0 ? "" : `last update ${duration(silent_ms / 1000)} ago`);
+    onState(state, failures);
     const waited_ms = Date.now() - Math.max(heard_ms, began_ms);
     if (source !== null && waited_ms >= SILENT_MS) lost();
   }
@@ -67,10 +107,9 @@ export function startLive({ onFleet, onEvents, onEvent }) {
 }
 
 function say(state, age) {
-  const text = state[0].toUpperCase() + state.slice(1);
   if (byId("live").dataset.state !== state) {
     byId("live").dataset.state = state;
-    byId("live-state").textContent = text;
+    byId("live-state").textContent = WORDS[state];
   }
   byId("live-age").textContent = age;
 }

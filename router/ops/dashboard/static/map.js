@@ -2,6 +2,7 @@
 // tables say the same in words, so nothing on the map needs the keyboard.
 
 import { byId, svg } from "./dom.js";
+import { keepView, keptView } from "./address.js";
 import { Lands } from "./lands.js";
 import { project, unproject } from "./projection.js";
 import { drawSites } from "./sites.js";
@@ -67,12 +68,18 @@ export class WorldMap {
     if (width === 0) return;
     const height = Math.round((width * (WORLD.bottom - WORLD.top)) / (WORLD.right - WORLD.left));
     this.#svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    this.#see(View.of({ width, height }, WORLD), "map-world");
+    const size = { width, height };
+    const kept = keptView();
+    const least = View.of(size, WORLD).scale;
+    if (kept === null || kept[2] > MOST) this.#see(View.of(size, WORLD), "map-world");
+    else this.#see(new View(size, kept.slice(0, 2), least * Math.max(1, kept[2])));
   }
 
   // `pressed`: the button that leads to this view, if one does.
   #see(view, pressed = null) {
     this.#view = view;
+    const near = view.scale / View.of(view.size, WORLD).scale;
+    keepView(pressed === "map-world" ? null : [...view.centre, near]);
     this.#lands.place(view);
     this.#drawSites();
     for (const id of ["map-world", "map-edges"]) {

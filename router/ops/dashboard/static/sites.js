@@ -1,11 +1,15 @@
 // The cities with their edges on the map: a spot where each is, and a label beside it.
 
-import { svg } from "./dom.js";
+import { plain, svg } from "./dom.js";
 import { edgeGlyph, tone } from "./glyphs.js";
 import { placeLabels } from "./labels.js";
 import { project } from "./projection.js";
 
+const FEW = 16; // cities; where more are in sight, only trouble and the chosen one have a label
+const LONGEST = 22; // characters of a name on the map
 const NARROW = 520; // pixels; below, only trouble has a label
+const MOST_LABELS = 40;
+const GLYPHS = 6; // edges of one city that are drawn, the worst first
 const GLYPH = 11;
 const STEP = GLYPH + 3;
 const HEIGHT = 21;
@@ -18,12 +22,17 @@ function textWidth(text) {
   return canvas.measureText(text).width;
 }
 
+function shortened(name, most) {
+  const letters = [...name];
+  return letters.length <= most || most === 3 ? letters.slice(0, most).join("") : `${letters.slice(0, most - 1).join("")}…`;
+}
+
 function described(site, edges, view) {
   const own = site.edges.map((id) => edges.get(id)).filter(Boolean);
   const worst = TROUBLE.find((one) => own.some((edge) => tone(edge) === one)) ?? "good";
   const [x, y] = view.toPixels(project(site.longitude, site.latitude));
-  const name = view.size.width < NARROW ? site.name.slice(0, 3) : site.name;
-  return { site, own, worst, x, y, name, height: HEIGHT, width: 17 + textWidth(name) + own.length * STEP };
+  const name = shortened(plain(site.name), view.size.width < NARROW ? 3 : LONGEST);
+  return { site, own, worst, x, y, name, height: HEIGHT, width: 17 + textWidth(name) + Math.min(own.length, GLYPHS) * STEP };
 }
 
 // Everything to draw, those in trouble first where room is short.
@@ -33,7 +42,9 @@ export function drawSites({ sites }, fleet, view, { chosen, onSelect }) {
     .map((site) => described(site, edges, view))
     .filter(({ x, y }) => view.has([x, y]))
     .sort((a, b) => TROUBLE.indexOf(a.worst) - TROUBLE.indexOf(b.worst));
-  const named = view.size.width < NARROW ? seen.filter(({ worst }) => worst !== "good") : seen;
+  const isCrowded = view.size.width < NARROW || seen.length > FEW;
+  const isNamed = ({ worst, site }) => worst !== "good" || site.edges.includes(chosen);
+  const named = isCrowded ? seen.filter(isNamed).slice(0, MOST_LABELS) : seen;
   const boxes = placeLabels(named, view.size);
   const labelled = named.map((one, index) => ({ ...one, box: boxes[index] })).filter(({ box }) => box);
   return [
@@ -45,6 +56,8 @@ export function drawSites({ sites }, fleet, view, { chosen, onSelect }) {
   ];
 }
 
+const worstFirst = (edges) => edges.toSorted((a, b) => TROUBLE.indexOf(tone(a)) - TROUBLE.indexOf(tone(b)));
+
 function leader({ x, y, box }) {
   const nearX = Math.max(box.x, Math.min(x, box.x + box.width));
   const nearY = Math.max(box.y, Math.min(y, box.y + box.height));
@@ -53,7 +66,8 @@ function leader({ x, y, box }) {
 
 // Pressing a label chooses its edges one after the other, then none.
 function label({ site, own, worst, name, box }, chosen, onSelect) {
-  const start = box.x + box.width - 5 - own.length * STEP;
+  const shown = worstFirst(own).slice(0, GLYPHS);
+  const start = box.x + box.width - 5 - shown.length * STEP;
   const place = (index) => ({ x: start + index * STEP, y: box.y + 5, width: GLYPH, height: GLYPH });
   const about = own.map((edge) => `${edge.id}: ${edge.state}, ${edge.intent}`).join("\n");
   const attributes = {
@@ -72,6 +86,6 @@ function label({ site, own, worst, name, box }, chosen, onSelect) {
     svg("rect", { class: "plate", ...box, rx: 5 }),
     svg("title", {}, about),
     svg("text", { class: "name", x: box.x + 7, y: box.y + 14.6 }, name),
-    ...own.map((edge, index) => edgeGlyph(edge, place(index))),
+    ...shown.map((edge, index) => edgeGlyph(edge, place(index))),
   );
 }

@@ -1,92 +1,165 @@
 // What is the matter: the findings of the server, the worst one large, and whom it hits.
 
-import { byId, h, replaceRows } from "./dom.js";
-import { percent, since } from "./format.js";
+import { nameOf } from "./countries.js";
+import { bdi, byId, h, replaceRows } from "./dom.js";
+import { moment, percent, since } from "./format.js";
 import { gradeGlyph } from "./glyphs.js";
 
 const SHOWN = 4;
+const TARGETS = 3;
 const PRESS = {
   down: ["Disable", "disabled"],
+  brake: ["Disable", "disabled"],
+  country_out: ["Enable", "enabled"],
+  no_edge: ["Enable", "enabled"],
+  split: ["Drain", "draining"],
   degraded: ["Drain", "draining"],
   unknown: ["Disable", "disabled"],
   intent: ["Enable", "enabled"],
 };
+
+// Where they went, most first: merged by target, and summing to the whole.
+function byTarget(moves) {
+  const sums = new Map();
+  for (const { to, share } of moves) {
+    const target = to === null ? "to no edge" : `to ${to}`;
+    sums.set(target, (sums.get(target) ?? 0) + share);
+  }
+  const all = [...sums].sort((a, b) => b[1] - a[1]);
+  const rest = all.slice(TARGETS);
+  if (rest.length < 2) return all;
+  return [...all.slice(0, TARGETS), ["elsewhere", rest.reduce((sum, [, share]) => sum + share, 0)]];
+}
 
 function hit(finding, territory) {
   if (finding.edges.length === 0 || territory === null) return null;
   const moves = territory.moves.filter((move) => finding.edges.includes(move.from));
   const share = moves.reduce((sum, move) => sum + move.share, 0);
   if (share === 0) return null;
-  const targets = moves
-    .slice(0, 3)
-    .map((move) => `${move.to ? `to ${move.to}` : "to no edge"} ${percent(move.share)}`);
+  const targets = byTarget(moves).map(([to, part]) => `${to} ${percent(part)}`);
   const countries = [...new Set(moves.flatMap((move) => move.countries))];
-  const names = countries.slice(0, 4).map((code) => countryName(territory, code));
+  const names = countries.slice(0, 4).map((code) => nameOf(code));
   const more = countries.length > 4 ? " and others" : "";
   const text = `Moved ${percent(share)} of viewers (${names.join(", ")}${more}): ${targets.join(", ")}.`;
   return h("span", { class: "hit" }, text);
 }
 
-export const countryName = (territory, code) =>
-  territory.countries.find((one) => one.code === code)?.name ?? code ?? "unknown places";
+// Of these edges, or of all if there are none, those that an operator took out.
+function takenOut(fleet, ids) {
+  const out = fleet.edges.filter(({ id, intent }) => intent !== "enabled" && (!ids.length || ids.includes(id)));
+  return out.map(({ id }) => id);
+}
 
-// What to press, where one edge is concerned.
-function button({ kind, edges: [id, ...others] }, press) {
-  if (!(kind in PRESS) || others.length > 0) return null;
+// What to press, for all edges that the finding is about.
+function button({ kind, edges: concerned }, { fleet, press }) {
+  if (!(kind in PRESS)) return null;
+  const [verb, state] = PRESS[kind];
+  const edges = state === "enabled" ? takenOut(fleet, concerned) : concerned;
+  if (edges.length === 0) return null;
+  const subject = edges.length === 1 ? edges[0] : `${edges.length} edges`;
   return h(
     "button",
-    { type: "button", "data-control": "press", onclick: () => press(id, PRESS[kind][1]) },
-    `${PRESS[kind][0]} ${id}…`,
+    { type: "button", "data-control": "press", onclick: () => press(edges, state) },
+    `${verb} ${subject}…`,
   );
 }
 
-function shown(finding, { territory, press }, tag) {
+// The entry of the runbook, where the finding has one.
+function runbook({ runbook: anchor }) {
+  if (anchor === null) return null;
+  return h("a", { class: "runbook", href: `static/runbook.html#${anchor}`, target: "_blank" }, "Runbook");
+}
+
+function shown(finding, { fleet, territory, press }, tag) {
   const isHead = tag === "div";
   return h(
     tag,
-    { class: "finding", "data-grade": finding.grade, "data-key": `${finding.kind} ${finding.edges}` },
+    {
+      class: "finding",
+      "data-grade": finding.grade,
+      "data-kind": finding.kind,
+      "data-key": `${finding.kind} ${finding.subject}`,
+    },
     gradeGlyph(finding.grade),
     h(
       "div",
       {},
-      h(isHead ? "p" : "span", { class: "title" }, finding.title),
+      h(isHead ? "p" : "span", { class: "title" }, bdi(finding.title)),
       isHead ? null : ". ",
-      h("span", {}, `${finding.meaning} `),
-      h("span", { class: "action" }, `${finding.action} `),
+      h("span", {}, bdi(finding.meaning), " "),
+      h("span", { class: "action" }, bdi(finding.action), " "),
+      runbook(finding),
       hit(finding, territory),
     ),
     h(
       "div",
       { class: "side" },
       finding.since === null ? null : since(finding.since, h),
-      button(finding, press),
+      button(finding, { fleet, press }),
     ),
   );
 }
 
 let last = "";
 
-// `press` opens the dialog for an edge and a state to set.
+// What is shown while the page knows nothing current. `at`: when it last did, in Unix
+// seconds; null when it never did.
+function outdated(at, failures) {
+  if (at === null && failures < 2)
+    return notice("notice", "Starting: the page reads the fleet", "Nothing is known yet.");
+  if (at === null)
+    return notice("alarm", "No answer from this server", "Nothing is known. The page tries again.");
+  const title = `Not up to date since ${moment(at)}`;
+  return notice("alarm", title, "What is below was true then. The page tries again by itself.");
+}
+
+function notice(grade, title, meaning) {
+  const none = { kind: "outdated", subject: "", edges: [], since: null, runbook: null };
+  return { ...none, grade, title, meaning, action: "" };
+}
+
+export function showOutdated(at, failures) {
+  const finding = outdated(at, failures);
+  if (finding.title === last) return;
+  last = finding.title;
+  replaceRows(byId("headline"), [shown(finding, { fleet: { edges: [] }, territory: null, press: () => {} }, "div")]);
+  if (finding.grade !== "alarm") return;
+  document.title = "(?) autorouter";
+  announce(finding.title);
+}
+
+// The worst finding under the server's own headline, and the findings that it leaves. A
+// headline that sums up several leaves all of them.
+function split({ headline, findings }) {
+  const [worst, ...rest] = findings;
+  const isSummary = !headline.startsWith(worst.title);
+  if (!isSummary) return [{ ...worst, title: headline }, rest];
+  const edges = findings.filter((one) => one.kind === worst.kind).flatMap((one) => one.edges);
+  return [{ ...worst, title: headline, meaning: "", action: "", edges }, findings];
+}
+
+// `press` opens the dialog for edges and a state to set.
 export function showSituation(fleet, territory, press) {
-  const shared = { territory, press };
-  const told = JSON.stringify([fleet.findings, territory?.moves]);
+  const shared = { fleet, territory, press };
+  const told = JSON.stringify([fleet.headline, fleet.findings, territory?.moves]);
   if (told === last) return;
   last = told;
-  const [worst, ...rest] = fleet.findings;
-  replaceRows(byId("headline"), [shown(worst, shared, "div")]);
+  const [head, rest] = split(fleet);
+  replaceRows(byId("headline"), [shown(head, shared, "div")]);
   const items = rest.slice(0, SHOWN).map((finding) => shown(finding, shared, "li"));
   const more = rest.slice(SHOWN);
   if (more.length > 0) {
+    const isOpen = document.querySelector("#findings details")?.open ?? false;
     const list = h(
       "ul",
       {},
       more.map((finding) => shown(finding, shared, "li")),
     );
-    items.push(h("li", {}, h("details", {}, h("summary", {}, `${more.length} more`), list)));
+    items.push(h("li", {}, h("details", { open: isOpen }, h("summary", {}, `${more.length} more`), list)));
   }
   replaceRows(byId("findings"), items);
   showTitle(fleet.findings);
-  announce(worst.title);
+  announce(fleet.findings[0].title);
 }
 
 // Said aloud once, however often the numbers below it change.

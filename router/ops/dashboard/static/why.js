@@ -1,7 +1,8 @@
 // "Why this edge?": an address or a country in, the decision out, step by step.
 
 import * as api from "./api.js";
-import { byId, h } from "./dom.js";
+import { nameOf } from "./countries.js";
+import { bdi, byId, h } from "./dom.js";
 import { ago, moment, percent, words } from "./format.js";
 import { stateGlyph } from "./glyphs.js";
 
@@ -16,8 +17,9 @@ const SOURCES = {
   none: "nobody",
 };
 
-let names = new Map(); // country name in lower case → code
 let latest = null; // the question that was asked last: answers to others come too late
+let shown = null; // the question and the answer on the page
+let remember = () => {}; // called with each question
 
 // Those whom a fault moved come first.
 function suggest(countries) {
@@ -34,7 +36,7 @@ function suggest(countries) {
         type: "button",
         onclick: () => {
           byId("why-viewer").value = name;
-          explain({ country: code, ...options() });
+          ask({ country: code, ...options() });
         },
       },
       name,
@@ -48,18 +50,13 @@ function suggest(countries) {
 
 export function setCountries(territory) {
   suggest(territory.countries);
-  names = new Map(
-    territory.countries.filter((one) => one.code).map((one) => [one.name.toLowerCase(), one.code]),
-  );
 }
 
-function viewerOf(text) {
-  const code = names.get(text.toLowerCase()) ?? (/^[a-z]{2}$/i.test(text) ? text.toUpperCase() : null);
-  return code === null ? { ip: text } : { country: code };
-}
+// An address has digits or colons; anything else is a country, by name or by code.
+const viewerOf = (text) => (/[\d:]/.test(text) ? { ip: text } : { country: text });
 
 function verdict(told) {
-  const who = told.ip ?? told.location.country_name ?? told.location.country;
+  const who = told.ip ?? told.location.country_name ?? nameOf(told.location.country);
   if (told.problem !== null) return [`${who} gets no edge`, `${words(told.problem)}, as ${told.code}`];
   const border = told.crossed_border ? ", across the border" : "";
   return [`${who} gets ${told.region}`, `${words(told.reason)}${border}; kept by the SDK for ${told.ttl} s`];
@@ -80,7 +77,7 @@ function facts(told) {
     ]);
   }
   if (told.model !== null) rows.push(["Model", told.model]);
-  if (told.residency !== null) rows.push(["Must stay in", told.residency.join(", ")]);
+  if (told.residency !== null) rows.push(["Must stay in", told.residency.map(nameOf).join(", ")]);
   rows.push(["Route key", h("code", {}, told.key)], ["Health", words(told.status)]);
   const kept = ["cache-control", "vary", "cache-tag", "etag"].filter((name) => name in told.headers);
   rows.push([
@@ -108,7 +105,7 @@ function row(edge, place) {
     "tr",
     { class: edge.role === undefined ? "out" : edge.role },
     h("td", {}, place),
-    h("td", {}, h("span", { class: "id" }, edge.region), " ", h("span", { class: "age" }, edge.name)),
+    h("td", {}, h("span", { class: "id" }, edge.region), " ", h("span", { class: "age" }, bdi(edge.name))),
     h(
       "td",
       { class: "number" },
@@ -148,20 +145,41 @@ function order(told) {
   );
 }
 
+function problem(asked, error) {
+  if (asked.ip !== undefined && error.status === 400)
+    return `“${asked.ip}” is not an IP address. Try 24.48.0.1, 2001:db8::1, or a country like Canada.`;
+  if (error.status === 400) return error.message;
+  return `Not explained: ${error.message}`;
+}
+
+function ask(asked) {
+  remember(asked);
+  return explain(asked);
+}
+
 async function explain(asked) {
   const target = byId("why-answer");
   latest = asked;
   try {
     const told = await api.explain(asked);
     if (asked !== latest) return;
+    const made = JSON.stringify([asked, told]);
+    if (made === shown) return;
+    shown = made;
     const [title, about] = verdict(told);
     byId("why-verdict").replaceChildren(title, h("small", {}, about));
     target.replaceChildren(facts(told), order(told));
   } catch (error) {
     if (asked !== latest) return;
+    shown = null;
     byId("why-verdict").replaceChildren();
-    target.replaceChildren(h("p", { class: "fault" }, `Not explained: ${error.message}`));
+    target.replaceChildren(h("p", { class: "fault" }, bdi(problem(asked, error))));
   }
+}
+
+// The fleet changed: the same question may have another answer.
+export function askAgain() {
+  if (latest !== null) explain({ ...latest });
 }
 
 function options() {
@@ -171,13 +189,24 @@ function options() {
 }
 
 export function explainPlace({ country, latitude, longitude }) {
-  byId("why-viewer").value = country;
-  explain({ country, latitude: latitude.toFixed(2), longitude: longitude.toFixed(2), ...options() });
+  byId("why-viewer").value = nameOf(country);
+  ask({ country, latitude: latitude.toFixed(2), longitude: longitude.toFixed(2), ...options() });
 }
 
-export function startWhy() {
+// Asks what the address of the page says, if it says a question.
+export function askKept(asked) {
+  if (asked === null) return;
+  byId("why-viewer").value = asked.ip ?? (asked.country.length === 2 ? nameOf(asked.country) : asked.country);
+  byId("why-model").value = asked.model ?? "";
+  byId("why-scope").value = asked.scope === "global" ? "global" : "country";
+  byId("why-strict").checked = asked.strict === "true";
+  explain(asked);
+}
+
+export function startWhy({ onAsk }) {
+  remember = onAsk;
   byId("why-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    explain({ ...viewerOf(byId("why-viewer").value.trim()), ...options() });
+    ask({ ...viewerOf(byId("why-viewer").value.trim()), ...options() });
   });
 }
