@@ -109,6 +109,10 @@ def fill_change(seen: Visit, *, reason: str = "new disks", actor: str = "ann") -
     seen.page.fill("#change-actor", actor)
 
 
+def _numbers(text: str) -> list[float]:
+    return [float(one) for one in re.findall(r"-?[\d.]+", text)]
+
+
 def focused(page: Page) -> str:
     return str(page.evaluate("document.activeElement.getAttribute('aria-label')"))
 
@@ -267,7 +271,8 @@ def test_late_answer_to_a_change_leaves_the_next_dialog_alone(browser: Browser, 
         open_change(seen, "yvr-02")
         fill_change(seen)
         with held_up(seen.page, "**/v1/edges/yvr-02/intent") as held:
-            seen.page.click("#change-submit")
+            with seen.page.expect_request("**/v1/edges/yvr-02/intent"):
+                seen.page.click("#change-submit")
             seen.page.type("#change-reason", " and more")
             assert seen.page.is_disabled("#change-submit")
             assert len(held) == 1
@@ -384,6 +389,7 @@ def test_country_is_explained(browser: Browser, dev: Dev, asked: str) -> None:
 
 def test_place_on_the_map_is_explained(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev)) as seen:
+        seen.page.locator("#map-frame").scroll_into_view_if_needed()
         box = seen.page.locator(".country[data-country=BR]").bounding_box()
         assert box is not None
         seen.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -428,7 +434,193 @@ def test_what_cannot_be_explained_says_so(browser: Browser, dev: Dev) -> None:
         seen.wait_for_text("#why-answer .fault", "is not an IP address. Try 24.48.0.1")
 
 
+def test_question_and_choice_live_in_the_address(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        seen.page.fill("#why-viewer", "Germany")
+        seen.page.click("#why-form [type=submit]")
+        seen.wait_for_text(".verdict", "Germany gets")
+        seen.page.click("tr[data-key=yvr-02] [data-control=select]")
+        seen.page.click("#map-in")
+        scene = "document.querySelector('#map-frame svg > g').getAttribute('transform')"
+        kept, url = seen.page.evaluate(scene), seen.page.url
+    with visit(browser, url) as seen:
+        seen.wait_for_text(".verdict", "Germany gets")
+        seen.page.wait_for_selector("tr[data-key=yvr-02][data-selected=true]")
+        assert _numbers(seen.page.evaluate(scene)) == pytest.approx(_numbers(kept), rel=1e-3)
+        assert not any("Germany" in one for one in seen.urls if "explain" not in one)
+
+
+def test_question_is_asked_again_when_the_fleet_changes(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        seen.page.fill("#why-viewer", VANCOUVERITE)
+        seen.page.keyboard.press("Enter")
+        seen.wait_for_text(".verdict", f"{VANCOUVERITE} gets yvr-02")
+        break_edge(dev, "yvr-02")
+        seen.page.wait_for_function(
+            "() => !document.querySelector('#why-verdict').innerText.includes('yvr-02')"
+        )
+        assert f"gets {route(dev)['region']}" in seen.text(".verdict")
+
+
+# Truth
+
+
+def test_page_and_readiness_say_the_same(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        break_edge(dev, "yvr-02")
+        break_edge(dev, "sfo-01")
+        seen.wait_for_text("#headline", "edges are down")
+        seen.page.wait_for_function(
+            """async () => {
+                const told = await (await fetch("readyz")).json();
+                const shown = (one) => document.querySelector(one).innerText;
+                return shown("#headline .title") === told.headline
+                    && told.amiss.every((one) => shown("#situation").includes(one));
+            }"""
+        )
+        href = seen.page.get_attribute("#findings .runbook", "href") or ""
+        seen.page.goto(home(dev) + href)
+        assert seen.text("h3:target") == "AutorouterEdgeDown"
+
+
+def test_page_says_when_it_is_not_up_to_date(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        seen.away = True
+        seen.wait_for_text("#headline", "All well")
+        seen.page.route("**/v1/edges", lambda route, _: route.abort())
+        seen.wait_for_text("#headline", "Not up to date since")
+        assert "All well" not in seen.text("#situation")
+        seen.page.unroute("**/v1/edges")
+        seen.wait_for_text("#headline", "All well")
+
+
+def test_served_by_sums_to_a_hundred(browser: Browser, dev: Dev) -> None:
+    program = """async () => {
+        const { percents } = await import("./static/format.js");
+        return [[1, 1, 1], [0.5, 0.25, 0.125, 0.125], [7], [0.006, 0.004]].map(percents);
+    }"""
+    with visit(browser, home(dev)) as seen:
+        assert [sum(parts) for parts in seen.page.evaluate(program)] == [100, 100, 100, 100]
+
+
+def test_edge_out_of_answers_has_none_now(browser: Browser, dev: Dev) -> None:
+    for _ in range(3):
+        assert route(dev)["region"] == "yvr-02"
+    break_edge(dev, "yvr-02")
+    with visit(browser, home(dev)) as seen:
+        seen.wait_for_text("tr[data-key=yvr-02]", "0 now")
+        seen.wait_for_text("tr[data-key=yvr-02]", "100 % before")
+
+
+# Previews
+
+
+def test_several_edges_are_changed_at_once(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        for id in ("dal-01", "dal-02"):
+            seen.page.check(f"tr[data-key={id}] [data-control=tick]")
+        seen.page.click("#edges-change")
+        seen.page.wait_for_selector("#preview .note")
+        fill_change(seen)
+        seen.page.click("#change-submit")
+        for id in ("dal-01", "dal-02"):
+            seen.wait_for_text(f"tr[data-key={id}] .held b", "drain")
+
+
+def test_draining_the_last_edge_of_all_says_503(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        ids = [edge["id"] for edge in dev.ops("/v1/edges").json()["edges"]]
+        for id in ids:
+            seen.page.check(f"tr[data-key={id}] [data-control=tick]")
+        seen.page.click("#edges-change")
+        seen.wait_for_text("#preview", "every viewer gets 503")
+        fill_change(seen)
+        assert seen.page.is_disabled("#change-submit")
+        seen.page.check("#change-force")
+        seen.page.click("#change-submit")
+        seen.wait_for_text("#headline", "No edge is enabled")
+
+
+def test_preview_is_made_anew_when_the_fleet_changes(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        open_change(seen, "yvr-02")
+        assert "yvr-02 → sfo-01" in seen.text("#preview")
+        break_edge(dev, "sfo-01")
+        seen.page.wait_for_function(
+            "() => !document.querySelector('#preview').innerText.includes('sfo-01')"
+        )
+
+
+def test_edge_is_dialled_after_its_preview(browser: Browser, dev: Dev) -> None:
+    with visit(browser, home(dev)) as seen:
+        open_change(seen, "yvr-02")
+        whole = seen.text("#preview .moves li:first-child .number")
+        seen.page.check("[name=state][value=dial]")
+        seen.page.fill("#change-share", "50")
+        seen.page.wait_for_function(
+            "(whole) => { const one = document.querySelector('#preview .number');"
+            " return one && one.innerText !== whole; }",
+            arg=whole,
+        )
+        fill_change(seen, reason="hot")
+        seen.page.click("#change-submit")
+        seen.wait_for_text("tr[data-key=yvr-02] .held b", "dialled to 50 %")
+
+
+# Size and hostile text
+
+
+def test_hostile_text_breaks_no_layout(browser: Browser, tmp_path: Path) -> None:
+    name = "https://example.com/" + "x" * 60
+    regions = tmp_path / "hostile.yaml"
+    lines = [
+        f"  - {{id: e{number:03}, name: '{name if number == 0 else f'City {number}'}',"
+        f" country: {('CA', 'US', 'DE', 'BR')[number % 4]}, latitude: {number % 120 - 55},"
+        f" longitude: {number % 300 - 150}, endpoint: 'https://e{number:03}.example.com'}}\n"
+        for number in range(300)
+    ]
+    regions.write_text("regions:\n" + "".join(lines))
+    with (
+        running_dev(tmp_path, "--regions", str(regions), POLL_INTERVAL_S="5") as dev,
+        visit(browser, home(dev), width=1920, height=1080) as seen,
+    ):
+        seen.page.wait_for_selector("tr[data-key=e299]", state="attached")
+        with httpx.Client(trust_env=False, base_url=home(dev)) as client:
+            wish = {"state": "draining", "for": "2h", "reason": "r" * 200, "actor": "a" * 200}
+            client.put("v1/edges/e001/intent", json=wish).raise_for_status()
+        seen.wait_for_text("tr[data-key=e001]", "r" * 200)
+        assert not seen.is_wider_than_the_window()
+        assert seen.page.evaluate("document.documentElement.scrollHeight") < 3_000
+        assert seen.page.locator(".label").count() <= 40
+        seen.page.fill("#edges-find", "germany")
+        assert seen.page.locator("#edge-rows tr").count() == 75
+        seen.page.click("th[data-sort=edge] button")
+        assert seen.text("#edge-rows tr:first-child .id") == "e002"
+
+
 # The line to the server
+
+
+def test_page_polls_while_the_server_has_no_stream_left(browser: Browser, dev: Dev) -> None:
+    def refuse(route: Route, _: Any) -> None:
+        is_stream = "event-stream" in route.request.headers.get("accept", "")
+        if is_stream:
+            route.fulfill(status=503, body="{}")
+        else:
+            route.continue_()
+
+    context = browser.new_context()
+    context.route("**/v1/events*", refuse)
+    page = context.new_page()
+    try:
+        page.goto(home(dev))
+        page.wait_for_selector("#live[data-state=polling]", timeout=40_000)
+        assert "no event stream left" in page.inner_text("#live")
+        break_edge(dev, "dal-01")
+        page.locator("#headline", has_text="dal-01").wait_for(timeout=40_000)
+        page.locator("#event-rows", has_text="dal-01: up").wait_for(timeout=40_000)
+    finally:
+        context.close()
 
 
 def test_page_takes_up_after_the_server_restarts(tmp_path: Path, browser: Browser) -> None:

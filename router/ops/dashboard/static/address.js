@@ -2,7 +2,7 @@
 // kept and sent, and no server or proxy sees it.
 
 const ASKED = ["ip", "country", "latitude", "longitude", "model", "scope", "strict"];
-const VIEW = /^-?[\d.]{1,12},-?[\d.]{1,12},[\d.]{1,12}$/;
+const VIEW = /^-?[\d.]{1,14},-?[\d.]{1,14},[\d.]{1,14}$/;
 
 const state = new URLSearchParams(location.hash.slice(1));
 
@@ -26,7 +26,7 @@ export function keptQuestion() {
 }
 
 // A view of the map: the middle in map units, and how near it is.
-export const keepView = (view) => keep({ view: view && view.map((value) => value.toFixed(3)).join(",") });
+export const keepView = (view) => keep({ view: view && view.map((value) => value.toFixed(6)).join(",") });
 
 export function keptView() {
   const text = state.get("view") ?? "";

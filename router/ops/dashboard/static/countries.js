@@ -24,6 +24,13 @@ export function nameOf(code) {
   }
 }
 
+// The code of a country by its name or code; text that is neither stays, for the server to judge.
+export function codeOf(text) {
+  const wanted = text.toLowerCase();
+  for (const [code, name] of known) if (name.toLowerCase() === wanted) return code;
+  return text;
+}
+
 export const basis = (territory) => BASES[territory.basis];
 
 // The edges of a country with whole percents that sum to 100.

@@ -1,7 +1,7 @@
 // "Why this edge?": an address or a country in, the decision out, step by step.
 
 import * as api from "./api.js";
-import { nameOf } from "./countries.js";
+import { codeOf, nameOf } from "./countries.js";
 import { bdi, byId, h } from "./dom.js";
 import { ago, moment, percent, words } from "./format.js";
 import { stateGlyph } from "./glyphs.js";
@@ -53,7 +53,7 @@ export function setCountries(territory) {
 }
 
 // An address has digits or colons; anything else is a country, by name or by code.
-const viewerOf = (text) => (/[\d:]/.test(text) ? { ip: text } : { country: text });
+const viewerOf = (text) => (/[\d:]/.test(text) ? { ip: text } : { country: codeOf(text) });
 
 function verdict(told) {
   const who = told.ip ?? told.location.country_name ?? nameOf(told.location.country);
