@@ -22,7 +22,12 @@ EDGE = "yto-01"
 SCRAPED_S = 60.0
 
 # Nothing takes purges here, so none has a delay; no alert fires unless a test makes one.
-EMPTY = ("autorouter_purge_delay_seconds", "ALERTS{")
+EMPTY = (
+    "autorouter_purge_delay_seconds",
+    "autorouter_edge_dial_ratio",
+    "autorouter_child_ends_total",
+    "ALERTS{",
+)
 
 
 @pytest.fixture(scope="module")

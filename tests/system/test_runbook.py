@@ -21,6 +21,7 @@ ELSEWHERE = (
     "autorouter serve",
     "autorouter poll",
     "autorouter geodata update",
+    "autorouter simulate",  # it reads the whole geo database; test_simulate.py runs it
     "polargrid.ai",
     "curl -sI",
 )
