@@ -81,19 +81,28 @@ class _Cell(NamedTuple):
 
 def make_table(ranker: Ranker) -> Table:
     """The table for a catalog. Raises ConfigError when it is larger than a store may be."""
-    bare = dict(_values(ranker))
+    bare = _within_quota(ranker)
     digest = hashlib.sha256(msgspec.json.encode(sorted(bare.items())))
     version = digest.hexdigest()[:_VERSION_LENGTH]
-    table = Table(version=version, values={f"{version}.{name}": bare[name] for name in bare})
-    if table.size_bytes > MAX_TABLE_BYTES:
-        raise ConfigError(
-            [
-                f"the table for these {len(ranker.regions)} edges has {table.size_bytes} bytes and "
-                f"a KeyValueStore has room for {MAX_TABLE_BYTES}; cache by location headers "
-                "instead (AUTOROUTER_CACHE_KEY_HEADERS)"
-            ]
-        )
-    return table
+    return Table(version=version, values={f"{version}.{name}": bare[name] for name in bare})
+
+
+def _within_quota(ranker: Ranker) -> dict[str, str]:
+    """All values. Stops at the quota: metros that almost share a place could fill any store."""
+    bare: dict[str, str] = {}
+    size_bytes = 0
+    for name, text in _values(ranker):
+        bare[name] = text
+        size_bytes += _VERSION_LENGTH + 1 + len(name) + len(text)
+        if size_bytes > MAX_TABLE_BYTES:
+            raise ConfigError(
+                [
+                    f"the table for these {len(ranker.regions)} edges has more than the "
+                    f"{MAX_TABLE_BYTES} bytes that a KeyValueStore has room for; cache by "
+                    "location headers instead (AUTOROUTER_CACHE_KEY_HEADERS)"
+                ]
+            )
+    return bare
 
 
 def _values(ranker: Ranker) -> Iterator[tuple[str, str]]:
@@ -161,15 +170,19 @@ def _beaten_by(
 
     The places that are nearer to one metro than to another are a half of the globe. A circle is
     in it if the angle from its centre to the middle of that half, and its radius, are below 90°.
+    Metros of one place are equally near to everybody: the first of them comes first.
     """
     x, y, z = metro.centre
     u, v, w = centre
     limit = math.sin(radius + _MARGIN)
     edges = 0
+    is_first = True
     for other in others:
+        is_first = is_first and other is not metro
         a, b, c = other.centre[0] - x, other.centre[1] - y, other.centre[2] - z
         length = math.sqrt(a * a + b * b + c * c)
-        if length > _MARGIN and a * u + b * v + c * w > limit * length:
+        is_nearer = length > _MARGIN and a * u + b * v + c * w > limit * length
+        if is_nearer or (is_first and other.centre == metro.centre):
             edges += len(other.edges)
             if edges >= enough:
                 break

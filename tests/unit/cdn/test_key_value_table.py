@@ -59,12 +59,36 @@ def test_city_of_many_edges_is_divided() -> None:
     assert max(len(name) + len(text) for name, text in table.values.items()) <= MAX_PAIR_BYTES
 
 
-def test_metros_that_no_cell_tells_apart_leave_a_cell_without_any() -> None:
-    """20 countries share one place, so no cell there has room for all that may be nearest."""
-    regions = [a_region(f"edge-{number}", country=f"A{chr(65 + number)}") for number in range(20)]
-    table = make_table(Ranker(a_catalog(*regions)))
-    deepest = [name for name in table.values if name.startswith(f"{table.version}.all.")]
-    assert max(map(len, deepest)) == len(f"{table.version}.all.") + 18
+def one_place(spacing: float) -> Ranker:
+    """20 countries whose only edges stand almost on one spot."""
+    return Ranker(
+        a_catalog(
+            *(
+                a_region(
+                    f"edge-{number:02}",
+                    country=f"A{chr(65 + number)}",
+                    position=Position(45 + number * spacing, -75),
+                )
+                for number in range(20)
+            )
+        )
+    )
+
+
+def test_metros_of_one_place_come_in_their_order() -> None:
+    ranker, rng = one_place(0), random.Random(3)
+    table = make_table(ranker)
+    for _ in range(100):
+        place = Position(rng.uniform(-90, 90), rng.uniform(-180, 180))
+        metros = ranker.around(None, place, Scope.GLOBAL)
+        held = cell_of(dict(table.values), f"{table.version}.all", place)
+        assert [metro.edges[0].id for metro in metros] == [*held][: len(metros)]
+
+
+def test_metros_that_no_cell_tells_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.cdn.key_value_table.MAX_TABLE_BYTES", 100_000)
+    with pytest.raises(ConfigError, match="20 edges has more than"):
+        make_table(one_place(1e-8))
 
 
 def test_table_that_is_too_large_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
