@@ -47,7 +47,7 @@ async def test_every_edge_has_a_line_that_says_what_to_change(tmp_path: Path) ->
     lines = [line for line in done.stdout.splitlines() if line.startswith("probe")]
     assert done.returncode == 1
     assert lines[0].startswith("probe   well; ok; ")
-    assert lines[0].endswith("1 models")
+    assert lines[0].endswith("1 model")
     assert "down; refused" in lines[1]
     assert f"make {down}/health resolve and accept connections" in lines[1]
     assert "broken; status" in lines[2]

@@ -122,7 +122,7 @@ def test_command_tells_what_it_wrote(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["networks"] == 1
     again = run_autorouter("geodata", "feeds", GEO_DIR=str(tmp_path))
-    assert "1 networks" in again.stdout
+    assert "1 network\n" in again.stdout
     feed.unlink()
     failed = run_autorouter("geodata", "feeds", GEO_DIR=str(tmp_path))
     assert failed.returncode == 1
