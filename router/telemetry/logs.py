@@ -37,7 +37,7 @@ def start_logging(level: str, form: str) -> None:
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
-    colours = not os.environ.get("NO_COLOR")
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     final = (
         structlog.dev.ConsoleRenderer(colors=colours)
         if as_text
