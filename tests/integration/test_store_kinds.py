@@ -176,6 +176,7 @@ async def test_store_follows_a_failover(tmp_path: Path, fault: str) -> None:
             primary.kill() if fault == "killed" else primary.pause()
             assert await refused_s(writer) < PROMPTLY_S
             await eventually(lambda: works(writer), FAILED_OVER_S)
+            await eventually(lambda: works(reader), FAILED_OVER_S)
             assert a_view(seq=1) in (await reader.read([])).views
             if fault == "killed":
                 await eventually(lambda: hints(reader, writer))

@@ -124,10 +124,12 @@ async def test_all_answers_are_counted_once(server: Running) -> None:
     await picks(server)
 
     async def are_counted() -> bool:
-        return await answers(server) == before + ASKED
+        return (
+            await answers(server) == before + ASKED
+            and await answers(server, "autorouter_placements_total") == placed + ASKED
+        )
 
     await eventually(are_counted)
-    assert await answers(server, "autorouter_placements_total") == placed + ASKED
     assert f"autorouter_workers {WORKERS}.0" in await metrics(server)
     assert f"autorouter_workers_wanted {WORKERS}.0" in await metrics(server)
 
