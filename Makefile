@@ -9,8 +9,9 @@ SDKS := 0.5.1 0.10.0
 CDN := nginx libnginx-mod-http-js libnginx-mod-http-geoip2 varnish varnish-modules
 
 # Tests that promise something in seconds: they run by themselves.
-ALONE := tests/system/test_faults.py tests/system/test_siege.py tests/system/test_soak.py \
-	tests/system/test_storm.py
+ALONE := $(addprefix tests/,integration/test_store_kinds.py integration/test_workers.py \
+	system/test_faults.py system/test_monitoring_truth.py system/test_siege.py \
+	system/test_soak.py system/test_storm.py system/test_transparency.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help run cdn check test lint unit docs screenshots setup system lock audit clean \
