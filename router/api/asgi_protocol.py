@@ -120,7 +120,8 @@ class BoundedConnection(asyncio.Protocol):
     async def _run_app(self, scope: Any, receive: Any, send: Any) -> None:
         async def send_in_time(message: Any) -> None:
             self._note_answer()
-            await send(message)
+            if not self._transport.is_closing():  # else h11 refuses what nobody will read
+                await send(message)
 
         has_too_many_fields = len(scope["headers"]) > MAX_FIELDS
         self._is_working = True

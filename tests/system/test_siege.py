@@ -40,7 +40,12 @@ from tests.support.servers import (
     is_open,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    # Attackers leave their connections open; the server is another process.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 IDLE = 10_000
 LIMIT = 4_000
