@@ -120,8 +120,7 @@ class BoundedConnection(asyncio.Protocol):
     async def _run_app(self, scope: Any, receive: Any, send: Any) -> None:
         async def send_in_time(message: Any) -> None:
             self._note_answer()
-            if not self._transport.is_closing():  # else h11 refuses what nobody will read
-                await send(message)
+            await send(message)
 
         has_too_many_fields = len(scope["headers"]) > MAX_FIELDS
         self._is_working = True
@@ -149,6 +148,8 @@ class BoundedConnection(asyncio.Protocol):
         """Free what h11 holds now. The transport is gone only after this turn of the loop, in
         which thousands of other connections may bring their bytes too."""
         self._inner.conn = h11.Connection(h11.SERVER)
+        if self._inner.cycle is not None:  # nobody reads what the app may answer yet
+            self._inner.cycle.disconnected = True
 
     def _expect_answer(self, within_s: float) -> None:
         if self._request_timer is None:
