@@ -348,6 +348,26 @@ async def test_body_that_is_broken_gets_no_second_answer(said: bytes) -> None:
     assert connection.wire.closed
 
 
+async def test_answer_that_meets_a_closing_connection_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """uvicorn has refused the body, and the app answers in the same turn of the loop."""
+    refused = asyncio.Event()
+
+    async def answer_at_once(scope: Any, receive: Any, send: Any) -> None:
+        await refused.wait()
+        await answer(scope, receive, send)
+
+    connection = Connection(app=answer_at_once)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await connection.say(head)
+    refused.set()  # the app wakes before the connection is lost
+    await connection.say(b"zz\r\n")
+    await asyncio.sleep(1)
+    assert connection.codes == [b"400"]
+    assert [each for each in caplog.records if each.levelname == "ERROR"] == []
+
+
 @given(
     st.lists(
         st.binary(min_size=1, max_size=60) | st.sampled_from([WHOLE, HEAD, b"\r\n", b"0"]),
