@@ -79,8 +79,8 @@ def redis(figures: Figures) -> Iterator[str]:
         by_cpu = 1e6 / told["read_cpu_us"] / READS_S
         by_bytes = 125e6 / told["read_bytes"] / READS_S
         yield (
-            f"| {int(edges):,} | {told['read_cpu_us']:.0f} µs | {told['read_bytes'] / 1e3:,.0f} kB "
-            f"| {by_cpu:,.0f} | {by_bytes:,.0f} |"
+            f"| {int(edges):,} | {told['read_cpu_us']:,.0f} µs "
+            f"| {told['read_bytes'] / 1e3:,.0f} kB | {by_cpu:,.0f} | {by_bytes:,.0f} |"
         )
 
 

@@ -176,13 +176,13 @@ def _beaten_by(
     u, v, w = centre
     limit = math.sin(radius + _MARGIN)
     edges = 0
-    is_first = True
+    is_earlier = True
     for other in others:
-        is_first = is_first and other is not metro
+        is_earlier = is_earlier and other is not metro
         a, b, c = other.centre[0] - x, other.centre[1] - y, other.centre[2] - z
         length = math.sqrt(a * a + b * b + c * c)
         is_nearer = length > _MARGIN and a * u + b * v + c * w > limit * length
-        if is_nearer or (is_first and other.centre == metro.centre):
+        if is_nearer or (is_earlier and other.centre == metro.centre):
             edges += len(other.edges)
             if edges >= enough:
                 break
