@@ -67,8 +67,8 @@ def processes_of(server: Running) -> list[int]:
 async def test_workers_share_one_copy_before_and_after_a_reload(site: Site, tmp_path: Path) -> None:
     database, other = tmp_path / "geo.mmdb", tmp_path / "other.mmdb"
     server = await a_server(site, database, workers=2)
+    await eventually(lambda: len(processes_of(server)) == 3)
     processes = processes_of(server)
-    assert len(processes) == 3
     first = set.union(*map(mapped, processes))
     assert len(first) == 1
 
