@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
 
@@ -21,12 +22,14 @@ STALE_IF_ERROR_S = 300
 UNSURE_MAX_AGE_S = 2
 MAX_TAGS = 50  # CloudFront keeps no more of an object
 EVERY_TAG = "route"
+MAX_KEY_CHARS = 194  # a country, "~", and three edge ids
+KNOWN_KEYS = 4_096
 
 Headers = list[tuple[bytes, bytes]]
 
 # "ZZ" is unknown territory in CLDR (UTS 35); ISO 3166-1 leaves it to users.
 _NOWHERE = "ZZ"
-_KEY = re.compile(r"([A-Z]{2})~([a-z0-9.-]{0,191})")
+_KEY = re.compile(r"([A-Z]{2})~([a-z0-9.-]*)")
 _ETAG = re.compile(rb'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
@@ -73,6 +76,11 @@ def format_key(key: RouteKey) -> str:
 
 def parse_key(text: str) -> RouteKey | None:
     """A RouteKey from the CDN's header, or None when it is malformed: then not keyed."""
+    return _parse_key(text) if len(text) <= MAX_KEY_CHARS else None
+
+
+@lru_cache(maxsize=KNOWN_KEYS)  # a CDN sends few keys, each many times
+def _parse_key(text: str) -> RouteKey | None:
     match = _KEY.fullmatch(text)
     if match is None:
         return None

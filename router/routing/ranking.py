@@ -149,6 +149,8 @@ class Ranker:
 
     def known(self, key: RouteKey) -> RouteKey:
         """The key without ids that this catalog does not have or does not route to."""
+        if all(map(self.regions.__contains__, key.preferred)):
+            return key
         return RouteKey(key.country, tuple(id for id in key.preferred if id in self.regions))
 
     def order(self, key: RouteKey, scope: Scope) -> tuple[Region, ...]:
