@@ -13,6 +13,8 @@ ALONE := $(addprefix tests/,integration/test_store_kinds.py integration/test_wor
 	system/test_faults.py system/test_monitoring_truth.py system/test_siege.py \
 	system/test_soak.py system/test_storm.py system/test_transparency.py)
 
+unexport PYTHONDONTWRITEBYTECODE  # tests start hundreds of servers: compile for all of them once
+
 .DEFAULT_GOAL := help
 .PHONY: help run cdn check test lint unit docs screenshots setup system lock audit clean \
 	bench bench-cdn bench-endure bench-failover bench-faults bench-health bench-place siege soak storm

@@ -221,7 +221,7 @@ def memory_mb(pid: int) -> float:
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         head = line.split()[0]
         if not head.endswith(":"):
-            is_database = line.endswith(".mmdb")
+            is_database = ".mmdb" in line or "memfd:autorouter-geo" in line
         elif head == "Rss:" and not is_database:
             total_kb += int(line.split()[1])
     return total_kb / 1_024

@@ -20,13 +20,14 @@ from redis.exceptions import ExecAbortError
 from router.errors import StoreError
 from router.model import Event
 from router.store import Change, scripts
+from router.store.bounds import MAX_INTENT_BYTES
 from router.store.codec import written
 from router.store.connect import Client
 from router.store.event_log import EVENTS, add_trim, append
 from router.store.keys import Part, keys_of
 from router.store.link import Link, raise_first
 from router.store.listener import CHANGED
-from router.store.reading import MAX_INTENT_BYTES, intent_key
+from router.store.reading import intent_key
 
 TRIES = 3
 

@@ -13,6 +13,11 @@ from typing import Any
 from router.model import MAX_INTENT_S, EdgeView, Event, Intent, View
 from router.safe_text import escaped
 
+MAX_VANTAGES = 64
+MAX_VALUE_BYTES = 4 * 1024 * 1024
+MAX_INTENT_BYTES = 16 * 1024
+MAX_FAULTS = 100
+MAX_FAULT_LENGTH = 300
 MAX_TIME = 4_102_444_800.0  # the year 2100; milliseconds in place of seconds are far past it
 MAX_SEQ = 2**63 - 1
 MAX_EDGES = 5_000
@@ -169,3 +174,14 @@ def _check_names(name: str, values: Iterable[str]) -> None:
 def _check_name(name: str, value: str) -> None:
     if not 0 < len(value) <= MAX_NAME_LENGTH or not value.isprintable():
         raise OutOfBoundsError(f"{name} must be 1 to {MAX_NAME_LENGTH} printable characters")
+
+
+def check_size(length: int, limit: int) -> None:
+    """Raises OutOfBoundsError for a value that is too large."""
+    if length > limit:
+        raise OutOfBoundsError(too_large(length, limit))
+
+
+def too_large(length: int, limit: int) -> str:
+    """What is wrong with a value of `length` bytes."""
+    return f"{length} bytes is too large; the limit is {limit}"

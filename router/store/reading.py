@@ -13,19 +13,23 @@ from itertools import islice
 
 from router.model import Intent, View
 from router.store import Stored
-from router.store.bounds import OutOfBoundsError
+from router.store.bounds import (
+    MAX_FAULT_LENGTH,
+    MAX_FAULTS,
+    MAX_INTENT_BYTES,
+    MAX_VALUE_BYTES,
+    MAX_VANTAGES,
+    OutOfBoundsError,
+    check_size,
+    too_large,
+)
 from router.store.codec import UNREADABLE, read, view_in_steps
 from router.store.keys import VANTAGES, Head, Keys, Names, Part, Refusal
 from router.store.link import FAULTS
 
-MAX_VANTAGES = 64
-MAX_VALUE_BYTES = 4 * 1024 * 1024
 MAX_TOTAL_BYTES = 8 * 1024 * 1024
 LARGE_BYTES = 512 * 1024
 LARGE_S = 1.0  # for all large views of one reading
-MAX_INTENT_BYTES = 16 * 1024
-MAX_FAULTS = 100
-MAX_FAULT_LENGTH = 300
 KEPT_S = 120.0  # how long a vantage that falls silent keeps its place among the newest
 AHEAD_MS = 24 * 3_600_000
 STEP_S = 0.001
@@ -221,7 +225,7 @@ def _affordable(heads: dict[str, Head], left: int, faults: dict[str, str]) -> li
         if head.refusal is not None:
             faults[view_key(name)] = head.refusal.value
         elif length > MAX_VALUE_BYTES:
-            faults[view_key(name)] = _too_large(length, MAX_VALUE_BYTES)
+            faults[view_key(name)] = too_large(length, MAX_VALUE_BYTES)
         elif length > left:
             faults[view_key(name)] = Refusal.OVER_BUDGET.value
         else:
@@ -248,17 +252,7 @@ def _lines(faults: dict[str, str]) -> tuple[str, ...]:
     return tuple(islice(lines, MAX_FAULTS))
 
 
-def check_size(length: int, limit: int) -> None:
-    """Raises OutOfBoundsError for a value that is too large."""
-    if length > limit:
-        raise OutOfBoundsError(_too_large(length, limit))
-
-
 def check_same(name: str, value: str, key: str) -> None:
     """Raises OutOfBoundsError for a value that is at the key of another."""
     if value != key:
         raise OutOfBoundsError(f"the {name} in the value is not the one in the key")
-
-
-def _too_large(length: int, limit: int) -> str:
-    return f"{length} bytes is too large; the limit is {limit}"

@@ -20,6 +20,7 @@ from router.errors import StoreError
 from router.model import Event, View
 from router.store import EVENTS_KEPT, MAX_HISTORY_BYTES, Change, Logged, Stored, scripts
 from router.store.acts import carry_out
+from router.store.bounds import MAX_VALUE_BYTES, MAX_VANTAGES
 from router.store.codec import fitted, written
 from router.store.connect import TIMEOUT_S, Client
 from router.store.event_log import EVENTS, log_events, log_once, read_events
@@ -27,14 +28,7 @@ from router.store.keys import VANTAGES, keys_of
 from router.store.link import Link, raise_first
 from router.store.listener import CHANGED, Listener
 from router.store.notices import Notice, Report, no_report
-from router.store.reading import (
-    MAX_VALUE_BYTES,
-    MAX_VANTAGES,
-    Reader,
-    intent_key,
-    silent_names,
-    view_key,
-)
+from router.store.reading import Reader, intent_key, silent_names, view_key
 from router.store.watchdog import LostIntents, Standstill
 
 __all__ = [

@@ -20,9 +20,8 @@ import msgspec
 
 from router.model import Intent, View
 from router.store import Stored
-from router.store.bounds import MAX_EDGES
-from router.store.codec import UNREADABLE, read
-from router.store.reading import (
+from router.store.bounds import (
+    MAX_EDGES,
     MAX_FAULT_LENGTH,
     MAX_FAULTS,
     MAX_INTENT_BYTES,
@@ -30,6 +29,7 @@ from router.store.reading import (
     MAX_VANTAGES,
     check_size,
 )
+from router.store.codec import UNREADABLE, read
 from router.supervised import call_aside, call_aside_patiently
 
 FILE_NAME = "last-good.json"

@@ -3,6 +3,8 @@
 import json
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -445,3 +447,11 @@ async def test_poller_names_a_port_that_is_taken(joined: Site) -> None:
         poller = joined.poll(POLL_LISTEN=f"{HOST}:{port}")
         assert await poller.ended() == 1
     assert poller.output.startswith("error: AUTOROUTER_POLL_LISTEN: cannot listen")
+
+
+def test_server_without_redis_is_spared_its_client() -> None:
+    program = "import sys, router.processes.serve; print('redis' in sys.modules)"
+    told = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert told.stdout == "False\n"
