@@ -152,9 +152,11 @@ def test_redis_has_no_way_out_and_no_way_in() -> None:
     assert all(list(SERVICES[name]["networks"]) == ["store"] for name in STORE)
 
 
-def test_images_are_pinned_by_release() -> None:
+def test_images_are_pinned_by_release_and_digest() -> None:
     tags = [service["image"] for name, service in SERVICES.items() if name not in OURS]
-    assert all(re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+[\w-]*", tag) for tag in tags)
+    assert all(
+        re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+[\w-]*@sha256:[0-9a-f]{64}", tag) for tag in tags
+    )
 
 
 def test_home_for_the_last_good_health_is_the_users() -> None:

@@ -121,7 +121,7 @@ def test_both_stages_stand_on_one_exact_release() -> None:
     (default,) = re.findall(r"^ARG BASE=(.*)$", DOCKERFILE.read_text(), re.MULTILINE)
 
     assert {BUILD.base, FINAL.base} == {"${BASE}"}
-    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", default)
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+@sha256:[0-9a-f]{64}", default)
 
 
 def test_nothing_is_installed_without_a_hash_or_resolved() -> None:
