@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -32,7 +33,7 @@ from router.ops.diagnosis import grouped
 from router.ops.event_filter import FilterError, as_csv, wanted
 from router.ops.event_stream import MAX_STREAMS, EventStream, Streams
 from router.ops.explain_route import ExplainRoute
-from router.ops.findings import Finding, Grade
+from router.ops.findings import Grade
 from router.ops.fleet_document import describe_fleet, describe_views
 from router.ops.health_routes import Vitals, answer_json
 from router.ops.history import HOUR_S, History, document
@@ -44,7 +45,7 @@ from router.ops.intents import (
     set_intents,
     wish_dial,
 )
-from router.ops.monitor import Monitor
+from router.ops.monitor import FindingsCollector, Monitor
 from router.ops.security_headers import Shields
 from router.routing.cache_headers import CachePolicy
 from router.routing.fleet import Fleet
@@ -74,7 +75,8 @@ class Wish(msgspec.Struct, rename={"for_": "for"}, forbid_unknown_fields=True):
 
 @dataclass(kw_only=True)
 class Ops:
-    """The state of one server, told over HTTP until `stop`."""
+    """The state of one server, told over HTTP until `stop`. `collectors`: of metrics, as
+    things are when it is called; see Vitals.moment."""
 
     watch: FleetWatch
     store: Store
@@ -86,6 +88,7 @@ class Ops:
     monitor: Monitor
     history: History
     host: str
+    collectors: Callable[[], Sequence[Collector]] = tuple
     token: str | None = None
     hosts: Collection[str] = ()
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -103,6 +106,7 @@ class Ops:
             history=self.history,
             placing=lambda: (self.locator, self.geo),
         )
+        vitals = Vitals(registry=self.registry, readiness=self.readiness, moment=self.moment)
         return Starlette(
             middleware=[
                 Middleware(Shields),
@@ -111,7 +115,7 @@ class Ops:
             ],
             routes=[
                 *extra,
-                *Vitals(registry=self.registry, readiness=self.readiness).routes(),
+                *vitals.routes(),
                 Route("/v1/edges", self.edges),
                 Route("/v1/edges/{ids}/intent", self.intent, methods=["PUT", "DELETE"]),
                 Route("/v1/events", self.events),
@@ -120,9 +124,14 @@ class Ops:
             ],
         )
 
-    def readiness(self) -> dict[str, Any]:
+    async def moment(self) -> Sequence[Collector]:
+        """The diagnosis and the server as they are now, as metrics."""
+        return [FindingsCollector(await self.monitor.look()), *self.collectors()]
+
+    async def readiness(self) -> dict[str, Any]:
         """Not ready while answers rest on no health at all. `amiss`: what is, in any case."""
-        status, found = self.watch.fleet.status, self.findings()
+        found = await self.monitor.look()
+        status = self.watch.fleet.status
         return {
             "ready": status is not Status.STATIC and self.monitor.workers() > 0,
             "headline": self.monitor.headline(found),
@@ -133,7 +142,8 @@ class Ops:
 
     async def edges(self, request: Request) -> Response:
         """The fleet, every edge in catalog order, what is amiss, and who sees it."""
-        now, given, found = self.clock(), self._given(), self.findings()
+        found = await self.monitor.look()
+        now, given = self.clock(), self._given()
         fleet, views = self.watch.fleet, self.watch.published
         head = {
             "now": now,
@@ -141,20 +151,16 @@ class Ops:
             "changes": how_to_change(self.token, self.host),
             "headline": self.monitor.headline(found),
             "findings": found,
-            "groups": grouped(found),
             "answers": {"window_s": WINDOW_S, "total": sum(given.values())},
         }
 
         def answer() -> Response:
             """From what never changes: in a thread, as 500 edges take some milliseconds."""
             told = describe_fleet(fleet, now=now, policy=self.policy, answers=given)
-            return answer_json({**head, "vantages": describe_views(views, now), **told})
+            seers = describe_views(views, now)
+            return answer_json({**head, "groups": grouped(found), "vantages": seers, **told})
 
         return await asyncio.to_thread(answer)
-
-    def findings(self) -> list[Finding]:
-        """What is wrong now."""
-        return self.monitor.findings()
 
     def _geo_age_days(self) -> float:
         return self.geo.age_days(self.clock())

@@ -31,6 +31,8 @@ from router.routing.fleet import Fleet, FleetPolicy
 __all__ = ["Amiss", "Finding", "Grade", "Group", "Signs", "findings", "grouped", "headline"]
 
 
+_GRADES = {grade: place for place, grade in enumerate(Grade)}
+_KINDS = {kind: place for place, kind in enumerate(Amiss)}
 _DOWN = (Amiss.DOWN, Amiss.NEVER_WORKED, Amiss.HOLD_DOWN)
 
 
@@ -67,9 +69,8 @@ def findings(
 
 
 def _rank(finding: Finding) -> tuple[int, int, float, float]:
-    grades, kinds = list(Grade), list(Amiss)
     share, since = finding.share or 0.0, finding.since or 0.0
-    return grades.index(finding.grade), kinds.index(finding.kind), -share, -since
+    return _GRADES[finding.grade], _KINDS[finding.kind], -share, -since
 
 
 def _all_well(fleet: Fleet) -> Finding:

@@ -17,10 +17,11 @@ from prometheus_client.registry import Collector
 from router.api.live_fleet import FleetWatch
 from router.errors import StoreError
 from router.geo.feeds import FeedNote
-from router.model import Event, EventKind, Source
+from router.model import Catalog, Event, EventKind, Source, View
 from router.ops.diagnosis import findings, headline
 from router.ops.findings import LOGGED, Amiss, Finding, Recent, Signs
 from router.ops.public_probe import NAME as PUBLIC
+from router.routing.fleet import Fleet
 from router.routing.response import Counts, Shed
 from router.store import Store
 from router.telemetry.logs import lines
@@ -39,6 +40,27 @@ class Outlook:
 
     moved: float | None = None
     homes: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a diagnosis is made from. None of it changes later, so any thread may read it."""
+
+    fleet: Fleet
+    views: Sequence[View]
+    now: float
+    signs: Signs
+    catalog: Catalog
+
+    def is_same(self, before: "Seen") -> bool:
+        """Whether the findings are those of `before`."""
+        return (
+            self.fleet is before.fleet
+            and self.views is before.views
+            and self.catalog is before.catalog
+            and int(self.now) == int(before.now)
+            and self.signs == before.signs
+        )
 
 
 @dataclass(kw_only=True)
@@ -61,6 +83,9 @@ class Monitor:
     def __post_init__(self) -> None:
         self._started_at = self.clock()
         self._since: dict[Key, float] = {}
+        self._looking = asyncio.Lock()
+        self._last: Seen | None = None
+        self._found: list[Finding] = []
         self.tally: Tally[str] = Tally(lambda: counted(self.counts()))
 
     async def run(self) -> None:
@@ -68,31 +93,39 @@ class Monitor:
         known: dict[Key, Finding] = {}
         while True:
             await asyncio.sleep(EVERY_S)
-            now = {_key(one): one for one in self.findings() if one.kind in LOGGED}
+            now = {_key(one): one for one in await self.look() if one.kind in LOGGED}
             await self._log(known, now)
             known = now
 
-    def findings(self) -> list[Finding]:
-        """All that is wrong now, each with its true since."""
-        return self._dated(
-            findings(
-                self.watch.fleet,
-                self.watch.published,
-                now=self.clock(),
-                signs=self.signs(),
-                names=self._names(),
-                models=self._missing_models(),
-            )
+    async def look(self) -> list[Finding]:
+        """All that is wrong now, each with its true since. It is worked out beside the loop,
+        once for each fleet, second and set of signs."""
+        async with self._looking:
+            seen = self._seen()
+            if self._last is None or not seen.is_same(self._last):
+                self._found, self._since = await asyncio.to_thread(_dated, seen, self._since)
+                self._last = seen
+        return self._found
+
+    def _seen(self) -> "Seen":
+        return Seen(
+            fleet=self.watch.fleet,
+            views=self.watch.published,
+            now=self.clock(),
+            signs=self.signs(),
+            catalog=self.watch.ranker.catalog,
         )
 
     def headline(self, found: Sequence[Finding]) -> str:
         """The findings in one sentence."""
-        return headline(self.watch.fleet, found, self.signs())
+        signs = self.signs() if self._last is None else self._last.signs
+        return headline(self.watch.fleet, found, signs)
 
     def signs(self) -> Signs:
         """What is known besides the fleet."""
         error = self.watch.store_error
         self.troubles.note("store", None if error is None else str(error))
+        recent = self.tally.recent()
         return Signs(
             geo_age_days=self.geo_age_days(),
             feeds=self.feeds(),
@@ -103,36 +136,13 @@ class Monitor:
             state_dir=self.troubles.get("state_dir"),
             log_stalled=lines.is_stalled,
             public=self.troubles.get(PUBLIC),
-            recent=Recent(**{name: self.tally.recent().get(name, 0) for name in _COUNTED}),
+            recent=Recent(**{name: recent.get(name, 0) for name in _COUNTED}),
             workers=self.workers(),
             workers_wanted=self.workers_wanted,
             moved=self.outlook.moved,
             homes=self.outlook.homes,
-            age_s=self.clock() - self._started_at,
+            age_s=float(int(self.clock() - self._started_at)),
         )
-
-    def _names(self) -> dict[str, str]:
-        return {code: one.name for code, one in self.watch.ranker.catalog.countries.items()}
-
-    def _missing_models(self) -> list[str]:
-        """Models that regions.yaml names and no edge has; none while an inventory is unknown."""
-        loaded: set[str] = set()
-        for edge in self.watch.fleet.edges:
-            if edge.models is None:
-                return []
-            loaded |= edge.models
-        return sorted(set(self.watch.ranker.catalog.aliases.values()) - loaded)
-
-    def _dated(self, found: Sequence[Finding]) -> list[Finding]:
-        """With the time each was first seen, where the finding does not know better."""
-        now = self.clock()
-        self._since = {_key(one): self._since.get(_key(one), now) for one in found}
-        return [
-            one
-            if one.since is not None or one.kind is Amiss.NOTHING
-            else replace(one, since=self._since[_key(one)])
-            for one in found
-        ]
 
     async def _log(self, before: Mapping[Key, Finding], now: Mapping[Key, Finding]) -> None:
         events = [self._event(one, "began") for key, one in now.items() if key not in before]
@@ -158,6 +168,36 @@ def _key(finding: Finding) -> Key:
     return finding.kind, finding.subject
 
 
+def _dated(seen: Seen, since: Mapping[Key, float]) -> tuple[list[Finding], dict[Key, float]]:
+    """The findings, and when each was first seen, which is its since where it knows none."""
+    found = findings(
+        seen.fleet,
+        seen.views,
+        now=seen.now,
+        signs=seen.signs,
+        names={code: one.name for code, one in seen.catalog.countries.items()},
+        models=_missing_models(seen.fleet, seen.catalog),
+    )
+    first = {_key(one): since.get(_key(one), seen.now) for one in found}
+    dated = [
+        one
+        if one.since is not None or one.kind is Amiss.NOTHING
+        else replace(one, since=first[_key(one)])
+        for one in found
+    ]
+    return dated, first
+
+
+def _missing_models(fleet: Fleet, catalog: Catalog) -> list[str]:
+    """Models that regions.yaml names and no edge has; none while an inventory is unknown."""
+    loaded: set[str] = set()
+    for edge in fleet.edges:
+        if edge.models is None:
+            return []
+        loaded |= edge.models
+    return sorted(set(catalog.aliases.values()) - loaded)
+
+
 _COUNTED = tuple(Recent.__dataclass_fields__)
 
 
@@ -179,12 +219,12 @@ def counted(counts: Counts) -> Counter[str]:
 class FindingsCollector(Collector):
     """The findings as metrics: how many of each kind, and since when the oldest holds."""
 
-    def __init__(self, found: Callable[[], Sequence[Finding]]) -> None:
+    def __init__(self, found: Sequence[Finding]) -> None:
         self._found = found
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry."""
-        listed = [one for one in self._found() if one.kind is not Amiss.NOTHING]
+        listed = [one for one in self._found if one.kind is not Amiss.NOTHING]
         count = Counter(one.kind for one in listed)
         number = GaugeMetricFamily(
             "autorouter_findings", "What the diagnosis finds wrong, by kind", labels=["kind"]

@@ -61,7 +61,7 @@ class Polling:
         async with self._client:
             await self._poller.run()
 
-    def readiness(self) -> dict[str, Any]:
+    async def readiness(self) -> dict[str, Any]:
         """Ready while the store accepts the views of this vantage."""
         heard_at = self._publisher.heard_at
         age_s = None if heard_at is None else max(0.0, time.time() - heard_at)

@@ -34,7 +34,7 @@ from router.config.settings import Settings
 from router.geo.database import shown_files
 from router.ops.app import Ops
 from router.ops.dashboard import Dashboard
-from router.ops.monitor import FindingsCollector, Monitor
+from router.ops.monitor import Monitor
 from router.ops.public_probe import PublicProbe, reachable
 from router.ops.recorder import Recorder, keeper_of
 from router.processes.reload import Reload
@@ -219,6 +219,15 @@ class _Parts:
             counts=self.counts,
             keeper=keeper_of(settings.state_dir, store, is_shared=settings.redis_url is not None),
         )
+        collector = ServerCollector(
+            counts=self.counts,
+            watch=self.front.watch,
+            geo_built_at=lambda: self.ops.geo.built_at,
+            workers=self._worker_count,
+            workers_wanted=settings.workers,
+            lines_dropped=lambda: self.lines_dropped,
+            clock=time.time,
+        )
         self.ops = Ops(
             monitor=self.monitor,
             history=self.recorder.history,
@@ -229,6 +238,7 @@ class _Parts:
             policy=self.front.policy,
             registry=telemetry.registry,
             answers=Tally(lambda: self.counts().answers),
+            collectors=lambda: [collector.moment()],
             host=settings.ops_listen.host,
             token=settings.ops_token,
             hosts=settings.ops_hosts,
@@ -240,18 +250,6 @@ class _Parts:
         for target in targets:
             telemetry.purges(target.name)
         self._prober = open_prober(inputs, store, telemetry)
-        telemetry.registry.register(FindingsCollector(self.monitor.findings))
-        telemetry.registry.register(
-            ServerCollector(
-                counts=self.counts,
-                watch=self.front.watch,
-                geo_built_at=lambda: self.ops.geo.built_at,
-                workers=self._worker_count,
-                workers_wanted=settings.workers,
-                lines_dropped=lambda: self.lines_dropped,
-                clock=time.time,
-            )
-        )
 
     async def recall(self) -> None:
         """Begin with the last good health, if a folder for it is set and answers."""

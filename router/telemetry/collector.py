@@ -38,26 +38,67 @@ class ServerCollector(Collector):
     lines_dropped: Callable[[], int] = int
 
     def collect(self) -> Iterator[Metric]:
-        """Called by the registry."""
-        fleet, now = self.watch.fleet, self.clock()
-        yield from _traffic(self.counts())
-        yield _status(fleet.status)
-        if fleet.seen_at is not None:
-            yield _gauge("fleet_age_seconds", "Age of the newest view used", now - fleet.seen_at)
-        yield _gauge("geo_age_seconds", "Age of the geo data", now - self.geo_built_at())
-        yield _gauge(
-            "last_store_read_ok", "0 while the store cannot be read", self.watch.store_error is None
+        """Called by a registry."""
+        return self.moment().collect()
+
+    def moment(self) -> "ServerMoment":
+        """The server as it is now, for a thread to collect."""
+        return ServerMoment(
+            counts=_copied(self.counts()),
+            fleet=self.watch.fleet,
+            views=self.watch.published,
+            is_store_read=self.watch.store_error is None,
+            geo_built_at=self.geo_built_at(),
+            workers=self.workers(),
+            workers_wanted=self.workers_wanted,
+            lines_dropped=self.lines_dropped(),
+            now=self.clock(),
         )
-        yield _gauge("workers", "Processes that answer", self.workers())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ServerMoment(Collector):
+    """One server at one moment. Nothing changes what it reads, so any thread may collect it:
+    for 500 edges that takes longer than a request may wait."""
+
+    counts: Counts
+    fleet: Fleet
+    views: tuple[View, ...]
+    is_store_read: bool
+    geo_built_at: float
+    workers: int
+    workers_wanted: int
+    lines_dropped: int
+    now: float
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by a registry."""
+        seen_at = self.fleet.seen_at
+        yield from _traffic(self.counts)
+        yield _status(self.fleet.status)
+        if seen_at is not None:
+            yield _gauge("fleet_age_seconds", "Age of the newest view used", self.now - seen_at)
+        yield _gauge("geo_age_seconds", "Age of the geo data", self.now - self.geo_built_at)
+        yield _gauge("last_store_read_ok", "0 while the store cannot be read", self.is_store_read)
+        yield _gauge("workers", "Processes that answer", self.workers)
         yield _gauge("workers_wanted", "Processes that should answer", self.workers_wanted)
         yield CounterMetricFamily(
             "autorouter_log_lines_dropped",
             "Log lines lost because nobody read standard error",
-            value=self.lines_dropped(),
+            value=self.lines_dropped,
         )
-        yield from _edges(fleet)
-        yield _countries(fleet)
-        yield from _views(self.watch.published, now)
+        yield from _edges(self.fleet)
+        yield _countries(self.fleet)
+        yield from _views(self.views, self.now)
+
+
+def _copied(counts: Counts) -> Counts:
+    return Counts(
+        answers=counts.answers.copy(),
+        placements=counts.placements.copy(),
+        shed=counts.shed.copy(),
+        connections=counts.connections,
+    )
 
 
 def _traffic(counts: Counts) -> Iterator[Metric]:

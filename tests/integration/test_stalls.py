@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 EDGES = 500
 STALL_MS = 10.0  # twice the target of 5 ms: test machines do much else
-TRIES = 20
+TRIES = 10
 
 __all__ = ["server"]
 
@@ -54,12 +54,15 @@ async def least_stall_ms(ask: Callable[[], Awaitable[object]]) -> float:
     return min(stalls)
 
 
+@pytest.mark.parametrize("state", [Observed.UP, Observed.DOWN])
 @pytest.mark.parametrize("path", ["/metrics", "/v1/edges", "/readyz"])
-async def test_no_ops_request_stalls_the_loop_at_500_edges(server: Server, path: str) -> None:
+async def test_no_ops_request_stalls_the_loop_at_500_edges(
+    server: Server, path: str, state: Observed
+) -> None:
     ids = [f"edge-{number:03}" for number in range(EDGES)]
     watch, store = server.ops.watch, server.store
     await store.publish(
-        a_view(edges=dict.fromkeys(ids, Observed.UP), seq=2**52, probed_at=time.time())
+        a_view(edges=dict.fromkeys(ids, state), seq=2**52, probed_at=time.time())
     )
     watch.adopt(a_ranker(*(a_region(id) for id in ids)))
     await watch.refresh()

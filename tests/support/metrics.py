@@ -56,7 +56,7 @@ def metrics_in_code() -> dict[str, tuple[str, set[str]]]:
     )
     families = [
         *a_collector(Watched(a_fleet(), (a_view(),)), counts).collect(),
-        *FindingsCollector(lambda: [trouble]).collect(),
+        *FindingsCollector([trouble]).collect(),
     ]
     for family in families:
         name = family.name + ("_total" if family.type == "counter" else "")

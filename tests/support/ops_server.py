@@ -124,6 +124,14 @@ async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Se
     watch = FleetWatch(a_ranker(), store, telemetry, cache_policy=policy)
     locator = Locator(geo.locate, trusted=Networks.parse(["127.0.0.0/8"]))
     public = PublicApp(watch, locator)
+    collector = ServerCollector(
+        counts=lambda: public.counts,
+        watch=watch,
+        geo_built_at=lambda: geo.built_at,
+        workers=lambda: 1,
+        workers_wanted=1,
+        clock=time.time,
+    )
     ops = Ops(
         monitor=a_monitor(watch, store, telemetry, public, geo),
         watch=watch,
@@ -134,17 +142,8 @@ async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Se
         registry=telemetry.registry,
         answers=Tally(lambda: public.counts.answers),
         history=History(),
+        collectors=lambda: [collector.moment()],
         host="127.0.0.1",
-    )
-    telemetry.registry.register(
-        ServerCollector(
-            counts=lambda: public.counts,
-            watch=watch,
-            geo_built_at=lambda: geo.built_at,
-            workers=lambda: 1,
-            workers_wanted=1,
-            clock=time.time,
-        )
     )
     listening.app = ops.app()
     async with plain_client(f"http://127.0.0.1:{port}") as client:

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 
 from prometheus_client import CollectorRegistry
 
@@ -43,7 +44,7 @@ async def a_monitor(clock: Clock, counts: Counts) -> Monitor:
 
 
 def kinds(monitor: Monitor) -> list[Amiss]:
-    return [one.kind for one in monitor.findings()]
+    return [one.kind for one in asyncio.run(monitor.look())]
 
 
 def test_finding_without_a_time_holds_since_it_was_first_seen() -> None:
@@ -51,16 +52,32 @@ def test_finding_without_a_time_holds_since_it_was_first_seen() -> None:
     monitor = asyncio.run(a_monitor(clock, counts))
     assert kinds(monitor) == [Amiss.NOTHING]
     counts.answers[FAULT] += 1
-    first = monitor.findings()[0]
+    first = asyncio.run(monitor.look())[0]
     clock.now += 5
     assert (first.kind, first.since) == (Amiss.FAULTS, NOW)
-    assert monitor.findings()[0].since == NOW
+    assert asyncio.run(monitor.look())[0].since == NOW
+
+
+def test_findings_are_worked_out_once_for_a_fleet_a_second_and_what_else_is_known() -> None:
+    async def looks() -> list[bool]:
+        clock, counts = Clock(), Counts()
+        monitor = await a_monitor(clock, counts)
+        found = [await monitor.look(), await monitor.look()]
+        counts.answers[FAULT] += 1
+        found.append(await monitor.look())
+        await monitor.watch.refresh()
+        found.append(await monitor.look())
+        clock.now += 1
+        found.append(await monitor.look())
+        return [one is other for one, other in pairwise(found)]
+
+    assert asyncio.run(looks()) == [True, False, False, False]
 
 
 def test_begin_and_end_of_a_finding_are_events() -> None:
     async def run() -> list[tuple[str | None, str | None]]:
         monitor = await a_monitor(Clock(), counts)
-        finding = replace(monitor.findings()[0], kind=Amiss.FAULTS)
+        finding = replace((await monitor.look())[0], kind=Amiss.FAULTS)
         await monitor._log({}, {(Amiss.FAULTS, ""): finding})
         await monitor._log({(Amiss.FAULTS, ""): finding}, {})
         logged = [one.event for one in await monitor.store.events()]
@@ -76,7 +93,7 @@ def test_findings_are_metrics_by_kind() -> None:
     monitor = asyncio.run(a_monitor(Clock(), counts))
     counts.answers[FAULT] += 1
     registry = CollectorRegistry()
-    registry.register(FindingsCollector(monitor.findings))
+    registry.register(FindingsCollector(asyncio.run(monitor.look())))
     assert registry.get_sample_value("autorouter_findings", {"kind": "faults"}) == 1
     assert registry.get_sample_value("autorouter_findings", {"kind": "down"}) == 0
     since = registry.get_sample_value("autorouter_finding_since_seconds", {"kind": "faults"})
