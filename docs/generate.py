@@ -1,7 +1,8 @@
 """`make docs`: write what of docs/ is made from the code and the locks.
 
-The table of settings in docs/configuration.md, that of licences in docs/licences.md, and the
-dashboard's copy of the runbook's alerts, which findings link to.
+The table of settings in docs/configuration.md, that of licences in docs/licences.md, the
+dashboard's copy of the runbook's alerts, which findings link to, and the version of
+router/__init__.py wherever files of other tools repeat it.
 `--check` writes nothing and exits 1 when a file on disk is out of date.
 """
 # ruff: noqa: INP001 - a script beside the documents, not a package
@@ -15,11 +16,13 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from router import __version__
 from router.config.settings import Described, describe_settings
 
 HERE = Path(__file__).parent
-RUNBOOK = HERE.parent / "router" / "ops" / "dashboard" / "static" / "runbook.html"
-LOCKS = [HERE.parent / "requirements" / f"{name}.lock" for name in ("cloudfront", "geodata")]
+ROOT = HERE.parent
+RUNBOOK = ROOT / "router" / "ops" / "dashboard" / "static" / "runbook.html"
+LOCKS = [ROOT / "requirements" / f"{name}.lock" for name in ("cloudfront", "geodata")]
 
 RUNBOOK_PAGE = """<!doctype html>
 <!-- Written by `make docs` from docs/operations.md; do not edit. -->
@@ -53,8 +56,15 @@ SPDX = {
 }
 # Locked for other Pythons than this one may be.
 ELSEWHERE = {"async-timeout": "Apache-2.0"}
-# Told by the text that comes with the package alone.
-UNDECLARED = {"resvg-py": "MIT"}
+# Files that repeat the version, and what stands before it there.
+VERSIONED = {
+    "Dockerfile": r'image\.version="',
+    "docs/openapi.yaml": r"^  version: ",
+    "docs/openapi-ops.yaml": r"^  version: ",
+    "docs/releasing.md": r"tag `v|autorouter:",
+    "docs/running.md": r"edge_autorouter-",
+    "infra/k8s/kustomization.yaml": r"newTag: ",
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -78,7 +88,15 @@ def _documents() -> Iterator[tuple[Path, str, str]]:
     for name, (part, table) in tables.items():
         before = (HERE / name).read_text(encoding="utf-8")
         yield HERE / name, before, rewritten(before, part, table())
+    for name, before_it in VERSIONED.items():
+        before = (ROOT / name).read_text(encoding="utf-8")
+        yield ROOT / name, before, versioned(before, before_it)
     yield RUNBOOK, RUNBOOK.read_text(encoding="utf-8") if RUNBOOK.exists() else "", runbook()
+
+
+def versioned(text: str, before_it: str) -> str:
+    """The text with our version after each match of the pattern."""
+    return re.sub(rf"({before_it})\d+\.\d+\.\d+", rf"\g<1>{__version__}", text, flags=re.MULTILINE)
 
 
 def rewritten(text: str, part: str, table: str) -> str:
@@ -149,7 +167,9 @@ def licence(package: str) -> str:
         *(each for each in classifiers if each in SPDX),
     ]
     first = next((each for each in named if each), None)
-    return UNDECLARED[package] if first is None else SPDX.get(first, first)
+    if first is None:
+        raise LookupError(f"{package} declares no licence; read its text and add it here")
+    return SPDX.get(first, first)
 
 
 def _locked() -> list[tuple[str, str]]:

@@ -38,7 +38,9 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> 
 
 
 async def eventually(
-    condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = PATIENCE_S
+    condition: Callable[[], bool | Awaitable[bool]],
+    timeout_s: float = PATIENCE_S,
+    every_s: float = 0.005,
 ) -> None:
     """The same inside a loop that has to go on meanwhile."""
     async with asyncio.timeout(timeout_s):
@@ -46,7 +48,7 @@ async def eventually(
             met = condition()
             if met if isinstance(met, bool) else await met:
                 return
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(every_s)
 
 
 def free_port() -> int:

@@ -1,0 +1,218 @@
+"""An upgrade and a rollback as docs/upgrade.md has them: this release and the one before, as
+processes on one Redis, while viewers of many places ask and edges fail."""
+
+import asyncio
+import signal
+import subprocess
+import tarfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from router.processes.simulated_edges import Mode
+from tests.support.release_before import ARCHIVE, ARCHIVED, COMMIT, starting_in, unpacked
+from tests.support.running import Running, Site
+from tests.support.servers import HOST, ROOT, Process, Start, eventually
+from tests.support.site.viewers import ADDRESSES, Answer, Viewers
+
+pytestmark = pytest.mark.anyio
+
+# The edges of each viewer's own city; of the other viewers any edge is right.
+OWN_CITY = {
+    "128.100.1.1": {"yto-01", "yto-02"},
+    "132.204.1.1": {"yul-01", "yul-02"},
+    "142.103.1.1": {"yvr-02"},
+    "128.59.1.1": {"nyc-01", "nyc-02"},
+    "129.110.1.1": {"dal-01", "dal-02"},
+    "171.64.1.1": {"sfo-01"},
+}
+TRUSTED = ("ok", "stale")  # a busy machine may be late to poll
+PATIENCE_S = 60.0
+
+
+async def met(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Wait for what may take long on a busy machine, without keeping it busy."""
+    await eventually(condition, PATIENCE_S, every_s=0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absence:
+    """How long no server may have named an edge, monotonic."""
+
+    edge: str
+    since: float
+    until: float
+
+    def breaks(self, answer: Answer) -> bool:
+        during = self.since <= answer.asked_at and answer.asked_at + answer.took_s <= self.until
+        return during and self.edge in answer.named
+
+
+@dataclass(kw_only=True)
+class Upgrade:
+    """Both releases on one site: the servers that viewers ask, and what must hold of the
+    answers."""
+
+    old: Site
+    new: Site
+    viewers: Viewers
+    servers: list[Running] = field(default_factory=list)
+    absences: list[Absence] = field(default_factory=list)
+
+    async def join(self, site: Site) -> Running:
+        """Start a server, and send viewers to it once it knows every edge."""
+        server = site.serve()
+        await met(server.is_ready)
+        self.servers.append(server)
+        self._balance()
+        return server
+
+    async def leave(self, server: Running) -> None:
+        """Send no more viewers to the server, then end it."""
+        self.servers.remove(server)
+        self._balance()
+        server.process.send(signal.SIGTERM)
+        assert await server.process.ended(PATIENCE_S) == 0
+
+    def _balance(self) -> None:
+        self.viewers.ports = [server.port for server in self.servers]
+
+    async def act(self, site: Site, *words: str) -> None:
+        """Run a command of one release."""
+        command = site.start(*words, **site.settings)
+        assert await command.ended(PATIENCE_S) == 0, command.output
+
+    async def named(self, server: Running) -> set[str]:
+        """Every edge that the server's answers may name."""
+        regions = (await server.route("?all=true"))["regions"]
+        return {each["region"] for each in regions}
+
+    async def all_name(self, edge: str) -> bool:
+        return all([edge in await self.named(server) for server in self.servers])
+
+    async def none_names(self, edge: str) -> bool:
+        return not any([edge in await self.named(server) for server in self.servers])
+
+    @asynccontextmanager
+    async def absent(self, edge: str) -> AsyncIterator[None]:
+        """All servers leave the edge out, as long as the block lasts."""
+        await met(lambda: self.none_names(edge))
+        since = monotonic()
+        yield
+        self.absences.append(Absence(edge=edge, since=since, until=monotonic()))
+
+    @asynccontextmanager
+    async def drained(self, edge: str, *, by: Site, until: Site) -> AsyncIterator[None]:
+        """One release drains the edge and the other one brings it back."""
+        await self.act(by, "drain", edge, "--for", "10m", "--reason", "upgrade")
+        async with self.absent(edge):
+            yield
+        await self.act(until, "enable", edge)
+        await met(lambda: self.all_name(edge))
+
+    async def lose(self, edge: str) -> None:
+        """Let an edge refuse connections until every server has left it out for a while."""
+        await self.old.fleet.edges[edge].set_mode(Mode.DOWN)
+        async with self.absent(edge):
+            await self.some_answers()
+        await self.old.fleet.edges[edge].set_mode(Mode.HEALTHY)
+
+    async def some_answers(self) -> None:
+        """Until every viewer has asked every server."""
+        enough = len(self.viewers.answers) + len(ADDRESSES) * len(self.servers)
+        await met(lambda: len(self.viewers.answers) >= enough)
+
+    async def picks(self, server: Running) -> dict[str, str]:
+        """What each viewer gets of the server."""
+        found = {}
+        for address in ADDRESSES:
+            url, headers = f"http://{HOST}:{server.port}/v1/route", {"X-Forwarded-For": address}
+            found[address] = (await server.client.get(url, headers=headers)).json()["region"]
+        return found
+
+    def wrong_answers(self) -> list[Answer]:
+        return [each for each in self.viewers.answers if self._is_wrong(each)]
+
+    def _is_wrong(self, answer: Answer) -> bool:
+        cities = OWN_CITY.get(answer.address, set(self.old.fleet.edges))
+        is_right = answer.code == 200 and answer.region in cities and answer.status in TRUSTED
+        return not is_right or any(absence.breaks(answer) for absence in self.absences)
+
+
+@pytest.fixture
+def start_before(tmp_path: Path) -> Iterator[Start]:
+    checkout = tmp_path / "before"
+    checkout.mkdir()
+    with starting_in(unpacked(checkout), tmp_path) as start:
+        yield start
+
+
+@pytest.fixture
+async def upgrade(joined: Site, start_before: Start) -> AsyncIterator[Upgrade]:
+    viewers = Viewers(joined.client)
+    asking = asyncio.create_task(viewers.run())
+    yield Upgrade(old=replace(joined, start=start_before), new=joined, viewers=viewers)
+    asking.cancel()
+
+
+def test_archive_is_the_commit() -> None:
+    """Where the commit is in reach: a shallow clone has the archive only."""
+    done = subprocess.run(
+        ["git", "archive", COMMIT, *ARCHIVED], cwd=ROOT, capture_output=True, check=False
+    )
+    with tarfile.open(ARCHIVE) as archive:
+        kept = {each.name: each.size for each in archive}
+    assert "router/cli.py" in kept
+    if done.returncode == 0:
+        with tarfile.open(fileobj=BytesIO(done.stdout)) as archive:
+            assert {each.name: each.size for each in archive} == kept
+
+
+async def hand_over(poller: Process, site: Site, server: Running) -> Process:
+    """Start a poller of another release as the standby, and end the one that publishes."""
+    standby = site.poll()
+    await met(lambda: "polling" in standby.output)
+    poller.send(signal.SIGTERM)
+    assert await poller.ended(PATIENCE_S) == 0
+    await met(server.is_ready)
+    return standby
+
+
+async def test_upgrade_and_rollback_give_no_wrong_answer(upgrade: Upgrade) -> None:
+    old, new = upgrade.old, upgrade.new
+    poller = old.poll()
+    old_server = await upgrade.join(old)
+
+    # Servers first: both releases read what the older poller writes.
+    new_server = await upgrade.join(new)
+    assert await upgrade.picks(new_server) == await upgrade.picks(old_server)
+    async with upgrade.drained("yto-01", by=old, until=new):
+        await upgrade.some_answers()
+    async with upgrade.drained("yul-01", by=new, until=old):
+        await upgrade.some_answers()
+    await upgrade.lose("nyc-01")
+
+    # Then the poller: both releases read what the newer one writes.
+    poller = await hand_over(poller, new, new_server)
+    await upgrade.lose("dal-01")
+    await upgrade.leave(old_server)
+    await upgrade.act(new, "dial", "yul-02", "40%", "--for", "10m", "--reason", "too warm")
+    await upgrade.some_answers()
+
+    # And back, in the opposite order, with a dial that the older release does not know.
+    poller = await hand_over(poller, old, new_server)
+    await upgrade.lose("yto-02")
+    old_server = await upgrade.join(old)
+    await upgrade.leave(new_server)
+    assert await upgrade.named(old_server) >= {"yul-01", "yul-02"}
+    await upgrade.act(old, "enable", "yul-02")
+    await upgrade.some_answers()
+
+    assert poller.is_alive()
+    assert len(upgrade.viewers.answers) > 400
+    assert upgrade.wrong_answers() == []
