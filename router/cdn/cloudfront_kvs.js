@@ -3,11 +3,13 @@
 // version before, and then to no key: the origin looks at that viewer itself. As in njs, `await`
 // does not stand among arguments.
 
-var STORE = cf.kvs();
+var store = null;
 var COUNTRIES = '/*COUNTRIES*/';
 
+// Throws where no store is associated with the function: that leads to no key too.
 function read(name) {
-  return STORE.get(name, { format: 'json' });
+  store = store || cf.kvs();
+  return store.get(name, { format: 'json' });
 }
 
 function hash(id) {

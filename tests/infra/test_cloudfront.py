@@ -4,8 +4,9 @@ Every rule that we hold the template to is shown to notice a template that break
 """
 
 import re
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import yaml
 
 from router.api import http_protocol as wire
 from router.cdn.edge_function import MAX_BYTES, render
-from router.cdn.programs import read_program
+from router.cdn.programs import Target, read_program
 from router.config.inputs import read_catalog
 from router.config.settings import Settings, describe_settings
 from router.model import Status
@@ -29,46 +30,16 @@ from router.routing.cache_headers import (
     success_headers,
 )
 from router.routing.ranking import Ranker
+from tests.support.cloudformation import TEMPLATE, Template, at, loaded
 from tests.support.servers import AUTOROUTER, ROOT, clean_env
 
-FOLDER = ROOT / "infra" / "cloudfront"
-TEMPLATE = FOLDER / "template.yaml"
+FOLDER = TEMPLATE.parent
 BIN = AUTOROUTER.parent
 GUIDE = ROOT / "docs" / "cloudfront.md"
 SDK_WAITS_S = 2
 MAX_TEMPLATE_BYTES = 51_200  # what CloudFormation takes without a bucket
 
-Template = dict[str, Any]
 Rule = Callable[[Template], object]
-
-
-class Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms as the long ones: `!Ref X` is `{"Ref": "X"}`."""
-
-
-def _long_form(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> dict[str, Any]:
-    key = name if name == "Ref" else f"Fn::{name}"
-    if isinstance(node, yaml.ScalarNode):
-        return {key: loader.construct_scalar(node)}
-    assert isinstance(node, yaml.SequenceNode)
-    return {key: loader.construct_sequence(node, deep=True)}
-
-
-Loader.add_multi_constructor("!", _long_form)
-
-
-def loaded(text: str) -> Template:
-    template: Template = yaml.load(text, Loader)
-    return template
-
-
-def at(template: Template, path: str) -> Any:
-    """What a path of names and places leads to: `Distribution.Origins.0`, below Properties."""
-    name, *steps = path.split(".")
-    found = template["Resources"][name]["Properties"]
-    for step in steps:
-        found = found[int(step) if step.isdigit() else step]
-    return found
 
 
 def changed(template: Template, path: str, value: Any) -> Template:
@@ -94,6 +65,8 @@ BEHAVIOUR = f"{CONFIG}.DefaultCacheBehavior"
 ORIGIN = f"{CONFIG}.Origins.0"
 ERRORS = f"{CONFIG}.CustomErrorResponses"
 PURGE = "PurgePolicy.PolicyDocument.Statement"
+PUBLISH = "PublishPolicy.PolicyDocument.Statement"
+ASSOCIATED = "RouteKeyFunction.FunctionConfig.KeyValueStoreAssociations.Fn::If"
 FIELDS = "LogDelivery.RecordFields"
 CORS = "ResponseHeadersPolicy.ResponseHeadersPolicyConfig.CorsConfig"
 MONITORING = "Monitoring.MonitoringSubscription.RealtimeMetricsSubscriptionConfig"
@@ -236,6 +209,36 @@ def function_runs_before_the_look_up(template: Template) -> object:
     association = {"EventType": "viewer-request", "FunctionARN": arn}
     associated = at(template, f"{BEHAVIOUR}.FunctionAssociations") == [association]
     return associated and at(template, "RouteKeyFunction.AutoPublish")
+
+
+@rule(
+    (f"{ASSOCIATED}.1", [{"KeyValueStoreARN": "arn:aws:cloudfront::1:key-value-store/a"}]),
+    (f"{ASSOCIATED}.0", "Logs"),
+    ("RouteKeyFunction.FunctionConfig.Runtime", "cloudfront-js-1.0"),
+)
+def function_reads_the_store_of_the_stack(template: Template) -> object:
+    arn = {"Fn::GetAtt": "RouteKeyStore.Arn"}
+    associated = at(template, ASSOCIATED) == [
+        "Store",
+        [{"KeyValueStoreARN": arn}],
+        {"Ref": "AWS::NoValue"},
+    ]
+    runtime = at(template, "RouteKeyFunction.FunctionConfig.Runtime")
+    return associated and runtime == "cloudfront-js-2.0"
+
+
+@rule(
+    (f"{PUBLISH}.0.Resource", "*"),
+    (f"{PUBLISH}.0.Action", ["cloudfront-keyvaluestore:*"]),
+)
+def publishing_is_all_that_the_publisher_may(template: Template) -> object:
+    calls = ("DescribeKeyValueStore", "ListKeys", "UpdateKeys")
+    (statement,) = at(template, PUBLISH)
+    return statement == {
+        "Effect": "Allow",
+        "Action": [f"cloudfront-keyvaluestore:{call}" for call in calls],
+        "Resource": {"Fn::GetAtt": "RouteKeyStore.Arn"},
+    }
 
 
 @rule(
@@ -410,11 +413,20 @@ def test_a_breach_is_noticed(keeps: Rule, path: str, value: Any, template: Templ
 # What CloudFormation takes
 
 
-def run(*words: str | Path) -> "subprocess.CompletedProcess[str]":
-    env = clean_env()
-    env["PATH"] = f"{BIN}:{env['PATH']}"
+def run(
+    *words: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    if env is None:
+        env = clean_env()
+        env["PATH"] = f"{BIN}:{env['PATH']}"
     return subprocess.run(
-        list(map(str, words)), env=env, capture_output=True, text=True, timeout=60, check=False
+        list(map(str, words)),
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -475,14 +487,82 @@ def test_build_puts_the_rendered_function_in(built: Path, template: Template) ->
     )
 
 
-def test_build_leaves_the_file_as_it_was_when_it_fails(tmp_path: Path) -> None:
-    wrong, output = tmp_path / "regions.yaml", tmp_path / "autorouter.yaml"
-    wrong.write_text("regions: []\n")
-    output.write_text("deployed")
+def test_build_with_a_store_makes_one(template: Template, tmp_path: Path) -> None:
+    output = tmp_path / "autorouter.yaml"
+    done = run(FOLDER / "build", "--kvs", "--regions", ROOT / "regions.yaml", "--output", output)
+    now = loaded(output.read_text())
+    program = render(Ranker(read_catalog(Settings())), read_program(Target.CLOUDFRONT_KVS))
 
-    assert run(FOLDER / "build", "--output", output, "--regions", wrong).returncode == 1
-    assert output.read_text() == "deployed"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["autorouter.yaml", "regions.yaml"]
+    assert (done.returncode, done.stdout) == (0, "")
+    assert at(now, "RouteKeyFunction.FunctionCode") == program
+    assert wants_store(now)
+    assert not wants_store(template)
+    assert lint(output).stdout == ""
+
+
+def wants_store(template: Template) -> bool:
+    wanted: str = template["Mappings"]["RouteKeyTable"]["Store"]["Wanted"]
+    assert template["Conditions"]["Store"] == {
+        "Fn::Equals": [{"Fn::FindInMap": ["RouteKeyTable", "Store", "Wanted"]}, "yes"]
+    }
+    return wanted == "yes"
+
+
+def without_command(folder: Path) -> dict[str, str]:
+    """An environment in which there is no `autorouter`."""
+    for name in ("sh", "awk", "mktemp", "dirname", "rm", "mv", "cat", "chmod"):
+        found = shutil.which(name)
+        assert found is not None
+        (folder / name).symlink_to(found)
+    return {**clean_env(), "PATH": str(folder)}
+
+
+def of_full_disk(folder: Path) -> dict[str, str]:
+    """An environment in which awk writes nothing and fails, as on a full disk."""
+    (folder / "awk").write_text("#!/bin/sh\necho awk: write failure >&2\nexit 2\n")
+    (folder / "awk").chmod(0o755)
+    env = clean_env()
+    return {**env, "PATH": f"{folder}:{BIN}:{env['PATH']}"}
+
+
+@pytest.mark.parametrize("words", [("--regions", "wrong.yaml"), ("--regions", "gone.yaml")])
+@pytest.mark.parametrize("comes_first", [True, False])
+def test_build_leaves_the_file_as_it_was_when_it_fails(
+    words: tuple[str, ...], comes_first: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "wrong.yaml").write_text("regions: []\n")
+    output = ("--output", "autorouter.yaml")
+    order = [*output, *words] if comes_first else [*words, *output]
+    assert_unchanged(tmp_path, order, None)
+
+
+def test_build_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    done = assert_unchanged(tmp_path, ["--output", "autorouter.yaml", "--region", "a.yaml"], None)
+    assert "unknown argument --region; use build [--output" in done.stderr
+
+
+@pytest.mark.parametrize("environment", [without_command, of_full_disk])
+def test_build_leaves_the_file_as_it_was_where_commands_fail(
+    environment: Callable[[Path], dict[str, str]], tmp_path: Path
+) -> None:
+    commands, folder = tmp_path / "bin", tmp_path / "here"
+    commands.mkdir()
+    folder.mkdir()
+    assert_unchanged(folder, ["--output", "autorouter.yaml"], environment(commands))
+
+
+def assert_unchanged(
+    folder: Path, words: Sequence[str], env: dict[str, str] | None
+) -> "subprocess.CompletedProcess[str]":
+    """Build fails, changes nothing and leaves nothing behind."""
+    (folder / "autorouter.yaml").write_text("deployed")
+    before = sorted(path.name for path in folder.iterdir())
+    done = run(FOLDER / "build", *words, cwd=folder, env=env)
+    assert done.returncode != 0
+    assert done.stderr
+    assert (folder / "autorouter.yaml").read_text() == "deployed"
+    assert sorted(path.name for path in folder.iterdir()) == before
+    return done
 
 
 def test_build_replaces_the_file(built: Path, tmp_path: Path) -> None:

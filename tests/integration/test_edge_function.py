@@ -412,6 +412,16 @@ def test_store_without_a_table_gives_no_key(
     assert run(engine, asked, tmp_path, values=stored) == [None] * 3
 
 
+@STORED
+def test_function_without_a_store_gives_no_key(engine: Engine, tmp_path: Path) -> None:
+    program = render(shipped(), read_program(KVS)).removeprefix(IMPORT)
+    asked = [event(viewer, **{"x-autorouter-key": "CA~yto-01"}) for viewer in real_viewers()[:3]]
+    (tmp_path / "events.json").write_text(json.dumps(asked))
+    none = "var cf = { kvs: function () { throw new Error('no store is associated'); } };\n"
+    (tmp_path / "function.js").write_text(none + program + HARNESS + ASYNCHRONOUS)
+    assert engine.execute("function.js", tmp_path).split() == ["-"] * 3
+
+
 @pytest.mark.parametrize("target", [INLINE, KVS])
 def test_function_fits_cloudfront(target: Target) -> None:
     assert len(render(shipped(), read_program(target)).encode()) <= MAX_BYTES

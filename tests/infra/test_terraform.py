@@ -1,0 +1,398 @@
+"""infra/cloudfront/terraform: the provider accepts it, and it says what the template says.
+
+Everywhere it is held to the provider's schema, an extract of which is kept. Where Terraform and
+the AWS provider are installed, they validate and plan it too.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.cdn.edge_function import render
+from router.cdn.programs import Target, read_program
+from router.config.inputs import read_catalog
+from router.config.settings import Settings
+from router.routing.ranking import Ranker
+from tests.support.cloudformation import TEMPLATE, loaded
+from tests.support.servers import ROOT
+from tests.support.terraform import MODULE, Block, blocks, faults
+
+CLOUDFORMATION = loaded(TEMPLATE.read_text())
+RESOURCES, DATA = blocks("resource"), blocks("data")
+TEXT = "\n".join(path.read_text() for path in sorted(MODULE.glob("*.tf")))
+
+
+# The provider's schema
+
+
+@pytest.mark.parametrize("address", RESOURCES)
+def test_schema_knows_the_resource(address: str) -> None:
+    assert faults(address, RESOURCES[address]) == []
+
+
+@pytest.mark.parametrize("address", DATA)
+def test_schema_knows_the_data(address: str) -> None:
+    assert faults(address, DATA[address], "data") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"http_versoin": "http2"}, "unknown http_versoin"),
+        ({"enabled": None}, "lacks enabled"),
+        ({"restrictions": []}, "0 blocks restrictions"),
+        ({"origin": [{"domain_name": "a.b", "read_timeout": 1}]}, "unknown read_timeout"),
+    ],
+)
+def test_a_fault_is_noticed(change: Block, fault: str) -> None:
+    address = "aws_cloudfront_distribution.autorouter"
+    body = {**RESOURCES[address], **change}
+    told = faults(address, {name: value for name, value in body.items() if value is not None})
+    assert any(fault in each for each in told), told
+
+
+def test_references_lead_somewhere() -> None:
+    code = re.sub(r"#.*", "", TEXT)
+    there = {
+        *(f"data.{address}" for address in DATA),
+        *RESOURCES,
+        *(f"var.{name}" for name in blocks("variable")),
+    }
+    asked = re.findall(r"\b(?:data\.)?aws_\w+\.\w+|\bvar\.\w+", code)
+    assert asked
+    assert set(asked) <= there
+    assert {f"var.{name}" for name in blocks("variable")} <= set(asked)
+
+
+# The same as the template
+
+# How the template's resources are called here.
+PAIRS = {
+    "CachePolicy": "aws_cloudfront_cache_policy.route_key",
+    "OriginRequestPolicy": "aws_cloudfront_origin_request_policy.viewer",
+    "ResponseHeadersPolicy": "aws_cloudfront_response_headers_policy.safe",
+    "RouteKeyFunction": "aws_cloudfront_function.route_key",
+    "RouteKeyStore": "aws_cloudfront_key_value_store.route_key",
+    "Distribution": "aws_cloudfront_distribution.autorouter",
+    "Monitoring": "aws_cloudfront_monitoring_subscription.more_metrics",
+    "ServerErrors": "aws_cloudwatch_metric_alarm.server_errors",
+    "OriginLatency": "aws_cloudwatch_metric_alarm.origin_latency",
+    "HitRate": "aws_cloudwatch_metric_alarm.hit_rate",
+    "FunctionErrors": "aws_cloudwatch_metric_alarm.function_errors",
+    "FunctionInvalid": "aws_cloudwatch_metric_alarm.function_invalid",
+    "FunctionThrottles": "aws_cloudwatch_metric_alarm.function_throttles",
+    "LogSource": "aws_cloudwatch_log_delivery_source.access",
+    "LogDestination": "aws_cloudwatch_log_delivery_destination.access",
+    "LogDelivery": "aws_cloudwatch_log_delivery.access",
+}
+# Terraform's expressions, and what means the same in the template.
+OPTIONAL_TOPIC = {"Fn::If": ["Topic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+SECRET = "{{resolve:secretsmanager:${OriginSecretArn}:SecretString:::${OriginSecretVersion}}}"
+STORE = [{"KeyValueStoreARN": {"Fn::GetAtt": "RouteKeyStore.Arn"}}]
+ACCOUNT = "${AWS::Partition}:cloudfront::${AWS::AccountId}"
+SAME: dict[str, Any] = {
+    "var.host_names": {"Ref": "HostNames"},
+    "var.certificate_arn": {"Ref": "CertificateArn"},
+    "var.origin_domain_name": {"Ref": "OriginDomainName"},
+    "var.price_class": {"Ref": "PriceClass"},
+    "var.web_acl_arn": {"Fn::If": ["WebAcl", {"Ref": "WebAclArn"}, {"Ref": "AWS::NoValue"}]},
+    "var.min_hit_rate_percent": {"Ref": "MinHitRatePercent"},
+    "local.alarm_actions": OPTIONAL_TOPIC,
+    "aws_cloudfront_distribution.autorouter.id": {"Ref": "Distribution"},
+    "aws_cloudfront_function.route_key.name": {"Fn::Sub": "${AWS::StackName}-route-key"},
+    "aws_cloudfront_cache_policy.route_key.id": {"Ref": "CachePolicy"},
+    "aws_cloudfront_origin_request_policy.viewer.id": {"Ref": "OriginRequestPolicy"},
+    "aws_cloudfront_response_headers_policy.safe.id": {"Ref": "ResponseHeadersPolicy"},
+    "aws_cloudfront_function.route_key.arn": {
+        "Fn::GetAtt": "RouteKeyFunction.FunctionMetadata.FunctionARN"
+    },
+    "aws_cloudfront_key_value_store.route_key[*].arn": {
+        "Fn::If": ["Store", STORE, {"Ref": "AWS::NoValue"}]
+    },
+    "data.aws_secretsmanager_secret_version.origin_verify.secret_string": {"Fn::Sub": SECRET},
+    "aws_cloudfront_distribution.autorouter.arn": {
+        "Fn::Sub": f"arn:{ACCOUNT}:distribution/${{Distribution}}"
+    },
+    "aws_s3_bucket.logs[0].arn": {"Fn::GetAtt": "LogBucket.Arn"},
+    "aws_cloudwatch_log_delivery_source.access[0].name": {"Fn::Sub": "${AWS::StackName}-access"},
+    "aws_cloudwatch_log_delivery_destination.access[0].arn": {"Fn::GetAtt": "LogDestination.Arn"},
+    "local.of_distribution": [
+        {"Name": "DistributionId", "Value": {"Ref": "Distribution"}},
+        {"Name": "Region", "Value": "Global"},
+    ],
+    "local.of_function": [
+        {"Name": "FunctionName", "Value": {"Fn::Sub": "${AWS::StackName}-route-key"}},
+        {"Name": "Region", "Value": "Global"},
+    ],
+}
+# Names that differ by more than how they are written: Terraform's → the template's.
+NAMES = {
+    "originid": "id",
+    "custom_header.name": "headername",
+    "custom_header.value": "headervalue",
+    "isipv6enabled": "ipv6enabled",
+    "publish": "autopublish",
+    "code": "functioncode",
+}
+# What Terraform asks for and CloudFormation does not.
+ALONE = {"restrictions", "http_port", "https_port", "alarm_name", "count", "depends_on"}
+FUNCTIONS = ("Ref", "Fn::GetAtt", "Fn::Sub", "Fn::If")
+
+Fact = tuple[str, str]
+
+
+def text_of(value: Any) -> str:
+    """A value to compare: lists in any order."""
+    if isinstance(value, list):
+        value = sorted(value, key=json.dumps)
+    return json.dumps(value, sort_keys=True)
+
+
+def is_value(node: Any) -> bool:
+    if isinstance(node, dict):
+        return any(name in node for name in FUNCTIONS)
+    return not isinstance(node, list) or not any(
+        isinstance(each, dict) and not is_value(each) for each in node
+    )
+
+
+def of_template(node: Any, name: str = "") -> Iterator[Fact]:
+    """What a resource of the template says: the name of each value, and the value."""
+    if name == "dimensions" or is_value(node):
+        yield name, text_of(node)
+    elif isinstance(node, list):
+        for each in node:
+            yield from of_template(each, name)
+    else:
+        for key, value in node.items():
+            yield from of_template(value, name if key == "Items" else key.lower())
+
+
+def of_module(node: Any, name: str = "", above: str = "") -> Iterator[Fact]:
+    """The same of a Terraform resource."""
+    if isinstance(node, list) and node and isinstance(node[0], dict):
+        for each in node:
+            yield from of_module(each, name, above)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key not in ALONE:
+                names = (name, above) if key == "items" else (key, name)
+                yield from of_module(value, *names)
+    else:
+        plain = name.replace("_", "")
+        yield NAMES.get(f"{above}.{name}", NAMES.get(plain, plain)), text_of(meant(node))
+
+
+def meant(node: Any) -> Any:
+    """An expression as the template has it."""
+    if not isinstance(node, str):
+        return node
+    if node == "${local.function}":
+        return (MODULE / "no-key.js").read_text()
+    if node.startswith("${") and node.endswith("}") and node.count("${") == 1:
+        return SAME[node[2:-1]]
+    named = node.replace("${var.name}", "${AWS::StackName}")
+    return node if named == node else {"Fn::Sub": named}
+
+
+def at_properties(name: str) -> Any:
+    return CLOUDFORMATION["Resources"][name]["Properties"]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_module_says_what_the_template_says(name: str) -> None:
+    assert sorted(of_module(RESOURCES[PAIRS[name]])) == sorted(of_template(at_properties(name)))
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("CachePolicy", "min_ttl", 1),
+        ("Distribution", "default_cache_behavior.0.allowed_methods", ["GET"]),
+        ("Distribution", "default_cache_behavior.0.viewer_protocol_policy", "allow-all"),
+        ("Distribution", "origin.0.connection_timeout", 10),
+        ("Distribution", "custom_error_response.0.error_caching_min_ttl", 1),
+        ("Distribution", "origin.0.custom_header.0.value", "abc"),
+        ("OriginRequestPolicy", "headers_config.0.headers.0.items", ["CloudFront-Viewer-Country"]),
+        ("RouteKeyFunction", "runtime", "cloudfront-js-1.0"),
+    ],
+)
+def test_a_difference_is_noticed(name: str, path: str, value: Any) -> None:
+    body = deepcopy(RESOURCES[PAIRS[name]])
+    *above, last = path.split(".")
+    node: Any = body
+    for step in above:
+        node = node[int(step) if step.isdigit() else step]
+    node[last] = value
+    assert sorted(of_module(body)) != sorted(of_template(at_properties(name)))
+
+
+def test_every_resource_of_the_template_is_here() -> None:
+    in_other_words = {"PurgePolicy", "PublishPolicy", "LogBucket", "LogBucketPolicy"}
+    assert set(CLOUDFORMATION["Resources"]) == {*PAIRS, *in_other_words}
+    assert set(PAIRS.values()) <= set(RESOURCES)
+
+
+@pytest.mark.parametrize(
+    ("policy", "name"),
+    [("aws_iam_policy.purge", "PurgePolicy"), ("aws_iam_policy.publish", "PublishPolicy")],
+)
+def test_policies_allow_what_the_template_s_allow(policy: str, name: str) -> None:
+    (statement,) = at_properties(name)["PolicyDocument"]["Statement"]
+    actions = (
+        statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+    )
+    told = RESOURCES[policy]["policy"]
+    assert re.findall(r"cloudfront[\w-]*:\w+", told) == actions
+    assert '"*"' not in told
+
+
+@pytest.mark.parametrize("output", CLOUDFORMATION["Outputs"])
+def test_outputs_are_those_of_the_template(output: str) -> None:
+    name = re.sub(r"(?<!^)([A-Z])", r"_\1", output).lower()
+    told = blocks("output")[name]["description"]
+    assert told == CLOUDFORMATION["Outputs"][output]["Description"].replace(
+        "HostNames", "host_names"
+    )
+
+
+@pytest.mark.parametrize("parameter", CLOUDFORMATION["Parameters"])
+def test_variables_are_the_parameters_of_the_template(parameter: str) -> None:
+    name = re.sub(r"(?<!^)([A-Z])", r"_\1", parameter).lower()
+    variable = blocks("variable")[name]
+    ours, theirs = variable.get("default"), CLOUDFORMATION["Parameters"][parameter].get("Default")
+    assert ("default" in variable) == ("Default" in CLOUDFORMATION["Parameters"][parameter])
+    assert (None if ours == "null" else ours) == (theirs or (0 if theirs == 0 else None))
+
+
+def test_module_names_nobodys_hosts() -> None:
+    assert "default" not in blocks("variable")["host_names"]
+    assert "default" not in blocks("variable")["origin_domain_name"]
+    assert "polargrid" not in TEXT
+
+
+def test_guide_gives_every_variable_that_has_no_default() -> None:
+    guide = (ROOT / "docs" / "cloudfront.md").read_text()
+    (example,) = re.findall(r"(?s)```hcl\n(.*?)```", guide)
+    given = set(re.findall(r"(?m)^(\w+) +=", example))
+    required = {name for name, one in blocks("variable").items() if "default" not in one}
+    assert required <= given <= set(blocks("variable"))
+    assert all(name in blocks("output") for name in re.findall(r"-raw\s+(\w+)", guide))
+
+
+# Terraform itself
+
+
+PROVIDERS = Path("/opt/tf-plugins")  # a mirror of providers; none is fetched
+TERRAFORM = shutil.which("terraform")
+IS_INSTALLED = TERRAFORM is not None and any(PROVIDERS.glob("*/hashicorp/aws/*/*/*"))
+"""Whether `terraform validate` can run; else its part is left to the schema above."""
+
+PLANS = """
+mock_provider "aws" {}
+variables {
+  host_names            = ["a.example.com"]
+  certificate_arn       = "arn:aws:acm:us-east-1:123456789012:certificate/a"
+  origin_domain_name    = "origin.example.com"
+  origin_secret_arn     = "arn:aws:secretsmanager:us-east-1:123456789012:secret:a"
+  origin_secret_version = "0123456789abcdef0123456789abcdef"
+}
+run "as_it_stands" {
+  command = plan
+  assert {
+    condition     = length(aws_cloudfront_key_value_store.route_key) == 0
+    error_message = "a store without a function that reads it"
+  }
+  assert {
+    condition     = length(aws_s3_bucket.logs) == 0
+    error_message = "logs unasked"
+  }
+}
+run "with_the_shipped_table_in_the_function" {
+  command = plan
+  variables {
+    function_file = "inline.js"
+    log_days      = 7
+  }
+  assert {
+    condition     = length(aws_cloudfront_key_value_store.route_key) == 0
+    error_message = "a store without a function that reads it"
+  }
+  assert {
+    condition     = length(aws_s3_bucket.logs) == 1
+    error_message = "no logs"
+  }
+}
+run "with_the_table_in_a_store" {
+  command = plan
+  variables { function_file = "kvs.js" }
+  assert {
+    condition     = length(aws_cloudfront_key_value_store.route_key) == 1
+    error_message = "no store"
+  }
+  assert {
+    condition     = length(aws_iam_policy.publish) == 1
+    error_message = "nobody may publish"
+  }
+}
+run "host_with_a_scheme" {
+  command = plan
+  variables { origin_domain_name = "https://origin.example.com" }
+  expect_failures = [var.origin_domain_name]
+}
+"""
+
+
+def terraform(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    assert TERRAFORM is not None
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "CHECKPOINT_DISABLE": "1"}
+    return subprocess.run(
+        [TERRAFORM, *words],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def copied(folder: Path) -> Path:
+    """The module for the provider that is installed, which may be older than cache tags."""
+    for path in MODULE.iterdir():
+        text = path.read_text()
+        text = re.sub(r'version = ">= 6.46".*', 'version = ">= 5"', text)
+        (folder / path.name).write_text(re.sub(r"(?ms)^  cache_tag_config \{.*?^  \}\n", "", text))
+    ranker = Ranker(read_catalog(Settings()))
+    for name, target in (("inline", Target.CLOUDFRONT), ("kvs", Target.CLOUDFRONT_KVS)):
+        (folder / f"{name}.js").write_text(render(ranker, read_program(target)))
+    (folder / "plans.tftest.hcl").write_text(PLANS)
+    started = terraform(folder, "init", f"-plugin-dir={PROVIDERS}", "-no-color")
+    assert started.returncode == 0, started.stderr
+    return folder
+
+
+if IS_INSTALLED:
+
+    def test_terraform_validates_and_plans_it(tmp_path: Path) -> None:
+        folder = copied(tmp_path)
+        assert terraform(folder, "fmt", "-check", "-diff", str(MODULE)).stdout == ""
+        validated = terraform(folder, "validate", "-no-color")
+        assert validated.returncode == 0, validated.stderr
+        planned = terraform(folder, "test", "-no-color")
+        assert planned.returncode == 0, planned.stdout + planned.stderr
+        assert "4 passed, 0 failed" in planned.stdout
+
+    def test_terraform_refuses_what_is_wrong(tmp_path: Path) -> None:
+        folder = copied(tmp_path)
+        main = folder / "main.tf"
+        main.write_text(main.read_text().replace("http_version ", "http_versoin "))
+        assert "http_versoin" in terraform(folder, "validate", "-no-color").stderr
