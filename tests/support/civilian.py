@@ -1,0 +1,37 @@
+"""`python civilian.py PORT`: a well-behaved client, in a process of its own.
+
+Asks ten times a second, on a fresh connection each time, like an SDK. Prints a line for each
+request: its status, or 0 without an answer, and the seconds it took. An attacker in the same
+interpreter would make the server look slow.
+"""
+
+import socket
+import sys
+import time
+
+INTERVAL_S = 0.1
+PATIENCE_S = 4.0
+REQUEST = b"GET /v1/route HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 128.100.1.1\r\n\r\n"
+
+
+def ask(port: int) -> int:
+    """The status, or 0 without an answer."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as one:
+            one.sendall(REQUEST)
+            return int(one.recv(65_536).split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def main() -> None:
+    """Ask until killed."""
+    while True:
+        started = time.monotonic()
+        code = ask(int(sys.argv[1]))
+        print(code, time.monotonic() - started, flush=True)
+        time.sleep(INTERVAL_S)
+
+
+if __name__ == "__main__":
+    main()
