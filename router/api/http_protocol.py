@@ -34,7 +34,8 @@ SLOW_READER_S = 30.0
 LAST_REQUEST_S = 0.25
 STOP_S = 2.0
 LINGER_S = 2.0  # for the body of a last request: closing on it would lose our answer
-SLICE_BYTES = 1_024
+WHOLE_BYTES = 1_024  # parsed at once: an ordinary request
+SLICE_BYTES = 256  # of more than that
 MAX_UNSENT_BYTES = 4_096  # past that, requests wait until the client has read
 FIELD_BYTES = 256  # what a kept field takes in memory beside its text
 
@@ -152,7 +153,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse and answer at once, in slices if it is much."""
-        if len(data) > SLICE_BYTES or self._unparsed:
+        if len(data) > WHOLE_BYTES or self._unparsed:
             self._unparsed = self._unparsed[self._parsed_bytes :] + data
             self._parsed_bytes = 0
             self._parse_slices()

@@ -49,7 +49,9 @@ pytestmark = [
 ]
 
 IDLE = 10_000
+OPENED_PER_S = 2_000
 LIMIT = 4_000
+FEWEST = 100  # requests of others that a siege lasts for, so that there is a p99
 IN_TIME_S = 2.0  # an SDK's patience
 REQUEST = b"GET /v1/route HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -166,11 +168,11 @@ async def besieged(fortress: Fortress) -> AsyncIterator[Civilian]:
     try:
         yield civilian
         seen = len(civilian.codes)
-        await eventually(lambda: len(civilian.codes) > seen + 2)
+        await eventually(lambda: len(civilian.codes) > max(seen + 2, FEWEST))
     finally:
         civilian.rest()
     took_s = civilian.took_s
-    p99_ms = 1_000 * statistics.quantiles(took_s, n=100)[98]
+    p99_ms = 1_000 * statistics.quantiles(took_s, n=100, method="inclusive")[98]
     print(f"others: {len(took_s)} requests, p99 {p99_ms:.0f} ms, most {1_000 * max(took_s):.0f} ms")
     assert set(civilian.codes) == {200}
     assert max(took_s) < IN_TIME_S
@@ -187,7 +189,8 @@ async def knock(port: int, said: bytes = b"") -> tuple[asyncio.StreamReader, asy
 
 @asynccontextmanager
 async def crowding(port: int, count: int, said: bytes = b"") -> AsyncIterator[None]:
-    """So many connections as long as the block lasts."""
+    """So many connections as long as the block lasts, opened at a rate that leaves a server time:
+    past what it can accept, newcomers wait for those before them, whatever they send."""
     with contextlib.ExitStack() as stack:
         for number in range(count):
             one = stack.enter_context(socket.socket())
@@ -195,8 +198,8 @@ async def crowding(port: int, count: int, said: bytes = b"") -> AsyncIterator[No
             await asyncio.get_running_loop().sock_connect(one, (HOST, port))
             with contextlib.suppress(OSError):
                 one.send(said)
-            if number % 100 == 0:
-                await asyncio.sleep(0)
+            if number % 20 == 19:
+                await asyncio.sleep(20 / OPENED_PER_S)
         yield
 
 
