@@ -35,7 +35,7 @@ LAST_REQUEST_S = 0.25
 STOP_S = 2.0
 LINGER_S = 2.0  # for the body of a last request: closing on it would lose our answer
 WHOLE_BYTES = 1_024  # parsed at once: an ordinary request
-SLICE_BYTES = 256  # of more than that
+SLICE_BYTES = 128  # of more than that
 MAX_UNSENT_BYTES = 4_096  # past that, requests wait until the client has read
 FIELD_BYTES = 256  # what a kept field takes in memory beside its text
 
