@@ -24,7 +24,7 @@ from router.store.bounds import MAX_INTENT_BYTES
 from router.store.codec import written
 from router.store.connect import Client
 from router.store.event_log import EVENTS, add_trim, append
-from router.store.keys import Part, keys_of
+from router.store.keys import Part, ServerKeys
 from router.store.link import Link, raise_first
 from router.store.listener import CHANGED
 from router.store.reading import intent_key
@@ -51,8 +51,8 @@ async def carry_out(link: Link, changes: Sequence[Change]) -> None:
 async def _there(link: Link, changes: Sequence[Change]) -> list[Part]:
     """What is stored for these edges."""
     names = [intent_key(change.edge) for change in changes]
-    budget = MAX_INTENT_BYTES * len(names)
-    return await link.call(lambda client: keys_of(client).parts(names, MAX_INTENT_BYTES, budget))
+    limits = [MAX_INTENT_BYTES] * len(names)
+    return await link.call(lambda client: ServerKeys(client).parts(names, limits))
 
 
 async def _transaction(client: Client, changes: Sequence[Change]) -> None:

@@ -1,22 +1,24 @@
-"""Reads many keys in few round trips: of one server by scripts, of a Cluster by pipelines."""
+"""Reads many keys in few round trips."""
 
-import asyncio
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import RedisCluster
 from redis.exceptions import NoPermissionError, ResponseError
 
 from router.store import scripts
 from router.store.connect import Client
-from router.store.link import raise_first
 
 VANTAGES = "autorouter:vantages"
 MAX_NAMES = 5_000
 MAX_NAME_BYTES = 64
+HEAD_BYTES = 256
+BATCH = 100
 CHUNK = 1_000
+
+T = TypeVar("T")
+Command = tuple[str | int, ...]
 
 
 class Refusal(Enum):
@@ -28,7 +30,7 @@ class Refusal(Enum):
 
 
 class Head(NamedTuple):
-    """The first 256 bytes of a value; `length`: None where the ACL does not tell."""
+    """The first HEAD_BYTES of a value; `length`: None where the ACL does not tell."""
 
     start: bytes
     length: int | None
@@ -45,136 +47,170 @@ class Names(NamedTuple):
 Part = bytes | Refusal | None
 
 
+class Survey(NamedTuple):
+    """What there is. `parts`: the intents, by key."""
+
+    names: Names
+    heads: list[Head]
+    parts: dict[str, Part]
+
+
+class Before(NamedTuple):
+    """What the survey before found: `names`, which are asked for again only if their number
+    has changed; `intents`, the keys that existed."""
+
+    names: Names | None = None
+    intents: frozenset[str] = frozenset()
+
+
 class Keys(Protocol):
-    """Each call is one round trip, but for very many keys in a Cluster."""
+    """What a Reader needs; see ServerKeys."""
 
     async def survey(
-        self, views: Sequence[str], intents: Sequence[str], limit: int
-    ) -> tuple[Names, list[Head], list[Part]]:
+        self, views: Sequence[str], intents: Sequence[str], limit: int, before: Before
+    ) -> Survey:
         """The vantages' names, the heads of views, and intents of at most `limit` bytes."""
 
     async def heads(self, keys: Sequence[str]) -> list[Head]:
         """How each value begins."""
 
-    async def parts(self, keys: Sequence[str], limit: int, budget: int) -> list[Part]:
-        """Each value: at most `limit` bytes and one more, and `budget` for all of them."""
-
-
-def keys_of(client: Client) -> Keys:
-    """The way to read that fits the client."""
-    return ClusterKeys(client) if isinstance(client, RedisCluster) else ServerKeys(client)
+    async def parts(self, keys: Sequence[str], limits: Sequence[int]) -> list[Part]:
+        """Each value: at most so many bytes and one more."""
 
 
 class ServerKeys:
-    """On one server."""
+    """Reads by plain commands in pipelines. They cost Redis a fraction of what scripts do, and
+    an error costs only the key that it is about.
 
-    def __init__(self, client: Redis) -> None:
+    `_batch`: how many keys one command looks for. In a Cluster it is one.
+    """
+
+    def __init__(self, client: Client) -> None:
         self._client = client
+        self._batch = 1 if isinstance(client, RedisCluster) else BATCH
 
     async def survey(
-        self, views: Sequence[str], intents: Sequence[str], limit: int
-    ) -> tuple[Names, list[Head], list[Part]]:
-        """See Keys."""
-        pipe = self._client.pipeline(transaction=False)
-        pipe.eval(scripts.NAMES, 1, VANTAGES, MAX_NAMES, MAX_NAME_BYTES)
-        pipe.eval(scripts.HEADS, len(views), *views)
-        pipe.eval(scripts.PARTS, len(intents), *intents, limit, limit * (len(intents) + 1))
-        answers: list[Any] = await pipe.execute(raise_on_error=False)
-        raise_first(answers)
-        names, heads, parts = answers
-        return _names(names), _heads(heads), [_part(part) for part in parts]
+        self, views: Sequence[str], intents: Sequence[str], limit: int, before: Before
+    ) -> Survey:
+        """See Keys. One round trip while nothing is new."""
+        there = [key for key in intents if key in before.intents]
+        others = list(batched([key for key in intents if key not in before.intents], self._batch))
+        answers = await self._ask(
+            [
+                ("SCARD", VANTAGES),
+                *_ask_heads(views),
+                *_ask_parts(there, [limit] * len(there)),
+                *(("EXISTS", *keys) for keys in others),
+            ]
+        )
+        total, heads, parts, counts = _split(answers, 1, 3 * len(views), 2 * len(there))
+        found = dict(zip(there, _parts(parts), strict=True))
+        counted = zip(others, counts, strict=True)
+        fresh = [key for keys, count in counted if _or_none(count) != 0 for key in keys]
+        found |= zip(fresh, await self.parts(fresh, [limit] * len(fresh)), strict=True)
+        return Survey(await self._names(total[0], before.names), _heads(heads), found)
 
     async def heads(self, keys: Sequence[str]) -> list[Head]:
         """See Keys."""
-        found: Any = await self._client.eval(scripts.HEADS, len(keys), *keys)
-        return _heads(found)
+        return _heads(await self._ask(_ask_heads(keys)))
 
-    async def parts(self, keys: Sequence[str], limit: int, budget: int) -> list[Part]:
+    async def parts(self, keys: Sequence[str], limits: Sequence[int]) -> list[Part]:
         """See Keys."""
-        args = (*keys, str(limit), str(budget))
-        found: Any = await self._client.eval(scripts.PARTS, len(keys), *args)
-        return [_part(part) for part in found]
+        return _parts(await self._ask(_ask_parts(keys, limits)))
+
+    async def _names(self, total: Any, before: Names | None) -> Names:
+        if _is_wrong_type(total):
+            return Names([], None)
+        if before is not None and before.total == _or_none(total):
+            return before
+        limits = (str(MAX_NAMES), str(MAX_NAME_BYTES))
+        found: Any = await self._client.eval(scripts.NAMES, 1, VANTAGES, *limits)
+        count, names = found
+        texts = [name.decode("utf-8", "replace") for name in names]
+        return Names(texts, None if count < 0 else count)
+
+    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
+        """The answer or the error of each command."""
+        answers: list[Any] = []
+        for some in batched(commands, CHUNK):
+            pipe: Any = self._pipeline()
+            for command in some:
+                pipe.execute_command(*command)
+            answers += await pipe.execute(raise_on_error=False)
+        return answers
+
+    def _pipeline(self) -> Any:
+        if isinstance(self._client, RedisCluster):
+            return self._client.pipeline()
+        return self._client.pipeline(transaction=False)
 
 
-class ClusterKeys:
-    """On a Cluster, where a script can use keys of one slot only. An empty value counts as
-    none."""
-
-    def __init__(self, client: RedisCluster) -> None:
-        self._client = client
-
-    async def survey(
-        self, views: Sequence[str], intents: Sequence[str], limit: int
-    ) -> tuple[Names, list[Head], list[Part]]:
-        """See Keys."""
-        names: Any = self._client.eval(scripts.NAMES, 1, VANTAGES, MAX_NAMES, MAX_NAME_BYTES)
-        budget = limit * (len(intents) + 1)
-        found = await asyncio.gather(names, self.heads(views), self.parts(intents, limit, budget))
-        return _names(found[0]), found[1], found[2]
-
-    async def heads(self, keys: Sequence[str]) -> list[Head]:
-        """See Keys."""
-        starts = await self._ranges(keys, 255)
-        lengths = await self._lengths(keys)
-        return [
-            Head(b"", None, start) if isinstance(start, Refusal) else Head(start or b"", length)
-            for start, length in zip(starts, lengths, strict=True)
-        ]
-
-    async def parts(self, keys: Sequence[str], limit: int, budget: int) -> list[Part]:
-        """See Keys. The caller knows the lengths, and asks for no more than the budget."""
-        return await self._ranges(keys, limit)
-
-    async def _ranges(self, keys: Sequence[str], end: int) -> list[Part]:
-        found: list[Part] = []
-        for start in range(0, len(keys), CHUNK):
-            pipe = self._client.pipeline()
-            for key in keys[start : start + CHUNK]:
-                pipe.getrange(key, 0, end)
-            found += [_cluster_part(part) for part in await pipe.execute(raise_on_error=False)]
-        return found
-
-    async def _lengths(self, keys: Sequence[str]) -> list[int | None]:
-        found: list[Any] = []
-        for start in range(0, len(keys), CHUNK):
-            pipe = self._client.pipeline()
-            for key in keys[start : start + CHUNK]:
-                pipe.strlen(key)
-            with contextlib.suppress(NoPermissionError):
-                found += await pipe.execute(raise_on_error=False)
-        lengths = [length if isinstance(length, int) else None for length in found]
-        return lengths + [None] * (len(keys) - len(lengths))
+def _ask_heads(keys: Sequence[str]) -> list[Command]:
+    return [
+        command
+        for key in keys
+        for command in (("GETRANGE", key, 0, HEAD_BYTES - 1), ("STRLEN", key), ("EXISTS", key))
+    ]
 
 
-def _names(found: Any) -> Names:
-    if isinstance(found, Exception):
-        raise found
-    total, names = found
-    texts = [name.decode("utf-8", "replace") for name in names]
-    return Names(texts, None if total < 0 else total)
+def _heads(answers: Sequence[Any]) -> list[Head]:
+    return [_head(*answers[at : at + 3]) for at in range(0, len(answers), 3)]
 
 
-def _heads(found: list[Any]) -> list[Head]:
-    return [_head(start, length) for start, length in zip(found[::2], found[1::2], strict=True)]
+def _head(start: Any, length: Any, exists: Any) -> Head:
+    if _is_wrong_type(start):
+        return Head(b"", None, Refusal.WRONG_TYPE)
+    head = Head(_or_raise(start), _or_none(length))
+    is_empty = not head.start and bool(_or_none(exists))
+    return head._replace(refusal=Refusal.EMPTY) if is_empty else head
 
 
-def _head(start: bytes, length: int) -> Head:
-    if length < -1:
-        return Head(b"", None, Refusal.WRONG_TYPE if length == -2 else Refusal.EMPTY)
-    return Head(start, None if length < 0 else length)
+def _ask_parts(keys: Sequence[str], limits: Sequence[int]) -> list[Command]:
+    return [
+        command
+        for key, limit in zip(keys, limits, strict=True)
+        for command in (("GETRANGE", key, 0, limit), ("EXISTS", key))
+    ]
 
 
-def _part(found: Any) -> Part:
-    if isinstance(found, int):
-        return Refusal.WRONG_TYPE if found == -1 else Refusal.OVER_BUDGET
-    part: bytes | None = found
-    return part
+def _parts(answers: Sequence[Any]) -> list[Part]:
+    return [_part(*answers[at : at + 2]) for at in range(0, len(answers), 2)]
 
 
-def _cluster_part(found: Any) -> Part:
-    if isinstance(found, ResponseError) and "WRONGTYPE" in str(found):
+def _part(found: Any, exists: Any) -> Part:
+    if _is_wrong_type(found):
         return Refusal.WRONG_TYPE
-    if isinstance(found, Exception):
-        raise found
-    part: bytes = found
-    return part or None
+    part: bytes = _or_raise(found)
+    return part if part or _or_none(exists) else None
+
+
+def _is_wrong_type(answer: Any) -> bool:
+    return isinstance(answer, ResponseError) and "WRONGTYPE" in str(answer)
+
+
+def _or_raise(answer: Any) -> Any:
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _or_none(answer: Any) -> int | None:
+    """The number; None where the ACL does not tell."""
+    if isinstance(answer, NoPermissionError):
+        return None
+    number: int = _or_raise(answer)
+    return number
+
+
+def _split(answers: Sequence[Any], *counts: int) -> list[Sequence[Any]]:
+    """The first so many answers, then the next, and the rest."""
+    pieces, at = [], 0
+    for count in counts:
+        pieces.append(answers[at : at + count])
+        at += count
+    return [*pieces, answers[at:]]
+
+
+def batched(values: Sequence[T], count: int) -> Iterator[Sequence[T]]:
+    """So many at a time."""
+    return (values[at : at + count] for at in range(0, len(values), count))

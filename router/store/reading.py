@@ -7,7 +7,7 @@ which hold its `seq`. Decoding pauses every millisecond, so that answers are not
 import asyncio
 import re
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -24,12 +24,14 @@ from router.store.bounds import (
     too_large,
 )
 from router.store.codec import UNREADABLE, read, view_in_steps
-from router.store.keys import VANTAGES, Head, Keys, Names, Part, Refusal
+from router.store.keys import HEAD_BYTES, VANTAGES, Before, Head, Keys, Names, Part, Refusal
 from router.store.link import FAULTS
 
 MAX_TOTAL_BYTES = 8 * 1024 * 1024
+GROWTH_BYTES = 64 * 1024  # how much larger than its head says a view may be when it is read
 LARGE_BYTES = 512 * 1024
 LARGE_S = 1.0  # for all large views of one reading
+LISTED_S = 10.0
 KEPT_S = 120.0  # how long a vantage that falls silent keeps its place among the newest
 AHEAD_MS = 24 * 3_600_000
 STEP_S = 0.001
@@ -77,13 +79,17 @@ class Reader:
         self._clock = clock
         self._known: dict[str, Known] = {}
         self._names: list[str] = []
+        self._held: frozenset[str] = frozenset()
+        self._listed: Names | None = None
+        self._listed_at = float("-inf")
 
     async def read(self, keys: Keys, edges: Sequence[str]) -> Stored:
         """Every vantage's view, and the intents for these edges."""
         asked = list(self._names)
         views = [view_key(name) for name in asked]
         wanted = [intent_key(edge) for edge in edges]
-        names, found, parts = await keys.survey(views, wanted, MAX_INTENT_BYTES)
+        before = Before(self._listed, self._held)
+        names, found, parts = await keys.survey(views, wanted, MAX_INTENT_BYTES, before)
         heads = dict(zip(asked, found, strict=True))
         fresh = [name for name in names.names if name not in heads]
         if fresh:
@@ -93,6 +99,8 @@ class Reader:
         known = await self._renewed(keys, heads, faults)
         intents = await self._intents(edges, parts, faults)
         self._known = known
+        self._held = frozenset(key for key, part in parts.items() if part is not None)
+        self._list(names)
         # Those too that have a view although the list is lost or too long.
         self._names = sorted({*names.names, *known})
         return Stored(
@@ -101,6 +109,14 @@ class Reader:
             unread=frozenset(edge for edge in edges if intent_key(edge) in faults),
             faults=_lines(faults),
         )
+
+    def _list(self, names: Names) -> None:
+        """Keep the vantages' names for LISTED_S, because another list can be as long."""
+        now = time.monotonic()
+        if names is not self._listed:
+            self._listed, self._listed_at = names, now
+        elif now - self._listed_at >= LISTED_S:
+            self._listed = None
 
     async def _renewed(
         self, keys: Keys, heads: dict[str, Head], faults: dict[str, str]
@@ -118,7 +134,7 @@ class Reader:
         left = MAX_TOTAL_BYTES - sum(one.length for one in known.values())
         affordable = _affordable(changed, left, faults)
         small = [name for name in affordable if (changed[name].length or 0) <= LARGE_BYTES]
-        known |= await self._fetched(keys, small, faults)
+        known |= await self._fetched(keys, changed, small, faults)
         large = {name: changed[name] for name in affordable if name not in small}
         known |= await self._fetched_in_time(keys, large, faults)
         for name, one in known.items():
@@ -127,12 +143,12 @@ class Reader:
         return known
 
     async def _fetched(
-        self, keys: Keys, names: Sequence[str], faults: dict[str, str]
+        self, keys: Keys, heads: dict[str, Head], names: Sequence[str], faults: dict[str, str]
     ) -> dict[str, Known]:
         """These views, read and decoded."""
         known: dict[str, Known] = {}
         wanted = [view_key(name) for name in names]
-        parts = await keys.parts(wanted, MAX_VALUE_BYTES, MAX_TOTAL_BYTES) if wanted else []
+        parts = await keys.parts(wanted, [_limit(heads[name]) for name in names])
         pace = Pace()
         for name, part in zip(names, parts, strict=True):
             if isinstance(part, Refusal):
@@ -150,7 +166,7 @@ class Reader:
         for name, head in heads.items():
             try:
                 async with asyncio.timeout(deadline - time.monotonic()):
-                    known |= await self._fetched(keys, [name], faults)
+                    known |= await self._fetched(keys, heads, [name], faults)
             except FAULTS as error:
                 fault = f"too large to be read in time ({type(error).__name__})"
                 known[name] = Known(head=head.start, length=len(head.start), fault=fault)
@@ -162,15 +178,15 @@ class Reader:
             view = await _paced(view_in_steps(text, self._clock()), pace)
             check_same("vantage", view.vantage, name)
         except UNREADABLE as error:
-            return Known(head=text[:256], length=256, fault=str(error))
-        return Known(head=text[:256], length=len(text), view=view)
+            return Known(head=text[:HEAD_BYTES], length=HEAD_BYTES, fault=str(error))
+        return Known(head=text[:HEAD_BYTES], length=len(text), view=view)
 
     async def _intents(
-        self, edges: Sequence[str], parts: Iterable[Part], faults: dict[str, str]
+        self, edges: Sequence[str], parts: Mapping[str, Part], faults: dict[str, str]
     ) -> list[Intent]:
         intents, pace = [], Pace()
-        for edge, part in zip(edges, parts, strict=True):
-            if part is None:
+        for edge in edges:
+            if (part := parts.get(intent_key(edge))) is None:
                 continue
             await pace.pause()
             try:
@@ -191,7 +207,7 @@ class Reader:
 
 async def silent_names(keys: Keys) -> list[str]:
     """The listed vantages that have no view any more."""
-    names = (await keys.survey((), (), 0))[0].names
+    names = (await keys.survey((), (), 0, Before())).names.names
     heads = await keys.heads([view_key(name) for name in names]) if names else []
     return [name for name, head in zip(names, heads, strict=True) if _is_gone(head)]
 
@@ -241,6 +257,12 @@ def _crowd(names: Names) -> dict[str, str]:
     if names.total > len(names.names):
         return {VANTAGES: f"{names.total} names; only {len(names.names)} are read"}
     return {}
+
+
+def _limit(head: Head) -> int:
+    """How much of a view to read, so that all together stay within their bound."""
+    length = MAX_VALUE_BYTES if head.length is None else head.length + GROWTH_BYTES
+    return min(length, MAX_VALUE_BYTES)
 
 
 def _is_gone(head: Head) -> bool:

@@ -24,7 +24,7 @@ from router.store.bounds import MAX_VALUE_BYTES, MAX_VANTAGES
 from router.store.codec import fitted, written
 from router.store.connect import TIMEOUT_S, Client
 from router.store.event_log import EVENTS, log_events, log_once, read_events
-from router.store.keys import VANTAGES, keys_of
+from router.store.keys import VANTAGES, ServerKeys
 from router.store.link import Link, raise_first
 from router.store.listener import CHANGED, Listener
 from router.store.notices import Notice, Report, no_report
@@ -90,7 +90,7 @@ class RedisStore:
 
     async def read(self, edges: Sequence[str]) -> Stored:
         """See Store."""
-        stored = await self._link.call(lambda client: self._reader.read(keys_of(client), edges))
+        stored = await self._link.call(lambda client: self._reader.read(ServerKeys(client), edges))
         if self._standstill.is_due(stored.views):
             self._link.renew("no view has changed for long: this may not be the primary any more")
         lost = self._lost.noticed(stored, edges)
@@ -146,7 +146,7 @@ class RedisStore:
     async def history(self) -> bytes | None:
         """See Store."""
         most = MAX_HISTORY_BYTES
-        (part,) = await self._link.call(lambda client: keys_of(client).parts([HISTORY], most, most))
+        (part,) = await self._link.call(lambda client: ServerKeys(client).parts([HISTORY], [most]))
         return part if isinstance(part, bytes) and len(part) <= most else None
 
     async def save_history(self, body: bytes) -> None:
@@ -185,7 +185,7 @@ async def _publish(client: Client, vantage: str, args: Sequence[Any]) -> tuple[i
 
 
 async def _prune(client: Client) -> None:
-    silent = await silent_names(keys_of(client))
+    silent = await silent_names(ServerKeys(client))
     if silent:
         await client.eval(scripts.LEAVE, 1, VANTAGES, *silent)
 

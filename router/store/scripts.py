@@ -53,47 +53,6 @@ end
 return {#all, names}
 """
 
-# For each key the first 256 bytes and the length: -1 if the ACL does not tell, -2 if the key
-# is of a wrong type, -3 if the value is empty.
-HEADS = """
-local heads = {}
-for i, key in ipairs(KEYS) do
-  local head = redis.pcall('GETRANGE', key, 0, 255)
-  if type(head) == 'table' then
-    heads[2 * i - 1], heads[2 * i] = '', -2
-  else
-    local length = redis.pcall('STRLEN', key)
-    if type(length) == 'table' then length = -1 end
-    if head == '' and redis.pcall('GET', key) == '' then length = -3 end
-    heads[2 * i - 1], heads[2 * i] = head, length
-  end
-end
-return heads
-"""
-
-# For each key its value: at most ARGV[1] bytes and one more, nothing if there is none, -1 if
-# the key is of a wrong type, -2 once the values before have ARGV[2] bytes together. Most
-# edges have no intent, so a hundred keys are skipped at once if none exists.
-PARTS = """
-local left, parts, none = tonumber(ARGV[2]), {}, false
-for i, key in ipairs(KEYS) do
-  if i % 100 == 1 then
-    none = redis.pcall('EXISTS', unpack(KEYS, i, math.min(i + 99, #KEYS))) == 0
-  end
-  local part = false
-  if left <= 0 then
-    part = -2
-  elseif not none then
-    part = redis.pcall('GETRANGE', key, 0, ARGV[1])
-    if part == '' then part = redis.pcall('GET', key) end
-    if type(part) == 'table' then part = -1 end
-    if type(part) == 'string' then left = left - #part end
-  end
-  parts[i] = part
-end
-return parts
-"""
-
 # Take or renew a lease. A key of a wrong type is nobody's lease, and is replaced.
 HOLD_LEASE = """
 local holder = redis.pcall('GET', KEYS[1])

@@ -23,7 +23,7 @@ from router.routing.explain import explain
 from router.routing.query import Query
 from router.store import Stored
 from router.store.codec import UNREADABLE, read, written
-from router.store.keys import Head, Names, Part
+from router.store.keys import Before, Head, Names, Part, Survey
 from router.store.memory import MemoryStore
 from router.store.reading import Reader, intent_key, view_key
 from router.telemetry.metrics import Telemetry
@@ -61,17 +61,17 @@ class Bytes:
         self.values = values
 
     async def survey(
-        self, views: Sequence[str], intents: Sequence[str], limit: int
-    ) -> tuple[Names, list[Head], list[Part]]:
+        self, views: Sequence[str], intents: Sequence[str], limit: int, before: Before
+    ) -> Survey:
         names = [key.rpartition(":")[2] for key in self.values if ":view:" in key]
-        heads, parts = await self.heads(views), await self.parts(intents, limit, 0)
-        return Names(names, len(names)), heads, parts
+        parts = {key: self.values[key] for key in intents if key in self.values}
+        return Survey(Names(names, len(names)), await self.heads(views), dict(parts))
 
     async def heads(self, keys: Sequence[str]) -> list[Head]:
         found = [self.values.get(key, b"") for key in keys]
         return [Head(value[:256], len(value)) for value in found]
 
-    async def parts(self, keys: Sequence[str], limit: int, budget: int) -> list[Part]:
+    async def parts(self, keys: Sequence[str], limits: Sequence[int]) -> list[Part]:
         return [self.values.get(key) for key in keys]
 
 
