@@ -20,6 +20,8 @@ CHUNK = 1_000
 T = TypeVar("T")
 Command = tuple[str | int, ...]
 
+ASK_NAMES: Command = ("EVAL", scripts.NAMES, 1, VANTAGES, MAX_NAMES, MAX_NAME_BYTES)
+
 
 class Refusal(Enum):
     """Why a value is not read."""
@@ -97,18 +99,18 @@ class ServerKeys:
         others = list(batched([key for key in intents if key not in before.intents], self._batch))
         answers = await self._ask(
             [
-                ("SCARD", VANTAGES),
+                ASK_NAMES if before.names is None else ("SCARD", VANTAGES),
                 *_ask_heads(views),
                 *_ask_parts(there, [limit] * len(there)),
                 *(("EXISTS", *keys) for keys in others),
             ]
         )
-        total, heads, parts, counts = _split(answers, 1, 3 * len(views), 2 * len(there))
+        listed, heads, parts, counts = _split(answers, 1, 3 * len(views), 2 * len(there))
         found = dict(zip(there, _parts(parts), strict=True))
         counted = zip(others, counts, strict=True)
         fresh = [key for keys, count in counted if _or_none(count) != 0 for key in keys]
         found |= zip(fresh, await self.parts(fresh, [limit] * len(fresh)), strict=True)
-        return Survey(await self._names(total[0], before.names), _heads(heads), found)
+        return Survey(await self._names(listed[0], before.names), _heads(heads), found)
 
     async def heads(self, keys: Sequence[str]) -> list[Head]:
         """See Keys."""
@@ -118,16 +120,15 @@ class ServerKeys:
         """See Keys."""
         return _parts(await self._ask(_ask_parts(keys, limits)))
 
-    async def _names(self, total: Any, before: Names | None) -> Names:
-        if _is_wrong_type(total):
+    async def _names(self, answer: Any, before: Names | None) -> Names:
+        if before is None:
+            return _names(answer)
+        if _is_wrong_type(answer):
             return Names([], None)
-        if before is not None and before.total == _or_none(total):
+        if before.total == _or_none(answer):
             return before
-        limits = (str(MAX_NAMES), str(MAX_NAME_BYTES))
-        found: Any = await self._client.eval(scripts.NAMES, 1, VANTAGES, *limits)
-        count, names = found
-        texts = [name.decode("utf-8", "replace") for name in names]
-        return Names(texts, None if count < 0 else count)
+        (names,) = await self._ask([ASK_NAMES])
+        return _names(names)
 
     async def _ask(self, commands: Sequence[Command]) -> list[Any]:
         """The answer or the error of each command."""
@@ -143,6 +144,12 @@ class ServerKeys:
         if isinstance(self._client, RedisCluster):
             return self._client.pipeline()
         return self._client.pipeline(transaction=False)
+
+
+def _names(answer: Any) -> Names:
+    total, names = _or_raise(answer)
+    texts = [name.decode("utf-8", "replace") for name in names]
+    return Names(texts, None if total < 0 else total)
 
 
 def _ask_heads(keys: Sequence[str]) -> list[Command]:

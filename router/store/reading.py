@@ -31,7 +31,7 @@ MAX_TOTAL_BYTES = 8 * 1024 * 1024
 GROWTH_BYTES = 64 * 1024  # how much larger than its head says a view may be when it is read
 LARGE_BYTES = 512 * 1024
 LARGE_S = 1.0  # for all large views of one reading
-LISTED_S = 10.0
+LISTED_READS = 10
 KEPT_S = 120.0  # how long a vantage that falls silent keeps its place among the newest
 AHEAD_MS = 24 * 3_600_000
 STEP_S = 0.001
@@ -81,7 +81,7 @@ class Reader:
         self._names: list[str] = []
         self._held: frozenset[str] = frozenset()
         self._listed: Names | None = None
-        self._listed_at = float("-inf")
+        self._listed_reads = 0
 
     async def read(self, keys: Keys, edges: Sequence[str]) -> Stored:
         """Every vantage's view, and the intents for these edges."""
@@ -111,11 +111,11 @@ class Reader:
         )
 
     def _list(self, names: Names) -> None:
-        """Keep the vantages' names for LISTED_S, because another list can be as long."""
-        now = time.monotonic()
+        """Keep the vantages' names for LISTED_READS at most: another list can be as long."""
         if names is not self._listed:
-            self._listed, self._listed_at = names, now
-        elif now - self._listed_at >= LISTED_S:
+            self._listed, self._listed_reads = names, 0
+        self._listed_reads += 1
+        if self._listed_reads >= LISTED_READS:
             self._listed = None
 
     async def _renewed(

@@ -17,6 +17,7 @@ from router.store import EVENTS_KEPT, MAX_HISTORY_BYTES, Change, Store, Stored
 from router.store.codec import written
 from router.store.memory import MemoryStore
 from router.store.notices import Notice
+from router.store.reading import LISTED_READS
 from router.store.redis import (
     CHANGED,
     EVENTS,
@@ -331,6 +332,34 @@ async def test_vantage_whose_view_expired_is_left_out(redis_url: str, raw: Any) 
         await store.publish(a_view("here"))
         raw.delete(view_key("gone"))
         assert await store.read([]) == Stored((a_view("here"),), ())
+
+
+async def test_reading_runs_no_script_while_nothing_is_new(redis_url: str, raw: Any) -> None:
+    """A script costs Redis more than the commands that it runs. Intents that stay are not new."""
+    edges = [f"edge-{number:03}" for number in range(250)]
+    async with opened(redis_url) as store:
+        await store.publish(a_view())
+        await store.act(wishes(lasting("edge-120")))
+        assert (await store.read(edges)).intents == (lasting("edge-120"),)
+        raw.config_resetstat()
+        for _ in range(5):
+            assert (await store.read(edges)).intents == (lasting("edge-120"),)
+        calls = {name: one["calls"] for name, one in raw.info("commandstats").items()}
+    calls.pop("cmdstat_config|resetstat", None)
+    assert calls.pop("cmdstat_exists") <= 5 * 5
+    assert calls == dict.fromkeys(("cmdstat_scard", "cmdstat_strlen"), 5) | {"cmdstat_getrange": 10}
+
+
+async def test_vantage_that_takes_the_place_of_another_is_seen(redis_url: str, raw: Any) -> None:
+    async with opened(redis_url) as store, opened(redis_url) as other:
+        await store.publish(a_view("gone"))
+        await other.read([])
+        raw.srem(VANTAGES, "gone")
+        raw.delete(view_key("gone"))
+        await store.publish(a_view("here"))
+        for _ in range(LISTED_READS):
+            stored = await other.read([])
+    assert stored == Stored((a_view("here"),), ())
 
 
 HOSTILE = {
