@@ -1,0 +1,59 @@
+"""The pages of this project, and the commands that stand in them."""
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from markdown_it import MarkdownIt
+
+from tests.support.servers import ROOT
+
+DOCS = ROOT / "docs"
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *DOCS.rglob("*.md"),
+        *(page for name in ("clients", "geodata", "infra") for page in (ROOT / name).rglob("*.md")),
+    ]
+)
+SHELL = ("", "sh", "console", "bash", "shell")  # languages of a block of commands; "" is indented
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A block of code. `language`: what a fence names, else empty. `line`: its first."""
+
+    line: int
+    language: str
+    text: str
+
+
+def blocks_of(text: str) -> Iterator[Block]:
+    for token in MarkdownIt("commonmark").enable("table").parse(text):
+        if token.type in {"code_block", "fence"} and token.map:
+            yield Block(line=token.map[0] + 1, language=token.info.strip(), text=token.content)
+
+
+def commands_of(text: str) -> list[str]:
+    """Each command in blocks of a shell's language, or of none, whole, in order."""
+    blocks = [one.text for one in blocks_of(text) if one.language in SHELL]
+    return [command for block in blocks for command in split(block)]
+
+
+def split(script: str) -> Iterator[str]:
+    """The commands of a script: as many lines each as the shell needs."""
+    lines: list[str] = []
+    for line in script.splitlines():
+        lines.append(line)
+        command = "\n".join(lines)
+        if not line.endswith("\\") and _is_complete(command):
+            lines.clear()
+            if command.strip() and not command.lstrip().startswith("#"):
+                yield command
+    if lines:
+        yield "\n".join(lines)
+
+
+def _is_complete(command: str) -> bool:
+    done = subprocess.run(["bash", "-nc", command], capture_output=True, check=False)
+    return done.returncode == 0
