@@ -32,7 +32,7 @@ from tests.support.servers import (
 NEEDS = {
     r"aws |(out|ask)\(\) |ask |etag=\$\(aws |autorouter cdn publish": "AWS account",
     r"(?s)curl .*https://origin\.example\.com": "AWS account",
-    r"(terraform) (init|plan|apply|import|destroy)": "AWS account",
+    r"terraform (-\S+ )*(init|plan|apply|output)": "AWS account",
     r"docker ": "Docker",
     r"(kubectl|helm|kustomize) |\{ printf .*\n(.*\n)*\} \| kubectl": "cluster",
     r"((\S*/)?(pip|npm|uvx)|python3 -m venv|install|apt-get|systemctl|systemd-creds) ": "internet",
@@ -66,13 +66,14 @@ class Place:
     env: dict[str, str]
 
     def run(self, command: str) -> "subprocess.CompletedProcess[str]":
-        """Run the command as it stands, but for the ports of the server."""
+        """Run the command as it stands, but for the server's ports and root's folders."""
         command = re.sub(r"^make ", f"make --dry-run -C {ROOT} ", command)  # it would recur
         command = re.sub(r"^\S+/pytest ", r"\g<0>--collect-only ", command)
         if re.fullmatch(r"AUTOROUTER_\S+", command):  # a setting: it has to be accepted
             command += " autorouter check"
         here = command.replace("127.0.0.1:8080", f"{HOST}:{self.dev.port}")
         here = here.replace("127.0.0.1:9090", f"{HOST}:{self.dev.ops_port}")
+        here = here.replace("/srv/autorouter/", f"{self.folder}/")
         return subprocess.run(
             ["bash", "-euc", here],
             cwd=self.folder,
