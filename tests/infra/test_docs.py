@@ -36,20 +36,11 @@ from router.routing.response import BAD_MODEL, HEALTHY, NOT_FOUND, OVERLOADED, U
 from router.routing.route_table import ALTERNATES_COUNT, RouteTable
 from tests.support import contract, strategies
 from tests.support.builders import a_fleet, a_fleet_but, a_key, a_table, an_edge
+from tests.support.documents import DOCS, DOCUMENTS, opening_of
 from tests.support.metrics import metrics_in_code
-from tests.support.servers import Stand, public_server, served, talk
+from tests.support.servers import ROOT, Stand, public_server, served, talk
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
 ADRS = sorted((DOCS / "adr").glob("[0-9]*.md"))
-DOCUMENTS = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *DOCS.rglob("*.md"),
-        *ROOT.glob("geodata/*.md"),
-        *ROOT.glob("infra/**/*.md"),
-    ]
-)
 
 
 def text_of(path: Path) -> str:
@@ -128,8 +119,46 @@ def test_readme_leads_to_every_page() -> None:
     assert set(DOCUMENTS) - reached == set()
 
 
-def test_documentation_list_has_every_page_of_docs() -> None:
-    assert set(DOCS.glob("*.md")) - pages_from(ROOT / "README.md") == set()
+# What a newcomer needs first comes first.
+ORDER = [
+    *("docs/api.md", "docs/clients.md"),
+    *("docs/configuration.md", "docs/edges.md", "docs/geodata.md"),
+    *("docs/running.md", "docs/cdn.md", "docs/cloudfront.md"),
+    *("docs/operations.md", "docs/health.md", "docs/dashboard.md", "docs/metrics.md"),
+    *("docs/simulate.md", "docs/upgrade.md", "CHANGELOG.md"),
+    *("docs/scaling.md", "docs/performance.md"),
+    *("docs/architecture.md", "docs/glossary.md", "docs/adr/README.md", "CONTRIBUTING.md"),
+    *("docs/releasing.md", "docs/licences.md", "SECURITY.md"),
+]
+
+
+def test_readme_lists_every_page_once_in_the_order_of_need() -> None:
+    _, _, rest = text_of(ROOT / "README.md").partition("## Documentation")
+    section = rest.partition("\n## ")[0]
+
+    assert re.findall(r"\]\(([^)]+)\)", section) == ORDER
+    assert {ROOT / name for name in ORDER} >= set(DOCS.glob("*.md"))
+
+
+def test_readme_is_short() -> None:
+    assert len(text_of(ROOT / "README.md").splitlines()) <= 120
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_page_opens_with_what_one_gets_from_it(path: Path) -> None:
+    title, first = opening_of(text_of(path))
+
+    assert title
+    assert len(first) > 40, "say in a sentence below the title what a reader gets"
+
+
+def test_version_has_its_date_in_the_changelog() -> None:
+    releases = re.findall(r"^## (.+)$", text_of(ROOT / "CHANGELOG.md"), re.MULTILINE)
+    dated = [re.fullmatch(r"(\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d", one) for one in releases]
+    versions = [one[1] for one in dated if one]
+
+    assert versions[0] == __version__
+    assert releases[: -len(versions)] in ([], ["Unreleased"])
 
 
 def commands_in(text: str) -> set[str]:

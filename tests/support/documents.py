@@ -28,6 +28,14 @@ class Block:
     text: str
 
 
+def opening_of(text: str) -> tuple[str, str]:
+    """The title of a page and the paragraph below it; empty where something else is."""
+    tokens = MarkdownIt("commonmark").parse(text)
+    kinds = [one.type for one in tokens[:5]]
+    is_usual = kinds[0] == "heading_open" and kinds[3:] == ["paragraph_open", "inline"]
+    return (tokens[1].content, tokens[4].content) if is_usual else ("", "")
+
+
 def blocks_of(text: str) -> Iterator[Block]:
     for token in MarkdownIt("commonmark").enable("table").parse(text):
         if token.type in {"code_block", "fence"} and token.map:
