@@ -35,7 +35,7 @@ LAST_REQUEST_S = 0.25
 STOP_S = 2.0
 LINGER_S = 2.0  # for the body of a last request: closing on it would lose our answer
 WHOLE_BYTES = 1_024  # parsed at once: an ordinary request
-SLICE_BYTES = 128  # of more than that
+SLICE_BYTES = 128  # the first of more than that
 MAX_UNSENT_BYTES = 4_096  # past that, requests wait until the client has read
 FIELD_BYTES = 256  # what a kept field takes in memory beside its text
 
@@ -271,9 +271,11 @@ class HttpConnection(RequestHead, asyncio.Protocol):
 
     def _parse_slices(self) -> None:
         """A little at a time: requests sent ahead must not pile up answers, nor keep other
-        clients waiting."""
+        clients waiting. More at a time of a head that goes on and on."""
+        size = SLICE_BYTES
         while self._parsed_bytes < len(self._unparsed) and not self._must_wait():
-            start, self._parsed_bytes = self._parsed_bytes, self._parsed_bytes + SLICE_BYTES
+            start, self._parsed_bytes = self._parsed_bytes, self._parsed_bytes + size
+            size = min(2 * size, WHOLE_BYTES)
             answered = self._answered
             self._parse(self._unparsed[start : self._parsed_bytes])
             if self._parsed_bytes < len(self._unparsed) and self._answered > answered:

@@ -21,6 +21,7 @@ from router.api.http_protocol import (
     SLICE_BYTES,
     SLOW_READER_S,
     STOP_S,
+    WHOLE_BYTES,
     HttpConnection,
     Request,
     State,
@@ -632,7 +633,7 @@ async def test_fields_of_a_head_are_bounded(field: bytes, most: int) -> None:
 @pytest.mark.parametrize("size", [100, 1_000_000])
 async def test_complete_head_over_the_bound_is_rejected(size: int) -> None:
     connection = Connection()
-    said = HEAD + b"X: " + b"y" * (MAX_HEAD_BYTES + SLICE_BYTES) + b"\r\n\r\n"
+    said = HEAD + b"X: " + b"y" * (MAX_HEAD_BYTES + WHOLE_BYTES) + b"\r\n\r\n"
     await connection.say(*(said[at : at + size] for at in range(0, len(said), size)))
     assert connection.socket.heard.startswith(BAD_REQUEST.to_get.opening)
 
