@@ -18,16 +18,19 @@ from router.cdn.programs import Target, read_program
 from router.config.inputs import read_catalog, read_geo, with_latency
 from router.config.settings import Settings
 from router.errors import ConfigError
-from router.geo.country_codes import COUNTRY_CODES
-from router.model import Catalog, Location, Position, Scope
-from router.routing.cache_headers import format_key, parse_key
-from router.routing.client_address import Networks, parse_address
-from router.routing.location import Locator
-from router.routing.query import parse_query
+from router.model import Catalog, Position, Scope
+from router.routing.cache_headers import parse_key
 from router.routing.ranking import Ranker
 from tests.support.builders import a_catalog, a_region
+from tests.support.route_keys import (
+    VECTORS,
+    Viewer,
+    an_address,
+    by_python,
+    made_up_viewers,
+    shipped,
+)
 
-SECRET = "0123456789abcdef"
 REAL, MADE_UP = 20_000, 10_000
 
 # One key a line: njs cuts what it prints after 2,048 characters.
@@ -98,21 +101,6 @@ ENGINES = pytest.mark.parametrize(
 STORED = pytest.mark.parametrize("engine", [Engine(by_node, KVS), Engine(by_njs, KVS)])
 
 
-class Viewer(NamedTuple):
-    """What the function sees of one: three headers, an address and the scope asked for."""
-
-    country: str
-    latitude: str
-    longitude: str
-    ip: str
-    scope: str = "country"
-
-
-@cache
-def shipped() -> Ranker:
-    return Ranker(read_catalog(Settings()))
-
-
 def event(viewer: Viewer, **headers: str) -> dict[str, Any]:
     told = {
         "cloudfront-viewer-country": viewer.country,
@@ -157,28 +145,6 @@ def published(table: Table, *before: str) -> dict[str, str]:
     return {**table.values, "versions": json.dumps([table.version, *before])}
 
 
-def by_python(ranker: Ranker, viewer: Viewer) -> str | None:
-    """The key that the origin makes of the same headers; None where it would not make one."""
-    if parse_address(viewer.ip) is None:
-        return None
-    divided = ranker.divided
-    locator = Locator(lambda _: Location(), trusted=Networks(), secrets=[SECRET], divided=divided)
-    told = {
-        b"x-origin-verify": SECRET,
-        b"cloudfront-viewer-country": viewer.country,
-        b"cloudfront-viewer-latitude": viewer.latitude,
-        b"cloudfront-viewer-longitude": viewer.longitude,
-        b"cloudfront-viewer-address": f"{viewer.ip}:50000",
-    }
-    headers = [(name, value.encode()) for name, value in told.items() if value]
-    placed = locator.place(None, headers)
-    if placed.location.position is None and placed.location.country in {None, *divided}:
-        return None
-    query = parse_query(f"scope={viewer.scope}".encode())
-    assert query is not None
-    return format_key(ranker.key(placed.location, placed.seed, query.scope))
-
-
 @cache
 def real_viewers() -> list[Viewer]:
     """Random addresses of the geo database, where it has them."""
@@ -195,47 +161,12 @@ def real_viewers() -> list[Viewer]:
 
 
 @cache
-def made_up_viewers() -> list[Viewer]:
-    """Every country, the poles, the antimeridian, missing and garbage headers, odd addresses."""
-    rng = random.Random(2)
-    countries = [*COUNTRY_CODES, *("US", "CA", "us", "", "U", "U1", "XYZ", "ß", "CADE")]
-    countries += [*("EU", "AP", "XX", "ZZ", "UK", "AN", "T1", "A1", "A2")] * 3
-    latitudes = ["", "90", "-90", "0", "-0.0", "91", "1e1", "nan", "0x10", "12.", "43.6532"]
-    longitudes = ["", "180", "-180", "0", "179.9999", "181", "1_0", ".5", "-79.3832"]
-    return [
-        Viewer(
-            rng.choice(countries),
-            rng.choice([*latitudes, str(rng.uniform(-90, 90))]),
-            rng.choice([*longitudes, str(rng.uniform(-180, 180))]),
-            an_address(rng),
-            rng.choice(["country", "global", "+GLOBAL%20", "glob%61l", "%zz", "else"]),
-        )
-        for _ in range(MADE_UP)
-    ]
-
-
-def an_address(rng: random.Random) -> str:
-    group = [f"{rng.randrange(65_536):x}" for _ in range(8)]
-    return rng.choice(
-        [
-            ".".join(str(rng.randrange(256)) for _ in range(4)),
-            ":".join(group),
-            f"2001:db8::{group[0]}",
-            f"{group[0]}::{group[1]}:{group[2]}",
-            f"::ffff:1.2.3.{rng.randrange(256)}",
-            f"2002:{group[0]}:{group[1]}::1",
-            f"2001:0:1:2:3:4:{group[0]}:{group[1]}",
-            f"64:ff9b::{group[0]}:{group[1]}",
-            f"64:ff9b:{rng.randrange(3)}:{group[0]}::{group[1]}:{group[2]}",
-            f"64:ff9b:1:{group[0]}:{rng.randrange(256):x}:{rng.randrange(256):02x}00::",
-            f"64:ff9b:1:{group[0]}:{group[1]}:{group[2]}::",
-            *("::", "1::2::3", "1.2.3", "01.2.3.4", "1.2.3.4.5", "rubbish", ":1:2:3:4:5:6:7"),
-        ]
-    )
+def every_kind() -> list[Viewer]:
+    return made_up_viewers(MADE_UP)
 
 
 @ENGINES
-@pytest.mark.parametrize("viewers", [real_viewers, made_up_viewers])
+@pytest.mark.parametrize("viewers", [real_viewers, every_kind])
 def test_key_is_the_one_python_makes(
     engine: Engine, viewers: Callable[[], list[Viewer]], tmp_path: Path
 ) -> None:
@@ -246,10 +177,18 @@ def test_key_is_the_one_python_makes(
 
 
 @ENGINES
+def test_keys_are_the_golden_ones(engine: Engine, tmp_path: Path) -> None:
+    vectors = json.loads(VECTORS.read_text())
+    asked = [Viewer(**{name: each[name] for name in Viewer._fields}) for each in vectors]
+    made = run(engine, [event(viewer) for viewer in asked], tmp_path)
+    assert made == [each["key"] for each in vectors]
+
+
+@ENGINES
 def test_network_order_is_the_one_python_makes(engine: Engine, tmp_path: Path) -> None:
     settings = Settings()
     ranker = Ranker(with_latency(settings, read_catalog(settings)))
-    asked = [*real_viewers()[:5_000], *made_up_viewers()[:5_000]]
+    asked = [*real_viewers()[:5_000], *every_kind()[:5_000]]
     made = run(engine, [event(viewer) for viewer in asked], tmp_path, ranker)
     expected = [by_python(ranker, viewer) for viewer in asked]
     assert [pair for pair in zip(asked, expected, made, strict=True) if pair[1] != pair[2]] == []
@@ -334,7 +273,7 @@ def test_first_of_repeated_scopes_counts(engine: Engine, tmp_path: Path) -> None
 
 
 def test_every_key_made_is_one_the_origin_reads() -> None:
-    keys = [by_python(shipped(), viewer) for viewer in made_up_viewers()]
+    keys = [by_python(shipped(), viewer) for viewer in every_kind()]
     assert all(parse_key(key) is not None for key in keys if key is not None)
 
 
@@ -361,7 +300,7 @@ def many_edges() -> Ranker:
 
 
 def some_viewers() -> list[Viewer]:
-    return [*real_viewers()[:2_000], *made_up_viewers()[:2_000]]
+    return [*real_viewers()[:2_000], *every_kind()[:2_000]]
 
 
 @STORED

@@ -13,9 +13,8 @@ from router.cdn.programs import Target, read_program
 from router.config.inputs import read_catalog
 from router.config.settings import Settings
 from router.routing.ranking import Ranker
+from tests.support.route_keys import SECRET, VECTORS, golden
 
-VECTORS = Path(__file__).parent.parent / "support" / "data" / "route-keys.json"
-SECRET = "0123456789abcdef"
 ORIGIN = "https://origin.example.com"
 QUERY = "?x=1&strict=true&scope={scope}&model=a%20b"
 
@@ -89,6 +88,10 @@ def sent(target: Target, folder: Path) -> list[tuple[str, dict[str, Any]]]:
     done.check_returncode()
     told: list[tuple[str, dict[str, Any]]] = json.loads(done.stdout)
     return told
+
+
+def test_golden_vectors_are_what_the_command_writes() -> None:
+    assert golden() == vectors()
 
 
 @pytest.mark.parametrize("target", [Target.CLOUDFLARE, Target.FASTLY])
