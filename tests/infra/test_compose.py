@@ -48,7 +48,8 @@ def faults_of(document: dict[str, Any]) -> str:
     """What the parser has against it, its merges, anchors and variables resolved."""
     done = subprocess.run(
         [sys.executable, "-c", PARSE],
-        input=default_of(json.dumps(document)),
+        # It takes a tag or a digest; Docker takes both, and looks at the digest.
+        input=re.sub(r"@sha256:[0-9a-f]{64}", "", default_of(json.dumps(document))),
         capture_output=True,
         text=True,
         check=False,
@@ -88,11 +89,16 @@ def default_of(text: str) -> str:
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
 
+def source_of(mount: str | dict[str, Any]) -> str:
+    """What is mounted, in the short form or the long one."""
+    return default_of(mount["source"] if isinstance(mount, dict) else mount.partition(":")[0])
+
+
 def loose_ends(document: dict[str, Any]) -> set[str]:
     """Names of services, networks and volumes that are used and not there."""
     loose = set()
     for service in document["services"].values():
-        mounts = [default_of(mount).partition(":")[0] for mount in service.get("volumes", ())]
+        mounts = [source_of(mount) for mount in service.get("volumes", ())]
         volumes = {mount for mount in mounts if not mount.startswith(".")}
         loose |= set(service.get("depends_on", ())) - set(document["services"])
         loose |= set(service.get("networks", ())) - set(document["networks"])
@@ -107,10 +113,10 @@ def test_names_lead_somewhere() -> None:
 def lost_mounts(document: dict[str, Any]) -> set[str]:
     """Folders of ours that are mounted and not there."""
     mounts = {
-        default_of(mount).partition(":")[0]
+        source_of(mount)
         for service in document["services"].values()
         for mount in service.get("volumes", ())
-        if default_of(mount).startswith(".")
+        if source_of(mount).startswith(".")
     }
     assert mounts
     return {mount for mount in mounts if not (FILE.parent / mount).exists()}
@@ -186,8 +192,31 @@ def test_database_is_fetched_to_where_the_router_looks() -> None:
         SERVICES[name]["environment"]["AUTOROUTER_GEO_DIR"] for name in ("geodata", "router")
     ]
     assert folders[0] == folders[1]
-    assert set(SERVICES["geodata"]["volumes"]) <= set(SERVICES["router"]["volumes"])
+    assert SERVICES["geodata"]["volumes"] == ["last-good:/var/lib/autorouter"]
+    assert "last-good:/var/lib/autorouter" in SERVICES["router"]["volumes"]
     assert "geodata update" in " ".join(SERVICES["geodata"]["command"])
+
+
+def test_every_container_of_ours_has_an_init() -> None:
+    """So that what a shell leaves behind ends, and SIGTERM arrives."""
+    assert all(SERVICES[name]["init"] for name in OURS)
+
+
+def test_fleet_comes_by_mount_and_variable() -> None:
+    (catalog,) = re.findall(r"AUTOROUTER_REGIONS=(\S+)", " ".join(FINAL.all("ENV")))
+    for name in set(OURS) - {"geodata"}:
+        (mount,) = (each for each in SERVICES[name]["volumes"] if isinstance(each, dict))
+        assert mount["source"] == "${REGIONS_FILE:-../regions.yaml}", name
+        assert mount["target"] == catalog, name
+        assert mount["read_only"], name
+        assert mount["bind"] == {"create_host_path": False}, name
+
+
+def test_guide_names_the_fleet_by_its_whole_path() -> None:
+    guide = (ROOT / "docs" / "running.md").read_text() + FILE.read_text()
+    named = re.findall(r"REGIONS_FILE=(\S+)", guide)
+    assert named
+    assert all(path.startswith('"$PWD/') for path in named)
 
 
 # The same, running

@@ -1,14 +1,17 @@
 """infra/k8s: valid by Kubernetes' own schemas, its parts fit each other, pods are confined.
 
-There is no cluster and no kustomize here: the few of its features that we use are followed
-below, and what they lead to is validated.
+There is no cluster here. `kubectl kustomize` renders the base, its components and the overlay of
+the guide, and what it renders is validated.
 """
 
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -16,10 +19,13 @@ import yaml
 
 from router.api.servers import GRACE_S
 from router.config.settings import read_settings
+from router.routing.client_address import Networks, viewer_address
 from tests.support.image import FINAL
 from tests.support.servers import AUTOROUTER, ROOT
 
 FOLDER = ROOT / "infra" / "k8s"
+COMPONENTS = ["geodata", "ingress", "monitoring"]
+GUIDE = ROOT / "docs" / "running.md"
 OLDEST, NEWEST = "1.30", "1.37"
 
 Document = dict[str, Any]
@@ -34,10 +40,15 @@ def kustomizations(folder: Path) -> Iterator[tuple[Path, Document]]:
             yield from kustomizations(folder / name)
 
 
+def every_kustomization() -> Iterator[tuple[Path, Document]]:
+    for folder in (FOLDER, *(FOLDER / name for name in COMPONENTS)):
+        yield from kustomizations(folder)
+
+
 def manifests() -> list[Document]:
     """Every document that the kustomizations lead to, generated ones too."""
     found: list[Document] = []
-    for folder, told in kustomizations(FOLDER):
+    for folder, told in every_kustomization():
         for name in told.get("resources", ()):
             if (folder / name).is_file():
                 found += yaml.safe_load_all((folder / name).read_text())
@@ -46,6 +57,47 @@ def manifests() -> list[Document]:
             name = {"name": generated["name"]}
             found.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": data})
     return found
+
+
+def kustomize(folder: Path) -> list[Document]:
+    """What kubectl would apply."""
+    command = [str(AUTOROUTER.with_name("kubectl")), "kustomize", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@cache
+def with_components(*components: str) -> list[Document]:
+    """The base with these components, in an overlay."""
+    with TemporaryDirectory() as folder:
+        base = os.path.relpath(FOLDER, folder)
+        overlay = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "namespace": "autorouter",
+            "resources": [base],
+            "components": [f"{base}/{name}" for name in components],
+        }
+        (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+        return kustomize(Path(folder))
+
+
+@cache
+def overlay_of_guide() -> list[Document]:
+    """What the guide's overlay makes."""
+    (text,) = re.findall(r"(?s)```yaml\n(apiVersion: kustomize.*?)```", GUIDE.read_text())
+    with TemporaryDirectory() as folder:
+        mine = Path(folder)
+        path = text.replace("../autorouter/infra/k8s", os.path.relpath(FOLDER, folder))
+        (mine / "kustomization.yaml").write_text(path.replace("sha256:…", f"sha256:{'1' * 64}"))
+        (mine / "regions.yaml").write_text((ROOT / "regions.yaml").read_text())
+        return kustomize(mine)
+
+
+def is_known(document: Document) -> bool:
+    """Whether it is Kubernetes' own, and not the Prometheus operator's."""
+    return not document["apiVersion"].startswith("monitoring.")
 
 
 ALL = manifests()
@@ -75,7 +127,7 @@ def container_of(deployment: Document) -> Document:
 def test_every_file_is_led_to() -> None:
     led_to = {
         folder / name
-        for folder, told in kustomizations(FOLDER)
+        for folder, told in every_kustomization()
         for name in [*told.get("resources", ()), "kustomization.yaml"]
         if (folder / name).is_file()
     }
@@ -94,7 +146,7 @@ def validated(documents: list[Document], path: Path, version: str) -> list[str]:
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 def test_manifests_are_valid(version: str, tmp_path: Path) -> None:
-    known = [each for each in ALL if not each["apiVersion"].startswith("monitoring.")]
+    known = [each for each in ALL if is_known(each)]
     assert validated(known, tmp_path / "all.yaml", version) == []
 
 
@@ -114,6 +166,120 @@ def test_an_invalid_manifest_is_noticed(
     spoilt = deepcopy(next(each for each in ALL if each["kind"] == kind))
     spoil(spoilt["spec"])
     assert validated([spoilt], tmp_path / "one.yaml", NEWEST) != []
+
+
+@pytest.mark.parametrize("components", [(), *((name,) for name in COMPONENTS), (*COMPONENTS,)])
+def test_what_kubectl_renders_is_valid(components: tuple[str, ...], tmp_path: Path) -> None:
+    rendered = with_components(*components)
+    known = [each for each in rendered if is_known(each)]
+    assert validated(known, tmp_path / "all.yaml", NEWEST) == []
+    assert {each["metadata"]["namespace"] for each in known if each["kind"] != "Namespace"} == {
+        "autorouter"
+    }
+
+
+def test_base_needs_no_operator_and_no_controller() -> None:
+    kinds = {each["kind"] for each in kustomize(FOLDER)}
+    assert all(is_known(each) for each in kustomize(FOLDER))
+    assert kinds.isdisjoint({"Ingress", "PersistentVolumeClaim", "CronJob"})
+    assert {"Deployment", "Service", "HorizontalPodAutoscaler"} <= kinds
+
+
+def test_component_monitoring_alone_needs_the_operator() -> None:
+    operators = {each["kind"] for each in with_components("monitoring") if not is_known(each)}
+    assert operators == {"ServiceMonitor", "PodMonitor"}
+
+
+def test_overlay_of_the_guide_is_valid(tmp_path: Path) -> None:
+    assert validated(overlay_of_guide(), tmp_path / "all.yaml", NEWEST) == []
+
+
+def test_overlay_of_the_guide_reaches_every_part() -> None:
+    images = set(re.findall(r"'image': '([^']*)'", str(overlay_of_guide())))
+    assert images == {f"registry.mine.example/autorouter@sha256:{'1' * 64}"}
+    (ingress,) = (each["spec"] for each in overlay_of_guide() if each["kind"] == "Ingress")
+    assert ingress["rules"][0]["host"] == ingress["tls"][0]["hosts"][0] == "autorouter.mine.example"
+    maps = {each["metadata"]["name"] for each in overlay_of_guide() if each["kind"] == "ConfigMap"}
+    mounted = set(re.findall(r"'configMap(?:Ref)?': {'name': '([^']*)'", str(overlay_of_guide())))
+    assert len(maps) == 3
+    assert mounted == maps
+
+
+# The Ingress
+
+
+def test_ingress_leads_to_the_routers_public_port() -> None:
+    (rule,) = one("Ingress", "router")["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    service = path["backend"]["service"]
+    ports = one("Service", service["name"])["spec"]["ports"]
+    (target,) = (each["targetPort"] for each in ports if each["name"] == service["port"]["name"])
+    assert target == "http"
+    assert (path["path"], path["pathType"]) == ("/", "Prefix")
+
+
+@pytest.mark.parametrize("sent", ["", "8.8.8.8, ", "10.0.9.9, ", "8.8.8.8, 10.0.3.7, "])
+def test_router_behind_the_controller_sees_the_viewer(sent: str) -> None:
+    """By the guide's settings, when a controller in a pod appends whom it talks to, or replaces
+    what the viewer sent."""
+    (settings,) = (
+        each["data"]
+        for each in overlay_of_guide()
+        if each["metadata"]["name"].startswith("router-settings")
+    )
+    trusted = Networks.parse([settings["AUTOROUTER_TRUSTED_PROXIES"]])
+    lines = [f"{sent}203.0.113.9".encode()]
+    assert address_of("10.0.3.7", lines, trusted) == "203.0.113.9"
+    assert address_of("198.51.100.1", lines, trusted) == "198.51.100.1"
+
+
+def address_of(peer: str, lines: list[bytes], trusted: Networks) -> str | None:
+    found = viewer_address(peer, lines, trusted)
+    return None if found is None else found.text
+
+
+# A current geo database
+
+
+def geodata_job() -> Document:
+    spec: Document = one("CronJob", "geodata")["spec"]["jobTemplate"]["spec"]
+    return spec
+
+
+def test_cronjob_writes_where_routers_read() -> None:
+    pod = geodata_job()["template"]["spec"]
+    (container,) = pod["containers"]
+    (router,) = (
+        each["spec"]["template"]["spec"]
+        for each in with_components("geodata")
+        if each["kind"] == "Deployment" and each["metadata"]["name"] == "router"
+    )
+    (mount,) = (each for each in router["containers"][0]["volumeMounts"] if each["name"] == "geo")
+    (volume,) = (each for each in router["volumes"] if each["name"] == "geo")
+    claim = one("PersistentVolumeClaim", "geo")
+    assert container["env"] == [{"name": "AUTOROUTER_GEO_DIR", "value": mount["mountPath"]}]
+    assert variables(ROUTER)["AUTOROUTER_GEO_DIR"] == mount["mountPath"]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert mount["readOnly"]
+    assert "initContainers" not in router
+
+
+def test_cronjob_runs_a_command_that_there_is() -> None:
+    pod = geodata_job()["template"]["spec"]
+    assert pod["containers"][0]["args"] == ["geodata", "update"]
+    assert pod["restartPolicy"] == "Never"
+    assert one("CronJob", "geodata")["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+def test_pods_that_fetch_are_confined_as_routers_are() -> None:
+    pod = geodata_job()["template"]["spec"]
+    assert pod["securityContext"] == pod_of(ROUTER)["securityContext"]
+    (init,) = pod_of(ROUTER)["initContainers"]
+    for container in (pod["containers"][0], init):
+        assert container["securityContext"] == container_of(ROUTER)["securityContext"]
+        assert set(container["resources"]["limits"]) == {"memory"}
+    assert pod["automountServiceAccountToken"] is False
 
 
 # The parts fit each other
@@ -159,7 +325,7 @@ def test_monitor_of_pods_reads_the_pollers_port() -> None:
 
 
 def test_guide_makes_a_resource_of_the_alert_rules() -> None:
-    guide = (ROOT / "docs" / "running.md").read_text()
+    guide = GUIDE.read_text()
     (command,) = re.findall(r"^ +(\{ printf .*?\}) \| kubectl", guide, re.MULTILINE | re.DOTALL)
     made = subprocess.run(["sh", "-euc", command], cwd=ROOT, capture_output=True, check=True)
     told = yaml.safe_load(made.stdout)
@@ -305,7 +471,7 @@ def test_namespace_demands_all_that() -> None:
 
 
 def test_guide_makes_the_secret_that_pods_mount() -> None:
-    guide = (ROOT / "docs" / "running.md").read_text()
+    guide = GUIDE.read_text()
     (command,) = re.findall(r"create secret generic (\S+)((?: \\\n\s+--from-literal=\S+)+)", guide)
     keys = set(re.findall(r"--from-literal=([\w-]+)=", command[1]))
     files = {Path(each["value"]).name for each in container_of(ROUTER)["env"]}
