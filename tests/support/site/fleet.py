@@ -1,6 +1,7 @@
 """Real servers, pollers, a Redis and edges on this machine, for faults to be done to them."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -10,12 +11,14 @@ from typing import Any
 
 import httpx
 import redis as redis_client
+import yaml
 
 from router.geo.database import packaged_database
 from router.processes.simulated_edges import Mode, SimulatedEdge, SimulatedFleet
 from router.store.redis import lease_key
 from router.store.snapshot import FILE_NAME
 from tests.support.builders import CITIES
+from tests.support.dns import NameServer, name_server
 from tests.support.forwarder import Forwarder, forwarding
 from tests.support.servers import (
     AUTOROUTER,
@@ -68,7 +71,8 @@ class Setup:
     `sentinel`: Redis is two, watched by a Sentinel; `tls`: EDGE speaks it; `workers`: of
     each server; `own_geo`: servers read a copy of the geo database in the site's folder;
     `cdn`: servers know the secret of a stand-in for the CDN, and purge it; `address`: Redis
-    is reached by an address that can be moved, delayed or silenced.
+    is reached by an address that can be moved, delayed or silenced; `names`: edges have names,
+    for which pollers ask a name server of the site.
     """
 
     partial: bool = False
@@ -81,6 +85,7 @@ class Setup:
     own_geo: bool = False
     cdn: bool = False
     address: bool = False
+    names: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,7 +100,8 @@ class Server:
 
 @dataclass(kw_only=True)
 class Site:
-    """All that runs. `marks`: when what was done, monotonic; the first is `fault`."""
+    """All that runs. `marks`: when what was done, monotonic; the first is `fault`. `broken`:
+    edges that cannot be reached whatever they do; `hung_at`: when workers were hung."""
 
     folder: Path
     pace: Pace
@@ -110,6 +116,9 @@ class Site:
     replica: RedisServer | None = None
     door: Door | None = None
     address: Forwarder | None = None
+    names: NameServer | None = None
+    broken: set[str] = field(default_factory=set)
+    hung_at: list[float] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     servers: list[Server] = field(default_factory=list)
@@ -167,7 +176,11 @@ class Site:
         env = clean_env(**self.settings, **settings) | self.env
         if command in self.setup.clocks:
             env |= faked_clock(self.folder / "clock")
-        return Process([str(AUTOROUTER), command], self.folder / f"{name}.log", env)
+        program = [str(AUTOROUTER)]
+        if command == "poll" and self.names is not None:
+            env["NAME_SERVER"] = self.names.address
+            program = [sys.executable, "-m", "tests.support.site.own_names"]
+        return Process([*program, command], self.folder / f"{name}.log", env)
 
     def set_clocks(self, offset_s: int) -> None:
         """Set the clocks of `setup.clocks` to so much off."""
@@ -265,6 +278,11 @@ async def open_site(
             endpoints[EDGE] = site.door.endpoint
         a_regions_file(folder / "regions.yaml", endpoints)
         a_regions_file(folder / "partial.yaml", partial.endpoints)
+        if setup.names:
+            names: dict[str, Any] = {name_of(id): [HOST] for id in CITIES}
+            site.names = await stack.enter_async_context(name_server(names, ttl_s=1))
+            _name_edges(folder / "regions.yaml")
+            _name_edges(folder / "partial.yaml")
         if setup.own_geo:
             (folder / "geo.mmdb").write_bytes(packaged_database().read_bytes())
         site.set_clocks(0)
@@ -287,6 +305,21 @@ async def open_site(
         finally:
             viewing.cancel()
             await asyncio.gather(viewing, return_exceptions=True)
+
+
+def name_of(id: str) -> str:
+    """An edge's name, where edges have names."""
+    return f"{id}.edge.test"
+
+
+def _name_edges(path: Path) -> None:
+    """Have pollers reach edges by their names."""
+    document = yaml.safe_load(path.read_text())
+    document["defaults"]["health_plain_http"] = True
+    for region in document["regions"]:
+        health = region["endpoint"] + document["defaults"]["health_path"]
+        region["health_url"] = health.replace(HOST, name_of(region["id"]))
+    path.write_text(yaml.safe_dump(document))
 
 
 async def _start_all(site: Site, servers: int) -> None:

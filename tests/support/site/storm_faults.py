@@ -2,20 +2,25 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import redis as redis_client
 
 from router.model import Intended
+from router.processes.simulated_edges import Mode
 from router.store.codec import written
 from router.store.redis import EVENTS, VANTAGES, intent_key, lease_key, view_key
+from router.store.snapshot import FILE_NAME
 from tests.support.builders import CITIES, a_view, an_edge_view, an_intent
+from tests.support.dns import HANG, SERVFAIL, Answer
 from tests.support.servers import HOST, RedisServer
-from tests.support.site.fleet import Site
+from tests.support.site.fleet import Server, Site, name_of
 from tests.support.site.soak import rewrite
 
 Fault = Callable[[Site, random.Random], contextlib.AbstractAsyncContextManager[None]]
@@ -184,6 +189,89 @@ async def regions_faulty(site: Site, rng: random.Random) -> AsyncIterator[None]:
         rewrite(site, lambda document: document["regions"][0].update(latitude=latitude))
 
 
+@contextlib.asynccontextmanager
+async def names_hang(site: Site, rng: random.Random) -> AsyncIterator[None]:
+    """The names of two edges get no answer."""
+    with _unresolved(site, rng, HANG):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def names_fail(site: Site, rng: random.Random) -> AsyncIterator[None]:
+    """The names of two edges get SERVFAIL."""
+    with _unresolved(site, rng, SERVFAIL):
+        yield
+
+
+@contextlib.contextmanager
+def _unresolved(site: Site, rng: random.Random, answer: Answer) -> Iterator[None]:
+    assert site.names is not None
+    ids = rng.sample(sorted(set(CITIES) - site.broken), 2)
+    site.broken.update(ids)
+    site.names.names |= {name_of(id): answer for id in ids}
+    try:
+        yield
+    finally:
+        site.names.names |= {name_of(id): [HOST] for id in ids}
+        site.broken.difference_update(ids)
+
+
+@contextlib.asynccontextmanager
+async def worker_hung(site: Site, rng: random.Random) -> AsyncIterator[None]:
+    """One worker of one server is stopped, and goes on when it has long been replaced."""
+    victim = rng.choice(workers_of(rng.choice(site.servers)))
+    os.kill(victim, signal.SIGSTOP)
+    site.hung_at.append(time.monotonic())
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGCONT)
+
+
+def workers_of(server: Server) -> list[int]:
+    """The processes that answer for a server."""
+    pid = server.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [
+        int(child)
+        for child in children
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+
+
+@contextlib.asynccontextmanager
+async def state_folder_hung(site: Site, rng: random.Random) -> AsyncIterator[None]:
+    """Opening a pipe that nobody reads blocks, as a file on a dead network folder does."""
+    server = rng.choice(site.servers)
+    pipe = Path(server.settings["STATE_DIR"]) / f".{FILE_NAME}.{server.process.pid}"
+    while True:
+        with contextlib.suppress(FileExistsError):  # while it is being saved
+            os.mkfifo(pipe)
+            break
+        await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # the save that waits goes on
+        pipe.unlink()
+        await asyncio.sleep(0.1)
+        os.close(reader)
+
+
+@contextlib.asynccontextmanager
+async def brake(site: Site, rng: random.Random) -> AsyncIterator[None]:
+    """The last vantage sees six of ten edges fall at once, which work."""
+    ids = rng.sample(sorted(CITIES), 6)
+    for id in ids:
+        await site.partial.edges[id].set_mode(Mode.DOWN)
+    try:
+        yield
+    finally:
+        for id in ids:
+            await site.partial.edges[id].set_mode(Mode.HEALTHY)
+
+
 FAULTS: dict[str, Fault] = {
     fault.__name__.replace("_", " "): fault
     for fault in (
@@ -199,5 +287,14 @@ FAULTS: dict[str, Fault] = {
         poller_killed,
         poller_hung,
         regions_faulty,
+        names_hang,
+        names_fail,
+        worker_hung,
+        state_folder_hung,
+        brake,
     )
 }
+
+# A vantage that is alone holds the brake for 120 s, and names broken edges so long: by design
+# (docs/health.md). So the brake is not paired with what silences the other vantage.
+UNFAIR = {("brake", "poller hung"), ("brake", "poller killed")}
