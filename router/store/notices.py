@@ -11,6 +11,7 @@ class Notice(StrEnum):
     HINTS_LOST = "hints_lost"
     WRONG_TYPE = "wrong_type"
     INTENT_LOST = "intent_lost"
+    INTENT_BACK = "intent_back"
 
 
 Report = Callable[[Notice, str], None]

@@ -93,21 +93,22 @@ class RedisStore:
         stored = await self._link.call(lambda client: self._reader.read(ServerKeys(client), edges))
         if self._standstill.is_due(stored.views):
             self._link.renew("no view has changed for long: this may not be the primary any more")
-        lost = self._lost.noticed(stored, edges)
-        if lost:
+        back, lost = self._lost.returned(stored), self._lost.noticed(stored, edges)
+        if back or lost:
             with contextlib.suppress(StoreError):
-                await self._tell_lost(lost)
+                await self._report_intents(back, lost)
         return stored
 
-    async def _tell_lost(self, lost: Sequence[Event]) -> None:
-        """Log the losses that no event explains."""
-        recent = await self.events()
+    async def _report_intents(self, back: Sequence[Event], lost: Sequence[Event]) -> None:
+        """Report the intents that are back, and the losses that no event explains."""
+        for event in back:
+            self._report(Notice.INTENT_BACK, f"{event.edge}: {event.reason}")
+        recent = await self.events() if lost else ()
         unexplained = self._lost.unexplained(lost, [logged.event for logged in recent])
-        if not unexplained:
-            return
-        await self._link.call(lambda client: log_once(client, unexplained))
         for event in unexplained:
             self._report(Notice.INTENT_LOST, f"{event.edge}: {event.reason}")
+        if told := [*back, *unexplained]:
+            await self._link.call(lambda client: log_once(client, told))
 
     async def changed(self, seen: int, timeout_s: float) -> int:
         """See Store."""

@@ -1,4 +1,6 @@
-"""Notices what Redis does not report: intents that it lost, and data that stand still. No I/O."""
+"""Notices what Redis does not report: intents that it lost or that are back after their end,
+and data that stand still. No I/O.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,21 +15,32 @@ STILL_S = 15.0
 STILL_AGAIN_S = 60.0
 
 LOST = "missing before its end and nobody enabled it: Redis evicted it, or came back with old data"
+BACK = "it had ended, and is in force again: Redis came back with old data"
 
 
 class LostIntents:
-    """Compares each reading with the ones before."""
+    """Compares each reading with the ones before. `_ended`: by edge, the intent that ended
+    last, which is never made again, because its time of creation would differ."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._held: dict[str, Intent] = {}
+        self._ended: dict[str, Intent] = {}
         self._missing_since: dict[str, float] = {}
 
     def forget(self, edges: Iterable[str]) -> None:
         """These intents were changed by this process."""
         for edge in edges:
-            self._held.pop(edge, None)
             self._missing_since.pop(edge, None)
+            if edge in self._held:
+                self._ended[edge] = self._held.pop(edge)
+
+    def returned(self, stored: Stored) -> list[Event]:
+        """An event for each intent that ended and is back. Call it before `noticed`."""
+        back = [intent for intent in stored.intents if self._ended.get(intent.edge) == intent]
+        for intent in back:
+            del self._ended[intent.edge]
+        return [_return(intent, self._clock()) for intent in back[:MAX_AT_ONCE]]
 
     def noticed(self, stored: Stored, edges: Sequence[str]) -> list[Event]:
         """An event for each intent that has been missing for a while, and should not be."""
@@ -38,6 +51,9 @@ class LostIntents:
                 self._missing_since.pop(edge, None)
             elif edge in self._held:
                 self._missing_since.setdefault(edge, now)
+        for edge, intent in here.items():
+            if self._held.get(edge, intent) != intent:
+                self._ended[edge] = self._held[edge]
         self._held |= here
         due = [edge for edge, since in self._missing_since.items() if now - since >= SETTLED_S]
         lost = [self._held[edge] for edge in due[:MAX_AT_ONCE]]
@@ -66,6 +82,20 @@ def _loss(intent: Intent, now: float) -> Event:
         before=intent.state,
         after=Intended.ENABLED,
         reason=LOST,
+        actor="autorouter",
+        until=intent.ends_at,
+    )
+
+
+def _return(intent: Intent, now: float) -> Event:
+    """The same from every server, but for `at`."""
+    return Event(
+        at=now,
+        kind=EventKind.INTENT,
+        edge=intent.edge,
+        before=Intended.ENABLED,
+        after=intent.state,
+        reason=BACK,
         actor="autorouter",
         until=intent.ends_at,
     )

@@ -1,9 +1,10 @@
 """Changes of intents and their events: whole or not at all, and what Redis loses is told."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,14 @@ def drains(*edges: str) -> list[Change]:
     now = round(time.time())
     intents = [replace(an_intent(id, expires_at=now + 3_600.0), created_at=now) for id in edges]
     return [Change(one.edge, one, told(one)) for one in intents]
+
+
+def drains_anew(edge: str) -> list[Change]:
+    """The edge drained a minute later."""
+    (change,) = drains(edge)
+    assert change.intent is not None
+    intent = replace(change.intent, created_at=change.intent.created_at + 60)
+    return [Change(edge, intent, told(intent))]
 
 
 def told(intent: Intent) -> Event:
@@ -256,6 +265,47 @@ async def test_intent_that_an_operator_ends_is_not_lost(
         await store.act(returns(*EDGES))
 
     assert await lost_events(redis_url, enable, monkeypatch) == []
+
+
+async def test_ended_intent_that_an_old_file_brings_back_is_reported_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis is restored from an append-only file of before the operator ended the intents: one
+    was dropped elsewhere, one replaced, one dropped by the process that reports."""
+    monkeypatch.setattr("router.store.watchdog.SETTLED_S", 0.0)
+    node = RedisServer(tmp_path, appendonly="yes", appendfsync="always")
+    reports: Reports = []
+    server = RedisStore(node.url, report=lambda notice, about: reports.append((notice, about)))
+    try:
+        async with opened(node.url) as operator:
+            await operator.act(drains(*EDGES))
+            await server.read(EDGES)
+            shutil.copytree(tmp_path / "appendonlydir", tmp_path / "old")
+            await operator.act([*returns("yto-01"), *drains_anew("yul-01")])
+            await server.read(EDGES)
+            await server.act(returns("nyc-01"))
+            await server.read(EDGES)
+        node.kill()
+        shutil.rmtree(tmp_path / "appendonlydir")
+        (tmp_path / "old").rename(tmp_path / "appendonlydir")
+        node.start(appendonly="yes")
+        await eventually(lambda: is_read(server), 10)
+        await server.read(EDGES)
+        events = [logged.event for logged in await server.events()]
+    finally:
+        await server.close()
+        node.kill()
+    back = [event for event in events if event.actor == "autorouter"]
+    assert {(event.edge, event.before, event.after) for event in back} == {
+        (edge, "enabled", "draining") for edge in EDGES
+    }
+    assert len([notice for notice, _ in reports if notice is Notice.INTENT_BACK]) == len(EDGES)
+
+
+async def is_read(store: RedisStore) -> bool:
+    with suppress(StoreError):
+        return bool((await store.read(EDGES)).intents)
+    return False
 
 
 async def test_intent_that_expires_is_not_lost(
