@@ -130,6 +130,11 @@ class _Detections:
 
     def happened(self, event: Event) -> None: ...
 
+    def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
+        raise error
+
+    def loop_recovered(self, loop: str) -> None: ...
+
 
 async def _die(kind: str, edges: int) -> list[float]:
     rng, clock = random.Random(2), asyncio.get_running_loop().time

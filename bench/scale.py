@@ -138,6 +138,11 @@ class _Starts:
 
     def happened(self, event: Event) -> None: ...
 
+    def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
+        raise error
+
+    def loop_recovered(self, loop: str) -> None: ...
+
 
 async def _poll(catalog: Catalog, seconds: int) -> dict[str, Any]:
     async with open_client() as client:

@@ -25,6 +25,7 @@ from router.health.state import (
 )
 from router.health.watched import Watched
 from router.model import Catalog, ModelsFormat, Observed, Outcome, Probe, Region
+from router.supervised import LoopObserver, keep_running
 
 MODELS_INTERVAL_S = 15.0
 JITTER = 0.1
@@ -46,8 +47,8 @@ class Prober(Protocol):
         """The loaded models, or why they are not known; never raises."""
 
 
-class Observer(Protocol):
-    """Is called with what probes meet; see router.telemetry.metrics."""
+class Observer(LoopObserver, Protocol):
+    """Is called with what probes meet, and with loops that fail; see router.telemetry.metrics."""
 
     def probed(self, region: Region, probe: Probe) -> None:
         """A probe ended."""
@@ -60,9 +61,17 @@ class Observer(Protocol):
         """An edge's state changed, as this vantage sees it."""
 
 
+class EdgeLoopError(Exception):
+    """A loop that watches one edge failed. The text names the edge."""
+
+
 @dataclass(kw_only=True)
 class Poller:
-    """Watches the edges of a catalog. `run` never returns; cancel it."""
+    """Watches the edges of a catalog. `run` never returns; cancel it.
+
+    Each edge has loops of its own. One that raises is reported and starts again, while the
+    others go on; what is known of its edge ages.
+    """
 
     catalog: Catalog
     prober: Prober
@@ -129,8 +138,24 @@ class Poller:
                 task.cancel()
         for watched in self._watched:
             if id(watched) not in self._loops:
-                loops = (self._watch_health(watched), self._watch_models(watched))
-                self._loops[id(watched)] = [self._tasks.create_task(loop) for loop in loops]
+                loops = {"probing": self._watch_health, "inventory": self._watch_models}
+                self._loops[id(watched)] = [
+                    self._tasks.create_task(self._keep_watching(name, loop, watched))
+                    for name, loop in loops.items()
+                ]
+
+    async def _keep_watching(
+        self, name: str, loop: Callable[[Watched], Awaitable[None]], watched: Watched
+    ) -> None:
+        async def run() -> None:
+            try:
+                await loop(watched)
+            except Exception as error:  # noqa: BLE001 - raised on, with the edge
+                cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+                about = f"{watched.region.id}: {type(cause).__name__}: {cause}"
+                raise EdgeLoopError(about) from cause
+
+        await keep_running(name, run, self.observer, sleep=self.sleep, monotonic=self.monotonic)
 
     async def _watch_health(self, watched: Watched) -> None:
         """Probe again and again. An edge that does not answer within a recheck is asked

@@ -42,7 +42,7 @@ async def poll(settings: Settings) -> None:
 
     telemetry = Telemetry()
     store = RedisStore(settings.redis_url, settings.store_timeout_s, telemetry.noticed)
-    telemetry.supervises("polling", "reload")
+    telemetry.supervises("polling", "probing", "inventory", "reload")
     report_unheard(telemetry)
     polling = Polling(settings, catalog, store, telemetry)
     vitals = Vitals(registry=telemetry.registry, readiness=polling.readiness)

@@ -62,6 +62,7 @@ class Edges:
         self.loaded: tuple[str, ...] | None = ("kokoro-82m",)
         self.probes: dict[str, list[float]] = {id: [] for id in CITIES}
         self.asked_models: list[float] = []
+        self.raising: set[str] = set()
 
     def fail(self, *ids: str, outcome: Outcome = Outcome.REFUSED, takes_s: float = 0.0) -> None:
         self.outcomes |= dict.fromkeys(ids, outcome)
@@ -69,6 +70,8 @@ class Edges:
 
     async def health(self, region: Region) -> Probe:
         self.probes[region.id].append(now())
+        if region.id in self.raising:
+            raise RuntimeError("a defect")
         outcome = self.outcomes[region.id]
         await asyncio.sleep(self.takes_s[region.id])
         rtt_ms = 1_000 * self.takes_s[region.id] if outcome is Outcome.OK else None
@@ -107,7 +110,14 @@ class Heard:
     faults: list[tuple[str, Probe]] = field(default_factory=list)
     results: list[StoreError | None] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    loops: list[tuple[str, str]] = field(default_factory=list)
     stood_by_count: int = 0
+
+    def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
+        self.loops.append((loop, str(error)))
+
+    def loop_recovered(self, loop: str) -> None:
+        self.loops.append((loop, "recovered"))
 
     def probed(self, region: Region, probe: Probe) -> None:
         pass
@@ -177,6 +187,9 @@ class Vantage:
     def state(self, id: str) -> Observed:
         return self.store.last.edges[id].state
 
+    def probed_at(self, id: str) -> float:
+        return self.store.last.edges[id].probed_at or 0.0
+
     def down(self) -> set[str]:
         return {id for id in CITIES if self.state(id) is Observed.DOWN}
 
@@ -201,6 +214,24 @@ async def test_first_view_waits_for_a_verdict_on_every_edge() -> None:
         first = slow.store.views[0][1]
     assert {edge.state for edge in first.edges.values()} == {Observed.UP}
     assert set(first.edges) == set(CITIES)
+
+
+async def test_loop_of_an_edge_that_raises_stops_no_other_edge() -> None:
+    vantage = Vantage()
+    async with vantage.polling():
+        await until(lambda: vantage.store.views)
+        vantage.edges.raising = {"sfo-01"}
+        await until(lambda: len(vantage.heard.loops) >= 3)
+        failed_at, probed = now(), len(vantage.edges.probes["yto-01"])
+        await asyncio.sleep(30)
+        assert len(vantage.edges.probes["yto-01"]) - probed >= 30 / INTERVAL_S - 1
+        assert len(vantage.edges.probes["sfo-01"]) < 30
+        assert vantage.store.last.probed_at > failed_at + 20
+        assert vantage.probed_at("sfo-01") < failed_at
+        vantage.edges.raising = set()
+        await until(lambda: vantage.probed_at("sfo-01") > failed_at + 30)
+        await until(lambda: vantage.heard.loops[-1] == ("probing", "recovered"))
+    assert vantage.heard.loops[0] == ("probing", "sfo-01: RuntimeError: a defect")
 
 
 async def test_edge_that_never_answers_does_not_delay_the_others() -> None:
