@@ -53,6 +53,7 @@ IDLE = 10_000
 OPENED_PER_S = 2_000
 LIMIT = 4_000
 HOSTILE_EDGES = ("yto-01", "yto-02", "yul-01", "yul-02")
+STARTED = 30  # requests before an attack, while the server has more to do than later
 FEWEST = 100  # requests of others that a siege lasts for, so that there is a p99
 IN_TIME_S = 2.0  # an SDK's patience
 REQUEST = b"GET /v1/route HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -159,9 +160,10 @@ class Civilian:
         if self._process.is_alive():
             self._process.kill()
 
-    def judge(self) -> None:
-        """Each request was answered 200 in time. Prints how long they took."""
-        took_s = self.took_s
+    def judge(self, first: int = 0) -> None:
+        """Each request, from the `first` on, was answered 200 in time. Prints how long they
+        took."""
+        took_s = self.took_s[first:]
         p99_ms = 1_000 * statistics.quantiles(took_s, n=100, method="inclusive")[98]
         most_ms = 1_000 * max(took_s)
         print(f"others: {len(took_s)} requests, p99 {p99_ms:.0f} ms, most {most_ms:.0f} ms")
@@ -329,12 +331,13 @@ async def test_unfinished_heads_cost_bounded_memory(tmp_path: Path, listener: st
             memory = MemoryWatch(fortress)
             memory.start()
             civilian = Civilian(port, tmp_path)
+            await eventually(lambda: len(civilian.codes) > STARTED)
             for count, head in attacks:
                 async with crowding(getattr(fortress, listener), count, head):
                     await eventually(lambda: is_healthy(port))
             civilian.rest()
             memory.end()
-            civilian.judge()
+            civilian.judge(STARTED)
             assert process.stop() == 0
         finally:
             if process.is_alive():
@@ -674,16 +677,18 @@ async def test_edges_that_never_stop_sending_delay_no_answer(
                 await writer.drain()
         writer.close()
 
-    edges = await asyncio.start_server(send, HOST, 0)
-    endpoint = f"http://{HOST}:{edges.sockets[0].getsockname()[1]}"
-    regions = a_regions_file(tmp_path / "regions.yaml", dict.fromkeys(HOSTILE_EDGES, endpoint))
+    edges = [await asyncio.start_server(send, HOST, 0) for _ in HOSTILE_EDGES]
+    endpoints = [f"http://{HOST}:{edge.sockets[0].getsockname()[1]}" for edge in edges]
+    named = dict(zip(HOSTILE_EDGES, endpoints, strict=True))
+    regions = a_regions_file(tmp_path / "regions.yaml", named)
     port, ops_port = free_port(), free_port()
     listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
     process = start("serve", **listens, REGIONS=str(regions), POLL_INTERVAL_S="0.3")
     await eventually(lambda: is_open(port))
     async with besieged(Fortress(process.pid, port, ops_port, tmp_path)):
         await asyncio.sleep(3)
-    edges.close()
+    for edge in edges:
+        edge.close()
 
 
 async def test_large_bodies_are_not_kept(fortress: Fortress) -> None:
