@@ -12,7 +12,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).parent.parent / "python"))
 from autorouter_client import AsyncAutorouter, Autorouter, NoEdgeError  # type: ignore[import-not-found]
 
-TIMEOUT = httpx.Timeout(5.0, connect=2.0)
+TIMEOUT = httpx.Timeout(3.0, connect=2.0)
 
 
 class Driver:
@@ -34,7 +34,7 @@ class Driver:
                 wall, by = time.time, command["seconds"]
                 time.time = lambda: wall() + by
             case "request":
-                return await self._request(command)
+                return await self._request(command, command.get("times", 1))
         return {"ok": True}
 
     async def _create(self, router: str, fallback: str, model: str = "") -> None:
@@ -46,10 +46,14 @@ class Driver:
         query = {"model": model} if model else None
         self._client = make(router, http, fallback, query, lambda: time.monotonic() + self._ahead_s)
 
-    async def _request(self, command: dict[str, Any]) -> dict[str, Any]:
+    async def _request(self, command: dict[str, Any], times: int = 1) -> dict[str, Any]:
+        if times > 1:
+            told = await asyncio.gather(*(self._request(command) for _ in range(times)))
+            return {"ok": all(one["ok"] for one in told)}
         try:
-            answer = self._client.request(command["method"], command["path"])
-            answer = await answer if self._is_async else answer
+            send = self._client.request
+            asked = command["method"], command["path"]
+            answer = await (send(*asked) if self._is_async else asyncio.to_thread(send, *asked))
         except NoEdgeError as error:
             return {"ok": False, "error": str(error)}
         except httpx.TransportError as error:

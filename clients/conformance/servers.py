@@ -12,12 +12,14 @@ HOST = "127.0.0.1"
 
 @dataclass(slots=True, kw_only=True)
 class Answer:
-    """What a scripted server says. `body`: JSON, or raw text if it is a str."""
+    """What a scripted server says. `body`: JSON, or raw text if it is a str. `is_cut`: the
+    connection breaks once the request has arrived."""
 
     status: int = 200
     body: Any = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,9 @@ class Scripted:
                 scripted.asked.append(Asked(self.command, self.path))
                 answer = scripted.answer
                 time.sleep(answer.delay_s)
+                if answer.is_cut:
+                    self.close_connection = True
+                    return
                 text = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
                 data = text.encode()
                 self.send_response(answer.status)

@@ -12,7 +12,7 @@ from typing import Any
 from clients.conformance.servers import Answer, Scripted
 
 PATIENCE_S = 20.0
-SLOW_S = 4.0  # longer than a client may wait for the router
+SLOW_S = 4.0  # longer than a client may wait, for the router or for an edge
 GET, POST = ("GET", "/v1/models"), ("POST", "/v1/chat/completions")
 WORKS: dict[str, Any] = {
     "object": "list", "data": [], "id": "1", "created": 1, "model": "any",
@@ -72,6 +72,11 @@ class World:
     def send(self, request: tuple[str, str] = GET) -> bool:
         """Have it send a request; whether that worked."""
         return bool(self.client.tell(do="request", method=request[0], path=request[1])["ok"])
+
+    def send_together(self, count: int) -> bool:
+        """Have it send so many requests at the same time; whether all worked."""
+        told = self.client.tell(do="request", method=GET[0], path=GET[1], times=count)
+        return bool(told["ok"])
 
     def advance(self, seconds: float) -> None:
         """Let so much time pass for the client."""
@@ -134,6 +139,15 @@ def _(world: World) -> bool:
     return world.send() and len(world.router.asked) == 2
 
 
+@scenario("asks once for requests at the same time")
+def _(world: World) -> bool:
+    world.create()
+    world.send()
+    world.router.answer.delay_s = 0.5
+    world.advance(301)
+    return world.send_together(5) and len(world.router.asked) == 2
+
+
 @scenario("uses the fallback while the router fails (500)")
 def _(world: World) -> bool:
     world.router.answer = Answer(status=500)
@@ -150,11 +164,29 @@ def _(world: World) -> bool:
 
 @scenario("uses the fallback if an answer makes no sense")
 def _(world: World) -> bool:
-    for body in ("<html>", "[]", {"region": "r0"}, {"endpoint": ""}, "null"):
+    headless = world.route(0, 1) | {"endpoint": None}
+    for body in ("<html>", "[]", {"region": "r0"}, {"endpoint": ""}, "null", headless):
         world.router.answer.body = body
         world.create()
         world.send()
-    return world.counts == (0, 0, 0, 5)
+    return world.counts == (0, 0, 0, 6)
+
+
+@scenario("uses the fallback if a 404 is not the router's own")
+def _(world: World) -> bool:
+    world.router.answer = Answer(status=404, body="<html>")
+    world.create()
+    return world.send() and world.counts == (0, 0, 0, 1)
+
+
+@scenario("does not follow a redirect of the router")
+def _(world: World) -> bool:
+    other = Scripted(Answer(body=world.route(1)))
+    world.router.answer = Answer(status=302, headers={"Location": f"{other.url}/v1/route"})
+    world.create()
+    world.send()
+    other.stop()
+    return other.asked == [] and world.counts == (0, 0, 0, 1)
 
 
 @scenario("takes a ttl that makes no sense for a short one")
@@ -213,6 +245,16 @@ def _(world: World) -> bool:
     return len(world.router.asked) == 2 and world.counts == (11, 0, 0, 0)
 
 
+@scenario("does not wait for ever if Retry-After says so")
+def _(world: World) -> bool:
+    world.router.answer = Answer(status=503, headers={"Retry-After": "9" * 400})
+    world.create()
+    world.send()
+    world.advance(3_700)
+    world.send()
+    return len(world.router.asked) == 2
+
+
 @scenario("tells the application of a 404, and sends nothing")
 def _(world: World) -> bool:
     world.router.answer = Answer(status=404, body={"detail": "-", "code": "model_unavailable"})
@@ -229,8 +271,11 @@ def _(world: World) -> bool:
 
 @scenario("uses answers that are stale, static or fail_open")
 def _(world: World) -> bool:
+    odd = [*world.route(0, 1)["alternates"], None, "r2", {"endpoint": 7}]
     for status in ("stale", "static", "fail_open", "not known yet"):
-        world.router.answer.body = world.route(0, 1, ttl=30, status=status, reason="new", new=[1])
+        world.router.answer.body = world.route(
+            0, 1, ttl=30, status=status, reason="new", new=[1], alternates=odd
+        )
         world.create()
         world.send()
     return world.counts == (4, 0, 0, 0)
@@ -273,6 +318,28 @@ def _(world: World) -> bool:
     world.edges[0].answer = Answer(status=503)
     world.create()
     return not world.send(POST) and world.counts == (1, 0, 0, 0)
+
+
+@scenario("repeats a GET elsewhere when the connection breaks")
+def _(world: World) -> bool:
+    world.edges[0].answer = Answer(is_cut=True)
+    world.create()
+    return world.send() and world.counts == (1, 1, 0, 0)
+
+
+@scenario("never repeats a POST whose connection broke")
+def _(world: World) -> bool:
+    world.edges[0].answer = Answer(is_cut=True)
+    world.create()
+    return not world.send(POST) and world.counts == (1, 0, 0, 0)
+
+
+@scenario("leaves an edge that does not answer in time")
+def _(world: World) -> bool:
+    world.edges[0].answer.delay_s = SLOW_S
+    world.create()
+    world.send()
+    return world.send() and world.counts[0] == 1 and world.counts[1] >= 1
 
 
 @scenario("goes elsewhere after 429 with Retry-After (POST too)")

@@ -2,8 +2,8 @@
 // to its alternates. Copy this file; it needs fetch only. docs/clients.md has the reasons.
 
 const KEEP_S = 86_400; // how long a pick is used past its ttl while the router does not answer
-const SHUN_S = 30;
-const MAX_SHUN_S = 300;
+const SHUN_S = 30, MAX_SHUN_S = 300, MAX_RETRY_AFTER_S = 3_600;
+const NO_EDGE = new Set(["model_unavailable", "no_edge_in_country"]);
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 // Node's codes for "no byte of the request was sent"; browsers do not say, so there only
 // idempotent requests go to an alternate.
@@ -26,8 +26,8 @@ export class Autorouter {
 
   // `now`: seconds of a clock that never jumps.
   constructor(router, { fallback, model, scope, now = () => performance.now() / 1000 } = {}) {
-    const query = new URLSearchParams(Object.entries({ model, scope }).filter(([, v]) => v));
-    this.url = `${router}/v1/route${query.size ? `?${query}` : ""}`;
+    const query = `${new URLSearchParams(Object.entries({ model, scope }).filter(([, v]) => v))}`;
+    this.url = `${router}/v1/route${query && `?${query}`}`;
     this.fallback = fallback;
     this.now = now;
   }
@@ -42,8 +42,12 @@ export class Autorouter {
       const left = (await this.#endpoints()).filter((one) => !tried.has(one));
       if (!left.length) break;
       tried.add(left[0]);
-      outcome = await fetch(left[0] + path, init).catch((error) => error);
-      if (init.signal?.aborted || !this.#mayGoElsewhere(left[0], outcome, mayRepeat)) break;
+      init.signal?.throwIfAborted();
+      const request = new Request(left[0] + path, init); // throws if the application is at fault
+      outcome = await fetch(request).catch((error) => error);
+      const isOver = init.signal?.aborted; // by a timeout, or else the application gave up
+      if (isOver && init.signal.reason?.name !== "TimeoutError") break;
+      if (!this.#mayGoElsewhere(left[0], outcome, mayRepeat) || isOver) break;
       if (left.length === 1 && this.now() - this.#askedAt > 5) this.#askAt = this.now();
     }
     if (outcome instanceof Error) throw outcome;
@@ -62,18 +66,21 @@ export class Autorouter {
 
   async #ask() {
     let answer = null, status = 0, body = {};
+    // Other requests use what is known until the answer comes.
+    if (this.#picks.length) this.#askAt = this.now() + 5;
     try {
-      answer = await fetch(this.url, { cache: "no-cache", signal: AbortSignal.timeout(2000) });
+      const options = { cache: "no-cache", redirect: "error", signal: AbortSignal.timeout(2000) };
+      answer = await fetch(this.url, options);
       body = (await answer.json()) ?? {};
       status = answer.status;
     } catch {} // no answer, or none that can be read
     const now = (this.#askedAt = this.now());
-    if (status === 404) {
-      this.#picks = [];
-      throw new NoEdgeError(body.code ?? "not_found");
+    if (status === 404 && NO_EDGE.has(body.code)) {
+      [this.#picks, this.#askAt] = [[], now];
+      throw new NoEdgeError(body.code);
     }
     const picks = status === 200 ? picksOf(body) : [];
-    if (picks.length) {
+    if (picks.length && picks[0] === body.endpoint) {
       const isTtl = Number.isInteger(body.ttl) && body.ttl >= 1 && body.ttl <= 86_400;
       const fresh = Math.max(1, (isTtl ? body.ttl : 300) - seconds(answer, "age"));
       [this.#picks, this.#waitS, this.#keepUntil] = [picks, 5, now + fresh + KEEP_S];
@@ -81,7 +88,8 @@ export class Autorouter {
     } else { // keep what is known; ask again later, each client at its own time
       if (now >= this.#keepUntil) this.#picks = [];
       const wait = this.#waitS * (0.5 + Math.random() / 2);
-      this.#askAt = now + Math.max(wait, seconds(answer, "retry-after"));
+      const retry = Math.min(MAX_RETRY_AFTER_S, seconds(answer, "retry-after"));
+      this.#askAt = now + Math.max(wait, retry);
       this.#waitS = Math.min(300, 2 * this.#waitS);
     }
   }
