@@ -1,18 +1,24 @@
-"""infra/systemd: systemd understands the units, and finds them well confined."""
+"""infra/systemd: systemd understands the units, and finds them well confined.
+
+No systemd runs here: `systemd-analyze` reads the units, and what they say is followed.
+"""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from router.api.servers import GRACE_S
+from router.config.settings import read_settings, secret_paths
 from tests.support.servers import AUTOROUTER, ROOT
 
 UNITS = sorted((ROOT / "infra" / "systemd").glob("*.service"))
 INSTALLED = "/opt/autorouter/bin"
 MAX_EXPOSURE = 1.5  # of 10; a unit without confinement has 9.6
 
+SECRETS = sorted((ROOT / "infra" / "systemd").glob("*.service.d/secrets.conf"))
 SERVERS = [unit for unit in UNITS if unit.stem != "autorouter-geodata"]
 
 EACH_SERVER = pytest.mark.parametrize("unit", SERVERS, ids=lambda unit: str(unit.stem))
@@ -58,6 +64,55 @@ def test_a_unit_that_is_wrong_is_noticed(right: str, wrong: str, tmp_path: Path)
 
     assert right in text
     assert analyze("verify", "--man=no", str(unit)).stderr != ""
+
+
+# Secrets
+
+
+EACH_SECRETS = pytest.mark.parametrize("drop_in", SECRETS, ids=lambda path: str(path.parent.name))
+
+
+def with_secrets(drop_in: Path, folder: Path) -> Path:
+    """A unit and its drop-in, as `here` moves it."""
+    name = drop_in.parent.name.removesuffix(".d")
+    unit = here(ROOT / "infra" / "systemd" / name, folder)
+    shutil.copytree(drop_in.parent, folder / drop_in.parent.name)
+    return unit
+
+
+def test_every_server_can_have_its_secrets_as_credentials() -> None:
+    assert [path.parent.name for path in SECRETS] == [f"{unit.name}.d" for unit in SERVERS]
+
+
+@EACH_SECRETS
+def test_systemd_understands_the_unit_with_secrets(drop_in: Path, tmp_path: Path) -> None:
+    done = analyze("verify", "--man=no", str(with_secrets(drop_in, tmp_path)))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_secrets_that_are_wrong_are_noticed(tmp_path: Path) -> None:
+    unit = with_secrets(SECRETS[-1], tmp_path)
+    moved = tmp_path / SECRETS[-1].parent.name / "secrets.conf"
+    moved.write_text(moved.read_text().replace("LoadCredential=", "LoadCredentail="))
+    assert "LoadCredentail" in analyze("verify", "--man=no", str(unit)).stderr
+
+
+@EACH_SECRETS
+def test_settings_read_the_credentials(drop_in: Path, tmp_path: Path) -> None:
+    lines = directives(drop_in, "Service")
+    loaded = [line.partition("=")[2].split(":") for line in lines if "LoadCredential=" in line]
+    named = [line.partition("=")[2] for line in lines if line.startswith("Environment=")]
+    environ = dict(line.replace("%d", str(tmp_path)).split("=", 1) for line in named)
+    for name, _ in loaded:
+        text = "redis://redis:6379/0" if name == "redis-url" else "0123456789abcdef"
+        (tmp_path / name).write_text(f"{text}\n")
+
+    settings, faults = read_settings(environ)
+    assert faults == []
+    assert str(settings.redis_url) != ""
+    assert {path.name for path in secret_paths(environ)} == {name for name, _ in loaded}
+    assert all(source.startswith("/etc/autorouter/secrets/") for _, source in loaded)
+    assert all("%d/" in line for line in named)
 
 
 @EACH
@@ -120,3 +175,7 @@ def test_guide_installs_what_the_units_run() -> None:
         (settings,) = re.findall(r"(?m)^EnvironmentFile=(.*)$", unit.read_text())
         assert settings in guide
         assert f"infra/systemd/{unit.name}" in guide
+    for drop_in in SECRETS:
+        assert f"infra/systemd/{drop_in.parent.name}" in guide
+    for name in re.findall(r"secrets/([\w-]+)", " ".join(path.read_text() for path in SECRETS)):
+        assert f"/etc/autorouter/secrets/{name}" in guide
