@@ -48,6 +48,9 @@ BY_TESTS = {
     r"(commit=|git archive )": "test_archive_is_the_commit",
     r"\S*python -m pip wheel ": "test_wheel_is_pure_and_named_for_the_release",
     r"AUTOROUTER_CDN_SECRET=\S+ \S+ infra/local-cdn/run.py": "test_function_of_ones_own_runs",
+    r"PYTHONPATH=\. python -m tests\.support\.route_keys": (
+        "test_golden_vectors_are_what_the_command_writes"
+    ),
     r"curl -X PURGE ": "test_purge_tells_how_many_answers_are_gone",
 }
 # Pages that have a test of their own, which runs all of their commands.

