@@ -25,7 +25,9 @@ help: ## list the targets
 run: setup ## run everything on this machine, with a simulated fleet
 	@timeout 120 $(BIN)/autorouter geodata update --older-than 31 || test $$? -ne 124 || \
 		echo "The geo database is not updated: 2 minutes were not enough. The next run continues."
-	@exec $(BIN)/autorouter dev
+	@(timeout 60 $(BIN)/autorouter geodata feeds --older-than 7 >/dev/null 2>&1 || echo "Some networks' \
+	own feeds are not to be had: autorouter geodata feeds says which. The geo database decides.") & \
+	exec $(BIN)/autorouter dev
 
 cdn: setup ## the same behind a stand-in for the CDN
 	@infra/install-debian $(CDN)

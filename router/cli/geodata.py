@@ -127,8 +127,15 @@ def update(
 
 @geodata.command(epilog="autorouter geodata feeds aws google isp=https://isp.example/geofeed.csv")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.option(
+    "--older-than",
+    "min_age_days",
+    type=click.IntRange(0, 3_650),
+    metavar="DAYS",
+    help="Only if the feeds in use were fetched longer ago.",
+)
 @JSON
-def feeds(sources: tuple[str, ...], as_json: bool) -> None:
+def feeds(sources: tuple[str, ...], min_age_days: int | None, as_json: bool) -> None:
     """Fetch what networks publish of where they are, for servers to use.
 
     SOURCE is a well-known name (aws, google, azure, oracle, starlink, digitalocean, linode,
@@ -140,10 +147,18 @@ def feeds(sources: tuple[str, ...], as_json: bool) -> None:
     """
     from router.cli import text as render
     from router.config.inputs import geo_folder
-    from router.geodata.feeds import MAX_FEED_BYTES, chosen_sources, collect, read_places
+    from router.geodata.feeds import (
+        MAX_FEED_BYTES,
+        chosen_sources,
+        collect,
+        is_fresh,
+        read_places,
+    )
     from router.geodata.fetch import Fetcher, open_client
 
     folder = geo_folder(read_settings(None))
+    if min_age_days is not None and is_fresh(folder, min_age_days, time.time()):
+        return
     chosen = chosen_sources(sources, folder)
     with open_client() as client, render.working() as tell:
         fetcher = Fetcher(client=client, tell=tell, max_bytes=MAX_FEED_BYTES)

@@ -8,6 +8,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -30,6 +31,7 @@ from router.text_files import printable
 MAX_FEED_BYTES = 64 * 2**20
 MAX_SOURCES = 64
 MAX_EXAMPLES = 20
+AT_ONCE = 8
 
 WELL_KNOWN = {
     "aws": "https://ip-ranges.amazonaws.com/ip-ranges.json",
@@ -94,19 +96,25 @@ def chosen_sources(told: Sequence[str], folder: Path) -> tuple[FeedSource, ...]:
     return sources
 
 
+def is_fresh(folder: Path, days: int, now: float) -> bool:
+    """Whether there are feeds, and all were fetched at most so many days ago."""
+    notes = read_notes(folder)
+    return bool(notes) and all(now - note.fetched_at <= days * 86_400 for note in notes)
+
+
 def collect(
     sources: Sequence[FeedSource], folder: Path, places: Places, fetcher: Fetcher, now: float
 ) -> Collected:
-    """Fetch every source and write the file. A source that fails is in the result with its
-    error. Raises GeoDataError when nothing can be written."""
+    """Fetch all sources at once and write the file. A source that fails is in the result with
+    its error. Raises GeoDataError when nothing can be written."""
     before = {note.name: note for note in read_notes(folder)}
     old = _entries_before(folder, places)
     merged: dict[Network, Entry] = {}
     notes = []
     repeated = 0
-    for source in sources:
+    for source, fetched in _fetch_all(sources, places, fetcher):
         try:
-            published = _published(source, places, fetcher)
+            published = fetched.result()
         except GeoDataError as error:
             entries = old.get(source.name, [])
             note = _kept(before.get(source.name), source, str(error), now)
@@ -126,6 +134,13 @@ def collect(
     return Collected(
         output=feeds_path(folder), networks=len(merged), repeated=repeated, sources=tuple(notes)
     )
+
+
+def _fetch_all(
+    sources: Sequence[FeedSource], places: Places, fetcher: Fetcher
+) -> list[tuple[FeedSource, Future[Published]]]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return [(one, pool.submit(_published, one, places, fetcher)) for one in sources]
 
 
 def _source(told: str) -> FeedSource:

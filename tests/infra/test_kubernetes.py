@@ -267,7 +267,8 @@ def test_cronjob_writes_where_routers_read() -> None:
 
 def test_cronjob_runs_a_command_that_there_is() -> None:
     pod = geodata_job()["template"]["spec"]
-    assert pod["containers"][0]["args"] == ["geodata", "update"]
+    (line,) = pod["containers"][0]["args"]
+    assert re.findall(r"autorouter (geodata \w+)", line) == ["geodata update", "geodata feeds"]
     assert pod["restartPolicy"] == "Never"
     assert one("CronJob", "geodata")["spec"]["concurrencyPolicy"] == "Forbid"
 

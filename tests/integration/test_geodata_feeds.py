@@ -1,9 +1,11 @@
 """`geodata feeds` makes one file of what is served over HTTP, whole, and servers take it in."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from router.config.inputs import input_paths, read_geo
@@ -127,3 +129,30 @@ def test_command_tells_what_it_wrote(tmp_path: Path) -> None:
     failed = run_autorouter("geodata", "feeds", GEO_DIR=str(tmp_path))
     assert failed.returncode == 1
     assert "cannot be read" in failed.stdout
+
+
+def test_sources_are_fetched_at_once(origin: Origin, tmp_path: Path) -> None:
+    meeting = threading.Barrier(2, timeout=30)
+
+    class Together(dict[str, Served]):
+        def get(self, path: str, default: Served | None = None) -> Served | None:  # type: ignore[override]
+            meeting.wait()
+            return super().get(path, default)
+
+    origin.files = Together(origin.files)
+    assert run(origin, tmp_path, "aws", "isp").networks == 2
+
+
+def test_fresh_feeds_are_not_fetched_again(tmp_path: Path) -> None:
+    feed = tmp_path / "isp.csv"
+    feed.write_text("24.48.0.0/24,CA,CA-NS,Halifax\n", encoding="utf-8")
+    asked = ("geodata", "feeds", str(feed), "--older-than", "7")
+    assert run_autorouter(*asked, GEO_DIR=str(tmp_path)).returncode == 0
+    before = note_path(tmp_path).stat().st_mtime_ns
+    again = run_autorouter(*asked, GEO_DIR=str(tmp_path))
+    assert (again.returncode, again.stdout) == (0, "")
+    assert note_path(tmp_path).stat().st_mtime_ns == before
+    (note,) = read_notes(tmp_path)
+    old = msgspec.structs.replace(note, fetched_at=note.fetched_at - 8 * 86_400)
+    note_path(tmp_path).write_bytes(msgspec.json.encode([old]))
+    assert run_autorouter(*asked, GEO_DIR=str(tmp_path)).stdout != ""
