@@ -13,7 +13,8 @@ pytestmark = pytest.mark.anyio
 
 def request_lines(running: Running) -> list[dict[str, Any]]:
     """The lines of requests, without those of the server's own look at its listener."""
-    lines = [json.loads(line) for line in running.process.output.splitlines()]
+    whole = running.process.output.rpartition("\n")[0]
+    lines = [json.loads(line) for line in whole.splitlines()]
     requests = [line for line in lines if line["event"] == "request"]
     return [line for line in requests if line["reason"] != "healthz"]
 
@@ -30,8 +31,15 @@ async def test_server_writes_a_line_for_each_request(site: Site, workers: str) -
     assert TORONTONIAN["X-Forwarded-For"] not in running.process.output
 
 
+async def knows_models(running: Running) -> bool:
+    """Whether it knows the models of every edge, so that its fleet stays as it is."""
+    edges = (await running.ops("/v1/edges")).json()["edges"]
+    return all(edge["models"] is not None for edge in edges)
+
+
 async def test_line_says_enough_to_explain_it_later(site: Site) -> None:
     running = await site.serve_until_ready(LOG_REQUESTS="all")
+    await eventually(lambda: knows_models(running))
     answered = await running.route()
     await eventually(lambda: bool(request_lines(running)))
     (line,) = request_lines(running)
