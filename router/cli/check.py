@@ -10,10 +10,10 @@ import msgspec
 
 from router.cli.words import count
 from router.config.inputs import geo_folder, read_catalog, read_geo, read_overrides, regions_path
-from router.config.settings import Settings, read_settings, strangers
+from router.config.settings import Settings, read_settings, secret_paths, strangers
 from router.errors import ConfigError
 from router.geo.database import GeoDatabase, shown_files
-from router.geo.feeds import OLD_DAYS, read_notes
+from router.geo.feeds import OLD_DAYS, feeds_path, read_notes
 from router.geo.geofeed import MAX_BYTES, unnamed_coordinates
 from router.model import Catalog
 from router.ops.service_findings import GEO_OLD_DAYS
@@ -32,6 +32,7 @@ def check(environ: Mapping[str, str], regions: Path | None) -> dict[str, Any]:
     warnings = [*strangers(environ), *_geofeed_warnings(settings), *_feed_warnings(settings)]
     _check_catalog(settings, faults, facts, warnings)
     _check_geo(settings, faults, facts, warnings)
+    facts += _other_paths(settings, environ)
     return {"ok": not faults, "faults": faults, "warnings": warnings, "facts": facts}
 
 
@@ -52,6 +53,16 @@ def _check_catalog(
     warnings += _idle_weights(catalog)
     for country, allowed in catalog.residency.items():
         facts.append(f"residency: viewers in {country} stay in {' or '.join(sorted(allowed))}")
+
+
+def _other_paths(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+    """Files and folders in use beside the catalog and the geo data."""
+    if settings.latency is not None:
+        yield f"round-trip times, for `nearness: network`: {settings.latency}"
+    if settings.state_dir is not None:
+        yield f"last good health: {settings.state_dir}"
+    for path in secret_paths(environ):
+        yield f"secret: {path}"
 
 
 def _idle_weights(catalog: Catalog) -> Iterator[str]:
@@ -81,7 +92,7 @@ def _check_geo(
     warnings += _database_warnings(geo, now)
     facts += [
         f"feed {one.name}: {count(one.networks, 'network')}, "
-        f"{count(round(one.age_days(time.time())), 'day')} old"
+        f"{count(round(one.age_days(time.time())), 'day')} old ({feeds_path(geo_folder(settings))})"
         for one in geo.feeds
     ]
     if overrides is not None:

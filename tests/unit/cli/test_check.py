@@ -33,6 +33,26 @@ def test_geo_data_is_told_with_its_age() -> None:
     assert re.fullmatch(r"geo data: [\w-]+, [\d,]+ days? old \(/.*\.mmdb\)", fact)
 
 
+def test_every_path_in_use_is_told(tmp_path: Path) -> None:
+    secret, latency = tmp_path / "secret", tmp_path / "latency.csv"
+    overrides = tmp_path / "overrides.csv"
+    secret.write_text("0123456789abcdef\n")
+    latency.write_text("country,region,ms\nDE,nyc-01,80\n")
+    overrides.write_text("192.0.2.0/24,CA\n")
+    environ = {
+        "AUTOROUTER_REGIONS": str(a_file(tmp_path)),
+        "AUTOROUTER_GEO_OVERRIDES": str(overrides),
+        "AUTOROUTER_LATENCY": str(latency),
+        "AUTOROUTER_STATE_DIR": str(tmp_path / "state"),
+        "AUTOROUTER_CDN_SECRET_FILE": str(secret),
+    }
+    found = check(environ, None)
+    told = "\n".join(found["facts"])
+    assert found["faults"] == []
+    assert [path for path in environ.values() if path not in told] == []
+    assert secret.read_text().strip() not in told
+
+
 def test_faults_of_all_three_are_told_at_once(tmp_path: Path) -> None:
     environ = {
         "AUTOROUTER_TTL_S": "0",
