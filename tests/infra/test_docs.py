@@ -173,6 +173,36 @@ def test_documented_commands_exist(path: Path) -> None:
     assert commands_in(text_of(path)) <= set(main.commands)
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_options_in_sentences_exist(path: Path) -> None:
+    unknown = [
+        span
+        for span in named(path)
+        if re.match(r"autorouter\s", span) and not set(options_in(span)) <= options_of(span)
+    ]
+
+    assert unknown == []
+
+
+def options_in(span: str) -> list[str]:
+    return re.findall(r"(?<!\S)--?[a-z][a-z-]*", span)
+
+
+def options_of(span: str) -> set[str]:
+    """The options of the command that the span begins with."""
+    command: click.Command = main
+    for word in span.split()[1:]:
+        if isinstance(command, click.Group) and word in command.commands:
+            command = command.commands[word]
+    names = [name for one in command.params for name in (*one.opts, *one.secondary_opts)]
+    return {*names, "--help", "-h"}
+
+
+def test_an_unknown_option_is_noticed() -> None:
+    assert "--wide" in options_of("autorouter edges --wide")
+    assert "--deep" not in options_of("autorouter edges --deep")
+
+
 def test_readme_lists_every_command() -> None:
     first_cells = [row[0] for row in rows_of(ROOT / "README.md", 2)]
 
