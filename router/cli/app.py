@@ -12,7 +12,7 @@ INTERRUPTED = 130  # as shells report a command that SIGINT ended
 
 _EXIT_CODES = [
     ("0", "done"),
-    ("1", "a fault, or refused"),
+    ("1", "an error, or refused"),
     ("2", "wrong usage"),
     ("130", "ended by Ctrl-C"),
 ]

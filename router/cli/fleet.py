@@ -36,7 +36,7 @@ WATCH_S = 2.0
 def edges(
     ids: tuple[str, ...], wide: bool, watch: bool, regions: Path | None, as_json: bool
 ) -> None:
-    """Show the fleet, one line an edge; with an ID, all about that edge.
+    """Show the fleet, one line per edge, or everything about the edges named.
 
     Asks the server on AUTOROUTER_OPS_LISTEN; without one, reads Redis; without that,
     shows the catalog alone. A narrow terminal shows fewer columns, but always the state,
@@ -81,7 +81,7 @@ def _chosen(edges: list[dict[str, Any]], ids: Sequence[str]) -> list[dict[str, A
     help="A header that the CDN sent, like 'CloudFront-Viewer-Country: CA'; repeat it for more.",
 )
 @click.option(
-    "--at", type=Moment(), help="By the fleet of then: 20m ago, 14:30 (UTC), an ISO time."
+    "--at", type=Moment(), help="Use the fleet of that time: 20m (ago), 14:30 (UTC), an ISO time."
 )
 @SCOPE
 @click.option("--model", help="Leave out edges that are known not to have this model.")
@@ -99,7 +99,7 @@ def explain(
     regions: Path | None,
     as_json: bool,
 ) -> None:
-    """Say why the viewer at an IP address, or those in a country (DE), get their edge.
+    """Say why the viewer at an IP address, or viewers in a country (DE), get their edge.
 
     Asks the server on AUTOROUTER_OPS_LISTEN; without one, decides here from Redis;
     without that, from the catalog alone. --at needs a server or Redis, and goes back an hour.

@@ -20,7 +20,7 @@ def _leaving(
             [
                 EDGES,
                 click.option("--for", "for_", required=True, help="How long: 30m, 2h, 3d at most."),
-                click.option("--reason", required=True, help="Why, for those who come after."),
+                click.option("--reason", required=True, help="Why; events show it."),
                 ACTOR,
                 click.option("--force", is_flag=True, help="Even if a country has no edge left."),
                 JSON,
@@ -57,7 +57,7 @@ def _wish(edges: tuple[str, ...], wish: dict[str, Any], as_json: bool) -> None:
 
 @_leaving(
     "drain",
-    "Keep edges out of new answers for a while; those who use them may go on.\n\n"
+    "Leave edges out of new answers for a while; clients that use them may go on.\n\n"
     "Refused without --force when it would leave a country without an edge. `autorouter "
     "edges` counts down to when nobody uses an older answer.",
     'autorouter drain yto-01 --for 2h --reason "new kernel"',
@@ -69,7 +69,7 @@ def drain(**options: Any) -> None:
 
 @_leaving(
     "disable",
-    "Keep edges out of every answer for a while: they are out of order.\n\n"
+    "Leave edges out of every answer for a while, because they are out of order.\n\n"
     "Refused without --force when it would leave a country without an edge.",
     'autorouter disable yul-02 --for 8h --reason "disk, ticket 4711"',
 )
@@ -97,7 +97,7 @@ class Share(click.ParamType[float]):
 @EDGES
 @click.argument("share", type=Share())
 @click.option("--for", "for_", required=True, help="How long: 30m, 2h, 3d at most.")
-@click.option("--reason", required=True, help="Why, for those who come after.")
+@click.option("--reason", required=True, help="Why; events show it.")
 @click.option("--over", help="Move there from the present share in this time: 15m.")
 @ACTOR
 @JSON
@@ -110,7 +110,7 @@ def dial(
     actor: str | None,
     as_json: bool,
 ) -> None:
-    """Have edges keep a share of their viewers for a while: 70% or 0.7.
+    """Leave edges a share of their viewers for a while: 70% or 0.7.
 
     The other viewers get their next edge in the same country, and this one as first
     alternate. A viewer without another edge there stays. `autorouter enable` ends it.
@@ -131,7 +131,7 @@ def dial(
 @click.option("--now", "at_once", is_flag=True, help="Also end their hold-down and flapping.")
 @JSON
 def enable(edges: tuple[str, ...], actor: str | None, at_once: bool, as_json: bool) -> None:
-    """Bring drained or disabled edges back before their time.
+    """Bring drained or disabled edges back before the time is over.
 
     An edge that fell waits for the end of its hold-down, and one that flaps for a quiet time.
     With --now it is up after two good probes.

@@ -32,7 +32,7 @@ SCOPE = click.option(
     help="Prefer the viewer's country, or take the nearest anywhere.",
 )
 EDGES = click.argument("edges", nargs=-1, required=True, metavar="ID...", shell_complete=edge_ids)
-ACTOR = click.option("--actor", help="Who does this.  [default: your user and host name]")
+ACTOR = click.option("--actor", help="Who makes the change.  [default: your user and host name]")
 
 _TO_REACH = ("OPS_LISTEN", "REDIS_URL", "STORE_TIMEOUT_S")
 

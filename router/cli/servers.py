@@ -97,7 +97,7 @@ def poll(regions: Path | None) -> None:
 def check(regions: Path | None, asks: bool, as_json: bool) -> None:
     """Validate settings, regions.yaml and the geo database; list every fault.
 
-    Starts nothing, and asks nobody without --probe. Warns of variables that look like a
+    Starts nothing, and sends requests only with --probe. Warns of variables that look like a
     misspelt setting. With --probe, a line for each edge says what it answered and what to
     change; run it where the poller will run.
     """

@@ -32,7 +32,7 @@ class _Numbers(click.ParamType[tuple[str, float]]):
 
 
 @click.command(cls=Command, epilog="autorouter simulate --drain yto-01,yto-02 --svg map.svg")
-@click.option("--drain", "drained", type=Ids(), default=(), help="Edges kept out of new answers.")
+@click.option("--drain", "drained", type=Ids(), default=(), help="Edges left out of new answers.")
 @click.option("--down", type=Ids(), default=(), help="Edges that fail.")
 @click.option("--without", type=Ids(), default=(), help="Regions taken out of the catalog.")
 @click.option(

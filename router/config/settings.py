@@ -41,7 +41,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an operator can set, by environment variable AUTOROUTER_<FIELD>."""
 
     regions: Annotated[
-        Path | None, _about("The catalog. Default: the regions.yaml that ships.")
+        Path | None,
+        _about("The catalog. Default: the regions.yaml of the checkout, if it is one."),
     ] = None
     geo_db: Annotated[
         GeoFiles,
@@ -52,12 +53,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = GeoFiles()
     geo_overrides: Annotated[
         Path | None,
-        _about("Where networks really are: a geofeed (RFC 8805), asked before the database."),
+        _about("A geofeed (RFC 8805) that says where networks are; used before the database."),
     ] = None
     latency: Annotated[
         Path | None,
         _about(
-            "Round-trip times you measured, for `nearness: network`: a CSV of country, region, ms."
+            "Your measured round-trip times, for `nearness: network`: a CSV of country, region, ms."
         ),
     ] = None
     geo_dir: Annotated[
@@ -79,12 +80,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     maxmind_license_key: Annotated[Secret | None, _about("The license key of that account.")] = None
     redis_url: Annotated[
         RedisUrl | None,
-        _about("The store that joins `serve` and `poll`. Without it `serve` polls in-process."),
+        _about("The Redis that `serve` and `poll` share. Without it `serve` polls by itself."),
     ] = None
     store_timeout_s: Annotated[
         float,
         _about(
-            "How long Redis may take to connect, and to answer. Three round trips must fit.",
+            "Timeout of a connection to Redis, and of each answer. Allow for three round trips.",
             unit="s",
             ge=0.1,
             le=10,
@@ -92,13 +93,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1.0
     listen: Annotated[Listen, _about("The public listener.")] = Listen("0.0.0.0", 8080)  # noqa: S104
     workers: Annotated[
-        int, _about("Processes that answer on the public port, as `serve --workers`.", ge=1, le=64)
+        int,
+        _about("Processes that answer the public port, like `serve --workers`.", ge=1, le=64),
     ] = 1
     max_connections: Annotated[
         int,
         _about(
-            "Connections that a process keeps open on the public port. Past it, those that "
-            "let it wait longest are closed.",
+            "Connection limit of each process on the public port. Above it, the connections that "
+            "keep it waiting longest are closed.",
             ge=16,
             le=65_536,
         ),
@@ -109,36 +111,36 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ops_hosts: Annotated[
         Hosts,
         _about(
-            "Further names under which the ops listener is asked, like that of a proxy before it, "
-            "comma-separated. Addresses and names without a dot always work."
+            "Further host names that the ops listener accepts, such as that of a proxy in front, "
+            "comma-separated. Addresses and names without a dot are always accepted."
         ),
     ] = Hosts()
     poll_listen: Annotated[
         Listen | None,
-        _about("Where `poll` shows /healthz, /readyz and /metrics. Without it, nowhere."),
+        _about("Listener of `poll` for /healthz, /readyz and /metrics. Default: none."),
     ] = None
     ops_token: Annotated[
         Secret | None,
         _about(
             "Bearer token for changes through the ops listener. "
-            "Without it they are refused, except on loopback."
+            "Without it, changes are accepted from loopback only."
         ),
     ] = None
     state_dir: Annotated[
         Path | None,
         _about(
-            "A folder for the last good health, read when the store is away at start, "
-            "and for what `autorouter simulate` found in the geo database."
+            "A folder for the last good health, which is read if Redis is away at the start, "
+            "and for what `autorouter simulate` counted in the geo database."
         ),
     ] = None
     trusted_proxies: Annotated[
-        Cidrs, _about("Peers whose X-Forwarded-For counts: CIDR blocks, comma-separated.")
+        Cidrs, _about("Proxies whose X-Forwarded-For is used: CIDR blocks, comma-separated.")
     ] = Cidrs()
     cdn_secret: Annotated[
         Secrets,
         _about(
-            "What X-Origin-Verify must hold for CDN headers to count; "
-            "two, comma-separated, while one replaces the other."
+            "The value that X-Origin-Verify must have, or else CDN headers are ignored; "
+            "two values, comma-separated, while one replaces the other."
         ),
     ] = Secrets()
     cache_key_headers: Annotated[
@@ -153,7 +155,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         300
     )
     degraded_ttl_s: Annotated[
-        int, _about("The same while health is not known for sure.", unit="s", ge=1, le=86400)
+        int, _about("The same while `status` is not `ok`.", unit="s", ge=1, le=86400)
     ] = 30
     cdn_max_age_s: Annotated[
         int, _about("How long a shared cache may keep a keyed answer.", unit="s", ge=0, le=3600)
@@ -177,23 +179,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     witnesses: Annotated[
         Urls,
         _about(
-            "URLs off our network, comma-separated, that a poller checks; "
+            "URLs outside your network, comma-separated, that a poller checks; "
             "when most fail, it is isolated and publishes no verdicts."
         ),
     ] = Urls()
     edge_api_key: Annotated[
-        Secret | None, _about("Bearer key for the edges' model inventory, if they want one.")
+        Secret | None, _about("Bearer key for the model inventory of edges that require one.")
     ] = None
     log_level: Annotated[
-        typing.Literal["debug", "info", "warning", "error"], _about("The least that is logged.")
+        typing.Literal["debug", "info", "warning", "error"],
+        _about("The lowest level logged."),
     ] = "info"
     log_requests: Annotated[
         Share,
-        _about("Requests to the public listener that get a log line: a share of them, or all."),
+        _about("Which share of the requests to the public listener is logged."),
     ] = Share(0.0)
     log_format: Annotated[
         typing.Literal["auto", "json", "text"],
-        _about("How lines look; auto: text on a terminal, else JSON."),
+        _about("Format of log lines; auto: text on a terminal, otherwise JSON."),
     ] = "auto"
 
 
