@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +102,8 @@ class Server:
 @dataclass(kw_only=True)
 class Site:
     """All that runs. `marks`: when what was done, monotonic; the first is `fault`. `broken`:
-    edges that cannot be reached whatever they do; `hung_at`: when workers were hung."""
+    edges that cannot be reached whatever they do; `hung_at`: when workers were hung;
+    `repairs`: what a client of Redis has to do when all faults have ended."""
 
     folder: Path
     pace: Pace
@@ -120,6 +121,7 @@ class Site:
     names: NameServer | None = None
     broken: set[str] = field(default_factory=set)
     hung_at: list[float] = field(default_factory=list)
+    repairs: list[Callable[[Any], object]] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     servers: list[Server] = field(default_factory=list)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import redis as redis_client
 from prometheus_client.parser import text_string_to_metric_families
 
 from router.model import Check, Observed
@@ -161,6 +162,7 @@ async def one_round(
             await asyncio.sleep(bound_s + LAST_S)
             until, broken = time.monotonic(), site.broken.union(edges)
         await set_modes(site, edges, Mode.HEALTHY)
+        await asyncio.to_thread(repair, site)
         healed_s = await healed(site)
     answers = list(site.viewers.answers)
     late = [one for one in answers if broken_at + bound_s < one.asked_at < until]
@@ -175,6 +177,14 @@ async def one_round(
         healed_s=healed_s,
         signals=tuple(sorted(signals.seen)),
     )
+
+
+def repair(site: Site) -> None:
+    """Put right in Redis what faults left there."""
+    assert site.address is not None
+    with redis_client.Redis(host=HOST, port=site.address.target, socket_timeout=5) as client:
+        while site.repairs:
+            site.repairs.pop()(client)
 
 
 async def set_modes(site: Site, edges: Sequence[str], mode: Mode) -> None:

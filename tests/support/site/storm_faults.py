@@ -26,10 +26,20 @@ from tests.support.site.soak import rewrite
 Fault = Callable[[Site, random.Random], contextlib.AbstractAsyncContextManager[None]]
 
 
-def _client(site: Site) -> Any:
-    """A client of whatever Redis the address leads to."""
+@contextlib.contextmanager
+def _client(site: Site) -> Iterator[Any]:
+    """A client of whatever Redis the address leads to, which another fault may have broken."""
     assert site.address is not None
-    return redis_client.Redis(host=HOST, port=site.address.target, socket_timeout=5)
+    with (
+        contextlib.suppress(redis_client.RedisError),
+        redis_client.Redis(host=HOST, port=site.address.target, socket_timeout=2) as client,
+    ):
+        yield client
+
+
+def _repair(site: Site, *keys: str) -> None:
+    """Delete keys once all faults have ended."""
+    site.repairs.append(lambda client: client.delete(*keys))
 
 
 @contextlib.asynccontextmanager
@@ -96,11 +106,8 @@ async def redis_full(site: Site, rng: random.Random) -> AsyncIterator[None]:
     """It is read and cannot be written."""
     with _client(site) as client:
         client.config_set("maxmemory", "1")
-    try:
-        yield
-    finally:
-        with _client(site) as client:
-            client.config_set("maxmemory", "0")
+    site.repairs.append(lambda client: client.config_set("maxmemory", "0"))
+    yield
 
 
 @contextlib.asynccontextmanager
@@ -109,14 +116,13 @@ async def wrong_types(site: Site, rng: random.Random) -> AsyncIterator[None]:
     vantage = site.last
     keys = [VANTAGES, view_key(vantage), lease_key(vantage), EVENTS, intent_key("dal-02")]
     with _client(site) as client:
+        pipe = client.pipeline()  # pollers write to some of them
         for key in keys:
-            client.delete(key)
-            client.hset(key, "x", "y")
-    try:
-        yield
-    finally:
-        with _client(site) as client:
-            client.delete(intent_key("dal-02"))
+            pipe.delete(key)
+            pipe.hset(key, "x", "y")
+        pipe.execute()
+    _repair(site, intent_key("dal-02"))
+    yield
 
 
 @contextlib.asynccontextmanager
@@ -133,12 +139,9 @@ async def hostile_values(site: Site, rng: random.Random) -> AsyncIterator[None]:
         client.set(intent_key("nyc-02"), written(wish))
         for name in names[:8]:
             client.set(view_key(name), padded.replace(b'"a0"', f'"{name}"'.encode()))
-    try:
-        yield
-    finally:
-        with _client(site) as client:
-            client.delete(*keys)
-            client.srem(VANTAGES, *names, "evil")
+    _repair(site, *keys)
+    site.repairs.append(lambda client: client.srem(VANTAGES, *names, "evil"))
+    yield
 
 
 @contextlib.asynccontextmanager
