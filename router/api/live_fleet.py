@@ -11,9 +11,10 @@ from typing import Protocol
 from router.errors import StoreError
 from router.model import Intent, View
 from router.routing.cache_headers import CachePolicy
-from router.routing.fleet import Fleet, FleetPolicy, combine
+from router.routing.fleet import Fleet, FleetPolicy, combine, combine_in_steps
 from router.routing.ranking import Ranker
 from router.routing.route_table import RouteTable
+from router.slices import in_slices
 from router.store import Stored
 
 POLL_S = 1.0
@@ -78,8 +79,10 @@ class FleetWatch:
 
     def recall(self, saved: Stored) -> None:
         """Begin with the last good health that was saved, as old as it is by now."""
-        self._hold(saved)
-        self._swap(self._combined())
+        views, intents = self._newest(saved)
+        fleet = self._combined(views.values(), intents)  # raises before anything is replaced
+        self._hold(views, intents)
+        self._swap(fleet)
 
     def on_swap(self, follower: Callable[[Fleet, Fleet], None]) -> None:
         """Call `follower(before, after)` whenever answers come from another Fleet."""
@@ -110,23 +113,24 @@ class FleetWatch:
 
     async def refresh(self) -> None:
         """Read the store if it can be read, and let time pass for what is held."""
+        fleet = None
         try:
             stored = await self._store.read(self._edges)
-            self._hold(stored)
+            views, intents = self._newest(stored)
+            fleet = await self._combined_in_slices(views.values(), intents)
+            self._hold(views, intents)
         except StoreError as error:
             self.store_error = error
             self._observer.read(error, ())
         else:
             self.store_error, self.published = None, stored.views
             self._observer.read(None, stored.faults)
-        finally:
-            self._go_on()  # also after an error that nobody foresaw: health must age
-
-    def _go_on(self) -> None:
-        """With what is held, as old as it is by now."""
-        for follower in self._refresh_followers:
-            self._notify(follower, self.held)
-        self._swap(self._combined())
+        finally:  # also after an error that nobody foresaw: health must age
+            for follower in self._refresh_followers:
+                self._notify(follower, self.held)
+            if fleet is None:
+                fleet = await self._combined_in_slices(self._views.values(), self._intents)
+            self._swap(fleet)
 
     def _notify(self, follower: Callable[..., None], *news: object) -> None:
         """One follower that raises must not stop health, nor the other followers."""
@@ -135,9 +139,9 @@ class FleetWatch:
         except Exception as error:  # noqa: BLE001 - reported, like every failure of a loop
             self._observer.loop_failed("fleet_follower", error, 0.0)
 
-    def _hold(self, stored: Stored) -> None:
-        """Keep the newest view of each vantage; one the store lost is kept until it is old,
-        and an intent that cannot be read any more until it ends.
+    def _newest(self, stored: Stored) -> tuple[dict[str, View], tuple[Intent, ...]]:
+        """The newest view of each vantage, and the intents. A view that the store lost is kept
+        until it is old, and an intent that cannot be read any more until it ends.
 
         One the store still has is kept at any age: forgotten, it would be taken for new.
         """
@@ -154,8 +158,9 @@ class FleetWatch:
             if vantage in stored_now or now - view.probed_at <= self._fleet_policy.stale_s
         }
         kept = tuple(intent for intent in self._intents if intent.edge in stored.unread)
-        intents = stored.intents + kept
-        self._combined(views.values(), intents)  # raises before anything is replaced
+        return views, stored.intents + kept
+
+    def _hold(self, views: dict[str, View], intents: tuple[Intent, ...]) -> None:
         self._tell_wishes(intents)
         self._views, self._intents = views, intents
 
@@ -186,6 +191,25 @@ class FleetWatch:
             self._clock(),
             self._fleet_policy,
         )
+
+    async def _combined_in_slices(self, views: Iterable[View], intents: Iterable[Intent]) -> Fleet:
+        """The same beside answering: many edges and vantages take longer than a request may
+        wait. Begins anew when the catalog is replaced meanwhile."""
+        views, intents = tuple(views), tuple(intents)
+        while True:
+            ranker = self.ranker
+            fleet = await in_slices(
+                combine_in_steps(
+                    ranker.catalog,
+                    views,
+                    intents,
+                    self._clock(),
+                    self._fleet_policy,
+                    before=self.fleet,
+                )
+            )
+            if ranker is self.ranker:
+                return fleet
 
     def _swap(self, fleet: Fleet) -> None:
         before, self.fleet = self.fleet, fleet

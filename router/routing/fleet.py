@@ -1,9 +1,10 @@
 """Catalog, views and intents combined into one immutable Fleet. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field, replace
 from hashlib import blake2b
+from typing import TypeVar
 
 from router.model import (
     Catalog,
@@ -16,6 +17,11 @@ from router.model import (
     Status,
     View,
 )
+
+MODELS_A_STEP = 100
+
+Ids = dict[str, frozenset[str]]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,22 +70,23 @@ class Fleet:
     Worked out once, so that no request has to: `by_id`, the edges by their id; `enabled`,
     those that are; `fit`, the ids of those that health lets viewers have too; `spellings`, the
     ids of models that edges report, by the id in lower case; `holders`, likewise the ids of
-    the edges that report them.
+    the edges that report them. `inventory`: these two, where they are known already.
     """
 
     edges: tuple[Edge, ...]
     status: Status
     seen_at: float | None = None
     slot: int | None = None
+    inventory: InitVar[tuple[Ids, Ids] | None] = None
     by_id: Mapping[str, Edge] = field(init=False, repr=False, compare=False)
     enabled: tuple[Edge, ...] = field(init=False, repr=False, compare=False)
     fit: frozenset[str] = field(init=False, repr=False, compare=False)
-    spellings: Mapping[str, frozenset[str]] = field(init=False, repr=False, compare=False)
-    holders: Mapping[str, frozenset[str]] = field(init=False, repr=False, compare=False)
+    spellings: Ids = field(init=False, repr=False, compare=False)
+    holders: Ids = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, inventory: tuple[Ids, Ids] | None) -> None:
         """Work out the look-ups."""
-        spellings, holders = _inventory(self.edges)
+        spellings, holders = inventory or _finished(_inventory(self.edges))
         object.__setattr__(self, "by_id", {edge.region.id: edge for edge in self.edges})
         object.__setattr__(self, "enabled", tuple(edge for edge in self.edges if edge.enabled))
         fit = frozenset(edge.region.id for edge in useful(self))
@@ -99,12 +106,9 @@ class Fleet:
         return self.status, self.slot, edges
 
 
-Ids = dict[str, frozenset[str]]
-
-
-def _inventory(edges: Iterable[Edge]) -> tuple[Ids, Ids]:
+def _inventory(edges: Iterable[Edge]) -> Generator[None, None, tuple[Ids, Ids]]:
     """Model ids as reported, and the edges that report them, both by the id in lower case.
-    Edges with equal inventories are read together."""
+    Edges with equal inventories are read together. Some models a step."""
     alike: defaultdict[frozenset[str], list[str]] = defaultdict(list)
     for edge in edges:
         if edge.models:
@@ -112,14 +116,30 @@ def _inventory(edges: Iterable[Edge]) -> tuple[Ids, Ids]:
     spellings: defaultdict[str, set[str]] = defaultdict(set)
     holders: defaultdict[str, set[str]] = defaultdict(set)
     for models, ids in alike.items():
-        for model in models:
+        for number, model in enumerate(models):
             spellings[model.casefold()].add(model)
             holders[model.casefold()].update(ids)
-    return _frozen(spellings), _frozen(holders)
+            if number % MODELS_A_STEP == 0:
+                yield
+    return (yield from _frozen(spellings)), (yield from _frozen(holders))
 
 
-def _frozen(found: Mapping[str, set[str]]) -> Ids:
-    return {model: frozenset(ids) for model, ids in found.items()}
+def _frozen(found: Mapping[str, set[str]]) -> Generator[None, None, Ids]:
+    frozen = {}
+    for number, (model, ids) in enumerate(found.items()):
+        frozen[model] = frozenset(ids)
+        if number % MODELS_A_STEP == 0:
+            yield
+    return frozen
+
+
+def _finished(steps: Generator[None, None, Result]) -> Result:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
 
 
 def combine(
@@ -131,17 +151,48 @@ def combine(
 ) -> Fleet:
     """The Fleet at `now`. Views too old to vote are used as last known state, then not
     at all; without any, health is ignored (`static`)."""
+    return _finished(combine_in_steps(catalog, views, intents, now, policy))
+
+
+def combine_in_steps(
+    catalog: Catalog,
+    views: Iterable[View],
+    intents: Iterable[Intent],
+    now: float,
+    policy: FleetPolicy = FleetPolicy(),
+    before: Fleet | None = None,
+) -> Generator[None, None, Fleet]:
+    """The same, one edge a step, so that the caller can pause in between. What is equal in the
+    Fleet `before` is used again, and so need not be compared or worked out later."""
     voters, status = _voters(views, now, policy)
     wishes = {intent.edge: intent for intent in intents if now < intent.ends_at}
-    edges = tuple(
-        _edge(region, voters, wishes.get(region.id), now, policy) for region in catalog.regions
-    )
+    past = () if before is None else before.edges
+    inventories = {edge.models: edge.models for edge in past}
+    found = []
+    for region in catalog.regions:
+        edge = _edge(region, voters, wishes.get(region.id), now, policy)
+        yield
+        models = inventories.setdefault(edge.models, edge.models)
+        found.append(edge if models is edge.models else replace(edge, models=models))
+        yield
+    edges = tuple(found)
+    if before is not None and _have_same_models(before.edges, edges):
+        inventory = before.spellings, before.holders
+    else:
+        inventory = yield from _inventory(edges)
     if status is not Status.STATIC and not any(is_offered(edge) for edge in edges):
         status = Status.FAIL_OPEN
     seen_at = max((min(view.probed_at, now) for view in voters), default=None)
     is_dialled = any(edge.share < 1.0 for edge in edges)
     slot = int(now // policy.slot_s) if is_dialled else None
-    return Fleet(edges=edges, status=status, seen_at=seen_at, slot=slot)
+    return Fleet(edges=edges, status=status, seen_at=seen_at, slot=slot, inventory=inventory)
+
+
+def _have_same_models(before: Sequence[Edge], now: Sequence[Edge]) -> bool:
+    return len(before) == len(now) and all(
+        one.region.id == other.region.id and one.models is other.models
+        for one, other in zip(before, now, strict=True)
+    )
 
 
 def version(fleet: Fleet) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from router.model import EdgeView, Event, Intended, Intent, Observed, Outcome, View
+from router.slices import finished
 from router.store.bounds import (
     MAX_ADDRESSES,
     MAX_MODELS,
@@ -62,7 +63,7 @@ class _LooseEdge(msgspec.Struct, gc=False):
 
 
 class _LooseView(msgspec.Struct, gc=False):
-    """A View of such edges."""
+    """A View of such edges, which are decoded one by one."""
 
     vantage: str
     seq: int
@@ -72,10 +73,11 @@ class _LooseView(msgspec.Struct, gc=False):
     held: msgspec.Raw = msgspec.Raw(b"[]")
     held_since: float | None = None
     held_until: float | None = None
-    edges: dict[str, _LooseEdge] = {}
+    edges: dict[str, msgspec.Raw] = {}
 
 
 _head = msgspec.json.Decoder(_Head)
+_loose_edge = msgspec.json.Decoder(_LooseEdge)
 _loose_view = msgspec.json.Decoder(_LooseView)
 _names = msgspec.json.Decoder(tuple[str, ...])
 _models = msgspec.json.Decoder(tuple[str, ...] | None)
@@ -93,7 +95,7 @@ def written(value: Value) -> bytes:
 def read(text: bytes, kind: type[Kept], now: float) -> Kept:
     """The value in JSON of any release, within its bounds. Raises one of UNREADABLE."""
     if kind is View:
-        return _finished(view_in_steps(text, now))  # type: ignore[return-value]
+        return finished(view_in_steps(text, now))  # type: ignore[return-value]
     _check_format(text, kind)
     try:
         value = msgspec.json.decode(text, type=kind)
@@ -107,13 +109,23 @@ def _bounded(value: Value, now: float) -> Value:
 
 
 def view_in_steps(text: bytes, now: float) -> Generator[None, None, View]:
-    """The same for a view, one edge a step, so that the caller can pause in between."""
+    """The same for a view, so that the caller can pause in between: at each edge, and twice
+    within one, because its inventory can be long."""
+    # Every edge is an object. Counting them first refuses a view with too many before
+    # decoding it costs time and memory.
+    check_count("objects, a quarter of them,", text.count(b"{") // 4)
+    yield
     loose = _read_loosely(text)
+    yield
     check_count("held", _count_names(loose.held))
     edges = {}
-    for id, edge in loose.edges.items():
-        edges[id] = bounded_edge(id, _read_edge(edge), now)
+    for id, part in loose.edges.items():
+        loose_edge = _loose_edge.decode(part)
+        has_models = _count_names(loose_edge.models) <= MAX_MODELS
         yield
+        edge = _read_edge(loose_edge, has_models=has_models)
+        yield
+        edges[id] = bounded_edge(id, edge, now)
     view = View(
         vantage=loose.vantage,
         seq=loose.seq,
@@ -128,9 +140,6 @@ def view_in_steps(text: bytes, now: float) -> Generator[None, None, View]:
 
 
 def _read_loosely(text: bytes) -> _LooseView:
-    # Every edge is an object. Counting them first refuses a view with too many before
-    # decoding it costs time and memory.
-    check_count("objects, a quarter of them,", text.count(b"{") // 4)
     try:
         loose = _loose_view.decode(text)
     except msgspec.ValidationError:
@@ -141,7 +150,7 @@ def _read_loosely(text: bytes) -> _LooseView:
     return loose
 
 
-def _read_edge(edge: _LooseEdge) -> EdgeView:
+def _read_edge(edge: _LooseEdge, *, has_models: bool) -> EdgeView:
     """A state that a newer release may have added abstains; such a reason is left out."""
     return EdgeView(
         state=_states.get(edge.state, Observed.UNKNOWN),
@@ -149,7 +158,7 @@ def _read_edge(edge: _LooseEdge) -> EdgeView:
         reason=None if edge.reason is None else _reasons.get(edge.reason),
         rtt_ms=edge.rtt_ms,
         streak=edge.streak,
-        models=_models.decode(edge.models) if _count_names(edge.models) <= MAX_MODELS else None,
+        models=_models.decode(edge.models) if has_models else None,
         models_at=edge.models_at,
         probed_at=edge.probed_at,
         models_fault=None if edge.models_fault is None else _reasons.get(edge.models_fault),
@@ -169,15 +178,6 @@ def _read_addresses(part: msgspec.Raw) -> tuple[str, ...]:
 def _count_names(part: msgspec.Raw) -> int:
     """How many strings there are in JSON that is not decoded yet, or more."""
     return bytes(part).count(b'"') // 2
-
-
-def _finished(steps: Generator[None, None, View]) -> View:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            view: View = end.value
-            return view
 
 
 def _check_format(text: bytes, kind: type[Value]) -> None:

@@ -7,11 +7,12 @@ which hold its `seq`. Decoding pauses every millisecond, so that answers are not
 import asyncio
 import re
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from router.model import Intent, View
+from router.slices import Pace, in_slices
 from router.store import Stored
 from router.store.bounds import (
     MAX_FAULT_LENGTH,
@@ -34,7 +35,6 @@ LARGE_S = 1.0  # for all large views of one reading
 LISTED_READS = 10
 KEPT_S = 120.0  # how long a vantage that falls silent keeps its place among the newest
 AHEAD_MS = 24 * 3_600_000
-STEP_S = 0.001
 
 _SEQ = re.compile(rb'"seq":(\d{1,16})\b')
 
@@ -57,19 +57,6 @@ class Known:
     length: int
     view: View | None = None
     fault: str = ""
-
-
-class Pace:
-    """Lets the event loop run for every STEP_S of work."""
-
-    def __init__(self) -> None:
-        self._started_at = time.perf_counter()
-
-    async def pause(self) -> None:
-        """Let others run, if it is time."""
-        if time.perf_counter() - self._started_at >= STEP_S:
-            await asyncio.sleep(0)
-            self._started_at = time.perf_counter()
 
 
 class Reader:
@@ -175,7 +162,7 @@ class Reader:
     async def _decoded(self, name: str, text: bytes, pace: Pace) -> Known:
         try:
             check_size(len(text), MAX_VALUE_BYTES)
-            view = await _paced(view_in_steps(text, self._clock()), pace)
+            view = await in_slices(view_in_steps(text, self._clock()), pace)
             check_same("vantage", view.vantage, name)
         except UNREADABLE as error:
             return Known(head=text[:HEAD_BYTES], length=HEAD_BYTES, fault=str(error))
@@ -220,16 +207,6 @@ def intent_in(edge: str, part: bytes | Refusal, now: float) -> Intent:
     intent = read(part, Intent, now)
     check_same("edge", intent.edge, edge)
     return intent
-
-
-async def _paced(steps: Generator[None, None, View], pace: Pace) -> View:
-    while True:
-        await pace.pause()
-        try:
-            next(steps)
-        except StopIteration as end:
-            view: View = end.value
-            return view
 
 
 def _affordable(heads: dict[str, Head], left: int, faults: dict[str, str]) -> list[str]:

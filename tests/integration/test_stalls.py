@@ -1,16 +1,21 @@
-"""What operators ask of a server must not stall its loop, which answers viewers."""
+"""Neither operators' requests nor new health may stall the loop that answers viewers."""
 
 import asyncio
 import gc
+import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
+from router.api.live_fleet import FleetWatch
 from router.model import Observed
 from router.routing.response import Labels
-from tests.support.builders import a_ranker, a_region, a_view
+from router.store.redis import RedisStore
+from router.telemetry.metrics import Telemetry
+from tests.support.builders import a_ranker, a_region, a_view, an_edge_view
 from tests.support.ops_server import Server, server
 
 pytestmark = pytest.mark.anyio
@@ -41,12 +46,20 @@ async def watched_loop() -> AsyncIterator[Callable[[], float]]:
     turning.cancel()
 
 
-async def least_stall_ms(ask: Callable[[], Awaitable[object]]) -> float:
+async def _nothing() -> None:
+    """What most tries need before."""
+
+
+async def least_stall_ms(
+    ask: Callable[[], Awaitable[object]], before: Callable[[], Awaitable[object]] = _nothing
+) -> float:
     """The stall that no try was without: other work of the interpreter aside."""
     stalls = []
+    await before()
     await ask()
     gc.disable()
     for _ in range(TRIES):
+        await before()
         async with watched_loop() as longest_ms:
             await ask()
             stalls.append(longest_ms())
@@ -74,3 +87,27 @@ async def test_no_ops_request_stalls_the_loop_at_500_edges(
         assert (await server.client.get(path)).status_code == 200
 
     assert await least_stall_ms(ask) < STALL_MS
+
+
+@pytest.mark.parametrize(("models", "vantages"), [(3, 3), (100, 2), (0, 16)])
+async def test_no_view_from_redis_stalls_the_loop_at_500_edges(
+    redis_url: str, models: int, vantages: int
+) -> None:
+    """Each try reads, decodes and combines views of every vantage that are all new."""
+    ids = [f"edge-{number:03}" for number in range(EDGES)]
+    store = RedisStore(redis_url)
+    watch = FleetWatch(a_ranker(*(a_region(id) for id in ids)), store, Telemetry())
+    edge = an_edge_view(models=[f"model-{number}" for number in range(models)])
+    seqs = itertools.count(round(time.time() * 1_000))
+
+    async def publish() -> None:
+        for number in range(vantages):
+            view = a_view(f"v-{number}", dict.fromkeys(ids, edge), seq=next(seqs))
+            await store.publish(replace(view, probed_at=time.time()))
+
+    try:
+        assert await least_stall_ms(watch.refresh, publish) < STALL_MS
+        assert len(watch.published) == vantages
+        assert watch.fleet.edges[0].observed is Observed.UP
+    finally:
+        await store.close()
