@@ -10,7 +10,9 @@ true place. Truth files are read as `autorouter geodata feeds` reads them.
 """
 
 import argparse
+import csv
 import json
+import math
 import random
 import statistics
 import tempfile
@@ -39,6 +41,7 @@ from router.routing.latency import Estimator, in_network_order
 from router.routing.ranking import Ranker
 
 ADDRESSES = 1_000  # of each region
+SAME_CITY_KM = 100
 FLEETS = 40  # of each size
 SIZES = (5, 10, 20)
 NORTH_AMERICA = ("CA", "MX", "US")
@@ -160,12 +163,33 @@ def layers(database: Locate, entries: Sequence[Entry]) -> Iterator[tuple[str, Lo
     """The database alone, and with the truth before it in two ways."""
     countries = read_places().countries
     rules = Rules(countries=countries, find_city=city_finder(), source=Source.FEED, is_strict=False)
-    cities = [entry._replace(position=None) for entry in entries]
+    region_of = _regions()
+    cities = [entry._replace(position=None, region=region_of(entry)) for entry in entries]
     bare = [entry._replace(position=None, city="") for entry in entries]
     yield "database", database
     yield "with feeds", layered(Overrides(entries, (), rules), database)
     yield "geofeed of cities", layered(Overrides(cities, (), rules), database)
     yield "geofeed of countries", layered(Overrides(bare, (), rules), database)
+
+
+def _regions() -> Callable[[Entry], str]:
+    """What tells the region of an entry's city, as a geofeed says it: clouds do not."""
+    places: defaultdict[tuple[str, str], list[tuple[str, Position]]] = defaultdict(list)
+    for row in csv.DictReader(shipped("geodata/cities.csv").read_text("utf-8").splitlines()):
+        at = Position(float(row["latitude"]), float(row["longitude"]))
+        for name in (row["name"], *row["alternates"].split("|")):
+            places[row["country"], name].append((row["region"], at))
+
+    def region_of(entry: Entry) -> str:
+        assert entry.position is not None
+        near = [
+            (distance_km(entry.position, at), region)
+            for region, at in places[entry.country or "", entry.city]
+        ]
+        distance, region = min(near, default=(math.inf, ""))
+        return region if distance < SAME_CITY_KM else ""
+
+    return region_of
 
 
 def regret(seed: int = 7) -> Iterator[tuple[str, list[float], list[float]]]:
