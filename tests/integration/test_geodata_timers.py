@@ -48,17 +48,21 @@ def of_init_container() -> list[str]:
 def of_cronjob() -> list[str]:
     job = yaml.safe_load((INFRA / "k8s" / "geodata" / "cronjob.yaml").read_text())
     (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    return [*ENTRYPOINT, *container["args"]]
+    return [*container.get("command", ENTRYPOINT), *container["args"]]
 
 
 def commands(folder: Path) -> str:
-    """A PATH with the installed command, a `sleep` that notes how long and ends the loop, and an
-    npm, the second source, that reaches nothing."""
-    scripts = {"sleep": f'echo "$1" >{folder}/slept\nkill $PPID', "npm": "exit 1"}
+    """A PATH with the installed command, but for feeds, whose servers are not asked: that is noted.
+    `sleep` notes how long, and ends the loop; npm, the second source, reaches nothing."""
+    scripts = {
+        "autorouter": f'[ "$2" = feeds ] && echo feeds >>{folder}/asked || exec {AUTOROUTER} "$@"',
+        "sleep": f'echo "$1" >{folder}/slept\nkill $PPID',
+        "npm": "exit 1",
+    }
     for name, text in scripts.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
-    return f"{folder}:{AUTOROUTER.parent}:{os.environ['PATH']}"
+    return f"{folder}:{os.environ['PATH']}"
 
 
 def run(command: list[str], folder: Path, mirror: str) -> "subprocess.CompletedProcess[str]":
@@ -84,6 +88,8 @@ def test_timer_s_command_fetches_a_current_database(
         assert (tmp_path / "slept").read_text() == f"{DAY_S}\n"
     else:
         assert done.returncode == 0
+    if timer in {of_compose, of_cronjob}:
+        assert (tmp_path / "asked").read_text() == "feeds\n"
 
 
 def test_pod_starts_without_a_source(tmp_path: Path) -> None:
