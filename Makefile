@@ -11,7 +11,8 @@ CDN := nginx libnginx-mod-http-js libnginx-mod-http-geoip2 varnish varnish-modul
 # Tests that promise something in seconds: they run by themselves.
 ALONE := $(addprefix tests/,integration/test_store_kinds.py integration/test_workers.py \
 	system/test_faults.py system/test_monitoring_truth.py system/test_siege.py \
-	system/test_soak.py system/test_storm.py system/test_transparency.py)
+	system/test_soak.py system/test_storm.py system/test_transparency.py \
+	system/test_upgrade.py)
 
 unexport PYTHONDONTWRITEBYTECODE  # tests start hundreds of servers: compile for all of them once
 

@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from time import monotonic
 
+import httpx
 import pytest
 
 from router.processes.simulated_edges import Mode
@@ -154,6 +155,7 @@ def start_before(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 async def upgrade(joined: Site, start_before: Start) -> AsyncIterator[Upgrade]:
+    joined.client.timeout = httpx.Timeout(PATIENCE_S)
     viewers = Viewers(joined.client)
     asking = asyncio.create_task(viewers.run())
     yield Upgrade(old=replace(joined, start=start_before), new=joined, viewers=viewers)
