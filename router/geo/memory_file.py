@@ -2,14 +2,14 @@
 
 A reader maps its file. A process that maps a file is killed (SIGBUS) when the file is cut
 short, and reads garbage when it is overwritten. So readers map a sealed copy (memfd_create(2))
-instead. Worker processes map the copy of their parent, so a server holds one copy however
-many workers it has. Cost: docs/adr/0031-geo-files-in-sealed-memory.md.
+instead. All servers of one user on a machine, and their workers, map one copy. Cost:
+docs/adr/0031-geo-files-in-sealed-memory.md.
 """
 
 import fcntl
-import multiprocessing
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,9 +43,9 @@ def copy_to_memory(path: Path) -> MemoryFile:
     with path.open("rb") as file:
         before = os.fstat(file.fileno())
         name = f"{_NAME}-{before.st_dev}-{before.st_ino}-{before.st_size}-{before.st_mtime_ns}"
-        inherited = _of_parent(name)
-        if inherited is not None:
-            return MemoryFile(descriptor=inherited)
+        shared = _shared(name)
+        if shared is not None:
+            return MemoryFile(descriptor=shared)
         copy = MemoryFile(descriptor=_new_file(name))
         _copy(file.fileno(), copy.descriptor)
         after = path.stat()
@@ -83,24 +83,40 @@ def _new_file(name: str) -> int:
         return os.dup(file.fileno())
 
 
-def _of_parent(name: str) -> int | None:
-    """The parent's sealed copy of the same file, if this is a worker and the parent has one."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return None
-    target = f"/memfd:{name} (deleted)"
-    with suppress(OSError):
-        for entry in Path(f"/proc/{parent.pid}/fd").iterdir():
-            if str(entry.readlink()) == target:
-                return _opened_if_sealed(entry, target)
+def _shared(name: str) -> int | None:
+    """The sealed copy of the same file that another process of this user and this Python has:
+    a worker's parent, or another server."""
+    target = Path(f"/memfd:{name} (deleted)")
+    for process in _alike():
+        with suppress(OSError):
+            for entry in (process / "fd").iterdir():
+                if _leads_to(entry, target):
+                    return _opened_if_sealed(entry, target)
     return None
 
 
-def _opened_if_sealed(path: Path, target: str) -> int | None:
-    """Its number may stand for another file by now, so look again at what was opened."""
+def _alike() -> Iterator[Path]:
+    """Processes that run the program that this one runs, as folders."""
+    with suppress(OSError):
+        program = Path("/proc/self/exe").readlink()
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit() and _leads_to(process / "exe", program):
+                yield process
+
+
+def _leads_to(link: Path, target: Path) -> bool:
+    with suppress(OSError):
+        return link.readlink() == target
+    return False
+
+
+def _opened_if_sealed(path: Path, target: Path) -> int | None:
+    """Its number may stand for another file by now, so look again at what was opened. A file
+    that another user made is not taken."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    is_right = str(Path(f"/proc/self/fd/{descriptor}").readlink()) == target
-    if is_right and fcntl.fcntl(descriptor, _GET_SEALS) & _SEALS == _SEALS:
+    is_right = _leads_to(Path(f"/proc/self/fd/{descriptor}"), target)
+    is_ours = os.fstat(descriptor).st_uid == os.geteuid()
+    if is_right and is_ours and fcntl.fcntl(descriptor, _GET_SEALS) & _SEALS == _SEALS:
         return descriptor
     os.close(descriptor)
     return None

@@ -1,17 +1,22 @@
 """A geo database that is overwritten where it lies never hurts the server that reads it."""
 
+import fcntl
+import multiprocessing
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from router.geo.memory_file import copy_to_memory
 from tests.support.databases import nested, write_mmdb
 from tests.support.running import Running, Site
 from tests.support.servers import eventually
 
 pytestmark = pytest.mark.anyio
 
+NOBODY = 65_534
 NETWORK = "128.100.0.0/16"  # of tests.support.running.TORONTONIAN
 
 
@@ -80,3 +85,51 @@ async def test_workers_share_one_copy_before_and_after_a_reload(site: Site, tmp_
         return inodes[0] != first and inodes.count(inodes[0]) == 3 and len(inodes[0]) == 1
 
     await eventually(is_replaced)
+
+
+async def test_two_servers_share_one_copy(site: Site, tmp_path: Path) -> None:
+    database = tmp_path / "geo.mmdb"
+    first, second = (
+        await a_server(site, database),
+        await site.serve_until_ready(GEO_DB=str(database)),
+    )
+    assert mapped(first.process.pid) == mapped(second.process.pid) != set()
+
+
+SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+def planted(path: Path, user: int, seals: int, ready: Any, done: Any) -> None:
+    """Another process that has a file of the right name, with other content."""
+    status = path.stat()
+    if user:
+        os.setuid(user)
+    name = f"autorouter-geo-{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+    descriptor = os.memfd_create(name, os.MFD_ALLOW_SEALING)
+    os.write(descriptor, b"x" * status.st_size)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    ready.set()
+    done.wait(60)
+
+
+@pytest.mark.parametrize(
+    ("user", "seals", "is_taken"), [(0, SEALS, True), (0, 0, False), (NOBODY, SEALS, False)]
+)
+def test_copy_of_another_is_taken_only_if_sealed_and_ours(
+    tmp_path: Path, user: int, seals: int, is_taken: bool
+) -> None:
+    if user and os.geteuid():
+        pytest.skip("only root can be another user")
+    file = tmp_path / "geo.mmdb"
+    file.write_bytes(b"right")
+    fork = multiprocessing.get_context("fork")
+    ready, done = fork.Event(), fork.Event()
+    process = fork.Process(target=planted, args=(file, user, seals, ready, done))
+    process.start()
+    try:
+        assert ready.wait(60)
+        copy = copy_to_memory(file)
+        assert (Path(copy.path).read_bytes() == b"xxxxx") is is_taken
+    finally:
+        done.set()
+        process.join()
