@@ -39,7 +39,8 @@ async def storm(seed: int, singles: Sequence[str], pairs: int) -> list[str]:
     """Run; print and keep each round when it is over. Returns the broken promises."""
     rounds = []
     print(HEADINGS, flush=True)
-    async for one in run(seed, singles, pairs, Pace(interval_s=0.5, slack_s=2.0)):
+    alone = [(name,) for name in singles]
+    async for one in run(seed, alone, pairs, Pace(interval_s=0.5, slack_s=2.0)):
         rounds.append(one)
         print(row(one), flush=True)
         figures = {

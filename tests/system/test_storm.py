@@ -20,11 +20,17 @@ ROUND = Round(
 )  # fmt: skip
 
 
+FAULTS = ("names fail", "redis demoted", "state folder hung", "worker hung")
+
+
 async def test_short_storm_breaks_no_promise() -> None:
+    """One round, because each lasts half a minute: faults that do not hide each other."""
     pace = Pace(interval_s=0.5, slack_s=2.0)
-    rounds = [one async for one in run(37, ["redis demoted"], 0, pace)]
+    rounds = [one async for one in run(37, [FAULTS], 0, pace)]
     assert breaches(rounds) == []
     assert all(one.late > 20 for one in rounds)
+    told = {"finding down", "finding state_dir", "autorouter_child_ends_total worker"}
+    assert told <= set(rounds[0].signals)
 
 
 def test_answer_is_wrong_if_it_names_a_broken_edge_as_known() -> None:

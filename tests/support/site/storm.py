@@ -93,6 +93,7 @@ class Signals:
     site: Site
     before: dict[str, float] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    looked: set[int] = field(default_factory=set)
 
     async def watch(self) -> None:
         """Look until cancelled."""
@@ -104,9 +105,12 @@ class Signals:
 
     async def _look(self, server: Server) -> None:
         response = await self.site.client.get(f"http://{HOST}:{server.ops_port}/metrics")
+        is_first = server.port not in self.looked
         for name, value in counters(response.text):
-            if value > self.before.setdefault(f"{server.port} {name}", value):
+            # A series that is new has risen from nothing.
+            if value > self.before.setdefault(f"{server.port} {name}", value if is_first else 0.0):
                 self.seen.add(name)
+        self.looked.add(server.port)
         document = await self.site.told(server)
         for finding in document.get("findings", ()):
             is_of_fault = finding["kind"] in FINDINGS or (
@@ -125,13 +129,15 @@ def counters(text: str) -> Iterator[tuple[str, float]]:
                 yield f"{sample.name} {label}".strip(), sample.value
 
 
-async def run(seed: int, singles: Sequence[str], pairs: int, pace: Pace) -> AsyncIterator[Round]:
-    """Each of these faults alone, then so many pairs of all, on one site. Gives each round
-    when it is over."""
+async def run(
+    seed: int, first: Sequence[tuple[str, ...]], pairs: int, pace: Pace
+) -> AsyncIterator[Round]:
+    """A round with each of these sets of faults, then so many with pairs of all, on one site.
+    Gives each round when it is over."""
     rng = random.Random(seed)
     # By turns: an edge that goes down again soon is held down for longer, which is no fault.
     turns = itertools.cycle(rng.sample(sorted(CITIES), len(CITIES)))
-    chosen: list[tuple[str, ...]] = [(name,) for name in singles]
+    chosen = list(first)
     fair = [pair for pair in itertools.combinations(sorted(FAULTS), 2) if pair not in UNFAIR]
     chosen += rng.sample(fair, pairs)
     with tempfile.TemporaryDirectory(prefix="autorouter-") as folder:
