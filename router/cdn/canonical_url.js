@@ -20,7 +20,7 @@ function scopeIn(text) {
   return found ? scopeOf(found[1]) : 'country';
 }
 
-// The headers for the origin: nothing that a viewer sent. It believes them beside the secret.
+// The headers for the origin, which trusts them because of the secret. None is from the viewer.
 function headersFor(key, address, secret) {
   var headers = {
     'accept': 'application/json',

@@ -191,21 +191,21 @@ class KeyValueStore:
         values: dict[str, str] = {}
         page: dict[str, Any] = {"MaxResults": MAX_KEYS_PER_CALL}
         while True:
-            told = self._ask("list_keys", **page)
-            values.update((item["Key"], item["Value"]) for item in told.get("Items", ()))
-            if not told.get("NextToken"):
+            found = self._ask("list_keys", **page)
+            values.update((item["Key"], item["Value"]) for item in found.get("Items", ()))
+            if not found.get("NextToken"):
                 return etag, values
-            page["NextToken"] = told["NextToken"]
+            page["NextToken"] = found["NextToken"]
 
     def write(self, etag: str, puts: Mapping[str, str], deletes: Sequence[str]) -> str:
         """See Store."""
-        told = self._ask(
+        updated = self._ask(
             "update_keys",
             IfMatch=etag,
             Puts=[{"Key": name, "Value": text} for name, text in puts.items()],
             Deletes=[{"Key": name} for name in deletes],
         )
-        return str(told["ETag"])
+        return str(updated["ETag"])
 
     def _ask(self, operation: str, **arguments: Any) -> Any:
         try:

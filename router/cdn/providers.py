@@ -18,7 +18,7 @@ from router.config.settings import Settings
 from router.errors import ConfigError, PurgeError
 
 TIMEOUT_S = 5.0
-MAX_TOLD = 200
+MAX_ERROR_LENGTH = 200
 
 FASTLY_API = "https://api.fastly.com"
 CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
@@ -104,7 +104,7 @@ class CloudFront:
                 InvalidationBatch=batch,
             )
         except self._faults as error:
-            raise PurgeError(str(error)[:MAX_TOLD]) from error
+            raise PurgeError(str(error)[:MAX_ERROR_LENGTH]) from error
 
 
 def open_targets(settings: Settings, client: httpx.AsyncClient) -> list[Target]:
@@ -126,8 +126,8 @@ def open_targets(settings: Settings, client: httpx.AsyncClient) -> list[Target]:
             fix = "install boto3, whose version requirements/cloudfront.lock pins"
             faults.append(f"AUTOROUTER_PURGE: {spec.kind} needs boto3: {fix}")
         except Exception as error:  # noqa: BLE001 - botocore raises errors of many kinds
-            told = f"{type(error).__name__}: {error}"[:MAX_TOLD]
-            faults.append(f"AUTOROUTER_PURGE: {spec} cannot be used: {told}")
+            reason = f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH]
+            faults.append(f"AUTOROUTER_PURGE: {spec} cannot be used: {reason}")
     if faults:
         raise ConfigError(faults)
     return targets
@@ -147,6 +147,6 @@ async def _send(
             async with request as answer:
                 code = answer.status_code
     except (httpx.HTTPError, TimeoutError) as error:
-        raise PurgeError(f"{type(error).__name__}: {error}"[:MAX_TOLD]) from error
+        raise PurgeError(f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH]) from error
     if not 200 <= code < 300:
         raise PurgeError(f"answered {code}")

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -143,3 +145,22 @@ def test_installed_command_explains_a_viewer(installed: Path) -> None:
     regions, words = str(ROOT / "regions.yaml"), ("explain", "24.48.0.1", "--json")
     told = json.loads(run_installed(installed, *words, AUTOROUTER_REGIONS=regions).stdout)
     assert told["location"]["country"] == "CA"
+
+
+def texts() -> Iterator[Path]:
+    """Everything that people read here: pages, messages in code, units and manifests."""
+    for folder in ("docs", "router", "infra", "clients", "geodata"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and path.suffix not in {".pyc", ".png", ".mmdb", ".woff2"}:
+                yield path
+    yield from (*ROOT.glob("*.md"), ROOT / "Dockerfile", ROOT / "Makefile")
+
+
+def test_nobody_is_told_to_install_another_project() -> None:
+    """`autorouter` on the public index is not ours."""
+    name = r"[\s'\"](?:edge-)?autorouter(?:\[|['\"`\s]|$)"
+    wrong = re.compile(rf"(?:pip|pipx|uv) (?:install|add)[^\n`]*{name}")
+    assert wrong.search("pip install 'autorouter[cloudfront]'")
+    assert wrong.search("run `pip install autorouter`")
+    found = [path for path in texts() if wrong.search(path.read_text(errors="replace"))]
+    assert found == []
