@@ -12,7 +12,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
-from tests.support.browser import Scheme, Visit, running_browser, visit
+from tests.support.browser import Scheme, running_browser, visit
+from tests.support.dashboard import break_edge, fill_change, home, open_change, state_of
 from tests.support.servers import (
     AUTOROUTER,
     HOST,
@@ -66,30 +67,18 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
         yield one
 
 
-def home(dev: Dev) -> str:
-    return f"http://{HOST}:{dev.ops_port}/"
-
-
-def break_edge(dev: Dev, id: str, mode: str = "down") -> None:
-    with httpx.Client(trust_env=False) as client:
-        client.put(f"{home(dev)}simulation/{id}/{mode}").raise_for_status()
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """A server for tests that change nothing on it."""
+    with running_dev(tmp_path_factory.mktemp("calm"), **FAST) as one:
+        wait_until(one.is_ready)
+        yield one
 
 
 def route(dev: Dev, viewer: str = VANCOUVERITE) -> dict[str, Any]:
     url = f"http://{HOST}:{dev.port}/v1/route"
     told: dict[str, Any] = get(url, headers={"X-Forwarded-For": viewer}).json()
     return told
-
-
-def state_of(dev: Dev, id: str) -> str:
-    edges = dev.ops("/v1/edges").json()["edges"]
-    return str(next(edge["state"] for edge in edges if edge["id"] == id))
-
-
-def open_change(seen: Visit, id: str) -> None:
-    """Press the row's button and wait for the preview."""
-    seen.page.click(f"tr[data-key={id}] [data-control=change]")
-    seen.page.wait_for_selector("#preview .note")
 
 
 @contextmanager
@@ -102,11 +91,6 @@ def held_up(page: Page, url: str) -> Iterator[list[Route]]:
         with page.expect_request_finished():
             one.continue_()
     page.wait_for_timeout(LATE_MS)
-
-
-def fill_change(seen: Visit, *, reason: str = "new disks", actor: str = "ann") -> None:
-    seen.page.fill("#change-reason", reason)
-    seen.page.fill("#change-actor", actor)
 
 
 def _numbers(text: str) -> list[float]:
@@ -196,8 +180,8 @@ def test_answers_are_shared_out_in_the_table(browser: Browser, dev: Dev) -> None
         assert seen.text("#edges-note") == "share of 3 answers in the last 5 min"
 
 
-def test_chosen_edge_shows_its_territory(browser: Browser, dev: Dev) -> None:
-    with visit(browser, home(dev)) as seen:
+def test_chosen_edge_shows_its_territory(browser: Browser, calm: Dev) -> None:
+    with visit(browser, home(calm)) as seen:
         seen.page.click("tr[data-key=yvr-02] [data-control=select]")
         assert seen.page.locator(".chosen").count() > 3
         seen.page.click("tr[data-key=yvr-02] [data-control=select]")
@@ -206,8 +190,8 @@ def test_chosen_edge_shows_its_territory(browser: Browser, dev: Dev) -> None:
         seen.page.wait_for_selector("tr[data-key=dal-01][data-selected=true]")
 
 
-def test_map_can_be_brought_nearer(browser: Browser, dev: Dev) -> None:
-    with visit(browser, home(dev)) as seen:
+def test_map_can_be_brought_nearer(browser: Browser, calm: Dev) -> None:
+    with visit(browser, home(calm)) as seen:
         scene = "document.querySelector('#map-frame svg > g').getAttribute('transform')"
         views = [seen.page.evaluate(scene)]
         for button in ("#map-edges", "#map-in", "#map-out", "#map-world"):
@@ -217,7 +201,7 @@ def test_map_can_be_brought_nearer(browser: Browser, dev: Dev) -> None:
         assert views[4] == views[0]
 
 
-def test_projection_keeps_areas_and_can_be_undone(browser: Browser, dev: Dev) -> None:
+def test_projection_keeps_areas_and_can_be_undone(browser: Browser, calm: Dev) -> None:
     program = """async () => {
         const { project, unproject } = await import("./static/projection.js");
         const size = (x, y, d = 1e-4) => {
@@ -230,7 +214,7 @@ def test_projection_keeps_areas_and_can_be_undone(browser: Browser, dev: Dev) ->
         const told = ([x, y]) => ({ x, y, size: size(x, y), back: unproject(...project(x, y)) });
         return places.map(told);
     }"""
-    with visit(browser, home(dev)) as seen:
+    with visit(browser, home(calm)) as seen:
         told = seen.page.evaluate(program)
     for place in told:
         assert place["size"] == pytest.approx(told[0]["size"], rel=1e-3)
@@ -320,8 +304,8 @@ def test_country_is_left_without_an_edge_only_with_consent(
         wait_until(lambda: route(dev, "85.214.132.117")["region"] == "yto-01")
 
 
-def test_dialog_works_by_keyboard_and_gives_the_focus_back(browser: Browser, dev: Dev) -> None:
-    with visit(browser, home(dev)) as seen:
+def test_dialog_works_by_keyboard_and_gives_the_focus_back(browser: Browser, calm: Dev) -> None:
+    with visit(browser, home(calm)) as seen:
         seen.page.focus("tr[data-key=yul-01] [data-control=change]")
         seen.page.keyboard.press("Enter")
         seen.page.wait_for_selector("#change[open]")
@@ -379,16 +363,16 @@ def test_address_is_explained(browser: Browser, dev: Dev) -> None:
 
 
 @pytest.mark.parametrize("asked", ["Canada", "ca"])
-def test_country_is_explained(browser: Browser, dev: Dev, asked: str) -> None:
-    with visit(browser, home(dev)) as seen:
+def test_country_is_explained(browser: Browser, calm: Dev, asked: str) -> None:
+    with visit(browser, home(calm)) as seen:
         seen.page.fill("#why-viewer", asked)
         seen.page.click("#why-form [type=submit]")
         seen.wait_for_text(".verdict", "Canada gets")
         assert re.search(r"All viewers there (\S+ [\d.]+ %,? ?){5}", seen.text("#why-answer"))
 
 
-def test_place_on_the_map_is_explained(browser: Browser, dev: Dev) -> None:
-    with visit(browser, home(dev)) as seen:
+def test_place_on_the_map_is_explained(browser: Browser, calm: Dev) -> None:
+    with visit(browser, home(calm)) as seen:
         seen.page.locator("#map-frame").scroll_into_view_if_needed()
         box = seen.page.locator(".country[data-country=BR]").bounding_box()
         assert box is not None
@@ -397,8 +381,8 @@ def test_place_on_the_map_is_explained(browser: Browser, dev: Dev) -> None:
         assert "from this question" in seen.text("#why-answer")
 
 
-def test_late_answer_to_an_earlier_question_is_not_shown(browser: Browser, dev: Dev) -> None:
-    with visit(browser, home(dev)) as seen:
+def test_late_answer_to_an_earlier_question_is_not_shown(browser: Browser, calm: Dev) -> None:
+    with visit(browser, home(calm)) as seen:
         seen.wait_for_text("#why-answer .hint", "Or press a place")
         with held_up(seen.page, "**/v1/explain?country=CA*") as held:
             for country in ("CA", "BR"):
@@ -409,8 +393,8 @@ def test_late_answer_to_an_earlier_question_is_not_shown(browser: Browser, dev: 
         assert "Brazil gets" in seen.text(".verdict")
 
 
-def test_late_preview_of_another_state_is_not_shown(browser: Browser, dev: Dev) -> None:
-    with visit(browser, home(dev)) as seen:
+def test_late_preview_of_another_state_is_not_shown(browser: Browser, calm: Dev) -> None:
+    with visit(browser, home(calm)) as seen:
         seen.page.wait_for_selector("tr[data-key=yvr-02] [data-control=change]")
         with held_up(seen.page, "**/v1/preview?*state=draining") as held:
             seen.page.click("tr[data-key=yvr-02] [data-control=change]")
@@ -426,16 +410,16 @@ def test_late_preview_of_another_state_is_not_shown(browser: Browser, dev: Dev) 
         assert seen.page.is_disabled("#change-submit")
 
 
-def test_what_cannot_be_explained_says_so(browser: Browser, dev: Dev) -> None:
-    with visit(browser, home(dev)) as seen:
+def test_what_cannot_be_explained_says_so(browser: Browser, calm: Dev) -> None:
+    with visit(browser, home(calm)) as seen:
         seen.away = True
         seen.page.fill("#why-viewer", "1.2.3")
         seen.page.click("#why-form [type=submit]")
         seen.wait_for_text("#why-answer .fault", "is not an IP address. Try 24.48.0.1")
 
 
-def test_question_and_choice_live_in_the_address(browser: Browser, dev: Dev) -> None:
-    with visit(browser, home(dev)) as seen:
+def test_question_and_choice_live_in_the_address(browser: Browser, calm: Dev) -> None:
+    with visit(browser, home(calm)) as seen:
         seen.page.fill("#why-viewer", "Germany")
         seen.page.click("#why-form [type=submit]")
         seen.wait_for_text(".verdict", "Germany gets")
@@ -483,8 +467,8 @@ def test_page_and_readiness_say_the_same(browser: Browser, dev: Dev) -> None:
         assert seen.text("h3:target") == "AutorouterEdgeDown"
 
 
-def test_page_says_when_it_is_not_up_to_date(browser: Browser, dev: Dev) -> None:
-    with visit(browser, home(dev)) as seen:
+def test_page_says_when_it_is_not_up_to_date(browser: Browser, calm: Dev) -> None:
+    with visit(browser, home(calm)) as seen:
         seen.away = True
         seen.wait_for_text("#headline", "All well")
         seen.page.route("**/v1/edges", lambda route, _: route.abort())
@@ -494,12 +478,12 @@ def test_page_says_when_it_is_not_up_to_date(browser: Browser, dev: Dev) -> None
         seen.wait_for_text("#headline", "All well")
 
 
-def test_served_by_sums_to_a_hundred(browser: Browser, dev: Dev) -> None:
+def test_served_by_sums_to_a_hundred(browser: Browser, calm: Dev) -> None:
     program = """async () => {
         const { percents } = await import("./static/format.js");
         return [[1, 1, 1], [0.5, 0.25, 0.125, 0.125], [7], [0.006, 0.004]].map(percents);
     }"""
-    with visit(browser, home(dev)) as seen:
+    with visit(browser, home(calm)) as seen:
         assert [sum(parts) for parts in seen.page.evaluate(program)] == [100, 100, 100, 100]
 
 

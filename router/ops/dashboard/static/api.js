@@ -16,7 +16,8 @@ async function ask(path, options = {}) {
 }
 
 export const edges = () => ask("v1/edges");
-export const events = (after = "") => ask(`v1/events?${new URLSearchParams({ after })}`);
+export const history = () => ask("v1/history");
+export const events = (after = "", which = {}) => ask(`v1/events?${new URLSearchParams({ after, ...which })}`);
 export const territory = () => ask("v1/territory");
 export const outlines = () => ask("static/outlines.json");
 export const explain = (asked) => ask(`v1/explain?${new URLSearchParams(asked)}`);
@@ -41,5 +42,6 @@ export const takeOut = (ids, wish, token) =>
     headers: { "Content-Type": "application/json", ...bearer(token) },
   });
 
-export const bringBack = (ids, actor, token) =>
-  ask(`${intent(ids)}?${new URLSearchParams({ actor })}`, { method: "DELETE", headers: bearer(token) });
+// `isNow`: pollers also end the hold-down and the flapping.
+export const bringBack = (ids, actor, token, isNow) =>
+  ask(`${intent(ids)}?${new URLSearchParams({ actor, ...(isNow ? { now: "true" } : {}) })}`, { method: "DELETE", headers: bearer(token) });

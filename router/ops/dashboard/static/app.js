@@ -6,8 +6,9 @@ import { ChangeDialog } from "./change.js";
 import { basis, nameOf, showCountries } from "./countries.js";
 import { byId } from "./dom.js";
 import { showEdges, startEdges } from "./edges.js";
-import { addEvent, setEvents } from "./events.js";
+import { addEvent, setEvents, startEvents } from "./events.js";
 import { clock, now, setServerTime, tick } from "./format.js";
+import { setHistory } from "./history.js";
 import { startLive } from "./live.js";
 import { tintsOf } from "./lands.js";
 import { showLegend } from "./legend.js";
@@ -16,6 +17,7 @@ import { showOutdated, showSituation } from "./situation.js";
 import { askAgain, askKept, explainPlace, setCountries, startWhy } from "./why.js";
 
 const REFRESH_MS = 5000; // round trips and shares change without an event
+const HISTORY_MS = 60000; // it has one sample a minute
 const OLD_S = 12; // a fleet that was read longer ago is not shown as current
 
 let fleet = null;
@@ -34,11 +36,13 @@ function select(id) {
   show();
 }
 
-function change(ids, state) {
+// `isNow`: end a hold-down too.
+function change(ids, state, isNow = false) {
   dialog.open(
     fleet.edges.filter((edge) => ids.includes(edge.id)),
     fleet.changes,
     state,
+    isNow,
   );
 }
 
@@ -83,6 +87,15 @@ async function readTerritory() {
   askAgain();
 }
 
+async function readHistory() {
+  try {
+    setHistory(await api.history());
+    show();
+  } catch {
+    // The charts stay as they are; what cannot be read is said at the top.
+  }
+}
+
 function showTime() {
   byId("clock").textContent = clock(now());
   tick(document);
@@ -120,6 +133,7 @@ showLegend();
 startWhy({ onAsk: keepQuestion });
 askKept(keptQuestion());
 startEdges();
+startEvents();
 startLive({ onFleet: refresh, onEvents: setEvents, onEvent: addEvent, onState: hear });
 api
   .outlines()
@@ -130,5 +144,7 @@ api
   })
   .catch(() => {});
 setInterval(refresh, REFRESH_MS);
+readHistory();
+setInterval(readHistory, HISTORY_MS);
 setInterval(showTime, 1000);
 showTime();

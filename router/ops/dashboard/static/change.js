@@ -32,12 +32,13 @@ export class ChangeDialog {
     this.form.addEventListener("submit", (event) => this.#submit(event));
   }
 
-  open(edges, changes, wish = null) {
+  open(edges, changes, wish = null, isNow = false) {
     this.#edges = edges;
     this.#changes = changes;
     this.#sending = false;
     const isOut = edges.some((edge) => edge.intent !== "enabled");
-    const isChanged = isOut || edges.some((edge) => edge.dial !== null);
+    const canEnd = isNow || edges.some(isWaiting);
+    const isChanged = isOut || canEnd || edges.some((edge) => edge.dial !== null);
     const state = wish ?? (isOut ? "enabled" : "draining");
     byId("change-title").replaceChildren(...this.#title());
     byId("change-facts").replaceChildren(...(edges.length === 1 ? facts(edges[0]) : listed(edges)));
@@ -45,6 +46,8 @@ export class ChangeDialog {
       input.checked = input.value === state;
       input.closest("label").hidden = input.value === "enabled" && !isChanged;
     }
+    byId("change-now-field").dataset.offered = String(canEnd);
+    byId("change-now").checked = isNow;
     byId("change-share").value = String(Math.round((edges[0].dial?.to ?? 0.7) * 100));
     byId("change-reason").value = "";
     byId("change-actor").value = sessionStorage.getItem(ACTOR) ?? "";
@@ -88,6 +91,10 @@ export class ChangeDialog {
     return this.#state === "dial" ? { state: "enabled", dial: this.#share } : { state: this.#state };
   }
 
+  get #isNow() {
+    return !byId("change-now-field").hidden && byId("change-now").checked;
+  }
+
   get #subject() {
     return this.#edges.length === 1 ? this.#edges[0].id : `${this.#edges.length} edges`;
   }
@@ -116,6 +123,7 @@ export class ChangeDialog {
     byId("change-dial").hidden = state !== "dial";
     byId("change-share-text").textContent = `${byId("change-share").value} %`;
     byId("change-terms").hidden = state === "enabled";
+    byId("change-now-field").hidden = state !== "enabled" || byId("change-now-field").dataset.offered !== "true";
     byId("change-reason").required = state !== "enabled";
     byId("change-submit").textContent = `${VERBS[state]} ${this.#subject}`;
     byId("change-submit").classList.toggle("danger", state === "draining" || state === "disabled");
@@ -192,7 +200,7 @@ export class ChangeDialog {
   }
 
   #act(actor) {
-    if (this.#state === "enabled") return api.bringBack(this.#ids, actor, this.#token);
+    if (this.#state === "enabled") return api.bringBack(this.#ids, actor, this.#token, this.#isNow);
     return api.takeOut(this.#ids, this.#intent(actor), this.#token);
   }
 
@@ -217,6 +225,10 @@ export class ChangeDialog {
     return { ...terms, state: this.#state, force: byId("change-force").checked };
   }
 }
+
+// Whether it passes its probes and waits to come back.
+const isWaiting = ({ back_at, calm_at, reason }) =>
+  calm_at !== null || (back_at !== null && reason === "hold_down");
 
 function listed(edges) {
   return [h("dt", {}, "Edges"), h("dd", {}, bdi(edges.map(({ id, state }) => `${id} (${state})`).join(", ")))];

@@ -3,6 +3,7 @@
 import { bdi, h, meter } from "./dom.js";
 import { ago, duration, moment, now, percent, words } from "./format.js";
 import { stateGlyph } from "./glyphs.js";
+import { today } from "./history.js";
 
 // Who holds the edge out and until when; null for one that is enabled.
 export function held(edge) {
@@ -44,6 +45,7 @@ export function stateCell(edge) {
     h("b", { class: `is-${edge.state}` }, edge.state),
     edge.since === null ? null : h("span", { class: "age" }, ago(edge.since, h)),
     reason && h("span", { class: "reason" }, bdi(reason)),
+    edge.never_worked ? h("span", { class: "reason" }, "never seen working") : null,
     edge.routable ? null : h("span", { class: "reason" }, "not routable"),
     wish &&
       h(
@@ -63,7 +65,8 @@ export function stateCell(edge) {
 function narrowFacts(edge) {
   const votes = Object.entries(edge.votes).map(([vantage, state]) => `${vantage} says ${state}`);
   const models = edge.models === null ? "models unknown" : edge.models.join(", ") || "no models";
-  return h("span", { class: "narrow-facts" }, bdi([roundTrip(edge), ...votes, models].join(" · ")));
+  const facts = [roundTrip(edge), ...votes, models, today(edge.id)].filter(Boolean);
+  return h("span", { class: "narrow-facts" }, bdi(facts.join(" · ")));
 }
 
 export function votesCell(edge) {

@@ -5,6 +5,7 @@ import { bdi, byId, h, replaceRows } from "./dom.js";
 import { isOut, modelsCell, roundTrip, shareCell, stateCell, votesCell } from "./edge_cells.js";
 import { duration, moment, now } from "./format.js";
 import { edgeGlyph, tone } from "./glyphs.js";
+import { historyTag, pastCell } from "./history.js";
 
 const TROUBLE = ["bad", "warn", "held", "good"];
 const byTrouble = (edge) => TROUBLE.indexOf(tone(edge));
@@ -58,6 +59,7 @@ function row(edge, options) {
     h("td", {}, stateCell(edge)),
     h("td", { class: "number" }, shareCell(edge, fleet.status)),
     h("td", { class: "number wide" }, roundTrip(edge)),
+    h("td", { class: "wide" }, pastCell(edge.id)),
     h("td", { class: "wide" }, votesCell(edge)),
     h("td", { class: "wide" }, modelsCell(edge)),
     h(
@@ -82,7 +84,7 @@ function kept(edge, options) {
   const { fleet, selected, nameOf } = options;
   const phase = edge.intent_detail ?? edge.dial ? Math.floor(now()) : 0;
   const shown = { ...edge, rtt_ms: roundTrip(edge) };
-  const made = JSON.stringify([shown, fleet.status, edge.id === selected, nameOf(edge.country), phase]);
+  const made = JSON.stringify([shown, fleet.status, edge.id === selected, nameOf(edge.country), phase, historyTag()]);
   const known = rows.get(edge.id);
   if (known?.made === made) return known.element;
   const element = row(edge, options);

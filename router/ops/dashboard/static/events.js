@@ -1,13 +1,16 @@
 // What happened, the newest first.
 
+import * as api from "./api.js";
 import { bdi, byId, h } from "./dom.js";
-import { clock, moment, words } from "./format.js";
+import { clock, moment, now, words } from "./format.js";
 import { edgeGlyph, gradeGlyph, stateGlyph } from "./glyphs.js";
 
 const KEPT = 200;
 const STATES = ["up", "degraded", "down", "unknown"];
 
 let events = [];
+let found = null; // what the server finds for the filter; null while all are wanted
+let asked = null;
 
 function mark(event) {
   if (event.kind === "transition" && STATES.includes(event.after)) return stateGlyph(event.after);
@@ -43,20 +46,56 @@ function item(event) {
   );
 }
 
+function wanted() {
+  const form = byId("events-form").elements;
+  const ago_s = Number(form.since.value);
+  const which = { edge: form.edge.value.trim(), kind: form.kind.value, since: ago_s ? String(Math.floor(now() - ago_s)) : "" };
+  return Object.fromEntries(Object.entries(which).filter(([, value]) => value !== ""));
+}
+
+// The server filters, as it does for the file: the page holds only the newest.
+async function search() {
+  const which = wanted();
+  byId("events-csv").href = `v1/events?${new URLSearchParams({ ...which, format: "csv" })}`;
+  const mine = (asked = Symbol("events"));
+  const isAll = Object.keys(which).length === 0;
+  try {
+    const listed = isAll ? null : (await api.events("", which)).events.slice(-KEPT).reverse();
+    if (mine === asked) found = listed;
+  } catch (error) {
+    if (mine !== asked) return;
+    byId("events-note").textContent = `not read: ${error.message}`;
+    return;
+  }
+  if (mine === asked) show();
+}
+
 function show() {
-  const items = events.map(item);
+  const listed = found ?? events;
+  const items = listed.map(item);
+  const none = found === null ? "none yet" : "none that fits";
   byId("event-rows").replaceChildren(
-    ...(items.length ? items : [h("li", {}, h("span", { class: "none" }, "none yet"))]),
+    ...(items.length ? items : [h("li", {}, h("span", { class: "none" }, none))]),
   );
-  byId("events-note").textContent = events.length === 0 ? "" : "UTC, newest first";
+  byId("events-note").textContent = listed.length === 0 ? "" : "UTC, newest first";
+}
+
+function changed() {
+  if (found === null) show();
+  else search();
 }
 
 export function setEvents(told) {
   events = told.slice(-KEPT).reverse();
-  show();
+  changed();
 }
 
 export function addEvent(event) {
   events = [event, ...events].slice(0, KEPT);
-  show();
+  changed();
+}
+
+export function startEvents() {
+  byId("events-form").addEventListener("input", search);
+  byId("events-form").addEventListener("submit", (event) => event.preventDefault());
 }

@@ -5,6 +5,7 @@ import { bdi, byId, h, replaceRows } from "./dom.js";
 import { moment, percent, since } from "./format.js";
 import { gradeGlyph } from "./glyphs.js";
 
+const AT_ONCE = ["hold_down", "flapping"]; // ended early by enabling at once
 const SHOWN = 4;
 const TARGETS = 3;
 const PRESS = {
@@ -16,6 +17,8 @@ const PRESS = {
   degraded: ["Drain", "draining"],
   unknown: ["Disable", "disabled"],
   intent: ["Enable", "enabled"],
+  hold_down: ["End hold-down of", "enabled"],
+  flapping: ["End flapping of", "enabled"],
 };
 
 // Where they went, most first: merged by target, and summing to the whole.
@@ -54,12 +57,13 @@ function takenOut(fleet, ids) {
 function button({ kind, edges: concerned }, { fleet, press }) {
   if (!(kind in PRESS)) return null;
   const [verb, state] = PRESS[kind];
-  const edges = state === "enabled" ? takenOut(fleet, concerned) : concerned;
+  const isNow = AT_ONCE.includes(kind);
+  const edges = state === "enabled" && !isNow ? takenOut(fleet, concerned) : concerned;
   if (edges.length === 0) return null;
   const subject = edges.length === 1 ? edges[0] : `${edges.length} edges`;
   return h(
     "button",
-    { type: "button", "data-control": "press", onclick: () => press(edges, state) },
+    { type: "button", "data-control": "press", onclick: () => press(edges, state, isNow) },
     `${verb} ${subject}…`,
   );
 }

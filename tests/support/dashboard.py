@@ -1,0 +1,31 @@
+"""The operators' page of a running `dev`: where it is, and what people do on it."""
+
+import httpx
+
+from tests.support.browser import Visit
+from tests.support.servers import HOST, Dev
+
+
+def home(dev: Dev) -> str:
+    return f"http://{HOST}:{dev.ops_port}/"
+
+
+def break_edge(dev: Dev, id: str, mode: str = "down") -> None:
+    with httpx.Client(trust_env=False) as client:
+        client.put(f"{home(dev)}simulation/{id}/{mode}").raise_for_status()
+
+
+def state_of(dev: Dev, id: str) -> str:
+    edges = dev.ops("/v1/edges").json()["edges"]
+    return str(next(edge["state"] for edge in edges if edge["id"] == id))
+
+
+def open_change(seen: Visit, id: str) -> None:
+    """Press the row's button and wait for the preview."""
+    seen.page.click(f"tr[data-key={id}] [data-control=change]")
+    seen.page.wait_for_selector("#preview .note")
+
+
+def fill_change(seen: Visit, *, reason: str = "new disks", actor: str = "ann") -> None:
+    seen.page.fill("#change-reason", reason)
+    seen.page.fill("#change-actor", actor)
