@@ -81,8 +81,10 @@ ALERTS: Mapping[Amiss, str] = {
     Amiss.ISOLATION: "AutorouterVantageIsolated",
     Amiss.VANTAGE_SILENT: "AutorouterVantageSilent",
     Amiss.LOCAL: "AutorouterVantageBlind",
+    Amiss.SPLIT: "AutorouterEdgeSplit",
     Amiss.FLAPPING: "AutorouterEdgeFlapping",
     Amiss.SLOW: "AutorouterEdgeSlow",
+    Amiss.DEGRADED: "AutorouterEdgeDegraded",
     Amiss.UNKNOWN: "AutorouterEdgeUnknown",
     Amiss.ADDRESS: "AutorouterEdgeAddress",
     Amiss.INVENTORY: "AutorouterInventoryUnknown",
@@ -92,7 +94,9 @@ ALERTS: Mapping[Amiss, str] = {
     Amiss.LOOP: "AutorouterLoopFailing",
     Amiss.STATE_DIR: "AutorouterLastGoodNotSaved",
     Amiss.LOG: "AutorouterLogUnread",
+    Amiss.UNROUTABLE: "AutorouterEdgeUnroutable",
     Amiss.GEO_OLD: "AutorouterGeoOld",
+    Amiss.FEEDS_OLD: "AutorouterFeedsOld",
 }
 
 # Kinds that have no event of their own elsewhere: the diagnosis logs when they begin and end.
@@ -112,6 +116,8 @@ LOGGED = frozenset(
         Amiss.HOLD_DOWN,
         Amiss.FLAPPING,
         Amiss.SLOW,
+        Amiss.SPLIT,
+        Amiss.FEEDS_OLD,
         Amiss.LOCAL,
         Amiss.STALE,
         Amiss.STORE,

@@ -81,7 +81,8 @@ class Visit:
         """Fail for any error, broken policy, or request to another host."""
         violations = self.page.evaluate("window.violations")
         hosts = {urlsplit(url).netloc for url in self.urls}
-        assert (self.errors, violations, hosts) == ([], [], {urlsplit(self.home).netloc})
+        found = (self.errors, violations, hosts)
+        assert found == ([], [], {urlsplit(self.home).netloc}), found
 
 
 @contextlib.contextmanager
