@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE  # tests start hundreds of servers: compile for
 
 .DEFAULT_GOAL := help
 .PHONY: help run cdn check test lint unit docs screenshots setup system lock audit clean \
-	bench bench-cdn bench-endure bench-failover bench-faults bench-health bench-place siege soak storm
+	bench bench-cdn bench-dashboard bench-endure bench-failover bench-faults bench-health bench-place siege soak storm
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ bench: $(VENV)/.check ## requests/s beside bare uvicorn and nginx: 8 minutes
 
 bench-cdn: $(VENV)/.check ## what a CDN saves: 4 minutes
 	$(BIN)/python -m bench.cdn
+
+bench-dashboard: $(VENV)/.check ## what the dashboard says of each fault: 10 minutes
+	@infra/install-debian chromium prometheus
+	$(BIN)/python -m bench.dashboard_faults --write
 
 bench-endure: $(VENV)/.check ## half an hour of load, with a new fleet each second
 	@infra/install-debian wrk

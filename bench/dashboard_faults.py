@@ -277,6 +277,9 @@ class Row:
 def measure(fault: Fault, site: Site, seen: Visit, prometheus: Prometheus) -> Row:
     """Do the fault, see what is said, follow it, and leave the fleet well."""
     shown = seen.page.locator(f".finding[data-kind={fault.kind}]").first
+    alert = ALERTS.get(fault.kind)
+    if alert is not None:  # of the fault before
+        _comes(lambda: prometheus.alerts(alert) == [], ALERT_S)
     began = time.monotonic()
     fault.inject(site)
     named_s = _waited(shown, began)
@@ -284,7 +287,6 @@ def measure(fault: Fault, site: Site, seen: Visit, prometheus: Prometheus) -> Ro
     if named_s is not None:
         title = " ".join(shown.locator(".title").inner_text().split())
         advice = " ".join(shown.locator(".action").inner_text().split())
-    alert = ALERTS.get(fault.kind)
     fires = None if alert is None else _comes(lambda: prometheus.alerts(alert) != [], ALERT_S)
 
     def is_gone() -> bool:
