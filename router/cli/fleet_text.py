@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from router.cli.text import age, console, duration, state_text
+from router.ops.edge_conditions import clock_time
 from router.safe_text import escaped_values
 
 # All columns from left to right. Those not in NEEDED are shown as far as there is room, in
@@ -125,12 +126,25 @@ def _facts(edge: dict[str, Any]) -> list[tuple[str, str]]:
         ("rtt", row["rtt"] or "unknown"),
         ("intent", row["intent"]),
     ]
+    facts += _times(edge)
     detail = edge["intent_detail"]
     if detail is not None:
         facts.append(("", f"by {detail['actor']}: {detail['reason']}"))
     if edge.get("share") is not None:
         facts.append(("share", f"{edge['share']:.1%} of the answers of the last 5 minutes"))
     return [*facts, ("models", row["models"] or "none")]
+
+
+def _times(edge: dict[str, Any]) -> list[tuple[str, str]]:
+    """When it is back, when it stops flapping, and its usual round trip, where these are known.
+    Servers of earlier releases do not send them."""
+    back, calm, usual = (edge.get(name) for name in ("back_at", "calm_at", "usual_ms"))
+    texts = [
+        ("back", "" if back is None else f"at {clock_time(back)}, if it keeps passing"),
+        ("steady", "" if calm is None else f"at {clock_time(calm)}, if its state does not change"),
+        ("usually", "" if usual is None else f"{usual:,.0f} ms"),
+    ]
+    return [(name, text) for name, text in texts if text]
 
 
 def _dial_text(dial: dict[str, Any]) -> str:

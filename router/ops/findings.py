@@ -37,6 +37,7 @@ class Amiss(StrEnum):
     HOLD_DOWN = "hold_down"
     STALE = "stale"
     STORE = "store"
+    STORE_VALUES = "store_values"
     ISOLATION = "isolation"
     VANTAGE_SILENT = "vantage_silent"
     LOCAL = "local"
@@ -78,6 +79,7 @@ ALERTS: Mapping[Amiss, str] = {
     Amiss.HOLD_DOWN: "AutorouterEdgeDown",
     Amiss.STALE: "AutorouterStale",
     Amiss.STORE: "AutorouterStoreUnreadable",
+    Amiss.STORE_VALUES: "AutorouterStoreValuesUnreadable",
     Amiss.ISOLATION: "AutorouterVantageIsolated",
     Amiss.VANTAGE_SILENT: "AutorouterVantageSilent",
     Amiss.LOCAL: "AutorouterVantageBlind",
@@ -121,6 +123,7 @@ LOGGED = frozenset(
         Amiss.LOCAL,
         Amiss.STALE,
         Amiss.STORE,
+        Amiss.STORE_VALUES,
         Amiss.VANTAGE_SILENT,
         Amiss.UNPLACED,
     }
@@ -171,7 +174,8 @@ class Recent:
 class Signs:
     """What a diagnosis looks at besides the fleet and the vantages' views.
 
-    `purges`: by target, those that fail. `loops`: background loops that failed, by name.
+    `store_values`: stored values that were left out of the last reading. `purges`: by target,
+    those that fail. `loops`: background loops that failed, by name.
     `state_dir`: why health cannot be saved. `log_stalled`: nobody reads the log.
     `public`: the self-probe of the public listener, while it fails. `moved`: the share of
     viewers who are not served by the edge they would have if all were well. `homes`: by
@@ -182,6 +186,7 @@ class Signs:
     geo_age_days: float = 0.0
     feeds: Sequence[FeedNote] = ()
     store: Trouble | None = None
+    store_values: Trouble | None = None
     reload: Trouble | None = None
     purges: Mapping[str, Trouble] = field(default_factory=dict)
     loops: Mapping[str, Trouble] = field(default_factory=dict)

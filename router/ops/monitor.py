@@ -130,6 +130,7 @@ class Monitor:
             geo_age_days=self.geo_age_days(),
             feeds=self.feeds(),
             store=self.troubles.get("store"),
+            store_values=self.troubles.get("store_values"),
             reload=self.troubles.get("reload"),
             purges=self.troubles.starting_with("purge "),
             loops=self.troubles.starting_with("loop "),

@@ -10,6 +10,7 @@ from router.model import Status, View
 from router.ops.edge_conditions import clock_time, never_worked
 from router.ops.findings import Amiss, Finding, Grade, Signs
 from router.routing.fleet import Fleet, FleetPolicy
+from router.safe_text import escaped
 
 GEO_OLD_DAYS = 45
 STARTING_S = 10.0
@@ -236,6 +237,17 @@ def source_findings(signs: Signs, now: float) -> Iterable[Finding]:
             meaning=f"Answers come from memory, and health ages. {signs.store.text}",
             action="Bring Redis back; servers take up by themselves.",
             since=signs.store.since,
+        )
+    if signs.store_values is not None:
+        yield Finding(
+            grade=Grade.WARNING,
+            kind=Amiss.STORE_VALUES,
+            title="Values in the store cannot be read and are left out",
+            meaning="A vantage's view or an operator's intent does not count. "
+            + escaped(signs.store_values.text),
+            action="See which program writes these keys. Delete a faulty one with redis-cli: "
+            "pollers publish their views again by themselves, intents must be set again.",
+            since=signs.store_values.since,
         )
     for target, trouble in signs.purges.items():
         yield Finding(

@@ -232,6 +232,8 @@ class Telemetry:
         """The store was read, or was not; a log line when that changes."""
         self._reads.labels("ok" if error is None else "error").inc()
         self._unreadable.inc(len(faults))
+        if error is None:
+            self.troubles.note("store_values", "; ".join(faults)[:MAX_TROUBLE] if faults else None)
         failed = error is not None or bool(faults)
         if failed and not self._read_failed:
             told = str(error) if error is not None else "; ".join(faults)

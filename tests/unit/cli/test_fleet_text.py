@@ -87,6 +87,20 @@ def test_one_edge_has_all_facts_and_its_findings() -> None:
     assert "whisper-large-v3-turbo" in text
 
 
+@pytest.mark.parametrize(
+    ("known", "line"),
+    [
+        ({"back_at": 1_764_216_000.0}, "back at 04:00:00 UTC"),
+        ({"calm_at": 1_764_216_000.0}, "steady at 04:00:00 UTC"),
+        ({"usual_ms": 2.0}, "usually 2 ms"),
+    ],
+)
+def test_one_edge_has_its_times(known: dict[str, float], line: str) -> None:
+    out = io.StringIO()
+    show_edge(TOLD, EDGE | known, Console(file=out, width=200))
+    assert line in " ".join(out.getvalue().split())
+
+
 def test_escapes_do_not_reach_the_terminal() -> None:
     out = io.StringIO()
     evil = EDGE | {"models": ["\x1b[2Jgone", "\u202ereversed"]}

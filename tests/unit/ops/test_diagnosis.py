@@ -143,6 +143,13 @@ def test_store_that_cannot_be_read_is_told() -> None:
     assert (only.kind, "Redis: gone" in only.meaning) == (Amiss.STORE, True)
 
 
+def test_stored_values_that_are_left_out_are_told() -> None:
+    (only,) = found(store_values=Trouble(NOW - 5, "autorouter:{v1}:view:a: not JSON"))
+    assert (only.kind, only.since) == (Amiss.STORE_VALUES, NOW - 5)
+    assert "view:a: not JSON" in only.meaning
+    assert only.runbook == "autorouterstorevaluesunreadable"
+
+
 @pytest.mark.parametrize(("days", "is_told"), [(45, False), (46, True)])
 def test_old_geo_data_is_a_notice(days: float, is_told: bool) -> None:
     all_found = found(geo_age_days=days)
