@@ -66,15 +66,20 @@ def _other_paths(settings: Settings, environ: Mapping[str, str]) -> Iterator[str
 
 
 def _idle_weights(catalog: Catalog) -> Iterator[str]:
-    """A weight shares viewers out between the edges of one city, so alone it does nothing."""
+    """A weight shares viewers out between the edges of one city, so alone it does nothing,
+    but for viewers of a country with several cities whose own city is unknown."""
     weights = {region.id: region.weight for region in catalog.regions}
-    for metro in Ranker(catalog).metros:
+    ranker = Ranker(catalog)
+    for metro in ranker.metros:
         id = metro.edges[0].id
-        if len(metro.edges) == 1 and weights[id] != 1.0:
-            yield (
-                f"{id}: its weight of {weights[id]:g} has no effect, as it is the only edge in its "
-                f"city; remove it, or use `autorouter dial {id} 70% …` to shed viewers"
-            )
+        if len(metro.edges) > 1 or weights[id] == 1.0:
+            continue
+        is_divided = metro.country in ranker.divided
+        but = ", except on viewers whose city is unknown" if is_divided else ""
+        yield (
+            f"{id}: its weight of {weights[id]:g} has no effect{but}, as it is the only edge in "
+            f"its city; remove it, or use `autorouter dial {id} 70% …` to shed viewers"
+        )
 
 
 def _check_geo(

@@ -82,7 +82,8 @@ def explanation(told: dict[str, Any]) -> None:
         out.print(f"  {name:8}{text}", highlight=False)
     table = _table("edge", "name", "country", "distance", "state", "for", "verdict")
     for edge in told["candidates"]:
-        _add(table, edge, edge["role"])
+        new = ", never seen working" if edge.get("never_worked") else ""
+        _add(table, edge, f"{edge['role']}{new}")
     for edge in told["rejected"]:
         since = f" for {age(edge['why_since'])}" if edge["why_since"] is not None else ""
         about = f": {edge['intent_reason']}" if edge["intent_reason"] else ""

@@ -98,11 +98,6 @@ def usual_ms(edge: Edge) -> float | None:
     return _latest(one.usual_ms for one in edge.seen.values())
 
 
-def never_worked(edge: Edge) -> bool:
-    """Whether every vantage that knows the edge says that no probe of it ever passed."""
-    return bool(edge.seen) and all(one.worked is False for one in edge.seen.values())
-
-
 def clock_time(at: float) -> str:
     """`02:12:30 UTC`."""
     return time.strftime("%H:%M:%S UTC", time.gmtime(at))

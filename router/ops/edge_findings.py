@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from router.model import Intended, Intent, Observed, Outcome, Status
-from router.ops.edge_conditions import Condition, condition, never_worked, why
+from router.ops.edge_conditions import Condition, condition, why
 from router.ops.findings import Amiss, Finding, Grade, Signs
 from router.routing.fleet import Edge, Fleet, is_offered
 
@@ -29,7 +29,7 @@ def edge_findings(fleet: Fleet, signs: Signs) -> Iterable[Finding]:
         elif edge.observed is Observed.DEGRADED:
             yield _degraded(edge, signs)
         elif fleet.status is not Status.STATIC and edge.reason is not Outcome.LOCAL:
-            yield _unknown(edge, signs)
+            yield _unknown(edge, fleet.status, signs)
 
 
 def _down(edge: Edge, status: Status, signs: Signs) -> Finding:
@@ -37,8 +37,8 @@ def _down(edge: Edge, status: Status, signs: Signs) -> Finding:
     store_works = signs.store is None and status is not Status.STATIC
     meaning = "It is in no answer; its viewers go to the next edge."
     if not is_out:
-        meaning = "It is offered all the same, because health is ignored."
-    if never_worked(edge):
+        meaning = _offered_anyway(edge)
+    if edge.never_worked:
         return _never_worked(edge, meaning, signs)
     if condition(edge) is Condition.HOLD_DOWN:
         action = "Nothing: it comes back by itself."
@@ -83,9 +83,16 @@ def _degraded(edge: Edge, signs: Signs) -> Finding:
     return _of_edge(edge, kind, "degraded", meaning, action, signs.homes)
 
 
-def _unknown(edge: Edge, signs: Signs) -> Finding:
-    if never_worked(edge):
+def _offered_anyway(edge: Edge) -> str:
+    last = ", after every edge that was seen working" if edge.never_worked else ""
+    return f"It is offered all the same{last}, because health is ignored."
+
+
+def _unknown(edge: Edge, status: Status, signs: Signs) -> Finding:
+    if edge.never_worked:
         meaning = "It is held by the brake, and in no answer, because it was never seen working."
+        if status is Status.FAIL_OPEN:
+            meaning = _offered_anyway(edge)
         return _never_worked(edge, meaning, signs)
     return _of_edge(
         edge,

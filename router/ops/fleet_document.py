@@ -67,7 +67,7 @@ def _plight(edge: Edge) -> dict[str, Any]:
         "changes": edge_conditions.changes(edge),
         "calm_at": edge_conditions.calm_at(edge),
         "usual_ms": edge_conditions.usual_ms(edge),
-        "never_worked": edge_conditions.never_worked(edge),
+        "never_worked": edge.never_worked,
         "models_fault": faults[0] if faults else None,
         "bad_addresses": sorted({bad for one in edge.seen.values() for bad in one.bad_addresses}),
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from router.geo.feeds import OLD_DAYS, FeedNote
 from router.health.guard import VantagePolicy
 from router.model import Status, View
-from router.ops.edge_conditions import clock_time, never_worked
+from router.ops.edge_conditions import clock_time
 from router.ops.findings import Amiss, Finding, Grade, Signs
 from router.routing.fleet import Fleet, FleetPolicy
 from router.safe_text import escaped
@@ -88,7 +88,7 @@ def status_findings(
 
 def _unproven(fleet: Fleet) -> str:
     """The enabled edges that no vantage ever saw working, in words."""
-    ids = [edge.region.id for edge in fleet.edges if edge.enabled and never_worked(edge)]
+    ids = [edge.region.id for edge in fleet.edges if edge.enabled and edge.never_worked]
     return f" Never seen working: {_names(ids)}." if ids else ""
 
 

@@ -231,12 +231,16 @@ def _common_problem(case: _Case) -> Problem | None:
 
 
 def _tier(edge: Edge, case: _Case) -> Tier:
-    """What outweighs distance: the model loaded, up before degraded, and then, unless
-    scope=global, the viewer's own country."""
+    """What outweighs distance: the model loaded, up before degraded (while health is ignored,
+    seen working before never seen working), and then, unless scope=global, the viewer's own
+    country."""
     unloaded = case.model is not None and edge.region.id not in case.holders
-    degraded = edge.observed is _DEGRADED and case.fleet.health_counts
+    if case.fleet.health_counts:
+        worse = edge.observed is _DEGRADED
+    else:
+        worse = edge.region.id in case.fleet.unproven
     abroad = case.query.scope is _COUNTRY and edge.region.country != case.key.country
-    return unloaded, degraded, abroad
+    return unloaded, worse, abroad
 
 
 def _reason(ranker: Ranker, case: _Case, ranked: tuple[Edge, ...]) -> RouteReason:

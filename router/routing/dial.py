@@ -1,8 +1,9 @@
 """The dial: an edge keeps a share of the viewers whose pick it would be. Pure.
 
 The others get their next candidate, and the edge as first alternate. Nobody is sent across
-a border, to a degraded edge, or to one without the model: a viewer without such a candidate
-stays. Who moves is nested: a smaller share moves the same viewers and some more.
+a border, to a degraded edge, to one never seen working, or to one without the model: a viewer
+without such a candidate stays. Who moves is nested: a smaller share moves the same viewers
+and some more.
 Why slots, and figures: docs/adr/0026-dial-by-time-slots.md.
 """
 
@@ -111,6 +112,8 @@ def _is_as_good(edge: Edge, pick: Edge, key: RouteKey, model: str | None) -> boo
     if pick.region.country == key.country != edge.region.country:
         return False
     if edge.observed is not Observed.UP and edge.observed is not pick.observed:
+        return False
+    if edge.never_worked and not pick.never_worked:
         return False
     if model is None:
         return True

@@ -164,6 +164,7 @@ def _edge(edge: Edge, origin: Position | None) -> dict[str, Any]:
         "state": edge.observed,
         "since": edge.since,
         "reason": edge.reason,
+        "never_worked": edge.never_worked,
         "share": edge.share,
         "intent_reason": None if edge.intent is None else edge.intent.reason,
         "until": None if edge.intent is None else edge.intent.ends_at,

@@ -59,6 +59,11 @@ class Edge:
         """No operator holds it back and the catalog lets it be chosen."""
         return self.intended is Intended.ENABLED and self.region.routable
 
+    @property
+    def never_worked(self) -> bool:
+        """Whether no vantage that sees it ever saw it working. Older releases do not say."""
+        return bool(self.seen) and all(one.worked is False for one in self.seen.values())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
@@ -70,7 +75,9 @@ class Fleet:
     Worked out once, so that no request has to: `by_id`, the edges by their id; `enabled`,
     those that are; `fit`, the ids of those that health lets viewers have too; `spellings`, the
     ids of models that edges report, by the id in lower case; `holders`, likewise the ids of
-    the edges that report them. `inventory`: these two, where they are known already.
+    the edges that report them; `unproven`, while health is ignored, the ids of the enabled
+    edges that were never seen working, if others were. `inventory`: `spellings` and
+    `holders`, where they are known already.
     """
 
     edges: tuple[Edge, ...]
@@ -81,6 +88,7 @@ class Fleet:
     by_id: Mapping[str, Edge] = field(init=False, repr=False, compare=False)
     enabled: tuple[Edge, ...] = field(init=False, repr=False, compare=False)
     fit: frozenset[str] = field(init=False, repr=False, compare=False)
+    unproven: frozenset[str] = field(init=False, repr=False, compare=False)
     spellings: Ids = field(init=False, repr=False, compare=False)
     holders: Ids = field(init=False, repr=False, compare=False)
 
@@ -91,6 +99,7 @@ class Fleet:
         object.__setattr__(self, "enabled", tuple(edge for edge in self.edges if edge.enabled))
         fit = frozenset(edge.region.id for edge in useful(self))
         object.__setattr__(self, "fit", fit)
+        object.__setattr__(self, "unproven", _unproven(self))
         object.__setattr__(self, "spellings", spellings)
         object.__setattr__(self, "holders", holders)
 
@@ -103,7 +112,7 @@ class Fleet:
     def routing(self) -> tuple[object, ...]:
         """All that answers depend on: equal routing, equal answers."""
         edges = tuple((_standing(edge), edge.share) for edge in self.edges)
-        return self.status, self.slot, edges
+        return self.status, self.slot, self.unproven, edges
 
 
 def _inventory(edges: Iterable[Edge]) -> Generator[None, None, tuple[Ids, Ids]]:
@@ -211,14 +220,20 @@ def version(fleet: Fleet) -> str:
         )
         for edge in fleet.edges
     ]
-    return blake2b(repr((fleet.status.value, told)).encode(), digest_size=4).hexdigest()
+    facts = (fleet.status.value, told, *sorted(fleet.unproven))
+    return blake2b(repr(facts).encode(), digest_size=4).hexdigest()
 
 
 def changed_edges(before: Fleet, after: Fleet) -> tuple[str, ...]:
     """Ids of the edges that answers should treat otherwise than before. Dials do not count:
     a shared answer lasts no longer than a slot, and private ones are not purged."""
-    known = {edge.region.id: _standing(edge) for edge in before.edges}
-    now = {edge.region.id: _standing(edge) for edge in after.edges}
+    known, now = (
+        {
+            edge.region.id: (_standing(edge), edge.region.id in fleet.unproven)
+            for edge in fleet.edges
+        }
+        for fleet in (before, after)
+    )
     return tuple(id for id in {**known, **now} if known.get(id) != now.get(id))
 
 
@@ -236,6 +251,15 @@ def useful(fleet: Fleet) -> list[Edge]:
     """The edges that answers can name now: offered, or all enabled while health is ignored."""
     judged = fleet.health_counts
     return [edge for edge in fleet.enabled if not judged or is_offered(edge)]
+
+
+def _unproven(fleet: Fleet) -> frozenset[str]:
+    """The enabled edges that come last while health is ignored. None where all or no edges
+    were seen working: then nothing tells them apart."""
+    if fleet.health_counts:
+        return frozenset()
+    ids = frozenset(edge.region.id for edge in fleet.enabled if edge.never_worked)
+    return frozenset() if len(ids) == len(fleet.enabled) else ids
 
 
 def _voters(views: Iterable[View], now: float, policy: FleetPolicy) -> tuple[list[View], Status]:

@@ -11,7 +11,7 @@ from router.config.settings import Settings
 from router.errors import RouterError
 from router.geodata import Tell, in_silence
 from router.geodata.survey import read_census
-from router.model import Catalog, Intended, Nearness, Observed, Status
+from router.model import Catalog, EdgeView, Intended, Nearness, Observed, Status
 from router.ops.client import ask, stored_fleet
 from router.routing.fleet import Edge, Fleet
 from router.routing.query import Query
@@ -47,11 +47,15 @@ class _ToldEdge(msgspec.Struct):
     intent: Intended
     models: frozenset[str] | None = None
     dial: _ToldDial | None = None
+    never_worked: bool = False
 
 
 class _ToldFleet(msgspec.Struct):
     status: Status
     edges: list[_ToldEdge]
+
+
+_UNPROVEN = {"told": EdgeView(state=Observed.UNKNOWN, since=0.0, worked=False)}
 
 
 async def simulate(settings: Settings, supposed: Supposed, tell: Tell = in_silence) -> Simulated:
@@ -120,6 +124,7 @@ def _told_fleet(catalog: Catalog, told: dict[str, Any]) -> tuple[Fleet, str, lis
             models=edge.models,
             votes={},
             share=1.0 if edge.dial is None else edge.dial.share,
+            seen=_UNPROVEN if edge.never_worked else {},
         )
         for edge in fleet.edges
         if edge.id in regions

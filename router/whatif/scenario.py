@@ -75,7 +75,7 @@ def changed_fleet(catalog: Catalog, present: Fleet, change: Change, now: float) 
         region.id: _edge_view(known.get(region.id), present.status, now)
         for region in catalog.regions
     }
-    edges |= {id: EdgeView(state=Observed.DOWN, since=now) for id in change.down}
+    edges |= {id: replace(edges[id], state=Observed.DOWN) for id in change.down}
     view = View(vantage="supposed", seq=1, probed_at=now, edges=edges)
     wanted = {edge.region.id: edge.intended for edge in present.edges}
     wanted |= dict.fromkeys(change.drained, Intended.DRAINING)
@@ -104,7 +104,8 @@ def _edge_view(edge: Edge | None, status: Status, now: float) -> EdgeView:
     if edge is None or status is Status.STATIC:
         return EdgeView(state=Observed.UP, since=now)
     models = None if edge.models is None else tuple(sorted(edge.models))
-    return EdgeView(state=edge.observed, since=now, models=models, models_at=now)
+    worked = False if edge.never_worked else None
+    return EdgeView(state=edge.observed, since=now, models=models, models_at=now, worked=worked)
 
 
 def _intent(edge: str, state: Intended, share: float, now: float) -> Intent:

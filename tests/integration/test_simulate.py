@@ -82,6 +82,39 @@ def test_text_tells_the_same_as_json(alone: dict[str, str]) -> None:
     assert all(id in done.stdout for id in CITIES)
 
 
+def test_dial_moves_the_rest_of_an_edges_viewers(alone: dict[str, str]) -> None:
+    told = simulated("--dial", "yto-01=70", **alone)
+
+    assert told["change"] == "dialled yto-01 to 70%"
+    one = edge(told, "yto-01")
+    # Of some 128 networks: three standard deviations.
+    assert one["after"] / one["before"] == pytest.approx(0.7, abs=0.12)
+
+
+def test_weight_shares_a_city_out_anew(alone: dict[str, str]) -> None:
+    told = simulated("--weight", "yto-01=3", **alone)
+
+    assert told["change"] == "weight of yto-01 3"
+    one, other = edge(told, "yto-01")["after"], edge(told, "yto-02")["after"]
+    assert one / (one + other) == pytest.approx(0.75, abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--dial", "yto-01=101"], "ID=SHARE with a number from 0 to 100"),
+        (["--weight", "yto-01=0"], "ID=N with a number from 0.001 to 1000"),
+        (["--dial", "yto-01"], "ID=SHARE with a number from 0 to 100"),
+    ],
+)
+def test_numbers_out_of_bounds_are_refused(
+    alone: dict[str, str], words: list[str], says: str
+) -> None:
+    done = run_autorouter("simulate", *words, **alone)
+    assert done.returncode == 2
+    assert says in " ".join(done.stderr.split())
+
+
 def test_country_that_is_left_is_said(alone: dict[str, str]) -> None:
     canada = ",".join(id for id, (_, country, _) in CITIES.items() if country == "CA")
     done = run_autorouter("simulate", "--drain", canada, **alone)

@@ -102,3 +102,12 @@ def test_weight_of_an_edge_alone_in_its_city_is_a_warning(tmp_path: Path) -> Non
     assert found["ok"]
     assert any("yto-01: its weight of 2 has no effect" in line for line in found["warnings"])
     assert not any("has no effect" in line for line in check({}, a_file(tmp_path))["warnings"])
+
+
+def test_lone_edge_that_shares_viewers_of_unknown_city_is_shown_so(tmp_path: Path) -> None:
+    file = a_file(tmp_path, weight=2)
+    montreal = "{id: yul-01, name: Montreal, country: CA, latitude: 45.5, longitude: -73.6"
+    listed = file.read_text(encoding="utf-8").rstrip("]\n")
+    file.write_text(f"{listed}, {montreal}, endpoint: https://b.example.com}}]\n", encoding="utf-8")
+    warnings = " ".join(check({}, file)["warnings"])
+    assert "has no effect, except on viewers whose city is unknown" in warnings

@@ -18,7 +18,7 @@ from router.routing.decision import (
     model_state,
     resolve_model,
 )
-from router.routing.fleet import Edge, Fleet
+from router.routing.fleet import Edge, Fleet, changed_edges, version
 from router.routing.query import Query
 from router.routing.ranking import Ranker, RouteKey
 from tests.support import strategies
@@ -28,9 +28,11 @@ from tests.support.builders import (
     a_fleet,
     a_fleet_but,
     a_key,
+    a_ranker,
     a_ranker_for,
     a_region,
     an_edge,
+    an_edge_view,
 )
 from tests.support.strategies import catalogs, fleets, keys, queries
 
@@ -582,3 +584,71 @@ def test_decision_looks_at_few_of_many_edges() -> None:
     ranker, fleet = Watched(a_catalog(*regions)), a_fleet(*map(an_edge, regions))
     assert len(decide(ranker, fleet, key, Query(), 4).candidates) == 4
     assert len(met) == 4
+
+
+# Edges never seen working
+
+
+def never_worked(region: Region | str, observed: Observed = DOWN) -> Edge:
+    seen = {"local": replace(an_edge_view(observed), worked=False)}
+    return replace(an_edge(region, observed), seen=seen)
+
+
+def failing_open(*changed: Edge) -> Fleet:
+    """Every shipped edge down after it was seen working, but for these."""
+    by_id = {id: has_worked(id) for id in CITIES} | {edge.region.id: edge for edge in changed}
+    return a_fleet(*by_id.values(), status=Status.FAIL_OPEN)
+
+
+def has_worked(id: str) -> Edge:
+    seen = {"local": replace(an_edge_view(DOWN), worked=True)}
+    return replace(an_edge(id, DOWN), seen=seen)
+
+
+@pytest.mark.parametrize("observed", [DOWN, UNKNOWN])
+def test_edge_never_seen_working_is_offered_last(observed: Observed) -> None:
+    new = never_worked("yto-01", observed)
+    found = offered(decided(failing_open(new)))
+    assert found[0] == "yto-02"
+    assert found[-1] == "yto-01"
+
+
+def test_edge_never_seen_working_is_no_first_alternate() -> None:
+    short = decide(a_ranker(), failing_open(never_worked("yto-02")), TORONTONIAN, Query(), 3)
+    assert "yto-02" not in [edge.region.id for edge in short.candidates]
+
+
+def test_country_never_seen_working_comes_after_those_that_were() -> None:
+    decision = decided(failing_open(*(never_worked(id) for id in CANADIAN)))
+    assert set(offered(decision)[: len(AMERICAN)]) == set(AMERICAN)
+    assert decision.crossed_border
+
+
+def test_strict_viewer_still_gets_an_edge_never_seen_working() -> None:
+    fleet = failing_open(*(never_worked(id) for id in CANADIAN))
+    assert offered(decided(fleet, query=STRICT))[0] == "yto-01"
+
+
+def test_fleet_never_seen_working_is_offered_by_distance() -> None:
+    fresh = a_fleet(*(never_worked(id) for id in CITIES), status=Status.FAIL_OPEN)
+    known = a_fleet(*(has_worked(id) for id in CITIES), status=Status.FAIL_OPEN)
+    assert offered(decided(fresh)) == offered(decided(known))
+
+
+def test_edge_of_a_release_that_does_not_say_counts_as_seen_working() -> None:
+    silent = replace(an_edge("yto-01", DOWN), seen={"local": an_edge_view(DOWN)})
+    assert offered(decided(failing_open(silent)))[0] == "yto-01"
+
+
+def test_one_vantage_that_saw_it_working_is_enough() -> None:
+    new = never_worked("yto-01")
+    worked = replace(an_edge_view(DOWN), worked=True)
+    seen = replace(new, seen={**new.seen, "other": worked})
+    assert offered(decided(failing_open(seen)))[0] == "yto-01"
+
+
+def test_answers_change_when_an_edge_turns_out_to_have_worked() -> None:
+    before, after = failing_open(never_worked("yto-01")), failing_open()
+    assert before.routing != after.routing
+    assert version(before) != version(after)
+    assert changed_edges(before, after) == ("yto-01",)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.model import Intended, Intent, Observed, Scope
+from router.model import Intended, Intent, Observed, Scope, Status
 from router.routing.cache_headers import CachePolicy, Sharing
 from router.routing.decision import Decision, decide
 from router.routing.dial import dialled, network_standing, slot_standing, standing_of
@@ -25,6 +25,7 @@ from tests.support.builders import (
     a_ranker,
     a_view,
     an_edge,
+    an_edge_view,
 )
 
 SEEDS = range(20_000)
@@ -171,6 +172,15 @@ def test_nobody_is_sent_to_a_degraded_edge() -> None:
         for one in fleet.edges
     )
     assert set(picks(replace(fleet, edges=edges), KEY)) == {"yto-01"}
+
+
+def test_nobody_is_sent_to_an_edge_never_seen_working() -> None:
+    new = {"local": replace(an_edge_view(Observed.DOWN), worked=False)}
+    worked = {"local": replace(an_edge_view(Observed.DOWN), worked=True)}
+    others = [replace(edge, observed=Observed.DOWN, seen=new) for edge in a_fleet().edges[1:]]
+    dialled_away = replace(an_edge("yto-01", Observed.DOWN), seen=worked, share=0.0)
+    fleet = replace(a_fleet(dialled_away, *others, status=Status.FAIL_OPEN), slot=0)
+    assert set(picks(fleet, a_key("yto-01", "yto-02"))) == {"yto-01"}
 
 
 @given(st.data())

@@ -29,6 +29,7 @@ from tests.support.builders import (
     a_ranker_for,
     a_region,
     an_edge,
+    an_edge_view,
 )
 from tests.support.strategies import catalogs, fleets, locations, queries, seeds
 
@@ -52,6 +53,13 @@ def test_every_candidate_shows_what_its_dial_does() -> None:
     assert kept["yvr-02"][0] == 0.7
     assert isinstance(kept["yvr-02"][1], bool)
     assert kept["nyc-01"] == (1.0, None)
+
+
+def test_edge_never_seen_working_is_shown_as_such() -> None:
+    seen = {"local": replace(an_edge_view(Observed.DOWN), worked=False)}
+    told = explained(fleet=a_fleet_but(replace(an_edge("yto-01", Observed.DOWN), seen=seen)))
+    every = {one["region"]: one["never_worked"] for one in told["candidates"] + told["rejected"]}
+    assert [id for id, never in every.items() if never] == ["yto-01"]
 
 
 def test_place_and_source_are_told() -> None:

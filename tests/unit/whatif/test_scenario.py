@@ -1,12 +1,23 @@
 """A change gives the catalog and fleet as they would be, or every fault in it."""
 
+from dataclasses import replace
+
 import pytest
 
 from router.errors import ConfigError
 from router.model import Intended, Observed, Status
 from router.routing.fleet import Edge, Fleet
 from router.whatif.scenario import NO_CHANGE, Change, changed_catalog, changed_fleet
-from tests.support.builders import CITIES, NOW, a_catalog, a_fleet, a_fleet_but, a_region, an_edge
+from tests.support.builders import (
+    CITIES,
+    NOW,
+    a_catalog,
+    a_fleet,
+    a_fleet_but,
+    a_region,
+    an_edge,
+    an_edge_view,
+)
 
 
 def faults_of(change: Change) -> tuple[str, ...]:
@@ -101,3 +112,11 @@ def test_change_says_itself_in_words() -> None:
 
     assert change.text == "drained a, b; down c; added d; gone e"
     assert NO_CHANGE.text == ""
+
+
+def test_edge_never_seen_working_stays_so_when_the_others_fail() -> None:
+    seen = {"local": replace(an_edge_view(Observed.DOWN), worked=False)}
+    present = a_fleet_but(replace(an_edge("yto-01", Observed.DOWN), seen=seen))
+    everything = Change(down=[edge.region.id for edge in present.edges])
+    fleet = changed_fleet(a_catalog(), present, everything, NOW)
+    assert fleet.unproven == {"yto-01"}

@@ -1,0 +1,58 @@
+"""The text of `autorouter explain` says what a dial did, and which edges never worked."""
+
+import json
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from router.cli import text
+from router.model import Observed, Status
+from router.routing.cache_headers import CachePolicy
+from router.routing.explain import explain
+from router.routing.fleet import Edge
+from router.routing.query import Query
+from tests.support.builders import (
+    CITIES,
+    a_fleet,
+    a_fleet_but,
+    a_placed,
+    a_ranker_for,
+    an_edge,
+    an_edge_view,
+)
+
+
+def shown(capsys: pytest.CaptureFixture[str], *edges: Edge) -> tuple[str, list[str]]:
+    """The region that a viewer in Toronto gets, and the lines that explain it."""
+    fleet = replace(a_fleet_but(*edges), slot=1)
+    told = explain(a_ranker_for(fleet), fleet, a_placed(), Query(), CachePolicy())
+    text.explanation({"from": "here", "ip": "192.0.2.1", **json.loads(msgspec.json.encode(told))})
+    return told["region"], [line.strip() for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("share", "says"), [(0.0, "0%: dialled away"), (0.99999, "100%: kept here")]
+)
+def test_dial_line_says_whether_the_viewer_is_kept(
+    capsys: pytest.CaptureFixture[str], share: float, says: str
+) -> None:
+    pick, _ = shown(capsys)
+    got, lines = shown(capsys, replace(an_edge(pick), share=share))
+    assert f"dial    {pick} {says}" in lines
+    assert (got == pick) is (share > 0)
+
+
+def test_without_a_dial_there_is_no_dial_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not any(line.startswith("dial ") for line in shown(capsys)[1])
+
+
+def test_candidate_never_seen_working_is_shown_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = {"local": replace(an_edge_view(Observed.DOWN), worked=False)}
+    new = replace(an_edge("yto-01", Observed.DOWN), seen=seen)
+    others = [an_edge(id, Observed.DOWN) for id in CITIES if id != "yto-01"]
+    fleet = a_fleet(new, *others, status=Status.FAIL_OPEN)
+    told = explain(a_ranker_for(fleet), fleet, a_placed(), Query(), CachePolicy())
+    text.explanation({"from": "here", "ip": "192.0.2.1", **json.loads(msgspec.json.encode(told))})
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("never seen working") == 1
