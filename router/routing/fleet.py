@@ -112,7 +112,7 @@ class Fleet:
     def routing(self) -> tuple[object, ...]:
         """All that answers depend on: equal routing, equal answers."""
         edges = tuple((_standing(edge), edge.share) for edge in self.edges)
-        return self.status, self.slot, self.unproven, edges
+        return self.status, self.slot, edges, self.unproven
 
 
 def _inventory(edges: Iterable[Edge]) -> Generator[None, None, tuple[Ids, Ids]]:
