@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import ConfigError
-from router.geo.cities import fold, load_cities
+from router.geo.cities import Cities, fold, load_cities
 from router.geo.sphere import distance_km
 from router.model import Position
 
@@ -19,6 +19,11 @@ FR,,Saint-Étienne,,45.43,4.39
 CH,,Zürich,,47.37,8.55
 """
 SHIPPED = Path(__file__).parents[3] / "geodata" / "cities.csv"
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Cities:
+    return load_cities(SHIPPED)
 
 
 def find(tmp_path: Path, country: str, region: str, name: str) -> Position | None:
@@ -77,7 +82,9 @@ def test_bad_rows_are_named_by_line(tmp_path: Path) -> None:
         ("BR", "BR-SP", "Sao Paulo", Position(-23.55, -46.63)),
     ],
 )
-def test_shipped_file_knows_cities(country: str, region: str, name: str, place: Position) -> None:
-    found = load_cities(SHIPPED).find(country, region, name)
+def test_shipped_file_knows_cities(
+    shipped: Cities, country: str, region: str, name: str, place: Position
+) -> None:
+    found = shipped.find(country, region, name)
     assert found is not None
     assert distance_km(found, place) < 25
