@@ -10,7 +10,7 @@ CDN := nginx libnginx-mod-http-js libnginx-mod-http-geoip2 varnish varnish-modul
 
 # Tests that promise something in seconds: they run by themselves.
 ALONE := $(addprefix tests/,integration/test_store_kinds.py integration/test_workers.py \
-	system/test_faults.py system/test_monitoring_truth.py system/test_siege.py \
+	system/test_dial.py system/test_faults.py system/test_monitoring_truth.py system/test_siege.py \
 	system/test_soak.py system/test_storm.py system/test_transparency.py \
 	system/test_upgrade.py)
 
