@@ -134,6 +134,7 @@ def test_values_are_understood(name: str, text: str, expected: object) -> None:
         ("WITNESSES", ["example.com", "ftp://a/", "https://", "http://[::1"]),
         ("PURGE", ["akamai:x", "varnish", "varnish:127.0.0.1:6081", "cloudfront:", "fastly:a/b"]),
         ("PURGE", ["none,varnish:http://h/", "cloudflare:\u0661", "cloudfront:E1 fastly:S1"]),
+        ("PURGE", ["varnish:http://h:99999/", "varnish:http://h:port/", "varnish:http://h:-1/"]),
         ("REGIONS", ["~nobody-by-this-name/regions.yaml"]),
         ("REDIS_URL", ["127.0.0.1:6379", "http://h", "redis://", "redis://:pw@", "redis://[::1"]),
         ("REDIS_URL", ["redis://h:port", "redis://h:65536", "redis://h:1:2", "redis://a b"]),
