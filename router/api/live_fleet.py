@@ -14,8 +14,8 @@ from router.routing.cache_headers import CachePolicy
 from router.routing.fleet import Fleet, FleetPolicy, combine, combine_in_steps
 from router.routing.ranking import Ranker
 from router.routing.route_table import RouteTable
-from router.slices import in_slices
 from router.store import Stored
+from router.store.slices import in_slices
 
 POLL_S = 1.0
 

@@ -14,7 +14,6 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from router.model import EdgeView, Event, Intended, Intent, Observed, Outcome, View
-from router.slices import finished
 from router.store.bounds import (
     MAX_ADDRESSES,
     MAX_MODELS,
@@ -26,6 +25,7 @@ from router.store.bounds import (
     check_count,
     safe_event,
 )
+from router.store.slices import finished
 
 Value = View | Intent | Event
 Kept = TypeVar("Kept", View, Intent, Event)

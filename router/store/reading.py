@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import islice
 
 from router.model import Intent, View
-from router.slices import Pace, in_slices
 from router.store import Stored
 from router.store.bounds import (
     MAX_FAULT_LENGTH,
@@ -27,6 +26,7 @@ from router.store.bounds import (
 from router.store.codec import UNREADABLE, read, view_in_steps
 from router.store.keys import HEAD_BYTES, VANTAGES, Before, Head, Keys, Names, Part, Refusal
 from router.store.link import FAULTS
+from router.store.slices import Pace, in_slices
 
 MAX_TOTAL_BYTES = 8 * 1024 * 1024
 GROWTH_BYTES = 64 * 1024  # how much larger than its head says a view may be when it is read

@@ -20,6 +20,7 @@ PROGRAMS = ("autorouter", "curl", "redis-cli")
 ELSEWHERE = (
     "autorouter serve",
     "autorouter poll",
+    "autorouter geodata feeds",
     "autorouter geodata update",
     "autorouter simulate",  # it reads the whole geo database; test_simulate.py runs it
     " --at ",  # a new server has no past; test_cli.py replays one
