@@ -45,7 +45,7 @@ lint: $(VENV)/.check
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.check ## unit tests only: no process, no network, no services
-	$(BIN)/pytest --numprocesses auto --dist loadfile --hypothesis-profile quick tests/unit
+	$(BIN)/pytest -p no:schemathesis --numprocesses auto --dist loadfile --hypothesis-profile quick tests/unit
 
 test: $(VENV)/.test system lint ## everything, with real Redis, CDN, browser and Prometheus
 	$(BIN)/pytest --numprocesses auto --dist loadfile $(ALONE:%=--ignore %)

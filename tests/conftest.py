@@ -23,7 +23,7 @@ settings.register_profile(
     derandomize="CI" in os.environ,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("quick", settings.get_profile("autorouter"), max_examples=15)
+settings.register_profile("quick", settings.get_profile("autorouter"), max_examples=8)
 settings.load_profile("autorouter")
 
 # No test reads geo data that whoever runs it has fetched.

@@ -51,6 +51,7 @@ pytestmark = [
 
 IDLE = 10_000
 OPENED_PER_S = 2_000
+SENT_PER_S = 20_000_000  # bytes
 LIMIT = 4_000
 HOSTILE_EDGES = ("yto-01", "yto-02", "yul-01", "yul-02")
 STARTED = 30  # requests before an attack, while the server has more to do than later
@@ -198,8 +199,8 @@ async def knock(port: int, said: bytes = b"") -> tuple[asyncio.StreamReader, asy
 
 @asynccontextmanager
 async def crowding(port: int, count: int, said: bytes = b"") -> AsyncIterator[None]:
-    """So many connections as long as the block lasts, opened at a rate that leaves a server time:
-    past what it can accept, newcomers wait for those before them, whatever they send."""
+    """So many connections as long as the block lasts, at a rate that leaves a server time: past
+    what it can accept or read, others wait for those before them, whatever they send."""
     with contextlib.ExitStack() as stack:
         for number in range(count):
             one = stack.enter_context(socket.socket())
@@ -208,7 +209,7 @@ async def crowding(port: int, count: int, said: bytes = b"") -> AsyncIterator[No
             with contextlib.suppress(OSError):
                 one.send(said)
             if number % 20 == 19:
-                await asyncio.sleep(20 / OPENED_PER_S)
+                await asyncio.sleep(20 * max(1 / OPENED_PER_S, len(said) / SENT_PER_S))
         yield
 
 
