@@ -291,7 +291,8 @@ def test_guide_gives_every_variable_that_has_no_default() -> None:
 # Terraform itself
 
 
-PROVIDERS = Path("/opt/tf-plugins")  # a mirror of providers; none is fetched
+# A mirror of providers, by the name that Terraform gives such a folder; none is fetched.
+PROVIDERS = Path(os.environ.get("TF_PLUGIN_CACHE_DIR", "none"))
 TERRAFORM = shutil.which("terraform")
 IS_INSTALLED = TERRAFORM is not None and any(PROVIDERS.glob("*/hashicorp/aws/*/*/*"))
 """Whether `terraform validate` can run; else its part is left to the schema above."""
