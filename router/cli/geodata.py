@@ -149,17 +149,17 @@ def feeds(sources: tuple[str, ...], min_age_days: int | None, as_json: bool) -> 
     from router.config.inputs import geo_folder
     from router.geodata.feeds import (
         MAX_FEED_BYTES,
+        are_fresh,
         chosen_sources,
         collect,
-        is_fresh,
         read_places,
     )
     from router.geodata.fetch import Fetcher, open_client
 
     folder = geo_folder(read_settings(None))
-    if min_age_days is not None and is_fresh(folder, min_age_days, time.time()):
-        return
     chosen = chosen_sources(sources, folder)
+    if min_age_days is not None and are_fresh(chosen, folder, min_age_days, time.time()):
+        return
     with open_client() as client, render.working() as tell:
         fetcher = Fetcher(client=client, tell=tell, max_bytes=MAX_FEED_BYTES)
         done = collect(chosen, folder, read_places(), fetcher, time.time())

@@ -96,10 +96,15 @@ def chosen_sources(told: Sequence[str], folder: Path) -> tuple[FeedSource, ...]:
     return sources
 
 
-def is_fresh(folder: Path, days: int, now: float) -> bool:
-    """Whether there are feeds, and all were fetched at most so many days ago."""
-    notes = read_notes(folder)
-    return bool(notes) and all(now - note.fetched_at <= days * 86_400 for note in notes)
+def are_fresh(sources: Sequence[FeedSource], folder: Path, days: int, now: float) -> bool:
+    """Whether each of the sources was fetched at most so many days ago, the last time too."""
+    since = now - days * 86_400
+    fresh = {
+        (note.name, note.source)
+        for note in read_notes(folder)
+        if note.fetched_at >= since and not note.error
+    }
+    return all((one.name, one.source) in fresh for one in sources)
 
 
 def collect(

@@ -152,6 +152,10 @@ def test_fresh_feeds_are_not_fetched_again(tmp_path: Path) -> None:
     again = run_autorouter(*asked, GEO_DIR=str(tmp_path))
     assert (again.returncode, again.stdout) == (0, "")
     assert note_path(tmp_path).stat().st_mtime_ns == before
+    other = tmp_path / "other.csv"
+    other.write_text("24.49.0.0/24,US\n", encoding="utf-8")
+    assert run_autorouter(*asked[:2], str(other), *asked[3:], GEO_DIR=str(tmp_path)).stdout != ""
+    assert run_autorouter(*asked, GEO_DIR=str(tmp_path)).stdout != ""
     (note,) = read_notes(tmp_path)
     old = msgspec.structs.replace(note, fetched_at=note.fetched_at - 8 * 86_400)
     note_path(tmp_path).write_bytes(msgspec.json.encode([old]))
