@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from hashlib import blake2b
-from typing import TypeVar
 
 from router.model import (
     Catalog,
@@ -17,11 +16,11 @@ from router.model import (
     Status,
     View,
 )
+from router.routing.steps import finished
 
 MODELS_A_STEP = 100
 
 Ids = dict[str, frozenset[str]]
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +93,7 @@ class Fleet:
 
     def __post_init__(self, inventory: tuple[Ids, Ids] | None) -> None:
         """Work out the look-ups."""
-        spellings, holders = inventory or _finished(_inventory(self.edges))
+        spellings, holders = inventory or finished(_inventory(self.edges))
         object.__setattr__(self, "by_id", {edge.region.id: edge for edge in self.edges})
         object.__setattr__(self, "enabled", tuple(edge for edge in self.edges if edge.enabled))
         fit = frozenset(edge.region.id for edge in useful(self))
@@ -142,15 +141,6 @@ def _frozen(found: Mapping[str, set[str]]) -> Generator[None, None, Ids]:
     return frozen
 
 
-def _finished(steps: Generator[None, None, Result]) -> Result:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-
-
 def combine(
     catalog: Catalog,
     views: Iterable[View],
@@ -160,7 +150,7 @@ def combine(
 ) -> Fleet:
     """The Fleet at `now`. Views too old to vote are used as last known state, then not
     at all; without any, health is ignored (`static`)."""
-    return _finished(combine_in_steps(catalog, views, intents, now, policy))
+    return finished(combine_in_steps(catalog, views, intents, now, policy))
 
 
 def combine_in_steps(

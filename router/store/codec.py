@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from router.model import EdgeView, Event, Intended, Intent, Observed, Outcome, View
+from router.routing.steps import finished
 from router.store.bounds import (
     MAX_ADDRESSES,
     MAX_MODELS,
@@ -25,7 +26,6 @@ from router.store.bounds import (
     check_count,
     safe_event,
 )
-from router.store.slices import finished
 
 Value = View | Intent | Event
 Kept = TypeVar("Kept", View, Intent, Event)

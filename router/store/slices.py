@@ -1,6 +1,6 @@
 """Runs long work on the event loop in slices, so that it delays no answer.
 
-Work is a generator that yields often; `finished` runs it without a pause.
+Work is a generator that yields often; router.routing.steps runs it without a pause.
 """
 
 import asyncio
@@ -14,15 +14,18 @@ Result = TypeVar("Result")
 
 
 class Pace:
-    """Lets the event loop run for every SLICE_S of work."""
+    """Lets the event loop run for every SLICE_S of work. `rests`: for as long as that took,
+    so that others have half of the time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, rests: bool = False) -> None:
+        self._rests = rests
         self._started_at = time.perf_counter()
 
     async def pause(self) -> None:
         """Let others run, if it is time."""
-        if time.perf_counter() - self._started_at >= SLICE_S:
-            await asyncio.sleep(0)
+        took_s = time.perf_counter() - self._started_at
+        if took_s >= SLICE_S:
+            await asyncio.sleep(took_s if self._rests else 0)
             self._started_at = time.perf_counter()
 
 
@@ -31,16 +34,6 @@ async def in_slices(work: Generator[None, None, Result], pace: Pace | None = Non
     pace = Pace() if pace is None else pace
     while True:
         await pace.pause()
-        try:
-            next(work)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-
-
-def finished(work: Generator[None, None, Result]) -> Result:
-    """The same at once."""
-    while True:
         try:
             next(work)
         except StopIteration as end:

@@ -19,7 +19,7 @@ from router.geo.database import GeoDatabase, open_database, packaged_database
 from router.model import Observed
 from router.ops.app import Ops
 from router.ops.dashboard import Dashboard
-from router.ops.dashboard.atlas import SLICE_S, Atlas, in_slices
+from router.ops.dashboard.atlas import Atlas
 from router.ops.history import History
 from router.routing.cache_headers import CachePolicy
 from router.routing.client_address import Networks
@@ -27,6 +27,7 @@ from router.routing.location import Locator
 from router.routing.route_table import RouteTable
 from router.routing.territory import Cell
 from router.store.memory import MemoryStore
+from router.store.slices import SLICE_S, Pace, in_slices
 from router.telemetry.metrics import Telemetry
 from router.telemetry.recent_counts import Tally
 from tests.support.builders import CITIES, a_fleet, a_fleet_but, a_ranker, a_view, an_edge
@@ -309,7 +310,7 @@ async def test_slices_let_others_run() -> None:
         return "done"
 
     beside = asyncio.create_task(others())
-    assert await in_slices(work()) == "done"
+    assert await in_slices(work(), Pace(rests=True)) == "done"
     beside.cancel()
     assert turns >= 5
 

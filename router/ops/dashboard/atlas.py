@@ -4,9 +4,8 @@ The public API answers on the same event loop, so no slice holds it for long.
 """
 
 import asyncio
-import time
-from collections.abc import Generator, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,10 +13,7 @@ from router.routing.fleet import Fleet
 from router.routing.ranking import Ranker
 from router.routing.route_table import RouteTable
 from router.routing.territory import Cell, Picks, Survey, picks, survey
-
-SLICE_S = 0.002
-
-Result = TypeVar("Result")
+from router.store.slices import Pace, in_slices
 
 
 class Surveyed(NamedTuple):
@@ -36,19 +32,6 @@ class Territory(NamedTuple):
     survey: Survey
     cells: msgspec.Raw
     picks: Picks
-
-
-async def in_slices(work: Generator[None, None, Result]) -> Result:
-    """Run it to its end, and let others run as long as it did after each slice."""
-    while True:
-        started = time.perf_counter()
-        while time.perf_counter() - started < SLICE_S:
-            try:
-                next(work)
-            except StopIteration as done:
-                result: Result = done.value
-                return result
-        await asyncio.sleep(time.perf_counter() - started)
 
 
 class Atlas:
@@ -75,14 +58,14 @@ class Atlas:
 
     async def _territory(self, table: RouteTable, fleet: Fleet) -> Territory:
         known = await self._survey(table.ranker)
-        picked = await in_slices(picks(known.ranker, fleet, known.survey.groups))
+        picked = await in_slices(picks(known.ranker, fleet, known.survey.groups), Pace(rests=True))
         return Territory(*known, picked)
 
     async def _survey(self, asked: Ranker) -> Surveyed:
         """With a ranker of its own, so that what answers remember is not disturbed."""
         if self._surveyed is None or self._surveyed.ranker.catalog is not asked.catalog:
             ranker = Ranker(asked.catalog)
-            found = await in_slices(survey(ranker, self._weights))
+            found = await in_slices(survey(ranker, self._weights), Pace(rests=True))
             self._surveyed = Surveyed(ranker, found, _told(found.cells))
         return self._surveyed
 

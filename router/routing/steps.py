@@ -1,0 +1,16 @@
+"""Work as a generator that yields often, so that its caller can pause in between. Pure."""
+
+from collections.abc import Generator
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+def finished(work: Generator[None, None, Result]) -> Result:
+    """What the work comes to, done without a pause."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
