@@ -17,14 +17,14 @@ from router.ops.edge_findings import (
     part_findings,
 )
 from router.ops.findings import Amiss, Finding, Grade, Signs
+from router.ops.fleet_findings import is_starting, status_findings, vantage_findings
 from router.ops.process_findings import process_findings
 from router.ops.service_findings import (
     answer_findings,
-    is_starting,
+    file_findings,
     listener_findings,
-    source_findings,
-    status_findings,
-    vantage_findings,
+    purge_findings,
+    store_findings,
 )
 from router.routing.fleet import Fleet, FleetPolicy
 
@@ -53,7 +53,9 @@ def findings(
         *listener_findings(signs),
         *answer_findings(signs, models),
         *vantage_findings(views, now, signs, policy),
-        *source_findings(signs, now),
+        *store_findings(signs),
+        *purge_findings(signs),
+        *file_findings(signs, now),
         *process_findings(signs),
     ]
     if not is_starting(fleet, signs):

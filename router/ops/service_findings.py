@@ -1,153 +1,19 @@
-"""Findings about the service around the edges: fleet status, vantages, store, files, CDN,
-workers and what viewers were answered. Pure.
+"""Findings about the service around the edges: workers, what viewers were answered, store,
+CDN and files. Pure.
 """
 
 from collections.abc import Iterable, Sequence
 
 from router.geo.feeds import OLD_DAYS, FeedNote
-from router.health.guard import VantagePolicy
-from router.model import Status, View
-from router.ops.edge_conditions import clock_time
 from router.ops.findings import Amiss, Finding, Grade, Signs
-from router.routing.fleet import Fleet, FleetPolicy
+from router.ops.fleet_findings import STARTING_S
 from router.safe_text import escaped
 
 GEO_OLD_DAYS = 45
-STARTING_S = 10.0
-MAX_NAMED = 5
 UNPLACED_SHARE = 0.3
 FEW_ROUTES = 100
 
 _WINDOW = "in the last 5 minutes"
-
-
-def is_starting(fleet: Fleet, signs: Signs) -> bool:
-    """Whether no view came yet, and it is too early to worry about that."""
-    return fleet.seen_at is None and signs.age_s < STARTING_S
-
-
-def status_findings(
-    fleet: Fleet, views: Sequence[View], signs: Signs, policy: FleetPolicy
-) -> Iterable[Finding]:
-    """What the fleet's status means: at most one."""
-    bring_back = "Bring a poller back (autorouter poll), or Redis between."
-    if is_starting(fleet, signs):
-        yield Finding(
-            grade=Grade.WARNING,
-            kind=Amiss.STARTING,
-            title="Starting: no health has been read yet",
-            meaning="Every enabled edge is offered by distance until the first probes are in.",
-            action="Wait some seconds.",
-        )
-    elif not any(edge.enabled for edge in fleet.edges):
-        yield Finding(
-            grade=Grade.ALARM,
-            kind=Amiss.NO_EDGE,
-            title="No edge is enabled: viewers get 503",
-            meaning="Operators hold every routable edge out of answers. SDKs fall back to "
-            "their built-in edge.",
-            action="Enable an edge that works, now.",
-            since=max(
-                (edge.intent.created_at for edge in fleet.edges if edge.intent), default=None
-            ),
-        )
-    elif fleet.status is Status.FAIL_OPEN:
-        yield Finding(
-            grade=Grade.ALARM,
-            kind=Amiss.FAIL_OPEN,
-            title="Fail-open: no edge is up, so every enabled edge is offered",
-            meaning="Viewers get edges that probably do not work." + _unproven(fleet),
-            action="Look at the edges and at what they share. If only the poller is cut off, "
-            "viewers may be fine: ask an edge by hand.",
-            since=max((edge.since or 0.0 for edge in fleet.edges if edge.enabled), default=None),
-        )
-    elif fleet.status is Status.STATIC:
-        disable = " Disable edges that you know to be broken." if signs.store is None else ""
-        yield Finding(
-            grade=Grade.ALARM,
-            kind=Amiss.STATIC,
-            title="Static: health is too old or unknown, and ignored",
-            meaning="Every enabled edge is offered by distance alone; edges that broke since "
-            "are still in answers.",
-            action=bring_back + disable,
-            since=max(
-                (view.probed_at + policy.stale_s for view in views if not view.isolated),
-                default=None,
-            ),
-        )
-    elif fleet.status is Status.STALE:
-        yield Finding(
-            grade=Grade.WARNING,
-            kind=Amiss.STALE,
-            title="Stale: no vantage has published for a while",
-            meaning="Answers rest on the last known health. After 120 s it is ignored.",
-            action=bring_back,
-            since=fleet.seen_at,
-        )
-
-
-def _unproven(fleet: Fleet) -> str:
-    """The enabled edges that no vantage ever saw working, in words."""
-    ids = [edge.region.id for edge in fleet.edges if edge.enabled and edge.never_worked]
-    return f" Never seen working: {_names(ids)}." if ids else ""
-
-
-def vantage_findings(
-    views: Sequence[View], now: float, signs: Signs, policy: FleetPolicy
-) -> Iterable[Finding]:
-    """Vantages that hold removals back, are isolated, or silent."""
-    ages = {view.vantage: now - view.probed_at for view in views}
-    some_fresh = any(age <= policy.fresh_s for age in ages.values())
-    for view in views:
-        if view.held:
-            yield _brake(view, signs)
-        if view.isolated:
-            yield Finding(
-                grade=Grade.WARNING,
-                kind=Amiss.ISOLATION,
-                title=f"Isolation: {view.vantage} cannot see its witnesses",
-                meaning="It has no say in health until it can; what it said before ages.",
-                action="Look at the network of that vantage.",
-                subject=view.vantage,
-            )
-        if some_fresh and policy.fresh_s < ages[view.vantage] and not view.isolated:
-            yield Finding(
-                grade=Grade.WARNING,
-                kind=Amiss.VANTAGE_SILENT,
-                title=f"Vantage {view.vantage} is silent",
-                meaning="The other vantages decide without it.",
-                action="Restart its poller (autorouter poll).",
-                since=view.probed_at,
-                subject=view.vantage,
-            )
-
-
-def _brake(view: View, signs: Signs) -> Finding:
-    count = len(view.held)
-    edges = "1 edge" if count == 1 else f"{count} edges"
-    until = f"for {VantagePolicy().hold_s:.0f} s at most"
-    if view.held_until is not None:
-        until = f"until {clock_time(view.held_until)} at most"
-    ids = " ".join(view.held[:MAX_NAMED]) + (" ..." if count > MAX_NAMED else "")
-    disable = f'autorouter disable {ids} --for 1h --reason "brake"'
-    return Finding(
-        grade=Grade.ALARM,
-        kind=Amiss.BRAKE,
-        title=f"Brake: {view.vantage} saw {edges} fall at once and does not believe it",
-        meaning=f"They stay in answers as last seen working, {until}, in case the vantage is "
-        f"at fault: {_names(view.held)}.",
-        action="Ask one of them by hand."
-        + (f" If they are really down, disable them: {disable}" if signs.store is None else ""),
-        since=view.held_since,
-        edges=view.held,
-        subject=view.vantage,
-    )
-
-
-def _names(ids: Sequence[str]) -> str:
-    """The first few, and how many more there are."""
-    more = len(ids) - MAX_NAMED
-    return ", ".join(ids[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def listener_findings(signs: Signs) -> Iterable[Finding]:
@@ -227,8 +93,8 @@ def answer_findings(signs: Signs, models: Sequence[str]) -> Iterable[Finding]:
         )
 
 
-def source_findings(signs: Signs, now: float) -> Iterable[Finding]:
-    """The store, the files and the CDN."""
+def store_findings(signs: Signs) -> Iterable[Finding]:
+    """The store, and what is in it."""
     if signs.store is not None:
         yield Finding(
             grade=Grade.WARNING,
@@ -249,6 +115,10 @@ def source_findings(signs: Signs, now: float) -> Iterable[Finding]:
             "pollers publish their views again by themselves, intents must be set again.",
             since=signs.store_values.since,
         )
+
+
+def purge_findings(signs: Signs) -> Iterable[Finding]:
+    """CDNs that do not take purges."""
     for target, trouble in signs.purges.items():
         yield Finding(
             grade=Grade.WARNING,
@@ -259,6 +129,10 @@ def source_findings(signs: Signs, now: float) -> Iterable[Finding]:
             since=trouble.since,
             subject=target,
         )
+
+
+def file_findings(signs: Signs, now: float) -> Iterable[Finding]:
+    """Files that were refused, or are old."""
     if signs.reload is not None:
         yield Finding(
             grade=Grade.WARNING,
