@@ -49,7 +49,7 @@ def findings(
     """All that is wrong, worst first; one finding that says so when nothing is. `names`: of
     countries, by code. `models`: known ones that no edge has."""
     found = [
-        *status_findings(fleet, views, signs, policy),
+        *status_findings(fleet, views, now, signs, policy),
         *listener_findings(signs),
         *answer_findings(signs, models),
         *vantage_findings(views, now, signs, policy),

@@ -6,7 +6,7 @@ from router.health.guard import VantagePolicy
 from router.model import Status, View
 from router.ops.edge_conditions import clock_time
 from router.ops.findings import Amiss, Finding, Grade, Signs
-from router.routing.fleet import Fleet, FleetPolicy
+from router.routing.fleet import Fleet, FleetPolicy, is_doubted
 
 STARTING_S = 10.0
 MAX_NAMED = 5
@@ -20,9 +20,12 @@ def is_starting(fleet: Fleet, signs: Signs) -> bool:
 
 
 def status_findings(
-    fleet: Fleet, views: Sequence[View], signs: Signs, policy: FleetPolicy
+    fleet: Fleet, views: Sequence[View], now: float, signs: Signs, policy: FleetPolicy
 ) -> Iterable[Finding]:
-    """What the fleet's status means: at most one."""
+    """What the fleet's status means: at most one, and none for what the brake tells."""
+    is_braked = any(
+        is_doubted(view, policy) and now - view.probed_at <= policy.fresh_s for view in views
+    )
     if is_starting(fleet, signs):
         yield _STARTING
     elif not any(edge.enabled for edge in fleet.edges):
@@ -31,7 +34,7 @@ def status_findings(
         yield _fail_open(fleet)
     elif fleet.status is Status.STATIC:
         yield _static(views, signs, policy)
-    elif fleet.status is Status.STALE:
+    elif fleet.status is Status.STALE and not is_braked:
         yield _stale(fleet)
 
 
@@ -144,7 +147,7 @@ def _brake(view: View, signs: Signs) -> Finding:
         kind=Amiss.BRAKE,
         title=f"Brake: {view.vantage} saw {edges} fall at once and does not believe it",
         meaning=f"They stay in answers as last seen working, {until}, in case the vantage is "
-        f"at fault: {_names(view.held)}.",
+        f"at fault: {_names(view.held)}. Without another vantage answers say stale.",
         action="Ask one of them by hand."
         + (f" If they are really down, disable them: {disable}" if signs.store is None else ""),
         since=view.held_since,

@@ -257,8 +257,16 @@ def _voters(views: Iterable[View], now: float, policy: FleetPolicy) -> tuple[lis
     known = [view for view in views if not view.isolated and now - view.probed_at <= policy.stale_s]
     fresh = [view for view in known if now - view.probed_at <= policy.fresh_s]
     if fresh:
-        return fresh, Status.OK
+        is_known = not all(is_doubted(view, policy) for view in fresh)
+        return fresh, Status.OK if is_known else Status.STALE
     return known, Status.STALE if known else Status.STATIC
+
+
+def is_doubted(view: View, policy: FleetPolicy) -> bool:
+    """Whether its vantage has held removals for longer than health is fresh: the held edges
+    are published as they were before."""
+    is_held = bool(view.held) and view.held_since is not None
+    return is_held and view.probed_at - (view.held_since or 0.0) > policy.fresh_s
 
 
 def _edge(

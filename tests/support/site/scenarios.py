@@ -219,6 +219,14 @@ def _without_one_s(site: Site) -> float:
     return aged_s if len(site.vantages) == 2 else site.pace.caught_s()
 
 
+def doubted(site: Site) -> list[Promise]:
+    """While one vantage alone holds removals, health is stale; with two it is not doubted."""
+    if len(site.vantages) > 1:
+        return [status("ok")]
+    from_s = site.pace.caught_s() + FRESH_S + PROPAGATION_S
+    return [status("ok", "stale"), status("stale", from_s=from_s, for_s=HOLD_S - from_s)]
+
+
 def without_poller(site: Site) -> list[Promise]:
     """What holds after `kill_poller`."""
     if len(site.vantages) == 1:
@@ -481,14 +489,14 @@ SCENARIOS = [
     Scenario(
         name="mass-60",
         act=lambda site: break_edges(site, MOST, most_caught_s(site) + TAIL_S),
-        promises=lambda site: [gone(*MOST, from_s=most_caught_s(site)), status("ok")],
+        promises=lambda site: [gone(*MOST, from_s=most_caught_s(site)), *doubted(site)],
     ),
     Scenario(
         name="mass-100",
         act=lambda site: break_edges(site, ALL, most_caught_s(site) + TAIL_S),
         promises=lambda site: [
             status("fail_open", from_s=most_caught_s(site)),
-            status("ok", "fail_open"),
+            status("ok", "stale", "fail_open"),
         ],
     ),
     Scenario(

@@ -297,7 +297,3 @@ FAULTS: dict[str, Fault] = {
         brake,
     )
 }
-
-# A vantage that is alone holds the brake for 120 s, and names broken edges so long: by design
-# (docs/health.md). So the brake is not paired with what silences the other vantage.
-UNFAIR = {("brake", "poller hung"), ("brake", "poller killed")}

@@ -12,11 +12,12 @@ from router.model import EdgeView, Intended, Observed, Outcome, Status, View
 from router.ops.diagnosis import findings, grouped, headline
 from router.ops.edge_conditions import condition, reason
 from router.ops.findings import ALERTS, Amiss, Finding, Grade, Recent, Signs
-from router.routing.fleet import Edge, Fleet
+from router.routing.fleet import Edge, Fleet, combine
 from router.telemetry.troubles import Trouble
 from tests.support.builders import (
     CITIES,
     NOW,
+    a_catalog,
     a_fleet,
     a_fleet_but,
     a_held_edge,
@@ -265,6 +266,13 @@ def test_brake_says_since_when_until_when_and_what_to_press() -> None:
     assert brake.since == NOW - 30
     assert "until 22:14:50 UTC at most" in brake.meaning
     assert "autorouter disable nyc-01 yto-01 --for 1h" in brake.action
+
+
+@pytest.mark.parametrize(("age_s", "kinds"), [(1, {Amiss.BRAKE}), (16, {Amiss.BRAKE, Amiss.STALE})])
+def test_stale_because_of_the_brake_is_told_once(age_s: float, kinds: set[Amiss]) -> None:
+    view = replace(a_view(held=["nyc-01"], probed_at=NOW - age_s), held_since=NOW - 60)
+    fleet = combine(a_catalog(), [view], [], NOW)
+    assert {one.kind for one in found(fleet, view)} == kinds
 
 
 def test_fail_open_names_edges_never_seen_working() -> None:

@@ -1,6 +1,7 @@
 """Views and intents become one Fleet: by quorum, by age, by the operator's wish."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -174,6 +175,24 @@ def test_without_views_health_is_ignored() -> None:
 def test_future_stamps_count_as_now(ahead_s: float) -> None:
     fleet = combined(a_view(probed_at=NOW + ahead_s))
     assert (fleet.status, fleet.seen_at) == (Status.OK, NOW)
+
+
+def braked(held_s: float, vantage: str = "local") -> View:
+    """A view whose vantage has held a removal for so long."""
+    return replace(a_view(vantage, held=["nyc-01"]), held_since=NOW - held_s)
+
+
+@pytest.mark.parametrize(("held_s", "status"), [(15.0, Status.OK), (16.0, Status.STALE)])
+def test_health_that_only_a_doubted_vantage_tells_is_stale(held_s: float, status: Status) -> None:
+    fleet = combine(a_catalog(), [braked(held_s)], [], NOW)
+    assert (fleet.status, fleet.by_id["nyc-01"].observed) == (status, Observed.UP)
+
+
+def test_another_vantage_that_holds_nothing_keeps_health_fresh() -> None:
+    views = [braked(60.0), a_view("nyc")]
+    assert combine(a_catalog(), views, [], NOW).status is Status.OK
+    gone = [braked(60.0), a_view("nyc", probed_at=NOW - 16)]
+    assert combine(a_catalog(), gone, [], NOW).status is Status.STALE
 
 
 def test_fleet_was_seen_when_its_newest_view_was() -> None:
