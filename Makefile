@@ -36,7 +36,8 @@ cdn: setup ## the same behind a stand-in for the CDN
 
 setup: $(VENV)/.run ## install what running needs; then .venv/bin/autorouter works
 
-check: lint unit ## format, lint, types, import rules and unit tests: about a minute
+check: $(VENV)/.check ## format, lint, types, import rules and unit tests: a minute at most
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint unit
 
 lint: $(VENV)/.check
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """What holds for every test; fixtures for those that need real servers and processes."""
 
+import gc
 import os
 import signal
 import tempfile
@@ -25,6 +26,9 @@ settings.register_profile(
 )
 settings.register_profile("quick", settings.get_profile("autorouter"), max_examples=8)
 settings.load_profile("autorouter")
+
+# Thousands of tests are held until the end: looking for garbage among them takes long.
+gc.set_threshold(50_000)
 
 # No test reads geo data that whoever runs it has fetched.
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="autorouter-tests-")

@@ -86,35 +86,37 @@ def _new_file(name: str) -> int:
 def _shared(name: str) -> int | None:
     """The sealed copy of the same file that another process of this user and this Python has:
     a worker's parent, or another server."""
-    target = Path(f"/memfd:{name} (deleted)")
-    for process in _alike():
+    target = f"/memfd:{name} (deleted)"
+    for files in _open_files_of_alike():
         with suppress(OSError):
-            for entry in (process / "fd").iterdir():
-                if _leads_to(entry, target):
-                    return _opened_if_sealed(entry, target)
+            for number in os.listdir(files):  # noqa: PTH208
+                link = f"{files}/{number}"
+                if _leads_to(link, target):
+                    return _opened_if_sealed(link, target)
     return None
 
 
-def _alike() -> Iterator[Path]:
-    """Processes that run the program that this one runs, as folders."""
+def _open_files_of_alike() -> Iterator[str]:
+    """The folders of open files of the processes that run the program that this one runs."""
     with suppress(OSError):
-        program = Path("/proc/self/exe").readlink()
-        for process in Path("/proc").iterdir():
-            if process.name.isdigit() and _leads_to(process / "exe", program):
-                yield process
+        program = os.readlink("/proc/self/exe")  # noqa: PTH115
+        for process in os.listdir("/proc"):  # noqa: PTH208
+            if process.isdigit() and _leads_to(f"/proc/{process}/exe", program):
+                yield f"/proc/{process}/fd"
 
 
-def _leads_to(link: Path, target: Path) -> bool:
+def _leads_to(link: str, target: str) -> bool:
+    """Not by pathlib: a machine has thousands of links to read, and a start waits for it."""
     with suppress(OSError):
-        return link.readlink() == target
+        return os.readlink(link) == target  # noqa: PTH115
     return False
 
 
-def _opened_if_sealed(path: Path, target: Path) -> int | None:
+def _opened_if_sealed(path: str, target: str) -> int | None:
     """Its number may stand for another file by now, so look again at what was opened. A file
     that another user made is not taken."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    is_right = _leads_to(Path(f"/proc/self/fd/{descriptor}"), target)
+    is_right = _leads_to(f"/proc/self/fd/{descriptor}", target)
     is_ours = os.fstat(descriptor).st_uid == os.geteuid()
     if is_right and is_ours and fcntl.fcntl(descriptor, _GET_SEALS) & _SEALS == _SEALS:
         return descriptor

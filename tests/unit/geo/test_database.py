@@ -26,6 +26,7 @@ from tests.support.databases import (
     survives,
     write_mmdb,
 )
+from tests.support.samples import samples
 
 DB_IP = packaged_database()
 KANSAS = {"latitude": 37.751, "longitude": -97.822}
@@ -384,7 +385,7 @@ def test_damaged_search_tree_never_raises(tmp_path: Path) -> None:
     path = a_file(tmp_path, a_city(), known=a_country())
     whole = path.read_bytes()
     rng = random.Random(7)
-    for _ in range(300):
+    for _ in range(samples(300)):
         damaged = bytearray(whole)
         for _ in range(8):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)

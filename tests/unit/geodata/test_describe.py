@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from router.geo.database import open_database, packaged_database
+from router.geodata import describe as describing
 from router.geodata.compare import compare
 from router.geodata.describe import describe
 from router.geodata.sample import v4_sample, v6_sample
@@ -15,6 +16,11 @@ from tests.support.databases import country_only, nested, write_mmdb
 
 DAY_S = 86_400
 HALVES = {"0.0.0.0/1": nested("Toronto"), "2000::/3": nested("Toronto")}
+
+
+@pytest.fixture(autouse=True)
+def _few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(describing, "SAMPLED", 2_000)
 
 
 def a_database(path: Path, records: dict[str, Any], *, type: str = "DBIP-City-Lite") -> Path:

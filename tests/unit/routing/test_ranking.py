@@ -35,11 +35,12 @@ from tests.support.builders import (
     a_ranker,
     a_region,
 )
+from tests.support.samples import samples
 from tests.support.strategies import catalogs, codes, locations, positions, regions, seeds
 
 SCOPES = st.sampled_from(Scope)
 KANSAS = Position(37.751, -97.822)
-MANY = 50_000
+MANY = samples(50_000)
 TOLERANCE = 0.02
 
 

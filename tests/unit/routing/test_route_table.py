@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router.model import Catalog, Intended, Observed, Region, Scope, Status
@@ -326,7 +326,6 @@ def edges(draw: st.DrawFn, region: Region, states: list[Observed]) -> Edge:
     )
 
 
-@settings(max_examples=40)
 @given(st.just(a_catalog()) | catalogs(), st.data())
 def test_edge_outside_the_tags_does_not_change_the_answer(
     catalog: Catalog, data: st.DataObject

@@ -9,9 +9,10 @@ from router.routing.query import Query
 from router.whatif.moves import Side
 from router.whatif.scenario import Change, changed_catalog, changed_fleet
 from tests.support.builders import NOW, a_catalog, a_location
+from tests.support.samples import samples
 
 NOTHING_KNOWN = Fleet(edges=(), status=Status.OK)
-SEEDS = range(8_000)
+SEEDS = range(samples(8_000))
 
 
 def picks(change: Change) -> list[str | None]:

@@ -27,9 +27,10 @@ from tests.support.builders import (
     a_region,
     an_edge,
 )
+from tests.support.samples import samples
 from tests.support.worlds import PLACES, a_census, sides
 
-SAMPLED = 6_000
+SAMPLED = samples(6_000)
 
 
 def told(change: Change, query: Query = Query(), census: Census | None = None) -> dict[str, Any]:
