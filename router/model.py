@@ -268,14 +268,16 @@ class View:
     """All that one vantage publishes, in one value: never torn.
 
     `seq` only grows, whoever writes; `isolated`: it cannot see its witnesses, so it has
-    no verdicts; `held`: edges that it saw fall and does not believe it of yet, since
-    `held_since` and at most until `held_until` (None from releases that do not say).
+    no verdicts, since `isolated_since`; `held`: edges that it saw fall and does not believe
+    it of yet, since `held_since` and at most until `held_until`. These times are None from
+    releases that do not say.
     """
 
     vantage: str
     seq: int
     probed_at: float
     isolated: bool = False
+    isolated_since: float | None = None
     held: tuple[str, ...] = ()
     held_since: float | None = None
     held_until: float | None = None

@@ -94,6 +94,8 @@ class Publisher:
         self._last_good: dict[str, Observed] = {}
         self._worked: frozenset[str] = frozenset()
         self._published: dict[str, EdgeView] | None = None
+        self._earlier: dict[str, EdgeView] = {}  # edges in the state that another process saw
+        self._isolated_since: float | None = None
         self._intents: tuple[Intent, ...] = ()
         self.heard_at: float | None = None
 
@@ -119,12 +121,7 @@ class Publisher:
                 self.observer.stood_by(self.vantage)
                 return
             if self._published is None:
-                self._published = await self._recalled()
-                self._last_good |= _working(self._published)
-                # A release that does not say may have seen it work.
-                self._worked |= {
-                    id for id, edge in self._published.items() if edge.worked is not False
-                }
+                await self._recall()
                 view = self._view(watched, isolated)  # an edge that was removed is not held
             self._seq = await self.store.publish(view)
             self.heard_at = self.clock()
@@ -156,11 +153,18 @@ class Publisher:
         except StoreError:
             return  # it expires by itself
 
-    async def _recalled(self) -> dict[str, EdgeView]:
-        """The edges that the previous publisher of this vantage published."""
+    async def _recall(self) -> None:
+        """Go on from what the previous publisher of this vantage published."""
         stored = await self.store.read(())
-        mine = [view for view in stored.views if view.vantage == self.vantage]
-        return dict(mine[0].edges) if mine else {}
+        mine = next((view for view in stored.views if view.vantage == self.vantage), None)
+        self._published = {} if mine is None else dict(mine.edges)
+        self._earlier = dict(self._published)
+        if mine is not None and mine.isolated:
+            self._isolated_since = mine.isolated_since or mine.probed_at
+            self._doubts = replace(self._doubts, isolated=True)
+        self._last_good |= _working(self._published)
+        # A release that does not say may have seen it work.
+        self._worked |= {id for id, edge in self._published.items() if edge.worked is not False}
 
     async def _report(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -170,7 +174,15 @@ class Publisher:
     def _view(self, watched: Sequence[Watched], isolated: bool) -> View:
         if isolated:
             now = self.clock()
-            return View(vantage=self.vantage, seq=self._seq + 1, probed_at=now, isolated=True)
+            self._isolated_since = self._isolated_since or now
+            return View(
+                vantage=self.vantage,
+                seq=self._seq + 1,
+                probed_at=now,
+                isolated=True,
+                isolated_since=self._isolated_since,
+            )
+        self._isolated_since = None
         newest = max(one.probed_at for one in watched if one.probed_at is not None)
         held = self._held(watched)
         self._worked |= {
@@ -263,7 +275,7 @@ class Publisher:
             if not one.is_local or newest - seen_at <= self.policy.fresh_s:
                 return earlier  # from the previous publisher of this vantage
         state = self._last_good.get(id, Observed.UNKNOWN) if id in held else health.state
-        since, reason = health.since, health.reason
+        since, reason = self._since(id, health), health.reason
         if one.is_local and (one.probed_at is None or newest - one.probed_at > self.policy.fresh_s):
             state, reason = Observed.UNKNOWN, Outcome.LOCAL
             since = since if one.probed_at is None else one.probed_at
@@ -284,6 +296,16 @@ class Publisher:
             usual_ms=_rounded(usual_ms(health)),
             worked=id in self._worked,
         )
+
+    def _since(self, id: str, health: Health) -> float:
+        """Since when the edge is in its state, whichever process saw that begin."""
+        earlier = self._earlier.get(id)
+        if earlier is None or health.state is Observed.UNKNOWN:
+            return health.since
+        if earlier.state is health.state:
+            return min(health.since, earlier.since)
+        del self._earlier[id]
+        return health.since
 
 
 def _rounded(value_ms: float | None) -> float | None:

@@ -235,12 +235,21 @@ def countries_out(fleet: Fleet, names: Mapping[str, str], signs: Signs) -> Itera
                 meaning="Its viewers go abroad; those who must stay get 404 (residency, or "
                 "strict=true).",
                 action="Enable or repair one of its edges.",
-                since=max((_out_since(edge) or 0.0 for edge in edges), default=0.0) or None,
+                since=none_since(edges),
                 edges=ids,
                 subject=country,
                 share=sum(signs.homes.get(id, 0.0) for id in ids) if signs.homes else None,
             )
 
 
+def none_since(edges: Iterable[Edge]) -> float | None:
+    """Since when none of these edges is offered: when the last of them went out."""
+    return max((at for edge in edges if (at := _out_since(edge)) is not None), default=None)
+
+
 def _out_since(edge: Edge) -> float | None:
-    return edge.since if edge.intent is None else edge.intent.created_at
+    """When an edge went out, of itself or because an operator took it out."""
+    times = [edge.since] if edge.observed in (Observed.DOWN, Observed.UNKNOWN) else []
+    if edge.intent is not None and edge.intended is not Intended.ENABLED:
+        times.append(edge.intent.created_at)
+    return min((at for at in times if at is not None), default=None)

@@ -80,6 +80,7 @@ def describe_views(views: Iterable[View], now: float) -> list[dict[str, Any]]:
             "vantage": view.vantage,
             "age_s": round(max(0.0, now - view.probed_at), 1),
             "isolated": view.isolated,
+            "isolated_since": view.isolated_since if view.isolated else None,
             "held": list(view.held),
             "held_since": view.held_since if view.held else None,
             "held_until": view.held_until if view.held else None,

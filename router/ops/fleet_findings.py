@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from router.health.guard import VantagePolicy
 from router.model import Status, View
 from router.ops.edge_conditions import clock_time
+from router.ops.edge_findings import none_since
 from router.ops.findings import Amiss, Finding, Grade, Signs
 from router.routing.fleet import Fleet, FleetPolicy, is_doubted
 
@@ -55,7 +56,7 @@ def _no_edge(fleet: Fleet) -> Finding:
         meaning="Operators hold every routable edge out of answers. SDKs fall back to "
         "their built-in edge.",
         action="Enable an edge that works, now.",
-        since=max((edge.intent.created_at for edge in fleet.edges if edge.intent), default=None),
+        since=none_since(edge for edge in fleet.edges if edge.region.routable),
     )
 
 
@@ -67,7 +68,7 @@ def _fail_open(fleet: Fleet) -> Finding:
         meaning="Viewers get edges that probably do not work." + _unproven(fleet),
         action="Look at the edges and at what they share. If only the poller is cut off, "
         "viewers may be fine: ask an edge by hand.",
-        since=max((edge.since or 0.0 for edge in fleet.edges if edge.enabled), default=None),
+        since=none_since(edge for edge in fleet.edges if edge.region.routable),
     )
 
 
@@ -80,11 +81,14 @@ def _static(views: Sequence[View], signs: Signs, policy: FleetPolicy) -> Finding
         meaning="Every enabled edge is offered by distance alone; edges that broke since "
         "are still in answers.",
         action=_BRING_BACK + disable,
-        since=max(
-            (view.probed_at + policy.stale_s for view in views if not view.isolated),
-            default=None,
-        ),
+        since=_ignored_since(views, policy),
     )
+
+
+def _ignored_since(views: Sequence[View], policy: FleetPolicy) -> float | None:
+    """When the last health that counts became too old."""
+    seen = [view.isolated_since if view.isolated else view.probed_at for view in views]
+    return max((at + policy.stale_s for at in seen if at is not None), default=None)
 
 
 def _stale(fleet: Fleet) -> Finding:
@@ -111,7 +115,7 @@ def vantage_findings(
     ages = {view.vantage: now - view.probed_at for view in views}
     some_fresh = any(age <= policy.fresh_s for age in ages.values())
     for view in views:
-        if view.held:
+        if view.held and ages[view.vantage] <= policy.stale_s:
             yield _brake(view, signs)
         if view.isolated:
             yield Finding(
@@ -120,6 +124,7 @@ def vantage_findings(
                 title=f"Isolation: {view.vantage} cannot see its witnesses",
                 meaning="It has no say in health until it can; what it said before ages.",
                 action="Look at the network of that vantage.",
+                since=view.isolated_since,
                 subject=view.vantage,
             )
         if some_fresh and policy.fresh_s < ages[view.vantage] and not view.isolated:

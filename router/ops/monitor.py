@@ -29,8 +29,11 @@ from router.telemetry.recent_counts import Tally
 from router.telemetry.troubles import Troubles
 
 EVERY_S = 1.0
+RECALL_S = 60.0  # how long after its start a server takes up what it found before
 
 Key = tuple[Amiss, str]
+
+_LOGGED = frozenset(map(str, LOGGED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,7 @@ class Seen:
         """Whether the findings are those of `before`."""
         return (
             self.fleet is before.fleet
-            and self.views is before.views
+            and self.views == before.views
             and self.catalog is before.catalog
             and int(self.now) == int(before.now)
             and self.signs == before.signs
@@ -83,6 +86,7 @@ class Monitor:
     def __post_init__(self) -> None:
         self._started_at = self.clock()
         self._since: dict[Key, float] = {}
+        self._is_recalled = False
         self._looking = asyncio.Lock()
         self._last: Seen | None = None
         self._found: list[Finding] = []
@@ -101,16 +105,26 @@ class Monitor:
         """All that is wrong now, each with its true since. It is worked out beside the loop,
         once for each fleet, second and set of signs."""
         async with self._looking:
+            await self._recall()
             seen = self._seen()
             if self._last is None or not seen.is_same(self._last):
                 self._found, self._since = await asyncio.to_thread(_dated, seen, self._since)
                 self._last = seen
         return self._found
 
+    async def _recall(self) -> None:
+        """After a restart, go on with the findings that this host has logged and not ended."""
+        if self._is_recalled or self.clock() - self._started_at > RECALL_S:
+            return
+        with contextlib.suppress(StoreError):
+            logged = await self.store.events()
+            self._since = _unended([one.event for one in logged], socket.gethostname())
+            self._is_recalled = True
+
     def _seen(self) -> "Seen":
         return Seen(
             fleet=self.watch.fleet,
-            views=self.watch.published,
+            views=self.watch.published or self.watch.held.views,
             now=self.clock(),
             signs=self.signs(),
             catalog=self.watch.ranker.catalog,
@@ -169,6 +183,20 @@ def _key(finding: Finding) -> Key:
     return finding.kind, finding.subject
 
 
+def _unended(events: Sequence[Event], host: str) -> dict[Key, float]:
+    """When the findings of the whole server that are still open began. Those about one edge
+    or vantage are left out: they have a time of their own."""
+    began: dict[Key, float] = {}
+    for event in events:
+        if event.kind is EventKind.FINDING and event.actor == host and event.before in _LOGGED:
+            key = Amiss(event.before), ""
+            if event.after == "began":
+                began.setdefault(key, event.at)
+            else:
+                began.pop(key, None)
+    return began
+
+
 def _dated(seen: Seen, since: Mapping[Key, float]) -> tuple[list[Finding], dict[Key, float]]:
     """The findings, and when each was first seen, which is its since where it knows none."""
     found = findings(
@@ -180,6 +208,8 @@ def _dated(seen: Seen, since: Mapping[Key, float]) -> tuple[list[Finding], dict[
         models=_missing_models(seen.fleet, seen.catalog),
     )
     first = {_key(one): since.get(_key(one), seen.now) for one in found}
+    if seen.signs.age_s < RECALL_S:
+        first = {**since, **first}  # what a restarted server may find again soon
     dated = [
         one
         if one.since is not None or one.kind is Amiss.NOTHING

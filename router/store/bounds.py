@@ -45,7 +45,10 @@ def bounded_view(view: View) -> View:
     check_count("held", len(view.held))
     _check_names("held", view.held)
     return replace(
-        view, held_since=_time_or_none(view.held_since), held_until=_time_or_none(view.held_until)
+        view,
+        isolated_since=_time_or_none(view.isolated_since),
+        held_since=_time_or_none(view.held_since),
+        held_until=_time_or_none(view.held_until),
     )
 
 

@@ -70,6 +70,7 @@ class _LooseView(msgspec.Struct, gc=False):
     probed_at: float
     v: int = FORMAT
     isolated: bool = False
+    isolated_since: float | None = None
     held: msgspec.Raw = msgspec.Raw(b"[]")
     held_since: float | None = None
     held_until: float | None = None
@@ -131,6 +132,7 @@ def view_in_steps(text: bytes, now: float) -> Generator[None, None, View]:
         seq=loose.seq,
         probed_at=loose.probed_at,
         isolated=loose.isolated,
+        isolated_since=loose.isolated_since,
         held=_names.decode(loose.held),
         held_since=loose.held_since,
         held_until=loose.held_until,

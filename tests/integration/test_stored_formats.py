@@ -49,7 +49,7 @@ VIEW = a_view(
     },
     seq=7,
 )
-VIEW = replace(VIEW, held=("yto-01",), held_since=NOW - 9, held_until=NOW + 111)
+VIEW = replace(VIEW, isolated_since=NOW - 30, held=("yto-01",), held_since=NOW - 9, held_until=NOW + 111)
 VIEW.edges["yto-01"] = replace(
     VIEW.edges["yto-01"],
     back_at=NOW + 60,
@@ -88,7 +88,10 @@ async def opened(url: str, clock: Clock = time.time) -> AsyncIterator[RedisStore
         await store.close()
 
 
-NEW_FIELDS = {"held_since", "held_until", "share", "from_share", "over_s", "at_once"}
+NEW_FIELDS = {
+    *("isolated_since", "held_since", "held_until"),
+    *("share", "from_share", "over_s", "at_once"),
+}
 NEW_FIELDS_OF_EDGES = {
     *("probed_at", "models_fault", "bad_addresses"),
     *("back_at", "changes", "calm_at", "usual_ms", "worked"),

@@ -244,8 +244,13 @@ async def test_isolated_view_has_no_verdicts(vantage: Vantage, probed_at: float 
     vantage.witnesses = [False, False, True]
     vantage.clock.now += 7
     await vantage.publish()
-    expected = View(vantage="local", seq=vantage.view.seq, probed_at=NOW + 7, isolated=True)
-    assert vantage.view == expected
+    assert vantage.view == View(
+        vantage="local",
+        seq=vantage.view.seq,
+        probed_at=NOW + 7,
+        isolated=True,
+        isolated_since=NOW + 7,
+    )
 
 
 async def test_isolation_comes_and_goes_with_an_event_each(vantage: Vantage) -> None:
@@ -254,6 +259,26 @@ async def test_isolation_comes_and_goes_with_an_event_each(vantage: Vantage) -> 
         await vantage.later(3)
     assert vantage.told(EventKind.ISOLATION) == ["on", "off"]
     assert len(vantage.heard.events) == 2
+
+
+async def test_restarted_poller_goes_on_with_the_times_of_the_one_before(
+    vantage: Vantage, clock: Clock, store: Shelf
+) -> None:
+    await vantage.publish()
+    await vantage.sees(Observed.DOWN, "yto-01")
+    fallen = clock.now
+    clock.now += 60
+    second = Vantage(clock, store)
+    await second.sees(Observed.DOWN, "yto-01")
+    assert second.view.edges["yto-01"].since == fallen
+    second.witnesses = [False]
+    await second.publish()
+    began = clock.now
+    clock.now += 60
+    third = Vantage(clock, store, witnesses=[False])
+    await third.publish()
+    assert third.view.isolated_since == began
+    assert third.told(EventKind.ISOLATION) == []
 
 
 async def test_fall_during_isolation_is_an_event_after_it(vantage: Vantage) -> None:

@@ -393,3 +393,22 @@ def test_failed_loop_a_hanging_folder_and_an_unread_log_are_warnings() -> None:
     assert kinds(wrong) == [Amiss.LOOP, Amiss.STATE_DIR, Amiss.LOG]
     assert {finding.grade for finding in wrong} == {Grade.WARNING}
     assert (wrong[0].subject, wrong[0].since) == ("purge", FAILS.since)
+
+
+def test_times_of_the_fleet_are_its_own_and_not_the_servers() -> None:
+    isolated = replace(a_view("fra", isolated=True), isolated_since=NOW - 500)
+    told = found(a_fleet(status=Status.STATIC), isolated)
+    assert [(one.kind, one.since) for one in told] == [
+        (Amiss.STATIC, NOW - 380),
+        (Amiss.ISOLATION, NOW - 500),
+    ]
+    fallen = [an_edge(id, Observed.DOWN) for id in CITIES]
+    fallen[0] = replace(fallen[0], since=NOW - 7)
+    fallen[1] = replace(a_held_edge(fallen[1].region.id, observed=Observed.DOWN), since=NOW - 90)
+    first = found(a_fleet(*fallen, status=Status.FAIL_OPEN))[0]
+    assert (first.kind, first.since) == (Amiss.FAIL_OPEN, NOW - 7)
+
+
+def test_brake_of_a_vantage_that_is_gone_is_none() -> None:
+    gone = replace(a_view("ams", probed_at=NOW - 121), held=("yto-01", "yto-02", "yul-01"))
+    assert Amiss.BRAKE not in kinds(found(None, gone))

@@ -96,10 +96,11 @@ def test_share_is_unknown_without_answers(answers: dict[str, int] | None) -> Non
 
 def test_vantages_tell_their_age_and_how_they_see_themselves() -> None:
     views = [a_view("b", isolated=True), a_view("a", probed_at=NOW - 20)]
+    views[0] = replace(views[0], isolated_since=NOW - 90)
     unheld: dict[str, Any] = {"held": [], "held_since": None, "held_until": None}
     assert describe_views(views, NOW) == [
-        {"vantage": "a", "age_s": 20, "isolated": False, **unheld},
-        {"vantage": "b", "age_s": 0, "isolated": True, **unheld},
+        {"vantage": "a", "age_s": 20, "isolated": False, "isolated_since": None, **unheld},
+        {"vantage": "b", "age_s": 0, "isolated": True, "isolated_since": NOW - 90, **unheld},
     ]
 
 

@@ -109,3 +109,25 @@ def test_counts_are_told_apart_for_the_diagnosis() -> None:
     found = counted(counts)
     assert (found["faults"], found["residency_refused"]) == (2, 3)
     assert (found["placed"], found["unplaced"], found["model_unavailable"]) == (18, 7, 0)
+
+
+def test_restarted_server_goes_on_with_what_it_found_before() -> None:
+    async def since_after_a_restart(*logged: str) -> float | None:
+        clock, counts = Clock(), Counts()
+        before = await a_monitor(clock, counts)
+        counts.answers[FAULT] += 1
+        for after in logged:
+            (finding, *_) = await before.look()
+            await before.store.log_events([before._event(finding, after)])
+            clock.now += 10
+        counts = Counts()
+        monitor = replace(await a_monitor(clock, counts), store=before.store)
+        await monitor.look()
+        clock.now += 2
+        counts.answers[FAULT] += 1
+        first = (await monitor.look())[0]
+        assert first.kind is Amiss.FAULTS
+        return first.since
+
+    assert asyncio.run(since_after_a_restart("began")) == NOW
+    assert asyncio.run(since_after_a_restart("began", "ended")) == NOW + 22

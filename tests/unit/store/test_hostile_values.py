@@ -229,9 +229,9 @@ def test_times_of_an_edge_that_cannot_be_right_are_dropped(field: str, value: fl
     assert getattr(edge, field) is None
 
 
-@pytest.mark.parametrize("field", ["held_since", "held_until"])
+@pytest.mark.parametrize("field", ["isolated_since", "held_since", "held_until"])
 @pytest.mark.parametrize("value", [-1.0, 1e300])
-def test_times_of_a_brake_that_cannot_be_right_are_dropped(field: str, value: float) -> None:
+def test_times_of_a_view_that_cannot_be_right_are_dropped(field: str, value: float) -> None:
     text = json.dumps({**json.loads(written(VIEW)), field: value}).encode()
     assert getattr(read(text, View, NOW), field) is None
 
