@@ -22,6 +22,7 @@ from router.cli.options import (
     server_settings,
 )
 from router.errors import RouterError
+from router.routing.unknown_edges import unknown_edges
 from router.safe_text import escaped_json
 
 WATCH_S = 2.0
@@ -64,9 +65,9 @@ def edges(
 
 def _chosen(edges: list[dict[str, Any]], ids: Sequence[str]) -> list[dict[str, Any]]:
     known = {edge["id"]: edge for edge in edges}
-    unknown = [id for id in ids if id not in known]
-    if unknown:
-        raise RouterError(f"no such edge: {', '.join(unknown)}; there are {', '.join(known)}")
+    fault = unknown_edges(ids, known)
+    if fault is not None:
+        raise RouterError(fault)
     return [known[id] for id in ids] if ids else edges
 
 

@@ -83,7 +83,7 @@ def explanation(told: dict[str, Any]) -> None:
     table = _table("edge", "name", "country", "distance", "state", "for", "verdict")
     for edge in told["candidates"]:
         new = ", never seen working" if edge.get("never_worked") else ""
-        _add(table, edge, f"{edge['role']}{new}")
+        _add(table, edge, f"{edge['role']}{_kept(edge.get('kept'))}{new}")
     for edge in told["rejected"]:
         since = f" for {age(edge['why_since'])}" if edge["why_since"] is not None else ""
         about = f": {edge['intent_reason']}" if edge["intent_reason"] else ""
@@ -342,6 +342,13 @@ def _viewer(told: dict[str, Any]) -> str:
 def _dial_verdict(dial: dict[str, Any]) -> str:
     kept = "kept here" if dial["kept"] else "dialled away"
     return f"{dial['region']} {dial['share']:.0%}: {kept}"
+
+
+def _kept(kept: bool | None) -> str:
+    """What the dial of a candidate does to this viewer."""
+    if kept is None:
+        return ""
+    return ", dialled: keeps this viewer" if kept else ", dialled: leaves this viewer to others"
 
 
 def _add(table: Table, edge: dict[str, Any], verdict: str) -> None:

@@ -39,6 +39,7 @@ from router.ops.health_routes import Vitals, answer_json
 from router.ops.history import HOUR_S, History, document
 from router.ops.host_check import HostCheck
 from router.ops.intents import (
+    UnforcedError,
     drop_intents,
     enable_at_once,
     parse_duration,
@@ -311,7 +312,10 @@ async def _body(request: Request) -> bytes:
 
 
 def _refused(error: RouterError) -> Response:
-    return answer_json({"detail": str(error)}, 503 if isinstance(error, StoreError) else 409)
+    if isinstance(error, StoreError):
+        return answer_json({"detail": str(error)}, 503)
+    can_force = isinstance(error, UnforcedError)
+    return answer_json({"detail": str(error), "can_force": can_force}, 409)
 
 
 def _told(logged: Logged) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def status_findings(
     elif fleet.status is Status.FAIL_OPEN:
         yield _fail_open(fleet)
     elif fleet.status is Status.STATIC:
-        yield _static(views, signs, policy)
+        yield _static(views, now, signs, policy)
     elif fleet.status is Status.STALE and not is_braked:
         yield _stale(fleet)
 
@@ -72,7 +72,7 @@ def _fail_open(fleet: Fleet) -> Finding:
     )
 
 
-def _static(views: Sequence[View], signs: Signs, policy: FleetPolicy) -> Finding:
+def _static(views: Sequence[View], now: float, signs: Signs, policy: FleetPolicy) -> Finding:
     disable = " Disable edges that you know to be broken." if signs.store is None else ""
     return Finding(
         grade=Grade.ALARM,
@@ -81,14 +81,16 @@ def _static(views: Sequence[View], signs: Signs, policy: FleetPolicy) -> Finding
         meaning="Every enabled edge is offered by distance alone; edges that broke since "
         "are still in answers.",
         action=_BRING_BACK + disable,
-        since=_ignored_since(views, policy),
+        since=_ignored_since(views, now, policy),
     )
 
 
-def _ignored_since(views: Sequence[View], policy: FleetPolicy) -> float | None:
-    """When the last health that counts became too old."""
+def _ignored_since(views: Sequence[View], now: float, policy: FleetPolicy) -> float | None:
+    """When the last health that counts became too old. None if nobody knows: a vantage that
+    was always isolated never had any."""
     seen = [view.isolated_since if view.isolated else view.probed_at for view in views]
-    return max((at + policy.stale_s for at in seen if at is not None), default=None)
+    ends = [at + policy.stale_s for at in seen if at is not None]
+    return max((end for end in ends if end <= now), default=None)
 
 
 def _stale(fleet: Fleet) -> Finding:

@@ -1,17 +1,18 @@
 """Operator intents: which are valid, which are refused, and how they are stored."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from router.errors import RouterError
 from router.model import MAX_INTENT_S, Event, EventKind, Intended, Intent
 from router.routing.fleet import Edge, Fleet, useful
+from router.routing.unknown_edges import unknown_edges
 from router.store import Change, Store
 
 MAX_TEXT = 200
-MAX_NAMED = 50
 AT_ONCE_S = 600  # longer than any poller needs to read it
 
 _AT_ONCE = "back at once: hold-down and flapping are over"
@@ -30,6 +31,22 @@ class Dial(NamedTuple):
 
 class RefusedError(RouterError):
     """An intent that is not acceptable; the text says why."""
+
+
+class UnforcedError(RefusedError):
+    """An intent that is acceptable only with force."""
+
+
+def check_all(*checks: Callable[[], None]) -> None:
+    """Raise one RefusedError with what all of the checks refuse."""
+    faults = []
+    for check in checks:
+        try:
+            check()
+        except RefusedError as error:
+            faults.append(str(error))
+    if faults:
+        raise RefusedError("; ".join(faults))
 
 
 def parse_duration(text: str) -> int | None:
@@ -51,15 +68,13 @@ def new_intent(
     from_share: float = 1.0,
 ) -> Intent:
     """An intent from now on. Raises RefusedError for a life, a dial or texts out of bounds."""
-    if not 0 < life_s <= MAX_INTENT_S:
-        raise RefusedError("an intent lasts at most 72 hours; say for how long, like 2h")
-    check_text("reason", reason)
-    check_text("actor", actor)
     share, over_s = dial or Dial(1.0, 0)
-    if not 0.0 <= share <= 1.0:
-        raise RefusedError("a dial is a share from 0 to 1")
-    if over_s > life_s:
-        raise RefusedError("the dial would end before it gets there; make over shorter than for")
+    check_all(
+        lambda: _check_life(life_s),
+        lambda: check_text("reason", reason),
+        lambda: check_text("actor", actor),
+        lambda: _check_dial(share, over_s, life_s),
+    )
     return Intent(
         edge=edge,
         state=state,
@@ -71,6 +86,18 @@ def new_intent(
         from_share=from_share if over_s else share,
         over_s=over_s,
     )
+
+
+def _check_life(life_s: int) -> None:
+    if not 0 < life_s <= MAX_INTENT_S:
+        raise RefusedError("an intent lasts at most 72 hours; say for how long, like 2h")
+
+
+def _check_dial(share: float, over_s: int, life_s: int) -> None:
+    if not 0.0 <= share <= 1.0:
+        raise RefusedError("a dial is a share from 0 to 1")
+    if over_s > life_s:
+        raise RefusedError("the dial would end before it gets there; make over shorter than for")
 
 
 def parse_share(text: str) -> float | None:
@@ -104,27 +131,32 @@ def check_text(name: str, text: str) -> None:
 
 
 def check_known(fleet: Fleet, edges: Iterable[str]) -> None:
-    """Raise RefusedError for edges that are not in the catalog."""
-    known = {edge.region.id for edge in fleet.edges}
-    unknown = sorted(set(edges) - known)
-    if unknown:
-        there = ", ".join(sorted(known)[:MAX_NAMED])
-        raise RefusedError(f"no such edge: {', '.join(unknown)}; there are {there}")
+    """Raise RefusedError, which names all of them, for edges that are not in the catalog."""
+    fault = unknown_edges(edges, fleet.by_id)
+    if fault is not None:
+        raise RefusedError(fault)
 
 
 def check_leaving(fleet: Fleet, edges: Iterable[str]) -> None:
     """Raise RefusedError if taking these edges out would leave a country that has edges
-    with none to offer."""
+    with none to offer. A fleet with one edge a country is not asked about countries: there
+    every change would need force, and force would become a habit."""
     if takes_the_last(fleet, edges):
-        raise RefusedError(
+        raise UnforcedError(
             "this would leave no edge at all: every viewer would get 503; force it if that is "
             "what you want"
         )
-    left = countries_left(fleet, edges)
+    left = [] if has_one_each(fleet) else countries_left(fleet, edges)
     if left:
-        raise RefusedError(
+        raise UnforcedError(
             f"this would leave {', '.join(left)} without an edge; force it if that is what you want"
         )
+
+
+def has_one_each(fleet: Fleet) -> bool:
+    """Whether no country has a second edge that viewers could have."""
+    countries = [edge.region.country for edge in fleet.edges if edge.region.routable]
+    return len(countries) == len(set(countries))
 
 
 def takes_the_last(fleet: Fleet, edges: Iterable[str]) -> bool:
@@ -172,21 +204,11 @@ async def set_intents(
     """Drain, disable or (ENABLED, with `dial`) dial edges until `life_s` from now. Raises
     RefusedError, which changes nothing, or StoreError, whose text says what holds."""
     ids = list(dict.fromkeys(edges))
-    shares = {edge.region.id: _share_now(edge) for edge in fleet.edges}
-    intents = [
-        new_intent(
-            id,
-            state,
-            life_s=life_s,
-            reason=reason,
-            actor=actor,
-            now=now,
-            dial=dial,
-            from_share=shares.get(id, 1.0),
-        )
-        for id in ids
-    ]
-    check_known(fleet, ids)
+    one = partial(
+        new_intent, state=state, life_s=life_s, reason=reason, actor=actor, now=now, dial=dial
+    )
+    check_all(lambda: check_known(fleet, ids), lambda: _try(one))
+    intents = [one(id, from_share=_share_now(fleet.by_id[id])) for id in ids]
     if not force and dial is None:
         check_leaving(fleet, ids)
     before = _intended(fleet)
@@ -197,14 +219,18 @@ async def set_intents(
     return await _carry_out(store, changes)
 
 
+def _try(wish: Callable[[str], Intent]) -> None:
+    """Raise RefusedError if the wish is not acceptable, whatever the edge."""
+    wish("")
+
+
 async def drop_intents(
     store: Store, fleet: Fleet, edges: Sequence[str], *, actor: str, now: float
 ) -> list[Event]:
     """Enable edges again. Raises RefusedError, which changes nothing, or StoreError, whose
     text says what holds."""
     ids = list(dict.fromkeys(edges))
-    check_known(fleet, ids)
-    check_text("actor", actor)
+    check_all(lambda: check_known(fleet, ids), lambda: check_text("actor", actor))
     before = _intended(fleet)
     changes = [Change(id, None, intent_event(id, None, before[id], actor, now)) for id in ids]
     return await _carry_out(store, changes)
@@ -216,7 +242,7 @@ async def enable_at_once(
     """Enable edges, and have pollers end their hold-down and flapping. Older releases read
     the intent as enabled. Raises as `drop_intents`."""
     ids = list(dict.fromkeys(edges))
-    check_known(fleet, ids)
+    check_all(lambda: check_known(fleet, ids), lambda: check_text("actor", actor))
     before = _intended(fleet)
     changes = []
     for id in ids:

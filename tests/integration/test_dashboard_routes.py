@@ -4,35 +4,23 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
 
-from router.api.app import PublicApp
 from router.api.http_protocol import Request
-from router.api.live_fleet import FleetWatch
 from router.config.inputs import read_cells
-from router.geo.database import GeoDatabase, open_database, packaged_database
 from router.model import Observed
-from router.ops.app import Ops
 from router.ops.dashboard import Dashboard
 from router.ops.dashboard.atlas import Atlas
-from router.ops.history import History
 from router.routing.cache_headers import CachePolicy
-from router.routing.client_address import Networks
-from router.routing.location import Locator
 from router.routing.route_table import RouteTable
 from router.routing.territory import Cell
-from router.store.memory import MemoryStore
 from router.store.slices import SLICE_S, Pace, in_slices
-from router.telemetry.metrics import Telemetry
 from router.telemetry.recent_counts import Tally
-from tests.support.builders import CITIES, a_fleet, a_fleet_but, a_ranker, a_view, an_edge
-from tests.support.ops_server import a_monitor
-from tests.support.servers import ROOT, Stand, plain_client, served
+from tests.support.builders import CITIES, a_fleet, a_fleet_but, a_ranker, an_edge
+from tests.support.ops_server import Server
+from tests.support.servers import ROOT, Stand
 
 pytestmark = pytest.mark.anyio
 
@@ -42,65 +30,13 @@ CROWDED = {cell: people for cell, people in read_cells().items() if people > 2_0
 CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
 
 
-@dataclass
-class Server:
-    """One server's ops listener with the dashboard, and a client of it."""
-
-    ops: Ops
-    public: PublicApp
-    store: MemoryStore
-    client: httpx.AsyncClient
-
-    async def see(self, *down: str) -> None:
-        edges = dict.fromkeys(CITIES, Observed.UP) | dict.fromkeys(down, Observed.DOWN)
-        view = a_view(edges=edges, seq=time.monotonic_ns(), probed_at=time.time())
-        await self.store.publish(view)
-        await self.ops.watch.refresh()
-
-    async def told(self, path: str, **params: str) -> Any:
-        return (await self.client.get(path, params=params)).json()
-
-    async def preview(self, *edges: str, state: str = "draining") -> Any:
-        return await self.told("/v1/preview", edges=",".join(edges), state=state)
-
-
-@pytest.fixture(scope="module")
-def geo() -> GeoDatabase:
-    return open_database(packaged_database())
-
-
-@pytest.fixture(scope="module")
-async def stand() -> AsyncIterator[tuple[Stand, int]]:
-    one = Stand()
-    async with served(one) as port:
-        yield one, port
-
-
 @pytest.fixture
-async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Server]:
-    listening, port = stand
-    store, telemetry, policy = MemoryStore(), Telemetry(), CachePolicy()
-    watch = FleetWatch(a_ranker(), store, telemetry, cache_policy=policy)
-    locator = Locator(geo.locate, trusted=Networks.parse(["127.0.0.0/8"]))
-    public = PublicApp(watch, locator)
-    ops = Ops(
-        monitor=a_monitor(watch, store, telemetry, public, geo),
-        watch=watch,
-        store=store,
-        locator=locator,
-        geo=geo,
-        policy=policy,
-        registry=telemetry.registry,
-        answers=Tally(lambda: public.counts.answers),
-        history=History(),
-        host="127.0.0.1",
-    )
-    dashboard = Dashboard(ops, CROWDED, Tally(lambda: public.counts.countries))
-    listening.app = ops.app(dashboard.routes())
-    async with plain_client(f"http://127.0.0.1:{port}") as client:
-        one = Server(ops, public, store, client)
-        await one.see()
-        yield one
+def server(server: Server, stand: tuple[Stand, int]) -> Server:
+    """The server of all tests, with the dashboard."""
+    listening, _ = stand
+    dashboard = Dashboard(server.ops, CROWDED, Tally(lambda: server.public.counts.countries))
+    listening.app = server.ops.app(dashboard.routes())
+    return server
 
 
 def shares_of(told: Any, code: str) -> dict[str | None, float]:

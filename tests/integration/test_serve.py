@@ -6,15 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis as redis_client
 
+from router.model import Observed
 from router.processes.simulated_edges import Mode
-from router.store.redis import lease_key, view_key
-from tests.support.builders import CITIES
+from router.store.redis import RedisStore, lease_key, view_key
+from tests.support.builders import CITIES, a_view, an_edge_view
 from tests.support.running import DETECTED_S, Running, Site, rewritten, taken, under_load
 from tests.support.servers import (
     HOST,
@@ -141,6 +143,37 @@ async def test_state_dir_that_cannot_be_written_costs_no_answer(joined: Site) ->
     server = await joined.serve_until_ready(STATE_DIR="/proc/no/such")
     assert (await server.route())["status"] == "ok"
     await eventually(lambda: "cannot be saved" in server.process.output)
+
+
+async def test_times_of_the_fleet_survive_restarts_of_poller_and_server(
+    joined: Site, redis_url: str
+) -> None:
+    nowhere = f"http://{HOST}:{free_port()}/"
+    fell_at = time.time() - 3_000
+    down = replace(an_edge_view(Observed.DOWN), since=fell_at)
+    view = a_view("other", dict.fromkeys(CITIES, down), probed_at=time.time())
+    store = RedisStore(redis_url)
+    await store.publish(view)
+    await store.close()
+
+    async def told() -> dict[str, float]:
+        poller, server = joined.poll(WITNESSES=nowhere), joined.serve()
+        found: dict[str, float] = {}
+
+        async def has_both() -> bool:
+            if is_open(server.ops_port):
+                findings = (await server.ops("/v1/edges")).json()["findings"]
+                found.update({one["kind"]: one["since"] for one in findings})
+            return {"isolation", "fail_open"} <= found.keys()
+
+        await eventually(has_both)
+        server.process.stop()
+        poller.stop()
+        return found
+
+    first, second = await told(), await told()
+    assert first["fail_open"] == second["fail_open"] == pytest.approx(fell_at, abs=0.001)
+    assert first["isolation"] == second["isolation"]
 
 
 async def test_second_poller_stands_by_and_takes_over_at_once(joined: Site, redis_url: str) -> None:

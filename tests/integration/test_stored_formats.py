@@ -49,7 +49,8 @@ VIEW = a_view(
     },
     seq=7,
 )
-VIEW = replace(VIEW, isolated_since=NOW - 30, held=("yto-01",), held_since=NOW - 9, held_until=NOW + 111)
+VIEW = replace(VIEW, held=("yto-01",), held_since=NOW - 9, held_until=NOW + 111)
+VIEW = replace(VIEW, isolated_since=NOW - 30)
 VIEW.edges["yto-01"] = replace(
     VIEW.edges["yto-01"],
     back_at=NOW + 60,

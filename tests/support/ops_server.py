@@ -75,6 +75,9 @@ class Server:
     async def told(self, path: str, **params: str) -> Any:
         return (await self.client.get(path, params=params)).json()
 
+    async def preview(self, *edges: str, state: str = "draining") -> Any:
+        return await self.told("/v1/preview", edges=",".join(edges), state=state)
+
     async def intended(self, id: str) -> str:
         await self.ops.watch.refresh()
         edges = (await self.told("/v1/edges"))["edges"]

@@ -281,13 +281,15 @@ def test_finding_has_the_button_to_press(browser: Browser, dev: Dev) -> None:
 def test_country_is_left_without_an_edge_only_with_consent(
     tmp_path: Path, browser: Browser
 ) -> None:
-    regions = tmp_path / "two.yaml"
+    regions = tmp_path / "few.yaml"
     regions.write_text(
         "regions:\n"
         "  - {id: ber-01, name: Berlin, country: DE, latitude: 52.5, longitude: 13.4,"
         " endpoint: https://ber-01.example.com}\n"
         "  - {id: yto-01, name: Toronto, country: CA, latitude: 43.7, longitude: -79.4,"
         " endpoint: https://yto-01.example.com}\n"
+        "  - {id: yul-01, name: Montreal, country: CA, latitude: 45.5, longitude: -73.6,"
+        " endpoint: https://yul-01.example.com}\n"
     )
     with (
         running_dev(tmp_path, "--regions", str(regions), **FAST) as dev,

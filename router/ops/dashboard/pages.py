@@ -17,7 +17,7 @@ from router.ops.app import Ops
 from router.ops.dashboard.assets import read_assets, tagged
 from router.ops.dashboard.atlas import Atlas, Territory
 from router.ops.health_routes import answer_json
-from router.ops.intents import check_known, countries_left, takes_the_last
+from router.ops.intents import check_known, countries_left, has_one_each, takes_the_last
 from router.ops.monitor import Outlook
 from router.routing.cache_headers import etag
 from router.routing.fleet import Fleet
@@ -107,7 +107,7 @@ class Dashboard:
         enabled (and then kept `dial` of their viewers): shares of viewers, from where to
         where, and countries left without one."""
         asked = request.query_params
-        edges = asked.get("edges", "").split(",")
+        edges = list(dict.fromkeys(asked.get("edges", "").split(",")))
         try:
             state = Intended(asked.get("state", ""))
             dial = _dial(asked.get("dial")) if state is Intended.ENABLED else None
@@ -142,7 +142,7 @@ class Dashboard:
                     for move in moved
                 ],
                 "countries_left": left,
-                "needs_force": bool(left) or takes_last,
+                "needs_force": (bool(left) and not has_one_each(watch.fleet)) or takes_last,
                 "unanswered": not any(edge.enabled for edge in imagined.edges),
             }
         )

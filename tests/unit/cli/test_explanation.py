@@ -47,6 +47,19 @@ def test_without_a_dial_there_is_no_dial_line(capsys: pytest.CaptureFixture[str]
     assert not any(line.startswith("dial ") for line in shown(capsys)[1])
 
 
+@pytest.mark.parametrize(
+    ("share", "says"),
+    [(0.99999, "dialled: keeps this viewer"), (0.0, "dialled: leaves this viewer to others")],
+)
+def test_each_candidate_says_what_its_dial_does_to_the_viewer(
+    capsys: pytest.CaptureFixture[str], share: float, says: str
+) -> None:
+    pick, _ = shown(capsys)
+    other = next(id for id in ("yto-01", "yto-02") if id != pick)
+    _, lines = shown(capsys, replace(an_edge(other), share=share))
+    assert [line.split()[0] for line in lines if says in line] == [other]
+
+
 def test_candidate_never_seen_working_is_shown_as_such(capsys: pytest.CaptureFixture[str]) -> None:
     seen = {"local": replace(an_edge_view(Observed.DOWN), worked=False)}
     new = replace(an_edge("yto-01", Observed.DOWN), seen=seen)

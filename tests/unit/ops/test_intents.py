@@ -1,5 +1,7 @@
 """What an operator may ask of an edge, and what is refused."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,14 +10,17 @@ from router.model import MAX_INTENT_S, Catalog, Event, EventKind, Intended, Inte
 from router.ops.intents import (
     MAX_TEXT,
     RefusedError,
+    UnforcedError,
     check_known,
     check_leaving,
     check_text,
     intent_event,
     new_intent,
     parse_duration,
+    set_intents,
 )
 from router.routing.fleet import is_offered
+from router.store.memory import MemoryStore
 from tests.support.builders import CITIES, NOW, a_fleet, a_fleet_but, an_edge, an_intent
 from tests.support.strategies import catalogs, fleets
 
@@ -119,14 +124,46 @@ def test_known_edges_pass() -> None:
 def test_unknown_edges_are_all_named_and_the_known_ones_too() -> None:
     with pytest.raises(RefusedError) as caught:
         check_known(a_fleet(an_edge("yto-01"), an_edge("yul-01")), ["yto-01", "zzz", "aaa", ""])
-    assert str(caught.value) == "no such edge: , aaa, zzz; there are yto-01, yul-01"
+    assert str(caught.value) == 'no such edge: "", aaa, zzz; there are yto-01, yul-01'
 
 
-def test_refusal_in_a_large_fleet_is_short() -> None:
+@pytest.mark.parametrize(
+    "asked", [["zzz"], [f"z{n}" for n in range(5_000)], ["z" * 50_000], ["\u202e" * 9_000, ""]]
+)
+def test_refusal_is_short_whatever_is_asked_of_a_large_fleet(asked: list[str]) -> None:
     fleet = a_fleet(*(an_edge(f"edge-{n:04}") for n in range(2_000)))
     with pytest.raises(RefusedError) as caught:
-        check_known(fleet, ["zzz"])
+        check_known(fleet, asked)
     assert len(str(caught.value)) < 1_000
+    assert str(caught.value).isprintable()
+    assert str(caught.value).endswith(" and 1980 more")
+
+
+def test_all_that_is_refused_is_said_at_once() -> None:
+    with pytest.raises(RefusedError) as caught:
+        asyncio.run(
+            set_intents(
+                MemoryStore(),
+                a_fleet(),
+                ["zzz", "yto-01", "aaa"],
+                Intended.DRAINING,
+                life_s=0,
+                reason="",
+                actor="ann\u202e",
+                force=False,
+                now=NOW,
+            )
+        )
+    assert str(caught.value).startswith("no such edge: aaa, zzz; there are dal-01, ")
+    for part in ("at most 72 hours", "the reason must be", "the actor must be"):
+        assert part in str(caught.value)
+
+
+def test_fleet_of_one_edge_a_country_is_asked_about_the_last_edge_only() -> None:
+    fleet = a_fleet(an_edge("yto-01"), an_edge("nyc-01"))
+    check_leaving(fleet, ["yto-01"])
+    with pytest.raises(UnforcedError, match="every viewer would get 503"):
+        check_leaving(fleet, ["yto-01", "nyc-01"])
 
 
 def is_refused(fleet_edges: list[tuple[str, Observed]], leaving: list[str]) -> bool:

@@ -1,9 +1,10 @@
 // Requests to the ops listener. Every address is relative, so that a proxy may add a prefix.
 
 export class Refusal extends Error {
-  constructor(status, detail) {
+  constructor(status, detail, canForce = false) {
     super(detail);
     this.status = status;
+    this.canForce = canForce;
   }
 }
 
@@ -11,7 +12,7 @@ async function ask(path, options = {}) {
   const response = await fetch(path, { cache: "no-cache", signal: AbortSignal.timeout(10000), ...options });
   const told = await response.json().catch(() => ({}));
   if (!response.ok)
-    throw new Refusal(response.status, told.detail ?? `the server answers ${response.status}`);
+    throw new Refusal(response.status, told.detail ?? `the server answers ${response.status}`, told.can_force);
   return told;
 }
 

@@ -9,7 +9,6 @@ import { described, essence, forceText } from "./preview.js";
 const VERBS = { draining: "Drain", disabled: "Disable", dial: "Dial", enabled: "Enable" };
 const ACTOR = "autorouter-actor";
 const DIAL_WAIT_MS = 250;
-const REFUSED = 409;
 
 export class ChangeDialog {
   #edges = [];
@@ -205,7 +204,7 @@ export class ChangeDialog {
   }
 
   #explain(error) {
-    if (error.status === REFUSED && byId("change-force-field").hidden)
+    if (error.canForce && byId("change-force-field").hidden)
       this.#offerForce(true, "Do it anyway");
     if (error.status !== 403) return this.#say(error.message);
     const isToken = this.#changes === "token";
