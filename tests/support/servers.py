@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,10 +209,12 @@ class Dev:
 
 
 @contextlib.contextmanager
-def running_dev(folder: Path, *words: str, **settings: str) -> Iterator[Dev]:
+def running_dev(
+    folder: Path, *words: str, program: Sequence[str] = (str(AUTOROUTER),), **settings: str
+) -> Iterator[Dev]:
     """`autorouter dev` on free ports, once it has told what to try."""
     port, ops_port = free_port(), free_port()
-    command = [str(AUTOROUTER), "dev", "--port", str(port), "--ops-port", str(ops_port), *words]
+    command = [*program, "dev", "--port", str(port), "--ops-port", str(ops_port), *words]
     dev = Dev(Process(command, folder / "dev.log", clean_env(**settings)), port, ops_port)
     try:
         dev.process.wait_for(lambda: "Ctrl-C" in dev.process.output)

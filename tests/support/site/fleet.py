@@ -171,7 +171,8 @@ class Site:
             settings["GEO_DB"] = str(self.folder / "geo.mmdb")
         if self.setup.cdn:
             purge = f"varnish:http://{HOST}:{self.cache_port}/"
-            settings |= {"CDN_SECRET": SECRET, "PURGE": purge}
+            secret = str(self.folder / "cdn-secret")
+            settings |= {"CDN_SECRET_FILE": secret, "PURGE": purge}
         process = self._start("serve", f"serve-{port}", settings)
         return Server(process=process, port=port, ops_port=ops_port, settings=settings)
 
@@ -288,6 +289,8 @@ async def open_site(
             _name_edges(folder / "partial.yaml")
         if setup.own_geo:
             (folder / "geo.mmdb").write_bytes(packaged_database().read_bytes())
+        if setup.cdn:
+            (folder / "cdn-secret").write_text(SECRET)
         site.set_clocks(0)
         site.settings = {
             "REDIS_URL": redis.url,

@@ -65,11 +65,12 @@ class Answer:
 
 @dataclass
 class Viewers:
-    """Ask the servers at `ports` by turns, 50 times a second, whether they answer or not.
-    `header`: where they say who asks."""
+    """Ask the servers at `ports` by turns, whether they answer or not. `header`: where they
+    say who asks."""
 
     client: httpx.AsyncClient
     header: str = "X-Forwarded-For"
+    per_second: float = PER_SECOND
     ports: list[int] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
 
@@ -80,7 +81,7 @@ class Viewers:
                 if self.ports:
                     port = self.ports[number % len(self.ports)]
                     asking.create_task(self._ask(port, query, address))
-                await asyncio.sleep(1 / PER_SECOND)
+                await asyncio.sleep(1 / self.per_second)
 
     async def _ask(self, port: int, query: str, address: str) -> None:
         asked_at = time.monotonic()

@@ -1,0 +1,177 @@
+"""Does faults to a site, and notes what a page in Chromium and a Prometheus say of them."""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page
+from playwright.sync_api import TimeoutError as BrowserTimeout
+
+from bench.page_faults.site import OVER_S, Fault, S, Site, Stage
+from router.ops.findings import ALERTS
+from tests.support.browser import running_browser, visit
+from tests.support.monitoring import RULES
+from tests.support.prometheus import Prometheus, running_prometheus
+from tests.support.servers import wait_until
+
+CALM_S, ALERT_S, ALERT_ENDS_S = 60.0, 30.0, 150.0
+LASTS_S = 320.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What was seen. `named_s`: None when the page never named it. `works`: whether the page
+    forgot it after the advice was followed; None while that is not known. `alert`: None for
+    kinds that have none. `fires`: whether it fires, with no wait."""
+
+    fault: str
+    kind: str
+    named_s: float | None = None
+    headline: str = ""
+    title: str = ""
+    advice: str = ""
+    works: bool | None = None
+    alert: str | None = None
+    fires: bool | None = None
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it was named, its advice works and its alert fires."""
+        return self.named_s is not None and self.works is True and self.fires is not False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """A site, the page of it and what else looks at it."""
+
+    site: Site
+    page: Page
+    prometheus: Prometheus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lasting:
+    """A row whose finding ends by itself so long after `since`, monotonic."""
+
+    row: Row
+    since: float
+
+
+def run(stages: Iterable[Stage[Any]], keep: Callable[[Row], None]) -> None:
+    """Each stage on its own site; every row is kept at once, and again when it is complete."""
+    with running_browser() as browser:
+        for stage in stages:
+            if stage.faults:
+                say(f"{stage.name}: starting")
+                _run_stage(browser, stage, keep)
+
+
+def _run_stage(browser: Browser, stage: Stage[S], keep: Callable[[Row], None]) -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="autorouter-") as name,
+        stage.start(Path(name)) as site,
+        running_prometheus(Path(name), site.ops_port, RULES) as prometheus,
+        visit(browser, site.home) as seen,
+    ):
+        seen.away = True
+        watched = Watched(site=site, page=seen.page, prometheus=prometheus)
+        lasting: list[Lasting] = []
+        for fault in stage.faults:
+            row = _attempt(fault, site, watched, {one.row.kind for one in lasting})
+            keep(row)
+            say(f"{stage.name}: {asdict(row)}")
+            if fault.lasts:
+                lasting.append(Lasting(row=row, since=time.monotonic()))
+        for one in lasting:
+            left_s = one.since + LASTS_S - time.monotonic()
+            say(f"{one.row.fault}: its end is awaited for {left_s:.0f} s at most")
+            keep(replace(one.row, works=_goes(watched, one.row.kind, left_s)))
+
+
+def _attempt(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> Row:
+    """The row of a fault; one that says what went wrong when the fault cannot be done."""
+    try:
+        return measure(fault, site, watched, lasting)
+    except (AssertionError, OSError, RuntimeError, TimeoutError) as error:
+        say(f"{fault.name}: {type(error).__name__}: {error}")
+        return Row(fault=fault.name, kind=fault.kind, alert=ALERTS.get(fault.kind), works=False)
+
+
+def measure(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> Row:
+    """Do the fault, see what is said, follow it, and leave the site well."""
+    alert = ALERTS.get(fault.kind)
+    comes(lambda: site.kinds() <= lasting and not _shown(watched, fault.kind), CALM_S)
+    if alert is not None and not comes(lambda: not watched.prometheus.alerts(alert), ALERT_ENDS_S):
+        raise RuntimeError(f"{alert} of a fault before still fires")
+    began = time.monotonic()
+    fault.inject(site)
+    named_s = _named(watched.page, fault, began)
+    fires = None if alert is None else comes(lambda: _fires(alert, fault, watched), ALERT_S)
+    row = Row(fault=fault.name, kind=fault.kind, named_s=named_s, alert=alert, fires=fires)
+    if named_s is not None:
+        headline, title, advice = _told(watched.page, fault)
+        row = replace(row, headline=headline, title=title, advice=advice)
+    fault.follow(site)
+    if not fault.lasts:
+        row = replace(row, works=_goes(watched, fault.kind, OVER_S))
+    if fault.restore is not None:
+        fault.restore(site)
+    return row
+
+
+def _named(page: Page, fault: Fault[Any], began: float) -> float | None:
+    shown = page.locator(f".finding[data-kind={fault.kind}]").first
+    try:
+        shown.wait_for(state="attached", timeout=fault.within_s * 1_000)
+    except BrowserTimeout:
+        return None
+    return round(time.monotonic() - began, 1)
+
+
+def _told(page: Page, fault: Fault[Any]) -> tuple[str, str, str]:
+    """The page's headline, and the title and advice of the finding itself."""
+    found = page.locator(f".finding[data-kind={fault.kind}]")
+    texts = [
+        (_text(found.nth(n), ".title"), _text(found.nth(n), ".action"))
+        for n in range(found.count())
+    ]
+    title, advice = next(((title, advice) for title, advice in texts if advice), ("", ""))
+    return _text(page, "#headline .title"), title, advice
+
+
+def _text(within: Any, selector: str) -> str:
+    found = within.locator(selector)
+    return " ".join(found.first.text_content().split()) if found.count() else ""
+
+
+def _goes(watched: Watched, kind: str, within_s: float) -> bool:
+    return comes(lambda: not _shown(watched, kind), within_s)
+
+
+def _shown(watched: Watched, kind: str) -> bool:
+    return watched.page.locator(f".finding[data-kind={kind}]").count() > 0
+
+
+def _fires(alert: str, fault: Fault[Any], watched: Watched) -> bool:
+    """Whether it fires while viewers go on: some alerts count their answers."""
+    if fault.again is not None:
+        fault.again(watched.site)
+    return watched.prometheus.alerts(alert) != []
+
+
+def comes(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Whether the condition comes true in time."""
+    try:
+        wait_until(condition, timeout_s)
+    except TimeoutError:
+        return False
+    return True
+
+
+def say(text: str) -> None:
+    """Progress, for whoever waits."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,144 @@
+"""A running site that faults are done to, and the faults as data."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import httpx
+
+from router.geo.database import packaged_database
+from router.ops.findings import Amiss
+from tests.support.databases import set_built_at
+from tests.support.servers import HOST, get, run_autorouter, wait_until
+
+NAMED_S, OVER_S = 60.0, 90.0
+CANADIAN = "24.48.0.1"
+PASSING = {"ok", "hold_down", "flapping", "recovering"}
+
+
+@dataclass(kw_only=True)
+class Site(ABC):
+    """A server with a fleet. `folder`: for its files."""
+
+    folder: Path
+    port: int
+    ops_port: int
+
+    @property
+    def home(self) -> str:
+        """The page."""
+        return f"http://{HOST}:{self.ops_port}/"
+
+    @abstractmethod
+    def mode(self, mode: str, *edges: str) -> None:
+        """Have edges behave so."""
+
+    def command(self, *words: str) -> None:
+        """Run `autorouter` as an operator; raises RuntimeError when it is refused."""
+        done = run_autorouter(*words, OPS_LISTEN=f"{HOST}:{self.ops_port}")
+        if done.returncode != 0:
+            raise RuntimeError(f"autorouter {' '.join(words)}: {done.stderr.strip()}")
+
+    def ask(self, count: int, path: str = "/v1/route", viewer: str | None = CANADIAN) -> None:
+        """Ask the public listener as a viewer, or as a proxy that names none."""
+        headers = {} if viewer is None else {"X-Forwarded-For": viewer}
+        base = f"http://{HOST}:{self.port}"
+        with httpx.Client(base_url=base, trust_env=False, headers=headers) as client:
+            for _ in range(count):
+                client.get(path)
+
+    def told(self) -> dict[str, Any]:
+        """The fleet as the ops listener tells it."""
+        document: dict[str, Any] = get(f"{self.home}v1/edges").json()
+        return document
+
+    def ids(self, country: str = "") -> list[str]:
+        """Edges of a country, or all."""
+        edges = self.told()["edges"]
+        return [edge["id"] for edge in edges if country in ("", edge["country"])]
+
+    def states(self, key: str, *edges: str) -> set[str]:
+        """The state, reason or intent of these edges."""
+        return {edge[key] for edge in self.told()["edges"] if edge["id"] in edges}
+
+    def kinds(self) -> set[str]:
+        """Kinds of the findings that ask for something to be done."""
+        worse = ("alarm", "warning")
+        return {one["kind"] for one in self.told()["findings"] if one["grade"] in worse}
+
+
+S = TypeVar("S", bound=Site)
+Act = Callable[[S], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault(Generic[S]):
+    """`follow` does what the page advises. `lasts`: the finding counts the last 5 minutes, so
+    that it ends so long after what it counts. `again`: what viewers go on doing meanwhile.
+    `within_s`: how long to wait for the page."""
+
+    name: str
+    kind: Amiss
+    inject: Act[S]
+    follow: Act[S]
+    restore: Act[S] | None = None
+    again: Act[S] | None = None
+    lasts: bool = False
+    within_s: float = NAMED_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage(Generic[S]):
+    """Faults that are done to one site, one after the other. `start` runs it in a folder."""
+
+    name: str
+    start: Callable[[Path], AbstractContextManager[S]]
+    faults: tuple[Fault[S], ...]
+
+
+def sets(mode: str, *edges: str) -> Act[Site]:
+    """The act that has edges behave so."""
+    return lambda site: site.mode(mode, *edges)
+
+
+def runs(*words: str) -> Act[Site]:
+    """The act of an operator's command."""
+    return lambda site: site.command(*words)
+
+
+def in_turn(*acts: Act[S]) -> Act[S]:
+    """One act after the other."""
+
+    def act(site: S) -> None:
+        for one in acts:
+            one(site)
+
+    return act
+
+
+def until(key: str, value: str, *edges: str) -> Act[Site]:
+    """The act of waiting for edges."""
+    return lambda site: wait_until(lambda: site.states(key, *edges) == {value}, NAMED_S)
+
+
+def repairs(*edges: str) -> Act[Site]:
+    """Repair edges, and wait for no hold-down: the next fault needs them."""
+
+    def act(site: Site) -> None:
+        site.mode("healthy", *edges)
+        wait_until(lambda: site.states("reason", *edges) <= PASSING, OVER_S)
+        site.command("enable", *edges, "--now")
+        wait_until(lambda: site.states("state", *edges) == {"up"}, OVER_S)
+
+    return act
+
+
+def a_current_database(folder: Path) -> Path:
+    """The packaged geo database as if it were a week old: its age is no fault here."""
+    path = folder / "geo.mmdb"
+    path.write_bytes(packaged_database().read_bytes())
+    return set_built_at(path, int(time.time()) - 7 * 86_400)

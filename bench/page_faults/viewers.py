@@ -1,0 +1,157 @@
+"""Faults that viewers meet, and old data, on `autorouter dev` with a residency rule, a low
+limit of connections and a planted defect.
+
+Those that count the last 5 minutes come in the order of their rank, the worst last, so that
+each has the headline while those before it wait for their end.
+"""
+
+import contextlib
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from bench.page_faults.edges import DevSite, running
+from bench.page_faults.site import Act, Fault, Stage, a_current_database
+from router.geo.feeds import FeedNote, feeds_path, note_path
+from router.ops.findings import Amiss
+from tests.support.dashboard import break_edge
+from tests.support.databases import set_built_at
+from tests.support.servers import HOST, ROOT, wait_until
+
+DAY_S = 86_400
+FLAPPER = "dal-02"
+FAR_MODEL = "whisper-large"
+BURST = 200  # connections at once, over ten times the limit
+DEFECTIVE = (sys.executable, "-m", "tests.support.site.planted_defect")
+
+
+@contextlib.contextmanager
+def _running(folder: Path) -> Iterator[DevSite]:
+    document = yaml.safe_load((ROOT / "regions.yaml").read_text())
+    document["defaults"]["hold_down_s"] = 1  # so that an edge can flap within the minute
+    document["residency"] = {"CA": ["CA"]}
+    document["models"]["far"] = FAR_MODEL
+    regions = folder / "regions.yaml"
+    regions.write_text(yaml.safe_dump(document, sort_keys=False))
+    (folder / "data").mkdir()
+    _note_feeds(folder / "data", 1)
+    settings = {"REGIONS": str(regions), "MAX_CONNECTIONS": "16"}
+    with running(folder, program=DEFECTIVE, **settings) as site:
+        yield site
+
+
+def _flap(site: DevSite) -> None:
+    for mode, state in (("down", {"down"}), ("healthy", {"up", "degraded"})) * 2:
+        break_edge(site.dev, FLAPPER, mode)
+        wait_until(lambda state=state: site.states("state", FLAPPER) <= state)  # type: ignore[misc]
+
+
+def _note_feeds(folder: Path, days: int) -> None:
+    """A feed of one network, fetched so many days ago."""
+    feeds_path(folder).write_text("192.0.2.0/24,CA,CA-ON,Toronto,\n")
+    note = FeedNote(name="aws", source="aws", fetched_at=time.time() - days * DAY_S, networks=1)
+    fresh = note_path(folder).with_suffix(".new")
+    fresh.write_bytes(msgspec.json.encode([note]))
+    fresh.replace(note_path(folder))
+
+
+def _age_feeds(days: int) -> Act[DevSite]:
+    return lambda site: _note_feeds(site.folder / "data", days)
+
+
+def _age_database(site: DevSite) -> None:
+    old = set_built_at(a_current_database(site.folder / "data"), int(time.time()) - 100 * DAY_S)
+    old.replace(site.folder / "geo.mmdb")
+
+
+def _renew_database(site: DevSite) -> None:
+    a_current_database(site.folder / "data").replace(site.folder / "geo.mmdb")
+
+
+def _drain_canada(site: DevSite) -> None:
+    words = ("--for", "1h", "--reason", "test", "--force")
+    site.command("drain", *site.ids("CA"), *words)
+    wait_until(lambda: site.states("intent", *site.ids("CA")) == {"draining"})
+    site.ask(5)
+
+
+def _crowd(site: DevSite) -> None:
+    """Many connections at once, none of which has waited yet."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(BURST):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex((HOST, site.port))
+        time.sleep(1.0)  # they are accepted, and most refused, while all are open
+
+
+def _load_far_model(site: DevSite) -> None:
+    edge = site.ids("CA")[0]
+    site.put(f"simulation/{edge}/models/kokoro-82m,{FAR_MODEL}")
+
+
+def _traceback_is_in_the_log(site: DevSite) -> None:
+    wait_until(lambda: "a planted defect" in site.dev.process.output)
+
+
+_FAULTS: tuple[Fault[DevSite], ...] = (
+    Fault(
+        name="edge: flaps",
+        kind=Amiss.FLAPPING,
+        inject=_flap,
+        follow=lambda site: site.command("enable", FLAPPER, "--now"),
+    ),
+    Fault(
+        name="files: the geo database is old",
+        kind=Amiss.GEO_OLD,
+        inject=_age_database,
+        follow=_renew_database,
+    ),
+    Fault(
+        name="files: feeds are old",
+        kind=Amiss.FEEDS_OLD,
+        inject=_age_feeds(40),
+        follow=_age_feeds(0),
+    ),
+    Fault(
+        name="viewers: a proxy hides them",
+        kind=Amiss.UNPLACED,
+        inject=lambda site: site.ask(150, viewer=None),
+        follow=lambda site: site.ask(400),
+    ),
+    Fault(
+        name="viewers: ask for a model that no edge has",
+        kind=Amiss.MODEL_NOWHERE,
+        inject=lambda site: site.ask(5, "/v1/route?model=far"),
+        follow=_load_far_model,
+        lasts=True,
+    ),
+    Fault(
+        name="viewers: get 500 by a defect",
+        kind=Amiss.FAULTS,
+        inject=lambda site: site.ask(5, "/v1/route?planted=defect"),
+        follow=_traceback_is_in_the_log,
+        lasts=True,
+    ),
+    Fault(
+        name="viewers: more connections than allowed",
+        kind=Amiss.SHED,
+        inject=_crowd,
+        follow=lambda site: site.ask(5),
+        lasts=True,
+    ),
+    Fault(
+        name="viewers: must stay where no edge works",
+        kind=Amiss.RESIDENCY,
+        inject=_drain_canada,
+        follow=lambda site: site.command("enable", *site.ids("CA")),
+        lasts=True,
+    ),
+)
+
+VIEWERS = Stage(name="viewers", start=_running, faults=_FAULTS)

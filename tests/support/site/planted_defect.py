@@ -1,0 +1,22 @@
+"""`python -m tests.support.site.planted_defect COMMAND`: `autorouter COMMAND` with a defect: a
+question with `planted=` fails.
+"""
+
+import sys
+from typing import Any
+
+from router.api.app import PublicApp
+from router.cli.main import main
+
+_read = PublicApp._what
+
+
+def _defective(app: PublicApp, target: bytes) -> Any:
+    if b"planted=" in target:
+        raise RuntimeError("a planted defect")
+    return _read(app, target)
+
+
+if __name__ == "__main__":
+    PublicApp._what = _defective  # type: ignore[method-assign,assignment]
+    sys.exit(main())
