@@ -16,13 +16,16 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import redis as redis_client
 
 from bench.page_faults.site import OVER_S, Act, Fault, Site, Stage, a_current_database, repairs
+from router.geo.feeds import FeedNote, feeds_path, note_path
 from router.ops.findings import Amiss
 from router.processes.simulated_edges import Mode
 from router.store.redis import VANTAGES, view_key
 from tests.support.builders import CITIES
+from tests.support.databases import set_built_at
 from tests.support.servers import HOST, wait_until
 from tests.support.site.fleet import EDGE, Pace, Server, Setup, open_site
 from tests.support.site.fleet import Site as Processes
@@ -30,6 +33,7 @@ from tests.support.site.soak import rewrite
 from tests.support.site.storm_faults import workers_of
 from tests.support.stand_in import SECRET
 
+DAY_S = 86_400
 PER_SECOND = 10
 SETUP = Setup(partial=True, witness=True, tls=True, workers=2, own_geo=True, cdn=True)
 MOST = ("yto-01", "yto-02", "yul-01", "yul-02", "nyc-01", "dal-01")
@@ -189,6 +193,24 @@ def _renew_database(site: FleetSite) -> None:
     a_current_database(site.folder / "fresh").replace(site.folder / "geo.mmdb")
 
 
+def _age_database(site: FleetSite) -> None:
+    _renew_database(site)
+    set_built_at(site.folder / "geo.mmdb", int(time.time()) - 100 * DAY_S)
+
+
+def _note_feeds(days: int) -> Act[FleetSite]:
+    """A feed of one network, fetched so many days ago."""
+
+    def act(site: FleetSite) -> None:
+        folder = site.folder / "data"
+        folder.mkdir(exist_ok=True)
+        note = FeedNote(name="aws", source="aws", fetched_at=time.time() - days * DAY_S)
+        note_path(folder).write_bytes(msgspec.json.encode([note]))
+        feeds_path(folder).write_text(f"192.0.{days}.0/24,CA,CA-ON,Toronto,\n")
+
+    return act
+
+
 def _edit(**fields: Any) -> Act[FleetSite]:
     """Change the first region of regions.yaml."""
     return lambda site: rewrite(site.all, lambda told: told["regions"][0].update(fields))
@@ -298,6 +320,10 @@ def _delete_foreign_value(site: FleetSite) -> None:
         client.srem(VANTAGES, "foreign")
 
 
+def _kill_poller(site: FleetSite) -> None:
+    site.all.pollers["two"].kill()
+
+
 def _kill_pollers(site: FleetSite) -> None:
     for poller in site.all.pollers.values():
         poller.kill()
@@ -369,7 +395,7 @@ _FAULTS: tuple[Fault[FleetSite], ...] = (
     Fault(
         name="vantage: its poller is killed",
         kind=Amiss.VANTAGE_SILENT,
-        inject=lambda site: site.all.pollers["two"].kill(),
+        inject=_kill_poller,
         follow=lambda site: site.all.poll("two"),
     ),
     Fault(
@@ -395,6 +421,18 @@ _FAULTS: tuple[Fault[FleetSite], ...] = (
         kind=Amiss.RELOAD,
         inject=_replace("cdn-secret", lambda: b"short"),
         follow=_replace("cdn-secret", SECRET.encode),
+    ),
+    Fault(
+        name="files: the geo database is old",
+        kind=Amiss.GEO_OLD,
+        inject=_age_database,
+        follow=_renew_database,
+    ),
+    Fault(
+        name="files: feeds are old",
+        kind=Amiss.FEEDS_OLD,
+        inject=_note_feeds(40),
+        follow=_note_feeds(0),
     ),
     Fault(
         name="files: the state folder is gone",

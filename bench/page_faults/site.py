@@ -139,6 +139,6 @@ def repairs(*edges: str) -> Act[Site]:
 
 def a_current_database(folder: Path) -> Path:
     """The packaged geo database as if it were a week old: its age is no fault here."""
-    path = folder / "geo.mmdb"
+    path = folder / "current.mmdb"
     path.write_bytes(packaged_database().read_bytes())
     return set_built_at(path, int(time.time()) - 7 * 86_400)

@@ -1,4 +1,4 @@
-"""Faults that viewers meet, and old data, on `autorouter dev` with a residency rule, a low
+"""Faults that viewers meet, on `autorouter dev` with a residency rule, a low
 limit of connections and a planted defect.
 
 Those that count the last 5 minutes come in the order of their rank, the worst last, so that
@@ -12,18 +12,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import yaml
 
 from bench.page_faults.edges import DevSite, running
-from bench.page_faults.site import Act, Fault, Stage, a_current_database
-from router.geo.feeds import FeedNote, feeds_path, note_path
+from bench.page_faults.site import Fault, Stage
 from router.ops.findings import Amiss
 from tests.support.dashboard import break_edge
-from tests.support.databases import set_built_at
 from tests.support.servers import HOST, ROOT, wait_until
 
-DAY_S = 86_400
 FLAPPER = "dal-02"
 FAR_MODEL = "whisper-large"
 BURST = 200  # connections at once, over ten times the limit
@@ -38,8 +34,6 @@ def _running(folder: Path) -> Iterator[DevSite]:
     document["models"]["far"] = FAR_MODEL
     regions = folder / "regions.yaml"
     regions.write_text(yaml.safe_dump(document, sort_keys=False))
-    (folder / "data").mkdir()
-    _note_feeds(folder / "data", 1)
     settings = {"REGIONS": str(regions), "MAX_CONNECTIONS": "16"}
     with running(folder, program=DEFECTIVE, **settings) as site:
         yield site
@@ -49,28 +43,6 @@ def _flap(site: DevSite) -> None:
     for mode, state in (("down", {"down"}), ("healthy", {"up", "degraded"})) * 2:
         break_edge(site.dev, FLAPPER, mode)
         wait_until(lambda state=state: site.states("state", FLAPPER) <= state)  # type: ignore[misc]
-
-
-def _note_feeds(folder: Path, days: int) -> None:
-    """A feed of one network, fetched so many days ago."""
-    feeds_path(folder).write_text("192.0.2.0/24,CA,CA-ON,Toronto,\n")
-    note = FeedNote(name="aws", source="aws", fetched_at=time.time() - days * DAY_S, networks=1)
-    fresh = note_path(folder).with_suffix(".new")
-    fresh.write_bytes(msgspec.json.encode([note]))
-    fresh.replace(note_path(folder))
-
-
-def _age_feeds(days: int) -> Act[DevSite]:
-    return lambda site: _note_feeds(site.folder / "data", days)
-
-
-def _age_database(site: DevSite) -> None:
-    old = set_built_at(a_current_database(site.folder / "data"), int(time.time()) - 100 * DAY_S)
-    old.replace(site.folder / "geo.mmdb")
-
-
-def _renew_database(site: DevSite) -> None:
-    a_current_database(site.folder / "data").replace(site.folder / "geo.mmdb")
 
 
 def _drain_canada(site: DevSite) -> None:
@@ -105,18 +77,6 @@ _FAULTS: tuple[Fault[DevSite], ...] = (
         kind=Amiss.FLAPPING,
         inject=_flap,
         follow=lambda site: site.command("enable", FLAPPER, "--now"),
-    ),
-    Fault(
-        name="files: the geo database is old",
-        kind=Amiss.GEO_OLD,
-        inject=_age_database,
-        follow=_renew_database,
-    ),
-    Fault(
-        name="files: feeds are old",
-        kind=Amiss.FEEDS_OLD,
-        inject=_age_feeds(40),
-        follow=_age_feeds(0),
     ),
     Fault(
         name="viewers: a proxy hides them",

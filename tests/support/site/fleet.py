@@ -168,7 +168,8 @@ class Site:
             "WORKERS": str(self.setup.workers),
         }
         if self.setup.own_geo:
-            settings["GEO_DB"] = str(self.folder / "geo.mmdb")
+            settings |= {"GEO_DB": str(self.folder / "geo.mmdb")}
+            settings |= {"GEO_DIR": str(self.folder / "data")}
         if self.setup.cdn:
             purge = f"varnish:http://{HOST}:{self.cache_port}/"
             secret = str(self.folder / "cdn-secret")
