@@ -1,5 +1,6 @@
 """Does faults to a site, and notes what a page in Chromium and a Prometheus say of them."""
 
+import subprocess
 import sys
 import tempfile
 import time
@@ -8,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 from playwright.sync_api import Browser, Page
 from playwright.sync_api import TimeoutError as BrowserTimeout
 
@@ -20,6 +22,14 @@ from tests.support.servers import wait_until
 
 CALM_S, ALERT_S, ALERT_ENDS_S = 60.0, 30.0, 150.0
 LASTS_S = 320.0
+_FAILURES = (
+    AssertionError,
+    OSError,
+    RuntimeError,
+    TimeoutError,
+    httpx.HTTPError,
+    subprocess.SubprocessError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +106,7 @@ def _attempt(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> R
     """The row of a fault; one that says what went wrong when the fault cannot be done."""
     try:
         return measure(fault, site, watched, lasting)
-    except (AssertionError, OSError, RuntimeError, TimeoutError) as error:
+    except _FAILURES as error:
         say(f"{fault.name}: {type(error).__name__}: {error}")
         return Row(fault=fault.name, kind=fault.kind, alert=ALERTS.get(fault.kind), works=False)
 
@@ -167,7 +177,7 @@ def comes(condition: Callable[[], bool], timeout_s: float) -> bool:
     """Whether the condition comes true in time."""
     try:
         wait_until(condition, timeout_s)
-    except TimeoutError:
+    except (TimeoutError, httpx.HTTPError):
         return False
     return True
 

@@ -21,7 +21,7 @@ from router.routing.cache_headers import (
     not_found_headers,
     success_headers,
 )
-from router.routing.decision import Decision, Problem, decide
+from router.routing.decision import Decision, ModelState, Problem, decide, model_state
 from router.routing.dial import dialled, standing_of
 from router.routing.fleet import Edge, Fleet, version
 from router.routing.query import Query
@@ -101,8 +101,8 @@ class RouteTable:
         tagged = _first_of_each(chain(key.preferred, self._deciding(decision, key, query)))
         if decision.problem is not None:
             refusal = _refusal(decision, decision.problem, tagged, key, query, sharing, self.policy)
-            residency = "" if decision.residency is None else "refused"
-            labels = refusal.labels._replace(residency=residency)
+            is_kept_in = self._is_kept_in(decision, decision.problem)
+            labels = refusal.labels._replace(residency="refused" if is_kept_in else "")
             return replace(refusal, labels=labels, country=key.country, key=format_key(key))
         body = msgspec.json.encode(document(decision, query, self.policy))
         headers = success_headers(sharing, decision.status, tagged, body, self.policy)
@@ -115,6 +115,16 @@ class RouteTable:
             country=key.country,
             key=format_key(key),
         )
+
+    def _is_kept_in(self, decision: Decision, problem: Problem) -> bool:
+        """Whether a residency rule is why the viewer got no edge: not when none is enabled,
+        and not when no enabled edge anywhere has the model."""
+        if decision.residency is None or problem is Problem.NO_EDGE:
+            return False
+        if problem is not Problem.MODEL_UNAVAILABLE:
+            return True
+        states = (model_state(edge, decision.model or "") for edge in self.fleet.enabled)
+        return any(state is not ModelState.ABSENT for state in states)
 
     def _deciding(self, decision: Decision, key: RouteKey, query: Query) -> Iterator[str]:
         """The edges whose change may change this answer, the likeliest first: those in it,

@@ -86,8 +86,21 @@ def test_no_answer_names_an_edge_beyond_the_policy(data: st.DataObject) -> None:
     allowed = catalog.residency.get(key.country or "")
     if allowed is not None:
         assert countries_named(answer) <= allowed
-        assert answer.labels.residency == ("kept" if answer.code == 200 else "refused")
+        assert (answer.labels.residency == "kept") is (answer.code == 200)
     else:
+        assert answer.labels.residency == ""
+
+
+@given(data=st.data())
+def test_refusal_is_blamed_on_the_policy_only_where_it_is_the_reason(data: st.DataObject) -> None:
+    catalog = data.draw(strategies.bounded_catalogs())
+    fleet = data.draw(strategies.fleets(catalog))
+    key, query = data.draw(strategies.keys(catalog)), data.draw(queries)
+    answer = answered(key, fleet, query, catalog)
+    free = answered(key, fleet, query, replace(catalog, residency={}))
+    if answer.code != 200 and free.code == 200:
+        assert answer.labels.residency == "refused"
+    if free.labels.reason in ("no_edge", "model_unavailable"):
         assert answer.labels.residency == ""
 
 
