@@ -230,6 +230,7 @@ def _correct_endpoint(site: FleetSite) -> None:
 
 def _remove_edge(site: FleetSite) -> None:
     rewrite(site.all, lambda told: told["regions"].pop())
+    wait_until(lambda: set(site.ids()) == set(CITIES), OVER_S)
 
 
 def _make_unroutable(site: FleetSite) -> None:

@@ -82,7 +82,8 @@ _FAULTS: tuple[Fault[DevSite], ...] = (
         name="viewers: a proxy hides them",
         kind=Amiss.UNPLACED,
         inject=lambda site: site.ask(150, viewer=None),
-        follow=lambda site: site.ask(400),
+        again=lambda site: site.ask(20, viewer=None),
+        follow=lambda site: site.ask(2_000),
     ),
     Fault(
         name="viewers: ask for a model that no edge has",

@@ -75,6 +75,12 @@ def test_country_without_an_edge_is_worse_than_the_edges_that_left_it() -> None:
     assert (kinds(rest), first.edges) == ([Amiss.DOWN] * 5, tuple(CANADIAN))
 
 
+def test_viewers_who_get_404_come_before_viewers_who_go_abroad() -> None:
+    fleet = a_fleet_but(*(an_edge(id, Observed.DOWN) for id in CANADIAN))
+    told = kinds(found(fleet, recent=Recent(residency_refused=1)))
+    assert told[:2] == [Amiss.RESIDENCY, Amiss.COUNTRY_OUT]
+
+
 def test_country_emptied_by_operators_is_told_too() -> None:
     fleet = a_fleet_but(*(a_held_edge(id) for id in CANADIAN))
     first = found(fleet)[0]
