@@ -374,13 +374,6 @@ _FAULTS: tuple[Fault[FleetSite], ...] = (
         restore=repairs("nyc-01"),
     ),
     Fault(
-        name="vantage: it alone sees most edges fall",
-        kind=Amiss.BRAKE,
-        inject=_partly("down", *MOST),
-        follow=_partly("healthy", *MOST),
-        restore=_are_up(*CITIES),
-    ),
-    Fault(
         name="vantage: its witness and most edges fail",
         kind=Amiss.ISOLATION,
         inject=_isolate,

@@ -3,7 +3,8 @@
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,35 +63,54 @@ class Lasting:
     since: float
 
 
-def run(stages: Iterable[Stage[Any]], keep: Callable[[Row], None]) -> None:
-    """Each stage on its own site; every row is kept at once, and again when it is complete."""
-    with running_browser() as browser:
+Keep = Callable[[Row], None]
+
+
+def run(stages: Iterable[Stage[Any]], keep: Keep) -> None:
+    """Each stage on its own site; every row is kept at once, and again when it is complete.
+    A site whose findings last stays while the next stage runs."""
+    with running_browser() as browser, ExitStack() as stack:
+        earlier = stack.enter_context(ExitStack())
         for stage in stages:
             if stage.faults:
                 say(f"{stage.name}: starting")
-                _run_stage(browser, stage, keep)
+                here = stack.enter_context(ExitStack())
+                watched = here.enter_context(_watched(browser, stage))
+                lasting = _do_all(stage, watched, keep)
+                earlier.close()
+                here.callback(_settle, watched, lasting, keep)
+                earlier = here
 
 
-def _run_stage(browser: Browser, stage: Stage[S], keep: Callable[[Row], None]) -> None:
+@contextmanager
+def _watched(browser: Browser, stage: Stage[Any]) -> Iterator[Watched]:
     with (
         tempfile.TemporaryDirectory(prefix="autorouter-") as name,
         stage.start(Path(name)) as site,
         running_prometheus(Path(name), site.ops_port, RULES) as prometheus,
         visit(browser, site.home) as seen,
     ):
-        seen.away = True
-        watched = Watched(site=site, page=seen.page, prometheus=prometheus)
-        lasting: list[Lasting] = []
-        for fault in stage.faults:
-            row = _attempt(fault, site, watched, {one.row.kind for one in lasting})
-            keep(row)
-            say(f"{stage.name}: {asdict(row)}")
-            if fault.lasts:
-                lasting.append(Lasting(row=row, since=time.monotonic()))
-        for one in lasting:
-            left_s = one.since + LASTS_S - time.monotonic()
-            say(f"{one.row.fault}: its end is awaited for {left_s:.0f} s at most")
-            keep(replace(one.row, works=_goes(watched, one.row.kind, left_s)))
+        seen.away = True  # requests fail while a server restarts
+        yield Watched(site=site, page=seen.page, prometheus=prometheus)
+
+
+def _do_all(stage: Stage[Any], watched: Watched, keep: Keep) -> list[Lasting]:
+    """Every fault of a stage; gives those whose findings are still to end."""
+    lasting: list[Lasting] = []
+    for fault in stage.faults:
+        row = _attempt(fault, watched.site, watched, {one.row.kind for one in lasting})
+        keep(row)
+        say(str(asdict(row)))
+        if fault.lasts:
+            lasting.append(Lasting(row=row, since=time.monotonic()))
+    return lasting
+
+
+def _settle(watched: Watched, lasting: Iterable[Lasting], keep: Keep) -> None:
+    for one in lasting:
+        left_s = one.since + LASTS_S - time.monotonic()
+        say(f"{one.row.fault}: its end is awaited for {max(left_s, 0.0):.0f} s at most")
+        keep(replace(one.row, works=_goes(watched, one.row.kind, left_s)))
 
 
 def _attempt(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> Row:
