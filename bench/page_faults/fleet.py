@@ -19,14 +19,23 @@ from typing import Any
 import msgspec
 import redis as redis_client
 
-from bench.page_faults.site import OVER_S, Act, Fault, Site, Stage, a_current_database, repairs
+from bench.page_faults.site import (
+    OVER_S,
+    Act,
+    Fault,
+    Site,
+    Stage,
+    a_current_database,
+    in_turn,
+    repairs,
+)
 from router.geo.feeds import FeedNote, feeds_path, note_path
 from router.ops.findings import Amiss
 from router.processes.simulated_edges import Mode
 from router.store.redis import VANTAGES, view_key
 from tests.support.builders import CITIES
 from tests.support.databases import set_built_at
-from tests.support.servers import HOST, wait_until
+from tests.support.servers import HOST, run_autorouter, wait_until
 from tests.support.site.fleet import EDGE, Pace, Server, Setup, open_site
 from tests.support.site.fleet import Site as Processes
 from tests.support.site.soak import rewrite
@@ -37,6 +46,7 @@ DAY_S = 86_400
 PER_SECOND = 10
 SETUP = Setup(partial=True, witness=True, tls=True, workers=2, own_geo=True, cdn=True)
 MOST = ("yto-01", "yto-02", "yul-01", "yul-02", "nyc-01", "dal-01")
+BLIND = ("nyc-01", "nyc-02")
 STALE_WITHIN_S, STATIC_WITHIN_S = 60.0, 180.0
 FEW_FILES = 3  # fewer than a process has open: it can open no more
 
@@ -211,6 +221,17 @@ def _note_feeds(days: int) -> Act[FleetSite]:
     return act
 
 
+def _checks(told: str, *words: str) -> Act[FleetSite]:
+    """`autorouter check` with the server's settings, which must tell this."""
+
+    def act(site: FleetSite) -> None:
+        done = run_autorouter("check", *words, **site.all.settings, **site.server.settings)
+        if done.returncode == 0 or told not in done.stdout + done.stderr:
+            raise RuntimeError(f"autorouter check: {done.stdout}{done.stderr}")
+
+    return act
+
+
 def _edit(**fields: Any) -> Act[FleetSite]:
     """Change the first region of regions.yaml."""
     return lambda site: rewrite(site.all, lambda told: told["regions"][0].update(fields))
@@ -262,7 +283,7 @@ def _accept_purges(site: FleetSite) -> None:
 
 def _limit_files(limit: int | None) -> Act[FleetSite]:
     """The limit of open files of the last vantage's poller and of its children; None: as much
-    as it may have. The connections that are open are broken, so that new ones are needed."""
+    as it may have. The connections to BLIND are broken, so that new ones are needed."""
 
     def act(site: FleetSite) -> None:
         pid = site.all.pollers[site.all.last].pid
@@ -272,8 +293,8 @@ def _limit_files(limit: int | None) -> Act[FleetSite]:
             soft = hard if limit is None else limit
             resource.prlimit(one, resource.RLIMIT_NOFILE, (soft, hard))
         if limit is not None:
-            site.partly("down", *CITIES)
-            site.partly("healthy", *CITIES)
+            site.partly("down", *BLIND)
+            site.partly("healthy", *BLIND)
 
     return act
 
@@ -335,10 +356,6 @@ def _start_pollers(site: FleetSite) -> None:
         site.all.poll(vantage)
 
 
-def _are_up(*edges: str) -> Act[FleetSite]:
-    return lambda site: wait_until(lambda: site.states("state", *edges) == {"up"}, OVER_S)
-
-
 _FAULTS: tuple[Fault[FleetSite], ...] = (
     Fault(
         name="edge: its certificate has expired",
@@ -350,7 +367,7 @@ _FAULTS: tuple[Fault[FleetSite], ...] = (
         name="edge: never worked",
         kind=Amiss.NEVER_WORKED,
         inject=_add_edge,
-        follow=_correct_endpoint,
+        follow=in_turn(_checks("chi-01", "--probe"), _correct_endpoint),
         restore=_remove_edge,
     ),
     Fault(
@@ -378,13 +395,14 @@ _FAULTS: tuple[Fault[FleetSite], ...] = (
         kind=Amiss.ISOLATION,
         inject=_isolate,
         follow=_mend_network,
-        restore=_are_up(*CITIES),
+        restore=repairs(*CITIES),
     ),
     Fault(
         name="vantage: its poller has no open files left",
         kind=Amiss.LOCAL,
         inject=_limit_files(FEW_FILES),
         follow=_limit_files(None),
+        restore=repairs(*BLIND),
     ),
     Fault(
         name="vantage: its poller is killed",
@@ -402,19 +420,19 @@ _FAULTS: tuple[Fault[FleetSite], ...] = (
         name="files: regions.yaml is refused",
         kind=Amiss.RELOAD,
         inject=_edit(latitude=91),
-        follow=_edit(latitude=43.6532),
+        follow=in_turn(_checks("latitude"), _edit(latitude=43.6532)),
     ),
     Fault(
         name="files: the geo database is refused",
         kind=Amiss.RELOAD,
         inject=_replace("geo.mmdb", lambda: b"no database"),
-        follow=_renew_database,
+        follow=in_turn(_checks("geo.mmdb"), _renew_database),
     ),
     Fault(
         name="files: a secret is refused",
         kind=Amiss.RELOAD,
         inject=_replace("cdn-secret", lambda: b"short"),
-        follow=_replace("cdn-secret", SECRET.encode),
+        follow=in_turn(_checks("CDN_SECRET"), _replace("cdn-secret", SECRET.encode)),
     ),
     Fault(
         name="files: the geo database is old",

@@ -125,7 +125,8 @@ def _attempt(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> R
 def measure(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> Row:
     """Do the fault, see what is said, follow it, and leave the site well."""
     alert = ALERTS.get(fault.kind)
-    comes(lambda: site.kinds() <= lasting and not _shown(watched, fault.kind), CALM_S)
+    if not comes(lambda: site.kinds() <= lasting and not _shown(watched, fault.kind), CALM_S):
+        say(f"{fault.name}: begins while there is {', '.join(sorted(site.kinds() - lasting))}")
     if alert is not None and not comes(lambda: not watched.prometheus.alerts(alert), ALERT_ENDS_S):
         raise RuntimeError(f"{alert} of a fault before still fires")
     began = time.monotonic()

@@ -157,9 +157,6 @@ def headline(fleet: Fleet, found: Sequence[Finding], signs: Signs = Signs()) -> 
         said = f"{count[Amiss.COUNTRY_OUT]} countries have no edge left"
     is_judged = fleet.status in (Status.OK, Status.STALE)
     if signs.moved is not None and signs.moved >= 0.005 and is_judged:
-        said += (
-            f": {signs.moved:.0%} of viewers moved"
-            if ":" not in said
-            else (f"; {signs.moved:.0%} of viewers moved")
-        )
+        is_why = bool(worst.edges) and ":" not in said
+        said += f"{':' if is_why else ';'} {signs.moved:.0%} of viewers moved"
     return said

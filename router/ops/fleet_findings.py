@@ -135,7 +135,8 @@ def vantage_findings(
                 kind=Amiss.VANTAGE_SILENT,
                 title=f"Vantage {view.vantage} is silent",
                 meaning="The other vantages decide without it.",
-                action="Restart its poller (autorouter poll).",
+                action="Restart its poller (autorouter poll). If it runs, its log says why "
+                "its probes fail.",
                 since=view.probed_at,
                 subject=view.vantage,
             )

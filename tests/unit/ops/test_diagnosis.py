@@ -363,6 +363,11 @@ def test_headline_sums_up_by_impact() -> None:
     assert said(fleet, moved=0.53) == "2 of 10 edges are down: 53% of viewers moved"
 
 
+def test_headline_does_not_blame_what_moves_no_viewer() -> None:
+    told = said(a_fleet_but(), recent=Recent(faults=1), moved=0.18)
+    assert told == "1 request failed with 500 in the last 5 minutes; 18% of viewers moved"
+
+
 def test_headline_of_one_trouble_is_its_title() -> None:
     fleet = a_fleet_but(an_edge("yto-01", Observed.DEGRADED))
     assert said(fleet) == found(fleet)[0].title
