@@ -212,7 +212,7 @@ def _note_feeds(days: int) -> Act[FleetSite]:
     """A feed of one network, fetched so many days ago."""
 
     def act(site: FleetSite) -> None:
-        folder = site.folder / "data"
+        folder = site.folder / "feeds"
         folder.mkdir(exist_ok=True)
         note = FeedNote(name="aws", source="aws", fetched_at=time.time() - days * DAY_S)
         note_path(folder).write_bytes(msgspec.json.encode([note]))

@@ -169,7 +169,7 @@ class Site:
         }
         if self.setup.own_geo:
             settings |= {"GEO_DB": str(self.folder / "geo.mmdb")}
-            settings |= {"GEO_DIR": str(self.folder / "data")}
+            settings |= {"GEO_DIR": str(self.folder / "feeds")}
         if self.setup.cdn:
             purge = f"varnish:http://{HOST}:{self.cache_port}/"
             secret = str(self.folder / "cdn-secret")
