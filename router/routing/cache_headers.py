@@ -92,13 +92,14 @@ def _parse_key(text: str) -> RouteKey | None:
 
 
 def success_headers(
-    sharing: Sharing, status: Status, tagged: Iterable[str], body: bytes, policy: CachePolicy
+    sharing: Sharing, status: Status, tagged: Iterable[str], tag: bytes, policy: CachePolicy
 ) -> Headers:
     """Caching headers of a 200; a 304 repeats them (RFC 9110 section 15.4.5).
 
-    `tagged`: the edges whose change may change the answer, the likeliest first.
+    `tagged`: the edges whose change may change the answer, the likeliest first. `tag`: the
+    entity tag of the body.
     """
-    headers = [(b"etag", etag(body))]
+    headers = [(b"etag", tag)]
     if sharing is Sharing.PRIVATE:
         return [*headers, (b"cache-control", f"private, max-age={policy.ttl(status)}".encode())]
     directives = (

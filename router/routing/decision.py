@@ -4,12 +4,13 @@ Served answers, `explain` and simulations all come from `decide`. It looks at ed
 viewer's order of preference and stops when it has as many candidates as the caller needs.
 """
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from router.model import Catalog, Intended, Observed, Scope, Status
+from router.model import Catalog, Intended, Scope, Status
 from router.routing.fleet import Edge, Fleet
 from router.routing.query import Query
 from router.routing.ranking import Ranker, RouteKey
@@ -57,7 +58,7 @@ class ModelState(StrEnum):
 
 
 # Looked up once: an enum's members are slow to reach.
-_COUNTRY, _DEGRADED = Scope.COUNTRY, Observed.DEGRADED
+_COUNTRY = Scope.COUNTRY
 
 Judged = tuple[Edge, Rejection | None]
 Tier = tuple[bool, bool, bool]
@@ -70,6 +71,7 @@ class Decision:
     `candidates`: edges offered, best first; the pick is the first. Empty with a
     `problem`. `rejected`: the other edges in order of preference, each with why; those that
     residency forbids come last. `residency`: where this viewer must stay, if anywhere.
+    `order`: of a whole Decision, all edges in order of preference.
     """
 
     candidates: tuple[Edge, ...] = ()
@@ -81,6 +83,7 @@ class Decision:
     model: str | None = None
     model_state: ModelState | None = None
     residency: frozenset[str] | None = None
+    order: tuple[Edge, ...] = field(default=(), repr=False, compare=False)
 
 
 def resolve_model(requested: str, catalog: Catalog, fleet: Fleet) -> str:
@@ -101,6 +104,8 @@ def decide(
     model = None if query.model is None else resolve_model(query.model, ranker.catalog, fleet)
     residency = ranker.catalog.residency.get(key.country or "")
     ordered = _in_order(ranker, fleet, key, query.scope)
+    order = tuple(ordered) if enough is None else ()
+    ordered = order or ordered
     # What residency forbids is rejected before anything else, so nothing lets it in.
     if residency is not None:
         ordered = sorted(ordered, key=lambda edge: not _is_allowed(edge, residency))
@@ -108,10 +113,12 @@ def decide(
     case = _Case(fleet, key, query, model, residency, holders)
     problem = _common_problem(case)
     judged = [] if problem is not None and enough is not None else _judged(case, ordered, enough)
-    if problem is None and not _offered(judged) and not query.strict:
+    offered = _offered(judged)
+    if problem is None and not offered and not query.strict:
         # Only edges that cannot be offered may have the model: any other can load it.
         judged = _judged(case._replace(model=None), [edge for edge, _ in judged], enough)
-    if problem is None and not _offered(judged):
+        offered = _offered(judged)
+    if problem is None and not offered:
         problem = Problem.NO_EDGE_IN_COUNTRY
     rejected = tuple((edge, why) for edge, why in judged if why is not None)
     if problem is not None:
@@ -121,8 +128,9 @@ def decide(
             rejected=rejected,
             model=model,
             residency=residency,
+            order=order,
         )
-    ranked = tuple(sorted(_offered(judged), key=lambda edge: _tier(edge, case)))
+    ranked = tuple(_by_tier(offered, case))
     return Decision(
         status=fleet.status,
         candidates=ranked[:enough],
@@ -132,6 +140,7 @@ def decide(
         model=model,
         model_state=None if model is None else _told(model_state(ranked[0], model)),
         residency=residency,
+        order=order,
     )
 
 
@@ -173,16 +182,20 @@ def _judged(case: _Case, ordered: Iterable[Edge], enough: int | None) -> list[Ju
     """Edges with why they are rejected, up to where no later edge can come before the
     candidates needed. In order of preference edges abroad come last, so a later edge is at
     best what an edge of this one's country is."""
+    if enough is None:
+        return [(edge, _rejection(edge, case)) for edge in ordered]
     judged: list[Judged] = []
-    tiers: list[Tier] = []
+    tiers: Counter[Tier] = Counter()
+    is_nowhere = case.model is not None and not case.holders
     for edge in ordered:
         why = _rejection(edge, case)
         judged.append((edge, why))
-        if why is not None or enough is None:
+        if why is not None:
             continue
-        tiers.append(_tier(edge, case))
-        best_later = (False, False, tiers[-1][2])
-        if len(tiers) >= enough and sum(tier <= best_later for tier in tiers) >= enough:
+        tier = _tier(edge, case)
+        tiers[tier] += 1
+        best_later = (is_nowhere, False, tier[2])
+        if sum(count for tier, count in tiers.items() if tier <= best_later) >= enough:
             break
     return judged
 
@@ -196,7 +209,7 @@ def _offered(judged: list[Judged]) -> list[Edge]:
 
 
 def _rejection(edge: Edge, case: _Case) -> Rejection | None:
-    if not _is_allowed(edge, case.residency):
+    if case.residency is not None and edge.region.country not in case.residency:
         return Rejection.RESIDENCY
     if edge.region.id not in case.fleet.fit:
         return _unfit(edge, case)
@@ -230,17 +243,21 @@ def _common_problem(case: _Case) -> Problem | None:
     return None
 
 
+def _by_tier(offered: list[Edge], case: _Case) -> list[Edge]:
+    """By what outweighs distance. Home comes before abroad already."""
+    if case.model is None and not case.fleet.inferior:
+        return offered
+    return sorted(offered, key=lambda edge: _tier(edge, case))
+
+
 def _tier(edge: Edge, case: _Case) -> Tier:
     """What outweighs distance: the model loaded, up before degraded (while health is ignored,
     seen working before never seen working), and then, unless scope=global, the viewer's own
     country."""
-    unloaded = case.model is not None and edge.region.id not in case.holders
-    if case.fleet.health_counts:
-        worse = edge.observed is _DEGRADED
-    else:
-        worse = edge.region.id in case.fleet.unproven
-    abroad = case.query.scope is _COUNTRY and edge.region.country != case.key.country
-    return unloaded, worse, abroad
+    region = edge.region
+    unloaded = case.model is not None and region.id not in case.holders
+    abroad = case.query.scope is _COUNTRY and region.country != case.key.country
+    return unloaded, region.id in case.fleet.inferior, abroad
 
 
 def _reason(ranker: Ranker, case: _Case, ranked: tuple[Edge, ...]) -> RouteReason:

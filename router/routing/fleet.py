@@ -75,8 +75,9 @@ class Fleet:
     those that are; `fit`, the ids of those that health lets viewers have too; `spellings`, the
     ids of models that edges report, by the id in lower case; `holders`, likewise the ids of
     the edges that report them; `unproven`, while health is ignored, the ids of the enabled
-    edges that were never seen working, if others were. `inventory`: `spellings` and
-    `holders`, where they are known already.
+    edges that were never seen working, if others were; `inferior`, the ids of the edges that
+    come after all others: those, or the degraded ones while health counts. `inventory`:
+    `spellings` and `holders`, where they are known already.
     """
 
     edges: tuple[Edge, ...]
@@ -88,6 +89,7 @@ class Fleet:
     enabled: tuple[Edge, ...] = field(init=False, repr=False, compare=False)
     fit: frozenset[str] = field(init=False, repr=False, compare=False)
     unproven: frozenset[str] = field(init=False, repr=False, compare=False)
+    inferior: frozenset[str] = field(init=False, repr=False, compare=False)
     spellings: Ids = field(init=False, repr=False, compare=False)
     holders: Ids = field(init=False, repr=False, compare=False)
 
@@ -99,6 +101,7 @@ class Fleet:
         fit = frozenset(edge.region.id for edge in useful(self))
         object.__setattr__(self, "fit", fit)
         object.__setattr__(self, "unproven", _unproven(self))
+        object.__setattr__(self, "inferior", _degraded(self) or self.unproven)
         object.__setattr__(self, "spellings", spellings)
         object.__setattr__(self, "holders", holders)
 
@@ -241,6 +244,13 @@ def useful(fleet: Fleet) -> list[Edge]:
     """The edges that answers can name now: offered, or all enabled while health is ignored."""
     judged = fleet.health_counts
     return [edge for edge in fleet.enabled if not judged or is_offered(edge)]
+
+
+def _degraded(fleet: Fleet) -> frozenset[str]:
+    """The ids of the degraded edges, while health counts."""
+    if not fleet.health_counts:
+        return frozenset()
+    return frozenset(edge.region.id for edge in fleet.edges if edge.observed is Observed.DEGRADED)
 
 
 def _unproven(fleet: Fleet) -> frozenset[str]:

@@ -174,11 +174,12 @@ class Ranker:
 
     def _past_preferred(self, key: RouteKey, scope: Scope) -> Iterator[Region]:
         first = self.regions[key.preferred[0]].position
-        seed = fnv1a32(".".join(key.preferred))
+        regions, preferred = self.regions, key.preferred
+        seed = fnv1a32(".".join(preferred))
         for metro in self._by_distance(key.country, first, scope):
             for id in metro.rank(metro.edges, seed):
-                if id not in key.preferred:
-                    yield self.regions[id]
+                if id not in preferred:
+                    yield regions[id]
 
     def around(self, country: str | None, position: Position, scope: Scope) -> tuple[Metro, ...]:
         """The metros that hold a viewer's preferred edges; places repeat, so they are kept."""

@@ -46,6 +46,7 @@ class RouteTable:
         self._known_bytes = 0
         self._decisions: dict[tuple[RouteKey, Query], Decision] = {}
         self._dials = sum(edge.share < 1.0 for edge in fleet.edges)
+        self._listed: dict[str, msgspec.Raw] = {}
 
     @cached_property
     def version(self) -> str:
@@ -104,13 +105,17 @@ class RouteTable:
             is_kept_in = self._is_kept_in(decision, decision.problem)
             labels = refusal.labels._replace(residency="refused" if is_kept_in else "")
             return replace(refusal, labels=labels, country=key.country, key=format_key(key))
-        body = msgspec.json.encode(document(decision, query, self.policy))
-        headers = success_headers(sharing, decision.status, tagged, body, self.policy)
+        told = document(decision, query, self.policy)
+        if query.all:
+            told["regions"] = [self._entry(edge) for edge in decision.candidates]
+        body = msgspec.json.encode(told)
+        tag = etag(body)
+        headers = success_headers(sharing, decision.status, tagged, tag, self.policy)
         return Answer(
             code=200,
             headers=with_common(headers, body),
             body=body,
-            etag=etag(body),
+            etag=tag,
             labels=_labels(decision, query, sharing),
             country=key.country,
             key=format_key(key),
@@ -126,11 +131,22 @@ class RouteTable:
         states = (model_state(edge, decision.model or "") for edge in self.fleet.enabled)
         return any(state is not ModelState.ABSENT for state in states)
 
+    def _entry(self, edge: Edge) -> msgspec.Raw:
+        """An edge as `regions` lists it: the same text in each answer, so encoded once."""
+        id = edge.region.id
+        entry = self._listed.get(id)
+        if entry is None:
+            told = {"id": id, **_named("region", edge)}
+            entry = self._listed[id] = msgspec.Raw(msgspec.json.encode(told))
+        return entry
+
     def _deciding(self, decision: Decision, key: RouteKey, query: Query) -> Iterator[str]:
         """The edges whose change may change this answer, the likeliest first: those in it,
         and all that would come before the last of them; else every edge."""
         told = decision.candidates[: 1 + ALTERNATES_COUNT]
         named = [edge.region.id for edge in told]
+        if decision.order:
+            return chain(named, (edge.region.id for edge in decision.order))
         ideal = (region.id for region in self.ranker.in_order(key, query.scope))
         is_plain = not query.all and query.model is None and not self._dials
         is_whole = len(told) > ALTERNATES_COUNT and is_plain
@@ -148,7 +164,7 @@ def _first_of_each(ids: Iterable[str]) -> Iterator[str]:
 
 
 def document(decision: Decision, query: Query, policy: CachePolicy) -> dict[str, Any]:
-    """The body of a 200, in the contract's order of keys."""
+    """The body of a 200, in the contract's order of keys, without `regions`."""
     pick, *others = decision.candidates
     told: dict[str, Any] = {
         "region": pick.region.id,
@@ -168,10 +184,6 @@ def document(decision: Decision, query: Query, policy: CachePolicy) -> dict[str,
             "resolved": decision.model,
             "state": decision.model_state,
         }
-    if query.all:
-        told["regions"] = [
-            {"id": edge.region.id, **_named("region", edge)} for edge in decision.candidates
-        ]
     return told
 
 

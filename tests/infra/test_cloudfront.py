@@ -313,7 +313,7 @@ def errors_are_told_as_they_are(template: Template) -> object:
     (f"{CONFIG}.CacheTagConfig.HeaderName", "ETag"),
 )
 def tags_are_read_where_the_origin_writes_them(template: Template) -> object:
-    sent = success_headers(Sharing.KEYED, Status.OK, ["yto-01"], b"", CachePolicy())
+    sent = success_headers(Sharing.KEYED, Status.OK, ["yto-01"], b'"tag"', CachePolicy())
     tags = dict(sent).get(at(template, f"{CONFIG}.CacheTagConfig.HeaderName").lower().encode())
     return tags == b"route,edge:yto-01"
 

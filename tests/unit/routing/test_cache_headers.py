@@ -44,7 +44,7 @@ def a_200(
     policy: CachePolicy = CachePolicy(key_headers=LOCATION_HEADERS),
     key: RouteKey = a_key(),
 ) -> dict[bytes, bytes]:
-    return dict(success_headers(sharing, status, key.preferred, BODY, policy))
+    return dict(success_headers(sharing, status, key.preferred, etag(BODY), policy))
 
 
 def names(headers: Headers) -> list[bytes]:
@@ -103,7 +103,7 @@ def test_tags_name_every_preferred_edge() -> None:
 @pytest.mark.parametrize("sharing", Sharing)
 @pytest.mark.parametrize("status", Status)
 def test_no_header_is_told_twice_or_forbids_stale(sharing: Sharing, status: Status) -> None:
-    headers = success_headers(sharing, status, a_key().preferred, BODY, CachePolicy())
+    headers = success_headers(sharing, status, a_key().preferred, etag(BODY), CachePolicy())
     assert len(set(names(headers))) == len(headers)
     assert not re.search(rb"s-maxage|no-cache|must-revalidate", dict(headers)[b"cache-control"])
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.model import Catalog, Intended, Observed, Position, Region, Scope, Status
+from router.routing import decision
 from router.routing.decision import (
     Decision,
     ModelState,
@@ -570,7 +571,8 @@ def test_short_decision_on_a_model_is_the_beginning_of_the_whole(data: st.DataOb
     is_beginning(Ranker(catalog), fleet, key, query, data.draw(st.integers(1, 4)))
 
 
-def test_decision_looks_at_few_of_many_edges() -> None:
+@pytest.mark.parametrize("model", [None, "that-no-edge-reports"])
+def test_decision_looks_at_few_of_many_edges(model: str | None) -> None:
     regions = [*spread("CA", 40), *spread("US", 40, first=40)]
     met: list[Region] = []
 
@@ -582,8 +584,29 @@ def test_decision_looks_at_few_of_many_edges() -> None:
 
     key = a_key("ca-03", "ca-05", "ca-01")
     ranker, fleet = Watched(a_catalog(*regions)), a_fleet(*map(an_edge, regions))
-    assert len(decide(ranker, fleet, key, Query(), 4).candidates) == 4
+    assert len(decide(ranker, fleet, key, Query(model=model), 4).candidates) == 4
     assert len(met) == 4
+
+
+def test_model_far_away_takes_no_longer_than_all_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether enough is found was once counted anew over all edges before, at each edge."""
+    compared = 0
+
+    class Counted(tuple[bool, ...]):
+        __slots__ = ()
+
+        def __le__(self, other: tuple[bool, ...]) -> bool:
+            nonlocal compared
+            compared += 1
+            return super().__le__(other)
+
+    regions = spread("CA", 100)
+    edges = [*map(an_edge, regions[:-1]), an_edge(regions[-1], models={"far"})]
+    tier = decision._tier
+    monkeypatch.setattr(decision, "_tier", lambda *told: Counted(tier(*told)))
+    found = decide(a_ranker(*regions), a_fleet(*edges), a_key("ca-00"), Query(model="far"), 4)
+    assert found.candidates[0] is edges[-1]
+    assert 0 < compared <= 8 * len(edges)  # tiers are eight at most
 
 
 # Edges never seen working

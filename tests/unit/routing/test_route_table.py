@@ -501,3 +501,27 @@ def test_all_adds_regions_and_changes_nothing_else(asked: Asked) -> None:
     ]
     bodies[1].pop("regions", None)
     assert bodies[0] == bodies[1]
+
+
+@given(questions())
+def test_all_is_written_as_any_other_json(asked: Asked) -> None:
+    catalog, fleet, key, query = asked
+    body = tabled(catalog, fleet).answer(key, query._replace(all=True), Sharing.PRIVATE).body
+    assert body == msgspec.json.encode(msgspec.json.decode(body))
+
+
+def test_all_lists_each_edge_once_told() -> None:
+    table = tabled(a_catalog(), a_fleet())
+    keys = a_key("yto-01"), a_key("yul-01")
+    listed = [body_of(table.answer(key, Query(all=True), Sharing.KEYED))["regions"] for key in keys]
+    assert listed[0] != listed[1]
+    for regions in listed:
+        for entry in regions:
+            region = table.fleet.by_id[entry["id"]].region
+            assert entry == {
+                "id": region.id,
+                "region": region.id,
+                "name": region.name,
+                "country": region.country,
+                "endpoint": region.endpoint,
+            }
