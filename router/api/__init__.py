@@ -1,4 +1,5 @@
-"""The public listener: HTTP in, ready bytes out, and the processes that share its port.
+"""The public listener: parses HTTP requests, sends prepared responses, and manages the processes
+that share its port.
 
 Must not know operators, dashboards or commands.
 """

@@ -1,7 +1,8 @@
-"""One line a request, for all of them or a share: what was answered and how fast.
+"""Writes one log line per request, for all requests or a share: the response and its duration.
 
-Never who asked: no address, no query, no header. A request only leaves a record; a thread
-writes the lines. When it cannot keep up, records are dropped, and their number is told.
+Logs nothing about the client: no address, no query, no header. A request only appends a record; a
+thread writes the lines. If the thread cannot keep up, records are dropped and a line reports how
+many.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ _CODE = slice(9, 12)  # of `HTTP/1.1 200 OK`
 
 
 class Record(NamedTuple):
-    """What is kept of a request until it is written. `at`: Unix seconds."""
+    """What is kept of a request until its line is written. `at`: Unix seconds."""
 
     at: float
     answer: Answer
@@ -42,8 +43,10 @@ def write_line(line: bytes) -> None:
 
 
 class RequestLog:
-    """Answers by `exchange`, with a line for a share of the requests. `fleet`: the version of
-    the Fleet that answers now. `run` never returns; cancel it, and it writes what is left."""
+    """Answers requests through `exchange` and logs a share of them. `fleet`: the version of the
+    Fleet that answers now. `run` never returns; when cancelled, it writes the records that are
+    left.
+    """
 
     def __init__(
         self,
@@ -62,8 +65,8 @@ class RequestLog:
         self._clock = clock
         self._write = write
         self._waiting: deque[Record] = deque()
-        self._kept_out = 0  # counted by the loop
-        self._lost = 0  # counted by the thread, less all that it has told
+        self._kept_out = 0  # counted by the event loop
+        self._lost = 0  # counted by the thread, minus those already reported
         self._writing = threading.Lock()
 
     def respond(self, request: Request) -> Response:
@@ -77,7 +80,7 @@ class RequestLog:
         return response
 
     async def run(self) -> None:
-        """Write what has come together, several times a second."""
+        """Write the collected records several times a second."""
         try:
             while True:
                 await asyncio.sleep(WRITE_S)
@@ -115,7 +118,7 @@ def _line(record: Record, share: float) -> bytes:
         "level": "info",
         "timestamp": _stamp(record.at),
         **record.answer.labels._asdict(),
-        "code": int(record.response.opening[_CODE]),  # as sent: a 304 is told as such
+        "code": int(record.response.opening[_CODE]),  # the status sent: a 304 is logged as 304
         "country": record.answer.country,
         "key": record.answer.key,
         "fleet": record.fleet,

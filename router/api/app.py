@@ -1,6 +1,6 @@
-"""What the public listener answers: from memory alone, at once, as ready bytes.
+"""What the public listener answers: from memory only, without waiting, as prepared bytes.
 
-How requests come in and answers go out is for router.api.http_protocol.
+router.api.http_protocol reads requests and writes responses.
 """
 
 from itertools import product
@@ -36,15 +36,15 @@ _BODY_HEADERS = frozenset({b"content-type", b"content-length"})
 _NOT_MODIFIED = status_line(304)
 _READING = (b"GET", b"HEAD")
 
-# One object for all viewers that were placed alike.
+# One object for all viewers with the same placement.
 _PLACEMENTS = {each: Placement(*each) for each in product(Source, Level, PlacedBy)}
 _BY_KEY = _PLACEMENTS[Source.CDN_KEY, Level.UNKNOWN, PlacedBy.KEY]
 
 
 class PublicApp:
-    """`GET /v1/route`, `GET /healthz`, and a clear refusal of everything else.
+    """Answers `GET /v1/route` and `GET /healthz`; any other request gets an error response.
 
-    `counts`: what it answered so far, for the metrics.
+    `counts`: the answers so far, for the metrics.
     """
 
     def __init__(self, watch: FleetWatch, locator: Locator) -> None:
@@ -52,18 +52,19 @@ class PublicApp:
         self._locator = locator
         self._asked: dict[bytes, Query | Answer] = {}
         self.counts = Counts()
-        self.counts.answers[FAULT.labels] = 0  # shown from the start, so that one is a rise
+        # Present from the start, so that the first fault shows as an increase.
+        self.counts.answers[FAULT.labels] = 0
 
     def adopt(self, locator: Locator) -> None:
-        """Place viewers by another locator, or for another catalog, from now on."""
+        """Replace the locator, for example after the catalog has changed."""
         self._locator = locator
 
     def respond(self, request: Request) -> Response:
-        """The answer as HTTP. The body of a request is never read."""
+        """The response as bytes. The body of a request is never read."""
         return self.exchange(request)[1]
 
     def exchange(self, request: Request) -> tuple[Answer, Response]:
-        """The answer, counted, and as HTTP."""
+        """The answer, which is counted, and the response as bytes."""
         try:
             answer = self._answer(request)
         except Exception:
@@ -75,7 +76,7 @@ class PublicApp:
         return answer, answer.to_head if request.method == b"HEAD" else answer.to_get
 
     def refuse(self, request: Request) -> Response:
-        """For a connection too many. A process that sheds load lives all the same."""
+        """The response for a connection above the limit: 503, but /healthz still answers 200."""
         if self._what(request.target) is HEALTHY:
             return self.respond(request)
         self.counts.answers[OVERLOADED.labels] += 1
@@ -100,13 +101,13 @@ class PublicApp:
         return answer
 
     def _what(self, target: bytes) -> Query | Answer:
-        """What a target asks for, or the answer to it whoever asks."""
+        """What a target asks for, or the answer if it is the same for every viewer."""
         asked = self._asked.get(target)
         if asked is None:
             asked = _read(target)
             if len(target) <= MAX_KNOWN_BYTES:
                 if len(self._asked) >= KNOWN_TARGETS:
-                    self._asked.clear()  # begin anew rather than grow beyond a bound
+                    self._asked.clear()  # start again instead of growing beyond the bound
                 self._asked[target] = asked
         return asked
 

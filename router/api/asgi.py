@@ -1,8 +1,8 @@
 """The public answers as a plain ASGI app: `uvicorn router.api.asgi:app`.
 
-For those who mount it, trace it, or run it under a server of their choice. Slower than the
-public listener, and without its bounds: those are the server's business. Every response is
-the public listener's own, taken apart (docs/running.md has how to run it).
+Use it to mount the answers in another app, to trace them, or to run them under another server.
+It is slower than the public listener and has none of its limits; the ASGI server must set those.
+Responses are those of the public listener, split into ASGI messages. See docs/running.md.
 """
 
 import logging
@@ -30,8 +30,9 @@ class AsgiApp:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Answers can be given in this block. An app that mounts this one enters it in its own
-        lifespan. Raises ConfigError."""
+        """A context in which requests are answered. An app that mounts this one enters it in its
+        lifespan. Raises ConfigError.
+        """
         async with self._answering() as respond:
             self._respond = respond
             try:
@@ -94,7 +95,7 @@ def _request(scope: Scope) -> Request:
 
 
 def _messages(response: Response) -> tuple[Scope, Scope]:
-    """The start and the body of a response that is written out already."""
+    """The ASGI start and body messages of a prepared response."""
     lines, _, body = response.rest.partition(b"\r\n\r\n")
     start = {
         "type": "http.response.start",
@@ -105,8 +106,9 @@ def _messages(response: Response) -> tuple[Scope, Scope]:
 
 
 def _answering() -> AbstractAsyncContextManager[Respond]:
-    """By the settings in the environment. Imported here, at the first start: processes are
-    composed above this package, which must not need them to be imported."""
+    """Answers with the settings in the environment. The import is here because router.processes is
+    a higher layer: importing this module must not import it.
+    """
     from router.processes.embedded import answering
 
     return answering()

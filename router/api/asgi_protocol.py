@@ -1,8 +1,8 @@
-"""uvicorn's own HTTP/1.1 protocol for ASGI apps with few clients, kept within bounds.
+"""uvicorn's HTTP/1.1 protocol for ASGI apps with few clients, with limits added.
 
-uvicorn bounds the size of a head and the time between requests, but waits for ever for the
-rest of a head, the rest of a body, and a client that does not read. This wrapper sees bytes
-come in and the app send, and needs to know no more (docs/adr/0033-the-ops-listener.md).
+uvicorn limits the size of a head and the time between requests, but waits without limit for the
+rest of a head, the rest of a body, and a client that does not read. This wrapper watches only
+bytes received and messages sent by the app (docs/adr/0033-the-ops-listener.md).
 """
 
 import asyncio
@@ -20,14 +20,15 @@ from router.api.request_head import BAD_REQUEST, MAX_BODY_BYTES, MAX_FIELDS, MAX
 from router.routing.response import OVERLOADED, Answer
 
 SLOW_READER_S = 10.0
-MAX_UNANSWERED_BYTES = MAX_HEAD_BYTES + MAX_BODY_BYTES  # since the app last answered
+MAX_UNANSWERED_BYTES = MAX_HEAD_BYTES + MAX_BODY_BYTES  # received since the app last answered
 
 log = logging.getLogger("autorouter")
 
 
 class BoundedConnection(asyncio.Protocol):
-    """One connection: closed on a client that sends too much before it is answered, that
-    gets no answer in time because it did not ask in time, or that does not read."""
+    """One connection. It is closed if the client sends too much before it is answered, does not
+    complete its request in time, or does not read the response.
+    """
 
     def __init__(
         self,
@@ -58,16 +59,16 @@ class BoundedConnection(asyncio.Protocol):
         return None if self._is_working else self._last_progress_at
 
     def abort(self) -> None:
-        """Close at once, whatever is still to be sent."""
+        """Close at once, without sending what is left."""
         self._transport.abort()
         self._forget_input()
 
     # Called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client connected. It must ask, and be answered, in time."""
+        """A client connected. Start the timeout of its first request."""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=0)  # to hear of all that is not read
+        self._transport.set_write_buffer_limits(high=0)  # report any unread output at once
         self._last_progress_at = self._loop.time()
         self._inner.connection_made(self._transport)
         is_admitted = self._limit.admit(self, self._last_progress_at)
@@ -92,7 +93,7 @@ class BoundedConnection(asyncio.Protocol):
         self._expect_answer(MESSAGE_S)
         try:
             self._inner.data_received(data)
-        except Exception:  # uvicorn answers bad bytes with 400, even where it has answered
+        except Exception:  # uvicorn answers bad bytes with 400, even after it has already answered
             log.debug("bytes that uvicorn cannot take", exc_info=True)
             self.abort()
         if self._transport.is_closing():
@@ -102,7 +103,7 @@ class BoundedConnection(asyncio.Protocol):
         """The client sends no more. asyncio closes the connection once all is written."""
 
     def pause_writing(self) -> None:
-        """The client has not read all."""
+        """The client has not read everything."""
         if self._reader_timer is None:
             self._unread_since = self._loop.time()
             self._reader_timer = self._loop.call_later(SLOW_READER_S, self.abort)
@@ -110,7 +111,7 @@ class BoundedConnection(asyncio.Protocol):
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """The client has read all."""
+        """The client has read everything."""
         self._stop_reader_timer()
         self._account()
         self._inner.resume_writing()
@@ -145,10 +146,11 @@ class BoundedConnection(asyncio.Protocol):
         self._limit.hold(self, held)
 
     def _forget_input(self) -> None:
-        """Free what h11 holds now. The transport is gone only after this turn of the loop, in
-        which thousands of other connections may bring their bytes too."""
+        """Free h11's buffers now: the transport is released only after this iteration of the loop,
+        in which thousands of other connections may receive data too.
+        """
         self._inner.conn = h11.Connection(h11.SERVER)
-        if self._inner.cycle is not None:  # nobody reads what the app may answer yet
+        if self._inner.cycle is not None:  # discard what the app may still send
             self._inner.cycle.disconnected = True
 
     def _expect_answer(self, within_s: float) -> None:

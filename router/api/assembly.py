@@ -1,5 +1,5 @@
-"""The part of a server that answers, made from its inputs: the same in one process as in
-each of several. Wires; holds no rules.
+"""Builds the part of a server that answers, from its inputs. A single process and each worker use
+it. Composition only; no logic.
 """
 
 import gc
@@ -23,8 +23,9 @@ GC_ALLOCATIONS = 50_000
 
 
 class Front:
-    """`watch`: the Fleet; `locator`: viewers' places; `app`: answers from both; `crowd`: who
-    is connected to it; `loops`: what is to run beside it."""
+    """`watch` holds the Fleet, `locator` locates viewers, `app` answers from both, `crowd` holds
+    the connections, and `loops` are the background loops to run.
+    """
 
     def __init__(self, inputs: Inputs, source: Source, observer: Observer) -> None:
         self.policy = _policy(inputs.settings)
@@ -53,11 +54,11 @@ class Front:
         return public_listener(self.respond, self.app.refuse, self.crowd)
 
     def counts(self) -> Counts:
-        """What it did so far."""
+        """What it has done so far."""
         return replace(self.app.counts, shed=self.crowd.shed, connections=len(self.crowd))
 
     def take(self, fresh: Inputs) -> None:
-        """Go on with what the files hold now, between two requests."""
+        """Replace the inputs between two requests."""
         if fresh.catalog != self.watch.ranker.catalog:
             self.watch.adopt(Ranker(fresh.catalog))
         self.locator = _locator(fresh, self.watch.ranker)
@@ -65,8 +66,9 @@ class Front:
 
 
 def settle_memory() -> None:
-    """What is built by now lives as long as the process: collections need not walk it, and
-    requests leave no cycles behind."""
+    """Freeze all objects built so far: they live as long as the process, so garbage collections
+    need not visit them. Requests create no reference cycles.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_ALLOCATIONS)

@@ -1,7 +1,5 @@
-"""What a server's main process and its children say to each other, over a socket pair.
-
-Each message has its length before it. Only our own processes hold the ends of the pair, so
-what one end pickles the other may unpickle.
+"""Messages between a server's main process and its children, over a socket pair. Each message is
+preceded by its length. Only our own processes hold the ends of the pair, so unpickling is safe.
 """
 
 import asyncio
@@ -26,7 +24,7 @@ _LENGTH_BYTES = 4
 
 
 class Fed(msgspec.Struct, tag="fed"):
-    """All that the main process holds of the store."""
+    """Everything from the store that the main process holds."""
 
     views: tuple[View, ...]
     intents: tuple[Intent, ...]
@@ -39,7 +37,7 @@ class Replaced(msgspec.Struct, tag="inputs"):
 
 
 class Beat(msgspec.Struct, tag="beat"):
-    """The child's loop runs."""
+    """The child's event loop is alive."""
 
 
 class Counted(msgspec.Struct, tag="counted"):
@@ -66,7 +64,7 @@ _decoder = msgspec.msgpack.Decoder(Message)
 
 
 def frame(message: Message) -> bytes:
-    """A message as bytes, encoded once for all who get it."""
+    """A message as bytes, encoded once for all receivers."""
     body = msgspec.msgpack.encode(message)
     return len(body).to_bytes(_LENGTH_BYTES, "big") + body
 
@@ -77,8 +75,10 @@ def send(writer: asyncio.StreamWriter, message: Message) -> None:
 
 
 def send_frame(writer: asyncio.StreamWriter, encoded: bytes, *, must_arrive: bool = False) -> None:
-    """Send without waiting, if the other end is there. A peer that has not read the last
-    MAX_WAITING_BYTES gets no more, unless it must: the next message says it all again."""
+    """Send without waiting, if the other end is open. If the peer has not yet read
+    MAX_WAITING_BYTES, the message is dropped unless it must be sent: the next message repeats
+    everything.
+    """
     if writer.is_closing():
         return
     if must_arrive or writer.transport.get_write_buffer_size() <= MAX_WAITING_BYTES:
@@ -86,8 +86,9 @@ def send_frame(writer: asyncio.StreamWriter, encoded: bytes, *, must_arrive: boo
 
 
 async def messages(reader: asyncio.StreamReader) -> AsyncIterator[Message]:
-    """Every message until the other end is gone, or can no longer be followed. A message of
-    another release may not decode, if files were replaced under a running server."""
+    """Yields messages until the other end closes or a message cannot be decoded. That happens if
+    another release was installed while the server runs.
+    """
     while True:
         try:
             length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
@@ -101,21 +102,21 @@ async def messages(reader: asyncio.StreamReader) -> AsyncIterator[Message]:
 
 
 async def beat(writer: asyncio.StreamWriter) -> None:
-    """Say for ever that this loop runs."""
+    """Report for ever that this event loop is alive."""
     while True:
         send(writer, Beat())
         await asyncio.sleep(BEAT_S)
 
 
 class FeedStore:
-    """A child's side, as far as a FleetWatch needs a store; see router.store.Store."""
+    """The child's side: the methods of router.store.Store that a FleetWatch needs."""
 
     def __init__(self) -> None:
         self._stored: Stored | None = None
         self._hints = Hints()
 
     def take(self, fed: Fed) -> None:
-        """Hold this from now on."""
+        """Replace what it holds."""
         self._stored = Stored(fed.views, fed.intents)
         self._hints.give()
 
@@ -154,10 +155,10 @@ def counts_in(message: Counted) -> Counts:
 
 
 def pickled(value: Any) -> bytes:
-    """For the other end of the channel."""
+    """Bytes for the other end of the channel."""
     return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
 
 def unpickled(data: bytes) -> Any:
-    """From the other end of the channel."""
+    """The object that the other end of the channel pickled."""
     return pickle.loads(data)  # noqa: S301 - only our own processes hold the channel

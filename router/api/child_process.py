@@ -1,7 +1,6 @@
-"""One child process: started, greeted, listened to, and killed when it hangs.
-
-The child proves that its loop runs by a message every BEAT_S. Silence is counted in turns
-of our own loop, so that a pause of the whole machine is nobody's fault.
+"""Starts one child process, reads its messages, and kills it if it hangs. The child sends a
+message every BEAT_S to show that its loop is alive. Silence is counted in iterations of our own
+loop, so a pause of the whole machine does not count.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ EXIT_S = 2.0
 
 
 class Ended(StrEnum):
-    """How a child came to its end."""
+    """How a child ended."""
 
     EXITED = "exited"
     HUNG = "hung"
@@ -32,8 +31,9 @@ class Ended(StrEnum):
 
 @dataclass(kw_only=True)
 class ChildProcess:
-    """`target(*arguments(), channel)` runs in the child. `greeting`: what it is sent first,
-    as frames. `on_message`: called with everything that it says."""
+    """`target(*arguments(), channel)` runs in the child. `greeting` returns the frames to send
+    first. `on_message` is called with every message from the child.
+    """
 
     target: Callable[..., None]
     arguments: Callable[[], tuple[Any, ...]]
@@ -62,7 +62,7 @@ class ChildProcess:
         return Ended.HUNG if self._is_hung else Ended.EXITED
 
     def send(self, frame: bytes, *, must_arrive: bool = False) -> None:
-        """Send without waiting, if the child is there. See `send_frame`."""
+        """Send without waiting, if the child is running. See `send_frame`."""
         if self._writer is not None:
             send_frame(self._writer, frame, must_arrive=must_arrive)
 
@@ -72,7 +72,7 @@ class ChildProcess:
             self.process.terminate()
 
     def end(self, timeout_s: float) -> None:
-        """Wait for its end, and kill it when that takes too long. Blocks."""
+        """Wait until it ends; kill it if that takes too long. Blocks."""
         if self.process is not None:
             self.process.join(timeout_s)
             if self.process.is_alive():
@@ -102,7 +102,7 @@ class ChildProcess:
         return reader
 
     async def _watch(self) -> None:
-        """Count silent beats, and kill a child that hangs: its channel ends then."""
+        """Count missed beats, and kill a child that hangs, which closes its channel."""
         while not self._is_hung:
             await asyncio.sleep(BEAT_S)
             self._silent_beats += 1
@@ -110,7 +110,7 @@ class ChildProcess:
             self.process.kill()
 
     async def _reap(self) -> None:
-        """Whoever has hung up must be gone before the next one starts."""
+        """A child that closed its channel must have ended before the next one starts."""
         if self.process is not None:
             with contextlib.suppress(TimeoutError):
                 await call_aside(partial(self.end, EXIT_S), timeout_s=2 * EXIT_S, name="reap")

@@ -1,7 +1,7 @@
-"""How many connections a listener keeps and how much memory all of them may hold.
+"""Limits the connections of a listener and the memory that all of them hold.
 
-Rejecting a client costs as much as answering it and sends an SDK to its one hard-coded edge,
-so connections that only wait are closed first (docs/adr/0023-who-goes-when-there-are-too-many.md).
+Rejecting a client costs as much as answering it, and makes an SDK use its one hard-coded edge. So
+idle connections are closed first (docs/adr/0023-who-goes-when-there-are-too-many.md).
 """
 
 import heapq
@@ -21,15 +21,18 @@ class Connection(Protocol):
 
     @property
     def progress_at(self) -> float | None:
-        """When a message last made progress, monotonic; None while we work on an answer."""
+        """When a message last made progress, in monotonic seconds; None while an answer is being
+        made.
+        """
 
     def abort(self) -> None:
-        """Close at once, whatever is still to be sent."""
+        """Close at once, without sending what is left."""
 
 
 class MemoryBudget:
-    """Bytes that connections hold: unfinished requests, and answers that were not read. Past
-    `limit_bytes`, the connections that hold most are closed."""
+    """Counts the bytes that connections hold: unfinished requests and unread responses. Above
+    `limit_bytes`, the connections that hold the most are closed.
+    """
 
     def __init__(self, limit_bytes: int = HELD_BYTES) -> None:
         self.limit_bytes = limit_bytes
@@ -37,7 +40,7 @@ class MemoryBudget:
         self._held: dict[Connection, tuple[int, Counter[str]]] = {}
 
     def hold(self, connection: Connection, size: int, shed: Counter[str]) -> None:
-        """`connection` now holds `size` bytes; `shed` counts it if it is closed for that."""
+        """Note that `connection` holds `size` bytes. If it is closed for that, `shed` counts it."""
         before = self._held.pop(connection, None)
         self.held_bytes += size - (before[0] if before else 0)
         if size:
@@ -46,7 +49,7 @@ class MemoryBudget:
             self._close_largest()
 
     def _close_largest(self) -> None:
-        """Down to 7/8 of the limit, so that this sort is rare."""
+        """Close connections down to 7/8 of the limit, so that this sort is rare."""
         enough = self.limit_bytes - self.limit_bytes // 8
         largest_first = sorted(self._held.items(), key=lambda item: item[1][0], reverse=True)
         for connection, (_, shed) in largest_first:
@@ -61,8 +64,9 @@ PROCESS_BUDGET = MemoryBudget()  # for all listeners of a process
 
 
 class ConnectionLimit:
-    """The connections of one listener. Past `limit`, those whose messages made no progress
-    for longest are closed; newcomers are rejected only if all made some just now."""
+    """The connections of one listener. Above `limit`, connections without progress for the longest
+    time are closed; new connections are rejected only if all others made progress just now.
+    """
 
     def __init__(self, limit: int, budget: MemoryBudget = PROCESS_BUDGET) -> None:
         self.limit = limit
@@ -76,8 +80,9 @@ class ConnectionLimit:
         return len(self._admitted)
 
     def admit(self, newcomer: Connection, now: float) -> bool:
-        """Whether there is room. A rejected newcomer stays for a moment to get its answer; the
-        oldest rejected connection is closed for the next one."""
+        """Whether the connection is accepted. A rejected connection stays open for a moment to get
+        its response; the oldest rejected one is closed to make room for the next.
+        """
         if len(self._admitted) < self.limit or self._make_room(now):
             self._admitted.add(newcomer)
             return True
@@ -98,7 +103,9 @@ class ConnectionLimit:
         self._budget.hold(connection, size, self.shed)
 
     def _make_room(self, now: float) -> bool:
-        """Close many at a time, because this scans all; scan again soon only if it helped."""
+        """Close many at a time, because this scans all connections. Scan again soon only if it
+        helped.
+        """
         if now < self._scan_at:
             return False
         waiting = [
@@ -121,5 +128,7 @@ def sockets_for(limit: int) -> int:
 
 
 def limit_for(sockets: int) -> int:
-    """The largest limit that so many sockets suffice for; not positive: none does."""
+    """The largest connection limit for which this many sockets are enough; zero or less if there
+    is none.
+    """
     return (sockets - 8) * 8 // 9

@@ -1,8 +1,8 @@
-"""One connection of the public listener: bytes in, requests answered at once, nothing awaited.
+"""One connection of the public listener. Requests are answered at once; nothing is awaited.
 
-A protocol for uvicorn's server, which accepts connections and shuts them down. ASGI
-between the two would cost more than the answers do (docs/adr/0024-http-without-asgi.md).
-Knows HTTP/1.1 and its bounds in time and memory; router.api.app decides what is answered.
+It is a protocol for uvicorn's server, which accepts and shuts down connections. ASGI would cost
+more than the answers themselves (docs/adr/0024-http-without-asgi.md). This module handles HTTP/1.1
+and its limits in time and memory; router.api.app makes the answers.
 """
 
 import asyncio
@@ -33,16 +33,17 @@ KEEP_ALIVE_S = 65.0  # longer than CloudFront keeps an origin connection (60 s a
 SLOW_READER_S = 30.0
 LAST_REQUEST_S = 0.25
 STOP_S = 2.0
-LINGER_S = 2.0  # for the body of a last request: closing on it would lose our answer
-WHOLE_BYTES = 1_024  # parsed at once: an ordinary request
+LINGER_S = 2.0  # to read the rest of a last request's body: closing earlier would lose our response
+WHOLE_BYTES = 1_024  # an ordinary request; parsed in one piece
 SLICE_BYTES = 128  # the first of more than that
 MAX_UNSENT_BYTES = 4_096  # past that, requests wait until the client has read
-FIELD_BYTES = 256  # what a kept field takes in memory beside its text
+FIELD_BYTES = 256  # memory of a kept field besides its text
 
 
 class Request(NamedTuple):
-    """`target` as sent; `headers`: those that place a viewer, with names in lower case;
-    `peer`: an IP address; `known`: If-None-Match."""
+    """`target` as sent; `headers`: those that locate a viewer, names in lower case; `peer`: an IP
+    address; `known`: the value of If-None-Match.
+    """
 
     method: bytes
     target: bytes
@@ -61,7 +62,7 @@ class State(Enum):
     CLOSED = "closed"
 
 
-IDLE, HEAD, BODY, CLOSING, CLOSED = State  # members as globals: faster to look up
+IDLE, HEAD, BODY, CLOSING, CLOSED = State  # members as globals, which are faster to look up
 
 FAULT = error_answer(500, "fault", "Internal error. Try again.", NO_STORE)
 
@@ -71,11 +72,10 @@ Respond = Callable[[Request], Response]
 
 
 class HttpConnection(RequestHead, asyncio.Protocol):
-    """One connection. The `app` of the uvicorn.Config is a Respond.
-
-    `progress_at`: when a message last made progress: its first byte came, its head was
-    complete and answered, it ended, or the client read what it had left unread. No other
-    byte moves it, nor the deadline.
+    """One connection. The `app` of the uvicorn.Config is a Respond. `progress_at` is when a
+    message last made progress: its first byte came, its head was complete and answered, it ended,
+    or the client read what was unread. Only these move `progress_at` and the deadline; other bytes
+    do not.
     """
 
     __slots__ = (
@@ -152,7 +152,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         self._server.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse and answer at once, in slices if it is much."""
+        """Parse and answer at once; in slices if there is much data."""
         if len(data) > WHOLE_BYTES or self._unparsed:
             self._unparsed = self._unparsed[self._parsed_bytes :] + data
             self._parsed_bytes = 0
@@ -164,7 +164,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
                 self._account()
 
     def eof_received(self) -> None:
-        """The client sends no more, and gets what it asked for."""
+        """The client sends no more; it still gets its responses."""
         self._close()
 
     def pause_writing(self) -> None:
@@ -188,7 +188,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
     # Called by ConnectionLimit
 
     def abort(self) -> None:
-        """Close at once, whatever is still to be sent."""
+        """Close at once, without sending what is left."""
         if self.state is not CLOSED:
             self._forget()
             self._transport.abort()
@@ -196,14 +196,14 @@ class HttpConnection(RequestHead, asyncio.Protocol):
     # Called by uvicorn's server
 
     def shutdown(self) -> None:
-        """Stop soon: a request on its way is answered."""
+        """Stop soon; a request in progress is still answered."""
         self._end_within(LAST_REQUEST_S if self.state is IDLE else STOP_S)
 
     # Called by the parser, as are RequestHead's methods
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
-        if self.state is not IDLE:  # closing, and the client goes on
+        if self.state is not IDLE:  # closing, but the client sends more
             return
         self.state = HEAD
         self._target = self._known = b""
@@ -213,13 +213,13 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         self._is_malformed = self._is_head_complete = False
 
     def on_headers_complete(self) -> None:
-        """The head is complete: answer, whatever body may follow."""
+        """The head is complete: answer, without waiting for a body."""
         self._is_head_complete = True
         if self.state is not HEAD:
             return
         parser = self._parser
         method = parser.get_method()
-        is_plain = (  # nearly always, and then nothing else needs to be checked
+        is_plain = (  # true for nearly every request; then nothing else needs a check
             self._is_plain
             and self._host_count == 1
             and (method == b"GET" or method == b"HEAD")  # noqa: PLR1714
@@ -245,7 +245,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
             self._close()  # the client may send its body or not: RFC 9110, 10.1.1
 
     def _ends_here(self, method: bytes, version: str) -> bool:
-        """Whether nothing can follow, or nothing that is worth the body before it."""
+        """Whether no further request can follow, or the body before it is too large to read."""
         return (
             version == "1.0"
             or method == b"CONNECT"
@@ -255,7 +255,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         )
 
     def on_body(self, part: bytes) -> None:
-        """A part of the body, which no answer depends on."""
+        """A part of the body; it is counted and ignored."""
         self._body_bytes += len(part)
         if self._body_bytes > MAX_BODY_BYTES:
             self._close()
@@ -270,8 +270,9 @@ class HttpConnection(RequestHead, asyncio.Protocol):
     # Parsing
 
     def _parse_slices(self) -> None:
-        """A little at a time: requests sent ahead must not pile up answers, nor keep other
-        clients waiting. More at a time of a head that goes on and on."""
+        """Parse a little at a time, so that pipelined requests neither pile up responses nor delay
+        other clients. Slices grow while a long head goes on.
+        """
         size = SLICE_BYTES
         while self._parsed_bytes < len(self._unparsed) and not self._must_wait():
             start, self._parsed_bytes = self._parsed_bytes, self._parsed_bytes + size
@@ -289,7 +290,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         return self._is_queued or self._is_unread or self.state in {CLOSING, CLOSED}
 
     def _parse_on(self) -> None:
-        """Go on with what was left for this turn of the loop."""
+        """Parse what was left for this iteration of the loop."""
         self._is_queued = False
         self._parse_slices()
         if not (self._unparsed or self._must_wait()):
@@ -305,7 +306,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._close()  # answered like any request; what follows is not HTTP
+            self._close()  # the request is answered; what follows is not HTTP
         except httptools.HttpParserCallbackError:
             log.exception("request failed")
             self._give_up(FAULT)
@@ -321,7 +322,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
             self._note_progress()
 
     def _check_size(self) -> None:
-        """Of a message that is not complete: its head, or what is not body in its chunks."""
+        """Reject an incomplete message whose head, or whose chunk framing, is too large."""
         is_too_large = self._message_bytes - self._body_bytes > MAX_HEAD_BYTES
         if is_too_large or (self.state is HEAD and self._exceeds_bounds):
             self._give_up(BAD_REQUEST)
@@ -330,13 +331,15 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         now = self.progress_at = self._loop.time()
         if self._is_unread:
             return
-        if self.state is IDLE:  # later than any timer: none to set
+        if self.state is IDLE:  # the existing timer fires earlier
             self._deadline = now + KEEP_ALIVE_S
             if self._is_last:
                 self._deadline = min(self._deadline, self._ends_by)
         elif self.state is BODY:
             self._expire_in(LINGER_S if self._is_last else MESSAGE_S)
-        elif self.state is HEAD and self._answered:  # a first one has its time since it connected
+        elif (
+            self.state is HEAD and self._answered
+        ):  # the first request's time runs since the connection
             self._expire_in(MESSAGE_S)
 
     def _account(self) -> None:
@@ -360,9 +363,9 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         )
 
     def _give_up(self, answer: Answer) -> None:
-        """On a request that cannot be read, is too large, or made us fail."""
+        """Answer with an error and close: the request is malformed or too large, or we failed."""
         if self.state is BODY:
-            self._close()  # a second answer would be taken for another request's
+            self._close()  # the client would match a second response to another request
         else:
             self._refuse(answer)
 
@@ -374,17 +377,20 @@ class HttpConnection(RequestHead, asyncio.Protocol):
             self._close()
 
     def _close(self) -> None:
-        """Once all is written, if the client reads it in time."""
+        """Close once everything is written; drop it if the client does not read in time."""
         if self.state is not CLOSED:
             self.state, self._unparsed, self._parsed_bytes = CLOSING, b"", 0
             self._expire_in(SLOW_READER_S)
             self._transport.close()
 
     def _forget(self) -> None:
-        """Free all memory now. The transport is gone only after this turn of the loop, in which
-        thousands of other connections may bring their bytes too."""
+        """Free all memory now: the transport is released only after this iteration of the loop, in
+        which thousands of other connections may receive data too.
+        """
         self.state = CLOSED
-        self._parser = cast(Any, None)  # refers to us: drop it to leave no cycle
+        self._parser = cast(
+            Any, None
+        )  # refers to this object; dropping it avoids a reference cycle
         self._unparsed = self._piece = self._target = self._known = b""
         self._headers = []
         self._timer.cancel()
@@ -392,20 +398,24 @@ class HttpConnection(RequestHead, asyncio.Protocol):
     # Time
 
     def _end_within(self, seconds: float) -> None:
-        """The current request, or the next one, is the last, and nothing takes longer."""
+        """Make the current request, or the next one, the last, and close after this time at the
+        latest.
+        """
         self._is_last = True
         self._ends_by = min(self._ends_by, self._loop.time() + seconds)
         self._expire_in(seconds)
 
     def _expire_in(self, seconds: float) -> None:
-        """Close then unless a message makes progress."""
+        """Close after this time unless a message makes progress."""
         self._deadline = min(self._loop.time() + seconds, self._ends_by)
         if self._deadline < self._timer_at:
             self._timer.cancel()
             self._set_timer()
 
     def _set_timer(self) -> None:
-        self._timer_at = self._deadline  # uvloop's timers do not tell theirs once they are due
+        self._timer_at = (
+            self._deadline
+        )  # uvloop timers do not expose their deadline once due, so keep it here
         self._timer = self._loop.call_at(self._deadline, self._check)
 
     def _check(self) -> None:
@@ -415,5 +425,5 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         elif self.state is CLOSING or self._is_unread:
             self._transport.abort()
         else:
-            self._timer_at = math.inf  # so that closing sets a timer
+            self._timer_at = math.inf  # so that a timer for closing is set
             self._close()

@@ -1,5 +1,4 @@
-"""Keeps the current Fleet: reads the store, combines, swaps one reference. No rules.
-
+"""Keeps the current Fleet: reads the store, combines what it read, and replaces one reference.
 Requests read `table`. They never wait for this loop, nor for anything that it waits for.
 """
 
@@ -21,23 +20,23 @@ POLL_S = 1.0
 
 
 class Observer(Protocol):
-    """Hears what the watch does; see router.telemetry.metrics."""
+    """Is called with what the watch does; see router.telemetry.metrics."""
 
     def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
-        """The store was read, or was not; `faults` were left out."""
+        """The store was read, or could not be; `faults`: the values that were left out."""
 
     def wished(self, edge: str, wish: Intent | None) -> None:
-        """An operator's intent for the edge came or changed; None: it is over."""
+        """An operator's intent for the edge was made or changed; None: it ended."""
 
     def swapped(self, before: Fleet, after: Fleet) -> None:
-        """Answers come from another Fleet from now on."""
+        """The Fleet was replaced: answers come from the new one."""
 
     def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
         """A follower of the fleet raised; see router.supervised."""
 
 
 class Source(Protocol):
-    """What a watch needs of a store; see router.store."""
+    """The methods of router.store.Store that a watch needs."""
 
     async def read(self, edges: Sequence[str]) -> Stored:
         """See Store."""
@@ -47,8 +46,9 @@ class Source(Protocol):
 
 
 class FleetWatch:
-    """`fleet`: the newest; `table`: its answers, replaced only when they would differ.
-    `published`: each vantage's view as last read; `store_error`: why it was not just now."""
+    """`fleet`: the newest Fleet; `table`: its answers, replaced only if they would differ.
+    `published`: each vantage's view as last read; `store_error`: why the latest read failed.
+    """
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class FleetWatch:
         self._store = store
         self._observer = observer
         self._cache_policy = cache_policy
-        # A slot is as long as a shared cache keeps an answer, so each answer is of one slot.
+        # A slot is as long as a shared cache keeps an answer, so each answer belongs to one slot.
         self._fleet_policy = replace(fleet_policy, slot_s=max(1, cache_policy.max_age_s))
         self._clock = clock
         self._swap_followers: list[Callable[[Fleet, Fleet], None]] = []
@@ -78,14 +78,14 @@ class FleetWatch:
         self.table = RouteTable(ranker, self.fleet, cache_policy)
 
     def recall(self, saved: Stored) -> None:
-        """Begin with the last good health that was saved, as old as it is by now."""
+        """Start with the last good health from disk; its age counts."""
         views, intents = self._newest(saved)
-        fleet = self._combined(views.values(), intents)  # raises before anything is replaced
+        fleet = self._combined(views.values(), intents)  # if this raises, nothing has been replaced
         self._hold(views, intents)
         self._swap(fleet)
 
     def on_swap(self, follower: Callable[[Fleet, Fleet], None]) -> None:
-        """Call `follower(before, after)` whenever answers come from another Fleet."""
+        """Call `follower(before, after)` whenever the Fleet that answers is replaced."""
         self._swap_followers.append(follower)
 
     def on_refresh(self, follower: Callable[[Stored], None]) -> None:
@@ -94,11 +94,11 @@ class FleetWatch:
 
     @property
     def held(self) -> Stored:
-        """The views and intents that the Fleet is made of."""
+        """The views and intents that the Fleet was combined from."""
         return Stored(tuple(self._views.values()), self._intents)
 
     def adopt(self, ranker: Ranker) -> None:
-        """Go on with another catalog."""
+        """Replace the catalog."""
         self.ranker = ranker
         self._edges = [region.id for region in ranker.catalog.regions]
         before, self.fleet = self.fleet, self._combined()
@@ -112,7 +112,9 @@ class FleetWatch:
             hints = await self._store.changed(hints, POLL_S)
 
     async def refresh(self) -> None:
-        """Read the store if it can be read, and let time pass for what is held."""
+        """Read the store if possible, and combine again, so that health ages even if it was not
+        read.
+        """
         fleet = None
         try:
             stored = await self._store.read(self._edges)
@@ -125,7 +127,7 @@ class FleetWatch:
         else:
             self.store_error, self.published = None, stored.views
             self._observer.read(None, stored.faults)
-        finally:  # also after an error that nobody foresaw: health must age
+        finally:  # also after an unexpected error: health must age
             for follower in self._refresh_followers:
                 self._notify(follower, self.held)
             if fleet is None:
@@ -141,9 +143,8 @@ class FleetWatch:
 
     def _newest(self, stored: Stored) -> tuple[dict[str, View], tuple[Intent, ...]]:
         """The newest view of each vantage, and the intents. A view that the store lost is kept
-        until it is old, and an intent that cannot be read any more until it ends.
-
-        One the store still has is kept at any age: forgotten, it would be taken for new.
+        until it is old, an intent that can no longer be read until it ends. A view that the store
+        still has is kept at any age: if it were forgotten, it would count as new.
         """
         now = self._clock()
         views = dict(self._views)
@@ -172,11 +173,12 @@ class FleetWatch:
                 self._observer.wished(edge, after.get(edge))
 
     def _is_replaced(self, held: View, view: View, now: float) -> bool:
-        """Whether another poller counts from lower on, now that the first is silent."""
+        """Whether another poller has taken over with a lower `seq` because the first is silent."""
         return view.seq != held.seq and now - held.probed_at > self._fleet_policy.fresh_s
 
     def imagined(self, intents: Sequence[Intent], without: Iterable[str] = ()) -> Fleet:
-        """The Fleet as it would be with these intents too, and with none for some edges."""
+        """The Fleet as it would be with these intents added, and with those of some edges
+        removed."""
         gone = {*without, *(intent.edge for intent in intents)}
         kept = [intent for intent in self._intents if intent.edge not in gone]
         return self._combined(intents=[*kept, *intents])
@@ -193,8 +195,9 @@ class FleetWatch:
         )
 
     async def _combined_in_slices(self, views: Iterable[View], intents: Iterable[Intent]) -> Fleet:
-        """The same beside answering: many edges and vantages take longer than a request may
-        wait. Begins anew when the catalog is replaced meanwhile."""
+        """The same in slices, because many edges and vantages take longer than a request may wait.
+        Starts again if the catalog is replaced meanwhile.
+        """
         views, intents = tuple(views), tuple(intents)
         while True:
             ranker = self.ranker
@@ -224,12 +227,14 @@ class FleetWatch:
 
 
 def _last_known(held: View | None, view: View) -> View:
-    """The view; of a vantage isolated now, what it said before, as old as that is."""
+    """The view; for a vantage that is isolated now, its last view before that, with its age."""
     if not view.isolated or held is None or held.isolated:
         return view
     return replace(held, seq=view.seq)
 
 
 def _not_ahead(view: View, now: float) -> View:
-    """A clock ahead of ours, or ours set back, must not keep a dead vantage fresh."""
+    """The view with a time that is not in the future: a vantage's fast clock, or ours set back,
+    must not keep a dead vantage fresh.
+    """
     return view if view.probed_at <= now else replace(view, probed_at=now)

@@ -1,6 +1,5 @@
-"""The head of one HTTP/1.1 request, collected from httptools' callbacks within bounds.
-
-Keeps the fields that answers depend on, and finds what llhttp accepts but RFC 9112 does not.
+"""The head of one HTTP/1.1 request, collected from httptools' callbacks within limits. Keeps the
+fields that answers depend on, and rejects what llhttp accepts but RFC 9112 forbids.
 """
 
 import re
@@ -12,7 +11,7 @@ from router.routing.response import NO_STORE, Answer, error_answer
 MAX_HEAD_BYTES = 32 * 1024
 MAX_FIELDS = 100
 MAX_PLACING_FIELDS = 32
-MAX_BODY_BYTES = 1024 * 1024  # read to keep the connection, and discarded
+MAX_BODY_BYTES = 1024 * 1024  # read and discarded to keep the connection
 
 BAD_REQUEST = error_answer(
     400,
@@ -23,23 +22,24 @@ BAD_REQUEST = error_answer(
 BAD_VERSION = error_answer(505, "bad_version", "Send the request as HTTP/1.1.", NO_STORE)
 
 _OPTIONAL_WHITE_SPACE = b" \t"  # RFC 9110, 5.6.3
-# Fields that decide how a message is framed, or whether its connection goes on.
+# Fields that decide how a message is framed, or whether its connection stays open.
 _FRAMING = frozenset({b"transfer-encoding", b"content-length", b"expect", b"upgrade"})
 # RFC 3986, 3.2.2 and 3.2.3. Empty is valid (RFC 9110, 7.2).
 _HOST = re.compile(rb"([\w.~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(:\d*)?", re.ASCII)
-# RTSP methods and those of Icecast, which llhttp parses too.
+# Methods of RTSP and Icecast, which llhttp also accepts.
 _FOREIGN_METHODS = frozenset(
     b"DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER SET_PARAMETER REDIRECT RECORD "
     b"FLUSH SOURCE".split()
 )
-# What httptools says of a version that is not 1.0 or 1.1; the others for `PRI * HTTP/2.0`.
+# httptools' errors for a version that is not 1.0 or 1.1, and for `PRI * HTTP/2.0`.
 _VERSION_ERRORS = ("Invalid HTTP version", "Expected HTTP/2 Connection Preface", "Pause on PRI")
 
 
 class RequestHead:
     """Callbacks of httptools.HttpRequestParser for the head of one request after another.
 
-    `_framing` holds the few fields that most requests do not have, so that these cost nothing.
+    `_framing` holds the few fields that most requests do not have, so that a request without them
+    costs nothing.
     """
 
     __slots__ = (
@@ -58,9 +58,9 @@ class RequestHead:
     )
 
     def __init__(self) -> None:
-        # The bytes in which the request line is, and whether the request is the first in them.
+        # The bytes with the request line, and whether the request is the first in them.
         self._piece, self._is_first = b"", True
-        self._valid_host = b""  # seen last
+        self._valid_host = b""  # the last one accepted
         self._target = self._known = b""
         self._headers: Headers = []
         self._framing: Headers | None = None
@@ -73,7 +73,7 @@ class RequestHead:
         self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One field of the head, or of the trailers: those count for nothing."""
+        """One field of the head, or of the trailers, which are ignored."""
         self._field_count += 1
         name = name.lower()
         if name in PLACING:
@@ -102,7 +102,7 @@ class RequestHead:
         return self._is_malformed or self._field_count > MAX_FIELDS
 
     def _head_error(self, method: bytes, version: str) -> Answer | None:
-        """Why a complete head must be rejected, if it must."""
+        """Why a complete head must be rejected; None if it is valid."""
         if b"RTSP/" in self._piece and self._is_rtsp(method):
             return BAD_REQUEST
         if version == "1.1":
@@ -117,12 +117,13 @@ class RequestHead:
         return None
 
     def _framing_value(self, name: bytes) -> bytes | None:
-        """The value of the last such field."""
+        """The value of the last field of this name."""
         return dict(self._framing or ()).get(name)
 
     def _has_known_length(self) -> bool:
         """RFC 9112, 6.3: chunked must be the last transfer coding of a request. llhttp does not
-        take it for chunked with a tab beside it, so neither may we."""
+        recognise `chunked` with a tab beside it, so neither may we.
+        """
         codings = self._framing_value(b"transfer-encoding")
         return codings is None or codings.rpartition(b",")[2].strip(b" ").lower() == b"chunked"
 
@@ -130,11 +131,11 @@ class RequestHead:
         return self._framing_value(b"expect") is not None
 
     def _has_large_body(self) -> bool:
-        length = self._framing_value(b"content-length")  # llhttp took it for a number
+        length = self._framing_value(b"content-length")  # llhttp has checked that it is a number
         return length is not None and int(length) > MAX_BODY_BYTES
 
     def _is_rtsp(self, method: bytes) -> bool:
-        """Whether the request line names RTSP. llhttp accepts it and does not tell."""
+        """Whether the request line names RTSP, which llhttp accepts without reporting it."""
         line = rb"%b +%b +RTSP/" % (re.escape(method), re.escape(self._target))
         return re.search(line, self._piece) is not None
 

@@ -21,13 +21,13 @@ from router.errors import ConfigError
 BACKLOG = 2_048
 GRACE_S = 10
 OPS_CONNECTIONS = 256
-SPARE_FILES = 512  # for all but the public connections; fewer if there are few
+SPARE_FILES = 512  # for everything but public connections; fewer if the process may open few
 MIN_SPARE_FILES = 64
 MIN_CONNECTIONS = 16
 
 
 class Listener(uvicorn.Server):
-    """One app on one bound socket; signals are the process's business, not its."""
+    """One app on one bound socket. It leaves signals to the process."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -36,19 +36,22 @@ class Listener(uvicorn.Server):
 
 
 def bind(variable: str, listen: Listen) -> socket.socket:
-    """A listening socket for few clients, on which connections queue until they are served.
-    Raises ConfigError that names the setting if it cannot listen."""
+    """A listening socket for few clients; connections queue on it until they are served. Raises
+    ConfigError that names the setting if it cannot listen.
+    """
     bound = _bound(variable, listen, shared=False)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: for data that the client does not take
+    if hasattr(
+        socket, "TCP_USER_TIMEOUT"
+    ):  # Linux: a timeout for data that the client does not acknowledge
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SLOW_READER_S * 1_000))
     return bound
 
 
 def bind_shared(variable: str, listen: Listen, count: int) -> list[socket.socket]:
-    """Several on one port, between which the kernel divides connections."""
+    """Several sockets on one port; the kernel divides connections between them."""
     _bound(
         variable, listen, shared=False
-    ).close()  # sockets that share would not notice a stranger's
+    ).close()  # SO_REUSEPORT would not notice another program's socket
     first = _bound(variable, listen, shared=True)
     same = Listen(listen.host, first.getsockname()[1])
     return [first, *(_bound(variable, same, shared=True) for _ in range(count - 1))]
@@ -67,8 +70,9 @@ def _bound(variable: str, listen: Listen, *, shared: bool) -> socket.socket:
 
 
 def twin(bound: socket.socket) -> socket.socket:
-    """Another on the same shared port, which gets no connections before somebody listens on
-    it. Raises OSError."""
+    """Another socket on the same shared port. It gets no connections until it listens. Raises
+    OSError.
+    """
     other = _unbound(bound.family, shared=True)
     try:
         other.bind(bound.getsockname())
@@ -86,8 +90,9 @@ def _unbound(family: int, *, shared: bool) -> socket.socket:
 
 
 def affordable(connections: int) -> int:
-    """As many of these connections as the process may open files for, once it has raised its
-    own limit as far as it may. Raises ConfigError if they are too few to serve."""
+    """The number of these connections for which the process may open files, after raising its own
+    limit as far as allowed. Raises ConfigError if it is too small to serve.
+    """
     wanted = sockets_for(connections) + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -112,7 +117,7 @@ def spare_files(files: int) -> int:
 
 
 def _ops_connections() -> int:
-    """At most half of the spare files."""
+    """The connection limit of the ops listener: at most half of the spare files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return OPS_CONNECTIONS
@@ -159,7 +164,7 @@ def public_listener(respond: Respond, reject: Respond, limit: ConnectionLimit) -
 async def serve_until_stopped(
     servers: Sequence[tuple[Listener, socket.socket]], stop: asyncio.Event
 ) -> None:
-    """Serve on every socket; at `stop`, let open requests end and return."""
+    """Serve on every socket; at `stop`, finish open requests and return."""
     async with asyncio.TaskGroup() as tasks:
         for server, bound in servers:
             tasks.create_task(server.serve(sockets=[bound]))

@@ -1,9 +1,8 @@
-"""Keeps a number of workers answering on one port, feeds them, and sums what they count.
-
-Each has a listening socket of its own on the port (SO_REUSEPORT), also open here: what
-waits in the queue of a worker that dies is served by the next. A worker that hangs or
-cannot start gives its place in the port's group up: what waits there is reset, and
-connections go to the workers left.
+"""Keeps a number of workers running on one port, sends them data, and sums their counts. Each
+worker has its own listening socket on the port (SO_REUSEPORT), which is also open here:
+connections in the queue of a worker that dies are served by its replacement. If a worker hangs or
+cannot start, its socket is closed: connections in its queue are reset, and new ones go to the
+other workers.
 """
 
 import asyncio
@@ -29,15 +28,15 @@ ENDED_S = 15.0
 
 
 class Observer(LoopObserver, Protocol):
-    """Hears what becomes of workers; see router.telemetry.metrics."""
+    """Is called when workers end; see router.telemetry.metrics."""
 
     def child_ended(self, child: str, how: str, left: int) -> None:
-        """A worker exited, hung or could not start; so many still answer."""
+        """A worker exited, hung or could not start. The number is of workers that still answer."""
 
 
 @dataclass
 class _Place:
-    """A worker's place: its socket, the child in it, and what that has counted."""
+    """The place of one worker: its socket, the child process, and the child's counts."""
 
     bound: socket.socket
     child: ChildProcess
@@ -77,7 +76,7 @@ class Workers:
 
     @property
     def ready_count(self) -> int:
-        """Workers that answer now."""
+        """The number of workers that answer now."""
         return sum(place.is_ready for place in self._places)
 
     @property
@@ -86,21 +85,22 @@ class Workers:
         return self._ended_lines_dropped + sum(place.lines_dropped for place in self._places)
 
     def counts(self) -> Counts:
-        """What all workers that are and were did so far."""
+        """The sum of what all workers, past ones included, have done."""
         total = Counts()
         for counts in (self._ended, *(place.counts for place in self._places)):
             total.add(counts)
         return total
 
     def feed(self, stored: Stored) -> None:
-        """Send every worker what is held now."""
+        """Send every worker the store contents that the main process holds."""
         self._fed = frame(Fed(stored.views, stored.intents))
         for place in self._places:
             place.child.send(self._fed)
 
     def replace_inputs(self, inputs: Inputs) -> None:
-        """Send every worker, also those to come, what was read from files. They parse
-        nothing themselves: all processes answer from one and the same input."""
+        """Send what was read from files to every worker, including those started later. Workers
+        parse no files, so all processes answer from the same input.
+        """
         self._inputs = frame(Replaced(pickled(inputs.shared())))
         for place in self._places:
             place.child.send(self._inputs, must_arrive=True)
@@ -109,7 +109,7 @@ class Workers:
         return (self._inputs,) if self._fed is None else (self._inputs, self._fed)
 
     async def run(self) -> None:
-        """Until cancelled; then until all have answered what they had begun."""
+        """Run until cancelled; then return when all workers have finished their requests."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 for place in self._places:
@@ -119,7 +119,7 @@ class Workers:
             await asyncio.to_thread(self._stop)
 
     async def _tend(self, place: _Place) -> None:
-        """Have a worker in this place, for ever."""
+        """Keep a worker running in this place, for ever."""
         while True:
             try:
                 ended = await place.child.live()
@@ -151,7 +151,7 @@ class Workers:
         place.is_ready, place.counts, place.lines_dropped = False, Counts(), 0
 
     def _stop(self) -> None:
-        """End all: first a request, then, after a while, by force."""
+        """Stop all workers: ask them first, and kill them after a while."""
         for place in self._places:
             place.child.terminate()
         deadline = time.monotonic() + ENDED_S
@@ -161,7 +161,7 @@ class Workers:
 
 
 def _give_way(place: _Place) -> None:
-    """Get no connections until a worker in this place listens."""
+    """Close this place's socket, so that it gets no connections until a new worker listens."""
     try:
         deaf = twin(place.bound)
     except OSError as error:

@@ -1,5 +1,5 @@
-"""One of several processes that answer on one port. The main process reads the files, polls,
-reads the store, logs and serves ops; this one gets everything from it. Composition only.
+"""One of several processes that answer on one port. The main process reads the files, polls, reads
+the store, logs and serves ops, and sends everything to the workers. Composition only.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class _Quiet:
 
 
 def work(log_level: str, log_format: str, bound: socket.socket, channel: socket.socket) -> None:
-    """Answer on `bound` until SIGTERM, or until the main process is gone."""
+    """Answer on `bound` until SIGTERM, or until the main process has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process
     start_logging(log_level, log_format)
     try:
@@ -94,14 +94,14 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def _begin(loop: Coroutine[Any, Any, None], stop: asyncio.Event) -> asyncio.Task[None]:
-    """Run a part without which the worker stops, and is replaced."""
+    """Run a part that the worker needs: if it fails, the worker stops and is replaced."""
     task = asyncio.create_task(loop)
     task.add_done_callback(lambda _: stop.set())
     return task
 
 
 class _Main:
-    """What the main process has sent. `front` takes new inputs once it is there."""
+    """What the main process has sent. `front`, once it is set, gets new inputs."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
@@ -112,7 +112,7 @@ class _Main:
         self._is_fed = False
 
     async def listen(self) -> None:
-        """Take whatever comes, until the main process is gone."""
+        """Handle every message until the main process has ended."""
         async for message in messages(self._reader):
             if isinstance(message, Fed):
                 self.feed.take(message)
