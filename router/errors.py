@@ -1,22 +1,22 @@
-"""The exception tree: what an operator can be told about and act on.
+"""The exception tree: errors that are reported to an operator.
 
 RouterError
 ├── ConfigError    settings or regions.yaml; carries every fault found
 ├── GeoDataError   the geo database is missing, damaged or of the wrong kind
 ├── PublishError   a CDN's key value store could not be read or written
-├── PurgeError     a CDN did not take a purge
-└── StoreError     the store could not be read or written in time
+├── PurgeError     a CDN did not accept a purge └── StoreError     the store could not be read or
+written in time
 """
 
 from collections.abc import Iterable
 
 
 class RouterError(Exception):
-    """Anything that autorouter raises on purpose; its text is fit to show."""
+    """The base of all errors that autorouter raises; the text can be shown to people."""
 
 
 class ConfigError(RouterError):
-    """Configuration that cannot be used. `faults`: one line each, all of them."""
+    """Configuration cannot be used. `faults`: all of them, one line each."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(faults)
@@ -24,7 +24,7 @@ class ConfigError(RouterError):
 
 
 class GeoDataError(RouterError):
-    """A geo database that cannot be used; the text names the file and the fix."""
+    """A geo database cannot be used; the text names the file and the fix."""
 
 
 class StoreError(RouterError):

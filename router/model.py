@@ -13,17 +13,17 @@ MAX_INTENT_S = 72 * 3_600
 
 
 class Scope(StrEnum):
-    """How far a viewer's request may look: their country first, or anywhere."""
+    """Which edges come first: those in the viewer's country, or the nearest anywhere."""
 
     COUNTRY = "country"
     GLOBAL = "global"
 
-    # Enum's own hash runs in Python, and this is part of a key of every look-up.
+    # The hash of an Enum runs in Python, and this is in the key of every look-up.
     __hash__ = str.__hash__
 
 
 class Observed(StrEnum):
-    """What probes say of an edge."""
+    """The state of an edge, as probes observe it."""
 
     UP = "up"
     DEGRADED = "degraded"
@@ -32,7 +32,7 @@ class Observed(StrEnum):
 
 
 class Intended(StrEnum):
-    """What an operator wants of an edge."""
+    """What an operator wants for an edge."""
 
     ENABLED = "enabled"
     DRAINING = "draining"
@@ -49,7 +49,7 @@ class Status(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What one probe met: a closed set, so it can label metrics and events."""
+    """The outcome of one probe: a closed set, so it can label metrics and events."""
 
     OK = "ok"
     DEGRADED = "degraded"
@@ -66,24 +66,24 @@ class Outcome(StrEnum):
 
 
 class Level(StrEnum):
-    """How exactly a viewer's place is known."""
+    """How exactly a viewer's location is known."""
 
     CITY = "city"
     COUNTRY = "country"
     UNKNOWN = "unknown"
 
-    __hash__ = str.__hash__  # as in Scope: part of what each route is counted under
+    __hash__ = str.__hash__  # as in Scope: part of the labels of each route
 
 
 class Source(StrEnum):
-    """Who said where a viewer is."""
+    """What located a viewer."""
 
     CDN_KEY = "cdn_key"
     CDN_HEADERS = "cdn_headers"
     OVERRIDE = "override"
     FEED = "feed"
     DATABASE = "database"
-    ASKED = "asked"  # by an operator, about a place
+    ASKED = "asked"  # an operator asked about a place
     NONE = "none"
 
     __hash__ = str.__hash__
@@ -123,26 +123,25 @@ def is_private(address: IPv4Address | IPv6Address) -> bool:
 
 
 class HealthFormat(StrEnum):
-    """How an edge tells its health."""
+    """How an edge reports its health."""
 
     JSON = "json"  # a `status` in a JSON object
     STATUS = "status"  # any 2xx passes, whatever the body
 
 
 class ModelsFormat(StrEnum):
-    """How an edge tells its loaded models."""
+    """How an edge reports its loaded models."""
 
     STATUS = "status"  # at `models_path`, else at /v1/models
     OPENAI = "openai"  # as OpenAI's list of models, at `models_path` only
-    NONE = "none"  # it does not
+    NONE = "none"  # it does not report them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """How an edge is asked and judged; the defaults of regions.yaml.
-
-    `url`: where its health is asked, if not at its endpoint. `slow_ms`: a probe that takes
-    no longer is never slow. The rest is explained in docs/health.md.
+    """How an edge is probed and judged; the defaults of regions.yaml. `url`: where its health is
+    probed, if not at its endpoint. `slow_ms`: a probe that takes no longer is never slow. The rest
+    is explained in docs/health.md.
     """
 
     health: HealthFormat = HealthFormat.JSON
@@ -173,12 +172,12 @@ class Region:
 
     @property
     def health_url(self) -> str:
-        """Where its health is asked."""
+        """The URL of its health probe."""
         return self.check.url or self.endpoint + self.health_path
 
 
 class Nearness(StrEnum):
-    """What orders cities for viewers whose country has no edge."""
+    """How cities are ordered for viewers whose country has no edge."""
 
     DISTANCE = "distance"
     NETWORK = "network"
@@ -186,9 +185,9 @@ class Nearness(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyFacts:
-    """What is known of round-trip times. `places`: where measurements were taken between;
-    `rtt_ms`: a row for each place, None where nothing was measured. `homes`: country → where
-    its people live, and how many. `measured_ms`: country → edge id → an operator's own figure.
+    """Known round-trip times. `places`: the places between which was measured; `rtt_ms`: a row for
+    each place, None where nothing was measured. `homes`: country → where its people live, and how
+    many. `measured_ms`: country → edge id → the time that an operator measured.
     """
 
     places: tuple[Position, ...]
@@ -203,8 +202,8 @@ class Catalog:
 
     `aliases`: model alias in lower case → the id that edges report.
     `countries`: code → Country, for viewers known by country only.
-    `residency`: country → the countries whose edges its viewers may use; any, if not in it.
-    `latency`: set where `nearness` is by network.
+    `residency`: country → the countries whose edges its viewers may use; a country that is not in
+    it has no such rule. `latency`: set if `nearness` is `network`.
     """
 
     regions: tuple[Region, ...]
@@ -220,8 +219,8 @@ class Probe:
     """The result of one health probe.
 
     `rtt_ms`: from the end of the lookup to the last byte of an answer.
-    `detail`: what was met, in words; None for a pass.
-    `address`: the one that was connected to; `lost`: those that failed meanwhile.
+    `detail`: the outcome in words; None for a pass. `address`: the one that was connected to;
+    `lost`: those that failed meanwhile.
     """
 
     outcome: Outcome
@@ -233,17 +232,17 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeView:
-    """What one vantage knows of one edge, as published.
+    """What one vantage publishes about one edge.
 
     `streak`: consecutive results alike, positive passes, negative failures.
     `models`: ids loaded, or None when the inventory is unknown.
-    `probed_at`: its last probe that counted; None from releases that did not tell.
-    `models_fault`: why the latest inventory was not taken; None while it was.
-    `bad_addresses`: those of its addresses that fail while another one works.
-    `back_at`: while it is down and passes, when its hold-down ends. `changes`: how often its
-    state changed lately, while it is flapping; `calm_at`: when that ends, if nothing changes.
-    `usual_ms`: what a probe usually takes, while it is slow. `worked`: whether a probe of
-    this vantage ever passed; None from releases that do not say.
+    `probed_at`: its last probe that counted; None from releases that did not publish it.
+    `models_fault`: why the latest inventory could not be used; None if it was. `bad_addresses`:
+    those of its addresses that fail while another one works. `back_at`: while it is down and
+    passes, when its hold-down ends. `changes`: how often its state changed lately, while it is
+    flapping; `calm_at`: when that ends, if nothing changes. `usual_ms`: what a probe usually
+    takes, while it is slow. `worked`: whether a probe of this vantage ever passed; None from
+    releases that do not publish it.
     """
 
     state: Observed
@@ -265,12 +264,11 @@ class EdgeView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """All that one vantage publishes, in one value: never torn.
-
-    `seq` only grows, whoever writes; `isolated`: it cannot see its witnesses, so it has
-    no verdicts, since `isolated_since`; `held`: edges that it saw fall and does not believe
-    it of yet, since `held_since` and at most until `held_until`. These times are None from
-    releases that do not say.
+    """Everything that one vantage publishes, in one value, so that readers never see half of it.
+    `seq` only grows, also across pollers; `isolated`: the vantage cannot reach its witnesses, so
+    it has no verdicts, since `isolated_since`; `held`: edges whose fall the brake holds back,
+    since `held_since` and at most until `held_until`. These times are None from releases that do
+    not publish them.
     """
 
     vantage: str
@@ -286,11 +284,10 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """An operator's wish for one edge; void after `expires_at`.
-
-    With the state ENABLED it is a dial: the edge keeps `share` of its viewers, and gets
-    there from `from_share` in `over_s` seconds. Releases without dials read it as enabled.
-    `at_once`: pollers also end the hold-down and the flapping that began before it.
+    """What an operator wants for one edge, until `expires_at`. With the state ENABLED it is a
+    dial: the edge keeps `share` of its viewers, and moves there from `from_share` in `over_s`
+    seconds. Releases without dials read it as enabled. `at_once`: pollers also end the hold-down
+    and the flapping that began before it.
     """
 
     edge: str
@@ -313,12 +310,12 @@ class Intent:
 
     @property
     def ends_at(self) -> float:
-        """When it ends, whatever was stored: at most MAX_INTENT_S after it was made."""
+        """When it ends: at most MAX_INTENT_S after it was made, even if a later time was stored."""
         return min(self.expires_at, self.created_at + MAX_INTENT_S)
 
 
 class EventKind(StrEnum):
-    """What an event tells of."""
+    """The kind of an event."""
 
     TRANSITION = "transition"
     BRAKE = "brake"

@@ -1,7 +1,7 @@
 """Text from edges, Redis and people, made safe for a terminal, a log line or an event.
 
-`escaped` is the one function for it: a control character could forge a line, move the
-cursor or reverse what stands around it.
+All such text goes through `escaped`: a control character could forge a line, move the cursor or
+reverse the text around it.
 """
 
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def escaped(text: str) -> str:
-    r"""The text with every character that is not printable written out, as `\x1b` or `\u202e`.
+    r"""The text with every unprintable character written as an escape, such as `\x1b` or `\u202e`.
 
     The result is one line. Escaping text a second time changes nothing.
     """

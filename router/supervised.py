@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 class LoopObserver(Protocol):
-    """Hears what happens to background loops; see router.telemetry.metrics."""
+    """Is called with what happens to background loops; see router.telemetry.metrics."""
 
     def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
-        """The loop raised, and starts again after so long."""
+        """The loop raised an exception, and starts again after this time."""
 
     def loop_recovered(self, loop: str) -> None:
         """The loop has run for STEADY_S since it failed."""
@@ -72,8 +72,8 @@ async def call_aside(
     """The result of a call in a daemon thread of its own. Raises what the call raises, or
     TimeoutError; then the thread goes on alone, and delays neither others nor the exit.
 
-    asyncio.to_thread is no choice for file access: a call that hangs keeps a shared thread,
-    and the process waits for it when it stops.
+    asyncio.to_thread does not suit file access: a call that hangs occupies a shared thread, and
+    the process waits for it when it stops.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
@@ -93,7 +93,7 @@ async def call_aside(
             error = failure
         try:
             loop.call_soon_threadsafe(settle, result, error)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed, so nothing waits for the result
             return
 
     threading.Thread(target=work, name=name, daemon=True).start()
@@ -104,8 +104,9 @@ async def call_aside(
 async def call_aside_patiently(
     call: Callable[[], T], *, timeout_s: float, on_timeout: Callable[[], None], name: str
 ) -> T:
-    """The same for a call that is made again and again: after the timeout `on_timeout` is
-    called, and the wait goes on. Threads that hang must not add up."""
+    """The same for a repeated call: after the timeout `on_timeout` is called, and the wait goes
+    on, so that hanging threads do not accumulate.
+    """
     calling = asyncio.create_task(call_aside(call, name=name))
     try:
         done, _ = await asyncio.wait([calling], timeout=timeout_s)

@@ -13,7 +13,7 @@ MAX_SHOWN = 60  # characters of a value or key quoted in a fault
 def read_text(path: Path, fix: str, max_bytes: int = MAX_BYTES) -> str:
     """A UTF-8 file of at most so many bytes, without its byte order mark.
 
-    ConfigError: it cannot be opened (`fix` says what to do then), is larger, or is not UTF-8.
+    Raises ConfigError if it cannot be opened (`fix` says what to do), is larger, or is not UTF-8.
     """
     try:
         with path.open("rb") as file:
@@ -30,7 +30,9 @@ def read_text(path: Path, fix: str, max_bytes: int = MAX_BYTES) -> str:
 
 
 def plain_number(text: str) -> float | str:
-    """A finite decimal number. YAML's others (.nan, 0x1F, 1:30) stay text, to be refused."""
+    """A finite decimal number. Other numbers of YAML (.nan, 0x1F, 1:30) stay text, which is
+    rejected later.
+    """
     try:
         number = float(text)
     except ValueError:

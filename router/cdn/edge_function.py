@@ -1,6 +1,6 @@
 """The CDN function, written from the catalog: the route key as ECMAScript. Pure.
 
-The programs are in router.cdn.programs; the table here is all that they know of the fleet.
+The programs are in router.cdn.programs; the table made here is all that they know about the fleet.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ _COUNTRIES = "/*COUNTRIES*/"
 
 
 def fill(ranker: Ranker, program: str) -> str:
-    """A program for this catalog, with its table, without comments and indentation."""
+    """The program with the table of this catalog, without comments and indentation."""
     table = msgspec.json.encode(_table(ranker)).decode()
     text = _squeezed(program).replace(_COUNTRIES, "".join(sorted(COUNTRY_CODES)))
     return text.replace(_TABLE, table)
@@ -54,8 +54,9 @@ def _table(ranker: Ranker) -> dict[str, Any]:
 
 
 def _beyond(ranker: Ranker) -> dict[tuple[str, tuple[int, ...]], list[str]]:
-    """Every country, grouped by what its viewers try after the country's own metros when only
-    the country is known. The scope is empty where it makes no difference."""
+    """Groups countries whose viewers try the same metros after the country's own ones, if only the
+    country is known. The scope is empty where it makes no difference.
+    """
     places = {metro.contender.id: place for place, metro in enumerate(ranker.metros)}
     groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for country in sorted(COUNTRY_CODES):
@@ -85,6 +86,6 @@ def _row(metro: Metro) -> list[Any]:
 
 
 def _squeezed(program: str) -> str:
-    """Without comment lines, blank lines and indentation."""
+    """The program without comment lines, blank lines and indentation."""
     lines = (line.strip() for line in program.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"

@@ -1,9 +1,9 @@
 """Publishing a table to a CloudFront KeyValueStore.
 
-There is one writer: every write names the ETag of the write before it, so another writer is
-noticed and not overwritten. The list of versions has the current one and the one before it. The
-latter makes room, then new values are written, and at last the list is. At any moment every
-listed version is complete.
+There is one writer: every write names the ETag of the previous write, so a second writer is
+noticed and not overwritten. The list names the current version and the previous one. Publishing
+removes the previous version, writes the new values, and writes the list last. So every listed
+version is complete at any moment.
 """
 
 import re
@@ -31,20 +31,21 @@ class Store(Protocol):
     """A key value store."""
 
     def read(self) -> tuple[str, dict[str, str]]:
-        """Its ETag and all its values. Raises PublishError."""
+        """The store's ETag and all its values. Raises PublishError."""
 
     def write(self, etag: str, puts: Mapping[str, str], deletes: Sequence[str]) -> str:
-        """Write at most 50 values if the ETag is still the same; the new ETag. Raises
-        PublishError."""
+        """Write at most 50 values if the ETag is still the same. Returns the new ETag. Raises
+        PublishError.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What publishing a table would change.
 
-    `versions`: the list as it will be, the current version first; `before`: as it is;
-    `meanwhile`: without the versions that make room.
-    `edges_added`, `edges_removed`: ids, of the routable edges.
+    `versions`: the list afterwards, the current version first; `before`: the list now;
+    `meanwhile`: the list without the versions that are removed. `edges_added`, `edges_removed`:
+    ids of routable edges.
     """
 
     etag: str
@@ -60,7 +61,7 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the store holds exactly this already."""
+        """Whether the store already holds exactly this."""
         return not self.puts and not self.deletes and self.before == self.versions
 
     @property
@@ -92,8 +93,9 @@ def plan(store: Store, table: Table) -> Plan:
 
 
 def publish(store: Store, change: Plan, progress: Callable[[int, int], None]) -> None:
-    """Carry a plan out. Raises PublishError; then the versions listed before are still there and
-    complete, and publishing again goes on from where it ended."""
+    """Carry out a plan. Raises PublishError. In that case the versions listed before are still
+    complete, and publishing again continues from where it stopped.
+    """
     etag, done = change.etag, 0
 
     def write(puts: Mapping[str, str], deletes: Sequence[str]) -> None:
@@ -121,7 +123,7 @@ def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _listed(values: Mapping[str, str]) -> tuple[str, ...]:
-    """The versions that functions read. A list that is not ours counts as none."""
+    """The versions that functions read. A list that we did not write counts as none."""
     try:
         return tuple(msgspec.json.decode(values.get(VERSIONS, "[]"), type=list[str]))
     except msgspec.DecodeError:
@@ -129,7 +131,7 @@ def _listed(values: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _version(name: str) -> str | None:
-    """Of a name that we have written; None for somebody else's."""
+    """The version in the name of a value that we wrote; None for any other name."""
     match = _OURS.fullmatch(name)
     return None if match is None else match[1]
 
@@ -161,7 +163,7 @@ class KeyValueStore:
     """A CloudFront KeyValueStore. Credentials as boto3 finds them."""
 
     def __init__(self, arn: str) -> None:
-        """Raises ConfigError for what is no ARN of a store, or without boto3 and awscrt."""
+        """Raises ConfigError if `arn` is not the ARN of a store, or without boto3 and awscrt."""
         if _ARN.fullmatch(arn) is None:
             raise ConfigError(
                 [
@@ -172,7 +174,7 @@ class KeyValueStore:
             )
         try:
             import awscrt  # noqa: F401 - what signs these requests (SigV4A)
-            from boto3.session import Session  # an extra
+            from boto3.session import Session  # an optional dependency
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError, ClientError
         except ImportError as error:

@@ -1,10 +1,11 @@
 """The table of the CloudFront function as values of a KeyValueStore. Pure.
 
-`cloudfront_kvs.js` reads it. A value may have 1 KB, so a request reads only what concerns it:
-its country, the smallest cell of the globe around its viewer, and with that the few metros that
-can be nearest from anywhere in the cell (docs/adr/0039-a-table-in-a-key-value-store.md).
+`cloudfront_kvs.js` reads it. A value may have 1 KB, so a request reads only what it needs: its
+country, and the smallest cell of the globe around its viewer with the few metros that can be
+nearest from anywhere in that cell (docs/adr/0039-a-table-in-a-key-value-store.md).
 
-Names begin with a version, which is a digest of all values: values of one version never change.
+Names begin with a version, which is a digest of all values, so the values of a version never
+change.
 """
 
 import hashlib
@@ -21,8 +22,8 @@ from router.geo.sphere import Vector, unit_vector
 from router.model import Position, Scope
 from router.routing.ranking import PREFERRED_COUNT, Metro, Ranker
 
-# Quotas on key value stores in AWS's developer guide: 1 KB a pair, 5 MB a store. A store holds
-# two tables: the current one, and the one before it or one that is being published.
+# Quotas on key value stores in AWS's developer guide: 1 KB a pair, 5 MB a store. A store holds two
+# tables: the current one, and either the previous one or the one that is being published.
 MAX_PAIR_BYTES = 1_000
 MAX_TABLE_BYTES = 2_400_000
 
@@ -30,12 +31,12 @@ _VERSION_LENGTH = 10
 _INLINE_BYTES = 60
 _SIDE = 2
 _MAX_DEPTH = 18
-_MARGIN = 1e-6  # radians: more than what rounding can move a viewer by
+_MARGIN = 1e-6  # radians: more than rounding can move a viewer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A published table. `values`: name → JSON text, names with the version in front."""
+    """A published table. `values`: name, beginning with the version → JSON text."""
 
     version: str
     values: Mapping[str, str]
@@ -47,8 +48,9 @@ class Table:
 
 
 class _Cell(NamedTuple):
-    """A part of the globe: `name` is its path of digits 0 to 3, the rest are fractions of the
-    way eastwards from 180° W and northwards from the south pole."""
+    """A part of the globe. `name` is its path of digits 0 to 3. The other fields are fractions:
+    eastwards from 180° W, and northwards from the south pole.
+    """
 
     name: str = ""
     west: float = 0.0
@@ -71,7 +73,7 @@ class _Cell(NamedTuple):
         return centre, max(_angle(centre, corner) for corner in corners) + _MARGIN
 
     def parts(self) -> Iterator["_Cell"]:
-        """The cells that it is divided into."""
+        """The four cells into which it is divided."""
         size = self.size / _SIDE
         for row in range(_SIDE):
             for column in range(_SIDE):
@@ -88,7 +90,9 @@ def make_table(ranker: Ranker) -> Table:
 
 
 def _within_quota(ranker: Ranker) -> dict[str, str]:
-    """All values. Stops at the quota: metros that almost share a place could fill any store."""
+    """All values. Stops at the quota, because metros at almost the same position could fill any
+    store.
+    """
     bare: dict[str, str] = {}
     size_bytes = 0
     for name, text in _values(ranker):
@@ -129,7 +133,7 @@ def _country(ranker: Ranker, country: str) -> list[Any]:
 
 
 def _alone(ranker: Ranker, country: str, scope: Scope) -> Iterable[Metro]:
-    """What viewers prefer of whom only the country is known, and that has one city or none."""
+    """What viewers prefer if only their country is known, and the country has at most one city."""
     own = ranker.at_home(country)
     if len(own) > 1:
         return ()
@@ -137,8 +141,9 @@ def _alone(ranker: Ranker, country: str, scope: Scope) -> Iterable[Metro]:
 
 
 def _tree(name: str, cell: _Cell, own: Sequence[Metro], others: Sequence[Metro]) -> Iterator[Any]:
-    """The values of a cell and of its parts: the metros that can be nearest from somewhere in
-    it, those of `own` before all `others`; 0 where they are too many for one value."""
+    """The values of a cell and of its parts: the metros that can be nearest from somewhere in the
+    cell, those of `own` before all `others`; 0 if they are too many for one value.
+    """
     centre, radius = cell.circle
     own = _near(own, centre, radius, PREFERRED_COUNT)
     missing = PREFERRED_COUNT - sum(len(metro.edges) for metro in own)
@@ -166,11 +171,10 @@ def _near(metros: Sequence[Metro], centre: Vector, radius: float, count: int) ->
 def _beaten_by(
     metro: Metro, others: Sequence[Metro], centre: Vector, radius: float, enough: int
 ) -> int:
-    """How many edges are nearer than a metro from everywhere in a circle; counts to `enough`.
-
-    The places that are nearer to one metro than to another are a half of the globe. A circle is
-    in it if the angle from its centre to the middle of that half, and its radius, are below 90°.
-    Metros of one place are equally near to everybody: the first of them comes first.
+    """How many edges are nearer than a metro from everywhere in a circle; counts up to `enough`.
+    The points that are nearer to one metro than to another form a hemisphere. A circle lies in it
+    if the angle from its centre to the middle of the hemisphere, plus its radius, is below 90°.
+    Metros at the same position are equally near to everybody; they keep their order.
     """
     x, y, z = metro.centre
     u, v, w = centre
@@ -190,7 +194,7 @@ def _beaten_by(
 
 
 def _first(metros: Iterable[Metro]) -> Iterator[Metro]:
-    """Those that hold three edges between them."""
+    """The first metros that together hold three edges."""
     count = 0
     for metro in metros:
         if count >= PREFERRED_COUNT:
@@ -210,8 +214,9 @@ def _further_edges(metro: Metro) -> Iterator[tuple[str, str]]:
 
 
 def _edge_parts(metro: Metro) -> list[list[Any]]:
-    """The edges of a metro: all in one list if that is short, else the first alone and lists
-    that fit a value each."""
+    """The edges of a metro: one list if it is short, otherwise the first edge alone and then lists
+    that each fit a value.
+    """
     edges: list[Any] = [
         edge.id if metro.is_even else (edge.id, edge.weight) for edge in metro.edges
     ]

@@ -1,4 +1,4 @@
-"""The programs that CDNs run, as they are in the package."""
+"""Reads the programs that CDNs run from the package."""
 
 from enum import StrEnum
 from pathlib import Path

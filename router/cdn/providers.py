@@ -1,4 +1,4 @@
-"""How each CDN is asked to forget what bears a tag. One class a CDN; no rules, no retries.
+"""How to purge by tag at each CDN. One class per CDN; no rules, no retries.
 
 Varnish   vmod xkey, by the VCL of infra/local-cdn/
 CloudFront  AWS, "Invalidating content by cache tags"; needs boto3
@@ -25,7 +25,7 @@ CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
 
 
 class Varnish:
-    """A Varnish that takes `PURGE` with `xkey-purge` from us."""
+    """A Varnish that accepts `PURGE` with `xkey-purge` from this server."""
 
     name = "varnish"
 
@@ -39,7 +39,7 @@ class Varnish:
 
 
 class Fastly:
-    """A Fastly service. Soft: what is purged is still there should the origin fail."""
+    """A Fastly service. Purges softly: purged answers are still served if the origin fails."""
 
     name = "fastly"
 
@@ -78,7 +78,7 @@ class CloudFront:
     name = "cloudfront"
 
     def __init__(self, distribution: str) -> None:
-        from boto3.session import Session  # an extra
+        from boto3.session import Session  # an optional dependency
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -87,7 +87,7 @@ class CloudFront:
         limits = Config(
             connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, retries={"total_max_attempts": 1}
         )
-        # CloudFront is one service for the whole world, and lives there.
+        # CloudFront is one global service, whose API is in this region.
         self._client: Any = Session().client("cloudfront", "us-east-1", config=limits)
 
     async def purge(self, tags: Sequence[str]) -> None:
@@ -108,9 +108,10 @@ class CloudFront:
 
 
 def open_targets(settings: Settings, client: httpx.AsyncClient) -> list[Target]:
-    """The CDNs of AUTOROUTER_PURGE. Raises ConfigError when one cannot be used: boto3 is
-    wanted and missing, AWS is configured wrongly, or httpx does not accept a URL. Reads
-    files, and takes some 100 ms for boto3: call it in a thread while others wait."""
+    """The CDNs of AUTOROUTER_PURGE. Raises ConfigError if one cannot be used: boto3 is missing,
+    AWS is configured wrongly, or httpx does not accept a URL. Reads files and loads boto3, which
+    takes some 100 ms: call it in a thread while requests are served.
+    """
     makers: dict[str, Callable[[str], Target]] = {
         "varnish": lambda url: Varnish(client, url),
         "cloudfront": CloudFront,
@@ -140,7 +141,7 @@ async def _send(
     headers: dict[str, str],
     body: dict[str, list[str]] | None = None,
 ) -> None:
-    """Send it, and raise PurgeError unless the answer is a 2xx."""
+    """Send the request. Raises PurgeError unless the response is 2xx."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             request = client.stream(method, url, headers=headers, json=body)

@@ -1,8 +1,8 @@
-"""Takes cached answers back when an edge changes: which, when, and how often it is tried.
+"""Purges cached answers when an edge changes: decides which tags, when, and how often to retry.
 
-Each server with AUTOROUTER_PURGE purges what it has itself learnt, once it answers by it:
-so what it gave before cannot come back into the cache (docs/adr/0014-who-purges.md).
-Nothing waits for a purge. How to ask a CDN is for router.cdn.providers.
+Each server with AUTOROUTER_PURGE purges for a change only after it answers with that change, so
+its older answers cannot get back into the cache (docs/adr/0014-who-purges.md). Nothing waits for a
+purge. router.cdn.providers sends the requests.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from router.store import Store
 DEBOUNCE_S = 0.25
 FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 15.0
-LIFE_S = 60.0  # what a cache may still hold then was asked for anew long before
+LIFE_S = 60.0  # after that, no cache serves an answer from before the change
 MAX_TAGS = 30
 MAX_TOLD_TAGS = 5
 
@@ -32,18 +32,19 @@ class Target(Protocol):
     name: str
 
     async def purge(self, tags: Sequence[str]) -> None:
-        """Have the CDN forget what bears one of the tags. PurgeError when it did not say yes
-        in bounded time."""
+        """Purge everything that has one of the tags. Raises PurgeError if the CDN did not accept
+        that in time.
+        """
 
 
 class Observer(Protocol):
-    """Hears how purges go; see router.telemetry.metrics."""
+    """Is called with the outcome of purges; see router.telemetry.metrics."""
 
     def purged(self, target: str, delay_s: float, error: PurgeError | None) -> None:
-        """A purge was accepted, or not, so long after the change."""
+        """A purge was accepted or not, this many seconds after the change."""
 
     def happened(self, event: Event) -> None:
-        """Something worth a line in the log and in the events."""
+        """An event happened, to be logged and stored."""
 
 
 @dataclass(kw_only=True)
@@ -61,7 +62,7 @@ class Purge:
     _retry_s: float = field(default=0.0, init=False)
 
     def swapped(self, before: Fleet, after: Fleet) -> None:
-        """Answers come from another Fleet: what may differ is due, since now."""
+        """The Fleet was replaced: the answers that may differ are due for a purge from now on."""
         now = self.monotonic()
         for id in changed_edges(before, after):
             self._due.setdefault(edge_tag(id), now)
@@ -69,8 +70,9 @@ class Purge:
             self._hint.set()
 
     async def run(self) -> None:
-        """Purge what is due, a moment after it became so: changes come in flocks, and
-        other servers have to learn of them."""
+        """Purge what is due, after a short delay: changes come in groups, and other servers must
+        learn about them first.
+        """
         while True:
             await self._hint.wait()
             await self.sleep(self._retry_s or DEBOUNCE_S)
@@ -96,7 +98,7 @@ class Purge:
             await self._put_off(due, now, error)
 
     async def _put_off(self, due: dict[str, float], now: float, error: PurgeError) -> None:
-        """Try again later what is still worth it."""
+        """Retry later, except for tags whose time is over."""
         is_first = self._retry_s == 0.0
         self._retry_s = min(2 * self._retry_s or FIRST_RETRY_S, LAST_RETRY_S)
         kept = {tag: since for tag, since in due.items() if now - since < LIFE_S}

@@ -5,4 +5,4 @@ Must not hold logic that a server needs.
 
 import gc
 
-gc.set_threshold(50_000)  # starting makes objects that stay: 150 collections would find nothing
+gc.set_threshold(50_000)  # objects made at start stay alive: 150 collections would free nothing

@@ -44,11 +44,11 @@ class Commands(Group):
     group_class = Group
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """As written below."""
+        """The commands in the order of their definition."""
         return list(self.commands)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The environment, exit codes, and how to have words completed."""
+        """The environment, the exit codes, and how to enable completion."""
         with formatter.section("Settings (environment)"):
             formatter.write_dl([(each.variable, _described(each)) for each in describe_settings()])
         with formatter.section("Exit codes"):
@@ -57,7 +57,7 @@ class Commands(Group):
             formatter.write_dl(_COMPLETION)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Our errors are for people: one line a fault, exit 1."""
+        """Print our errors for people, one line per fault, and exit with 1."""
         try:
             return super().invoke(ctx)
         except ConfigError as error:

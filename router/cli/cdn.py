@@ -102,7 +102,7 @@ def _ranker(regions: Path | None) -> "Ranker":
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
+    """Write a file completely or not at all."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_text(text, encoding="utf-8")

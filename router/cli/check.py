@@ -22,7 +22,9 @@ from router.text_files import read_text
 
 
 def check(environ: Mapping[str, str], regions: Path | None) -> dict[str, Any]:
-    """`{"ok", "faults", "warnings", "facts"}`: a line each, facts of what is fine."""
+    """The document `{"ok", "faults", "warnings", "facts"}`. The last three are lists of lines;
+    facts describe what is correct.
+    """
     facts: list[str] = []
     settings, faults = read_settings(environ)
     if not faults:
@@ -66,8 +68,9 @@ def _other_paths(settings: Settings, environ: Mapping[str, str]) -> Iterator[str
 
 
 def _idle_weights(catalog: Catalog) -> Iterator[str]:
-    """A weight shares viewers out between the edges of one city, so alone it does nothing,
-    but for viewers of a country with several cities whose own city is unknown."""
+    """Weights divide viewers between the edges of one city. The weight of a city's only edge has
+    no effect, except on viewers whose city is unknown in a country with several cities.
+    """
     weights = {region.id: region.weight for region in catalog.regions}
     ranker = Ranker(catalog)
     for metro in ranker.metros:
@@ -123,7 +126,7 @@ def _database_warnings(geo: GeoDatabase, now: float) -> Iterator[str]:
 
 
 def _geofeed_warnings(settings: Settings) -> Iterator[str]:
-    """Coordinates that are not read, since no header names them."""
+    """Warnings about coordinates that are ignored because no header names their columns."""
     path = settings.geo_overrides
     if path is None:
         return

@@ -1,4 +1,4 @@
-"""Completion of edge ids in the shell: those of the running server, else of regions.yaml."""
+"""Shell completion of edge ids, from the running server, or else from regions.yaml."""
 
 import asyncio
 import os
@@ -12,8 +12,9 @@ PATIENCE_S = 1.0
 
 
 def edge_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Edges whose id begins so, with their name and state. Nothing when none can be found:
-    a shell must not be disturbed by an error."""
+    """Edges whose id begins with the text, with their name and state. Empty if none can be found:
+    completion must not print errors.
+    """
     named = set(ctx.params.get(param.name or "") or ())
     with suppress(Exception):
         return [

@@ -14,8 +14,8 @@ from router.cli.text import age, console, duration, state_text
 from router.ops.edge_conditions import clock_time
 from router.safe_text import escaped_values
 
-# All columns from left to right. Those not in NEEDED are shown as far as there is room, in
-# the order of OPTIONAL.
+# All columns from left to right. Those not in NEEDED are shown if there is room, in the order of
+# OPTIONAL.
 COLUMNS = ("edge", "name", "country", "state", "for", "reason", "rtt", "votes", "intent", "models")
 NEEDED = ("edge", "state", "reason", "intent")
 OPTIONAL = ("for", "votes", "country", "rtt", "name", "models")
@@ -101,7 +101,7 @@ def _votes(edge: dict[str, Any]) -> str:
 
 
 def intent_text(edge: dict[str, Any]) -> str:
-    """`draining, 4 m left`, then `drained`: what an operator waits for."""
+    """`draining, 4 m left` until earlier answers have expired, then `drained`."""
     if not edge["routable"]:
         return "not routable"
     detail = edge["intent_detail"]
@@ -136,8 +136,9 @@ def _facts(edge: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _times(edge: dict[str, Any]) -> list[tuple[str, str]]:
-    """When it is back, when it stops flapping, and its usual round trip, where these are known.
-    Servers of earlier releases do not send them."""
+    """When the edge is back, when it stops flapping, and its usual round trip, if known. Servers
+    of earlier releases do not send them.
+    """
     back, calm, usual = (edge.get(name) for name in ("back_at", "calm_at", "usual_ms"))
     texts = [
         ("back", "" if back is None else f"at {clock_time(back)}, if it keeps passing"),

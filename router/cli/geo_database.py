@@ -1,4 +1,4 @@
-"""What `autorouter geodata update` and `autorouter dev` do to have a current geo database."""
+"""Fetches a current geo database for `autorouter geodata update` and `autorouter dev`."""
 
 import time
 from contextlib import suppress
@@ -57,8 +57,9 @@ def look(plan: Plan, tell: Tell) -> Found:
 
 
 def update(plan: Plan, settings: Settings, tell: Tell) -> Updated:
-    """A newer database in place of the old one. Raises GeoDataError; without a source, it says
-    what is used instead, what that costs, and what to do."""
+    """Replace the database by a newer one. Raises GeoDataError. If no source was available, the
+    text says what is used instead, how that affects viewers, and what to do.
+    """
     act = updates.update if plan.ask.origin else update_by_default
     try:
         with open_client() as client:

@@ -18,7 +18,7 @@ AT_ONCE = 32
 
 
 def probe_edges(environ: Mapping[str, str], regions: Path | None) -> list[dict[str, Any]]:
-    """One row an edge, in the catalog's order. Raises ConfigError."""
+    """One row per edge, in the catalog's order. Raises ConfigError."""
     settings = load_settings(environ)
     if regions is not None:
         settings = msgspec.structs.replace(settings, regions=regions)

@@ -1,4 +1,4 @@
-"""Answers of the command line as text for people."""
+"""Formats the results of commands as text for people."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ def findings(found: dict[str, Any]) -> None:
 
 
 def _probe(row: dict[str, Any]) -> Text:
-    """One edge: outcome, what was met, what to change."""
+    """One edge: outcome, detail, and what to change."""
     style = "red" if not row["ok"] else "yellow" if row["models_change"] else "green"
     parts = [row["id"], row["outcome"]]
     if row["rtt_ms"] is not None:
@@ -123,8 +123,9 @@ def _where(place: dict[str, Any]) -> str:
 
 @contextmanager
 def working() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Bars on standard error for what takes long: the function yielded is told what is
-    being done, how much of it, of how much. Nothing where nobody watches."""
+    """Shows progress bars on standard error. Yields a function to call with the name of the step,
+    the amount done, and the total. Shows nothing if standard error is no terminal.
+    """
     out = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bars:
@@ -166,7 +167,7 @@ def database(told: dict[str, Any]) -> None:
 
 
 def _date(at: float) -> str:
-    """A file may name any time."""
+    """A date, or a note that the time is not possible: a file can contain any number."""
     try:
         return time.strftime("%Y-%m-%d", time.gmtime(at))
     except (OverflowError, ValueError, OSError):
@@ -371,7 +372,9 @@ def _far(km: float | None, ms: float | None) -> str:
 
 
 def console() -> Console:
-    """Plain columns of full width where nobody watches, so that lines can be cut and grepped."""
+    """A console for standard output. If that is no terminal, columns are plain and of full width,
+    so that lines can be filtered.
+    """
     out = Console(soft_wrap=True, markup=False, emoji=False)
     return out if out.is_terminal else Console(width=200, soft_wrap=True, markup=False, emoji=False)
 

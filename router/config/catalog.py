@@ -1,8 +1,8 @@
 """regions.yaml as a Catalog, or every fault in it at once, each with its line.
 
 regions.schema.json says what is allowed; its `errorMessage` is the advice that
-editors and `autorouter check` show. Rules between regions, which a schema cannot
-say, are here; YAML's own traps are router.config.yaml_lines' business.
+editors and `autorouter check` show. Rules between regions, which a schema cannot express, are in
+this module; router.config.yaml_lines rejects the traps of YAML.
 """
 
 import difflib
@@ -33,7 +33,7 @@ from router.model import (
 )
 from router.text_files import MAX_SHOWN, printable, read_text
 
-_MASK = "{value}"  # what jsonschema-rs writes in place of a value
+_MASK = "{value}"  # what jsonschema-rs writes instead of a value
 _OPTIONAL = ("health_path", "models_path", "routable", "weight")
 _CHECKED = ("fall", "rise", "hold_down_s", "connect_timeout_s", "timeout_s", "slow_ms")
 _OPENAI_MODELS_PATH = "/v1/models"
@@ -48,7 +48,7 @@ _KINDS = {
 
 
 def load_catalog(path: Path, countries: dict[str, Country]) -> Catalog:
-    """The catalog in a file such as regions.yaml. ConfigError: all that is wrong with it."""
+    """The catalog in a file such as regions.yaml. Raises ConfigError with every fault."""
     text = read_text(path, "create it, or set AUTOROUTER_REGIONS to where it is")
     return parse_catalog(text, countries, source=str(path))
 
@@ -58,7 +58,8 @@ def parse_catalog(
 ) -> Catalog:
     """The catalog written in YAML. `countries`: the codes accepted; empty accepts any.
 
-    ConfigError: one line a fault, by line, `regions.yaml:12: regions[3].latitude: …; fix`.
+    Raises ConfigError with one line per fault, in file order: `regions.yaml:12:
+    regions[3].latitude: …; fix`.
     """
     document = read_yaml(text, source)
     _check_schema(document)
@@ -72,8 +73,9 @@ def parse_catalog(
 
 
 def with_endpoints(catalog: Catalog, endpoints: dict[str, str]) -> Catalog:
-    """The same catalog with the endpoints of some regions, by id, replaced; their health is
-    asked there too."""
+    """The catalog with the endpoints of some regions replaced, by id. Their health is probed there
+    too.
+    """
     regions = (
         replace(r, endpoint=endpoints[r.id], check=replace(r.check, url=None))
         if r.id in endpoints
@@ -101,7 +103,7 @@ def _check_schema(document: Document) -> None:
 def _explain(
     error: ValidationError, schema: dict[str, Any], document: Document
 ) -> Iterator[tuple[Where, str]]:
-    """jsonschema-rs's finding as faults, in words that say what to write instead."""
+    """Turns an error of jsonschema-rs into faults that say what to write instead."""
     where, limit = tuple(error.instance_path), error.kind.value
     shown = document.shown(where)
     rules, advice = _rules(schema, error.schema_path)
@@ -119,7 +121,7 @@ def _explain(
 
 
 def _rules(schema: dict[str, Any], schema_path: list[str | int]) -> tuple[dict[str, Any], str]:
-    """The schema holding the keyword at the path's end, and the nearest advice."""
+    """The part of the schema with the keyword at the end of the path, and the nearest advice."""
     rules: Any = schema
     advice = schema["errorMessage"]
     for step in schema_path[:-1]:
@@ -176,7 +178,7 @@ def _check_place(
 def _endpoints(
     regions: dict[tuple[str, int], dict[str, Any]], document: Document
 ) -> Iterator[tuple[Where, str]]:
-    """Each region's endpoint, unless what it is made of is faulty; missing ones are reported."""
+    """Each region's endpoint, unless its parts are faulty. Reports missing endpoints."""
     defaults = document.value.get("defaults", {})
     for where, region in regions.items():
         spot = (*where, "endpoint")
@@ -194,7 +196,7 @@ def _endpoint(region: dict[str, Any], defaults: dict[str, Any]) -> str:
 
 
 def _check_health_urls(regions: dict[tuple[str, int], dict[str, Any]], document: Document) -> None:
-    """Reports health URLs that are plain http, unless the network is known to be private."""
+    """Reports health URLs that are plain http, unless the host is known to be private."""
     defaults = document.value.get("defaults", {})
     for where, region in [(("defaults",), defaults), *regions.items()]:
         url, spot = region.get("health_url"), (*where, "health_url")
@@ -222,7 +224,7 @@ def _check_aliases(document: Document) -> None:
 
 
 def _check_residency(document: Document, countries: dict[str, Country]) -> None:
-    """Who must stay where no edge is would be refused for ever."""
+    """Reports residency rules that match no edge: their viewers would always get 404."""
     policy = document.value.get("residency")
     covered = _covered(document)
     for country, allowed in policy.items() if isinstance(policy, dict) else ():
@@ -243,7 +245,7 @@ def _check_code(where: Where, code: Any, countries: dict[str, Country], document
 
 
 def _covered(document: Document) -> set[str] | None:
-    """Countries of the routable regions; None when that cannot be told for other faults."""
+    """Countries of the routable regions; None if other faults make them unknown."""
     for where in document.faulty:
         if where[:1] == ("regions",) and (len(where) < 3 or where[2] in ("country", "routable")):
             return None
@@ -252,7 +254,7 @@ def _covered(document: Document) -> set[str] | None:
 
 
 def _check_unique(texts: Iterable[tuple[Where, Any]], document: Document) -> None:
-    """Reports each text that an earlier place has, letter case aside."""
+    """Reports each text that occurred before, ignoring case."""
     first: dict[str, Where] = {}
     for where, text in texts:
         if not isinstance(text, str):
@@ -294,7 +296,7 @@ def _region(entry: dict[str, Any], defaults: dict[str, Any]) -> Region:
 
 
 def _check(settings: dict[str, Any]) -> Check:
-    """How a region is asked and judged, by its own settings over the defaults."""
+    """How a region is probed and judged: its own settings, or else the defaults."""
     given: dict[str, Any] = {key: settings[key] for key in _CHECKED if key in settings}
     url = settings.get("health_url")
     return Check(

@@ -1,4 +1,4 @@
-"""cells.csv as values: each cell of the world that somebody may be in → people there."""
+"""Reads cells.csv: the number of people in each inhabited cell of the world."""
 
 import csv
 from pathlib import Path
@@ -12,8 +12,9 @@ _ROWS, _COLS = 180 // CELL_DEG, 360 // CELL_DEG
 
 
 def load_cells(path: Path) -> dict[Cell, int]:
-    """Cell → people from CSV. ConfigError: the file cannot be read, or every row that
-    cannot be used, `cells.csv:12: …`."""
+    """Cell → people from CSV. Raises ConfigError if the file cannot be read, or with a line for
+    every row that cannot be used: `cells.csv:12: …`.
+    """
     header, *rows = csv.reader(read_text(path, "restore it").splitlines())
     if header != _COLUMNS:
         raise ConfigError([f"{path}:1: the columns must be {','.join(_COLUMNS)}"])
@@ -32,7 +33,7 @@ def load_cells(path: Path) -> dict[Cell, int]:
 
 
 def _read(row: list[str]) -> tuple[Cell, int]:
-    """ValueError: it is no cell."""
+    """Raises ValueError if the row is no cell."""
     code, *numbers = row
     index, column, people = (int(number) for number in numbers)
     if len(code) != 2 or not 0 <= index < _ROWS or not 0 <= column < _COLS or people < 0:

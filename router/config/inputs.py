@@ -1,4 +1,4 @@
-"""The files a process starts from: the catalog and the geo database, wherever they are."""
+"""Finds and reads the files that a process starts from: the catalog and the geo data."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -29,7 +29,9 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def shipped(name: str) -> Path:
-    """A data file of ours: inside the installed package, else beside it in a checkout."""
+    """The path of a data file that ships with autorouter: in the installed package, or else beside
+    it in a checkout.
+    """
     inside = _PACKAGE / "shipped" / name
     return inside if inside.exists() else _PACKAGE.parent / name
 
@@ -40,14 +42,14 @@ def outlines() -> bytes:
 
 
 def read_cells() -> dict[Cell, int]:
-    """Where people live on it."""
+    """How many people live in each cell of the map."""
     return load_cells(shipped("geodata/cells.csv"))
 
 
 def regions_path(settings: Settings) -> Path:
-    """The catalog's file: AUTOROUTER_REGIONS, else that of the checkout. Raises ConfigError.
-
-    An installed package has none of its own: it would send viewers to somebody else's edges.
+    """The catalog's file: AUTOROUTER_REGIONS, or else that of the checkout. Raises ConfigError. An
+    installed package has no default catalog, because it would send viewers to somebody else's
+    edges.
     """
     checkout = _PACKAGE.parent
     if settings.regions is not None:
@@ -70,7 +72,7 @@ def read_catalog(settings: Settings) -> Catalog:
 
 
 def with_latency(settings: Settings, catalog: Catalog) -> Catalog:
-    """The catalog with `nearness: network`, and what it needs. Raises ConfigError."""
+    """The catalog with `nearness: network`, and the latency facts for that. Raises ConfigError."""
     own = settings.latency
     measured = {} if own is None else load_measured(own, catalog.countries, catalog.regions)
     facts = latency_facts(
@@ -80,7 +82,7 @@ def with_latency(settings: Settings, catalog: Catalog) -> Catalog:
 
 
 def read_overrides(settings: Settings) -> Overrides | None:
-    """Where the operator says that networks are, if anywhere. Raises ConfigError."""
+    """The operator's overrides of network locations; None if there are none. Raises ConfigError."""
     if settings.geo_overrides is None:
         return None
     countries = load_countries(shipped("geodata/countries.csv"))
@@ -96,13 +98,14 @@ def geo_folder(settings: Settings) -> Path:
 
 
 def read_feeds(settings: Settings) -> Overrides | None:
-    """What networks publish of themselves, if it was fetched. Raises ConfigError."""
+    """The geofeeds that were fetched; None if there are none. Raises ConfigError."""
     return load_feeds(geo_folder(settings), load_countries(shipped("geodata/countries.csv")))
 
 
 def city_finder() -> FindCity:
-    """Where cities are that have no coordinates. Their file is read when the first is asked
-    for. Raises ConfigError then."""
+    """A look-up of cities for entries without coordinates. It reads its file at the first call,
+    which may raise ConfigError.
+    """
 
     @cache
     def cities() -> Cities:
@@ -120,8 +123,9 @@ def read_regions(file: Path) -> tuple[Region, ...]:
 
 
 def read_geo(settings: Settings) -> GeoDatabase:
-    """The geo database in use; before it the feeds, and before these the operator's overrides.
-    Raises ConfigError."""
+    """The geo database in use. It asks the operator's overrides first, then the feeds, then the
+    database files. Raises ConfigError.
+    """
     faults: list[str] = []
     overrides = _tried(read_overrides, settings, faults)
     feeds = _tried(read_feeds, settings, faults)
@@ -134,7 +138,7 @@ def read_geo(settings: Settings) -> GeoDatabase:
 
 
 def read_all(settings: Settings) -> tuple[Catalog, GeoDatabase]:
-    """Both, or a ConfigError with the faults of both."""
+    """The catalog and the geo database. Raises ConfigError with the faults of both."""
     faults: list[str] = []
     catalog = _tried(read_catalog, settings, faults)
     geo = _tried(read_geo, settings, faults)
@@ -157,7 +161,7 @@ def _read_database(settings: Settings) -> GeoDatabase:
     try:
         paths = database_paths(settings)
     except GeoDataError:
-        # Viewers come placed by the CDN; those without a key are of unknown place.
+        # The CDN locates viewers; the location of those without a key is unknown.
         if settings.cdn_secret:
             return NO_DATABASE
         raise
@@ -166,14 +170,16 @@ def _read_database(settings: Settings) -> GeoDatabase:
 
 def database_paths(settings: Settings) -> tuple[Path, ...]:
     """The files of the geo database in use: AUTOROUTER_GEO_DB, else the newest in the folder,
-    else those of its package. Raises GeoDataError when there is none."""
+    else those of its package. Raises GeoDataError if there is none.
+    """
     return find_database(settings.geo_db, geo_folder(settings))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """Inputs as another process of this machine can be given them: parsed once, here. The
-    geo database is mapped there from the files that are mapped here."""
+    """Inputs in a form for another process on this machine. They are parsed once, here. The other
+    process maps the same geo database files.
+    """
 
     settings: Settings
     catalog: Catalog
@@ -181,7 +187,7 @@ class Shared:
     geo_paths: tuple[Path, ...]
 
     def inputs(self) -> "Inputs":
-        """As read by the process that made this. Raises GeoDataError."""
+        """The inputs as the process that made this object read them. Raises GeoDataError."""
         geo = open_database(*self.geo_paths) if self.geo_paths else NO_DATABASE
         for overrides in reversed(self.overrides):
             geo = geo.after(overrides)
@@ -189,7 +195,7 @@ class Shared:
 
 
 class Inputs(NamedTuple):
-    """All that a server is made from. What does not come from files never changes."""
+    """Everything that a server is made from. Only what comes from files can change."""
 
     settings: Settings
     catalog: Catalog
@@ -197,7 +203,7 @@ class Inputs(NamedTuple):
     geo_files: tuple[PinnedFile, ...] = ()
 
     def shared(self) -> Shared:
-        """For another process, as long as this process keeps these inputs."""
+        """These inputs for another process. Valid while this process keeps them."""
         return Shared(
             settings=self.settings,
             catalog=self.catalog,
@@ -207,7 +213,7 @@ class Inputs(NamedTuple):
 
 
 def open_inputs(settings: Settings) -> Inputs:
-    """The files as they are now. Raises ConfigError with the faults of all."""
+    """Reads all files as they are now. Raises ConfigError with the faults of all."""
     try:
         (catalog, geo), files = read_pinned(_geo_paths(settings), lambda: read_all(settings))
     except GeoDataError as error:

@@ -1,4 +1,6 @@
-"""latency.csv and an operator's own measurements as LatencyFacts, or every bad row at once."""
+"""Reads latency.csv and an operator's own measurements as LatencyFacts. Reports every bad row at
+once.
+"""
 
 import csv
 import io
@@ -14,7 +16,7 @@ from router.text_files import plain_number, printable, read_text
 
 MAX_MS = 10_000.0
 MAX_PLACES = 1_000
-MOST_HOMES = 12  # of a country: its most peopled cells
+MOST_HOMES = 12  # of a country: its cells with the most people
 
 _FIXED = ["place", "latitude", "longitude"]
 _OWN = ["country", "region", "ms"]
@@ -24,7 +26,9 @@ Homes = dict[str, tuple[tuple[Position, float], ...]]
 
 
 def load_table(path: Path) -> Table:
-    """Places, and times between them. ConfigError: the file cannot be read or used."""
+    """Places, and the round-trip times between them in ms. Raises ConfigError if the file cannot
+    be used.
+    """
     header, *rows = csv.reader(io.StringIO(read_text(path, "restore it"), newline=""))
     names = header[len(_FIXED) :]
     if header[: len(_FIXED)] != _FIXED or [row[0] for row in rows if row] != names:
@@ -48,8 +52,9 @@ def load_table(path: Path) -> Table:
 def load_measured(
     path: Path, countries: Mapping[str, Country], regions: tuple[Region, ...]
 ) -> dict[str, dict[str, float]]:
-    """Country → edge id → ms, as an operator measured. ConfigError: the file cannot be read,
-    or every row that cannot be used."""
+    """Country → edge id → ms, as an operator measured. Raises ConfigError if the file cannot be
+    read, or with a line for every row that cannot be used.
+    """
     text = read_text(path, "create it, or unset AUTOROUTER_LATENCY")
     rows = csv.reader(io.StringIO(text, newline=""))
     ids = {region.id for region in regions}
@@ -85,7 +90,7 @@ def homes_of(cells: Mapping[Cell, int]) -> Homes:
 def latency_facts(
     table: Table, homes: Homes, measured: dict[str, dict[str, float]]
 ) -> LatencyFacts:
-    """All of it."""
+    """Reads all latency facts. Raises ConfigError."""
     places, times = table
     return LatencyFacts(places=places, rtt_ms=times, homes=homes, measured_ms=measured)
 

@@ -1,7 +1,5 @@
-"""Files kept open under the identity that they had when they were read.
-
-Another process of this machine can open the same bytes, even after another file has taken
-the name: through /proc where there is one, else by name.
+"""Files that stay open after they were read, so that another process on this machine can open the
+same bytes even if a new file has replaced the name: through /proc if available, otherwise by name.
 """
 
 import os
@@ -26,21 +24,22 @@ class PinnedFile:
         weakref.finalize(self, os.close, self._fd)
 
     def is_at_its_path(self) -> bool:
-        """Whether the path still names this very file."""
+        """Whether the path still names this file."""
         try:
             return os.path.samestat(os.fstat(self._fd), self._path.stat())
         except OSError:
             return False
 
     def path_for_others(self) -> Path:
-        """Where another process finds it."""
+        """The path under which another process can open it."""
         through_proc = Path(f"/proc/{os.getpid()}/fd/{self._fd}")
         return through_proc if through_proc.exists() else self._path
 
 
 def read_pinned(paths: Sequence[Path], read: Callable[[], T]) -> tuple[T, tuple[PinnedFile, ...]]:
-    """What `read` makes of the files, and the files that it read. Raises GeoDataError when
-    they are replaced again and again meanwhile, and whatever `read` raises."""
+    """The result of `read`, and the files that it read. Raises GeoDataError if the files are
+    replaced repeatedly meanwhile, and anything that `read` raises.
+    """
     for _ in range(TRIES):
         pins = [_pinned(path) for path in paths]
         result = read()
@@ -55,4 +54,4 @@ def _pinned(path: Path) -> PinnedFile | None:
     try:
         return PinnedFile(path)
     except OSError:
-        return None  # `read` says what is wrong with it
+        return None  # `read` reports what is wrong

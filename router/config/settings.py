@@ -236,7 +236,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
 
 
 def with_secrets(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    """The same, with what files hold read anew. Raises ConfigError with every fault."""
+    """The settings with the secrets in files read again. Raises ConfigError with every fault."""
     fresh = load_settings(environ)
     secrets = {name: getattr(fresh, name) for name, kind in _kinds() if _is_secret(kind)}
     return msgspec.structs.replace(settings, **secrets)
@@ -264,8 +264,9 @@ def _lacking(settings: Settings, faults: Sequence[str]) -> list[str]:
 
 
 def strangers(environ: Mapping[str, str]) -> list[str]:
-    """A line for each AUTOROUTER_ variable that means nothing to us. Not a fault:
-    Kubernetes makes such names up for a Service called autorouter."""
+    """A line for each unknown AUTOROUTER_ variable. This is no fault, because Kubernetes sets such
+    names for a Service called autorouter.
+    """
     known = {PREFIX + name.upper() for name, _ in _kinds()}
     known |= {f"{PREFIX}{name.upper()}_FILE" for name, kind in _kinds() if _is_secret(kind)}
     lines = []
@@ -288,7 +289,7 @@ def _kinds() -> Iterator[tuple[str, Any]]:
 
 
 def _bare(kind: Any) -> type:
-    """The type under Annotated and `| None`."""
+    """The type without Annotated and `| None`."""
     inner = typing.get_args(kind)[0]
     options = [option for option in typing.get_args(inner) if option is not type(None)]
     is_optional = type(None) in typing.get_args(inner)
@@ -302,7 +303,7 @@ def _is_secret(kind: Any) -> bool:
 
 
 def _text(variable: str, kind: Any, environ: Mapping[str, str]) -> str | None:
-    """The raw value; a secret may come from the file that `…_FILE` names."""
+    """The raw value; for a secret, possibly from the file that `…_FILE` names."""
     text = environ.get(variable, "").strip()
     path = environ.get(f"{variable}_FILE", "").strip() if _is_secret(kind) else ""
     if text and path:

@@ -1,7 +1,6 @@
-"""The kinds of value that a setting can have, each with how it is read. Pure.
-
-`parse` takes what is in the environment and raises ValueError that says what is wrong
-and what to write; `accepts` says it in a word.
+"""The types of setting values, and how each is parsed. Pure. `parse` takes the text in the
+environment; it raises ValueError that says what is wrong and what to write. `accepts` describes
+valid values in a few words.
 """
 
 import ipaddress
@@ -97,7 +96,7 @@ class Hosts(tuple[str, ...]):
 
 
 class Share(float):
-    """A part of all."""
+    """A share of all."""
 
     accepts = "none, all, or from 0 to 1"
 
@@ -129,7 +128,7 @@ class Urls(tuple[str, ...]):
 
 @dataclass(frozen=True, slots=True)
 class PurgeSpec:
-    """One CDN to purge: its kind, and its URL or our id there."""
+    """One CDN to purge: its kind, and its URL or our service's id there."""
 
     kind: str
     where: str
@@ -174,7 +173,7 @@ class GeoFiles(tuple[Path, ...]):
 
 
 class Secret(str):
-    """Text that is never shown: its repr hides it."""
+    """Text that is never shown; repr() hides it."""
 
     accepts = "text"
 
@@ -190,7 +189,7 @@ class Secret(str):
 
 
 class Secrets(tuple[Secret, ...]):
-    """Secrets any of which is valid, so that one can be replaced while both work."""
+    """One or two valid secrets. With two, one can replace the other without downtime."""
 
     accepts = "text,…"
 
@@ -205,7 +204,7 @@ class Secrets(tuple[Secret, ...]):
 
 
 class RedisUrl(Secret):
-    """Where the store is; may hold a password. See router.store.urls."""
+    """The URL of the store; it may contain a password. See router.store.urls."""
 
     accepts = "redis[s][+sentinel|+cluster]://…"
 
@@ -227,12 +226,12 @@ def parse_path(text: str) -> Path:
 
 
 def items(text: str) -> list[str]:
-    """What stands between commas, but for nothing."""
+    """The non-empty items between commas."""
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _is_sendable(text: str) -> bool:
-    """Whether clients and servers agree on what it is in a header (RFC 9110 section 5.5)."""
+    """Whether clients and servers read the same text from a header (RFC 9110 section 5.5)."""
     return text.isascii() and text.isprintable()
 
 
@@ -244,8 +243,9 @@ def _is_purgeable(spec: PurgeSpec) -> bool:
 
 
 def without_password(text: str) -> str:
-    """A URL, or what should be one, without the user name and password in it. A password
-    with a comma in it is cut in two by then, so what may be a part of one goes too."""
+    """A URL, or text that should be one, without user name and password. A password that contains
+    a comma was split before, so text that may be part of one is removed too.
+    """
     text = re.sub(r"//.*@", "//…@", text)
     text = re.sub(r"^[^/]*@", "…@", text)
     return re.sub(r"//[^/@:\[]*:(?!\d*(?:[/?#]|$)).*", "//…", text)
@@ -256,7 +256,9 @@ def _shown(texts: Iterable[str]) -> str:
 
 
 def _is_url(text: str) -> bool:
-    """Whether a client can use it: also the port is checked, which urlsplit does late."""
+    """Whether a client can use the URL. Also checks the port, which urlsplit parses only on
+    access.
+    """
     try:
         parts = urlsplit(text)
         is_port = parts.port is None or parts.port > 0

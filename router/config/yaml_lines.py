@@ -1,8 +1,6 @@
-"""Files that people write, as plain Python values that remember their lines.
-
-YAML's own traps are refused here: `NO` for Norway, keys given twice, anchors and
-aliases, tags, deep nesting. What a file is about, and which keys it may have, is its
-reader's business.
+"""Reads YAML files as plain Python values with their line numbers. Rejects the traps of YAML: `NO`
+for Norway, repeated keys, anchors and aliases, tags, deep nesting. Which keys a file may have is
+checked by the caller.
 """
 
 import re
@@ -25,7 +23,7 @@ Where = tuple[str | int, ...]  # keys and indexes from the top of the file
 
 @dataclass(slots=True)
 class Document:
-    """What a YAML file says, where it says it, and what is wrong with it so far.
+    """The content of a YAML file, its lines, and the faults found so far.
 
     `value`: None, bool, finite float, str, list, or dict with keys as written, nested.
     `lines`: the line, from 1, of each key and list item.
@@ -53,13 +51,13 @@ class Document:
             raise ConfigError([*self.error().faults, rest])
 
     def line(self, where: Where) -> int:
-        """The line of a key, or of the nearest thing around it that was written."""
+        """The line of a key; if the key is not in the file, the line of what would contain it."""
         while where and where not in self.lines:
             where = where[:-1]
         return self.lines.get(where, 1)
 
     def shown(self, where: Where) -> str:
-        """The scalar as written, fit for a fault; `this` for a list or mapping."""
+        """The scalar as written, for use in a fault; `this` for a list or mapping."""
         return printable(self.scalars.get(where, "this"))
 
     def error(self) -> ConfigError:
@@ -71,9 +69,9 @@ class Document:
 def read_yaml(text: str, source: str) -> Document:
     """The one document in YAML text; empty text has the value None.
 
-    Traps become the document's faults. ConfigError: the rest cannot be read, because it is
-    no YAML, nested more than MAX_DEPTH deep, holds more than MAX_NODES values and keys, or
-    has MAX_FAULTS faults; also when PyYAML was built without libyaml.
+    Traps become the document's faults. Raises ConfigError if the rest cannot be read: it is no
+    YAML, is nested more than MAX_DEPTH deep, has more than MAX_NODES values and keys, or has
+    MAX_FAULTS faults; also if PyYAML was built without libyaml.
     """
     if not yaml.__with_libyaml__:
         raise ConfigError(["PyYAML lacks libyaml; install one of its wheels"])
@@ -97,10 +95,8 @@ def read_yaml(text: str, source: str) -> Document:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """YAML events to plain values in one pass.
-
-    Events, not PyYAML's node tree: several times faster, and deep nesting and
-    aliases are refused before anything grows from them.
+    """Turns YAML events into plain values in one pass. Events are several times faster than
+    PyYAML's node tree, and deep nesting and aliases are rejected before they use memory.
     """
 
     loader: Any  # a CSafeLoader, whose methods types-PyYAML leaves untyped
@@ -108,12 +104,12 @@ class _Reader:
     nodes: Iterator[int] = field(default_factory=count)
 
     def read(self) -> Any:
-        self.loader.get_event()  # the stream's start
+        self.loader.get_event()  # the start of the stream
         if self.loader.check_event(yaml.StreamEndEvent):
             return None
-        self.loader.get_event()  # the document's start
+        self.loader.get_event()  # the start of the document
         value = self._value(())
-        self.loader.get_event()  # the document's end
+        self.loader.get_event()  # the end of the document
         if not self.loader.check_event(yaml.StreamEndEvent):
             line = self._next_line()
             self.document.add_fault_on(line, "a second document starts here; keep one")
@@ -136,7 +132,7 @@ class _Reader:
         return None
 
     def _count(self) -> None:
-        """Refuse a document that is too large before anything grows from it."""
+        """Reject a document that is too large before it uses memory."""
         if next(self.nodes) >= MAX_NODES:
             fault = f"holds more than {MAX_NODES:,} values and keys; split the fleet"
             self.document.add_fault_on(self._next_line(), fault)

@@ -1,7 +1,7 @@
 """cities.csv as a look-up: country, region and city name → position.
 
-Feeds name a city and give no coordinates. A name that could mean two places gives no
-position: the geo database is a better guide than a guess.
+For feeds, which name a city without coordinates. A name that could mean two places gives no
+position; the geo database decides instead.
 """
 
 import csv
@@ -30,26 +30,27 @@ _SHORT = {"st": "saint", "ste": "sainte", "ft": "fort", "mt": "mount"}
 
 
 class City(NamedTuple):
-    """A place by that name. `region`: the part of ISO 3166-2 after the country, or empty."""
+    """One place with this name. `region`: the part of ISO 3166-2 after the country, or empty."""
 
     region: str
     position: Position
 
 
-# Country and folded name → cities.
+# (Country, folded name) → cities.
 Named: TypeAlias = Mapping[tuple[str, str], list[City]]
 
 
 class Cities:
-    """Cities by name. A primary name counts before an alternate one."""
+    """Cities by name. Primary names are tried before alternate ones."""
 
     def __init__(self, primary: Named, alternate: Named) -> None:
         self._primary = primary
         self._alternate = alternate
 
     def find(self, country: str, region: str, name: str) -> Position | None:
-        """Where the city is; None when it is not known or could be two places. `region`:
-        an ISO 3166-2 code such as `CA-ON`, or empty."""
+        """Where the city is; None if it is not known or could be two places. `region`: an ISO
+        3166-2 code such as `CA-ON`, or empty.
+        """
         key = country, fold(name)
         code = region.upper().removeprefix(f"{country}-")
         return _one_place(self._primary.get(key, ()), code) or _one_place(
@@ -58,8 +59,9 @@ class Cities:
 
 
 def load_cities(path: Path) -> Cities:
-    """Cities from CSV. ConfigError: the file cannot be read, or every row that cannot be
-    used, `cities.csv:12: …`."""
+    """Cities from CSV. Raises ConfigError if the file cannot be read, or with a line for every row
+    that cannot be used: `cities.csv:12: …`.
+    """
     rows = csv.DictReader(io.StringIO(read_text(path, "restore it"), newline=""))
     if tuple(rows.fieldnames or ()) != COLUMNS:
         raise ConfigError([f"{path}:1: the columns must be {','.join(COLUMNS)}"])
@@ -95,8 +97,10 @@ def fold(name: str) -> str:
 
 
 def _one_place(cities: "list[City] | tuple[()]", region: str) -> Position | None:
-    """The place they all are. A city whose region is known must be in the region asked for:
-    without one, a smaller town of the name, which is not listed, could be meant."""
+    """The position of the cities if it is the same for all, else None. If a city's region is
+    known, the feed must name that region too: otherwise it could mean a smaller town with the same
+    name, which is not listed.
+    """
     places = [city.position for city in cities if city.region in ("", region)]
     if not places or any(distance_km(places[0], one) > SAME_PLACE_KM for one in places[1:]):
         return None

@@ -15,8 +15,9 @@ _COLUMNS = ("code", "name", "latitude", "longitude")
 def load_countries(path: Path) -> dict[str, Country]:
     """Code → Country from CSV with code, name, latitude, longitude in degrees.
 
-    Both coordinates may be empty: nobody lives there. ConfigError: the file cannot be
-    read, or every row that cannot be used, `countries.csv:12: latitude: …`.
+    Both coordinates are empty for a country without inhabitants. Raises ConfigError if the file
+    cannot be read, or with a line for every row that cannot be used: `countries.csv:12: latitude:
+    …`.
     """
     text = io.StringIO(read_text(path, "restore it"), newline="")
     rows = csv.DictReader(text, restval="missing")
@@ -46,7 +47,7 @@ def _countries(rows: "csv.DictReader[str]", source: str) -> dict[str, Country]:
 
 
 def _country(row: dict[str, str]) -> Country:
-    """ValueError names the column."""
+    """One row. Raises ValueError that names the column."""
     code, name = row["code"], row["name"]
     if re.fullmatch("[A-Z]{2}", code) is None:
         raise ValueError(f"code: {code!r} is not two capital letters")

@@ -1,4 +1,4 @@
-"""Which two letters are a country: ISO 3166-1 alpha-2, and XK for Kosovo. Pure.
+"""The codes of countries: ISO 3166-1 alpha-2, and XK for Kosovo. Pure.
 
 Databases, CDNs and people also write codes that are not countries: EU and AP (registries'
 regions), XX and ZZ (unknown), UK and AN (reserved or withdrawn), A1 and A2 (proxies), T1
@@ -20,7 +20,7 @@ COUNTRY_CODES = frozenset(
     """.split()  # noqa: SIM905 - 250 quoted codes are harder to read
 )
 
-# Codes that people write for a country, and the code that they mean.
+# Wrong codes that people write for a country → the correct code.
 _MEANT = {"UK": "GB", "EL": "GR"}
 
 

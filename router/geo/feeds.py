@@ -1,4 +1,4 @@
-"""What `autorouter geodata feeds` leaves in the data folder, and servers read from it.
+"""The files that `autorouter geodata feeds` writes to the data folder and servers read.
 
 `feeds.csv` is one overrides file made of all feeds, and `feeds.json` the note on its sources.
 """
@@ -18,9 +18,10 @@ _FIX = "run `autorouter geodata feeds` again, or remove the file"
 
 class FeedNote(msgspec.Struct, frozen=True, kw_only=True):
     """One source. `fetched_at`: Unix seconds. `dated`: its publisher's own date or version.
-    `skipped`: lines left out, of which `examples` names some. `unknown_regions`: cloud
-    regions whose place is not known, with their number of networks. `error`: why the last
-    fetch failed; the networks are then those of the fetch before."""
+    `skipped`: the number of lines left out; `examples` quotes some of them. `unknown_regions`:
+    cloud regions of unknown location → their number of networks. `error`: why the last fetch
+    failed; the networks are then those of the previous fetch.
+    """
 
     name: str
     source: str
@@ -38,17 +39,17 @@ class FeedNote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def feeds_path(folder: Path) -> Path:
-    """The overrides file made of feeds."""
+    """The path of the overrides file made from feeds."""
     return folder / "feeds.csv"
 
 
 def note_path(folder: Path) -> Path:
-    """The note on its sources."""
+    """The path of the note on the sources."""
     return folder / "feeds.json"
 
 
 def read_notes(folder: Path) -> tuple[FeedNote, ...]:
-    """The sources; none when the note is missing or cannot be read."""
+    """The sources; empty if the note is missing or cannot be read."""
     try:
         with note_path(folder).open("rb") as file:
             text = file.read(MAX_NOTE_BYTES)
@@ -58,13 +59,13 @@ def read_notes(folder: Path) -> tuple[FeedNote, ...]:
 
 
 def load_feeds(folder: Path, countries: dict[str, Country]) -> Overrides | None:
-    """What the feeds say of networks; None without a file. Raises ConfigError."""
+    """The overrides from the feeds; None without a file. Raises ConfigError."""
     path = feeds_path(folder)
     if not path.exists():
         return None
     rules = Rules(
         countries=countries,
-        find_city=lambda *_: None,  # looked up when the file was made
+        find_city=lambda *_: None,  # cities were looked up when the file was made
         source=Source.FEED,
         is_strict=False,
     )

@@ -1,4 +1,4 @@
-"""The newest geo database in a folder, where `autorouter geodata update` puts them."""
+"""Finds the newest geo database in the folder to which `autorouter geodata update` writes."""
 
 import time
 from collections.abc import Iterator
@@ -15,8 +15,9 @@ _DAY_S = 86_400
 
 
 def newest_database(folder: Path) -> tuple[Path, ...]:
-    """The database in the folder that was built last; empty without a usable one. Two files
-    whose names end in `-ipv4.mmdb` and `-ipv6.mmdb` and else are alike are one database."""
+    """The files of the database in the folder that was built last; empty without a usable one. Two
+    files are one database if their names differ only in `-ipv4.mmdb` and `-ipv6.mmdb`.
+    """
     newest: tuple[float, tuple[Path, ...]] = (0.0, ())
     for paths in _databases(folder):
         built_at = _built_at(paths)
@@ -46,7 +47,7 @@ def _v4_name(name: str) -> str:
 
 
 def _built_at(paths: tuple[Path, ...]) -> float | None:
-    """When the older of the files was built; None for a damaged file, or a time to come."""
+    """When the older of the files was built; None for a damaged file, or a time in the future."""
     times = []
     for path in paths:
         try:
@@ -62,7 +63,9 @@ def _built_at(paths: tuple[Path, ...]) -> float | None:
 
 @lru_cache(maxsize=64)
 def _build_time(path: Path, _stamp: tuple[int, int, int]) -> float | None:
-    """From the metadata, which are read without a map of the file, once for each stamp."""
+    """The time in the metadata, which are read without mapping the file, and only if the file has
+    changed.
+    """
     try:
         with maxminddb.open_database(str(path), maxminddb.MODE_FILE) as reader:
             return float(reader.metadata().build_epoch)

@@ -5,8 +5,8 @@ unless a header names them. The header is a row, or a comment, that begins with 
 
     # prefix, country, region, city, postal code, latitude, longitude
 
-Latitude and longitude are columns of ours; so are `feed` and `line`, which tell where a line
-was taken from.
+Latitude and longitude are extensions of autorouter, and so are `feed` and `line`, which say where
+a line comes from.
 """
 
 import csv
@@ -28,7 +28,8 @@ UNKNOWN_COUNTRY = "ZZ"  # ISO 3166-1 user-assigned; RFC 8805 section 2.1.2 says 
 
 _PREFIX_NAMES = frozenset({"prefix", "ipprefix", "network", "cidr", "subnet", "iprange", "ip"})
 _NOT_A_LETTER = re.compile("[^a-z]")
-# router.routing.client_address unwraps these to IPv4 before any look-up: address, length.
+# Prefixes (address, length) that router.routing.client_address converts to IPv4 before any
+# look-up.
 _WRAPPING: Final = tuple(
     (int.from_bytes(inet_pton(AF_INET6, address)), length)
     for address, length in (
@@ -64,7 +65,7 @@ class Entry(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Why a line cannot be used, and what to write instead."""
+    """A line that cannot be used: why, and what to write instead."""
 
     number: int
     text: str
@@ -80,8 +81,9 @@ _Columns: TypeAlias = Mapping[str, int]
 def read_geofeed(
     text: str, countries: Mapping[str, Country], *, feed: str = ""
 ) -> Iterator[Entry | Fault]:
-    """Every line that says something. `feed` is the name for lines that name none.
-    Raises TooManyLinesError."""
+    """Entries and faults of all lines that are neither empty nor comments. `feed` is the name for
+    lines that name none. Raises TooManyLinesError.
+    """
     columns: _Columns = {}
     for number, line in enumerate(io.StringIO(text, newline=None), 1):
         if number > MAX_LINES:
@@ -102,8 +104,9 @@ def read_geofeed(
 
 
 def parse_network(prefix: str) -> Network:
-    """A network from CIDR or a single address; bits after the prefix are dropped.
-    ValueError says what to write."""
+    """A network from CIDR or a single address; bits after the prefix are dropped. Raises
+    ValueError that says what to write.
+    """
     address, slash, length = prefix.partition("/")
     version, bits = (6, 128) if ":" in address else (4, 32)
     try:
@@ -122,7 +125,7 @@ def parse_network(prefix: str) -> Network:
 
 
 def parse_country(text: str, countries: Mapping[str, Country]) -> str | None:
-    """A country's code, None for unknown. ValueError says what to write."""
+    """A country's code, None for unknown. Raises ValueError that says what to write."""
     code = text.upper()
     if code in ("", UNKNOWN_COUNTRY):
         return None
@@ -132,7 +135,9 @@ def parse_country(text: str, countries: Mapping[str, Country]) -> str | None:
 
 
 def unnamed_coordinates(text: str) -> int | None:
-    """The first line that seems to have coordinates and no header that names them."""
+    """The first line that seems to have coordinates although no header names them; None if there
+    is none.
+    """
     for number, line in enumerate(io.StringIO(text, newline=None), 1):
         cells = line.split("#")[0].split(",")
         if _header([cell.strip() for cell in cells]) or _header(_cells_or_none(line[1:])):
@@ -148,12 +153,12 @@ def _cells(line: str) -> list[str]:
 
 
 def _cells_or_none(comment: str) -> list[str]:
-    """The cells of a comment that may be a header."""
+    """The cells of a comment that may be a header, else None."""
     return comment.split(",") if comment[:80].lstrip(" #").lower().startswith("prefix") else []
 
 
 def _header(cells: Sequence[str]) -> _Columns | None:
-    """Column name → place, when the cells are a header."""
+    """Column name → index, if the cells are a header."""
     if not cells or cells[0][:1].isdigit():
         return None
     first = _NOT_A_LETTER.sub("", cells[0].lower())
@@ -170,7 +175,7 @@ def _entry(
     feed: str,
     number: int,
 ) -> Entry:
-    """ValueError names the column and what to write."""
+    """One line. Raises ValueError that names the column and what to write."""
 
     def cell(place: int | None) -> str:
         return "" if place is None or place >= len(cells) else cells[place]

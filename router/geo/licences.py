@@ -1,7 +1,5 @@
-"""What the makers of geo databases ask of those who use them. Pure.
-
-Told from a database's type; what `autorouter geodata update` fetched from a known place
-has its terms written beside it instead.
+"""Licence terms of geo databases. Pure. They are derived from the type of a database. For a
+database that `autorouter geodata update` fetched, the terms are in a note beside it instead.
 """
 
 from typing import NamedTuple
@@ -19,7 +17,7 @@ GEOLITE = Terms(
     "GeoLite End User License Agreement",
     "This product includes GeoLite Data created by MaxMind, available from https://www.maxmind.com.",
 )
-# By how a type begins, in lower case. Paid databases have contracts of their own.
+# By the beginning of the type, in lower case. Paid databases have contracts of their own.
 _BY_TYPE = {
     "dbip": DB_IP,
     "geolite": GEOLITE,
@@ -28,7 +26,7 @@ _BY_TYPE = {
 
 
 def terms_of(type: str) -> Terms:
-    """The terms of a database of this type, as far as they can be told from it."""
+    """The terms of a database of this type, as far as the type tells."""
     for beginning, terms in _BY_TYPE.items():
         if type.lower().startswith(beginning):
             return terms

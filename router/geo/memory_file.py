@@ -1,9 +1,7 @@
-"""A file copied into memory that nobody can change, to be mapped in place of the file.
-
-A reader maps its file. A process that maps a file is killed (SIGBUS) when the file is cut
-short, and reads garbage when it is overwritten. So readers map a sealed copy (memfd_create(2))
-instead. All servers of one user on a machine, and their workers, map one copy. Cost:
-docs/adr/0031-geo-files-in-sealed-memory.md.
+"""Copies a file into sealed memory, which is mapped instead of the file. A process that maps a
+file is killed (SIGBUS) if the file is truncated, and reads garbage if it is overwritten. So
+readers map a sealed copy (memfd_create(2)) instead. All servers of one user on a machine, and
+their workers, map one copy. Cost: docs/adr/0031-geo-files-in-sealed-memory.md.
 """
 
 import fcntl
@@ -23,7 +21,7 @@ _CHUNK = 1 << 26
 
 @dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class MemoryFile:
-    """A sealed copy, open until this object is gone. `path`: where to open it."""
+    """A sealed copy, open until this object is deleted."""
 
     descriptor: int = field(repr=False)
 
@@ -33,13 +31,15 @@ class MemoryFile:
         return f"/dev/fd/{self.descriptor}"
 
     def __del__(self) -> None:
-        """A map of it stays valid."""
+        """Close the file. Existing maps of it stay valid."""
         with suppress(OSError):
             os.close(self.descriptor)
 
 
 def copy_to_memory(path: Path) -> MemoryFile:
-    """The file's content now. Raises OSError, also when it changes while it is read."""
+    """A copy of the file's present content. Raises OSError, also if the file changes while it is
+    read.
+    """
     with path.open("rb") as file:
         before = os.fstat(file.fileno())
         name = f"{_NAME}-{before.st_dev}-{before.st_ino}-{before.st_size}-{before.st_mtime_ns}"
@@ -57,7 +57,7 @@ def copy_to_memory(path: Path) -> MemoryFile:
 
 
 def _copy(source: int, target: int) -> None:
-    """Inside the kernel, where it can do that."""
+    """Copy inside the kernel if possible."""
     with suppress(OSError):
         while os.sendfile(target, source, None, _CHUNK):
             pass
@@ -76,7 +76,7 @@ def _size(copy: MemoryFile) -> int:
 
 
 def _new_file(name: str) -> int:
-    """An empty file without a name in any folder: in memory where the system has that."""
+    """An empty file without a name in any folder, in memory if the system supports that."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with tempfile.TemporaryFile() as file:
@@ -84,8 +84,9 @@ def _new_file(name: str) -> int:
 
 
 def _shared(name: str) -> int | None:
-    """The sealed copy of the same file that another process of this user and this Python has:
-    a worker's parent, or another server."""
+    """A sealed copy of the same file that another process of the same user and Python holds, such
+    as a worker's parent or another server.
+    """
     target = f"/memfd:{name} (deleted)"
     for files in _open_files_of_alike():
         with suppress(OSError):
@@ -113,8 +114,9 @@ def _leads_to(link: str, target: str) -> bool:
 
 
 def _opened_if_sealed(path: str, target: str) -> int | None:
-    """Its number may stand for another file by now, so look again at what was opened. A file
-    that another user made is not taken."""
+    """The descriptor may refer to another file by now, so check what was opened. A file of another
+    user is not used.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     is_right = _leads_to(f"/proc/self/fd/{descriptor}", target)
     is_ours = os.fstat(descriptor).st_uid == os.geteuid()

@@ -1,7 +1,7 @@
-"""Where networks are by what their owners, or the operator, say: entries as look-ups.
+"""Locations of networks as their owners or the operator state them, as a look-up by address.
 
-The smallest network that holds an address decides. An entry without coordinates is placed
-at its city; where the city is not known, it tells the country only.
+The smallest network that holds an address decides. An entry without coordinates gets the position
+of its city; if the city is not known, only the country is used.
 """
 
 from array import array
@@ -39,15 +39,16 @@ Locate: TypeAlias = Callable[[str], Location]
 
 
 class FeedLine(NamedTuple):
-    """The line that names an address's network. `feed`: the file's or the feed's name."""
+    """The line that decides for an address. `feed`: the name of the file or feed."""
 
     feed: str
     number: int
 
 
 class _Span(NamedTuple):
-    """A network in sort order: those around others come before them. `place` is its index,
-    counted from 1."""
+    """A network with its sort order: a network comes before those inside it. `place` is its index,
+    from 1.
+    """
 
     start: int
     negative_size: int
@@ -56,9 +57,10 @@ class _Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """How entries are read. `source` is what a location says of itself. With `is_strict`
-    a fault refuses the whole, and a line that tells nothing hides what others know.
-    Otherwise such lines leave their networks to the database."""
+    """How entries are read. `source` is the source that locations get. With `is_strict`, one fault
+    rejects the whole file, and a line without a location overrides the database with "unknown".
+    Otherwise such lines are left to the database.
+    """
 
     countries: Mapping[str, Country]
     find_city: FindCity
@@ -67,8 +69,9 @@ class Rules:
 
 
 class Overrides:
-    """What the entries say of every address. `count`: the networks in them; `faults`: the
-    lines that were left out."""
+    """The look-up made from entries. `count`: the number of networks; `faults`: the lines that
+    were left out.
+    """
 
     def __init__(self, entries: Sequence[Entry], faults: Sequence[Fault], rules: Rules) -> None:
         located = _Located(rules)
@@ -87,11 +90,12 @@ class Overrides:
         self._ranges = Ranges(v4_ranges(_starts(v4, 32)), v6_ranges(_starts(v6, 128)))
 
     def find(self, address: str) -> Location | None:
-        """Where an address is by the smallest network that holds it; None when none does.
-        Raises OSError or ValueError for text that is no address."""
+        """Where an address is, by the smallest network that contains it; None if no network does.
+        Raises OSError or ValueError for text that is no address.
+        """
         if ":" in address:
             return self._locations[self._ranges.v6.find(inet_pton(AF_INET6, address))]
-        # V4Ranges.find, written out: every viewer who is placed by address pays for it.
+        # V4Ranges.find inlined, because this runs for every viewer located by address.
         value = int.from_bytes(inet_pton(AF_INET, address))
         firsts, rests, meanings = self._ranges.v4
         block = value >> 16
@@ -99,7 +103,7 @@ class Overrides:
         return self._locations[meanings[place - 1]]
 
     def line_of(self, address: str) -> FeedLine | None:
-        """The line that says so. Raises as `find` does."""
+        """The line that decides for an address. Raises as `find` does."""
         place = self._ranges.find(address)
         if place == _NOTHING:
             return None
@@ -108,8 +112,9 @@ class Overrides:
     def _repeats(
         self, spans: Sequence[_Span], entries: Sequence[Entry]
     ) -> Iterator[tuple[int, Fault]]:
-        """Networks given again that contradict the first. Of sorted spans, equal ones are
-        neighbours."""
+        """Faults for networks that are repeated with another location. In sorted spans, equal ones
+        are neighbours.
+        """
         first = None
         for span in spans:
             if first is None or span[:2] != first[:2]:
@@ -121,8 +126,9 @@ class Overrides:
 
 
 def layered(overrides: Overrides, beneath: Locate) -> Locate:
-    """Overrides before another look-up. Where they tell the country only, and the other
-    agrees on it, the other's position stands: so they never make an answer worse."""
+    """A look-up that asks the overrides first. If they name only a country, and the other look-up
+    agrees on it, its position is used, so that overrides never make an answer worse.
+    """
     find = overrides.find
 
     def locate(address: str) -> Location:
@@ -139,7 +145,7 @@ def layered(overrides: Overrides, beneath: Locate) -> Locate:
 
 
 class _Located:
-    """Entries as Locations, equal ones as one object."""
+    """Makes Locations from entries; equal ones share one object."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -147,8 +153,9 @@ class _Located:
         self._cities: dict[tuple[str, str, str], Position | None] = {}
 
     def of(self, entry: Entry) -> Location | None:
-        """A line with nothing but a prefix says that nothing is known of it (RFC 8805
-        section 2.1.2)."""
+        """The Location of an entry. A line with only a prefix means that its location is unknown
+        (RFC 8805 section 2.1.2).
+        """
         country, position = entry.country, entry.position
         if position is None and country is not None and entry.city:
             position = self._city(country, entry.region, entry.city)
@@ -165,8 +172,9 @@ class _Located:
 
 
 def load_overrides(path: Path, rules: Rules, fix: str) -> Overrides:
-    """The overrides in a file. ConfigError: the file cannot be read (`fix` says what to do
-    then), or, with strict rules, every unusable line: `geofeed.csv:12: prefix: …; fix`."""
+    """The overrides in a file. Raises ConfigError if the file cannot be read (`fix` says what to
+    do), or, with strict rules, with every unusable line: `geofeed.csv:12: prefix: …; fix`.
+    """
     return parse_overrides(read_text(path, fix, MAX_BYTES), rules, source=str(path))
 
 
@@ -204,19 +212,21 @@ def _spans(entries: Iterable[Entry], version: int) -> list[_Span]:
 
 
 def _distinct(spans: Sequence[_Span], out: set[int]) -> list[_Span]:
-    """Without those that repeat another."""
+    """The spans without repeated ones."""
     kept = [*spans[:1], *(b for a, b in pairwise(spans) if a[:2] != b[:2])]
     return [span for span in kept if span.place not in out]
 
 
 def _starts(spans: Iterable[_Span], bits: int) -> Iterator[tuple[int, int]]:
-    """What holds from each address on, with the smallest network deciding."""
+    """From which address on which entry decides; the smallest network wins."""
     edges = _last_of_each(_edges(spans))
     return ((start, place) for start, place in edges if start >> bits == 0)
 
 
 def _edges(spans: Iterable[_Span]) -> Iterator[tuple[int, int]]:
-    """Where something begins to hold: a network at its start, what is around it at its end."""
+    """The points where the deciding entry changes: a network begins at its start, and the network
+    around it resumes at its end.
+    """
     around = [(_NO_END, _NOTHING)]
     yield 0, _NOTHING
     for span in spans:
@@ -231,7 +241,7 @@ def _edges(spans: Iterable[_Span]) -> Iterator[tuple[int, int]]:
 
 
 def _last_of_each(edges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Of several things that begin at one address, the last, which is the smallest."""
+    """Of several networks that begin at one address, the last, which is the smallest."""
     held: tuple[int, int] | None = None
     for edge in edges:
         if held is not None and held[0] != edge[0]:

@@ -1,8 +1,7 @@
-"""Every address to a small number, by sorted ranges: found by bisection in C. Pure.
-
-A range is known by its first address and ends where the next begins. IPv4 is split by the
-first 16 bits of an address and IPv6 by the first 32, so that only the 16 or 32 bits after
-them are kept for each range.
+"""Maps every address to a small number, by bisection over sorted ranges. Pure. A range is stored
+by its first address and ends where the next begins. Ranges are grouped by the first 16 bits of an
+IPv4 address or the first 32 bits of an IPv6 address, so that only the next 16 or 32 bits are
+stored for each range.
 """
 
 from array import array
@@ -13,18 +12,18 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import NamedTuple, TypeAlias
 
 Numbers: TypeAlias = "array[int]"
-# Where a range begins, as a number of 32 or 128 bits, and what it means.
+# (Start of a range as a number of 32 or 128 bits, the number that it maps to).
 Starts = Iterable[tuple[int, int]]
 
 _BLOCKS = 1 << 16
 _MAX_UINT32 = (1 << 32) - 1
 _MAX_UINT64 = (1 << 64) - 1
-# Stands for a /64 of IPv6 that holds several ranges.
+# Marks an IPv6 /64 that contains several ranges.
 _SPLIT = _MAX_UINT32
 
 
 def merged(starts: Starts) -> Iterator[tuple[int, int]]:
-    """The same ranges without those that mean what the one before them means."""
+    """The ranges without those that map to the same number as the range before them."""
     before = None
     for start, meaning in starts:
         if meaning != before:
@@ -33,15 +32,16 @@ def merged(starts: Starts) -> Iterator[tuple[int, int]]:
 
 
 class V4Ranges(NamedTuple):
-    """`firsts`: for each value of the first 16 bits, which range is the first there.
-    `rests`: the last 16 bits of where each range begins."""
+    """IPv4 ranges. `firsts`: for each value of the first 16 bits, the index of the first range.
+    `rests`: the last 16 bits of each range's start.
+    """
 
     firsts: Numbers
     rests: Numbers
     meanings: Numbers
 
     def find(self, address: bytes) -> int:
-        """What the four bytes mean."""
+        """The number for the four bytes of an address."""
         value = int.from_bytes(address)
         block, firsts = value >> 16, self.firsts
         place = bisect_right(self.rests, value & 0xFFFF, firsts[block], firsts[block + 1])
@@ -49,9 +49,10 @@ class V4Ranges(NamedTuple):
 
 
 class V6Ranges(NamedTuple):
-    """`blocks`: the first 32 bits that occur; `firsts`: which range is the first of each;
-    `rests`: the next 32 bits of where each range begins. The last three hold whole
-    addresses: the few ranges that share a /64 with others."""
+    """IPv6 ranges. `blocks`: the values of the first 32 bits that occur; `firsts`: the index of
+    the first range of each; `rests`: the next 32 bits of each range's start. The last three fields
+    hold whole addresses, for the few ranges that share a /64 with others.
+    """
 
     blocks: Numbers
     firsts: Numbers
@@ -62,7 +63,7 @@ class V6Ranges(NamedTuple):
     deep_meanings: Numbers
 
     def find(self, address: bytes) -> int:
-        """What the sixteen bytes mean."""
+        """The number for the sixteen bytes of an address."""
         value = int.from_bytes(address)
         head, firsts = value >> 96, self.firsts
         block = bisect_right(self.blocks, head) - 1
@@ -80,13 +81,13 @@ class V6Ranges(NamedTuple):
 
 
 class Ranges(NamedTuple):
-    """Both kinds."""
+    """Ranges of IPv4 and IPv6."""
 
     v4: V4Ranges
     v6: V6Ranges
 
     def find(self, address: str) -> int:
-        """What an address means. Raises OSError or ValueError for text that is none."""
+        """The number for an address. Raises OSError or ValueError if the text is no address."""
         if ":" in address:
             return self.v6.find(inet_pton(AF_INET6, address))
         return self.v4.find(inet_pton(AF_INET, address))
@@ -104,7 +105,7 @@ def v4_ranges(starts: Starts) -> V4Ranges:
 
 
 def _fill(firsts: Numbers, last: int, count: int) -> None:
-    """Blocks up to `last` in which no range began yet."""
+    """Fill in blocks up to `last` in which no range begins."""
     firsts.extend([count] * (last + 1 - len(firsts)))
 
 
@@ -125,7 +126,7 @@ def v6_ranges(starts: Starts) -> V6Ranges:
 def _whole_networks(
     starts: Starts, highs: Numbers, lows: Numbers, meanings: Numbers
 ) -> Iterator[tuple[int, int]]:
-    """The ranges by /64; those that share one go to the arrays, and _SPLIT stands for it."""
+    """The ranges by /64. A /64 with several ranges gets _SPLIT, and its ranges go to the arrays."""
     split, before = None, 0
     for network, group in groupby(starts, key=_network):
         inside = [(start & _MAX_UINT64, meaning) for start, meaning in group]

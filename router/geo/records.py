@@ -1,8 +1,8 @@
-"""What the records of a geo database look like: the look-up for each layout.
+"""Reads records of geo databases, with one look-up for each layout.
 
 Three layouts are understood: nested (GeoIP2, GeoLite2, DB-IP), flat with `country_code`
-(ip-location-db) and flat with `country` (IPinfo). Values of any type give a Location; what
-a reader raises for a damaged file is for router.geo.database to handle.
+(ip-location-db) and flat with `country` (IPinfo). Values of any type give a Location.
+router.geo.database handles the exceptions of a reader for a damaged file.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,13 +17,13 @@ from router.geo.sphere import valid_position
 from router.model import Level, Location, Position, Source
 from router.text_files import printable
 
-# A position no better than this is its country's, whatever else the record says.
+# A position less exact than this is not used, only the country.
 COUNTRY_LEVEL_RADIUS_KM = 500
 
-# How many keys of records an error lists.
+# The number of record keys that an error lists.
 _SHOWN_KEYS = 12
 
-# Where flat records name a city or a region.
+# Fields of flat records with a city or a region.
 _FLAT_PLACES = ("city", "state1", "region")
 
 Locate = Callable[[str], Location]
@@ -38,17 +38,17 @@ _CITY = ("city",)
 _CITY_NAME = ("city", "names", "en")
 _SUBDIVISION = ("subdivisions", 0)
 
-# What a reader raises where a path meets a value of another type.
+# Exceptions of a reader if a path leads through a value of the wrong type.
 _MISFITS = (RuntimeError, ValueError, TypeError, LookupError)
 
-# Looked up once: an enum's members are slow to reach.
+# Looked up once, because access to members of an enum is slow.
 _CITY_LEVEL, _DATABASE = Level.CITY, Source.DATABASE
 
 
 def layout_of(records: Iterable[Any]) -> Layout:
     """The layout of records like these, by the first one that names a country.
 
-    Raises GeoDataError that lists the keys of the records when none of them does.
+    Raises GeoDataError, which lists the keys of the records, if none of them does.
     """
     keys: set[str] = set()
     for record in records:
@@ -74,14 +74,14 @@ def _nested(reader: maxminddb_rust.Reader) -> Locate:
     Reads single paths: a record has names in ten languages, and decoding all of it takes
     twice as long (docs/adr/0002-geo-reader.md).
     """
-    # DB-IP has no accuracy radius, so that look-up can be spared.
+    # DB-IP has no accuracy radius, so skip that look-up.
     has_radius = not reader.metadata().database_type.startswith("DBIP")
     get_path = reader.get_path
 
     def get(address: str, path: tuple[str | int, ...]) -> Any:
         try:
             return get_path(address, path)
-        except _MISFITS:  # one field of an odd type must not hide the others
+        except _MISFITS:  # one field of a wrong type must not hide the others
             return None
 
     def is_local(address: str) -> bool:
@@ -150,8 +150,10 @@ def _location(
     is_local: bool = False,
     radius: object = None,
 ) -> Location:
-    """The position is used if it is a place's rather than the middle of a country: if a city or
-    a subdivision is named, or, where there is no country, if it is exact enough."""
+    """The Location of a record. Its position is used only if it is not merely the middle of a
+    country: if the record names a city or a subdivision or, without a country, if it is exact
+    enough.
+    """
     code = country_code(country) if isinstance(country, str) else None
     radius_km = radius if isinstance(radius, int | float) else None
     is_vague = radius_km is not None and radius_km >= COUNTRY_LEVEL_RADIUS_KM

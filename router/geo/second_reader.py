@@ -1,8 +1,8 @@
-"""A second, independent reader of a geo database: countries to compare, names of places.
+"""A second, independent reader of a geo database, to compare countries and to name places.
 
-Slow, and never on the path of a request. geoip2, on the pure Python reader of maxminddb,
-shares no code with the reader that answers requests (docs/adr/0002-geo-reader.md), so an
-error in one of them shows as a difference.
+It is slow and never used for a request. geoip2, on the pure Python reader of maxminddb, shares no
+code with the reader that answers requests (docs/adr/0002-geo-reader.md), so an error in one of
+them shows as a difference.
 """
 
 from contextlib import suppress
@@ -17,12 +17,12 @@ from router.geo.country_codes import country_code
 from router.geo.database import GeoDatabase
 from router.model import Source
 
-# What it raises for a damaged file, or for a type of record that it does not know.
+# Its exceptions for a damaged file, or for an unknown type of record.
 UNREADABLE = (ValueError, RuntimeError, TypeError, LookupError, ArithmeticError, OSError)
 
 
 class SecondReader:
-    """The files of a database, opened once more."""
+    """The files of a database, opened with this reader."""
 
     def __init__(self, geo: GeoDatabase) -> None:
         self._files = [_Second(file.path, file.ip_version) for file in geo.files]
@@ -35,7 +35,7 @@ class SecondReader:
             file.close()
 
     def country(self, address: str) -> str | None:
-        """The country's code, None for an address that is not in the database."""
+        """The country's code; None for an address that is not in the database."""
         code = _text(self._file(address).country(address))
         return None if code is None else country_code(code)
 
@@ -83,7 +83,7 @@ class _Second:
         return list(dict.fromkeys(filter(None, map(_text, parts))))
 
     def _read(self, address: str) -> tuple[Any, dict[str, Any]]:
-        """A model where geoip2 has one, else the plain record."""
+        """The model if geoip2 has one, else the plain record."""
         if ":" in address and self._ip_version == 4:
             return None, {}
         record = self._records.get(address)
@@ -101,8 +101,9 @@ def _text(value: Any) -> str | None:
 
 
 def place_name(geo: GeoDatabase, address: str, source: Source) -> str | None:
-    """The name of the place where the database puts an address, if it was the database's
-    word that counted. Reads the files as they are now."""
+    """The name of the place where the database locates an address; None if an override located it.
+    Reads the files as they are now.
+    """
     if source is not Source.DATABASE:
         return None
     with suppress(*UNREADABLE), SecondReader(geo) as second:

@@ -11,7 +11,7 @@ Vector = tuple[float, float, float]
 
 
 def valid_position(latitude: object, longitude: object) -> Position | None:
-    """A Position, or None for what is no place: not numbers, out of range, or 0,0.
+    """A Position, or None if the values are not numbers, out of range, or 0,0.
 
     0,0 lies in the Gulf of Guinea; databases write it for "unknown".
     """
@@ -32,14 +32,14 @@ def unit_vector(position: Position) -> Vector:
 
 
 def mean_vector(vectors: list[Vector]) -> Vector:
-    """The middle of nearby points, back on the sphere."""
+    """The mean of nearby points, projected back onto the sphere."""
     x, y, z = (sum(axis) for axis in zip(*vectors, strict=True))
     length = math.hypot(x, y, z)
     return x / length, y / length, z / length
 
 
 def distance_km(a: Position, b: Position) -> float:
-    """Great-circle distance by the haversine formula, good at any separation."""
+    """Great-circle distance in km by the haversine formula, accurate at any distance."""
     south, north = math.radians(a.latitude), math.radians(b.latitude)
     half_rise = math.sin((north - south) / 2) ** 2
     half_turn = math.sin(math.radians(b.longitude - a.longitude) / 2) ** 2

@@ -5,9 +5,9 @@ Must not be used while a request is answered; that is router.geo.
 
 from collections.abc import Callable
 
-# Hears of progress: what is being done, how much of it, of how much in all if that is known.
+# Called with progress: the name of the step, the amount done, and the total if known.
 Tell = Callable[[str, int, int | None], None]
 
 
 def in_silence(what: str, done: int, total: int | None) -> None:
-    """For those who do not watch."""
+    """Ignores progress."""

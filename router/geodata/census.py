@@ -1,8 +1,8 @@
-"""The address space by where its viewers are placed: each place and its weight. Pure.
+"""Counts the address space by location: each place and its weight. Pure.
 
-A stand-in for where viewers are, until they can be counted. It weighs IPv4 addresses
-only: an IPv6 block says how a provider was served, not how many people are behind it, and
-nearly all viewers who have IPv6 have IPv4 too. See docs/simulate.md for what that hides.
+An estimate of where viewers are. It weighs IPv4 addresses only: the size of an IPv6 block does not
+show how many people use it, and nearly all viewers with IPv6 have IPv4 too. See docs/simulate.md
+for the limits of this.
 """
 
 from collections.abc import Iterable
@@ -13,11 +13,11 @@ import msgspec
 
 from router.model import Level, Location, Position
 
-# A tenth of a degree is 11 km: far less than from one metro to the next.
+# A tenth of a degree is 11 km, far less than the distance between metros.
 CELL_DECIMALS = 1
 
-# Addresses of no viewer: what IANA's registry of special-purpose addresses says is not
-# globally reachable, multicast, and what is reserved above it.
+# Addresses that no viewer can have: those that IANA's registry of special-purpose addresses lists
+# as not globally reachable, multicast, and the reserved ones above it.
 _SPECIAL = [
     (int(network.network_address), int(network.broadcast_address) + 1)
     for network in map(
@@ -35,8 +35,7 @@ _SPECIAL_OCTETS = frozenset(
 
 
 class Block(NamedTuple):
-    """IPv4 addresses one after the other that are placed alike: the first, as a number,
-    and how many."""
+    """Consecutive IPv4 addresses with the same location: the first as a number, and their count."""
 
     first: int
     size: int
@@ -44,14 +43,14 @@ class Block(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where some viewers are placed, and how many public IPv4 addresses are placed there."""
+    """One location, and the number of public IPv4 addresses there."""
 
     location: Location
     addresses: int
 
 
 class Census(msgspec.Struct, frozen=True, kw_only=True):
-    """All places of one geo database. `database`, `built_at`: which one."""
+    """All places of one geo database, which `database` and `built_at` identify."""
 
     database: str
     built_at: float
@@ -59,16 +58,17 @@ class Census(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def addresses(self) -> int:
-        """The weight of all places together."""
+        """The number of addresses of all places together."""
         return sum(place.addresses for place in self.places)
 
 
 def count_places(
     blocks: Iterable[Block], decimals: int | None = CELL_DECIMALS
 ) -> tuple[Place, ...]:
-    """Public addresses by place, positions rounded to so many decimals of a degree; None
-    leaves them as they are. Addresses that are not placed do not count. Memory grows with
-    the places, not with the blocks."""
+    """Public addresses by place. Positions are rounded to `decimals` of a degree; None keeps them
+    exact. Addresses of unknown location are not counted. Memory grows with the number of places,
+    not of blocks.
+    """
     counts: dict[Location, int] = {}
     for block in blocks:
         count = public_addresses(block)
@@ -79,7 +79,7 @@ def count_places(
 
 
 def public_addresses(block: Block) -> int:
-    """How many of a block viewers can have on the public Internet."""
+    """How many addresses of a block are public."""
     first, end = block.first, block.first + block.size
     octet = first >> 24
     if octet == end - 1 >> 24 and octet not in _SPECIAL_OCTETS:
@@ -89,7 +89,7 @@ def public_addresses(block: Block) -> int:
 
 
 def rounded(location: Location, decimals: int) -> Location:
-    """The same place, its position cut to so many decimals of a degree."""
+    """The same place, with its position rounded to this many decimals of a degree."""
     position = location.position
     if position is None:
         return location

@@ -1,4 +1,4 @@
-"""Which of the databases in an archive to use: one of both families, or one of each."""
+"""Chooses databases from an archive: one with IPv4 and IPv6, or one of each."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ _UNREADABLE = (OSError, ValueError, TypeError, LookupError, ArithmeticError)
 
 
 class Member(NamedTuple):
-    """A database that was unpacked. `name`: as in the archive, for people."""
+    """An unpacked database. `name`: its name in the archive."""
 
     name: str
     path: Path
@@ -28,9 +28,8 @@ def choose(
     members: Sequence[Member], *, wanted: str | None, origin: str, outputs: int
 ) -> tuple[Member, ...]:
     """One member, or one of IPv4 and one of IPv6. `wanted`: the name that was asked for;
-    `outputs`: how many files there are to replace, 0 for any.
-
-    Raises GeoDataError that names the members.
+    `outputs`: the number of files to replace, 0 for any number. Raises GeoDataError that lists the
+    members.
     """
     if wanted is not None:
         return _named(members, wanted, origin)
@@ -67,7 +66,7 @@ def _names(members: Iterable[Member]) -> str:
 
 
 def _kind(member: Member, origin: str) -> _Kind:
-    """A tree of IPv6 may hold IPv4 as well, as its first networks, or not."""
+    """Which families a database holds. An IPv6 tree may also hold IPv4, as its first networks."""
     try:
         with maxminddb.open_database(member.path, maxminddb.MODE_FILE) as reader:
             first, _ = next(iter(reader))
@@ -79,7 +78,9 @@ def _kind(member: Member, origin: str) -> _Kind:
 
 
 def open_member(origin: str, *members: Member) -> GeoDatabase:
-    """The database in these files. Errors name what people know: the origin and the member."""
+    """Open the database in these files. Errors name the origin and the member, not the temporary
+    file.
+    """
     try:
         return open_database(*(member.path for member in members))
     except GeoDataError as error:

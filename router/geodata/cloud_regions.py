@@ -1,4 +1,4 @@
-"""cloud_regions.csv as values: provider and region → the city it is in."""
+"""Reads cloud_regions.csv: provider and region → city."""
 
 import csv
 import io
@@ -26,8 +26,9 @@ CloudRegions = dict[tuple[str, str], CloudRegion]
 
 
 def load_cloud_regions(path: Path) -> CloudRegions:
-    """Provider and region → place. ConfigError: the file cannot be read, or every row that
-    cannot be used, `cloud_regions.csv:12: …`."""
+    """(Provider, region) → CloudRegion. Raises ConfigError if the file cannot be read, or with a
+    line for every row that cannot be used: `cloud_regions.csv:12: …`.
+    """
     rows = csv.DictReader(io.StringIO(read_text(path, "restore it"), newline=""), restval="")
     if tuple(rows.fieldnames or ()) != COLUMNS:
         raise ConfigError([f"{path}:1: the columns must be {','.join(COLUMNS)}"])

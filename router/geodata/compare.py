@@ -33,8 +33,9 @@ class Pair(NamedTuple):
 def compare(
     first: GeoDatabase, second: GeoDatabase, ranker: Ranker, count: int, tell: Tell = in_silence
 ) -> dict[str, Any]:
-    """For `count` public addresses of IPv4 and as many of IPv6: what each database knows,
-    and of those that both know, how often country and pick are the same."""
+    """Compare two databases by `count` public IPv4 addresses and as many IPv6 addresses: how many
+    each knows, and how often country and pick agree for those that both know.
+    """
     samples = {"ipv4": v4_sample(count), "ipv6": v6_sample(count)}
     told = {
         family: _told([*_pairs(first, second, addresses, tell, family)], ranker)
@@ -79,13 +80,13 @@ def _levels(locations: Sequence[Location]) -> dict[str, float]:
 
 
 def _share(outcomes: Iterable[bool]) -> float | None:
-    """None of nothing."""
+    """A share; None if the total is 0."""
     told = list(outcomes)
     return sum(told) / len(told) if told else None
 
 
 def _pick(location: Location, seed: int, ranker: Ranker) -> Region:
-    """Health aside."""
+    """The pick without regard to health."""
     return next(ranker.in_order(ranker.key(location, seed, Scope.COUNTRY), Scope.COUNTRY))
 
 
@@ -99,7 +100,7 @@ def _is_same_pick_country(pair: Pair, ranker: Ranker) -> bool:
 
 
 def _quantiles(pairs: Sequence[Pair]) -> dict[str, float]:
-    """Between the two positions, where both have one."""
+    """Quantiles of the distance between the two positions, where both databases have one."""
     distances = [
         distance_km(pair.first.position, pair.second.position)
         for pair in pairs
@@ -112,8 +113,9 @@ def _quantiles(pairs: Sequence[Pair]) -> dict[str, float]:
 
 
 def _spread(located: Sequence[tuple[Location, int]], ranker: Ranker) -> dict[str, dict[str, float]]:
-    """How the viewers known by country only are shared out: country → edge → share. Taken at
-    its country's middle, a country's would all go to one."""
+    """How the viewers known by country only are shared out: country → edge → share. If they were
+    located at the middle of their country, all would get one edge.
+    """
     picks: dict[str, Counter[str]] = {}
     for location, seed in located:
         country = location.country

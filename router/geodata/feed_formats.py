@@ -1,8 +1,7 @@
-"""What networks publish of themselves, in five formats, as geofeed entries. Pure.
-
-The format is told from the content: a geofeed (RFC 8805) is text; AWS `ip-ranges.json`,
-Google `cloud.json`, Azure Service Tags and Oracle `public_ip_ranges.json` are JSON objects.
-A cloud region is placed in its city; one whose city is not known is left to the database.
+"""Reads published network locations in five formats as geofeed entries. Pure. The content tells
+the format: a geofeed (RFC 8805) is text; AWS `ip-ranges.json`, Google `cloud.json`, Azure Service
+Tags and Oracle `public_ip_ranges.json` are JSON objects. A cloud region gets the position of its
+city. If that is not known, its networks are left to the database.
 """
 
 import re
@@ -20,16 +19,16 @@ from router.geodata.cloud_regions import CloudRegions
 from router.model import Country
 from router.text_files import printable
 
-# No network is given more than this: a feed must not claim the whole Internet.
+# The shortest prefixes accepted: a feed must not claim the whole Internet.
 SHORTEST_PREFIX = {4: 8, 6: 16}
-# Addresses of these regions are used everywhere.
+# Regions whose addresses are used all over the world.
 _EVERYWHERE = frozenset({"", "global"})
 _QUOTED_NETWORK = re.compile(r'"([0-9a-fA-F.:]{2,43}/\d{1,3})"')
 
 
 @dataclass(kw_only=True)
 class Published:
-    """What one source says. `dated`: its own date or version."""
+    """The content of one source. `dated`: its own date or version."""
 
     dated: str = ""
     entries: list[Entry] = field(default_factory=list)
@@ -39,7 +38,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """What is known of countries, cities and cloud regions."""
+    """Known countries, cities and cloud regions."""
 
     countries: Mapping[str, Country]
     find_city: FindCity
@@ -101,7 +100,7 @@ class _Cloud(NamedTuple):
 
 
 def read_feed(content: bytes, places: Places) -> Published:
-    """What a source says, whatever its format. Raises GeoDataError when it is in none."""
+    """Read a source in any of the formats. Raises GeoDataError if it has none of them."""
     if content.lstrip()[:1] == b"{":
         return _read_cloud(content, places)
     try:
@@ -177,7 +176,9 @@ def _cloud(content: bytes) -> _Cloud:
 
 
 def _aws(content: bytes) -> _Cloud:
-    """A Local Zone is a border group of its own, and may be far from its region."""
+    """Networks by network border group: a Local Zone is a group of its own, and may be far from
+    its region.
+    """
     read = msgspec.json.decode(content, type=_Aws)
     networks = (
         (each.ip_prefix or each.ipv6_prefix, each.network_border_group or each.region)
@@ -209,7 +210,7 @@ def _oracle(content: bytes) -> _Cloud:
 
 
 def _lines_of_networks(content: bytes) -> dict[str, int]:
-    """On which line of the text each network stands first."""
+    """The number of the line on which each network first occurs."""
     lines: dict[str, int] = {}
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
         for match in _QUOTED_NETWORK.finditer(line):

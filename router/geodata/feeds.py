@@ -1,7 +1,6 @@
-"""`autorouter geodata feeds`: what networks publish of themselves, as one overrides file.
-
-Of a network that two sources name, the first source counts. A source that cannot be fetched
-keeps the networks that it had. The file takes its name whole, or stays as it is.
+"""`autorouter geodata feeds`: fetches published network locations into one overrides file. If two
+sources name a network, the first source is used. If a source cannot be fetched, its previous
+networks are kept. The file is replaced as a whole, or not at all.
 """
 
 import csv
@@ -53,7 +52,7 @@ _HEADER = ("prefix", "country", "region", "city", "postal", "latitude", "longitu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedSource:
-    """A name for people, and a URL or the path of a file."""
+    """A source: its name, and a URL or the path of a file."""
 
     name: str
     source: str
@@ -61,7 +60,7 @@ class FeedSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What was written. `repeated`: networks that an earlier source names too."""
+    """What was written. `repeated`: the number of networks that an earlier source names too."""
 
     output: Path
     networks: int
@@ -70,7 +69,7 @@ class Collected:
 
 
 def read_places() -> Places:
-    """What feeds are read with, from the files that ship. Raises ConfigError."""
+    """The countries, cities and cloud regions that ship with autorouter. Raises ConfigError."""
     return Places(
         countries=load_countries(shipped("geodata/countries.csv")),
         find_city=city_finder(),
@@ -79,8 +78,9 @@ def read_places() -> Places:
 
 
 def chosen_sources(told: Sequence[str], folder: Path) -> tuple[FeedSource, ...]:
-    """The sources asked for: a well-known name, NAME=URL, NAME=FILE, a URL or a file. Without
-    any, those of the last time, or else all well-known ones. Raises GeoDataError."""
+    """The sources asked for: a well-known name, NAME=URL, NAME=FILE, a URL or a file. Without any,
+    the sources of the last run, or else all well-known ones. Raises GeoDataError.
+    """
     if not told:
         notes = read_notes(folder)
         if notes:
@@ -97,7 +97,9 @@ def chosen_sources(told: Sequence[str], folder: Path) -> tuple[FeedSource, ...]:
 
 
 def are_fresh(sources: Sequence[FeedSource], folder: Path, days: int, now: float) -> bool:
-    """Whether each of the sources was fetched at most so many days ago, the last time too."""
+    """Whether each of the sources was fetched successfully at most `days` ago, and its last fetch
+    did not fail.
+    """
     since = now - days * 86_400
     fresh = {
         (note.name, note.source)
@@ -162,7 +164,7 @@ def _source(told: str) -> FeedSource:
 
 
 def _full(source: str) -> str:
-    """Paths in full, so that the next run finds them from any folder."""
+    """The source with an absolute path, so that the next run finds it from any folder."""
     return source if "://" in source else str(Path(source).absolute())
 
 
@@ -218,14 +220,14 @@ def _note(source: FeedSource, published: Published, now: float) -> FeedNote:
 
 
 def _kept(before: FeedNote | None, source: FeedSource, error: str, now: float) -> FeedNote:
-    """The note of a source that failed: its networks stay as old as they are."""
+    """The note of a source that failed; it keeps the age of its networks."""
     if before is None:
         return FeedNote(name=source.name, source=source.source, fetched_at=now, error=error)
     return msgspec.structs.replace(before, source=source.source, error=error)
 
 
 def _entries_before(folder: Path, places: Places) -> Mapping[str, list[Entry]]:
-    """What the file has now, by feed; nothing when it cannot be read."""
+    """The entries in the present file, by feed; empty if it cannot be read."""
     found: dict[str, list[Entry]] = {}
     try:
         text = feeds_path(folder).read_text(encoding="utf-8")
@@ -238,7 +240,7 @@ def _entries_before(folder: Path, places: Places) -> Mapping[str, list[Entry]]:
 
 
 def _write(folder: Path, entries: Sequence[Entry], notes: Sequence[FeedNote]) -> None:
-    """The note first: a server that sees the new file then finds its note."""
+    """Write the note first, so that a server that sees the new file also finds its note."""
     with replacing(note_path(folder)) as (_, file):
         file.write(msgspec.json.format(msgspec.json.encode(notes)) + b"\n")
     with replacing(feeds_path(folder)) as (_, file):
@@ -264,7 +266,7 @@ def _rows(entries: Sequence[Entry]) -> Iterator[tuple[object, ...]]:
 
 
 def _word(text: str) -> str:
-    """Text for people that cannot be taken for a comment or a further line."""
+    """Text that cannot be mistaken for a comment or another line."""
     return printable(text).replace("#", "").replace('"', "")
 
 

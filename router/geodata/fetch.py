@@ -1,7 +1,6 @@
-"""One file over HTTP, resumed where it broke off; bounded in size, time and tries.
-
-What has arrived stays beside the target as `.part`, with a note of what tells whether the
-server still has the same file (RFC 9110 section 13.1.5, If-Range).
+"""Fetches a file over HTTP with resumption, and limits on size, time and retries. Partial data
+stays beside the target as `.part`, with a note of the validator that shows whether the server
+still has the same file (RFC 9110 section 13.1.5, If-Range).
 """
 
 import hashlib
@@ -36,8 +35,9 @@ _RANGE = re.compile(r"bytes (\d{1,15})-\d{1,15}/(\d{1,15}|\*)", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """A file to fetch. `digest`: an algorithm and what it must give, in hexadecimal: then
-    the file is the same for ever."""
+    """A file to fetch. `digest`: an algorithm and the expected digest in hexadecimal; a file with
+    a digest never changes.
+    """
 
     url: str
     auth: tuple[str, str] | None = field(default=None, repr=False)
@@ -45,14 +45,14 @@ class Remote:
 
 
 class _Note(msgspec.Struct, frozen=True):
-    """Of which file a part is."""
+    """Which file the partial data belongs to."""
 
     url: str
     validator: str
 
 
 class _TryAgainError(Exception):
-    """It may work the next time, `wait_s` from now at the earliest."""
+    """The request can be retried, after `wait_s` at the earliest."""
 
     def __init__(self, why: str, wait_s: float = 0.0) -> None:
         super().__init__(why)
@@ -60,11 +60,11 @@ class _TryAgainError(Exception):
 
 
 class _LieError(Exception):
-    """What the server sends contradicts what it announced, so no part of it is kept."""
+    """The server sent something else than it announced; the partial data is discarded."""
 
 
 def open_client(timeout_s: float = TIMEOUT_S) -> httpx.Client:
-    """A client that asks over https only, and takes proxies from the environment."""
+    """A client that uses https only, and proxies from the environment."""
     return httpx.Client(
         follow_redirects=True,
         max_redirects=5,
@@ -86,8 +86,9 @@ class Fetcher:
     tries: int = TRIES
 
     def version(self, remote: Remote) -> str | None:
-        """What changes when the file does, empty when that is not told; None when the
-        server has no such file."""
+        """A version that changes with the file, empty if the server gives none; None if the server
+        has no such file.
+        """
         return self._until_it_works(remote, lambda: self._version(remote))
 
     def text(self, remote: Remote) -> str:
@@ -95,7 +96,7 @@ class Fetcher:
         return self._until_it_works(remote, lambda: self._text(remote))
 
     def file(self, remote: Remote, target: Path) -> None:
-        """The whole file at `target`, its digest compared."""
+        """Fetch the whole file to `target` and compare its digest."""
         part = target.with_name(f"{target.name}.part")
         ends: set[int] = set()
         try:
@@ -147,7 +148,7 @@ class Fetcher:
             return found.decode("utf-8", "replace")
 
     def _go_on(self, remote: Remote, part: Path, ends: set[int]) -> None:
-        """Fetch what is missing of `part`. `ends`: where transfers have broken off before."""
+        """Fetch the rest of `part`. `ends`: the sizes at which earlier transfers broke off."""
         headers = _range_headers(remote, part)
         with self._asked("GET", remote, headers) as response:
             if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -160,7 +161,7 @@ class Fetcher:
             if (total or 0) > self.max_bytes:
                 raise _LieError(f"is larger than {self.max_bytes:,} bytes")
             if not first:
-                _discard(part)  # never the old bytes beside the new note
+                _discard(part)  # never keep old bytes beside a new note
             note = _Note(remote.url, _validator(response))
             _note_of(part).write_bytes(msgspec.json.encode(note))
             with part.open("r+b" if first else "wb") as file:
@@ -170,7 +171,7 @@ class Fetcher:
                     self._receive(remote, response, file, total)
                 finally:
                     had = file.tell()
-                    # A sound transfer breaks off elsewhere each time.
+                    # Ordinary interruptions happen at a different size each time.
                     is_stuck = had > first and had in ends
                     ends.add(had)
                     if is_stuck:
@@ -207,7 +208,7 @@ class Fetcher:
 
 
 def _refuse_plain_http(request: httpx.Request) -> None:
-    """Where a redirect leads is looked at too."""
+    """Raise for plain http; called for redirects too."""
     if request.url.scheme != "https" and request.url.host not in _LOOPBACK:
         raise GeoDataError(f"{request.url}: use https; http only on this machine")
 
@@ -225,8 +226,9 @@ def _check_status(remote: Remote, response: httpx.Response) -> None:
 
 
 def _range_headers(remote: Remote, part: Path) -> dict[str, str]:
-    """Ask for the rest only of what is surely the same file: by its validator, or by a
-    digest that is compared in the end."""
+    """Headers that request the rest only if the file is certainly the same: by its validator, or
+    by a digest, which is compared at the end.
+    """
     try:
         note = msgspec.json.decode(_note_of(part).read_bytes(), type=_Note)
         had = part.stat().st_size
@@ -239,7 +241,7 @@ def _range_headers(remote: Remote, part: Path) -> dict[str, str]:
 
 
 def _span(response: httpx.Response) -> tuple[int, int | None]:
-    """Where what is sent begins in the file, and the file's size if that is told."""
+    """The offset at which the sent data begins, and the size of the file if known."""
     length = response.headers.get("content-length", "")
     if response.status_code != httpx.codes.PARTIAL_CONTENT:
         return 0, int(length) if length.isdecimal() else None
@@ -250,7 +252,7 @@ def _span(response: httpx.Response) -> tuple[int, int | None]:
 
 
 def _validator(response: httpx.Response) -> str:
-    """A strong ETag: nothing weaker lets parts be joined."""
+    """The strong ETag; parts may not be joined by a weaker validator."""
     tag: str = response.headers.get("etag", "")
     return "" if tag.startswith("W/") else tag
 

@@ -1,4 +1,4 @@
-"""Files that take another's place whole, or not at all."""
+"""Replaces files as a whole, or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -11,9 +11,10 @@ from router.errors import GeoDataError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A new file beside `path`, to be written: it takes that name when the block ends well
-    and is removed when it does not. Servers may have the old one mapped, so it must stay
-    as it is. Raises GeoDataError when it cannot be written."""
+    """Yields a new file beside `path`. It is renamed to `path` when the block ends, or removed if
+    the block raises. The old file is not modified, because servers may have it mapped. Raises
+    GeoDataError if it cannot be written.
+    """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +32,7 @@ def replacing(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
 
 
 def sync(path: Path) -> None:
-    """Make a file's content, or the names in a folder, outlast a power cut."""
+    """Flush a file's content, or the names in a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

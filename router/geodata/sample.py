@@ -1,10 +1,10 @@
-"""Addresses to try databases with: the same ones for the same count."""
+"""Addresses to test databases with; always the same for the same count."""
 
 import random
 from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
 
-# The /16s out of which registries have given most of the IPv6 networks in use.
+# The /16s from which registries have allocated most IPv6 networks.
 _V6_BLOCKS = (
     *chain(range(0x2400, 0x240F), range(0x2600, 0x2608), range(0x2800, 0x2807)),
     *chain(range(0x2A00, 0x2A11), [0x2001, 0x2620, 0x2C0F]),
@@ -13,7 +13,7 @@ _SEED = 2026
 
 
 def v4_sample(count: int) -> list[str]:
-    """Public IPv4 addresses from anywhere."""
+    """Public IPv4 addresses from the whole address space."""
     rng = random.Random(_SEED)  # noqa: S311 - a sample, no secret
     sample: list[str] = []
     while len(sample) < count:
@@ -24,7 +24,7 @@ def v4_sample(count: int) -> list[str]:
 
 
 def v6_sample(count: int) -> list[str]:
-    """IPv6 addresses from where networks are in use, though most are in none."""
+    """IPv6 addresses from allocated ranges; most of them are in no network in use."""
     rng = random.Random(_SEED)  # noqa: S311
     return [
         str(IPv6Address(rng.choice(_V6_BLOCKS) << 112 | rng.getrandbits(112))) for _ in range(count)

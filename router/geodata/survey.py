@@ -1,4 +1,4 @@
-"""The census of a geo database: taken from its file, and kept in a folder for the next time."""
+"""Takes the census of a geo database from its file, and caches it in a folder."""
 
 import os
 from collections.abc import Iterator
@@ -18,11 +18,9 @@ _TELL_EVERY = 65_536
 
 
 def read_census(geo: GeoDatabase, folder: Path | None, tell: Tell = in_silence) -> Census:
-    """The census of this database without overrides: as kept in `folder`, or else taken,
-    which reads the whole file, and kept there.
-
-    Raises GeoDataError for a database that is damaged, or places no public IPv4 address. A
-    folder that cannot be used is no fault.
+    """The census of this database without overrides: from the cache in `folder`, or else by
+    reading the whole file, and then cached. Raises GeoDataError if the database is damaged, or
+    locates no public IPv4 address. A folder that cannot be used is ignored.
     """
     kept = None if folder is None else _kept(folder / CENSUS_FILE)
     if kept is not None and (kept.database, kept.built_at) == (geo.type, geo.built_at):
@@ -37,7 +35,9 @@ def read_census(geo: GeoDatabase, folder: Path | None, tell: Tell = in_silence) 
 
 
 def located_blocks(geo: GeoDatabase, tell: Tell = in_silence) -> Iterator[Block]:
-    """All IPv4 addresses of a database without overrides, in order, by where they are."""
+    """All IPv4 addresses of a database without overrides, in order, as blocks with one location
+    each.
+    """
     for number, network in enumerate(geo.v4_networks()):
         if number % _TELL_EVERY == 0:
             tell(f"reading {geo.path.name}", network[0], 1 << 32)

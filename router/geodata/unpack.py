@@ -1,6 +1,5 @@
-"""Databases and licence texts out of what was fetched: gzip, tar, or a plain file.
-
-Nothing in an archive decides where it is written, nor how much.
+"""Unpacks databases and licence texts from gzip, tar, or a plain file. The archive decides neither
+where files are written nor how large they get.
 """
 
 import gzip
@@ -29,8 +28,9 @@ def unpack(
     packed: Path, folder: Path, max_bytes: int = MAX_BYTES, *, name: str = ""
 ) -> tuple[list[Member], str]:
     """The databases in a file, written to `folder`, and its licence texts joined. `name`: what
-    people call the file. Raises GeoDataError for what is damaged, too large, or holds no
-    database."""
+    people call the file. Raises GeoDataError if the file is damaged, too large, or holds no
+    database.
+    """
     try:
         with _plain(packed) as file:
             head = file.read(512)
@@ -46,14 +46,14 @@ def unpack(
 
 
 class _Source(Protocol):
-    """What can be read."""
+    """An object with a `read` method."""
 
     def read(self, size: int = -1, /) -> bytes:
         """The next bytes, none at the end."""
 
 
 class _Bounded:
-    """A file of which no more than so many bytes are read, however it was packed."""
+    """A file that raises after a number of bytes, however it was compressed."""
 
     def __init__(self, file: _Source, packed: Path, max_bytes: int) -> None:
         self._file = file
@@ -72,7 +72,7 @@ class _Bounded:
 
 @contextmanager
 def _plain(packed: Path) -> Iterator[_Source]:
-    """The file without gzip around it."""
+    """The file, decompressed if it is gzip."""
     with packed.open("rb") as file:
         is_gzip = file.read(len(_GZIP)) == _GZIP
     with gzip.open(packed) if is_gzip else packed.open("rb") as inner:
@@ -80,11 +80,12 @@ def _plain(packed: Path) -> Iterator[_Source]:
 
 
 def _from_tar(file: _Bounded, packed: Path, folder: Path) -> tuple[list[Member], str]:
-    """Regular files by their last name alone; links and the rest are passed over, and
-    sparse files too: their holes take no room in the archive, but any when written."""
+    """Regular files, by the last part of their name. Links and other types are skipped, and sparse
+    files too, because their holes are small in the archive but large on disk.
+    """
     databases: list[Member] = []
     licences: list[str] = []
-    stream: Any = file  # of which tarfile only reads
+    stream: Any = file  # tarfile only calls read
     with tarfile.open(fileobj=stream, mode="r|") as archive:
         for number, member in enumerate(archive):
             if number >= MAX_MEMBERS:

@@ -27,22 +27,24 @@ from router.model import Level
 
 SAMPLED = 10_000
 VERIFIED = 1_000
-# Of public IPv4, where there is nothing to compare with.
+# Minimum share of public IPv4 that must be known if there is no database to compare with.
 LEAST_PLACED = 0.5
 LEAST_SIZE = 0.5
 
 
 class Least(NamedTuple):
-    """Shares that a newer database must reach: of the addresses that the running one knows,
-    known; of these, in the same country; of those with a city, with a city."""
+    """Minimum shares for a newer database: of the addresses that the running one knows, how many
+    it knows; of these, how many are in the same country; of those with a city, how many have a
+    city.
+    """
 
     known: float
     same_country: float
     cities: float
 
 
-# Real databases of two makers reach 0.99, 0.94 and 0.47 (docs/geodata.md). Of IPv6 that
-# nobody uses, and most is that, they say what they like.
+# Real databases of two makers reach 0.99, 0.94 and 0.47 (docs/geodata.md). For unused IPv6
+# addresses, which are most, databases disagree.
 _LEAST = {"IPv4": Least(0.9, 0.8, 0.1), "IPv6": Least(0.02, 0.0, 0.0)}
 _DAY_S = 86_400
 _PACKED = "packed"
@@ -50,9 +52,10 @@ _PACKED = "packed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do. `outputs`: the file to replace, or those of IPv4 and of IPv6; empty to
-    choose by what is found, in `folder`. `running`: the database in use, empty without one.
-    `member`: which database of an archive."""
+    """What to do. `outputs`: the file to replace, or one for IPv4 and one for IPv6; if empty, the
+    files in `folder` are chosen by what is fetched. `running`: the database in use, empty without
+    one. `member`: which database of an archive to use.
+    """
 
     ask: Ask
     outputs: tuple[Path, ...] = ()
@@ -68,7 +71,7 @@ class Plan:
 
     @property
     def replaced(self) -> tuple[Path, ...]:
-        """The files to replace as far as is known before the new ones are fetched."""
+        """The files to replace, as far as known before the new ones are fetched."""
         return self.outputs or newest_database(self.folder) or (self.folder / SINGLE,)
 
     def outputs_for(self, count: int) -> tuple[Path, ...]:
@@ -80,7 +83,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """`is_newer`: the origin has another one than `output`; None when it does not tell."""
+    """The result of `look`. `is_newer`: the origin has another version than `output`; None if
+    unknown.
+    """
 
     origin: str
     version: str
@@ -90,7 +95,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Updated:
-    """`is_new`: whether `output` was replaced. `output`: of two files, both paths."""
+    """The result of `update`. `is_new`: whether `output` was replaced. `output`: the path, or both
+    paths of two files.
+    """
 
     origin: str
     version: str
@@ -102,18 +109,19 @@ class Updated:
 
 
 def look(plan: Plan, fetcher: Fetcher, now: float) -> Found:
-    """Whether there is a newer one. Raises GeoDataError."""
+    """Whether there is a newer database. Raises GeoDataError."""
     return compare_versions(plan, offer(plan.ask, fetcher, now))
 
 
 def update(plan: Plan, fetcher: Fetcher, now: float) -> Updated:
-    """Replace the outputs by what the origin has. Raises GeoDataError as `install` does."""
+    """Replace the outputs by what the origin offers. Raises GeoDataError as `install` does."""
     return install(plan, offer(plan.ask, fetcher, now), fetcher, now)
 
 
 def install(plan: Plan, current: Offer, fetcher: Fetcher, now: float) -> Updated:
-    """Fetch, unpack, check, and replace the outputs. Raises GeoDataError: then the outputs
-    are unchanged, and a partial transfer is kept for the next run."""
+    """Fetch, unpack and check the files, and replace the outputs. Raises GeoDataError; then the
+    outputs are unchanged, and partial data is kept for the next run.
+    """
     if compare_versions(plan, current).is_newer is False and not plan.force:
         return _updated(plan, current, is_new=False)
     with _workshop(plan.output) as folder:
@@ -151,8 +159,9 @@ def _updated(plan: Plan, current: Offer, *, is_new: bool) -> Updated:
 
 @contextmanager
 def _workshop(output: Path) -> Iterator[Path]:
-    """A folder beside the output, for one update at a time. What was fetched in part stays
-    there; the rest goes."""
+    """A temporary folder beside the output, locked for one update at a time. Partial downloads
+    stay in it; other files are removed.
+    """
     folder = output.with_name(f".{output.name}.update")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -193,7 +202,7 @@ def _fetched(current: Offer, fetcher: Fetcher, folder: Path) -> Path:
 
 
 def _opened(plan: Plan, members: Sequence[Member]) -> GeoDatabase:
-    """What was fetched; it must be as many files as there are outputs."""
+    """Open what was fetched. There must be as many files as outputs."""
     origin, outputs = plan.ask.origin, plan.outputs
     chosen = choose(members, wanted=plan.member, origin=origin, outputs=len(outputs))
     if outputs and len(chosen) > len(outputs):
@@ -213,7 +222,7 @@ def _opened(plan: Plan, members: Sequence[Member]) -> GeoDatabase:
 
 
 def _running(plan: Plan) -> GeoDatabase | None:
-    """What to compare with: the file to be replaced, else what is in use."""
+    """The database to compare with: the file to be replaced, or else the one in use."""
     for paths in filter(None, (plan.outputs, plan.running)):
         with suppress(GeoDataError):
             return open_database(*paths)
@@ -221,7 +230,7 @@ def _running(plan: Plan) -> GeoDatabase | None:
 
 
 def _check(fresh: GeoDatabase, running: GeoDatabase | None, now: float) -> None:
-    """Raises GeoDataError unless it is fit to take over."""
+    """Raises GeoDataError unless the new database is good enough to replace the running one."""
     faults = [*_faults_alone(fresh, now), *_faults_beside(fresh, running)]
     if faults:
         raise GeoDataError(
@@ -252,7 +261,7 @@ def _faults_beside(fresh: GeoDatabase, running: GeoDatabase | None) -> Iterator[
 def _losses(
     fresh: GeoDatabase, running: GeoDatabase, family: str, addresses: Sequence[str]
 ) -> Iterator[str]:
-    """What the running one knows and the new one does not."""
+    """Faults if the new database knows much less than the running one."""
     least = _LEAST[family]
     pairs = [(fresh.locate(address), running.locate(address)) for address in addresses]
     known = [(new, old) for new, old in pairs if old.country is not None]

@@ -1,4 +1,4 @@
-"""Whether two independent readers find the same in a new geo database."""
+"""Compares two independent readers on a new geo database."""
 
 from collections.abc import Iterable
 
