@@ -7,6 +7,7 @@ Cloudflare  API reference, "Purge Cached Content", by tags
 """
 
 import asyncio
+import functools
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -78,7 +79,8 @@ class CloudFront:
     name = "cloudfront"
 
     def __init__(self, distribution: str) -> None:
-        from boto3.session import Session  # an optional dependency
+        import botocore.session  # an optional dependency
+        from boto3.session import Session
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -88,7 +90,10 @@ class CloudFront:
             connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, retries={"total_max_attempts": 1}
         )
         # CloudFront is one global service, whose API is in this region.
-        self._client: Any = Session().client("cloudfront", "us-east-1", config=limits)
+        core = botocore.session.Session()
+        core.register_component("data_loader", _descriptions())
+        session = Session(botocore_session=core)
+        self._client: Any = session.client("cloudfront", "us-east-1", config=limits)
 
     async def purge(self, tags: Sequence[str]) -> None:
         """See router.cdn.purge.Target."""
@@ -105,6 +110,15 @@ class CloudFront:
             )
         except self._faults as error:
             raise PurgeError(str(error)[:MAX_ERROR_LENGTH]) from error
+
+
+@functools.cache
+def _descriptions() -> Any:
+    """What botocore knows of AWS. Parsing it holds the interpreter for 100 ms in whatever
+    thread, so that it is parsed once."""
+    from botocore.session import Session
+
+    return Session().get_component("data_loader")
 
 
 def open_targets(settings: Settings, client: httpx.AsyncClient) -> list[Target]:

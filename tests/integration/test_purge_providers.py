@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import httpx
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from router.cdn.providers import Cloudflare, CloudFront, Fastly, Varnish, open_targets
 from router.cdn.purge import Target
@@ -207,6 +208,15 @@ async def test_cloudfront_out_of_reach_is_an_error(
 
 
 # Settings
+
+
+def test_descriptions_of_aws_are_parsed_once(aws_env: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsing holds the interpreter for 100 ms: requests wait, though it is done in a thread."""
+    CloudFront("E1")
+    parsed: list[str] = []
+    monkeypatch.setattr(JSONFileLoader, "load_file", lambda _, path: parsed.append(path))
+    CloudFront("E2")
+    assert parsed == []
 
 
 async def test_targets_are_those_of_the_setting(client: httpx.AsyncClient, aws_env: str) -> None:
