@@ -14,7 +14,7 @@ from router.routing.fleet import Fleet, FleetPolicy, combine, combine_in_steps
 from router.routing.ranking import Ranker
 from router.routing.route_table import RouteTable
 from router.store import Stored
-from router.store.slices import in_slices
+from router.store.slices import in_slices, released
 
 POLL_S = 1.0
 
@@ -132,7 +132,9 @@ class FleetWatch:
                 self._notify(follower, self.held)
             if fleet is None:
                 fleet = await self._combined_in_slices(self._views.values(), self._intents)
+            replaced = [*self.fleet.edges]
             self._swap(fleet)
+            await released(replaced)
 
     def _notify(self, follower: Callable[..., None], *news: object) -> None:
         """One follower that raises must not stop health, nor the other followers."""

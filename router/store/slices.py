@@ -6,7 +6,7 @@ Work is a generator that yields often; router.routing.steps runs it without a pa
 import asyncio
 import time
 from collections.abc import Generator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 SLICE_S = 0.001
 
@@ -39,3 +39,11 @@ async def in_slices(work: Generator[None, None, Result], pace: Pace | None = Non
         except StopIteration as end:
             result: Result = end.value
             return result
+
+
+async def released(values: list[Any]) -> None:
+    """Empty the list in slices: to free what many values hold takes as long as to make it."""
+    pace = Pace()
+    while values:
+        values.pop()
+        await pace.pause()
