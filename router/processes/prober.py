@@ -30,13 +30,13 @@ from router.api.channel import (
 )
 from router.api.child_process import ChildProcess
 from router.model import Event, View
-from router.processes.polling import Polling
 from router.store import Store, Stored
 from router.supervised import LoopObserver, keep_running
 from router.telemetry.logs import log, start_logging
 
-if TYPE_CHECKING:  # heavy, and of no use in the child
+if TYPE_CHECKING:  # heavy, and each of use on one side only
     from router.config.inputs import Inputs
+    from router.processes.polling import Polling
     from router.telemetry.metrics import Telemetry
 
 RESTART_S = 1.0
@@ -224,6 +224,8 @@ class _Main:
 
     def _replace(self, settings: Any, catalog: Any) -> None:
         if self.polling is None:
+            from router.processes.polling import Polling  # of no use in the main process
+
             telemetry = cast("Telemetry", self.observer)
             store = cast(Store, self.store)
             self.polling = Polling(settings, catalog, store, telemetry)

@@ -8,16 +8,33 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
-
-import structlog
 
 from router.safe_text import escaped_lines, escaped_values
 from router.telemetry.line_writer import LineWriter
 
 DRAIN_S = 1.0
+
+
+@contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """Whoever imports the package meanwhile finds that it is not installed."""
+    found = sys.modules.get(package)
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+        if found is not None:
+            sys.modules[package] = found
+
+
+with _hidden("rich"):  # for coloured tracebacks, which we do not write: a quarter of a start
+    import structlog
 
 log = structlog.stdlib.get_logger("autorouter")
 lines = LineWriter()
