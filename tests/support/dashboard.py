@@ -11,7 +11,7 @@ def home(dev: Dev) -> str:
 
 
 def break_edge(dev: Dev, id: str, mode: str = "down") -> None:
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=30) as client:
         client.put(f"{home(dev)}simulation/{id}/{mode}").raise_for_status()
 
 

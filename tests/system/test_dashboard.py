@@ -32,6 +32,7 @@ FAST = {"POLL_INTERVAL_S": "0.3"}
 TOKEN = "a-token-of-operators"
 WIDTHS = [390, 1280, 1920]
 LATE_MS = 300
+PATIENT_S = 60.0
 
 NGINX = """
 daemon off;
@@ -110,7 +111,7 @@ def test_page_is_accessible_and_fits(
     browser: Browser, dev: Dev, width: int, scheme: Scheme
 ) -> None:
     with visit(browser, home(dev), width=width, scheme=scheme) as seen:
-        assert "All well: 10 of 10" in seen.text("#headline")
+        seen.wait_for_text("#headline", "All well: 10 of 10")
         assert seen.faults() == []
         break_edge(dev, "yvr-02")
         break_edge(dev, "nyc-01", "degraded")
@@ -571,7 +572,8 @@ def test_hostile_text_breaks_no_layout(browser: Browser, tmp_path: Path) -> None
         visit(browser, home(dev), width=1920, height=1080) as seen,
     ):
         seen.page.wait_for_selector("tr[data-key=e299]", state="attached")
-        with httpx.Client(trust_env=False, base_url=home(dev)) as client:
+        wait_until(dev.is_ready, PATIENT_S)
+        with httpx.Client(trust_env=False, base_url=home(dev), timeout=PATIENT_S) as client:
             wish = {"state": "draining", "for": "2h", "reason": "r" * 200, "actor": "a" * 200}
             client.put("v1/edges/e001/intent", json=wish).raise_for_status()
         seen.wait_for_text("tr[data-key=e001]", "r" * 200)
@@ -665,7 +667,9 @@ def test_page_works_under_a_prefix_with_a_token(browser: Browser, proxied: tuple
         seen.away = True
         seen.page.fill("#change-token", "another-token-altogether")
         seen.page.click("#change-submit")
-        seen.wait_for_text("#change-fault", "Refused")
+        seen.wait_for_text(
+            "#change-fault", "Refused: this is not the AUTOROUTER_OPS_TOKEN of this server"
+        )
         assert route(dev)["region"] == "yvr-02"
         seen.page.fill("#change-token", TOKEN)
         seen.page.click("#change-submit")
@@ -686,5 +690,8 @@ def test_change_through_a_proxy_without_a_token_is_refused(
         fill_change(seen)
         seen.away = True
         seen.page.click("#change-submit")
-        seen.wait_for_text("#change-fault", "AUTOROUTER_OPS_TOKEN")
+        seen.wait_for_text(
+            "#change-fault",
+            "Refused: a token is needed. Enter the AUTOROUTER_OPS_TOKEN of this server.",
+        )
         assert seen.page.is_visible("#change[open]")

@@ -237,13 +237,15 @@ function facts(edge) {
   const [out, dial] = [held(edge), dialled(edge)];
   const rows = [
     ["State", [edge.state, edge.since === null ? null : [" ", ago(edge.since, h, "for ")]].flat()],
-    ["Endpoint", edge.endpoint],
-    ["Models", edge.models === null ? "unknown" : edge.models.join(", ") || "none"],
+    ["Endpoint", bdi(edge.endpoint)],
+    ["Models", edge.models === null ? "unknown" : bdi(edge.models.join(", ") || "none")],
     [
       "Votes",
-      Object.entries(edge.votes)
-        .map(([vantage, state]) => `${vantage}: ${state}`)
-        .join(", ") || "none",
+      bdi(
+        Object.entries(edge.votes)
+          .map(([vantage, state]) => `${vantage}: ${state}`)
+          .join(", ") || "none",
+      ),
     ],
   ];
   const wish = out ?? dial;

@@ -1,5 +1,6 @@
 // The cells of one row of the table of edges.
 
+import { nameOf } from "./countries.js";
 import { bdi, h, meter } from "./dom.js";
 import { ago, duration, moment, now, percent, words } from "./format.js";
 import { stateGlyph } from "./glyphs.js";
@@ -65,7 +66,7 @@ export function stateCell(edge) {
 function narrowFacts(edge) {
   const votes = Object.entries(edge.votes).map(([vantage, state]) => `${vantage} says ${state}`);
   const models = edge.models === null ? "models unknown" : edge.models.join(", ") || "no models";
-  const facts = [roundTrip(edge), ...votes, models, today(edge.id)].filter(Boolean);
+  const facts = [nameOf(edge.country), roundTrip(edge), ...votes, models, today(edge.id)].filter(Boolean);
   return h("span", { class: "narrow-facts" }, bdi(facts.join(" · ")));
 }
 
@@ -91,7 +92,7 @@ export function votesCell(edge) {
 export function modelsCell(edge) {
   if (edge.models === null) return h("span", { class: "age" }, "unknown");
   const text = edge.models.join(", ") || "none";
-  return h("div", { class: "models", title: text }, text);
+  return h("div", { class: "models", title: text }, bdi(text));
 }
 
 export function shareCell(edge, status) {

@@ -76,7 +76,7 @@ function facts(told) {
       told.spread.map((one) => `${one.region ?? "no edge"} ${percent(one.share)}`).join(", "),
     ]);
   }
-  if (told.model !== null) rows.push(["Model", told.model]);
+  if (told.model !== null) rows.push(["Model", bdi(told.model)]);
   if (told.residency !== null) rows.push(["Must stay in", told.residency.map(nameOf).join(", ")]);
   rows.push(["Route key", h("code", {}, told.key)], ["Health", words(told.status)]);
   const kept = ["cache-control", "vary", "cache-tag", "etag"].filter((name) => name in told.headers);
@@ -96,8 +96,8 @@ function facts(told) {
 function outcome(edge) {
   if (edge.role !== undefined) return edge.role;
   const since = edge.why_since === null ? null : [" ", ago(edge.why_since, h, "for ")];
-  const about = edge.intent_reason === null ? null : `: ${edge.intent_reason}, until ${moment(edge.until)}`;
-  return h("span", {}, `out: ${words(edge.why)}`, since, about);
+  const about = edge.intent_reason === null ? [] : [": ", bdi(edge.intent_reason), `, until ${moment(edge.until)}`];
+  return h("span", {}, `out: ${words(edge.why)}`, since, ...about);
 }
 
 function row(edge, place) {
