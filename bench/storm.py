@@ -7,7 +7,9 @@ the times. Exit 1 if a promise was broken.
 
 import argparse
 import asyncio
+import itertools
 import json
+import random
 import secrets
 import sys
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.support.site.fleet import Pace
-from tests.support.site.storm import HEADINGS, breaches, row, run
+from tests.support.site.storm import HEADINGS, breaches, covering, row, run
 from tests.support.site.storm_faults import FAULTS
 
 RESULTS = Path(__file__).parent / "results" / "storm.json"
@@ -26,21 +28,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=None, help="default: a new one, printed")
     parser.add_argument("--faults", nargs="*", default=sorted(FAULTS), help="alone, at first")
-    parser.add_argument("--pairs", type=int, default=12)
+    parser.add_argument("--pairs", type=int, default=12, help="so many, by the seed")
+    parser.add_argument(
+        "--together", type=int, metavar="N", help="sets of N, so that every pair is in one of them"
+    )
     options = parser.parse_args()
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     print(f"seed {seed}: repeat with --seed {seed}", file=sys.stderr, flush=True)
-    broken = asyncio.run(storm(seed, options.faults, options.pairs))
+    rng = random.Random(seed)
+    chosen: list[tuple[str, ...]] = [(name,) for name in options.faults]
+    chosen += rng.sample([*itertools.combinations(sorted(FAULTS), 2)], options.pairs)
+    if options.together:
+        chosen += covering(sorted(FAULTS), options.together, rng)
+    broken = asyncio.run(storm(seed, chosen))
     print("\n".join(broken))
     sys.exit(bool(broken))
 
 
-async def storm(seed: int, singles: Sequence[str], pairs: int) -> list[str]:
+async def storm(seed: int, chosen: Sequence[tuple[str, ...]]) -> list[str]:
     """Run; print and keep each round when it is over. Returns the broken promises."""
     rounds = []
     print(HEADINGS, flush=True)
-    alone = [(name,) for name in singles]
-    async for one in run(seed, alone, pairs, Pace(interval_s=0.5, slack_s=2.0)):
+    async for one in run(seed, chosen, Pace(interval_s=0.5, slack_s=2.0)):
         rounds.append(one)
         print(row(one), flush=True)
         figures = {

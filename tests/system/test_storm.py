@@ -1,11 +1,13 @@
 """A short storm by seed, and that its judge would notice what it looks for."""
 
 from dataclasses import replace
+from itertools import combinations
+from random import Random
 
 import pytest
 
 from tests.support.site.fleet import Pace
-from tests.support.site.storm import Round, breaches, counters, is_wrong, run
+from tests.support.site.storm import Round, breaches, counters, covering, is_wrong, run
 from tests.support.site.viewers import Answer
 
 pytestmark = pytest.mark.anyio
@@ -26,11 +28,19 @@ FAULTS = ("names fail", "redis demoted", "state folder hung", "worker hung")
 async def test_short_storm_breaks_no_promise() -> None:
     """One round, because each lasts half a minute: faults that do not hide each other."""
     pace = Pace(interval_s=0.5, slack_s=2.0)
-    rounds = [one async for one in run(37, [FAULTS], 0, pace)]
+    rounds = [one async for one in run(37, [FAULTS], pace)]
     assert breaches(rounds) == []
     assert all(one.late > 20 for one in rounds)
     told = {"finding down", "finding state_dir", "autorouter_child_ends_total worker"}
     assert told <= set(rounds[0].signals)
+
+
+def test_covering_sets_meet_every_pair() -> None:
+    names = [f"fault {number}" for number in range(9)]
+    sets = covering(names, 4, Random(1))
+    met = {pair for one in sets for pair in combinations(one, 2)}
+    assert met == set(combinations(names, 2))
+    assert len(sets) < 12
 
 
 def test_answer_is_wrong_if_it_names_a_broken_edge_as_known() -> None:

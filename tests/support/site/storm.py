@@ -129,16 +129,23 @@ def counters(text: str) -> Iterator[tuple[str, float]]:
                 yield f"{sample.name} {label}".strip(), sample.value
 
 
-async def run(
-    seed: int, first: Sequence[tuple[str, ...]], pairs: int, pace: Pace
-) -> AsyncIterator[Round]:
-    """A round with each of these sets of faults, then so many with pairs of all, on one site.
-    Gives each round when it is over."""
+def covering(names: Sequence[str], size: int, rng: random.Random) -> list[tuple[str, ...]]:
+    """Sets of `size` names, or of fewer, so that every pair is in one of them."""
+    left = set(itertools.combinations(sorted(names), 2))
+    sets = []
+    while left:
+        tries = [tuple(sorted(rng.sample(names, min(size, len(names))))) for _ in range(500)]
+        best = max(tries, key=lambda one: len(left.intersection(itertools.combinations(one, 2))))
+        left.difference_update(itertools.combinations(best, 2))
+        sets.append(best)
+    return sets
+
+
+async def run(seed: int, chosen: Sequence[tuple[str, ...]], pace: Pace) -> AsyncIterator[Round]:
+    """A round with each of these sets of faults, on one site. Gives each when it is over."""
     rng = random.Random(seed)
     # By turns: an edge that goes down again soon is held down for longer, which is no fault.
     turns = itertools.cycle(rng.sample(sorted(CITIES), len(CITIES)))
-    chosen = list(first)
-    chosen += rng.sample([*itertools.combinations(sorted(FAULTS), 2)], pairs)
     with tempfile.TemporaryDirectory(prefix="autorouter-") as folder:
         async with open_site(Path(folder), pace, SETUP, 2, 2) as site:
             try:
