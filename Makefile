@@ -96,9 +96,9 @@ soak: $(VENV)/.check ## a day of faults in 15 minutes; `make soak MINUTES=60 SEE
 	@infra/install-debian redis-server $(CDN)
 	$(BIN)/python -m bench.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
-storm: $(VENV)/.check ## faults alone and in pairs, judged from outside; `make storm PAIRS=66 SEED=7`
+storm: $(VENV)/.check ## faults alone and in pairs, judged from outside; `make storm TOGETHER=5 SEED=7`: every pair
 	@infra/install-debian redis-server
-	$(BIN)/python -m bench.storm $(if $(PAIRS),--pairs $(PAIRS)) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m bench.storm $(if $(PAIRS),--pairs $(PAIRS)) $(if $(TOGETHER),--together $(TOGETHER)) $(if $(SEED),--seed $(SEED))
 
 # The programs that integration and system tests start.
 system:
