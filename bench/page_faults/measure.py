@@ -125,7 +125,13 @@ def _attempt(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> R
 def measure(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> Row:
     """Do the fault, see what is said, follow it, and leave the site well."""
     alert = ALERTS.get(fault.kind)
-    if not comes(lambda: site.kinds() <= lasting and not _shown(watched, fault.kind), CALM_S):
+
+    def is_calm() -> bool:
+        return site.kinds() <= lasting and not _shown(watched, fault.kind)
+
+    if not comes(is_calm, CALM_S / 4):
+        site.steady()
+    if not comes(is_calm, CALM_S):
         say(f"{fault.name}: begins while there is {', '.join(sorted(site.kinds() - lasting))}")
     if alert is not None and not comes(lambda: not watched.prometheus.alerts(alert), ALERT_ENDS_S):
         raise RuntimeError(f"{alert} of a fault before still fires")

@@ -65,6 +65,16 @@ class Site(ABC):
         """The state, reason or intent of these edges."""
         return {edge[key] for edge in self.told()["edges"] if edge["id"] in edges}
 
+    def steady(self) -> None:
+        """End the hold-downs and the flapping that earlier faults left."""
+        edges = self.told()["edges"]
+        waiting = {"degraded", "down"}
+        ids = [
+            edge["id"] for edge in edges if edge["state"] in waiting and edge["intent"] == "enabled"
+        ]
+        if ids:
+            self.command("enable", *ids, "--now")
+
     def kinds(self) -> set[str]:
         """Kinds of the findings that ask for something to be done."""
         worse = ("alarm", "warning")
