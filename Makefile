@@ -67,8 +67,8 @@ bench: $(VENV)/.check ## requests/s beside bare uvicorn and nginx: 8 minutes
 bench-cdn: $(VENV)/.check ## what a CDN saves: 4 minutes
 	$(BIN)/python -m bench.cdn
 
-bench-dashboard: $(VENV)/.check ## what the dashboard says of each fault: 10 minutes
-	@infra/install-debian chromium prometheus
+bench-dashboard: $(VENV)/.check ## what the dashboard says of each fault: 25 minutes
+	@infra/install-debian chromium prometheus redis-server openssl
 	$(BIN)/python -m bench.dashboard_faults --write
 
 bench-endure: $(VENV)/.check ## half an hour of load, with a new fleet each second

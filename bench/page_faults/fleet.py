@@ -46,7 +46,7 @@ DAY_S = 86_400
 PER_SECOND = 10
 SETUP = Setup(partial=True, witness=True, tls=True, workers=2, own_geo=True, cdn=True)
 MOST = ("yto-01", "yto-02", "yul-01", "yul-02", "nyc-01", "dal-01")
-BLIND = ("nyc-01", "nyc-02")
+SIGHTED, BLIND = "two", ("nyc-01", "nyc-02")
 STALE_WITHIN_S, STATIC_WITHIN_S = 60.0, 180.0
 FEW_FILES = 3  # fewer than a process has open: it can open no more
 
@@ -282,19 +282,19 @@ def _accept_purges(site: FleetSite) -> None:
 
 
 def _limit_files(limit: int | None) -> Act[FleetSite]:
-    """The limit of open files of the last vantage's poller and of its children; None: as much
+    """The limit of open files of a poller without witnesses and of its children; None: as much
     as it may have. The connections to BLIND are broken, so that new ones are needed."""
 
     def act(site: FleetSite) -> None:
-        pid = site.all.pollers[site.all.last].pid
+        pid = site.all.pollers[SIGHTED].pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for one in (pid, *map(int, children)):
             _, hard = resource.prlimit(one, resource.RLIMIT_NOFILE)
             soft = hard if limit is None else limit
             resource.prlimit(one, resource.RLIMIT_NOFILE, (soft, hard))
         if limit is not None:
-            site.partly("down", *BLIND)
-            site.partly("healthy", *BLIND)
+            site.mode("down", *BLIND)
+            site.mode("healthy", *BLIND)
 
     return act
 
@@ -343,7 +343,7 @@ def _delete_foreign_value(site: FleetSite) -> None:
 
 
 def _kill_poller(site: FleetSite) -> None:
-    site.all.pollers["two"].kill()
+    site.all.pollers[SIGHTED].kill()
 
 
 def _kill_pollers(site: FleetSite) -> None:
@@ -408,7 +408,7 @@ _FAULTS: tuple[Fault[FleetSite], ...] = (
         name="vantage: its poller is killed",
         kind=Amiss.VANTAGE_SILENT,
         inject=_kill_poller,
-        follow=lambda site: site.all.poll("two"),
+        follow=lambda site: site.all.poll(SIGHTED),
     ),
     Fault(
         name="Redis: stops",
