@@ -110,6 +110,7 @@ _FAULTS: tuple[Fault[DevSite], ...] = (
         name="viewers: must stay where no edge works",
         kind=Amiss.RESIDENCY,
         inject=_drain_canada,
+        again=lambda site: site.ask(1),
         follow=lambda site: site.command("enable", *site.ids("CA")),
         lasts=True,
     ),
