@@ -22,6 +22,17 @@ from tests.support.servers import wait_until
 
 CALM_S, ALERT_S, ALERT_ENDS_S = 60.0, 30.0, 150.0
 LASTS_S = 320.0
+STEADY_S, STEADY_WITHIN_S = 3.0, 15.0
+
+# In one go: the page draws anew whenever something changes.
+_READ = """(kind) => {
+    const text = (within, selector) =>
+        (within.querySelector(selector)?.textContent ?? "").replace(/\\s+/g, " ").trim();
+    const found = [...document.querySelectorAll(`.finding[data-kind=${kind}]`)];
+    const one = found.find((each) => text(each, ".action") !== "") ?? found[0];
+    const own = one ? [text(one, ".title"), text(one, ".action")] : ["", ""];
+    return [text(document, "#headline .title"), ...own];
+}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,19 +172,22 @@ def _named(page: Page, fault: Fault[Any], began: float) -> float | None:
 
 
 def _told(page: Page, fault: Fault[Any]) -> tuple[str, str, str]:
-    """The page's headline, and the title and advice of the finding itself."""
-    found = page.locator(f".finding[data-kind={fault.kind}]")
-    texts = [
-        (_text(found.nth(n), ".title"), _text(found.nth(n), ".action"))
-        for n in range(found.count())
-    ]
-    title, advice = next(((title, advice) for title, advice in texts if advice), ("", ""))
-    return _text(page, "#headline .title"), title, advice
+    """The page's headline once it is steady, and the title and advice of the finding itself."""
+    told = _read(page, fault)
+    deadline = time.monotonic() + STEADY_WITHIN_S
+    since = time.monotonic()
+    while since + STEADY_S > time.monotonic() < deadline:
+        time.sleep(0.2)
+        now = _read(page, fault)
+        if now[0] != told[0]:
+            since = time.monotonic()
+        told = now
+    return told
 
 
-def _text(within: Any, selector: str) -> str:
-    found = within.locator(selector)
-    return " ".join(found.first.text_content().split()) if found.count() else ""
+def _read(page: Page, fault: Fault[Any]) -> tuple[str, str, str]:
+    headline, title, advice = page.evaluate(_READ, fault.kind)
+    return headline, title, advice
 
 
 def _goes(watched: Watched, kind: str, within_s: float) -> bool:
