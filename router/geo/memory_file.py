@@ -98,7 +98,7 @@ def _shared(name: str) -> int | None:
 
 
 def _open_files_of_alike() -> Iterator[str]:
-    """The folders of open files of the processes that run the program that this one runs."""
+    """The /proc folders with the open files of processes that run the same program as this one."""
     with suppress(OSError):
         program = os.readlink("/proc/self/exe")  # noqa: PTH115
         for process in os.listdir("/proc"):  # noqa: PTH208

@@ -1,4 +1,4 @@
-"""Which addresses of an edge fail while another one works. Pure."""
+"""Finds addresses of an edge that fail while another one works. Pure."""
 
 from collections.abc import Mapping
 
@@ -11,8 +11,9 @@ _PASSES = frozenset({Outcome.OK, Outcome.DEGRADED})
 
 
 def counted(failures: Mapping[str, int], probe: Probe) -> dict[str, int]:
-    """Failures in a row of each address after one more probe. Those that were not seen
-    for longest are forgotten first."""
+    """Failures in a row of each address after one more probe. Addresses that have not been seen
+    for the longest time are removed first.
+    """
     counts = dict(failures)
     for address in probe.lost:
         counts[address] = counts.pop(address, 0) + 1
@@ -23,7 +24,7 @@ def counted(failures: Mapping[str, int], probe: Probe) -> dict[str, int]:
 
 
 def bad_addresses(failures: Mapping[str, int]) -> tuple[str, ...]:
-    """The addresses that fail again and again; none if no other one works."""
+    """The addresses that fail repeatedly; empty if no other address works."""
     if 0 not in failures.values():
         return ()
     return tuple(sorted(one for one, count in failures.items() if count >= BAD_AFTER))

@@ -1,4 +1,4 @@
-"""What a person can do about the outcome of a probe. Pure."""
+"""Advice for people about the outcome of a probe. Pure."""
 
 from router.health.answers import Inventory
 from router.model import HealthFormat, Outcome, Probe, Region
@@ -15,7 +15,7 @@ _BY_OUTCOME = {
 
 
 def advice(region: Region, probe: Probe) -> str | None:
-    """What to change so that the edge passes; None when it does."""
+    """What to change so that the edge passes; None if it passes."""
     match probe.outcome:
         case Outcome.OK | Outcome.DEGRADED:
             return None
@@ -33,7 +33,7 @@ def advice(region: Region, probe: Probe) -> str | None:
 
 
 def models_advice(inventory: Inventory) -> str | None:
-    """What to change so that the edge's models are known; None when they are."""
+    """What to change so that the edge's models are known; None if they are."""
     match inventory.fault:
         case None:
             return None

@@ -1,4 +1,4 @@
-"""What an edge's answers say: health in three dialects, models in two. Pure.
+"""Parses an edge's answers: health in three formats, models in two. Pure.
 
 Formats and examples: docs/edges.md.
 """
@@ -36,14 +36,14 @@ class _Card(msgspec.Struct):
 
 
 class _Listed(msgspec.Struct):
-    """Only what is used of an inventory: decodes four times as fast as everything."""
+    """The fields of an inventory that are used; decoding only these is four times as fast."""
 
     loaded: list[Any] | None = None
     data: list[_Card] | None = None
 
 
 class Judged(NamedTuple):
-    """An outcome, and what was met in words where that is not a pass."""
+    """An outcome, and its detail in words if it is not a pass."""
 
     outcome: Outcome
     detail: str | None = None
@@ -79,12 +79,12 @@ def read_models(body: bytes) -> Inventory:
 
 
 def _is_model(id: Any) -> bool:
-    """Whether this is an id that a viewer can ask for."""
+    """Whether this is a model id that a viewer can ask for."""
     return isinstance(id, str) and 0 < len(id) <= MAX_MODEL_LENGTH and id.isprintable()
 
 
 def _listed(body: bytes) -> list[Any] | None:
-    """What a body lists as models, whatever that is; None when it has no such list."""
+    """What a body lists as models, unchecked; None if it has no such list."""
     try:
         told = msgspec.json.decode(body, type=_Listed)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -95,7 +95,7 @@ def _listed(body: bytes) -> list[Any] | None:
 
 
 def _leniently_listed(body: bytes) -> list[Any] | None:
-    """The same of odd JSON, or of a list whose entries are not all objects."""
+    """The same for lenient JSON, or for a list whose entries are not all objects."""
     told = _decoded(body)
     if not isinstance(told, dict):
         return None
@@ -132,8 +132,9 @@ def _quoted(body: bytes) -> str:
 
 
 def _decoded(body: bytes) -> Any:
-    """The JSON in a body, read as leniently as HTTPX reads it (NaN, a byte order mark,
-    UTF-16); None for none."""
+    """The JSON in a body, read as leniently as HTTPX does (NaN, a byte order mark, UTF-16); None
+    if there is none.
+    """
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""The HTTP client for edges: one connection a request, every one bounded in time and size.
+"""The HTTP client for edges: one connection per request, limited in time and size.
 
 No proxy, no redirect, no cookie; certificates are verified.
 """
@@ -32,8 +32,9 @@ _FIELDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bounds of one request. `total_s` counts from the end of the lookup; `body_bytes`
-    None: the body is not read."""
+    """Limits of one request. `total_s` counts from the end of the lookup. If `body_bytes` is None,
+    the body is not read.
+    """
 
     connect_s: float = 1.0
     total_s: float = 2.0
@@ -42,11 +43,9 @@ class Limits:
 
 @dataclass(slots=True, kw_only=True)
 class Trace:
-    """What a request met on its way, also when it failed.
-
-    `address`: the one connected to; `lost`: those that failed while it did not.
-    `started`: the end of the lookup, on the monotonic clock; `elapsed_ms`: from then to
-    the last byte.
+    """Details of a request, also of a failed one. `address`: the one connected to; `lost`: those
+    that failed meanwhile. `started`: the end of the lookup, on the monotonic clock; `elapsed_ms`:
+    from then to the last byte.
     """
 
     address: str | None = None
@@ -143,7 +142,7 @@ def open_client(resolver: Resolver | None = None) -> EdgeClient:
 
 
 def _private(addresses: tuple[str, ...], host: str) -> tuple[str, ...]:
-    """Those on loopback or a private network, the only ones that plain http may go to."""
+    """The addresses on loopback or a private network; plain http may go to no others."""
     private = tuple(one for one in addresses if is_private(ipaddress.ip_address(one)))
     if not private:
         reason = f"{host} is not on a private network; use https there"

@@ -19,7 +19,7 @@ LOCAL_ERRNOS = frozenset(
 
 
 class Connected(NamedTuple):
-    """A connected socket, the address it won with, and those that failed meanwhile."""
+    """A connected socket, its address, and the addresses that failed meanwhile."""
 
     socket: socket.socket
     address: str
@@ -40,8 +40,10 @@ class ConnectError(Exception):
 
 
 def racing_order(addresses: Sequence[str], turn: int) -> tuple[str, ...]:
-    """The families in turns, the first one leading; within a family another address leads
-    each `turn`, so that each of them is tried now and then."""
+    """The order in which to try addresses: families alternate, beginning with the first address's
+    family. Within a family, each `turn` begins with another address, so that each is tried now and
+    then.
+    """
     families: dict[int, list[str]] = {}
     for address in addresses:
         families.setdefault(ipaddress.ip_address(address).version, []).append(address)
@@ -51,10 +53,9 @@ def racing_order(addresses: Sequence[str], turn: int) -> tuple[str, ...]:
 
 
 async def race(addresses: Sequence[str], port: int) -> Connected:
-    """Connect to the address that accepts first; each gets a head start on the next.
-
-    An address that is still silent when a later one has been accepted has lost too.
-    Raises ConnectError when all have failed. Has no timeout of its own.
+    """Connect to all addresses in turn, RACE_DELAY_S apart, and keep the connection that is
+    accepted first. An address that has not answered by then counts as failed if it was tried
+    earlier. Raises ConnectError if all have failed. Has no timeout of its own.
     """
     loop = asyncio.get_running_loop()
     waiting = list(addresses)
@@ -91,7 +92,7 @@ async def race(addresses: Sequence[str], port: int) -> Connected:
 
 
 def _is_ours(error: OSError | None) -> bool:
-    """Whether a failure is this machine's, which may have no IPv6 at all."""
+    """Whether this machine caused the failure; it may have no IPv6 at all."""
     return error is not None and error.errno in LOCAL_ERRNOS
 
 
@@ -115,5 +116,5 @@ def _close_late(task: asyncio.Task[socket.socket]) -> None:
 
 
 def elapsed_ms(since: float) -> float:
-    """Milliseconds on the monotonic clock."""
+    """Milliseconds since then on the monotonic clock."""
     return (time.monotonic() - since) * 1_000

@@ -1,7 +1,6 @@
-"""One request and its response on a connection, whatever the other side sends.
-
-h11 parses, as it does in the SDK's own client (HTTPX), so a response that satisfies one
-satisfies the other. Everything an edge can make us read or parse is bounded here.
+"""Sends one request and reads its response, whatever the other side sends. h11 parses the
+response, as in the SDK's own client (HTTPX), so both accept the same responses. Everything that an
+edge can make us read or parse is limited here.
 """
 
 import asyncio
@@ -14,7 +13,7 @@ import h11
 MAX_HEAD_BYTES = 64 * 1_024
 MAX_FIELDS = 500
 MAX_INTERIM = 16  # 1xx responses before the real one
-MAX_PARTS = 4_096  # chunks of a body
+MAX_PARTS = 4_096  # maximum number of chunks in a body
 RAW_FACTOR = 4  # bytes on the wire for each byte of body, for the framing of chunks
 PIECE_BYTES = 4 * 1_024
 
@@ -22,16 +21,16 @@ _ENCODINGS = frozenset({b"gzip", b"x-gzip", b"deflate"})
 
 
 class TooLargeError(Exception):
-    """The other side sent more than we read; the message says of what."""
+    """The other side sent more than the limit; the message says of what."""
 
 
 class NotUnderstoodError(Exception):
-    """What was received is not an HTTP response that we understand."""
+    """The received bytes are not an HTTP response that we can read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A response: `body` is decoded, or empty where none was asked for."""
+    """A response. `body` is decompressed; it is empty if it was not read."""
 
     status: int
     body: bytes = b""
@@ -43,7 +42,7 @@ async def exchange(
     request: h11.Request,
     max_body_bytes: int | None,
 ) -> Response:
-    """Send the request and read its response. The body is not read if its bound is None.
+    """Send the request and read its response. The body is not read if its limit is None.
 
     Raises TooLargeError, NotUnderstoodError, OSError or ssl.SSLError. Has no timeout.
     """
@@ -62,7 +61,7 @@ async def exchange(
 
 
 class _Incoming:
-    """The response as it comes in, and how much of it came."""
+    """Reads a response, and counts its bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, max_raw_bytes: int) -> None:
         self.parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
@@ -70,7 +69,7 @@ class _Incoming:
         self._left_bytes = max_raw_bytes
 
     async def head(self) -> h11.Response:
-        """The status and fields of the response; interim ones are skipped."""
+        """The status and fields of the response; interim (1xx) responses are skipped."""
         for _ in range(MAX_INTERIM + 1):
             event = await self._next()
             if isinstance(event, h11.Response):
@@ -80,7 +79,7 @@ class _Incoming:
         raise TooLargeError(f"more than {MAX_INTERIM} interim (1xx) responses")
 
     async def body(self, max_bytes: int) -> bytes:
-        """The body as it was sent, at most so many bytes."""
+        """The body as it was sent. Raises TooLargeError above the limit."""
         body = bytearray()
         for _ in range(MAX_PARTS):
             event = await self._next()
@@ -97,7 +96,7 @@ class _Incoming:
         return event  # type: ignore[return-value]
 
     async def _receive(self) -> None:
-        await asyncio.sleep(0)  # a fast sender must not keep the loop to itself
+        await asyncio.sleep(0)  # a fast sender must not block the loop
         piece = await self._reader.read(PIECE_BYTES)
         self._left_bytes -= len(piece)
         if self._left_bytes < 0:
@@ -108,7 +107,7 @@ class _Incoming:
 
 
 def _decoded(body: bytes, encodings: Sequence[bytes], max_bytes: int) -> bytes:
-    """The body without a compression that nobody asked for."""
+    """The body, decompressed if the edge compressed it unasked."""
     named = [name.strip().lower() for line in encodings for name in line.split(b",")]
     applied = [name for name in named if name not in (b"", b"identity")]
     if not applied:

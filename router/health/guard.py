@@ -1,4 +1,4 @@
-"""What a vantage may believe of its own probes: isolation and the fleet brake. Pure.
+"""Decides whether a vantage can trust its own probes: isolation and the fleet brake. Pure.
 
 A broken monitor sees every edge fail. So a vantage that sees most of the fleet fail at
 once holds the removals for a while. One that cannot reach its witnesses publishes no states.
@@ -30,8 +30,8 @@ class Brake:
     """Most of the fleet, the edges `fallen`, fell at once, at `since`.
 
     Edges that are not removed yet stay published as last seen working, until the vantage is
-    `believed`. Edges that another vantage `confirmed` are removed. `lifted_at`: since when
-    the fleet no longer fails as a whole.
+    `believed`. Edges that another vantage `confirmed` are removed. `lifted_at`: when the fleet
+    stopped failing as a whole.
     """
 
     since: float
@@ -53,8 +53,9 @@ def judge_brake(
     now: float,
     policy: VantagePolicy = VantagePolicy(),
 ) -> Brake | None:
-    """The brake after a look at every edge. It is put on, kept, believed after `hold_s`, or
-    removed `settle_s` after the fleet no longer fails as a whole."""
+    """The brake after all edges were checked. It begins, continues, ends because the fall is
+    `believed` after `hold_s`, or ends `settle_s` after the fleet stopped failing as a whole.
+    """
     fallen = frozenset() if brake is None else brake.fallen
     failing = frozenset(
         id

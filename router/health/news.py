@@ -10,20 +10,21 @@ _REPORTED = frozenset({Outcome.TOO_LARGE, Outcome.BAD_BODY})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubts:
-    """Whether a vantage was isolated, and whether its brake held edges."""
+    """Whether a vantage is isolated, and whether its brake holds edges."""
 
     isolated: bool = False
     braked: bool = False
 
 
 def doubts_of(view: View) -> Doubts:
-    """The doubts that a view tells of."""
+    """The doubts that a view states."""
     return Doubts(isolated=view.isolated, braked=bool(view.held))
 
 
 def news(view: View, before: Mapping[str, EdgeView], doubts: Doubts) -> list[Event]:
-    """The events between what was published `before` and this view. The first `up` of an
-    edge is none."""
+    """The events for the differences between the view published `before` and this one. The first
+    `up` of an edge is not an event.
+    """
     events = [*_doubts(view, doubts)]
     for id, edge in view.edges.items():
         events += _inventory(view, id, edge, before.get(id))
@@ -48,7 +49,7 @@ def _transition(view: View, id: str, edge: EdgeView, before: EdgeView | None) ->
 
 
 def _inventory(view: View, id: str, edge: EdgeView, before: EdgeView | None) -> Iterator[Event]:
-    """An inventory that cannot be read: when that begins, and when it ends."""
+    """Events for an inventory that cannot be read: when that begins, and when it ends."""
     was = None if before is None else before.models_fault
     if edge.models_fault is was or _REPORTED.isdisjoint({was, edge.models_fault}):
         return
@@ -63,7 +64,7 @@ def _inventory(view: View, id: str, edge: EdgeView, before: EdgeView | None) -> 
 
 
 def _addresses(view: View, id: str, edge: EdgeView, before: EdgeView | None) -> Iterator[Event]:
-    """Addresses that fail while another one works, when these change."""
+    """An event if the addresses that fail while another one works have changed."""
     failing = edge.bad_addresses
     if failing == (() if before is None else before.bad_addresses):
         return
@@ -78,7 +79,7 @@ def _addresses(view: View, id: str, edge: EdgeView, before: EdgeView | None) -> 
 
 
 def _doubts(view: View, before: Doubts) -> Iterator[Event]:
-    """The brake and the isolation, when they begin or end."""
+    """Events for the beginning and end of the brake and of isolation."""
     now, count = doubts_of(view), len(view.held)
     if now.isolated is not before.isolated:
         yield _doubt(view, EventKind.ISOLATION, now.isolated, "most witnesses do not answer")

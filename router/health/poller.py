@@ -1,6 +1,5 @@
-"""Polls every edge from one vantage, and publishes: loops only, no rules.
-
-The rules are in router.health.state. The clock, sleeping and randomness are passed in.
+"""Polls every edge from one vantage and publishes the results. This module has only the loops; the
+rules are in router.health.state. The clock, sleeping and randomness are passed in.
 """
 
 import asyncio
@@ -38,27 +37,26 @@ _EXPLAINED = frozenset({Outcome.BAD_BODY, Outcome.TLS, Outcome.STATUS, Outcome.T
 
 
 class Prober(Protocol):
-    """Asks an edge; see router.health.probe."""
+    """Probes an edge; see router.health.probe."""
 
     async def health(self, region: Region) -> Probe:
         """One health probe; never raises."""
 
     async def models(self, region: Region) -> Inventory:
-        """The loaded models, or why they are not known; never raises."""
+        """The loaded models, or why they are unknown; never raises."""
 
 
 class Observer(LoopObserver, Protocol):
-    """Is called with what probes meet, and with loops that fail; see router.telemetry.metrics."""
+    """Is called with outcomes of probes, and with loops that fail; see router.telemetry.metrics."""
 
     def probed(self, region: Region, probe: Probe) -> None:
         """A probe ended."""
 
     def met(self, region: Region, probe: Probe) -> None:
-        """An edge failed in a way that a person has to mend, for the first time since it
-        was up."""
+        """For the first time since it was up, an edge failed in a way that a person must fix."""
 
     def changed(self, region: Region, transition: Transition) -> None:
-        """An edge's state changed, as this vantage sees it."""
+        """The state of an edge at this vantage changed."""
 
 
 class EdgeLoopError(Exception):
@@ -69,8 +67,8 @@ class EdgeLoopError(Exception):
 class Poller:
     """Watches the edges of a catalog. `run` never returns; cancel it.
 
-    Each edge has loops of its own. One that raises is reported and starts again, while the
-    others go on; what is known of its edge ages.
+    Each edge has loops of its own. A loop that raises is reported and restarted, while the others
+    go on; the health of its edge ages meanwhile.
     """
 
     catalog: Catalog
@@ -102,8 +100,9 @@ class Poller:
             await self.publisher.release()
 
     def adopt(self, catalog: Catalog) -> None:
-        """Replace the catalog. What is known of edges that stay is kept. If at least half are
-        new, nothing is published until they have been probed, as at the start."""
+        """Replace the catalog. The health of edges that stay is kept. If at least half are new,
+        nothing is published until they have been probed, as at the start.
+        """
         known = {_asked(watched.region): watched for watched in self._watched}
         self.catalog = self.publisher.catalog = catalog
         self._watched = [
@@ -126,11 +125,11 @@ class Poller:
         return known
 
     def _withhold(self) -> None:
-        """Publish nothing until each edge has been probed, or had the time to be."""
+        """Publish nothing until each edge has been probed, or enough time for that has passed."""
         self._ready_at = self.monotonic() + self.policy.interval_s + self.policy.recheck_s
 
     def _follow(self) -> None:
-        """Start the loops of new edges, and cancel those of edges that are gone."""
+        """Start the loops of new edges, and cancel those of removed edges."""
         if self._tasks is None:
             return
         for key in self._loops.keys() - {id(watched) for watched in self._watched}:
@@ -158,8 +157,10 @@ class Poller:
         await keep_running(name, run, self.observer, sleep=self.sleep, monotonic=self.monotonic)
 
     async def _watch_health(self, watched: Watched) -> None:
-        """Probe again and again. An edge that does not answer within a recheck is asked
-        again meanwhile: a hung edge falls as fast as its probes can time out side by side."""
+        """Probe repeatedly. If an edge does not answer within a recheck interval, another probe
+        starts beside the first, so that the fall of a hung edge does not take several timeouts in
+        sequence.
+        """
         await self.sleep(self.rng.uniform(0, self.policy.interval_s))
         async with asyncio.TaskGroup() as probes:
             while True:
@@ -200,7 +201,7 @@ class Poller:
         return transition
 
     def _follow_clock(self) -> None:
-        """Move all stamps when the clock was set, so that a hold-down lasts as long as before."""
+        """Shift all times if the clock was set, so that hold-downs keep their length."""
         ahead_s = self.clock() - self.monotonic()
         by_s, self._ahead_s = ahead_s - self._ahead_s, ahead_s
         if abs(by_s) < CLOCK_STEP_S:
@@ -239,8 +240,9 @@ class Poller:
             self._due.set()
 
     async def _publish_always(self) -> None:
-        """Publish at every change, and every few seconds. Not before (nearly) every edge has
-        a verdict: a view of half the fleet would send all viewers to that half."""
+        """Publish at every change, and every few seconds. It begins only when (nearly) every edge
+        has a verdict: a view of half the fleet would send all viewers to that half.
+        """
         while True:
             try:
                 async with asyncio.timeout(min(self.policy.interval_s, PUBLISH_S)):
@@ -260,5 +262,7 @@ class Poller:
 
 
 def _asked(region: Region) -> tuple[str, str]:
-    """What makes an edge the same edge in another catalog: its id and what is asked."""
+    """What must be equal for an edge to stay the same edge in another catalog: its id and how it
+    is probed.
+    """
     return region.id, region.health_url

@@ -1,6 +1,5 @@
-"""Asks an edge for its health or its models, and names what it met.
-
-Edges are hostile: every failure becomes an Outcome. No exception leaves `health`.
+"""Asks an edge for its health or its models, and classifies the result. Edges are hostile: every
+failure becomes an Outcome, and `health` never raises.
 """
 
 import asyncio
@@ -53,7 +52,7 @@ class Prober:
         )
 
     async def models(self, region: Region) -> Inventory:
-        """The models an edge has loaded, or why that is not known."""
+        """The models that an edge has loaded, or why they are unknown."""
         inventory = Inventory()
         for path in _models_paths(region):
             try:
@@ -71,7 +70,7 @@ class Prober:
         return inventory
 
     async def witnesses(self, urls: Sequence[str]) -> list[bool]:
-        """Whether each witness answers, whatever it says."""
+        """For each witness, whether it answers; any response counts."""
         return await asyncio.gather(*(self._is_there(url) for url in urls))
 
     async def _is_there(self, url: str) -> bool:
@@ -84,10 +83,10 @@ class Prober:
 
 
 def _lag_s(error: Exception, check: Check, trace: Trace, asked_at: float) -> float:
-    """Seconds that an error came later than its timeout allows."""
+    """How many seconds an error came later than its timeout."""
     now = time.monotonic()
     if trace.started is None:
-        return now - asked_at - 2 * WAIT_S  # for the lookup, and for the check of others
+        return now - asked_at - 2 * WAIT_S  # the lookup, and the check of other names
     is_connecting = isinstance(error, ConnectTimeoutError)
     bound_s = check.connect_timeout_s if is_connecting else check.timeout_s
     return now - trace.started - bound_s
@@ -111,7 +110,7 @@ def _models_limits(region: Region) -> Limits:
 
 
 def _models_paths(region: Region) -> tuple[str, ...]:
-    """The paths to ask in turn, until one answers 200."""
+    """The paths to try in order, until one answers 200."""
     match region.check.models:
         case ModelsFormat.NONE:
             return ()
@@ -128,7 +127,7 @@ def _inventory(path: str, response: Response) -> Inventory:
 
 
 def name_fault(error: BaseException) -> Judged:
-    """The outcome for what the client raised."""
+    """The outcome for an exception of the client."""
     detail = printable(str(error) or type(error).__name__)
     match error:
         case TooLargeError():
@@ -150,7 +149,9 @@ def name_fault(error: BaseException) -> Judged:
 
 
 def _worst(error: ConnectError) -> Outcome:
-    """What the edge did, unless every address failed for a reason of our own."""
+    """The first error that the edge caused; one that this machine caused only if there is no
+    other.
+    """
     named = [_from_os(each) for each in error.errors.values()]
     theirs = [outcome for outcome in named if outcome is not Outcome.LOCAL]
     return theirs[0] if theirs else Outcome.LOCAL
@@ -165,5 +166,5 @@ def _from_os(error: BaseException) -> Outcome:
 
 
 def _tls_reason(error: ssl.SSLError) -> str:
-    reason = getattr(error, "verify_message", None)  # set where a certificate is at fault
+    reason = getattr(error, "verify_message", None)  # set if a certificate is at fault
     return f"certificate: {reason}" if reason else str(error)

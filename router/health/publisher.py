@@ -1,7 +1,7 @@
 """Publishes the view of one vantage, and events for what changed in it.
 
-The rules are elsewhere: router.health.guard decides what may be believed, and
-router.health.news what is an event. I/O goes through the store that is given.
+The rules are elsewhere: router.health.guard decides which results are trusted, router.health.news
+which changes are events. All I/O goes through the store that is passed in.
 """
 
 import os
@@ -39,7 +39,8 @@ from router.model import (
 from router.store import Store, Stored
 
 LEASE_S = 10.0
-MAX_VIEW_MODELS_BYTES = 2 * 2**20  # of model ids in one view, which every reader decodes
+# Limit on the model ids in one view, because every reader decodes them.
+MAX_VIEW_MODELS_BYTES = 2 * 2**20
 
 _WORKS = frozenset({Observed.UP, Observed.DEGRADED})
 
@@ -53,7 +54,7 @@ class Observer(Protocol):
         """A view was written, or writing it failed."""
 
     def stood_by(self, vantage: str) -> None:
-        """Another poller of this vantage publishes."""
+        """Another poller of this vantage publishes instead."""
 
     def happened(self, event: Event) -> None:
         """An event happened, to be logged."""
@@ -87,7 +88,7 @@ class Publisher:
     holder: str = field(default_factory=process_name)
 
     def __post_init__(self) -> None:
-        # Above whatever an earlier process of this vantage published.
+        # Higher than any `seq` that an earlier process of this vantage published.
         self._seq = int(self.clock() * 1_000)
         self._brake: Brake | None = None
         self._doubts = Doubts()
@@ -100,9 +101,8 @@ class Publisher:
         self.heard_at: float | None = None
 
     async def publish(self, watched: Sequence[Watched]) -> None:
-        """Publish what the probes found, as far as it may be believed. Never raises.
-
-        Nothing is published before the first probe that counts.
+        """Publish the results of probes, as far as they are trusted. Never raises. Nothing is
+        published before the first probe that counts.
         """
         error = None
         passed = await self.witnesses()
@@ -122,7 +122,7 @@ class Publisher:
                 return
             if self._published is None:
                 await self._recall()
-                view = self._view(watched, isolated)  # an edge that was removed is not held
+                view = self._view(watched, isolated)  # an edge that is already removed is not held
             self._seq = await self.store.publish(view)
             self.heard_at = self.clock()
             if self._seq != view.seq:
@@ -137,7 +137,9 @@ class Publisher:
         self.observer.published(view, error)
 
     def follow_clock(self, by_s: float) -> None:
-        """Call when the clock was set forward by `by_s`: the brake holds as long as before."""
+        """Call when the clock was set forward by `by_s`, so that the length of the brake does not
+        change.
+        """
         if self._brake is not None:
             lifted_at = self._brake.lifted_at
             self._brake = replace(
@@ -154,7 +156,7 @@ class Publisher:
             return  # it expires by itself
 
     async def _recall(self) -> None:
-        """Go on from what the previous publisher of this vantage published."""
+        """Continue from the view that the previous publisher of this vantage published."""
         stored = await self.store.read(())
         mine = next((view for view in stored.views if view.vantage == self.vantage), None)
         self._published = {} if mine is None else dict(mine.edges)
@@ -163,7 +165,7 @@ class Publisher:
             self._isolated_since = mine.isolated_since or mine.probed_at
             self._doubts = replace(self._doubts, isolated=True)
         self._last_good |= _working(self._published)
-        # A release that does not say may have seen it work.
+        # An older release does not publish `worked`, so the edge may have worked.
         self._worked |= {id for id, edge in self._published.items() if edge.worked is not False}
 
     async def _report(self, events: Sequence[Event]) -> None:
@@ -208,7 +210,7 @@ class Publisher:
         return held_edges(self._brake, _healths(watched), self._removed())
 
     def _pardon(self, watched: Sequence[Watched]) -> None:
-        """Undo the falls of held edges that pass again."""
+        """Undo the fall of each held edge that passes again."""
         held = self._held(watched)
         for one in watched:
             is_back = one.health.streak >= one.policy.rise
@@ -216,7 +218,7 @@ class Publisher:
                 one.health = pardoned(one.health, one.before_fall)
 
     async def _release(self, watched: Sequence[Watched]) -> None:
-        """End the hold-downs and the flapping that an operator does not want to wait for."""
+        """End hold-downs and flapping for which an operator requested that."""
         now = self.clock()
         waiting = {
             one.region.id: one
@@ -235,10 +237,11 @@ class Publisher:
                 one.health = released(one.health, intent.created_at, one.policy)
 
     async def _judge(self, healths: dict[str, Health]) -> Brake | None:
-        """The brake, given intents and the views of other vantages."""
+        """The brake, considering intents and the views of other vantages."""
         now = self.clock()
         routable = [region.id for region in self.catalog.regions if region.routable]
-        anything = replace(self.policy, brake_share=0.0)  # few of all may be most of the enabled
+        # Without a share: few of all edges may be most of the enabled ones.
+        anything = replace(self.policy, brake_share=0.0)
         if judge_brake(self._brake, healths, routable, now, anything) is None:
             return None
         stored = await self._read(routable)
@@ -257,7 +260,7 @@ class Publisher:
         return {id for id, edge in published.items() if edge.state is Observed.DOWN}
 
     async def _read(self, ids: Iterable[str]) -> Stored:
-        """What is stored now. While the store is away: the intents that were read last."""
+        """The contents of the store; if it is away, the intents that were read last."""
         try:
             stored = await self.store.read(list(ids))
         except StoreError:
@@ -266,14 +269,15 @@ class Publisher:
         return stored
 
     def _edge(self, one: Watched, held: Collection[str], newest: float) -> EdgeView:
-        """One edge as it is published: unknown after it met only local faults for longer
-        than a view is fresh, while other edges were probed."""
+        """One edge as it is published. It is unknown if its probes met only local faults for
+        longer than a view is fresh, while other edges could be probed.
+        """
         health, id = one.health, one.region.id
         earlier = None if self._published is None else self._published.get(id)
         if one.probed_at is None and earlier is not None:
             seen_at = earlier.probed_at or 0.0
             if not one.is_local or newest - seen_at <= self.policy.fresh_s:
-                return earlier  # from the previous publisher of this vantage
+                return earlier  # as the previous publisher of this vantage published it
         state = self._last_good.get(id, Observed.UNKNOWN) if id in held else health.state
         since, reason = self._since(id, health), health.reason
         if one.is_local and (one.probed_at is None or newest - one.probed_at > self.policy.fresh_s):
@@ -317,7 +321,7 @@ def _working(edges: Mapping[str, EdgeView]) -> dict[str, Observed]:
 
 
 def _bounded(edges: dict[str, EdgeView]) -> dict[str, EdgeView]:
-    """The same, without the longest inventories where all together are too long."""
+    """The edges without the longest inventories, if all together are too long."""
     sizes = {id: sum(map(_written_length, edge.models or ())) for id, edge in edges.items()}
     bounded, total = dict(edges), sum(sizes.values())
     for id in sorted(sizes, key=lambda one: sizes[one], reverse=True):

@@ -1,9 +1,7 @@
-"""Names of edges as addresses: c-ares asks, answers are kept for their TTL.
-
-A name that cannot be resolved harms nobody but itself: each has one lookup of its own,
-bounded in time. When a lookup fails, a check with names that resolved before tells
-whether the name is at fault or the resolver. While the resolver is at fault, the last
-good answer is used.
+"""Resolves names of edges with c-ares, and keeps answers for their TTL. A name that cannot be
+resolved affects no other name: each has one lookup of its own, with a timeout. When a lookup
+fails, a check with names that resolved before tells whether the name is at fault or the resolver.
+While the resolver is at fault, the last good answer is used.
 """
 
 import asyncio
@@ -17,13 +15,13 @@ from typing import Any
 import aiodns
 import pycares
 
-WAIT_S = 1.0  # that a probe waits for a lookup
-LOOKUP_S = 5.0  # that a lookup takes at most
+WAIT_S = 1.0  # how long a probe waits for a lookup
+LOOKUP_S = 5.0  # the timeout of a lookup
 QUERY_TIMEOUT_S = 1.0
 QUERY_TRIES = 2
 MIN_TTL_S = 1.0
 LAST_GOOD_S = 24 * 3_600.0
-CHECK_S = 1.0  # the result of a check of the resolver is used so long
+CHECK_S = 1.0  # how long the result of a check of the resolver is used
 CHECKED_NAMES = 3
 MAX_NAMES = 4_096
 MAX_ADDRESSES = 16
@@ -33,7 +31,7 @@ _IMPOSSIBLE = frozenset({pycares.errno.ARES_EBADNAME, pycares.errno.ARES_EBADSTR
 
 
 class ResolveError(Exception):
-    """A name has no address for us. `is_local`: the resolver is at fault, not the name."""
+    """A name could not be resolved. `is_local`: the resolver is at fault, not the name."""
 
     def __init__(self, reason: str, *, is_local: bool) -> None:
         super().__init__(reason)
@@ -42,7 +40,7 @@ class ResolveError(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class _Name:
-    """What is known of one name. `error`: why its latest lookup failed, if it did."""
+    """The state of one name. `error`: why its latest lookup failed, if it did."""
 
     addresses: tuple[str, ...] = ()
     found_at: float = 0.0
@@ -53,7 +51,7 @@ class _Name:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Failure:
-    """Why a lookup failed. `is_certain`: the name is at fault, whatever else resolves."""
+    """Why a lookup failed. `is_certain`: the name is at fault, even if no other name resolves."""
 
     reason: str
     is_certain: bool
@@ -74,7 +72,7 @@ class Resolver:
     _checked_at: float = float("-inf")
 
     async def addresses(self, name: str) -> tuple[str, ...]:
-        """The addresses of a host, IPv6 and IPv4, at most MAX_ADDRESSES. ResolveError."""
+        """The IPv6 and IPv4 addresses of a host, at most MAX_ADDRESSES. Raises ResolveError."""
         if is_address(name):
             return (name,)
         known = self._known(name)
@@ -99,7 +97,7 @@ class Resolver:
             await self._channel.close()
 
     def _known(self, name: str) -> _Name:
-        """The entry of a name; the one that was added first goes when there are too many."""
+        """The entry of a name. If there are too many, the oldest entry is removed."""
         if name not in self._names and len(self._names) >= MAX_NAMES:
             oldest = self._names.pop(next(iter(self._names)))
             if oldest.lookup is not None:
@@ -120,7 +118,7 @@ class Resolver:
         known.expires_at = now + max(ttl_s, MIN_TTL_S)
 
     async def _without_answer(self, name: str, known: _Name) -> tuple[str, ...]:
-        """The last good answer while that may be used; ResolveError otherwise."""
+        """The last good answer if it may still be used. Raises ResolveError otherwise."""
         failure = known.error
         has_last_good = bool(known.addresses) and self.clock() - known.found_at < LAST_GOOD_S
         if failure is None and has_last_good:
@@ -134,7 +132,7 @@ class Resolver:
         raise ResolveError(failure.reason, is_local=True)
 
     async def _resolves_others(self, name: str) -> bool:
-        """Whether names that resolved before still do. One check serves all who wait."""
+        """Whether names that resolved before still do. All callers share one check."""
         if self._check is None or (
             self._check.done() and self.clock() - self._checked_at >= CHECK_S
         ):
@@ -142,7 +140,7 @@ class Resolver:
         return await asyncio.shield(self._check)
 
     async def _check_others(self, name: str) -> bool:
-        """Asks without c-ares' cache, which would answer for a resolver that is down."""
+        """Resolves without c-ares' cache, which would hide that the resolver is down."""
         good = sorted(
             (known.found_at, other)
             for other, known in self._names.items()
@@ -188,7 +186,7 @@ def is_address(host: str) -> bool:
 
 
 async def _ask(channel: aiodns.DNSResolver, name: str) -> tuple[tuple[str, ...], float]:
-    """Addresses in the order of RFC 6724, and the seconds that they may be kept."""
+    """Addresses in the order of RFC 6724, and their TTL in seconds."""
     found = await channel.getaddrinfo(name, type=socket.SOCK_STREAM)
     addresses = dict.fromkeys(_text(node.addr) for node in found.nodes)
     if not addresses:

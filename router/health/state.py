@@ -12,12 +12,14 @@ from router.model import Check, Observed, Outcome, Probe
 _MAX_REMEMBERED = 16
 _BASELINE_WEIGHT = 0.1
 _PASSES = frozenset({Outcome.OK, Outcome.DEGRADED})
-_PATIENCE = 1.5  # times the time that an edge usually takes
+_PATIENCE = 1.5  # times the usual time of an edge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthPolicy:
-    """Thresholds. Counts are consecutive results; times are seconds unless named so."""
+    """Thresholds. Counts are of consecutive results; times are in seconds unless the name says
+    otherwise.
+    """
 
     interval_s: float = 3.0
     recheck_s: float = 0.85
@@ -37,14 +39,12 @@ class HealthPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What is known of one edge after its latest probe.
-
-    `streak`: how many results in a row are alike: passes if positive, failures if negative.
-    `falls`: falls that make the hold-down longer. One is forgiven for each quiet 5 minutes.
-    `risen_at`: when it was last down.
-    `counted_at`: when the last probe that counts ended.
-    `changes`: when the state changed, within the flap window, oldest first.
-    `flapping`: the state changed too often, so it is at most degraded until it is quiet.
+    """The health of one edge after its latest probe. `streak`: the number of equal results in a
+    row: passes if positive, failures if negative. `falls`: falls that make the hold-down longer.
+    One is forgiven for each quiet 5 minutes. `risen_at`: when it was last down. `counted_at`: when
+    the last probe that counted ended. `changes`: when the state changed, within the flap window,
+    oldest first. `flapping`: the state changed too often, so it is at most degraded until it is
+    quiet.
     """
 
     state: Observed = Observed.UNKNOWN
@@ -92,7 +92,7 @@ def step(
 
 
 def policy_for(policy: HealthPolicy, check: Check) -> HealthPolicy:
-    """The policy with what regions.yaml says of one edge."""
+    """The policy with the settings of one edge in regions.yaml."""
     return _policy_for(policy, check.fall, check.rise, check.hold_down_s, check.slow_ms)
 
 
@@ -122,8 +122,9 @@ def wait_s(health: Health, policy: HealthPolicy = HealthPolicy()) -> float:
 
 
 def patience_s(health: Health, policy: HealthPolicy = HealthPolicy()) -> float:
-    """Seconds after which another probe is started beside one that has no answer: those of a
-    recheck, or as many as a slow but healthy edge needs."""
+    """Seconds after which another probe starts beside one without an answer: the recheck interval,
+    or longer for a slow but healthy edge.
+    """
     if health.streak <= 0:
         return policy.recheck_s
     usual_ms = max(health.baseline_ms or 0.0, health.rtt_ms or 0.0)
@@ -173,12 +174,14 @@ def calm_at(health: Health, policy: HealthPolicy) -> float | None:
 
 
 def usual_ms(health: Health) -> float | None:
-    """What a probe of a slow edge usually takes; None for any other edge."""
+    """The usual time of a probe of a slow edge, in ms; None for any other edge."""
     return health.baseline_ms if health.slow else None
 
 
 def shifted(health: Health, by_s: float) -> Health:
-    """The same health by a clock that was set forward by `by_s`, or back if negative."""
+    """The health with its times shifted, after the clock was set forward by `by_s`, or back if
+    negative.
+    """
     return replace(
         health,
         since=health.since + by_s,
@@ -230,9 +233,10 @@ def _is_slow(health: Health, probe: Probe, policy: HealthPolicy) -> bool:
 def _baseline(
     health: Health, probe: Probe, slow: int, now: float, policy: HealthPolicy
 ) -> float | None:
-    """A moving average of probe times. A slow probe moves it by the time that has passed, so
-    that more probes do not make a slow edge look usual sooner. It does move, so an edge that
-    is now further away is not degraded for ever."""
+    """A moving average of probe times. The weight of a slow probe is the time since the previous
+    one, so more frequent probes do not make slow times usual sooner. The average does follow, so
+    an edge that is now further away is not degraded for ever.
+    """
     if probe.rtt_ms is None or health.baseline_ms is None:
         return probe.rtt_ms if health.baseline_ms is None else health.baseline_ms
     weight = _BASELINE_WEIGHT

@@ -1,4 +1,4 @@
-"""One edge as the poller has it: what its probes found, before it is published."""
+"""The poller's state of one edge, before it is published."""
 
 from dataclasses import dataclass, field
 
@@ -8,12 +8,10 @@ from router.model import Outcome, Region
 
 @dataclass(slots=True)
 class Watched:
-    """One edge as its probes have it now.
-
-    `probed_at`: its last probe that counted; `is_local`: the one after that did not.
-    `before_fall`: its health before it last went down. `passes`: how many so far.
-    `addresses`: failures in a row of each of its addresses. `met`: the faults that were
-    logged since it was last up.
+    """One edge according to its probes. `probed_at`: its last probe that counted; `is_local`: the
+    latest probe met a local fault. `before_fall`: its health before it last went down. `passes`:
+    the number of passes so far. `addresses`: failures in a row of each of its addresses. `met`:
+    the faults that were logged since it was last up.
     """
 
     region: Region

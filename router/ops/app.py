@@ -1,7 +1,7 @@
 """The ops listener: health, readiness, metrics, the fleet and why a viewer gets an edge.
 The dashboard is built on it, in router.ops.dashboard.
 
-Bind it to loopback or a private network: it names addresses' places to whoever asks.
+Bind it to loopback or a private network: it tells any client where an address is.
 """
 
 import asyncio
@@ -76,8 +76,9 @@ class Wish(msgspec.Struct, rename={"for_": "for"}, forbid_unknown_fields=True):
 
 @dataclass(kw_only=True)
 class Ops:
-    """The state of one server, told over HTTP until `stop`. `collectors`: of metrics, as
-    things are when it is called; see Vitals.moment."""
+    """Serves the state of one server over HTTP until `stop`. `collectors`: returns the metrics of
+    this moment; see Vitals.moment.
+    """
 
     watch: FleetWatch
     store: Store
@@ -126,11 +127,13 @@ class Ops:
         )
 
     async def moment(self) -> Sequence[Collector]:
-        """The diagnosis and the server as they are now, as metrics."""
+        """The present diagnosis and server state, as metrics."""
         return [FindingsCollector(await self.monitor.look()), *self.collectors()]
 
     async def readiness(self) -> dict[str, Any]:
-        """Not ready while answers rest on no health at all. `amiss`: what is, in any case."""
+        """Not ready while answers use no health at all. `amiss`: the kinds of findings, also if
+        ready.
+        """
         found = await self.monitor.look()
         status = self.watch.fleet.status
         return {
@@ -142,7 +145,7 @@ class Ops:
         }
 
     async def edges(self, request: Request) -> Response:
-        """The fleet, every edge in catalog order, what is amiss, and who sees it."""
+        """The fleet: every edge in catalog order, the findings, and the vantages."""
         found = await self.monitor.look()
         now, given = self.clock(), self._given()
         fleet, views = self.watch.fleet, self.watch.published
@@ -156,7 +159,9 @@ class Ops:
         }
 
         def answer() -> Response:
-            """From what never changes: in a thread, as 500 edges take some milliseconds."""
+            """Make the document from immutable values, in a thread, because 500 edges take some
+            milliseconds.
+            """
             told = describe_fleet(fleet, now=now, policy=self.policy, answers=given)
             seers = describe_views(views, now)
             return answer_json({**head, "groups": grouped(found), "vantages": seers, **told})
@@ -167,7 +172,7 @@ class Ops:
         return self.geo.age_days(self.clock())
 
     def _given(self) -> dict[str, int]:
-        """Recent answers by the edge that they named."""
+        """The number of recent answers for each edge."""
         given: Counter[str] = Counter()
         for labels, count in self.answers.recent().items():
             if labels.region:
@@ -175,14 +180,15 @@ class Ops:
         return given
 
     async def intent(self, request: Request) -> Response:
-        """One route, so that a 405 names both methods."""
+        """PUT and DELETE in one route, so that a 405 names both methods."""
         is_wish = request.method == "PUT"
         return await (self.set_intent(request) if is_wish else self.drop_intent(request))
 
     async def set_intent(self, request: Request) -> Response:
-        """Take an edge, or several by comma, out: `{"state", "for", "reason", "actor"}`, and
-        `"force"` to leave a country with none; or, with `"dial"` in place of the state and
-        perhaps `"over"`, have it keep a share of its viewers. All or, when refused, none."""
+        """Drain or disable edges (comma-separated): `{"state", "for", "reason", "actor"}`, and
+        `"force"` if a country may be left without an edge. With `"dial"` instead of the state, and
+        optionally `"over"`, dial them. If it is refused, no edge is changed.
+        """
         if (refusal := self._refusal(request)) is not None:
             return refusal
         try:
@@ -206,8 +212,9 @@ class Ops:
         return answer_json({"events": events})
 
     async def drop_intent(self, request: Request) -> Response:
-        """Enable an edge, or several by comma, again; `?actor=`. With `now=true` pollers also
-        end its hold-down and its flapping."""
+        """Enable edges (comma-separated) again; `?actor=`. With `now=true` pollers also end their
+        hold-down and flapping.
+        """
         if (refusal := self._refusal(request)) is not None:
             return refusal
         actor = request.query_params.get("actor", "unknown")
@@ -222,7 +229,7 @@ class Ops:
         return answer_json({"events": events})
 
     def _refusal(self, request: Request) -> Response | None:
-        """Why this request may not change the fleet; None if it may."""
+        """The response if this request may not change the fleet; None if it may."""
         headers = request.headers
         given = headers.get("authorization", "")
         if is_foreign(headers.get("sec-fetch-site")):
@@ -237,8 +244,10 @@ class Ops:
         return _forbidden("set AUTOROUTER_OPS_TOKEN on this server to allow changes")
 
     async def events(self, request: Request) -> Response:
-        """Events after `?after=ID`, oldest first, of an `edge`, a `kind`, or `since` a time; as
-        a file with `format=csv`. A stream of all for clients that accept one."""
+        """Events after `?after=ID`, oldest first, optionally of one `edge`, of one `kind`, or
+        `since` a time; with `format=csv` a file. Clients that accept an event stream get one with
+        all events.
+        """
         after = request.headers.get("last-event-id") or request.query_params.get("after", "")
         if not _EVENT_ID.fullmatch(after):
             return answer_json({"detail": "after must be an event's id, like 17-0"}, 400)
@@ -258,8 +267,10 @@ class Ops:
         return answer_json({"events": [_told(one) for one in logged]})
 
     async def _stream(self, after: str) -> AsyncIterator[bytes]:
-        """Server-sent events: messages, and now and then `alive` with a tag of the fleet,
-        which shows that the line works. Ends with the server, which would wait for it."""
+        """Server-sent events, and regularly an `alive` event with a tag of the fleet, which shows
+        that the connection works. It ends when the server stops, which would wait for it
+        otherwise.
+        """
         hints = 0
         while not self.stop.is_set():
             try:
@@ -274,7 +285,9 @@ class Ops:
             hints = await self.store.changed(hints, STREAM_POLL_S)
 
     def fleet_tag(self) -> str:
-        """Equal tags, equal fleets, but for what every probe changes. Of this process."""
+        """A tag of the fleet in this process: equal tags mean equal fleets, apart from values that
+        every probe changes.
+        """
         watch, fleet = self.watch, self.watch.fleet
         if self._tagged is None or self._tagged[0] is not fleet:
             held = tuple((view.vantage, view.isolated, view.held) for view in watch.published)
@@ -302,7 +315,7 @@ class Ops:
 
 
 async def _body(request: Request) -> bytes:
-    """The body. Raises DecodeError when it is longer than an intent can need."""
+    """The body of a request. Raises DecodeError if it is longer than any intent."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

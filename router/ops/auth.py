@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 class Changes(StrEnum):
     """How the fleet can be changed through this listener."""
 
-    OPEN = "open"  # from this machine, without a token
+    OPEN = "open"  # accepted from this machine, without a token
     TOKEN = "token"  # noqa: S105 - not a secret: a token is needed
-    REFUSED = "refused"  # not at all, until a token is set
+    REFUSED = "refused"  # not possible until a token is set
 
 
 def how_to_change(token: str | None, listen_host: str) -> Changes:
@@ -43,8 +43,9 @@ def may_change(
 
 
 def is_foreign(fetch_site: str | None) -> bool:
-    """Whether a browser says that a page of another site sends this (Sec-Fetch-Site of Fetch
-    Metadata). Clients other than browsers do not send that header."""
+    """Whether a browser says that a page of another site sent the request (Sec-Fetch-Site of Fetch
+    Metadata). Clients other than browsers do not send that header.
+    """
     return fetch_site not in (None, "same-origin", "none")
 
 

@@ -116,7 +116,7 @@ async def explain(
 async def _fleet_at(
     settings: Settings, catalog: Catalog, at: float | None
 ) -> tuple[Fleet, str, dict[str, Any]]:
-    """The fleet now, or at a time of the history in Redis; where it is from; when it was."""
+    """The fleet now, or at a time in the history in Redis; with its source and its time."""
     if at is None:
         fleet, origin = await stored_fleet(settings, catalog)
         return fleet, origin, {"at": None, "fleet": version(fleet)}
@@ -267,7 +267,7 @@ def _reachable(settings: Settings) -> str:
 
 
 async def stored_fleet(settings: Settings, catalog: Catalog) -> tuple[Fleet, str]:
-    """The fleet in Redis, or of the catalog alone, and which of the two it is."""
+    """The fleet from Redis or from the catalog alone, and which of the two it is."""
     if settings.redis_url is None:
         return combine(catalog, (), (), time.time()), "the catalog alone"
     async with _redis(settings) as store:

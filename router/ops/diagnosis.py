@@ -1,7 +1,6 @@
-"""The one diagnosis: what is wrong now, whom it hits and what to do about it. Pure.
-
-The dashboard, `/readyz`, metrics and alerts, events and the command line all show it.
-One finding a fault, worst first, and one headline that sums them up by impact.
+"""The diagnosis: what is wrong now, which viewers are affected, and what to do. Pure. The
+dashboard, `/readyz`, metrics and alerts, events and the command line all show it. There is one
+finding per fault, worst first, and a headline that summarizes them by impact.
 """
 
 from collections import Counter
@@ -46,8 +45,9 @@ def findings(
     models: Sequence[str] = (),
     policy: FleetPolicy = FleetPolicy(),
 ) -> list[Finding]:
-    """All that is wrong, worst first; one finding that says so when nothing is. `names`: of
-    countries, by code. `models`: known ones that no edge has."""
+    """All findings, worst first; a single one of grade OK if nothing is wrong. `names`: country
+    code → name. `models`: known models that no edge has.
+    """
     found = [
         *status_findings(fleet, views, now, signs, policy),
         *listener_findings(signs),
@@ -88,8 +88,9 @@ def _all_well(fleet: Fleet) -> Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Findings of one grade and kind. `edges`: of all of them, the largest share of viewers
-    first. `share`: of all of them together, None when unknown. `since`: the earliest."""
+    """Findings of one grade and kind. `edges`: the edges of all of them, the largest share of
+    viewers first. `share`: the sum of their shares, None if unknown. `since`: the earliest.
+    """
 
     grade: Grade
     kind: Amiss
@@ -144,8 +145,9 @@ _MANY = {
 
 
 def headline(fleet: Fleet, found: Sequence[Finding], signs: Signs = Signs()) -> str:
-    """One sentence: the worst finding, or how many edges are down, and how many viewers are
-    not where they would be if all were well."""
+    """One sentence: the worst finding, or how many edges are down, and the share of viewers who
+    moved because of that.
+    """
     worst = found[0]
     count = Counter(finding.kind for finding in found)
     down = sum(count[kind] for kind in _DOWN)

@@ -1,4 +1,4 @@
-"""The true name of an edge's state, from what the vantages published of it. Pure."""
+"""Names the condition of an edge, from what the vantages published. Pure."""
 
 import time
 from collections.abc import Iterable
@@ -30,11 +30,11 @@ class Condition(StrEnum):
     FLAPPING = "flapping"
     SLOW = "slow"
     RECOVERING = "recovering"  # up after another good probe
-    UNSTEADY = "unsteady"  # slow or flapping: releases of before do not say which
+    UNSTEADY = "unsteady"  # slow or flapping; older releases do not publish which
 
 
 def condition(edge: Edge) -> Condition | None:
-    """The condition of an edge whose last probe passed and that is not up; else None."""
+    """The condition of an edge that is not up although its last probe passed; else None."""
     if edge.observed is Observed.DEGRADED and Observed.DOWN in edge.votes.values():
         return Condition.SPLIT
     if edge.reason is not Outcome.OK:
@@ -55,13 +55,13 @@ def _degraded(edge: Edge) -> Condition:
 
 
 def reason(edge: Edge) -> str | None:
-    """Why the edge is in its state, in one word. Never `ok` for one that is not up."""
+    """The reason of the edge's state, in one word. It is never `ok` for an edge that is not up."""
     named = condition(edge)
     return edge.reason if named is None else named
 
 
 def why(edge: Edge) -> str:
-    """The same in words, to follow the state."""
+    """The reason in words, to be shown after the state."""
     match condition(edge):
         case Condition.HOLD_DOWN:
             return _held_down(edge)
@@ -79,22 +79,22 @@ def why(edge: Edge) -> str:
 
 
 def back_at(edge: Edge) -> float | None:
-    """When the last of its hold-downs ends; None if nobody says."""
+    """When the last of its hold-downs ends; None if no vantage publishes that."""
     return _latest(one.back_at for one in _witnesses(edge))
 
 
 def calm_at(edge: Edge) -> float | None:
-    """When it stops flapping, if nothing changes; None while it is not flapping."""
+    """When it stops flapping, if its state does not change; None if it is not flapping."""
     return _latest(one.calm_at for one in edge.seen.values())
 
 
 def changes(edge: Edge) -> int:
-    """How often its state changed lately, while it is flapping."""
+    """How often its state has changed recently, while it is flapping."""
     return max((one.changes for one in edge.seen.values()), default=0)
 
 
 def usual_ms(edge: Edge) -> float | None:
-    """What a probe usually takes, while the edge is slow."""
+    """The usual time of a probe in ms, while the edge is slow."""
     return _latest(one.usual_ms for one in edge.seen.values())
 
 
@@ -128,7 +128,7 @@ def _slow(edge: Edge) -> str:
 
 
 def _witnesses(edge: Edge) -> list[EdgeView]:
-    """What the vantages say that see the edge in its state."""
+    """What the vantages that see the edge in this state published about it."""
     return [one for one in edge.seen.values() if one.state is edge.observed]
 
 

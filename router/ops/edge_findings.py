@@ -152,7 +152,7 @@ def _held_out(edge: Edge, intent: Intent) -> Finding:
 
 
 def part_findings(fleet: Fleet) -> Iterable[Finding]:
-    """What is wrong with a part of an edge: its inventory of models, or an address."""
+    """Findings about a part of an edge: its inventory of models, or an address."""
     for edge in fleet.edges:
         if edge.region.routable and edge.observed in (Observed.UP, Observed.DEGRADED):
             yield from _inventory(edge)
@@ -195,7 +195,7 @@ def _addresses(edge: Edge) -> Iterable[Finding]:
 
 
 def local_findings(fleet: Fleet) -> Iterable[Finding]:
-    """One for each vantage that cannot probe some edges for a fault of its own."""
+    """One for each vantage that cannot probe some edges because of a local fault."""
     blind: dict[str, list[Edge]] = {}
     for edge in fleet.edges:
         for vantage, one in edge.seen.items():
@@ -218,7 +218,7 @@ def local_findings(fleet: Fleet) -> Iterable[Finding]:
 
 
 def countries_out(fleet: Fleet, names: Mapping[str, str], signs: Signs) -> Iterable[Finding]:
-    """Countries that have edges and none to offer, unless that is so everywhere."""
+    """Countries whose edges all cannot be offered, unless no edge anywhere can be offered."""
     if fleet.status in (Status.STATIC, Status.FAIL_OPEN):
         return
     homes: dict[str, list[Edge]] = {}

@@ -1,4 +1,4 @@
-"""Which events are wanted, and events as CSV for a spreadsheet. Pure."""
+"""Filters events, and writes events as CSV for a spreadsheet. Pure."""
 
 import csv
 import io
@@ -12,24 +12,24 @@ from router.store import Logged
 
 COLUMNS = ("id", *(one.name for one in fields(Event)))
 
-# A spreadsheet takes text that begins so for a formula.
+# A spreadsheet treats text that begins with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class FilterError(RouterError):
-    """A filter that cannot be understood; the text says why."""
+    """The filter is not valid; the text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """None means any. `since`: Unix seconds."""
+    """A filter; None in a field means any. `since`: Unix seconds."""
 
     edge: str | None = None
     kind: EventKind | None = None
     since: float | None = None
 
     def fits(self, event: Event) -> bool:
-        """Whether the event is wanted."""
+        """Whether the event passes the filter."""
         return (
             self.edge in (None, event.edge)
             and self.kind in (None, event.kind)
@@ -38,7 +38,7 @@ class Wanted:
 
 
 def wanted(asked: Mapping[str, str]) -> Wanted:
-    """The filter of `edge`, `kind` and `since`. Raises FilterError."""
+    """The filter from the parameters `edge`, `kind` and `since`. Raises FilterError."""
     kind, since = asked.get("kind"), asked.get("since")
     if kind and kind not in list(EventKind):
         raise FilterError(f"kind must be one of {', '.join(EventKind)}")
@@ -52,7 +52,7 @@ def wanted(asked: Mapping[str, str]) -> Wanted:
 
 
 def as_csv(events: Iterable[Logged]) -> str:
-    """A line of headings and a line for each event."""
+    """CSV with a line of headings and a line for each event."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(COLUMNS)

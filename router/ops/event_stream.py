@@ -1,4 +1,4 @@
-"""Streams of server-sent events, of which only so many are open at once."""
+"""Streams of server-sent events, with a limit on how many are open."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -7,20 +7,21 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 MAX_STREAMS = 64
-MIN_STREAM_S = 10.0  # before that, a stream is not closed for another
+MIN_STREAM_S = 10.0  # a younger stream is not closed for another
 
 
 class Streams:
     """The open streams, oldest first. A client that never reads looks alive for a long time,
-    because kernels take its events for it; so the oldest stream makes room for a new one.
-    A browser whose stream is closed opens another by itself."""
+    because kernels buffer its events; so the oldest stream is closed for a new one. A browser
+    whose stream is closed opens another by itself.
+    """
 
     def __init__(self, clock: Callable[[], float] = anyio.current_time) -> None:
         self._clock = clock
         self._open: dict[anyio.CancelScope, float] = {}
 
     def has_room(self) -> bool:
-        """Whether one more may open. Closes the oldest for it if that has lasted a while."""
+        """Whether one more may open. For that, closes the oldest stream if it is old enough."""
         if len(self._open) < MAX_STREAMS:
             return True
         oldest, opened_at = next(iter(self._open.items()))
@@ -31,7 +32,7 @@ class Streams:
         return True
 
     def enter(self) -> anyio.CancelScope:
-        """A stream opens. It ends when the scope is cancelled."""
+        """A stream opens. Cancelling the scope ends it."""
         scope = anyio.CancelScope()
         self._open[scope] = self._clock()
         return scope
@@ -42,7 +43,7 @@ class Streams:
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events; one of the open streams for as long as it lasts."""
+    """A response of server-sent events. It is one of the open streams while it lasts."""
 
     def __init__(self, events: AsyncIterator[bytes], streams: Streams) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

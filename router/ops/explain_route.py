@@ -28,8 +28,9 @@ class NotKeptError(RouterError):
 
 @dataclass(kw_only=True)
 class ExplainRoute:
-    """Explains one question at a time, in a thread. `placing`: the current locator and geo
-    database."""
+    """Answers one question at a time, in a thread. `placing`: the current locator and geo
+    database.
+    """
 
     watch: FleetWatch
     policy: CachePolicy
@@ -39,8 +40,10 @@ class ExplainRoute:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def explain(self, request: Request) -> Response:
-        """The viewer at `?ip=`, of `?key=`, of each `?header=`, or one in `?country=` (and
-        there, at `latitude` and `longitude`); also `scope`, `model`, `strict`, and `at`."""
+        """Explain the viewer at `?ip=`, of `?key=`, of CDN headers in `?header=` (repeatable), or
+        in `?country=` (optionally at `latitude` and `longitude`). Other parameters: `scope`,
+        `model`, `strict`, `at`.
+        """
         query = parse_query(request.scope["query_string"])
         if query is None:
             return answer_json({"detail": "model is not acceptable"}, 400)
@@ -70,7 +73,7 @@ class ExplainRoute:
         return answer_json({"ip": who.address.text, **told})
 
     def _fleet(self, at: float | None) -> tuple[Fleet, dict[str, object]]:
-        """The fleet to explain by; when it was and its version."""
+        """The fleet to use, its time and its version."""
         table = self.watch.table
         if at is None:
             return table.fleet, {"at": None, "fleet": version(table.fleet)}
@@ -81,7 +84,9 @@ class ExplainRoute:
         return fleet, {"at": found.at, "fleet": found.fleet}
 
     def _own_ranker(self, catalog: Catalog) -> Ranker:
-        """Not the one that answers use: a thread works with it."""
+        """A ranker of its own: this runs in a thread, so it must not use the ranker that answers
+        use.
+        """
         if self._ranker is None or self._ranker.catalog is not catalog:
             self._ranker = Ranker(catalog)
         return self._ranker

@@ -1,4 +1,4 @@
-"""What an operator can be told: the kinds, how bad each is, and where to read on. Pure."""
+"""Findings for operators: their kinds, grades, and entries in the runbook. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,16 +9,16 @@ from router.telemetry.troubles import Trouble
 
 
 class Grade(StrEnum):
-    """How bad a finding is, in the order to be read."""
+    """How bad a finding is, worst first."""
 
-    ALARM = "alarm"  # viewers are hit
-    WARNING = "warning"  # viewers are served, with less to fall back on
+    ALARM = "alarm"  # viewers are affected
+    WARNING = "warning"  # viewers are served, with less redundancy
     OK = "ok"
     NOTICE = "notice"  # good to know
 
 
 class Amiss(StrEnum):
-    """The kinds of findings, in the order to be read within a grade."""
+    """The kinds of findings, in the order within a grade."""
 
     STARTING = "starting"
     PUBLIC_SILENT = "public_silent"
@@ -61,7 +61,7 @@ class Amiss(StrEnum):
     NOTHING = "nothing"
 
 
-# The alert, and so the entry of docs/operations.md, of each kind that has one.
+# Kind → its alert, which is also the entry in docs/operations.md.
 ALERTS: Mapping[Amiss, str] = {
     Amiss.PUBLIC_SILENT: "AutorouterPublicSilent",
     Amiss.NO_EDGE: "AutorouterNoEdge",
@@ -101,7 +101,7 @@ ALERTS: Mapping[Amiss, str] = {
     Amiss.FEEDS_OLD: "AutorouterFeedsOld",
 }
 
-# Kinds that have no event of their own elsewhere: the diagnosis logs when they begin and end.
+# Kinds that no other part logs as events: the diagnosis logs when they begin and end.
 LOGGED = frozenset(
     {
         Amiss.PUBLIC_SILENT,
@@ -132,11 +132,10 @@ LOGGED = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that an operator should know.
-
-    `meaning`: whom it hits. `action`: what to do. `since`: Unix seconds, None when unknown.
-    `subject`: what tells it from others of its kind. `share`: of viewers who normally use
-    these edges, None when unknown. `runbook`: the anchor of its entry in operations.md.
+    """One thing that an operator should know. `meaning`: which viewers are affected. `action`:
+    what to do. `since`: Unix seconds, None if unknown. `subject`: distinguishes it from others of
+    its kind. `share`: the share of viewers who normally use these edges, None if unknown.
+    `runbook`: the anchor of its entry in operations.md.
     """
 
     grade: Grade
@@ -158,8 +157,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recent:
-    """What the public listener did in the last five minutes. `routes`: answers of
-    /v1/route; the others are counts of them or of connections."""
+    """Counts of the public listener over the last five minutes. `routes`: answers of /v1/route;
+    the others are counts of them or of connections.
+    """
 
     routes: int = 0
     faults: int = 0
@@ -172,15 +172,12 @@ class Recent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signs:
-    """What a diagnosis looks at besides the fleet and the vantages' views.
-
-    `store_values`: stored values that were left out of the last reading. `purges`: by target,
-    those that fail. `loops`: background loops that failed, by name.
-    `state_dir`: why health cannot be saved. `log_stalled`: nobody reads the log.
-    `public`: the self-probe of the public listener, while it fails. `moved`: the share of
-    viewers who are not served by the edge they would have if all were well. `homes`: by
-    edge, the share of viewers it then has.
-    `age_s`: how long the server runs.
+    """What a diagnosis uses besides the fleet and the vantages' views. `store_values`: stored
+    values that were left out of the last reading. `purges`: failing purges, by target. `loops`:
+    background loops that failed, by name. `state_dir`: why health cannot be saved. `log_stalled`:
+    the log cannot be written. `public`: the self-probe of the public listener, while it fails.
+    `moved`: the share of viewers who would get another edge if all edges were up. `homes`: edge →
+    the share of viewers that it would then have. `age_s`: how long the server has run.
     """
 
     geo_age_days: float = 0.0

@@ -17,7 +17,8 @@ def describe_fleet(
     answers: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """The fleet: its status, when it was last seen, and every edge in catalog order.
-    `answers`: by edge id, how many named it lately; None where nobody counts them."""
+    `answers`: edge id → number of recent answers that named it; None if they are not counted.
+    """
     total = sum(answers.values()) if answers else 0
     return {
         "status": fleet.status,
@@ -33,7 +34,7 @@ def describe_fleet(
 
 
 def describe_edge(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any]:
-    """All that is known of an edge."""
+    """Everything known about an edge."""
     return {
         "id": edge.region.id,
         "name": edge.region.name,
@@ -58,8 +59,9 @@ def describe_edge(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any]
 
 
 def _plight(edge: Edge) -> dict[str, Any]:
-    """What the vantages say besides its state: until when it is held down or flapping, what
-    it usually takes while it is slow, and what is wrong with a part of it."""
+    """What the vantages publish besides its state: until when it is held down or flapping, its
+    usual time while it is slow, and faults of its inventory or addresses.
+    """
     faults = [one.models_fault for one in edge.seen.values() if one.models_fault is not None]
     is_down = edge.observed is Observed.DOWN
     return {
@@ -74,7 +76,7 @@ def _plight(edge: Edge) -> dict[str, Any]:
 
 
 def describe_views(views: Iterable[View], now: float) -> list[dict[str, Any]]:
-    """The vantages, by name, and how each sees itself."""
+    """The vantages by name, with their age, isolation and brake."""
     return [
         {
             "vantage": view.vantage,
@@ -90,7 +92,7 @@ def describe_views(views: Iterable[View], now: float) -> list[dict[str, Any]]:
 
 
 def _intent(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any] | None:
-    """Who holds the edge out, why and how long, and when nobody uses it any more."""
+    """The intent: who took the edge out, why and until when, and when it is drained."""
     intent = edge.intent
     if intent is None or intent.state is Intended.ENABLED:
         return None
@@ -106,7 +108,9 @@ def _intent(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any] | Non
 
 
 def _dial(edge: Edge) -> dict[str, Any] | None:
-    """How much of its viewers the edge keeps: `share` now, `to` in the end, and when that is."""
+    """The dial: the share of its viewers that the edge keeps now (`share`), the final one (`to`),
+    and when that is reached.
+    """
     intent = edge.intent
     if intent is None or intent.state is not Intended.ENABLED or intent.at_once:
         return None

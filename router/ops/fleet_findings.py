@@ -16,14 +16,16 @@ _BRING_BACK = "Bring a poller back (autorouter poll), or Redis between."
 
 
 def is_starting(fleet: Fleet, signs: Signs) -> bool:
-    """Whether no view came yet, and it is too early to worry about that."""
+    """Whether no view has come yet because the server has just started."""
     return fleet.seen_at is None and signs.age_s < STARTING_S
 
 
 def status_findings(
     fleet: Fleet, views: Sequence[View], now: float, signs: Signs, policy: FleetPolicy
 ) -> Iterable[Finding]:
-    """What the fleet's status means: at most one, and none for what the brake tells."""
+    """At most one finding about the fleet's status; none if the finding about the brake explains
+    it.
+    """
     is_braked = any(
         is_doubted(view, policy) and now - view.probed_at <= policy.fresh_s for view in views
     )
@@ -105,7 +107,7 @@ def _stale(fleet: Fleet) -> Finding:
 
 
 def _unproven(fleet: Fleet) -> str:
-    """The enabled edges that no vantage ever saw working, in words."""
+    """A sentence about enabled edges that no vantage ever saw working."""
     ids = [edge.region.id for edge in fleet.edges if edge.enabled and edge.never_worked]
     return f" Never seen working: {_names(ids)}." if ids else ""
 
@@ -113,7 +115,7 @@ def _unproven(fleet: Fleet) -> str:
 def vantage_findings(
     views: Sequence[View], now: float, signs: Signs, policy: FleetPolicy
 ) -> Iterable[Finding]:
-    """Vantages that hold removals back, are isolated, or silent."""
+    """Findings about vantages that hold removals back, are isolated, or are silent."""
     ages = {view.vantage: now - view.probed_at for view in views}
     some_fresh = any(age <= policy.fresh_s for age in ages.values())
     for view in views:

@@ -1,4 +1,4 @@
-"""What every process shows of itself: that it lives, whether it works, its metrics."""
+"""The routes of every process: whether it lives, whether it is ready, its metrics."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -20,15 +20,16 @@ from router.ops.security_headers import Shields
 
 
 async def _none() -> Sequence[Collector]:
-    """No other metrics."""
+    """For a process without other metrics."""
     return ()
 
 
 @dataclass(kw_only=True)
 class Vitals:
-    """`readiness`: what is to be told of it, with a true or false `ready`. `moment`:
-    other metrics, as they are when it is called. A thread collects them, so nothing may
-    change what they read."""
+    """`readiness`: returns the document of `/readyz`, with a boolean `ready`. `moment`: returns
+    collectors of the metrics of this moment. A thread collects them, so what they read must not
+    change.
+    """
 
     registry: CollectorRegistry
     readiness: Callable[[], Awaitable[dict[str, Any]]]
@@ -43,7 +44,7 @@ class Vitals:
         ]
 
     def app(self) -> Starlette:
-        """These alone."""
+        """An app with only these routes."""
         return Starlette(routes=self.routes(), middleware=[Middleware(Shields)])
 
     async def healthz(self, request: Request) -> Response:
@@ -51,20 +52,21 @@ class Vitals:
         return answer_json({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """503 unless ready; says what is amiss in any case."""
+        """503 unless ready. The body lists the findings in any case."""
         told = await self.readiness()
         return answer_json(told, 200 if told["ready"] else 503)
 
     async def metrics(self, request: Request) -> Response:
-        """Prometheus or OpenMetrics text, as the scraper accepts."""
+        """Metrics in the format that the scraper accepts: Prometheus or OpenMetrics."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         metrics, collectors = await self._collected(), await self.moment()
         text = await asyncio.to_thread(encode, _Collected(metrics, collectors))
         return Response(text, headers={"Content-Type": content_type})
 
     async def _collected(self) -> list[Metric]:
-        """Metrics of the registry, one by one, so that requests are answered in between. Not in a
-        thread: the loop changes what they are made from."""
+        """Collect the registry's metrics one by one, so that requests are answered in between.
+        This is not done in a thread, because the loop changes the values.
+        """
         collected: list[Metric] = []
         for metric in self.registry.collect():
             collected.append(metric)
@@ -73,8 +75,9 @@ class Vitals:
 
 
 class _Collected(CollectorRegistry):
-    """Metrics as they were collected, and those of collectors that a thread may read, to be
-    written out in a thread: for 500 edges that takes longer than a request may wait."""
+    """Collected metrics, and collectors that a thread may use. A thread formats them, because for
+    500 edges that takes longer than a request may wait.
+    """
 
     def __init__(self, metrics: Sequence[Metric], collectors: Sequence[Collector]) -> None:
         super().__init__()
@@ -89,6 +92,6 @@ class _Collected(CollectorRegistry):
 
 
 def answer_json(told: Any, code: int = 200) -> Response:
-    """JSON that no cache keeps."""
+    """A JSON response that must not be cached."""
     headers = {"Cache-Control": "no-store"}
     return Response(msgspec.json.encode(told), code, headers, media_type="application/json")

@@ -21,18 +21,19 @@ COARSE_S = 600
 KEPT_S = 86_400
 DAY_S = 86_400
 MAX_SAMPLES = HOUR_S // MINUTE_S + KEPT_S // COARSE_S + COARSE_S // MINUTE_S
-MAX_PLAIN_BYTES = 16 * 1024 * 1024  # of a stored history, once it is decompressed
+MAX_PLAIN_BYTES = 16 * 1024 * 1024  # limit of a stored history after decompression
 
-# The worse of two states comes later.
+# From best to worst.
 _BADNESS = (Observed.UP, Observed.UNKNOWN, Observed.DEGRADED, Observed.DOWN)
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """The fleet at `at`, and what happened in the `span_s` seconds before. The columns have a
-    value for each of `ids`. `fleet`: its version. `dials`: the share that dialled edges keep.
+    """The state of the fleet at `at`, and counts over the `span_s` seconds before. The columns
+    have a value for each of `ids`. `fleet`: its version. `dials`: the share that dialled edges
+    keep.
 
-    In a sample of ten minutes, `states` are the worst of each edge, `rtt_ms` is the mean and
-    numbers are sums.
+    In a sample of ten minutes, `states` has the worst state of each edge, `rtt_ms` is the mean,
+    and counts are sums.
     """
 
     at: float
@@ -61,7 +62,7 @@ def sample(
     falls: Mapping[str, int],
     down_s: Mapping[str, float],
 ) -> Sample:
-    """The last minute. `given`: by edge, how many answers named it."""
+    """A sample of the last minute. `given`: edge → number of answers that named it."""
     ids = tuple(edge.region.id for edge in fleet.edges)
     return Sample(
         at=at,
@@ -89,7 +90,7 @@ class History:
 
     @property
     def samples(self) -> tuple[Sample, ...]:
-        """All that is kept, oldest first."""
+        """All samples, oldest first."""
         return tuple(self._samples)
 
     def add(self, fresh: Sample) -> None:
@@ -111,7 +112,7 @@ class History:
         return next((one for one in fits if one.span_s == MINUTE_S), None)
 
     def lacking(self, at: float) -> str:
-        """Why there is no sample of that time."""
+        """A sentence that says why there is no sample for that time."""
         fine = [one.at for one in self._samples if one.span_s == MINUTE_S]
         if not fine:
             return "the history is empty; it has a sample for each minute since the server started"
@@ -120,9 +121,9 @@ class History:
 
 
 def past_fleet(catalog: Catalog, one: Sample, at: float, slot_s: int) -> Fleet:
-    """The fleet as the sample has it, of the edges that the catalog has now. Inventories of
-    models are not kept, so they are unknown. `at`: the time asked about; it decides the slot
-    of a dial."""
+    """The fleet of the sample, with the edges of the present catalog. Model inventories are not
+    kept, so they are unknown. `at`: the time in question; it decides the slot of a dial.
+    """
     (places,) = _places([one])
     edges = tuple(
         Edge(region=region, votes={})
@@ -152,11 +153,11 @@ def _coarsened(samples: Sequence[Sample], until: float) -> list[Sample]:
 
 
 def _merged(samples: Sequence[Sample]) -> Sample:
-    """One sample in place of several, with the edges of the last."""
+    """One sample from several, with the edges of the last one."""
     last, places = samples[-1], _places(samples)
 
     def column(name: str) -> list[list[Any]]:
-        """For each edge, its values in the samples that have it."""
+        """For each edge, its values in the samples that contain it."""
         columns = [getattr(one, name) for one in samples]
         return [
             [values[at[id]] for values, at in zip(columns, places, strict=True) if id in at]
@@ -182,7 +183,7 @@ def _merged(samples: Sequence[Sample]) -> Sample:
 
 
 def _places(samples: Iterable[Sample]) -> list[dict[str, int]]:
-    """For each sample, where in its columns an edge is. Samples with the same edges share one."""
+    """For each sample, edge → index in its columns. Samples with the same edges share it."""
     known: dict[tuple[str, ...], dict[str, int]] = {}
     for one in samples:
         if one.ids not in known:
@@ -207,7 +208,9 @@ def _rounded(ms: float | None) -> float | None:
 
 
 def encoded(samples: Sequence[Sample]) -> bytes:
-    """Samples as bytes to store, without the oldest if they would be over MAX_HISTORY_BYTES."""
+    """Samples as bytes to store. The oldest are left out if the size would exceed
+    MAX_HISTORY_BYTES.
+    """
     while True:
         plain = msgspec.json.encode(samples)
         body = zlib.compress(plain, level=1)
@@ -217,7 +220,7 @@ def encoded(samples: Sequence[Sample]) -> bytes:
 
 
 def decoded(body: bytes, now: float) -> list[Sample]:
-    """Stored samples. None of them when anything in it is not as `encoded` writes it."""
+    """Samples from stored bytes. Empty if anything is not as `encoded` writes it."""
     unpack = zlib.decompressobj()
     try:
         plain = unpack.decompress(body, MAX_PLAIN_BYTES)
@@ -291,7 +294,7 @@ def _share(given: int | None, whole: int) -> float | None:
 
 
 def _since_midnight(samples: Iterable[Sample], now: float) -> tuple[Counter[str], Counter[str]]:
-    """By edge, how often it fell and how many seconds it was down."""
+    """Edge → how often it fell, and how many seconds it was down."""
     falls: Counter[str] = Counter()
     down_s: Counter[str] = Counter()
     for one in samples:

@@ -1,8 +1,8 @@
-"""Rejects requests that come under a name which is not this listener's (DNS rebinding).
+"""Rejects requests whose Host is not a name of this listener (DNS rebinding).
 
 A page that rebinds its own name to this address sends that name as `Host`. Addresses, names
-without a dot and the names of AUTOROUTER_OPS_HOSTS are accepted: no page of the web can be
-served under the first two from elsewhere.
+without a dot and the names of AUTOROUTER_OPS_HOSTS are accepted. A web page cannot use the first
+two for rebinding.
 """
 
 import re
@@ -29,7 +29,7 @@ def named_host(header: bytes) -> str | None:
 
 
 def is_ours(host: str, hosts: Collection[str]) -> bool:
-    """Whether requests under this host are answered."""
+    """Whether requests with this host are answered."""
     return "." not in host or _is_address(host) or host in hosts
 
 
@@ -42,7 +42,7 @@ def _is_address(text: str) -> bool:
 
 
 class HostCheck:
-    """ASGI middleware. `hosts` gives the further names, in lower case."""
+    """ASGI middleware. `hosts` returns the additional names, in lower case."""
 
     def __init__(self, app: ASGIApp, hosts: Callable[[], Collection[str]]) -> None:
         self._app = app

@@ -23,14 +23,14 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 class Dial(NamedTuple):
-    """The share of its viewers that an edge is to keep, and in how many seconds."""
+    """The share of its viewers that an edge shall keep, and in how many seconds it moves there."""
 
     share: float
     over_s: int
 
 
 class RefusedError(RouterError):
-    """An intent that is not acceptable; the text says why."""
+    """The change is refused; the text says why."""
 
 
 class UnforcedError(RefusedError):
@@ -50,7 +50,7 @@ def check_all(*checks: Callable[[], None]) -> None:
 
 
 def parse_duration(text: str) -> int | None:
-    """Seconds of `90s`, `30m`, `2h` or `1d`. None for anything else, and beyond 72 hours."""
+    """The seconds in `90s`, `30m`, `2h` or `1d`. None for other text, and for more than 72 hours."""
     match = _DURATION.fullmatch(text.strip())
     seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
     return seconds if 0 < seconds <= MAX_INTENT_S else None
@@ -67,7 +67,9 @@ def new_intent(
     dial: Dial | None = None,
     from_share: float = 1.0,
 ) -> Intent:
-    """An intent from now on. Raises RefusedError for a life, a dial or texts out of bounds."""
+    """A new intent that begins now. Raises RefusedError if its duration, dial or texts are out of
+    bounds.
+    """
     share, over_s = dial or Dial(1.0, 0)
     check_all(
         lambda: _check_life(life_s),
@@ -110,7 +112,7 @@ def parse_share(text: str) -> float | None:
 
 
 def wish_dial(state: str | None, share: float | None, over: str | None) -> Dial | None:
-    """The dial that is asked for, or None for a drain or disable. Raises RefusedError."""
+    """The requested dial, or None for a drain or disable. Raises RefusedError."""
     if (state is None) is (share is None):
         raise RefusedError("say either state (draining or disabled) or dial (a share from 0 to 1)")
     if share is None:
@@ -160,14 +162,14 @@ def has_one_each(fleet: Fleet) -> bool:
 
 
 def takes_the_last(fleet: Fleet, edges: Iterable[str]) -> bool:
-    """Whether some edge is enabled now and none would be without these."""
+    """Whether some edge is enabled now, but none would be without these."""
     leaving = set(edges)
     enabled = {edge.region.id for edge in fleet.edges if edge.enabled}
     return bool(enabled) and enabled <= leaving
 
 
 def countries_left(fleet: Fleet, edges: Iterable[str]) -> list[str]:
-    """The countries that have edges to offer now, and none without these."""
+    """The countries that have edges on offer now, but would have none without these."""
     leaving = set(edges)
     staying = {edge.region.country for edge in useful(fleet) if edge.region.id not in leaving}
     touched = {edge.region.country for edge in useful(fleet) if edge.region.id in leaving}
@@ -175,7 +177,7 @@ def countries_left(fleet: Fleet, edges: Iterable[str]) -> list[str]:
 
 
 def intent_event(edge: str, intent: Intent | None, before: str, actor: str, at: float) -> Event:
-    """The event of a change: who, what, why and until when. `intent`: None if it is dropped."""
+    """The event of a change: who, what, why and until when. `intent`: None if it was removed."""
     return Event(
         at=at,
         kind=EventKind.INTENT,

@@ -1,5 +1,5 @@
-"""Diagnoses this server every second: remembers since when each finding holds, logs an event
-when one begins or ends, and shows all of them as metrics.
+"""Diagnoses this server every second: remembers when each finding began, logs an event when one
+begins or ends, and exports all of them as metrics.
 """
 
 import asyncio
@@ -38,8 +38,9 @@ _LOGGED = frozenset(map(str, LOGGED))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """`moved`: the share of viewers who are not served by the edge they would have if all
-    were well. `homes`: by edge, the share that it then has."""
+    """`moved`: the share of viewers who would get another edge if all edges were up. `homes`: edge
+    → the share of viewers that it would then have.
+    """
 
     moved: float | None = None
     homes: Mapping[str, float] = field(default_factory=dict)
@@ -47,7 +48,7 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What a diagnosis is made from. None of it changes later, so any thread may read it."""
+    """The input of a diagnosis. It is immutable, so any thread may read it."""
 
     fleet: Fleet
     views: Sequence[View]
@@ -56,7 +57,7 @@ class Seen:
     catalog: Catalog
 
     def is_same(self, before: "Seen") -> bool:
-        """Whether the findings are those of `before`."""
+        """Whether it leads to the same findings as `before`."""
         return (
             self.fleet is before.fleet
             and self.views == before.views
@@ -68,8 +69,9 @@ class Seen:
 
 @dataclass(kw_only=True)
 class Monitor:
-    """One server's diagnosis. `workers`: how many answer, of `workers_wanted`; `happened`:
-    hears of each event. `run` never returns; cancel it."""
+    """One server's diagnosis. `workers`: how many of `workers_wanted` answer; `happened`: is
+    called with each event. `run` never returns; cancel it.
+    """
 
     watch: FleetWatch
     store: Store
@@ -93,7 +95,7 @@ class Monitor:
         self.tally: Tally[str] = Tally(lambda: counted(self.counts()))
 
     async def run(self) -> None:
-        """Look every second, and log what began and what ended."""
+        """Diagnose every second, and log findings that began or ended."""
         known: dict[Key, Finding] = {}
         while True:
             await asyncio.sleep(EVERY_S)
@@ -102,8 +104,9 @@ class Monitor:
             known = now
 
     async def look(self) -> list[Finding]:
-        """All that is wrong now, each with its true since. It is worked out beside the loop,
-        once for each fleet, second and set of signs."""
+        """All present findings, each with its start. They are computed in a thread, once for each
+        fleet, second and set of signs.
+        """
         async with self._looking:
             await self._recall()
             seen = self._seen()
@@ -136,7 +139,7 @@ class Monitor:
         return headline(self.watch.fleet, found, signs)
 
     def signs(self) -> Signs:
-        """What is known besides the fleet."""
+        """The input of the diagnosis besides the fleet."""
         error = self.watch.store_error
         self.troubles.note("store", None if error is None else str(error))
         recent = self.tally.recent()
@@ -198,7 +201,9 @@ def _unended(events: Sequence[Event], host: str) -> dict[Key, float]:
 
 
 def _dated(seen: Seen, since: Mapping[Key, float]) -> tuple[list[Finding], dict[Key, float]]:
-    """The findings, and when each was first seen, which is its since where it knows none."""
+    """The findings, and when each was first seen. That time is used as `since` if a finding has
+    none.
+    """
     found = findings(
         seen.fleet,
         seen.views,
@@ -220,7 +225,7 @@ def _dated(seen: Seen, since: Mapping[Key, float]) -> tuple[list[Finding], dict[
 
 
 def _missing_models(fleet: Fleet, catalog: Catalog) -> list[str]:
-    """Models that regions.yaml names and no edge has; none while an inventory is unknown."""
+    """Models that regions.yaml names and no edge has; empty while an inventory is unknown."""
     loaded: set[str] = set()
     for edge in fleet.edges:
         if edge.models is None:
@@ -248,7 +253,7 @@ def counted(counts: Counts) -> Counter[str]:
 
 
 class FindingsCollector(Collector):
-    """The findings as metrics: how many of each kind, and since when the oldest holds."""
+    """The findings as metrics: the number of each kind, and the start of the oldest."""
 
     def __init__(self, found: Sequence[Finding]) -> None:
         self._found = found

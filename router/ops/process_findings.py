@@ -7,7 +7,7 @@ from router.safe_text import escaped
 
 
 def process_findings(signs: Signs) -> Iterable[Finding]:
-    """What goes wrong beside answering."""
+    """Findings about background work."""
     for name, trouble in signs.loops.items():
         yield Finding(
             grade=Grade.WARNING,

@@ -1,7 +1,5 @@
-"""Asks the public listener of this server whether it answers, from a thread.
-
-A worker that is stopped, or a loop that hangs, accepts connections and answers none; only
-a request shows it.
+"""Checks from a thread whether the public listener of this server answers. If a worker is stopped
+or its loop hangs, the kernel still accepts connections, so only a request shows it.
 """
 
 import asyncio
@@ -13,13 +11,14 @@ from router.telemetry.troubles import Troubles
 
 EVERY_S = 5.0
 TIMEOUT_S = 2.0
-ROUNDS = 2  # that fail before it is reported
+ROUNDS = 2  # failed rounds before it is reported
 NAME = "public"
 
 
 class PublicProbe:
-    """`address`: of the listener. `connections`: so many are opened a round, so that each
-    worker is met now and then. `run` never returns; cancel it."""
+    """`address`: of the listener. `connections`: the number opened in each round, so that each
+    worker is reached in some round. `run` never returns; cancel it.
+    """
 
     def __init__(
         self,
@@ -35,13 +34,13 @@ class PublicProbe:
         self._failed_rounds = 0
 
     async def run(self) -> None:
-        """Ask again and again."""
+        """Check repeatedly."""
         while True:
             await asyncio.sleep(EVERY_S)
             await self.round()
 
     async def round(self) -> None:
-        """Ask on every connection at once."""
+        """Send a request on every connection at once."""
         asked = (asyncio.to_thread(self._ask, self._address) for _ in range(self._connections))
         self._judge(await asyncio.gather(*asked))
 
@@ -56,7 +55,7 @@ class PublicProbe:
 
 
 def ask_once(address: tuple[str, int]) -> str | None:
-    """What went wrong with one GET /healthz; None when it answers 200."""
+    """Why one GET /healthz failed; None if it answered 200."""
     connection = http.client.HTTPConnection(*address, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/healthz", headers={"Connection": "close"})
@@ -69,6 +68,6 @@ def ask_once(address: tuple[str, int]) -> str | None:
 
 
 def reachable(bound: socket.socket) -> tuple[str, int]:
-    """Where this machine reaches a bound socket."""
+    """The address under which this machine reaches a bound socket."""
     host, port = bound.getsockname()[:2]
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104

@@ -1,4 +1,6 @@
-"""Whom an operator asks about: an address, a country, a route key, or what a CDN sent. Pure."""
+"""Parses an operator's question: about an address, a country, a route key, or headers of a CDN.
+Pure.
+"""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -18,12 +20,13 @@ Params = Sequence[tuple[str, str]]
 
 
 class QuestionError(RouterError):
-    """A question that cannot be understood; the text says why and what to ask."""
+    """The question is not valid; the text says why and what to ask instead."""
 
 
 class Subject(NamedTuple):
-    """A viewer, placed. `address`: where the question is about one. `is_many`: it stands for
-    all viewers of a place."""
+    """A viewer and their location. `address`: set if the question is about one. `is_many`: it
+    represents all viewers of a place.
+    """
 
     placed: Placed
     address: Address | None = None
@@ -31,8 +34,9 @@ class Subject(NamedTuple):
 
 
 def subject(params: Params, locator: Locator) -> Subject:
-    """Who is asked about by `key`, by `header` (once for each header of a CDN), by `ip`, or by
-    `country` with perhaps `latitude` and `longitude`. Raises QuestionError."""
+    """The viewer given by `key`, by `header` (once for each header of a CDN), by `ip`, or by
+    `country`, optionally with `latitude` and `longitude`. Raises QuestionError.
+    """
     asked = dict(params)
     if asked.get("key"):
         return Subject(_by_key(asked["key"]))
@@ -51,7 +55,7 @@ def subject(params: Params, locator: Locator) -> Subject:
 
 
 def past_time(params: Params) -> float | None:
-    """The time that `at` asks about, in Unix seconds; None for now. Raises QuestionError."""
+    """The time in `at`, in Unix seconds; None for now. Raises QuestionError."""
     text = dict(params).get("at")
     if not text:
         return None

@@ -1,7 +1,6 @@
-"""Records the history of one server: looks at the fleet every second, adds a sample each
-minute, and keeps the history where a restart finds it.
-
-Every server records for itself. Of several with one Redis, one writes there.
+"""Records the history of one server: observes the fleet every second, adds a sample each minute,
+and saves the history for the next start. Every server records for itself. If several share one
+Redis, one of them writes there.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ from router.store import MAX_HISTORY_BYTES, Store
 from router.supervised import call_aside
 
 EVERY_S = 1.0
-MAX_GAP_S = 5.0  # a longer one between two looks is not counted: the machine slept
+MAX_GAP_S = 5.0  # a longer gap is not counted, because the machine slept
 FILE_TIMEOUT_S = 5.0
 LEASE = ".history"  # no name of a vantage begins with a dot
 LEASE_LIFE_S = 3 * MINUTE_S
@@ -33,10 +32,10 @@ FILE_NAME = "history"
 
 
 class Keeper(Protocol):
-    """Where a history outlives its process."""
+    """Saves a history beyond the life of the process."""
 
     async def load(self) -> bytes | None:
-        """What was saved, if anything. Raises StoreError or OSError."""
+        """What was saved; None if nothing was. Raises StoreError or OSError."""
 
     async def save(self, body: bytes) -> None:
         """Replace what was saved. Raises StoreError or OSError."""
@@ -44,7 +43,7 @@ class Keeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoreKeeper:
-    """In the store, which one server at a time writes."""
+    """Saves in the store; one server at a time writes."""
 
     store: Store
     holder: str = field(default_factory=lambda: f"{socket.gethostname()}/{os.getpid()}")
@@ -61,7 +60,7 @@ class StoreKeeper:
 
 @dataclass(frozen=True, slots=True)
 class FileKeeper:
-    """In a file of the state folder, which may hang."""
+    """Saves in a file of the state folder, access to which may hang."""
 
     folder: Path
 
@@ -93,14 +92,17 @@ def _private(path: str, flags: int) -> int:
 
 
 def keeper_of(folder: Path | None, store: Store, *, is_shared: bool) -> Keeper:
-    """The store that processes share, else the state folder, else the memory of this process."""
+    """A keeper in the shared store, or else in the state folder; without both, the history is not
+    saved.
+    """
     return StoreKeeper(store) if is_shared or folder is None else FileKeeper(folder)
 
 
 @dataclass(kw_only=True)
 class Recorder:
-    """`counts`: what all processes of this server answered so far. `run` never returns;
-    cancel it."""
+    """`counts`: the answers of all processes of this server so far. `run` never returns; cancel
+    it.
+    """
 
     watch: FleetWatch
     counts: Callable[[], Counts]
@@ -117,7 +119,7 @@ class Recorder:
         self._answers = _Answers()
 
     async def run(self) -> None:
-        """Look every second until cancelled."""
+        """Observe every second until cancelled."""
         await self.load()
         while True:
             await asyncio.sleep(EVERY_S)
@@ -125,7 +127,7 @@ class Recorder:
                 await self.save()
 
     async def load(self) -> None:
-        """Put what was saved before what is recorded, once; tried again before each save."""
+        """Put the saved samples before the recorded ones, once; retried before each save."""
         if self._is_loaded:
             return
         with contextlib.suppress(StoreError, OSError):
@@ -137,7 +139,7 @@ class Recorder:
                 self.history.put_before(older, now)
 
     async def save(self) -> None:
-        """Keep the history. Without what was saved before, nothing is replaced."""
+        """Save the history, but only after the saved one was loaded, so that it is not lost."""
         await self.load()
         if not self._is_loaded:
             return
@@ -146,8 +148,9 @@ class Recorder:
             await self.keeper.save(body)
 
     def look(self) -> bool:
-        """Note what fell and what is down. At the end of a minute add a sample; returns
-        whether one was added."""
+        """Count falls and downtime. At the end of a minute, add a sample. Returns whether one was
+        added.
+        """
         now, fleet = self.clock(), self.watch.fleet
         self._note(fleet, min(max(0.0, now - self._looked_at), MAX_GAP_S))
         is_over = now // MINUTE_S != self._looked_at // MINUTE_S
@@ -183,7 +186,7 @@ class Recorder:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """What was answered so far. `errors`: answers of 500 and above."""
+    """Counts of answers so far. `errors`: answers with status 500 and above."""
 
     given: Counter[str] = field(default_factory=Counter)
     total: int = 0

@@ -1,7 +1,7 @@
-"""Headers that keep a browser from being turned against the ops listener.
+"""Security headers that protect the ops listener against attacks through a browser.
 
-The policy allows scripts, styles and requests of this listener only: none inline, none
-from elsewhere, no frames, no forms, no HTML made from text.
+The policy allows only scripts, styles and requests of this listener: nothing inline, nothing from
+other origins, no frames, no forms, and no HTML from strings.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -28,7 +28,7 @@ SHIELDS = (
 
 
 class Shields:
-    """Adds them to every answer of an ASGI application."""
+    """Adds them to every response of an ASGI application."""
 
     def __init__(self, app: App) -> None:
         self._app = app

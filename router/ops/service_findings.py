@@ -1,6 +1,4 @@
-"""Findings about the service around the edges: workers, what viewers were answered, store,
-CDN and files. Pure.
-"""
+"""Findings about the service itself: workers, answers to viewers, store, CDN and files. Pure."""
 
 from collections.abc import Iterable, Sequence
 
@@ -17,7 +15,7 @@ _WINDOW = "in the last 5 minutes"
 
 
 def listener_findings(signs: Signs) -> Iterable[Finding]:
-    """What is wrong with the public listener and what it answered."""
+    """Findings about the public listener and its answers."""
     recent = signs.recent
     if signs.public is not None:
         yield Finding(
@@ -59,7 +57,9 @@ def listener_findings(signs: Signs) -> Iterable[Finding]:
 
 
 def answer_findings(signs: Signs, models: Sequence[str]) -> Iterable[Finding]:
-    """What viewers asked for and did not get. `models`: known ones that no edge has."""
+    """Findings about requests that could not be satisfied. `models`: known models that no edge
+    has.
+    """
     recent = signs.recent
     if recent.residency_refused:
         yield Finding(
@@ -94,7 +94,7 @@ def answer_findings(signs: Signs, models: Sequence[str]) -> Iterable[Finding]:
 
 
 def store_findings(signs: Signs) -> Iterable[Finding]:
-    """The store, and what is in it."""
+    """Findings about the store and its contents."""
     if signs.store is not None:
         yield Finding(
             grade=Grade.WARNING,
@@ -118,7 +118,7 @@ def store_findings(signs: Signs) -> Iterable[Finding]:
 
 
 def purge_findings(signs: Signs) -> Iterable[Finding]:
-    """CDNs that do not take purges."""
+    """Findings about CDNs that do not accept purges."""
     for target, trouble in signs.purges.items():
         yield Finding(
             grade=Grade.WARNING,
@@ -132,7 +132,7 @@ def purge_findings(signs: Signs) -> Iterable[Finding]:
 
 
 def file_findings(signs: Signs, now: float) -> Iterable[Finding]:
-    """Files that were refused, or are old."""
+    """Findings about files that were refused, or are old."""
     if signs.reload is not None:
         yield Finding(
             grade=Grade.WARNING,

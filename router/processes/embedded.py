@@ -20,8 +20,9 @@ from router.telemetry.metrics import Telemetry
 
 @asynccontextmanager
 async def answering() -> AsyncIterator[Respond]:
-    """Answers by the settings in the environment, with a prober if there is no Redis. Follows
-    changed files. Raises ConfigError."""
+    """Answers with the settings in the environment, with a prober if there is no Redis. Reloads
+    changed files. Raises ConfigError.
+    """
     settings = load_settings(os.environ)
     start_logging(settings.log_level, settings.log_format)
     inputs = open_inputs(settings)
@@ -70,7 +71,7 @@ def _loops(
 async def _remember(
     inputs: Inputs, front: Front, telemetry: Telemetry
 ) -> list[tuple[str, SnapshotWriter]]:
-    """Begin with the last good health if a folder for it is set; the loop that keeps it."""
+    """Load the last good health if a folder for it is set. Returns the loop that saves it."""
     if inputs.settings.state_dir is None:
         return []
     last_good = LastGood(inputs.settings.state_dir)

@@ -25,8 +25,9 @@ from router.telemetry.unheard import report_unheard
 
 
 async def poll(settings: Settings) -> None:
-    """Poll and publish until SIGINT or SIGTERM, and follow changed files. Raises ConfigError
-    before it starts."""
+    """Poll and publish until SIGINT or SIGTERM, and reload changed files. Raises ConfigError
+    before it starts.
+    """
     if settings.redis_url is None:
         raise ConfigError(
             [
@@ -38,7 +39,7 @@ async def poll(settings: Settings) -> None:
     listen = settings.poll_listen
     bound = [] if listen is None else [bind("AUTOROUTER_POLL_LISTEN", listen)]
     stop = stop_on_signals()
-    from router.store.redis import RedisStore  # 7 MB that a server without Redis is spared
+    from router.store.redis import RedisStore  # 7 MB that a server without Redis can spare
 
     telemetry = Telemetry()
     store = RedisStore(settings.redis_url, settings.store_timeout_s, telemetry.noticed)

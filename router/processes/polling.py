@@ -1,4 +1,6 @@
-"""A poller with all that it needs, for `poll` and for the prober of `serve`. Composition only."""
+"""A poller with everything that it needs, for `poll` and for the prober of `serve`. Composition
+only.
+"""
 
 import time
 from dataclasses import replace
@@ -22,7 +24,7 @@ FRESH_S = FleetPolicy().fresh_s
 
 
 class Polling:
-    """A poller of every edge, and the client that it asks with. Needs a running loop."""
+    """A poller of every edge, and its client. Needs a running loop."""
 
     def __init__(
         self, settings: Settings, catalog: Catalog, store: Store, telemetry: "Telemetry"
@@ -34,7 +36,7 @@ class Polling:
         self._open()
 
     def _open(self) -> None:
-        """A client, publisher and poller. Those of a run that failed are not used again."""
+        """Make a new client, publisher and poller. Those of a failed run are not used again."""
         self._is_fresh = True
         self._client = open_client()
         prober = Prober(self._client, self._settings.edge_api_key)
@@ -62,7 +64,7 @@ class Polling:
             await self._poller.run()
 
     async def readiness(self) -> dict[str, Any]:
-        """Ready while the store accepts the views of this vantage."""
+        """Its readiness: ready while the store accepts the views of this vantage."""
         heard_at = self._publisher.heard_at
         age_s = None if heard_at is None else max(0.0, time.time() - heard_at)
         ready = age_s is not None and age_s <= FRESH_S
@@ -75,7 +77,7 @@ class Polling:
         }
 
     def replace_inputs(self, settings: Settings, catalog: Catalog) -> None:
-        """Go on with another catalog and key."""
+        """Replace the catalog and the API key."""
         self._settings, self._catalog = settings, catalog
         self._poller.prober = Prober(self._client, settings.edge_api_key)
         if catalog != self._poller.catalog:

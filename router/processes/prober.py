@@ -1,8 +1,6 @@
-"""The poller of a server without Redis, in a process of its own: nothing that an edge sends
-touches the loop that answers. Composition only.
-
-It publishes to the store of the main process, and is observed there, by calls over the
-channel between them.
+"""The poller of a server without Redis, in a process of its own, so that nothing that an edge
+sends reaches the loop that answers. Composition only. It publishes to the main process's store,
+and reports to observers there, by calls over the channel between them.
 """
 
 import asyncio
@@ -34,7 +32,7 @@ from router.store import Store, Stored
 from router.supervised import LoopObserver, keep_running
 from router.telemetry.logs import log, start_logging
 
-if TYPE_CHECKING:  # heavy, and each of use on one side only
+if TYPE_CHECKING:  # heavy imports, each needed on one side only
     from router.config.inputs import Inputs
     from router.processes.polling import Polling
     from router.telemetry.metrics import Telemetry
@@ -63,17 +61,17 @@ class ProberProcess:
         self.replace_inputs(inputs)
 
     def replace_inputs(self, inputs: "Inputs") -> None:
-        """Poll the edges of these inputs from now on."""
+        """Replace the inputs, and so the edges to poll."""
         self._inputs = frame(Replaced(pickled((inputs.settings, inputs.catalog))))
         self._child.send(self._inputs, must_arrive=True)
 
     def feed(self, stored: Stored) -> None:
-        """Tell it what the store holds now."""
+        """Send it the contents of the store."""
         self._fed = frame(Fed(stored.views, stored.intents))
         self._child.send(self._fed)
 
     async def run(self) -> None:
-        """Until cancelled; then until the child has ended."""
+        """Run until cancelled; then return when the child has ended."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._tend())
@@ -101,7 +99,7 @@ class ProberProcess:
             await asyncio.sleep(RESTART_S)
 
     async def _make_calls(self) -> None:
-        """In the order in which they were made."""
+        """Make the child's calls, in the order in which it sent them."""
         while True:
             name, method, arguments = await self._calls.get()
             outcome = getattr(self._objects[name], method)(*arguments)
@@ -110,7 +108,7 @@ class ProberProcess:
 
 
 def probe(log_level: str, log_format: str, channel: socket.socket) -> None:
-    """Poll until SIGTERM, or until the main process is gone."""
+    """Poll until SIGTERM, or until the main process has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process
     start_logging(log_level, log_format)
     try:
@@ -138,7 +136,7 @@ async def _probe(channel: socket.socket) -> None:
 
 
 class _Calls:
-    """Calls on their way to the main process: collected for a moment, in order."""
+    """Calls to the main process, collected for a moment and sent in order."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
@@ -156,7 +154,7 @@ class _Calls:
 
 
 class _Observer:
-    """Hands every call on to the observer of the main process."""
+    """Forwards every call to the observer in the main process."""
 
     def __init__(self, calls: _Calls) -> None:
         self._calls = calls
@@ -166,8 +164,9 @@ class _Observer:
 
 
 class _StoreOfMain(FeedStore):
-    """The store of the main process, as far as a poller needs one; see router.store.Store.
-    There is one poller, so it always has the lease."""
+    """The store of the main process: the methods of router.store.Store that a poller needs. There
+    is one poller, so it always has the lease.
+    """
 
     def __init__(self, calls: _Calls) -> None:
         super().__init__()
@@ -196,7 +195,7 @@ class _StoreOfMain(FeedStore):
 
 
 class _Main:
-    """What the main process sends, and what it is told."""
+    """Receives messages from the main process."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -207,7 +206,7 @@ class _Main:
         self._has_inputs = asyncio.Event()
 
     async def listen(self) -> None:
-        """Take whatever comes, until the main process is gone."""
+        """Handle every message until the main process has ended."""
         async for message in messages(self._reader):
             if isinstance(message, Fed):
                 self.store.take(message)
@@ -217,7 +216,7 @@ class _Main:
                 self._has_inputs.set()
 
     async def poll(self) -> None:
-        """Poll for ever, once there is something to poll."""
+        """Poll for ever, once the inputs have arrived."""
         await self._has_inputs.wait()
         if self.polling is not None:
             await keep_running("polling", self.polling.run, self.observer)

@@ -1,8 +1,8 @@
 """Replaces inputs with those in changed files while running: all of them or, with any
 fault, none.
 
-Files are looked at every second, and read once they have not changed for a second; SIGHUP
-has them read at once. What a process does with them is its own business.
+Files are checked every second, and read once they have not changed for a second; after SIGHUP they
+are read at once. The caller decides what to do with new inputs.
 """
 
 import asyncio
@@ -30,20 +30,21 @@ Stamp = tuple[Path, int, int, int] | None
 
 
 class Observer(Protocol):
-    """Hears of reloads; see router.telemetry.metrics."""
+    """Is called with the outcome of reloads; see router.telemetry.metrics."""
 
     def reloaded(self, faults: Sequence[str]) -> None:
         """New inputs are in use, or were refused for these faults."""
 
     def happened(self, event: Event) -> None:
-        """Something worth a line in the log and in the events."""
+        """An event happened, to be logged and stored."""
 
 
 @dataclass(kw_only=True)
 class Reload(Generic[T]):
-    """Follows the files that `paths` names, which may be others each time. `read` runs in a
-    thread and does whatever takes long; `replace` runs on the loop. `asked`: set at SIGHUP.
-    `run` never returns; cancel it."""
+    """Watches the files that `paths` returns, which may be different each time. `read` runs in a
+    thread and does all slow work; `replace` runs on the loop. `asked`: set at SIGHUP. `run` never
+    returns; cancel it.
+    """
 
     paths: Callable[[], Sequence[Path]]
     read: Callable[[], T]
@@ -61,7 +62,7 @@ class Reload(Generic[T]):
         self._seen = self._used = stamps(self.paths())
 
     async def run(self) -> None:
-        """Reload whenever files changed, or somebody asks."""
+        """Reload whenever files have changed, or `asked` is set."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.look_s):
@@ -74,7 +75,7 @@ class Reload(Generic[T]):
             self._seen = now
 
     async def reload(self) -> None:
-        """Read everything; use it, or keep the old and say why."""
+        """Read everything. Use it if it is valid; otherwise keep the old inputs and report why."""
         faults: tuple[str, ...] = ()
         try:
             self.replace(await self._aside(self.read))
@@ -85,7 +86,7 @@ class Reload(Generic[T]):
         await self._report(faults)
 
     async def _aside(self, call: Callable[[], R]) -> R:
-        """Away from the loop. Files that hang are reported, and delay only this."""
+        """Read in a thread. Files that hang are reported, and delay only this loop."""
         fault = f"the files cannot be read: no answer for {self.read_timeout_s:g} s"
         return await call_aside_patiently(
             call,
@@ -109,7 +110,7 @@ class Reload(Generic[T]):
 
 
 def stamps(paths: Sequence[Path]) -> list[Stamp]:
-    """What tells a changed file from the same one; None for one that cannot be seen."""
+    """For each file a stamp that changes with it; None if the file cannot be accessed."""
     return [_stamp(path) for path in paths]
 
 

@@ -63,15 +63,18 @@ class Loop(Protocol):
 
 
 class Prepared(NamedTuple):
-    """What changed files come to, made in a thread: the loop that answers does not wait."""
+    """What is made from changed files. It is made in a thread, so that the loop that answers does
+    not wait.
+    """
 
     inputs: Inputs
     targets: Sequence[Target]
 
 
 async def serve(settings: Settings) -> None:
-    """Answer until SIGINT or SIGTERM, and follow changed files. Raises ConfigError before
-    any port is bound."""
+    """Answer until SIGINT or SIGTERM, and reload changed files. Raises ConfigError before any port
+    is bound.
+    """
     await run_server(open_inputs(settings), follows_files=True)
 
 
@@ -124,7 +127,7 @@ async def run_server(
 
 
 async def _announce(settings: Settings, parts: "_Parts", announce: str) -> None:
-    """Say that requests are answered, once they are. The ops listener answers before."""
+    """Print that requests are answered, once they are. The ops listener answers earlier."""
     await parts.ready()
     _warn_of_few_files(settings.max_connections, parts.front.crowd.limit)
     log.info(
@@ -154,7 +157,7 @@ def _reload(settings: Settings, parts: "_Parts", open_targets: OpenTargets) -> R
 
 
 async def _target_opener(settings: Settings, stack: AsyncExitStack) -> OpenTargets:
-    """What opens the CDNs to purge, now and again when secrets change."""
+    """A function that opens the CDNs to purge, at the start and whenever secrets change."""
     if not settings.purge:
         return lambda _: ()
     import httpx  # 9 MB, needed only with a CDN to purge
@@ -188,7 +191,7 @@ def _warn_of_few_files(wanted: int, affordable: int) -> None:
 
 
 class _Parts:
-    """What a server is made of, and what of it changes with its files."""
+    """The parts of a server, and how they are replaced when files change."""
 
     def __init__(
         self,
@@ -252,14 +255,14 @@ class _Parts:
         self._prober = open_prober(inputs, store, telemetry)
 
     async def recall(self) -> None:
-        """Begin with the last good health, if a folder for it is set and answers."""
+        """Load the last good health, if a folder for it is set and responds."""
         if self._last_good is not None:
             saved = await load_in_time(self._last_good, self.telemetry)
             if saved is not None:
                 self.front.watch.recall(saved)
 
     def loops(self) -> list[tuple[str, Loop]]:
-        """What is to run, by name. From here on changes are purged."""
+        """The loops to run, by name. From here on, changes are purged."""
         loops: list[tuple[str, Loop]] = [*self.front.loops]
         loops += [("monitor", self.monitor), ("monitor", self.monitor.tally)]
         loops.append(("history", self.recorder))
@@ -277,14 +280,14 @@ class _Parts:
         return loops
 
     def hire(self, inputs: Inputs, sockets: Sequence[socket.socket]) -> Workers:
-        """Have others answer, one on each socket."""
+        """Start workers, one for each socket."""
         self._workers = Workers(inputs, sockets, self.telemetry)
         self._workers.feed(self.front.watch.held)
         self.front.watch.on_refresh(self._workers.feed)
         return self._workers
 
     async def ready(self) -> None:
-        """Return once requests can be answered, or it is time to stop."""
+        """Return once requests can be answered, or when the server stops."""
         if self._workers is not None:
             await any_of(self._workers.ready, self.ops.stop)
 
@@ -293,15 +296,15 @@ class _Parts:
 
     @property
     def lines_dropped(self) -> int:
-        """Log lines that were lost, of all processes that answer."""
+        """The number of log lines lost by all processes that answer."""
         return lines.dropped + (0 if self._workers is None else self._workers.lines_dropped)
 
     def counts(self) -> Counts:
-        """What was done so far, by all processes."""
+        """The counts of all processes so far."""
         return self.front.counts() if self._workers is None else self._workers.counts()
 
     def replace(self, fresh: Inputs, targets: Sequence[Target]) -> None:
-        """Go on with what the files hold now, between two requests."""
+        """Replace what comes from files, between two requests."""
         self._inputs = fresh
         self.front.take(fresh)
         self.ops.locator, self.ops.geo = self.front.locator, fresh.geo

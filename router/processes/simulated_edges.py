@@ -1,7 +1,7 @@
 """A simulated fleet of real HTTP edges on loopback, for `autorouter dev` and for tests.
 
-Plain asyncio on plain sockets and not a web framework: misbehaving at the socket level is
-its point. Owns the sockets and an edge's canned answers; must not know how health is judged.
+It uses asyncio on plain sockets instead of a web framework, so that it can misbehave at the socket
+level. Owns the sockets and the prepared answers of an edge; must not know how health is judged.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 HOST, HEALTH, MODELS, MODELS_STATUS = "127.0.0.1", "/health", "/v1/models", "/v1/models/status"
-ELSEWHERE = "/elsewhere"  # where REDIRECT points: healthy, so a probe that follows is caught
+ELSEWHERE = "/elsewhere"  # where REDIRECT points; healthy, so following a redirect shows
 MAX_HEAD_BYTES = 16 * 1024
 
 
 class Mode(StrEnum):
-    """What an edge does with each request that arrives while the mode is set."""
+    """What an edge does with requests that arrive while the mode is set."""
 
     HEALTHY = "healthy"
     DEGRADED = "degraded"  # this and the next two change /health only
@@ -69,7 +69,9 @@ class _Request(NamedTuple):
 
 
 async def _read_request(conn: socket.socket) -> _Request | None:
-    """None when the client hung up or speaks no HTTP we know. Bodies, pipelining: not served."""
+    """One request; None if the client closed or sent something else. Bodies and pipelining are not
+    supported.
+    """
     head = b""
     while b"\r\n\r\n" not in head:
         data = await asyncio.get_running_loop().sock_recv(conn, 4096)
@@ -91,9 +93,8 @@ def _reply(request: _Request, status: int, kind: str, body: bytes) -> bytes:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class SimulatedEdge:
-    """One edge. `mode` is for `set_mode` to change, the other knobs may be turned at any time.
-
-    `models_status`: HTTP status of the models paths. `requests`: how many came, by path.
+    """One edge. Change `mode` by `set_mode`; the other attributes may be set at any time.
+    `models_status`: HTTP status of the models paths. `requests`: the number of requests by path.
     """
 
     id: str
@@ -114,12 +115,12 @@ class SimulatedEdge:
         return f"http://{HOST}:{self.port}"
 
     async def start(self) -> None:
-        """Takes a free port, its own until `stop`, and listens unless DOWN."""
+        """Binds a free port, which it keeps until `stop`, and listens unless DOWN."""
         reserve = self._reserved.enter_context(socket.socket())
         reserve.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserve.bind((HOST, 0))
         self.port = reserve.getsockname()[1]
-        if sys.platform != "linux":  # which alone lets a listener share its reserved port
+        if sys.platform != "linux":  # only Linux lets a listener share its reserved port
             reserve.close()
         if self.mode is not Mode.DOWN:
             self._listen()
@@ -131,7 +132,7 @@ class SimulatedEdge:
         await self.set_mode(Mode.DOWN)
 
     async def set_mode(self, mode: Mode) -> None:
-        """Requests under way keep the mode they met. OSError if the port was stolen."""
+        """Requests in progress keep their mode. Raises OSError if another program took the port."""
         if self.port != 0 and self.mode is Mode.DOWN and mode is not Mode.DOWN:
             self._listen()
         self.mode = mode
@@ -148,7 +149,7 @@ class SimulatedEdge:
         self._listening.callback(asyncio.get_running_loop().remove_reader, listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        with suppress(BlockingIOError, ConnectionError):  # gone before we came
+        with suppress(BlockingIOError, ConnectionError):  # the client has already closed
             conn, _ = listener.accept()
             conn.setblocking(False)
             task = asyncio.create_task(self._serve(conn))
@@ -162,7 +163,7 @@ class SimulatedEdge:
                 pass
 
     async def _answer(self, conn: socket.socket, request: _Request) -> bool:
-        """Does what the mode asks; False when that ends the connection."""
+        """Responds as the mode says. Returns False if the connection must end."""
         loop, mode, pieces = asyncio.get_running_loop(), self.mode, self._pieces(request)
         self.requests[request.path] += 1
         if mode is Mode.RESET:

@@ -1,5 +1,6 @@
-"""The operators' page at `/` and what only it needs: the territory of every edge, and what
-a change would move. All else comes from router.ops.app, by the same requests as anybody's.
+"""The operators' page at `/` and the requests that only it makes: the territory of every edge, and
+previews of changes. All other data comes from router.ops.app, by the same requests that other
+clients make.
 """
 
 from router.ops.dashboard.pages import Dashboard

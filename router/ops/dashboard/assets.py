@@ -1,4 +1,4 @@
-"""The page's files as ready answers: read once, told apart by a tag of their bytes."""
+"""The page's files as prepared responses: read once, with an ETag made from their bytes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ _TYPES = {
 
 
 class Asset:
-    """One file. A browser keeps it and asks each time whether it changed."""
+    """One file. Browsers cache it, and ask each time whether it has changed."""
 
     def __init__(self, body: bytes, content_type: str) -> None:
         self._body = body
@@ -31,12 +31,12 @@ class Asset:
         }
 
     def answer(self, request: Request) -> Response:
-        """200, or 304 to who has it."""
+        """200, or 304 if the client already has it."""
         return tagged(request, self._body, self._headers)
 
 
 def tagged(request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
-    """The body, or a 304 to who has it by the ETag among the headers."""
+    """A response with the body, or 304 if the request has the ETag that is among the headers."""
     known = request.headers.get("if-none-match", "").encode("latin-1")
     if is_match(known, headers["ETag"].encode()):
         kept = {name: value for name, value in headers.items() if name != "Content-Type"}

@@ -1,6 +1,5 @@
-"""Keeps the territory of the present fleet: worked out once for each, in small slices.
-
-The public API answers on the same event loop, so no slice holds it for long.
+"""Keeps the territory of the present fleet. It is computed once for each fleet, in short slices,
+because the public API answers on the same event loop.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ class Surveyed(NamedTuple):
 
 
 class Territory(NamedTuple):
-    """Who goes where under one fleet."""
+    """Which viewers get which edge under one fleet."""
 
     ranker: Ranker
     survey: Survey
@@ -35,7 +34,7 @@ class Territory(NamedTuple):
 
 
 class Atlas:
-    """The territory of whatever table is asked for, remembered for the last."""
+    """The territory of any table; that of the last one is cached."""
 
     def __init__(self, weights: Mapping[Cell, float]) -> None:
         self._weights = weights
@@ -45,14 +44,14 @@ class Atlas:
         self._one_at_a_time = asyncio.Lock()
 
     async def territory(self, table: RouteTable) -> Territory:
-        """Who goes where by this table."""
+        """Which viewers get which edge by this table."""
         async with self._one_at_a_time:
             if self._known is None or self._table is not table:
                 self._known, self._table = await self._territory(table, table.fleet), table
             return self._known
 
     async def imagined(self, table: RouteTable, fleet: Fleet) -> Territory:
-        """Who would go where if the table's fleet were this one."""
+        """Which viewers would get which edge if the table had this fleet."""
         async with self._one_at_a_time:
             return await self._territory(table, fleet)
 
@@ -62,7 +61,9 @@ class Atlas:
         return Territory(*known, picked)
 
     async def _survey(self, asked: Ranker) -> Surveyed:
-        """With a ranker of its own, so that what answers remember is not disturbed."""
+        """Survey the catalog, with a ranker of its own, so that the cache of the ranker that
+        answers use is not disturbed.
+        """
         if self._surveyed is None or self._surveyed.ranker.catalog is not asked.catalog:
             ranker = Ranker(asked.catalog)
             found = await in_slices(survey(ranker, self._weights), Pace(rests=True))

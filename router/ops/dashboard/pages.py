@@ -26,7 +26,7 @@ from router.routing.route_table import RouteTable
 from router.routing.territory import CELL_DEG, Block, Cell, changes, mix, moves, served, weigh
 from router.telemetry.recent_counts import Tally
 
-MIN_ANSWERS = 100  # fewer say too little of where viewers are
+MIN_ANSWERS = 100  # fewer show too little about where viewers are
 MAX_COUNTRIES = 12
 OUTLOOK_S = 1.0
 
@@ -46,11 +46,11 @@ class Dashboard:
 
     @property
     def loops(self) -> "Sequence[Tally[Any] | Dashboard]":
-        """What has to run beside the listener."""
+        """The loops to run beside the listener."""
         return [self._countries, self._ops.answers, self]
 
     async def run(self) -> None:
-        """Keep the diagnosis informed of how many viewers moved, until cancelled."""
+        """Update the diagnosis with the share of viewers that moved, until cancelled."""
         known: RouteTable | None = None
         while True:
             await asyncio.sleep(OUTLOOK_S)
@@ -60,7 +60,7 @@ class Dashboard:
                 self._ops.monitor.outlook = await self.outlook()
 
     async def outlook(self) -> Outlook:
-        """The share of viewers that moved, and each edge's share if all were well."""
+        """The share of viewers that moved, and each edge's share if all edges were up."""
         known = await self._atlas.territory(self._ops.watch.table)
         weights = self._weights(known)[1]
         homes: defaultdict[str, float] = defaultdict(float)
@@ -72,7 +72,7 @@ class Dashboard:
         return Outlook(moved=sum(move.share for move in moved), homes=dict(homes))
 
     def routes(self) -> list[Route]:
-        """For the ops listener."""
+        """The routes for the ops listener."""
         return [
             Route("/", self.page),
             Route("/static/{name}", self.file),
@@ -90,7 +90,7 @@ class Dashboard:
         return _NOT_FOUND if asset is None else asset.answer(request)
 
     async def territory(self, request: Request) -> Response:
-        """Who goes where now."""
+        """Which viewers get which edge now."""
         table = self._ops.watch.table
         known = await self._atlas.territory(table)
         basis, weights = self._weights(known)
@@ -103,9 +103,10 @@ class Dashboard:
         return tagged(request, body, headers)
 
     async def preview(self, request: Request) -> Response:
-        """What would move if the edges in `?edges=` were `?state=` draining, disabled or
-        enabled (and then kept `dial` of their viewers): shares of viewers, from where to
-        where, and countries left without one."""
+        """What would move if the edges in `?edges=` were `?state=` draining, disabled or enabled
+        (then with a `dial`): shares of viewers, from which edge to which, and countries left
+        without an edge.
+        """
         asked = request.query_params
         edges = list(dict.fromkeys(asked.get("edges", "").split(",")))
         try:
@@ -160,7 +161,7 @@ class Dashboard:
         return self._ops.watch.imagined(wishes)
 
     def _weights(self, known: Territory) -> tuple[str, Mapping[Block, float]]:
-        """What viewers are weighed by, and the share of them in each block."""
+        """What viewers are weighed by, and the share of viewers in each block."""
         answers = self._countries.recent()
         if sum(answers.values()) < MIN_ANSWERS:
             return "people", weigh(known.survey, {})
@@ -201,7 +202,7 @@ def _territory(
 
 
 def _site(metro: Metro, ranker: Ranker) -> dict[str, Any]:
-    """The edges of one city; it goes by the shortest of their names."""
+    """The edges of one city, under the shortest of their names."""
     regions = [ranker.regions[edge.id] for edge in metro.edges]
     first = min(regions, key=lambda region: (len(region.name), region.id))
     return {
@@ -235,5 +236,5 @@ def _countries(known: Territory, weights: Mapping[Block, float]) -> list[dict[st
 
 
 def _differing(now: Mapping[str | None, float], well: Mapping[str | None, float]) -> float:
-    """The share of viewers who are not where they were if all were well."""
+    """The share of viewers who would get another edge if all edges were up."""
     return sum(max(0.0, share - well.get(edge, 0.0)) for edge, share in now.items())
