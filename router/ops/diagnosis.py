@@ -45,8 +45,8 @@ def findings(
     models: Sequence[str] = (),
     policy: FleetPolicy = FleetPolicy(),
 ) -> list[Finding]:
-    """All findings, worst first; a single one of grade OK if nothing is wrong. `names`: country
-    code → name. `models`: known models that no edge has.
+    """All findings, worst first. If there are only notices, or none, one says that all is well.
+    `names`: country code → name. `models`: known models that no edge has.
     """
     found = [
         *status_findings(fleet, views, now, signs, policy),

@@ -218,7 +218,7 @@ def local_findings(fleet: Fleet) -> Iterable[Finding]:
 
 
 def countries_out(fleet: Fleet, names: Mapping[str, str], signs: Signs) -> Iterable[Finding]:
-    """Countries whose edges all cannot be offered, unless no edge anywhere can be offered."""
+    """Countries none of whose edges can be offered, unless no edge anywhere can."""
     if fleet.status in (Status.STATIC, Status.FAIL_OPEN):
         return
     homes: dict[str, list[Edge]] = {}

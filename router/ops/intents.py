@@ -50,7 +50,7 @@ def check_all(*checks: Callable[[], None]) -> None:
 
 
 def parse_duration(text: str) -> int | None:
-    """The seconds in `90s`, `30m`, `2h` or `1d`. None for other text, and for more than 72 hours."""
+    """The seconds in `90s`, `30m`, `2h` or `1d`. None for other text, or above 72 hours."""
     match = _DURATION.fullmatch(text.strip())
     seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
     return seconds if 0 < seconds <= MAX_INTENT_S else None

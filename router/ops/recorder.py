@@ -92,9 +92,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def keeper_of(folder: Path | None, store: Store, *, is_shared: bool) -> Keeper:
-    """A keeper in the shared store, or else in the state folder; without both, the history is not
-    saved.
-    """
+    """A keeper in the shared store, else in the state folder, else in the store in memory."""
     return StoreKeeper(store) if is_shared or folder is None else FileKeeper(folder)
 
 

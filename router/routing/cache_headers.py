@@ -1,4 +1,4 @@
-"""What a shared cache may keep, and how an answer is named in it. Pure.
+"""Caching headers: what a shared cache may keep, and which tags purge it. Pure.
 
 The one rule (docs/adr/0004-cache-only-what-the-key-says.md): a shared cache holds an
 answer only if everything that the answer depends on is in its cache key.
@@ -20,7 +20,7 @@ KEY_HEADER = "X-Autorouter-Key"
 STALE_WHILE_REVALIDATE_S = 10
 STALE_IF_ERROR_S = 300
 UNSURE_MAX_AGE_S = 2
-MAX_TAGS = 50  # CloudFront keeps no more of an object
+MAX_TAGS = 50  # CloudFront's limit for an object
 EVERY_TAG = "route"
 MAX_KEY_CHARS = 194  # a country, "~", and three edge ids
 KNOWN_KEYS = 4_096
@@ -34,20 +34,21 @@ _ETAG = re.compile(rb'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
 class Sharing(Enum):
-    """Why an answer may be shared, if it may."""
+    """Whether a shared cache may keep an answer, and why."""
 
-    KEYED = "keyed"  # the CDN's route key names all it depends on
-    BY_HEADERS = "by_headers"  # CDN location headers do, and all are in the cache key
+    KEYED = "keyed"  # the CDN's route key contains everything that the answer depends on
+    BY_HEADERS = "by_headers"  # CDN location headers do, and the cache key contains all of them
     PRIVATE = "private"  # the viewer's address decided
 
-    # As in router.model.Scope; members are equal only to themselves.
+    # As in router.model.Scope. Identity hashing is safe: members are equal only to themselves.
     __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy:
-    """Lifetimes in seconds. `ttl_s`: the SDK may keep a pick so long; `max_age_s`: a
-    shared cache may. `key_headers`: the location headers in the CDN's cache key."""
+    """Lifetimes in seconds. `ttl_s`: how long an SDK may keep a pick; `max_age_s`: how long a
+    shared cache may keep an answer. `key_headers`: the location headers in the CDN's cache key.
+    """
 
     ttl_s: int = 300
     degraded_ttl_s: int = 30
@@ -56,8 +57,9 @@ class CachePolicy:
 
     @property
     def forgotten_after_s(self) -> int:
-        """After so long nobody acts on an answer given before: a CDN has let go of it, and
-        so has every SDK that got it from there last of all."""
+        """The time after which no client uses an earlier answer: it has expired at the CDN, and at
+        every SDK that got it from there just before.
+        """
         return max(self.ttl_s, self.degraded_ttl_s) + self.max_age_s + STALE_WHILE_REVALIDATE_S
 
     def ttl(self, status: Status) -> int:
@@ -75,7 +77,7 @@ def format_key(key: RouteKey) -> str:
 
 
 def parse_key(text: str) -> RouteKey | None:
-    """A RouteKey from the CDN's header, or None when it is malformed: then not keyed."""
+    """The RouteKey in the CDN's header, or None if it is malformed; then the header is ignored."""
     return _parse_key(text) if len(text) <= MAX_KEY_CHARS else None
 
 
@@ -94,10 +96,8 @@ def _parse_key(text: str) -> RouteKey | None:
 def success_headers(
     sharing: Sharing, status: Status, tagged: Iterable[str], tag: bytes, policy: CachePolicy
 ) -> Headers:
-    """Caching headers of a 200; a 304 repeats them (RFC 9110 section 15.4.5).
-
-    `tagged`: the edges whose change may change the answer, the likeliest first. `tag`: the
-    entity tag of the body.
+    """Caching headers of a 200 or 304 (RFC 9110 section 15.4.5). `tagged`: the edges whose change
+    may change the answer, the most likely first. `tag`: the entity tag of the body.
     """
     headers = [(b"etag", tag)]
     if sharing is Sharing.PRIVATE:
@@ -112,7 +112,7 @@ def success_headers(
 def not_found_headers(
     sharing: Sharing, status: Status, tagged: Iterable[str], policy: CachePolicy
 ) -> Headers:
-    """Caching headers of a 404 that the route key decided."""
+    """Caching headers of a 404 that depends on the route key only."""
     if sharing is Sharing.PRIVATE:
         return [(b"cache-control", b"no-store")]
     max_age = (b"cache-control", f"public, max-age={policy.max_age(status)}".encode())
@@ -120,7 +120,7 @@ def not_found_headers(
 
 
 def _shared(sharing: Sharing, tagged: Iterable[str], policy: CachePolicy) -> Headers:
-    """What a shared answer varies by, and the tags that purge it."""
+    """The Vary header of a shared answer, and the tags that purge it."""
     tags = [EVERY_TAG, *map(edge_tag, islice(tagged, MAX_TAGS - 1))]
     return [
         (b"vary", vary(sharing, policy)),

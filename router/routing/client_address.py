@@ -1,7 +1,7 @@
-"""Who the viewer is: their address out of the peer and X-Forwarded-For. Pure.
+"""The viewer's address, from the peer and X-Forwarded-For. Pure.
 
-Headers are hostile. Only hops that trusted proxies added count, and the work per
-request is bounded whatever a client sends (contract, "Viewer identity").
+Headers are hostile. Only hops that trusted proxies added count, and the work per request is
+bounded, whatever a client sends.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,8 +27,8 @@ _LOCAL_NAT64 = b"\x00\x64\xff\x9b\x00\x01"
 class Address(NamedTuple):
     """An IP address: canonical text and its 4 or 16 bytes.
 
-    `tunnel` is set when the IPv4 address was taken out of an IPv6 address that another
-    host may hold (6to4, Teredo, NAT64): the 16 bytes of that address.
+    `tunnel` is set if the IPv4 address was extracted from an IPv6 address that another host may
+    hold (6to4, Teredo, NAT64): the 16 bytes of that IPv6 address.
     """
 
     text: str
@@ -37,17 +37,16 @@ class Address(NamedTuple):
 
     @property
     def seed(self) -> int:
-        """32 bits that stand for the viewer's network, their /24 or /48."""
+        """32 bits that represent the viewer's network, their /24 or /48."""
         if len(self.packed) == 4:
             return int.from_bytes(self.packed[:3])
         return mix32(int.from_bytes(self.packed[:4])) ^ int.from_bytes(self.packed[4:6])
 
 
 class Networks:
-    """A set of CIDR blocks that answers `address in networks` in one look-up a length.
-
-    An IPv4-mapped address is the IPv4 address (RFC 4291 section 2.5.5.2). An address that
-    holds IPv4 in any other way is not: whoever sends from 2002:a00:1::1 is not 10.0.0.1.
+    """A set of CIDR blocks. `address in networks` costs one look-up per prefix length. An
+    IPv4-mapped address counts as the IPv4 address (RFC 4291 section 2.5.5.2). An address that
+    contains IPv4 in any other way does not: a client at 2002:a00:1::1 is not 10.0.0.1.
     """
 
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network] = ()) -> None:
@@ -57,7 +56,7 @@ class Networks:
             block = int(network.network_address) >> host_bits
             blocks.setdefault((network.max_prefixlen // 8, host_bits), set()).add(block)
         self._blocks = [(size, bits, found) for (size, bits), found in blocks.items()]
-        # Peers are few, proxies mostly, and each sends many requests.
+        # There are few peers, mostly proxies, and each sends many requests.
         self.peer = lru_cache(maxsize=KNOWN_PEERS)(self._peer)
 
     @classmethod
@@ -67,7 +66,7 @@ class Networks:
         return cls(ip_network(block.strip()) for block in blocks)
 
     def _peer(self, text: str) -> tuple[Address | None, bool]:
-        """The peer's address, and whether its headers count."""
+        """The peer's address, and whether its headers are trusted."""
         address = parse_address(text)
         return address, address is not None and address in self
 
@@ -81,8 +80,9 @@ class Networks:
 
 
 def parse_address(text: str) -> Address | None:
-    """An address from what proxies write, or None: plain, `ip:port`, `[v6]:port`, with a
-    zone id; IPv4 that travels inside IPv6 (mapped, 6to4, Teredo, NAT64) becomes that IPv4."""
+    """An address in any form that proxies write: plain, `ip:port`, `[v6]:port`, with a zone id.
+    IPv4 inside IPv6 (mapped, 6to4, Teredo, NAT64) becomes the IPv4 address. None for other text.
+    """
     try:
         return Address(text, inet_pton(AF_INET, text))
     except (OSError, ValueError):
@@ -97,15 +97,14 @@ def parse_host_port(text: str) -> Address | None:
 def viewer_address(
     peer: str | None, forwarded: Sequence[bytes], trusted: Networks
 ) -> Address | None:
-    """The viewer behind `peer`, given all X-Forwarded-For lines in order.
-
-    From the right, past trusted hops, to the first other; an unparsable hop stops the
-    walk and the last good one counts. None when the peer has no IP address.
+    """The viewer behind `peer`, given all X-Forwarded-For lines in order. Searches from the right
+    for the first hop that is not trusted. If a hop cannot be parsed, the search stops and the last
+    valid address is used. None if the peer has no IP address.
     """
     viewer, is_trusted = (None, False) if peer is None else trusted.peer(peer)
     if not is_trusted:
         return viewer
-    if len(forwarded) == 1 and b"," not in forwarded[0]:  # as nearly always: one hop
+    if len(forwarded) == 1 and b"," not in forwarded[0]:  # the usual case: one hop
         only = forwarded[0].strip(b" \t")[: MAX_HOP_LENGTH + 1]
         return parse_address(only.decode("latin-1")) or viewer
     for hop in _hops_from_right(forwarded):
@@ -119,8 +118,9 @@ def viewer_address(
 
 
 def _hops_from_right(lines: Sequence[bytes]) -> Iterator[str]:
-    """At most MAX_HOPS list elements, rightmost first; empty ones carry nothing
-    (RFC 9110 section 5.6.1.2)."""
+    """At most MAX_HOPS list elements, rightmost first. Empty elements are ignored (RFC 9110
+    section 5.6.1.2).
+    """
     budget = MAX_HOPS
     for line in reversed(lines):
         rest = line
@@ -145,7 +145,7 @@ def _parse_unusual(text: str) -> Address | None:
 
 
 def _without_port(text: str) -> str:
-    """`1.2.3.4:80` and `[2001:db8::1]:80` without their port; a bad port is no address."""
+    """`1.2.3.4:80` and `[2001:db8::1]:80` without their port; None if the port is not valid."""
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         return host if bracket and (not rest or _is_port(rest)) else ""
@@ -161,7 +161,7 @@ def _is_port(text: str) -> bool:
 
 
 def _unwrapped(packed: bytes) -> Address:
-    """IPv4 out of ::ffff:a.b.c.d (RFC 4291), 6to4 (RFC 3056), Teredo (RFC 4380), NAT64."""
+    """The IPv4 address in ::ffff:a.b.c.d (RFC 4291), 6to4 (RFC 3056), Teredo (RFC 4380), NAT64."""
     if packed[:12] == _MAPPED:
         return Address(inet_ntop(AF_INET, packed[12:]), packed[12:])
     inner = _tunnelled(packed)
@@ -181,9 +181,10 @@ def _tunnelled(packed: bytes) -> bytes | None:
 
 
 def _local_nat64(packed: bytes) -> bytes | None:
-    """The IPv4 address in one under 64:ff9b:1::/48 (RFC 8215), where a translator may use
-    a prefix of any length. The two that can be told apart for sure are read: /96, and /48,
-    which leaves byte 8 and the last five bytes zero (RFC 6052 section 2.2)."""
+    """The IPv4 address in one under 64:ff9b:1::/48 (RFC 8215), where a translator may use prefixes
+    of several lengths. Only the two lengths that can be distinguished are supported: /96, and /48,
+    in which byte 8 and the last five bytes are zero (RFC 6052 section 2.2).
+    """
     if not any(packed[8:12]):
         return packed[12:]
     if not packed[8] and not any(packed[11:]):
@@ -192,7 +193,7 @@ def _local_nat64(packed: bytes) -> bytes | None:
 
 
 def _unmapped_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
-    """The IPv4 network that an IPv4-mapped one stands for."""
+    """The IPv4 network of an IPv4-mapped one."""
     packed = network.network_address.packed
     if network.prefixlen < 96 or packed[:12] != _MAPPED:
         return network

@@ -1,7 +1,7 @@
-"""Which edge an answer names and why: pure, and the one place that decides.
+"""The decision: which edge an answer names, and why. Pure.
 
-Served answers, `explain` and simulations all come from `decide`. It looks at edges in the
-viewer's order of preference and stops when it has as many candidates as the caller needs.
+Served answers, `explain` and simulations all use `decide`. It checks edges in the viewer's order
+of preference and stops when it has as many candidates as the caller needs.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from router.routing.ranking import Ranker, RouteKey
 
 
 class RouteReason(StrEnum):
-    """Why this edge was picked, as the answer says it."""
+    """Why this edge was picked, as in the answer."""
 
     NEAREST_IN_COUNTRY = "nearest_in_country"
     NEAREST_GLOBAL = "nearest_global"
@@ -29,7 +29,7 @@ class RouteReason(StrEnum):
 
 
 class Problem(StrEnum):
-    """Why there is no pick; the value is the answer's `code`."""
+    """Why there is no pick. The value is the `code` of the answer."""
 
     MODEL_UNAVAILABLE = "model_unavailable"
     NO_EDGE_IN_COUNTRY = "no_edge_in_country"
@@ -50,14 +50,14 @@ class Rejection(StrEnum):
 
 
 class ModelState(StrEnum):
-    """Whether an edge has the model asked for."""
+    """Whether an edge has the requested model."""
 
     LOADED = "loaded"
     UNKNOWN = "unknown"
     ABSENT = "absent"
 
 
-# Looked up once: an enum's members are slow to reach.
+# Looked up once, because access to members of an enum is slow.
 _COUNTRY = Scope.COUNTRY
 
 Judged = tuple[Edge, Rejection | None]
@@ -68,10 +68,10 @@ Tier = tuple[bool, bool, bool]
 class Decision:
     """The outcome for one (key, query, fleet).
 
-    `candidates`: edges offered, best first; the pick is the first. Empty with a
-    `problem`. `rejected`: the other edges in order of preference, each with why; those that
-    residency forbids come last. `residency`: where this viewer must stay, if anywhere.
-    `order`: of a whole Decision, all edges in order of preference.
+    `candidates`: edges offered, best first; the pick is the first. Empty if there is a `problem`.
+    `rejected`: the other edges in order of preference, each with the reason; those that residency
+    forbids come last. `residency`: the countries in which this viewer must stay, if any. `order`:
+    of a whole Decision, all edges in order of preference.
     """
 
     candidates: tuple[Edge, ...] = ()
@@ -87,7 +87,7 @@ class Decision:
 
 
 def resolve_model(requested: str, catalog: Catalog, fleet: Fleet) -> str:
-    """The id that edges report for what was asked: through the aliases, whatever the case."""
+    """The id that edges report for the requested model: resolves aliases and ignores case."""
     wanted = catalog.aliases.get(requested.casefold(), requested)
     reported = fleet.spellings.get(wanted.casefold(), ())
     return wanted if wanted in reported or not reported else min(reported)
@@ -96,17 +96,17 @@ def resolve_model(requested: str, catalog: Catalog, fleet: Fleet) -> str:
 def decide(
     ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query, enough: int | None = None
 ) -> Decision:
-    """Choose for one viewer. The same arguments always give the same Decision.
-
-    `enough`: how many candidates the caller needs. They are the first ones of the whole
-    Decision, and its other fields are the same; only `rejected` may be shorter.
+    """Choose for one viewer. The same arguments always give the same Decision. `enough`: how many
+    candidates the caller needs. With it, the candidates are the first ones of the complete
+    Decision and `rejected` may be shorter; the other fields are the same.
     """
     model = None if query.model is None else resolve_model(query.model, ranker.catalog, fleet)
     residency = ranker.catalog.residency.get(key.country or "")
     ordered = _in_order(ranker, fleet, key, query.scope)
     order = tuple(ordered) if enough is None else ()
     ordered = order or ordered
-    # What residency forbids is rejected before anything else, so nothing lets it in.
+    # Residency is checked before anything else, so no later rule can allow an edge that it
+    # forbids.
     if residency is not None:
         ordered = sorted(ordered, key=lambda edge: not _is_allowed(edge, residency))
     holders = frozenset() if model is None else fleet.holders.get(model.casefold(), frozenset())
@@ -115,7 +115,7 @@ def decide(
     judged = [] if problem is not None and enough is not None else _judged(case, ordered, enough)
     offered = _offered(judged)
     if problem is None and not offered and not query.strict:
-        # Only edges that cannot be offered may have the model: any other can load it.
+        # If only edges that cannot be offered have the model, any other edge can load it.
         judged = _judged(case._replace(model=None), [edge for edge, _ in judged], enough)
         offered = _offered(judged)
     if problem is None and not offered:
@@ -145,7 +145,7 @@ def decide(
 
 
 def model_state(edge: Edge, model: str) -> ModelState:
-    """Whether the edge reports the model; model ids match whatever their case."""
+    """Whether the edge reports the model. Case is ignored."""
     if edge.models is None:
         return ModelState.UNKNOWN
     folded = model.casefold()
@@ -154,7 +154,7 @@ def model_state(edge: Edge, model: str) -> ModelState:
 
 
 class _Case(NamedTuple):
-    """What one decision is about. `holders`: the ids of the edges that have the model."""
+    """The input of one decision. `holders`: the ids of the edges that have the model."""
 
     fleet: Fleet
     key: RouteKey
@@ -179,9 +179,10 @@ def _in_order(ranker: Ranker, fleet: Fleet, key: RouteKey, scope: Scope) -> Iter
 
 
 def _judged(case: _Case, ordered: Iterable[Edge], enough: int | None) -> list[Judged]:
-    """Edges with why they are rejected, up to where no later edge can come before the
-    candidates needed. In order of preference edges abroad come last, so a later edge is at
-    best what an edge of this one's country is."""
+    """Edges, each with its rejection or None. Stops when no later edge can come before the
+    candidates needed: edges abroad come last in the order of preference, so a later edge is never
+    in a better tier than the best for this country.
+    """
     if enough is None:
         return [(edge, _rejection(edge, case)) for edge in ordered]
     judged: list[Judged] = []
@@ -231,7 +232,7 @@ def _unfit(edge: Edge, case: _Case) -> Rejection:
 
 
 def _common_problem(case: _Case) -> Problem | None:
-    """Why nobody of this country can be answered, wherever they are."""
+    """The problem of all viewers of this country, wherever they are; None without one."""
     if not case.fleet.enabled:
         return Problem.NO_EDGE
     allowed = (edge for edge in case.fleet.enabled if _is_allowed(edge, case.residency))
@@ -251,9 +252,10 @@ def _by_tier(offered: list[Edge], case: _Case) -> list[Edge]:
 
 
 def _tier(edge: Edge, case: _Case) -> Tier:
-    """What outweighs distance: the model loaded, up before degraded (while health is ignored,
-    seen working before never seen working), and then, unless scope=global, the viewer's own
-    country."""
+    """The sort key before distance: model loaded first, then up before degraded (while health is
+    ignored: seen working before never seen working), then, unless scope=global, the viewer's own
+    country first.
+    """
     region = edge.region
     unloaded = case.model is not None and region.id not in case.holders
     abroad = case.query.scope is _COUNTRY and region.country != case.key.country
@@ -279,12 +281,14 @@ def _reason(ranker: Ranker, case: _Case, ranked: tuple[Edge, ...]) -> RouteReaso
 
 
 def _has_home_without_model(case: _Case) -> bool:
-    """Whether, but for the model, an edge in the country would have been picked."""
+    """Whether an edge in the country would have been picked without the model."""
     fit = [edge for edge in case.fleet.edges if _rejection(edge, case) is None]
     best = min(fit, key=lambda edge: _tier(edge, case))
     return best.region.country == case.key.country
 
 
 def _told(state: ModelState) -> ModelState:
-    """An answer never claims absence: the edge may load the model when asked."""
+    """The model state in an answer. It never says "absent", because the edge may load the model on
+    request.
+    """
     return ModelState.LOADED if state is ModelState.LOADED else ModelState.UNKNOWN

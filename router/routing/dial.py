@@ -1,10 +1,8 @@
-"""The dial: an edge keeps a share of the viewers whose pick it would be. Pure.
-
-The others get their next candidate, and the edge as first alternate. Nobody is sent across
-a border, to a degraded edge, to one never seen working, or to one without the model: a viewer
-without such a candidate stays. Who moves is nested: a smaller share moves the same viewers
-and some more.
-Why slots, and figures: docs/adr/0026-dial-by-time-slots.md.
+"""The dial: an edge keeps a share of the viewers whose pick it would be. Pure. The others get
+their next candidate, with the dialled edge as first alternate. No viewer is sent across a border,
+to a degraded edge, to one never seen working, or to one without the model; a viewer without a
+suitable candidate stays. A smaller share moves the same viewers and some more. For time slots and
+figures see docs/adr/0026-dial-by-time-slots.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,24 +20,28 @@ GOLDEN_RATIO = 0.6180339887498949
 
 PARTS = 100
 
-# The picks of a key's viewers, in equal parts: one while no dial decides. None: no edge.
+# The picks of a key's viewers, one for each of several equal parts; a single one if no dial
+# applies. None: no edge.
 Picked = tuple[str | None, ...]
 
-# An edge id → where in [0, 1) a viewer stands on its dial: away unless below its share.
+# Edge id → a viewer's position in [0, 1) on its dial. The viewer keeps the edge if it is below the
+# share.
 Standing = Callable[[str], float]
 
 
 def standing_of(fleet: Fleet, key: RouteKey, sharing: Sharing, seed: int) -> Standing:
-    """A private answer stands by its viewer's network, a shared one by its key and the slot:
-    a shared answer has no viewer, so time takes the viewer's place."""
+    """The position for an answer. For a private answer it depends on the viewer's network; for a
+    shared one, which is for many viewers, on its key and the time slot.
+    """
     if sharing is Sharing.PRIVATE:
         return partial(network_standing, seed)
     return partial(slot_standing, fleet.slot or 0, key)
 
 
 def network_standing(seed: int, id: str) -> float:
-    """Another hash than the one that ranks edges inside a metro: by that one, the viewers
-    who have an edge as their pick all stand high."""
+    """Uses another hash than the ranking inside a metro, because viewers who rank an edge first
+    all have high values of that hash.
+    """
     return mix32(mix32(seed) ^ fnv1a32(f"dial {id}")) / 2**32
 
 
@@ -49,7 +51,7 @@ def slot_standing(slot: int, key: RouteKey, id: str) -> float:
 
 
 def dialled(decision: Decision, key: RouteKey, standing: Standing) -> Decision:
-    """The decision with its pick replaced for who is dialled away from it."""
+    """The decision, with its pick replaced if the dial moves this viewer away."""
     if not decision.candidates:
         return decision
     pick = decision.candidates[0]
@@ -65,7 +67,7 @@ def dialled(decision: Decision, key: RouteKey, standing: Standing) -> Decision:
 
 
 def picker(ranker: Ranker, fleet: Fleet, query: Query) -> Callable[[RouteKey], Picked]:
-    """For callers with many keys: what the viewers of each get."""
+    """A function for callers with many keys: the picks of the viewers of each."""
     dials = [edge.region.id for edge in fleet.edges if edge.share < 1.0]
     standings = {id: _even_standings(id) for id in dials}
     enough = None if fleet.slot is not None else 1
@@ -89,8 +91,9 @@ def _part_standing(standings: Mapping[str, Sequence[float]], part: int, id: str)
 
 
 def _even_standings(id: str) -> list[float]:
-    """Where each of PARTS equal parts of the viewers stands on an edge's dial: evenly over
-    [0, 1), and in another order for each edge, as dials are independent of each other."""
+    """The positions of PARTS equal parts of the viewers on an edge's dial: evenly over [0, 1), in
+    a different order for each edge, because dials are independent of each other.
+    """
     seed, standings = fnv1a32(f"dial {id}"), [0.0] * PARTS
     for place, part in enumerate(sorted(range(PARTS), key=lambda part: mix32(part ^ seed))):
         standings[part] = (place + 0.5) / PARTS
@@ -98,7 +101,7 @@ def _even_standings(id: str) -> list[float]:
 
 
 def _named(decision: Decision, key: RouteKey, standing: Standing) -> Edge:
-    """The pick, or the first candidate that takes a viewer who is dialled away from it."""
+    """The pick, or, if the viewer is dialled away from it, the first suitable candidate."""
     pick, *others = decision.candidates
     if standing(pick.region.id) < pick.share:
         return pick

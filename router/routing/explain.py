@@ -1,6 +1,6 @@
 """Why a viewer gets this edge, as plain data for people and programs. Pure.
 
-It tells the very Decision that serves the answer; nothing is decided here.
+It describes the Decision that serves the answer; nothing is decided here.
 """
 
 from collections import defaultdict
@@ -32,10 +32,11 @@ def explain(
     policy: CachePolicy,
     line: FeedLine | None = None,
 ) -> dict[str, Any]:
-    """Location and its source, the route key, every edge in order with its distance, for
-    each one not offered why and since when, and the headers of the answer. Distances are
-    from the viewer, in km; `estimated_ms` is given where it decides. `line`: what an override
-    or a feed says of the viewer's network."""
+    """Returns the location and its source, the route key, every edge in order with its distance,
+    why and since when an edge is not offered, and the headers of the answer. Distances are from
+    the viewer, in km; `estimated_ms` is given where it decides. `line`: the line of an override or
+    feed about the viewer's network.
+    """
     key = _key(ranker, placed, query)
     whole = decide(ranker, fleet, key, query)
     standing = standing_of(fleet, key, placed.sharing, placed.seed)
@@ -47,7 +48,7 @@ def explain(
         return {} if ms is None else {"estimated_ms": round(ms, 1)}
 
     def kept(edge: Edge) -> dict[str, Any]:
-        """Whether the edge's dial lets this viewer have it; None without a dial."""
+        """Whether the edge's dial keeps this viewer; None without a dial."""
         return {"kept": standing(edge.region.id) < edge.share if edge.share < 1.0 else None}
 
     answer = RouteTable(ranker, fleet, policy).answer(key, query, placed.sharing, placed.seed)
@@ -83,7 +84,7 @@ def explain(
 
 
 def _dial(whole: Decision, decision: Decision) -> dict[str, Any] | None:
-    """What the dial of the nearest edge did to this viewer; None where it has none."""
+    """What the dial of the nearest edge did to this viewer; None if it has no dial."""
     if not whole.candidates or whole.candidates[0].share >= 1.0:
         return None
     nearest = whole.candidates[0]
@@ -95,7 +96,7 @@ def _dial(whole: Decision, decision: Decision) -> dict[str, Any] | None:
 
 
 def spread(ranker: Ranker, fleet: Fleet, location: Location, query: Query) -> list[dict[str, Any]]:
-    """What all viewers at one place get: each pick with its share, the largest first."""
+    """The picks of all viewers at one place: each with its share, the largest first."""
     shares: defaultdict[str | None, float] = defaultdict(float)
     pick = picker(ranker, fleet, query)
     for key, share in key_shares(ranker, location, query.scope).items():
@@ -118,7 +119,7 @@ def not_a_country(text: str) -> str:
 
 
 def placed_in(country: str, position: Position | None = None) -> Placed:
-    """A viewer where an operator says; without a position, somewhere in the country."""
+    """A viewer at a place that an operator gives; without a position, anywhere in the country."""
     level = Level.COUNTRY if position is None else Level.CITY
     location = Location(country, position, level, Source.ASKED)
     return Placed(location, place_seed(location), Sharing.PRIVATE)
@@ -131,7 +132,7 @@ def _key(ranker: Ranker, placed: Placed, query: Query) -> RouteKey:
 
 
 def _since(edge: Edge, why: Rejection) -> float | None:
-    """Since when; None for what the catalog or the query decides."""
+    """Since when an edge is rejected; None if the catalog or the query decides that."""
     if why in _BY_INTENT and edge.intent is not None:
         return edge.intent.created_at
     return edge.since if why in _BY_HEALTH else None

@@ -25,9 +25,10 @@ Ids = dict[str, frozenset[str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetPolicy:
-    """Ages in seconds. A view votes while `fresh_s` old; the last known state is used
-    up to `stale_s`; a model inventory counts up to `models_fresh_s`. `slot_s`: how long a
-    dial has a shared answer name the same edge."""
+    """Ages in seconds. A view votes up to an age of `fresh_s`; the last known state is used up to
+    `stale_s`, a model inventory up to `models_fresh_s`. `slot_s`: how long a dial has a shared
+    answer name the same edge.
+    """
 
     fresh_s: float = 15.0
     stale_s: float = 120.0
@@ -37,9 +38,10 @@ class FleetPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge:
-    """One region with all that is known of it now. `models`: ids, None when unknown.
-    `share`: of the viewers whose pick it would be, how many keep it; 1.0 without a dial.
-    `seen`: by vantage, what it published of the edge."""
+    """One region with everything known about it now. `models`: ids, None if unknown. `share`: the
+    share of viewers that it keeps; 1.0 without a dial. `seen`: vantage → what it published about
+    the edge.
+    """
 
     region: Region
     observed: Observed = Observed.UNKNOWN
@@ -55,12 +57,12 @@ class Edge:
 
     @property
     def enabled(self) -> bool:
-        """No operator holds it back and the catalog lets it be chosen."""
+        """Whether no operator took it out and the catalog makes it routable."""
         return self.intended is Intended.ENABLED and self.region.routable
 
     @property
     def never_worked(self) -> bool:
-        """Whether no vantage that sees it ever saw it working. Older releases do not say."""
+        """Whether no vantage ever saw it working. Older releases do not publish that."""
         return bool(self.seen) and all(one.worked is False for one in self.seen.values())
 
 
@@ -71,13 +73,13 @@ class Fleet:
     `seen_at`: when the newest view used was probed; None without one. `slot`: the number of
     the time slot, None while no dial is on (router.routing.dial).
 
-    Worked out once, so that no request has to: `by_id`, the edges by their id; `enabled`,
-    those that are; `fit`, the ids of those that health lets viewers have too; `spellings`, the
-    ids of models that edges report, by the id in lower case; `holders`, likewise the ids of
-    the edges that report them; `unproven`, while health is ignored, the ids of the enabled
-    edges that were never seen working, if others were; `inferior`, the ids of the edges that
-    come after all others: those, or the degraded ones while health counts. `inventory`:
-    `spellings` and `holders`, where they are known already.
+    Computed once, so that requests need not: `by_id`, the edges by their id; `enabled`, those that
+    are; `fit`, the ids of enabled edges that are up or degraded, or all while health is ignored;
+    `spellings`, the ids of models that edges report, by the id in lower case; `holders`, likewise
+    the ids of the edges that report them; `unproven`, while health is ignored, the ids of the
+    enabled edges that were never seen working, if others were; `inferior`, the ids of the edges
+    that come after all others: those, or the degraded ones while health counts. `inventory`:
+    `spellings` and `holders`, if they are known already.
     """
 
     edges: tuple[Edge, ...]
@@ -94,7 +96,7 @@ class Fleet:
     holders: Ids = field(init=False, repr=False, compare=False)
 
     def __post_init__(self, inventory: tuple[Ids, Ids] | None) -> None:
-        """Work out the look-ups."""
+        """Compute the look-ups."""
         spellings, holders = inventory or finished(_inventory(self.edges))
         object.__setattr__(self, "by_id", {edge.region.id: edge for edge in self.edges})
         object.__setattr__(self, "enabled", tuple(edge for edge in self.edges if edge.enabled))
@@ -107,19 +109,20 @@ class Fleet:
 
     @property
     def health_counts(self) -> bool:
-        """Whether health is known; else every enabled edge may be offered."""
+        """Whether health is used. If not, every enabled edge may be offered."""
         return self.status in (Status.OK, Status.STALE)
 
     @property
     def routing(self) -> tuple[object, ...]:
-        """All that answers depend on: equal routing, equal answers."""
+        """Everything that answers depend on: equal values mean equal answers."""
         edges = tuple((_standing(edge), edge.share) for edge in self.edges)
         return self.status, self.slot, edges, self.unproven
 
 
 def _inventory(edges: Iterable[Edge]) -> Generator[None, None, tuple[Ids, Ids]]:
-    """Model ids as reported, and the edges that report them, both by the id in lower case.
-    Edges with equal inventories are read together. Some models a step."""
+    """Model ids as reported, and the edges that report them, both by the id in lower case. Edges
+    with equal inventories are handled together. Yields after some models.
+    """
     alike: defaultdict[frozenset[str], list[str]] = defaultdict(list)
     for edge in edges:
         if edge.models:
@@ -151,8 +154,9 @@ def combine(
     now: float,
     policy: FleetPolicy = FleetPolicy(),
 ) -> Fleet:
-    """The Fleet at `now`. Views too old to vote are used as last known state, then not
-    at all; without any, health is ignored (`static`)."""
+    """The Fleet at `now`. If no view is fresh enough to vote, older ones are used as the last
+    known state; if all are too old, health is ignored (`static`).
+    """
     return finished(combine_in_steps(catalog, views, intents, now, policy))
 
 
@@ -164,8 +168,9 @@ def combine_in_steps(
     policy: FleetPolicy = FleetPolicy(),
     before: Fleet | None = None,
 ) -> Generator[None, None, Fleet]:
-    """The same, one edge a step, so that the caller can pause in between. What is equal in the
-    Fleet `before` is used again, and so need not be compared or worked out later."""
+    """The same as a generator that yields after each edge, so that the caller can pause. Equal
+    parts of the Fleet `before` are reused, which makes later comparisons cheap.
+    """
     voters, status = _voters(views, now, policy)
     wishes = {intent.edge: intent for intent in intents if now < intent.ends_at}
     past = () if before is None else before.edges
@@ -218,8 +223,9 @@ def version(fleet: Fleet) -> str:
 
 
 def changed_edges(before: Fleet, after: Fleet) -> tuple[str, ...]:
-    """Ids of the edges that answers should treat otherwise than before. Dials do not count:
-    a shared answer lasts no longer than a slot, and private ones are not purged."""
+    """Ids of the edges that answers treat differently now. Dials do not count: a shared answer
+    lasts no longer than a slot, and private ones are not purged.
+    """
     known, now = (
         {
             edge.region.id: (_standing(edge), edge.region.id in fleet.unproven)
@@ -231,12 +237,12 @@ def changed_edges(before: Fleet, after: Fleet) -> tuple[str, ...]:
 
 
 def _standing(edge: Edge) -> tuple[object, ...]:
-    """All of an edge that answers depend on, its dial aside."""
+    """Everything about an edge that answers depend on, except its dial."""
     return edge.region, edge.enabled, edge.observed, edge.models
 
 
 def is_offered(edge: Edge) -> bool:
-    """Enabled, and seen to work."""
+    """Whether it is enabled, and up or degraded."""
     return edge.enabled and edge.observed in (Observed.UP, Observed.DEGRADED)
 
 
@@ -254,8 +260,9 @@ def _degraded(fleet: Fleet) -> frozenset[str]:
 
 
 def _unproven(fleet: Fleet) -> frozenset[str]:
-    """The enabled edges that come last while health is ignored. None where all or no edges
-    were seen working: then nothing tells them apart."""
+    """The enabled edges that come last while health is ignored, because they were never seen
+    working. Empty if that is true of all edges or of none.
+    """
     if fleet.health_counts:
         return frozenset()
     ids = frozenset(edge.region.id for edge in fleet.enabled if edge.never_worked)
@@ -263,7 +270,7 @@ def _unproven(fleet: Fleet) -> frozenset[str]:
 
 
 def _voters(views: Iterable[View], now: float, policy: FleetPolicy) -> tuple[list[View], Status]:
-    """The views to believe. One stamped in the future counts as probed now."""
+    """The views that vote. One with a time in the future counts as probed now."""
     known = [view for view in views if not view.isolated and now - view.probed_at <= policy.stale_s]
     fresh = [view for view in known if now - view.probed_at <= policy.fresh_s]
     if fresh:
@@ -273,8 +280,9 @@ def _voters(views: Iterable[View], now: float, policy: FleetPolicy) -> tuple[lis
 
 
 def is_doubted(view: View, policy: FleetPolicy) -> bool:
-    """Whether its vantage has held removals for longer than health is fresh: the held edges
-    are published as they were before."""
+    """Whether its vantage has held removals for longer than health is fresh, so that it still
+    publishes the held edges as they were before.
+    """
     is_held = bool(view.held) and view.held_since is not None
     return is_held and view.probed_at - (view.held_since or 0.0) > policy.fresh_s
 
@@ -311,17 +319,18 @@ def _share(intent: Intent | None, now: float) -> float:
 
 
 def _aged(edge: EdgeView, view: View, policy: FleetPolicy) -> EdgeView:
-    """An edge that its vantage could not probe while it probed others has no verdict."""
+    """The state of an edge in a view: unknown if its vantage could not probe it although it probed
+    others.
+    """
     if edge.probed_at is None or view.probed_at - edge.probed_at <= policy.fresh_s:
         return edge
     return replace(edge, state=Observed.UNKNOWN)
 
 
 def verdict(votes: Iterable[Observed]) -> Observed:
-    """One state out of the vantages' votes; UNKNOWN abstains.
-
-    Down needs the one voter, both of two, or more than half of more. Short of that,
-    an edge that some call down is degraded, as is one that half call degraded.
+    """One state from the vantages' votes; UNKNOWN abstains. Down needs the only voter, both of
+    two, or more than half of three or more. With fewer votes for down, the edge is degraded, as it
+    is if half say degraded.
     """
     count = Counter(vote for vote in votes if vote is not Observed.UNKNOWN)
     total, down = count.total(), count[Observed.DOWN]
@@ -335,7 +344,9 @@ def verdict(votes: Iterable[Observed]) -> Observed:
 
 
 def _witness(seen: Iterable[EdgeView], observed: Observed) -> EdgeView | None:
-    """The view that has seen this state longest, else the one that saw trouble longest."""
+    """The view that has seen this state for longest, or else the one that has seen trouble for
+    longest.
+    """
 
     def aptness(one: EdgeView) -> tuple[bool, bool, float]:
         untroubled = one.state in (Observed.UP, Observed.UNKNOWN)
@@ -345,8 +356,9 @@ def _witness(seen: Iterable[EdgeView], observed: Observed) -> EdgeView | None:
 
 
 def _models(seen: Iterable[EdgeView], now: float, policy: FleetPolicy) -> frozenset[str] | None:
-    """The newest inventory that is still fresh. Of three or more that differ, the models that
-    more than half of them name, so that one false vantage does not decide."""
+    """The newest inventory that is still fresh. If three or more differ: the models that more than
+    half of them name, so that one faulty vantage does not decide.
+    """
     dated = [
         (one.models_at, one.models)
         for one in seen

@@ -33,21 +33,23 @@ class City(NamedTuple):
 
 
 class Blend(NamedTuple):
-    """How many measured places stand for a position, at most. `blur_km` is added to distances
-    before they become weights: the greater, the more alike the places count."""
+    """How measured places near a position are averaged: at most this many. `blur_km` is added to
+    distances before they become weights: the greater it is, the more equal are the weights.
+    """
 
     most: int
     blur_km: float
 
 
-# People's networks differ, so many places stand for them; a city's edge is in one spot.
+# People use many networks, so many places are averaged for them; a city's edge is at one point.
 _PEOPLE, _CITY = Blend(12, 300.0), Blend(3, 50.0)
 
 
 class Near(NamedTuple):
-    """The measured places near a position. `weights`: by index, adding up to 1. `way_km`: the
-    mean distance to them. `distances`: to every place. `trust`: 1 up to NEAR_KM from the
-    nearest, 0 from FAR_KM on."""
+    """The measured places near a position. `weights`: index → weight, with a sum of 1. `way_km`:
+    the mean distance to them. `distances`: to every place. `trust`: 1 up to NEAR_KM from the
+    nearest, 0 from FAR_KM on.
+    """
 
     weights: tuple[tuple[int, float], ...]
     way_km: float
@@ -56,7 +58,7 @@ class Near(NamedTuple):
 
 
 class Estimator:
-    """Estimates from one table. Its memo has an entry for each city."""
+    """Estimates from one table. Caches one entry for each city."""
 
     def __init__(self, facts: LatencyFacts, countries: Mapping[str, Country]) -> None:
         self._facts = facts
@@ -64,8 +66,9 @@ class Estimator:
         self._cities: dict[Position, tuple[Near, list[float | None]]] = {}
 
     def order(self, country: str, cities: Sequence[City]) -> list[int]:
-        """The cities that a country's people should use, best first, by index. Empty when it
-        is not known where they live."""
+        """The cities that a country's people should use, best first, by index. Empty if it is not
+        known where they live.
+        """
         homes = self.homes(country)
         if not homes:
             return []
@@ -76,8 +79,9 @@ class Estimator:
         )
 
     def country_ms(self, country: str, city: City) -> float:
-        """The mean time to a city for a country's people: as an operator measured it, the
-        least of the city's edges, else as estimated."""
+        """The mean time in ms to a city for a country's people: as an operator measured it (the
+        lowest of the city's edges), or else as estimated.
+        """
         own = self._facts.measured_ms.get(country, {})
         measured = [own[id] for id in city.ids if id in own]
         if measured:
@@ -85,14 +89,14 @@ class Estimator:
         return _mean(self.homes(country), lambda home: self.ms(home, city.position))
 
     def homes(self, country: str) -> Homes:
-        """Where a country's people live; its centre, when its cities are not known."""
+        """Where a country's people live; its centre if that is not known."""
         known = self._countries.get(country)
         if known is None or known.centre is None:
             return ()
         return self._facts.homes.get(country, ((known.centre, 1.0),))
 
     def ms(self, here: Position, city: Position) -> float:
-        """The estimated time between a position and a city."""
+        """The estimated time in ms between a position and a city."""
         far_km = distance_km(here, city)
         if city not in self._cities:
             near = _near(city, self._facts.places, _CITY)
@@ -110,8 +114,9 @@ class Estimator:
 
 
 def in_network_order(cities: Iterable[int], km: Sequence[float], ms: Sequence[float]) -> list[int]:
-    """Cities, best first: the nearest, unless one is at least MIN_GAIN_MS faster than every
-    nearer one; and so on with the others."""
+    """Cities, best first. The nearest comes first, unless another is at least MIN_GAIN_MS faster
+    than every nearer one; the rest follows by the same rule.
+    """
     left = sorted(cities, key=km.__getitem__)
     ordered = []
     while left:
@@ -127,12 +132,12 @@ def in_network_order(cities: Iterable[int], km: Sequence[float], ms: Sequence[fl
 
 
 def _mean(homes: Homes, of: Callable[[Position], float]) -> float:
-    """Weighted by people."""
+    """The mean, weighted by people."""
     return sum(people * of(home) for home, people in homes) / sum(people for _, people in homes)
 
 
 def _mean_rtt(row: Sequence[float | None], near: Near) -> float | None:
-    """From one measured place to the places near a city."""
+    """The mean time in ms from one measured place to the places near a city."""
     known = [(w, rtt) for j, w in near.weights if (rtt := row[j]) is not None]
     return sum(w * rtt for w, rtt in known) / sum(w for w, _ in known) if known else None
 

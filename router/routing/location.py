@@ -1,9 +1,9 @@
-"""Where a viewer is: the first source that applies. Pure but for the look-up it is given.
+"""Locates a viewer by the first source that applies. Pure, except for the look-up that is passed
+in.
 
 1. The CDN's route key. 2. The CDN's location headers. 3. By address: the operator's
-overrides, then the geo database. CDN headers count only beside the right X-Origin-Verify.
-Where the CDN's headers name only a country with edges in several cities, the address
-decides which of them is near.
+overrides, then the geo database. CDN headers are used only with the correct X-Origin-Verify. If
+they give only a country with edges in several cities, the address decides which of these is near.
 """
 
 import re
@@ -37,26 +37,25 @@ Found = Mapping[bytes, Sequence[bytes]]
 
 
 class PlacedBy(StrEnum):
-    """What of the request said where its viewer is."""
+    """Which part of the request located its viewer."""
 
     KEY = "key"  # X-Autorouter-Key
     CDN_HEADERS = "cdn_headers"  # CloudFront-Viewer-Country, -Latitude, -Longitude
-    CDN_ADDRESS = "cdn_address"  # CloudFront-Viewer-Address: the others did not say enough
+    CDN_ADDRESS = "cdn_address"  # CloudFront-Viewer-Address: the others were not enough
     FORWARDED = "forwarded"  # X-Forwarded-For of a trusted proxy
     PEER = "peer"  # no header: who connected
 
     __hash__ = str.__hash__  # as in router.model.Scope
 
 
-# Looked up once: an enum's members are slow to reach.
+# Looked up once, because access to members of an enum is slow.
 _PRIVATE = Sharing.PRIVATE
 _BY_PEER, _BY_FORWARDED = PlacedBy.PEER, PlacedBy.FORWARDED
 
 
 class Placed(NamedTuple):
-    """A viewer, placed. `key` is set when the CDN named it; then the rest is unused.
-
-    `seed`: 32 bits that stand for the viewer's network.
+    """A viewer and their location. If the CDN sent a `key`, the rest is unused. `seed`: 32 bits
+    that represent the viewer's network.
     """
 
     location: Location
@@ -67,7 +66,7 @@ class Placed(NamedTuple):
 
 
 class Locator:
-    """Places viewers by their request's headers and peer.
+    """Locates viewers by their request's headers and peer.
 
     `divided`: the countries with edges in more than one city.
     """
@@ -89,7 +88,7 @@ class Locator:
         self._sharing = Sharing.BY_HEADERS if listed >= _TOLD else Sharing.PRIVATE
 
     def place(self, peer: str | None, headers: Sequence[tuple[bytes, bytes]]) -> Placed:
-        """Place the viewer of one request; header names in lower case."""
+        """Locate the viewer of one request. Header names are in lower case."""
         if self._secrets and VERIFY in dict(headers):
             found: dict[bytes, list[bytes]] = {}
             for name, value in headers:
@@ -101,14 +100,14 @@ class Locator:
         return self._place_forwarded(peer, [value for name, value in headers if name == FORWARDED])
 
     def place_address(self, address: Address | None, placed_by: PlacedBy = PlacedBy.PEER) -> Placed:
-        """Place a viewer by address alone."""
+        """Locate a viewer by address alone."""
         if address is None:
             return Placed(Location(), place_seed(Location()), Sharing.PRIVATE)
         location = self._locate(address.text)
         return Placed(location, address.seed, _PRIVATE, None, placed_by)
 
     def place_by_cdn(self, headers: Iterable[tuple[bytes, bytes]]) -> Placed | None:
-        """Place a viewer by what the CDN sent; None where that does not say enough."""
+        """Locate a viewer by the headers of the CDN; None if they are not enough."""
         found: dict[bytes, list[bytes]] = {}
         for name, value in headers:
             found.setdefault(name, []).append(value)
@@ -138,9 +137,10 @@ class Locator:
         return Placed(told, address.seed, Sharing.PRIVATE, None, PlacedBy.CDN_HEADERS)
 
     def _in_divided(self, told: Location, address: Address | None) -> Placed:
-        """A viewer of whom the CDN knows only the country, which has edges in several
-        cities: never shared. The address says which city, unless the database puts it in
-        another country; the operator's word on it always counts."""
+        """A viewer whose country only is known to the CDN, and has edges in several cities. The
+        answer is never shared. The address decides the city, unless the database locates it in
+        another country; the operator's overrides are always used.
+        """
         if address is None:
             return Placed(told, place_seed(told), Sharing.PRIVATE, None, PlacedBy.CDN_HEADERS)
         here = self._locate(address.text)
@@ -151,14 +151,17 @@ class Locator:
         return Placed(here, address.seed, Sharing.PRIVATE, None, PlacedBy.CDN_ADDRESS)
 
     def _forwarded(self, peer: str | None, found: Found) -> Address | None:
-        """The address that trusted proxies forwarded; not the peer's, who may be the CDN."""
+        """The address that trusted proxies forwarded. The peer is not used, because it may be the
+        CDN.
+        """
         address = viewer_address(peer, found.get(FORWARDED, ()), self._trusted)
         return None if address is self._trusted.peer(peer or "")[0] else address
 
 
 def _told(found: Found) -> Location:
-    """The location in CloudFront's headers; it sends no coordinates for some networks. A
-    position counts without a country too."""
+    """The location in CloudFront's headers, which have no coordinates for some networks. A
+    position without a country is used too.
+    """
     country = country_code(_only(found, COUNTRY))
     position = valid_position(_degrees(_only(found, LATITUDE)), _degrees(_only(found, LONGITUDE)))
     if position is not None:
@@ -169,11 +172,11 @@ def _told(found: Found) -> Location:
 
 
 def _degrees(text: str) -> float | None:
-    """Plain decimal degrees and nothing else, as the CDN function reads them."""
+    """Accepts only plain decimal degrees, as the CDN function does."""
     return float(text) if _DEGREES.fullmatch(text) else None
 
 
 def _only(found: Found, name: bytes) -> str:
-    """The header's value, or nothing unless it came exactly once."""
+    """The header's value; empty unless the header came exactly once."""
     values = found.get(name, ())
     return values[0].decode("latin-1").strip() if len(values) == 1 else ""

@@ -1,4 +1,4 @@
-"""The query string of GET /v1/route, read leniently: only a hostile model is refused."""
+"""The query string of GET /v1/route, parsed leniently: only an invalid model is refused."""
 
 import unicodedata
 from typing import NamedTuple
@@ -22,10 +22,9 @@ class Query(NamedTuple):
 
 
 def parse_query(raw: bytes) -> Query | None:
-    """The Query in a raw query string, or None when its `model` is not acceptable:
-    longer than 128 characters, or with control characters.
-
-    The first of repeated names counts; unknown names and fields past 64 are ignored.
+    """The Query in a raw query string, or None if its `model` is longer than 128 characters or has
+    control characters. If a name repeats, the first value is used. Unknown names, and fields after
+    the 64th, are ignored.
     """
     values: dict[bytes, str] = {}
     for field in raw.split(b"&", MAX_FIELDS)[:MAX_FIELDS]:

@@ -1,4 +1,4 @@
-"""Which edges a viewer prefers, and in what order: pure, deterministic, health-blind.
+"""Which edges a viewer prefers, and in what order, without regard to health. Pure.
 
 The CDN function computes the same from the same table, so every step is one that
 ECMAScript 5.1 can repeat exactly (docs/adr/0003-rendezvous-hash.md).
@@ -17,16 +17,16 @@ METRO_RADIUS_KM = 25.0
 PREFERRED_COUNT = 3
 KNOWN_PLACES = 32_768
 
-# Degrees of latitude that METRO_RADIUS_KM spans, a little more: one degree is >= 110.5 km.
+# Slightly more degrees of latitude than METRO_RADIUS_KM: one degree is at least 110.5 km.
 _METRO_SPAN_DEG = METRO_RADIUS_KM / 110.5
 _UINT32 = 0xFFFFFFFF
 
 
 class RouteKey(NamedTuple):
-    """All that an answer may depend on about its viewer.
+    """Everything about the viewer that an answer may depend on.
 
     `country`: ISO 3166-1 alpha-2 code or None; `preferred`: up to three edge ids,
-    best first, empty when the viewer's place is unknown.
+    best first, empty if the viewer's location is unknown.
     """
 
     country: str | None
@@ -69,7 +69,9 @@ def fnv1a32(text: str) -> int:
 
 
 def mix32(value: int) -> int:
-    """Let every bit in sway every bit out (MurmurHash3's 32-bit finalizer, Appleby)."""
+    """Mix the bits so that each input bit affects each output bit (MurmurHash3's 32-bit finalizer,
+    Appleby).
+    """
     value ^= value >> 16
     value = value * 0x85EBCA6B & _UINT32
     value ^= value >> 13
@@ -78,8 +80,8 @@ def mix32(value: int) -> int:
 
 
 def rendezvous(contenders: Iterable[Contender], seed: int) -> list[str]:
-    """Ids, best first, the same for the same 32-bit seed; over many seeds each
-    contender comes first for its weight's share of them.
+    """Ids, best first, always the same for a 32-bit seed. Over many seeds, each contender comes
+    first in proportion to its weight.
 
     Weighted rendezvous hashing: Thaler & Ravishankar 1998, logarithmic weights
     from Schindelhauer & Schomaker 2005. Score = -weight / ln(u), u in (0, 1).
@@ -93,10 +95,10 @@ def rendezvous(contenders: Iterable[Contender], seed: int) -> list[str]:
 
 
 def even_rendezvous(contenders: Iterable[Contender], seed: int) -> list[str]:
-    """The same for equal weights: the score grows with u, so u alone gives the order."""
+    """The same for equal weights. The score grows with u, so sorting by u is enough."""
     scored = []
     for id, hash, _ in contenders:
-        # mix32, written out: this is most of what ranking a viewer costs.
+        # mix32 inlined, because this is most of the cost of ranking.
         u = hash ^ seed
         u = (u ^ u >> 16) * 0x85EBCA6B & _UINT32
         u = (u ^ u >> 13) * 0xC2B2AE35 & _UINT32
@@ -106,7 +108,7 @@ def even_rendezvous(contenders: Iterable[Contender], seed: int) -> list[str]:
 
 
 class Ranker:
-    """The order of preference over one catalog. Immutable but for bounded memos.
+    """The order of preference over one catalog. Immutable, except for bounded caches.
 
     `divided`: the countries with edges in more than one city.
     """
@@ -134,7 +136,9 @@ class Ranker:
         self._alike: dict[tuple[str, ...], tuple[Metro, ...]] = {}
 
     def key(self, location: Location, seed: int, scope: Scope) -> RouteKey:
-        """Which edges this viewer prefers. `seed`: 32 bits that stand for their network."""
+        """The key with the edges that this viewer prefers. `seed`: 32 bits that represent their
+        network.
+        """
         country, position = location.country, location.position
         if position is not None:
             metros = self.around(country, position, scope)
@@ -148,7 +152,7 @@ class Ranker:
         return RouteKey(country, tuple(preferred[:PREFERRED_COUNT]))
 
     def known(self, key: RouteKey) -> RouteKey:
-        """The key without ids that this catalog does not have or does not route to."""
+        """The key without ids that are unknown or not routable in this catalog."""
         if all(map(self.regions.__contains__, key.preferred)):
             return key
         return RouteKey(key.country, tuple(id for id in key.preferred if id in self.regions))
@@ -158,8 +162,9 @@ class Ranker:
         return tuple(self.in_order(key, scope))
 
     def in_order(self, key: RouteKey, scope: Scope) -> Iterator[Region]:
-        """The same one by one: preferred, then as seen from the first of them; with
-        scope=country, those of the country before all."""
+        """The same, one by one: the preferred ones, then the others as seen from the first
+        preferred one. With scope=country, those of the country come before all others.
+        """
         home = key.country if scope is Scope.COUNTRY else None
 
         preferred = [self.regions[id] for id in key.preferred or self._default]
@@ -182,7 +187,7 @@ class Ranker:
                     yield regions[id]
 
     def around(self, country: str | None, position: Position, scope: Scope) -> tuple[Metro, ...]:
-        """The metros that hold a viewer's preferred edges; places repeat, so they are kept."""
+        """The metros with a viewer's preferred edges. Cached, because positions repeat."""
         known = self._known.get((country, scope))
         metros = None if known is None else known.get(position)
         if metros is None:
@@ -193,7 +198,7 @@ class Ranker:
     def _keep(
         self, country: str | None, position: Position, scope: Scope, metros: tuple[Metro, ...]
     ) -> None:
-        """Begin anew rather than grow beyond a bound. Neighbours share one object."""
+        """Cache a value; clear the cache at its bound. Equal values share one object."""
         if self._known_count >= KNOWN_PLACES:
             self._known.clear()
             self._alike.clear()
@@ -215,8 +220,9 @@ class Ranker:
         return self._homes.get(country, ())
 
     def without_position(self, country: str, scope: Scope) -> tuple[Metro, ...]:
-        """What a viewer of whom only the country is known prefers after its own metros: as
-        seen from where its people live."""
+        """The order after the country's own metros, for a viewer whose country only is known: as
+        seen from where its people live.
+        """
         if sum(len(metro.edges) for metro in self.at_home(country)) >= PREFERRED_COUNT:
             return ()
         known = self.catalog.countries.get(country)
@@ -225,14 +231,17 @@ class Ranker:
         return self.around(country, known.centre, scope)
 
     def _spread_metros(self, country: str, seed: int, scope: Scope) -> tuple[Metro, ...]:
-        """For a viewer of whom only the country is known: their share of its metros."""
+        """The order of a country's metros for a viewer whose country only is known: spread by
+        network.
+        """
         inside = {metro.contender.id: metro for metro in self.at_home(country)}
         chosen = [inside[id] for id in rendezvous((m.contender for m in inside.values()), seed)]
         return tuple(dict.fromkeys((*_enough(chosen), *self.without_position(country, scope))))
 
     def by_network(self, country: str | None) -> tuple[Metro, ...] | None:
-        """Every metro by estimated round-trip time from a country that has no edge; None
-        where distance decides."""
+        """Every metro by estimated round-trip time from a country that has no edge; None if
+        distance decides.
+        """
         if self._estimator is None or country is None or country in self.covered:
             return None
         if country not in self._by_network:
@@ -241,7 +250,7 @@ class Ranker:
         return self._by_network[country] or None
 
     def estimated_ms(self, country: str | None, id: str) -> float | None:
-        """The estimated round-trip time to an edge, where it decides."""
+        """The estimated round-trip time to an edge in ms, if it decides the order; else None."""
         if self._estimator is None or country is None or self.by_network(country) is None:
             return None
         cities = (self._city(metro) for metro in self.metros)
@@ -255,8 +264,9 @@ class Ranker:
     def _by_distance(
         self, country: str | None, position: Position, scope: Scope
     ) -> Iterator[Metro]:
-        """Every metro, nearest first; with scope=country, those of the country before all.
-        For a country without an edge, by round-trip time if the catalog says so."""
+        """Every metro, nearest first; with scope=country, those of the country before all others.
+        For a country without an edge, by round-trip time if the catalog says so.
+        """
         by_network = self.by_network(country)
         if by_network is not None:
             yield from by_network
@@ -270,10 +280,9 @@ class Ranker:
 
 
 def _nearest_first(metros: Sequence[Metro], position: Position) -> list[Metro]:
-    """Sorted by distance; of metros at equal distance the first stays first.
-
-    Minus the dot product grows with distance. It is summed in one order everywhere, so that
-    equal distances are equal numbers.
+    """Sorted by distance; metros at equal distance keep their order. The key is minus the dot
+    product, which grows with distance. It is always summed in the same order, so that equal
+    distances give equal numbers.
     """
     x, y, z = unit_vector(position)
     far = [-(a * x + b * y + c * z) for a, b, c in [metro.centre for metro in metros]]
@@ -281,14 +290,14 @@ def _nearest_first(metros: Sequence[Metro], position: Position) -> list[Metro]:
 
 
 def place_seed(location: Location) -> int:
-    """A seed for a viewer whose network is not known: one for all at that place."""
+    """A seed for a viewer whose network is not known: the same for all viewers at that place."""
     position = location.position
     place = "" if position is None else f"{position.latitude},{position.longitude}"
     return mix32(fnv1a32(f"{location.country or ''} {place}"))
 
 
 def _enough(metros: Iterable[Metro]) -> tuple[Metro, ...]:
-    """The first metros that hold three edges between them."""
+    """The first metros that together hold three edges."""
     chosen: list[Metro] = []
     count = 0
     for metro in metros:
@@ -331,8 +340,9 @@ def _metro(regions: list[Region]) -> Metro:
 
 
 def _linked(regions: Sequence[Region]) -> list[int]:
-    """For each region the index that stands for its metro (union-find over a sweep
-    by latitude, so that 10,000 regions need no 10,000 x 10,000 distances)."""
+    """For each region, the index that identifies its metro: union-find over a sweep by latitude,
+    which avoids computing all pairs of distances.
+    """
     roots = list(range(len(regions)))
 
     def root(index: int) -> int:

@@ -1,4 +1,4 @@
-"""A response as ready bytes, and the answers that name no edge. Pure."""
+"""A response as prepared bytes, and the answers that name no edge. Pure."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from router.routing.cache_headers import Headers
 from router.routing.location import PlacedBy
 from router.routing.query import MAX_MODEL_LENGTH
 
-# On every public response: any page may read it, nobody may sniff it for another type.
+# On every public response: any page may read it, and browsers must not guess another type.
 COMMON_HEADERS: Headers = [
     (b"access-control-allow-origin", b"*"),
     (b"x-content-type-options", b"nosniff"),
@@ -21,9 +21,10 @@ COMMON_HEADERS: Headers = [
 
 
 class Labels(NamedTuple):
-    """What an answer is counted under; every field comes from a closed set. `code`: the HTTP
-    status of the full answer (a 304 is counted as its 200). `residency`: `kept` or `refused`
-    where a policy of the catalog applied."""
+    """The labels under which an answer is counted; every field comes from a closed set. `code`:
+    the HTTP status of the full answer (a 304 is counted as its 200). `residency`: `kept` or
+    `refused` if a residency policy applied.
+    """
 
     code: str
     region: str
@@ -36,8 +37,9 @@ class Labels(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """What a route is counted under besides: who knew its viewer's place, how exactly, and
-    what of the request led there."""
+    """Further labels of a route: the source of its viewer's location, how exact it is, and which
+    part of the request gave it.
+    """
 
     source: Source
     level: Level
@@ -45,23 +47,23 @@ class Placement(NamedTuple):
 
 
 class Shed(StrEnum):
-    """Why a connection was closed or rejected when there were too many."""
+    """Why a connection was closed or rejected at a limit."""
 
     HUNG_UP = "hung_up"  # its messages made no progress for longest
     REFUSED = "refused"  # its request is answered 503
-    MEMORY = "memory"  # it held most of what was not finished or not read
+    MEMORY = "memory"  # it held the most unfinished or unread bytes
 
 
 def _counter() -> dict[Any, int]:
-    """Not a Counter: assigning to one runs in Python, and each request would wait for it."""
+    """A defaultdict, because assigning to a Counter runs in Python for each request."""
     return defaultdict(int)
 
 
 @dataclass(slots=True)
 class Counts:
-    """What a public listener did so far: answers given, of routes how their viewers were
-    placed and in which country they are, and connections shed. `connections`: clients
-    connected now."""
+    """Counts of a public listener: answers, placements and countries of routes' viewers, and shed
+    connections. `connections`: clients connected now.
+    """
 
     answers: dict[Labels, int] = field(default_factory=_counter)
     placements: dict[Placement, int] = field(default_factory=_counter)
@@ -91,9 +93,10 @@ class Response(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What is answered, and `to_get`, the same as HTTP/1.1 ready to send. `etag` is empty
-    where If-None-Match has no say; `country` is the viewer's, where it is known and
-    matters; `key` the route key, where there is one."""
+    """An answer, and `to_get`, the same as an HTTP/1.1 response. `etag` is empty if If-None-Match
+    does not apply; `country` is the viewer's, if it is known and relevant; `key` is the route key,
+    if there is one.
+    """
 
     code: int
     headers: Headers
@@ -105,7 +108,7 @@ class Answer:
     to_get: Response = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Written out once."""
+        """Build the response once."""
         rest = field_lines(self.headers) + self.body
         object.__setattr__(self, "to_get", Response(status_line(self.code), rest))
 
@@ -138,7 +141,7 @@ def plain_answer(code: int, name: str, body: dict[str, str], headers: Headers) -
 
 
 def error_answer(code: int, name: str, detail: str, headers: Headers) -> Answer:
-    """`{"detail", "code"}`: what to do about it, and a word for programs."""
+    """An answer `{"detail", "code"}`: what to do about the error, and a code for programs."""
     return plain_answer(code, name, {"detail": detail, "code": name}, headers)
 
 

@@ -1,4 +1,4 @@
-"""Answers of one Fleet as ready bytes: built once per (key, query), then looked up. Pure.
+"""Answers of one Fleet as prepared bytes: built once per (key, query), then looked up. Pure.
 
 An answer is a function of (route key, query, Fleet) and nothing else; that is what
 makes caching it correct.
@@ -32,11 +32,11 @@ ALTERNATES_COUNT = 3
 KNOWN_ANSWERS = 16_384
 # Key, query, sharing, and the pick while a dial decides it.
 Question = tuple[RouteKey, Query, Sharing, str | None]
-KNOWN_BYTES = 32 * 2**20  # of their bodies: one of all=true names every edge
+KNOWN_BYTES = 32 * 2**20  # limit on their bodies: one with all=true names every edge
 
 
 class RouteTable:
-    """The answers of one Fleet. Its memo is bounded; nothing else changes."""
+    """The answers of one Fleet. Immutable, except for a bounded cache."""
 
     def __init__(self, ranker: Ranker, fleet: Fleet, policy: CachePolicy) -> None:
         self.ranker = ranker
@@ -54,10 +54,9 @@ class RouteTable:
         return version(self.fleet)
 
     def answer(self, key: RouteKey, query: Query, sharing: Sharing, seed: int = 0) -> Answer:
-        """The answer for a viewer of this key. A repeated question costs one look-up.
-
-        `seed`: 32 bits that stand for the viewer's network. Only private answers depend on
-        it, and only while a dial is on.
+        """The answer for a viewer of this key. A repeated question costs one look-up. `seed`: 32
+        bits that represent the viewer's network. Only private answers depend on it, and only while
+        a dial is set.
         """
         if self._dials:
             return self._dialled(key, query, sharing, seed)
@@ -69,7 +68,9 @@ class RouteTable:
         return answer
 
     def _dialled(self, key: RouteKey, query: Query, sharing: Sharing, seed: int) -> Answer:
-        """As `answer`: decisions and answers are remembered, who is dialled away is not."""
+        """`answer` while a dial is set. Decisions and answers are cached; which viewers are
+        dialled away is not.
+        """
         whole = self._decisions.get((key, query))
         if whole is None:
             whole = self._decide(key, query)
@@ -86,7 +87,7 @@ class RouteTable:
         return answer
 
     def _keep(self, question: Question, answer: Answer) -> None:
-        """Begin anew rather than grow beyond a bound."""
+        """Cache an answer; clear the cache at its bound."""
         if len(self._answers) >= KNOWN_ANSWERS or self._known_bytes >= KNOWN_BYTES:
             self._answers.clear()
             self._known_bytes = 0
@@ -94,7 +95,7 @@ class RouteTable:
         self._known_bytes += len(answer.body)
 
     def _decide(self, key: RouteKey, query: Query) -> Decision:
-        # While a dial is on, anyone may get a candidate far down; then all are needed.
+        # While a dial is set, a viewer may get any candidate, so all are needed.
         enough = None if query.all or self._dials else 1 + ALTERNATES_COUNT
         return decide(self.ranker, self.fleet, key, query, enough)
 
@@ -141,8 +142,9 @@ class RouteTable:
         return entry
 
     def _deciding(self, decision: Decision, key: RouteKey, query: Query) -> Iterator[str]:
-        """The edges whose change may change this answer, the likeliest first: those in it,
-        and all that would come before the last of them; else every edge."""
+        """The edges whose change may change this answer, the most likely first: those in it, and
+        all that would come before the last of them. Every edge, if that cannot be limited.
+        """
         told = decision.candidates[: 1 + ALTERNATES_COUNT]
         named = [edge.region.id for edge in told]
         if decision.order:

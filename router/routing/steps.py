@@ -7,7 +7,7 @@ Result = TypeVar("Result")
 
 
 def finished(work: Generator[None, None, Result]) -> Result:
-    """What the work comes to, done without a pause."""
+    """The result of the work, done without a pause."""
     while True:
         try:
             next(work)

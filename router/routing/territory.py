@@ -1,8 +1,8 @@
 """Which edge serves which part of the world, and what would move if that changed. Pure.
 
-Every pick comes from the Ranker and the `decide` that serve answers. Viewers are taken by
-cell of a grid: those of one country whose places lie in one cell rank edges as its centre
-does. Long work is a generator, so that its caller can let others run between two steps.
+Every pick comes from the Ranker and the `decide` that serve answers. Viewers are grouped by cells
+of a grid: those of one country in one cell rank edges as the centre of the cell does. Long work is
+a generator, so that its caller can pause between steps.
 """
 
 from collections import Counter, defaultdict
@@ -19,7 +19,7 @@ from router.routing.ranking import Metro, Ranker, RouteKey, mix32
 CELL_DEG = 2
 NETWORKS = 256
 
-# Networks that stand for all: inside a metro, a viewer's network decides.
+# Sample networks: inside a metro, a viewer's network decides.
 _SEEDS = tuple(mix32(number) for number in range(NETWORKS))
 _PLAIN = Query()
 
@@ -52,11 +52,10 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What a catalog alone decides.
-
-    `groups`: for each group of viewers who rank edges alike, their route keys and the
-    share of the group that has each. `cells`: the group of each cell. `weights`: of each
-    block, the sum of its cells'. `homes`: the pick of each key while all is well.
+    """Everything that depends on the catalog only. `groups`: for each group of viewers who rank
+    edges alike, their route keys and the share of the group with each. `cells`: the group of each
+    cell. `weights`: for each block, the sum over its cells. `homes`: the pick of each key if all
+    edges are up.
     """
 
     groups: tuple[Mapping[RouteKey, float], ...]
@@ -66,7 +65,9 @@ class Survey:
 
 
 class Move(NamedTuple):
-    """A share of all viewers who would change edges, and their countries, most first."""
+    """The share of all viewers who would change from one edge to another, and their countries,
+    largest first.
+    """
 
     origin: str | None
     target: str | None
@@ -75,8 +76,9 @@ class Move(NamedTuple):
 
 
 def survey(ranker: Ranker, weights: Mapping[Cell, float]) -> Generator[None, None, Survey]:
-    """Group every cell of `weights` by how its viewers rank edges. The last group is of
-    viewers whose place is not known; no cell is in it."""
+    """Group every cell of `weights` by how its viewers rank edges. The last group is for viewers
+    of unknown location; no cell is in it.
+    """
     numbers: dict[tuple[str, tuple[Metro, ...]], int] = {}
     groups: list[Mapping[RouteKey, float]] = []
     cells: dict[Cell, int] = {}
@@ -97,7 +99,7 @@ def survey(ranker: Ranker, weights: Mapping[Cell, float]) -> Generator[None, Non
 def key_shares(
     ranker: Ranker, location: Location, scope: Scope = Scope.COUNTRY
 ) -> Mapping[RouteKey, float]:
-    """The route keys of the viewers there, and the share of them that has each."""
+    """The route keys of the viewers there, and the share of viewers with each."""
     counts = Counter(ranker.key(location, seed, scope) for seed in _SEEDS)
     return {key: count / NETWORKS for key, count in counts.items()}
 
@@ -110,7 +112,7 @@ def ideal(ranker: Ranker) -> Fleet:
 
 
 def picks(ranker: Ranker, fleet: Fleet, groups: Iterable[Mapping[RouteKey, float]]) -> Work:
-    """The pick of every key for a viewer who asks for nothing special; None: no edge."""
+    """The pick of every key for a request without parameters; None: no edge."""
     picked: dict[RouteKey, Picked] = {}
     pick = picker(ranker, fleet, _PLAIN)
     for key in dict.fromkeys(key for group in groups for key in group):
@@ -120,9 +122,10 @@ def picks(ranker: Ranker, fleet: Fleet, groups: Iterable[Mapping[RouteKey, float
 
 
 def weigh(surveyed: Survey, answers: Mapping[str | None, int]) -> dict[Block, float]:
-    """The share of all viewers in each block. With answers, countries weigh as much as
-    they were given, None standing for viewers whose country is not known; within a
-    country, and without answers, the survey's weights hold."""
+    """The share of all viewers in each block. If `answers` are given, a country's weight is its
+    number of answers (None: viewers of unknown country). Within a country, and without answers,
+    the survey's weights are used.
+    """
     asked, whole = sum(answers.values()), sum(surveyed.weights.values())
     totals: defaultdict[str | None, float] = defaultdict(float)
     for block, weight in surveyed.weights.items():
@@ -140,7 +143,7 @@ def weigh(surveyed: Survey, answers: Mapping[str | None, int]) -> dict[Block, fl
 
 
 def mix(group: Mapping[RouteKey, float], picked: Picks) -> Shares:
-    """How a group's viewers are shared out over edges."""
+    """The share of a group's viewers that each edge gets."""
     shares: defaultdict[str | None, float] = defaultdict(float)
     for key, share in group.items():
         for edge in picked[key]:
@@ -164,7 +167,7 @@ def served(
 def moves(
     surveyed: Survey, weights: Mapping[Block, float], before: Picks, after: Picks
 ) -> tuple[Move, ...]:
-    """Who changes edges, the largest share first."""
+    """Which viewers change edges, the largest share first."""
     changed = [changes(group, before, after) for group in surveyed.groups]
     totals: dict[Change, defaultdict[str | None, float]] = {}
     for block, weight in weights.items():

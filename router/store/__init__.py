@@ -1,6 +1,7 @@
-"""What joins processes: views, intents, leases, events and history, in memory or in Redis.
+"""The data that processes share: views, intents, leases, events and history, in memory or in
+Redis.
 
-Must not know what an edge's health means for answers, nor who reads it.
+Must not know what an edge's health means for answers, nor which process reads it.
 """
 
 from collections.abc import Sequence
@@ -22,8 +23,9 @@ MAX_HISTORY_BYTES = 1024 * 1024  # see router.ops.history
 
 
 class Stored(NamedTuple):
-    """One consistent-enough reading. `faults`: a line for each value that was left out;
-    `unread`: edges whose intent is there, but could not be read."""
+    """The result of one reading, which is not one atomic snapshot. `faults`: a line for each value
+    that was left out; `unread`: edges whose intent exists but could not be read.
+    """
 
     views: tuple[View, ...]
     intents: tuple[Intent, ...]
@@ -39,7 +41,7 @@ class Logged(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A new intent for an edge, or none from now on, and the event that tells of it."""
+    """A new intent for an edge, or None to remove it, and the event about it."""
 
     edge: str
     intent: Intent | None
@@ -47,8 +49,9 @@ class Change(NamedTuple):
 
 
 class Store(Protocol):
-    """What `serve`, `poll` and operators share. Every call ends in bounded time, or raises
-    StoreError; nothing on the request path calls it."""
+    """The store that `serve`, `poll` and operators share. Every call ends in bounded time, or
+    raises StoreError; nothing on the request path calls it.
+    """
 
     async def publish(self, view: View) -> int:
         """Replace the vantage's view and hint at the change, unless a newer one is there.
@@ -60,18 +63,20 @@ class Store(Protocol):
         """Every vantage's view, and the intents for these edges."""
 
     async def changed(self, seen: int, timeout_s: float) -> int:
-        """How many hints of changes there were, as soon as that is not `seen`, or after the
-        timeout. Begin with 0."""
+        """Wait until the number of hints of changes differs from `seen`, or until the timeout.
+        Returns the number. Begin with 0.
+        """
 
     async def hold_lease(self, vantage: str, holder: str, life_s: float) -> bool:
         """Take or renew the right to publish for a vantage; False while another has it."""
 
     async def drop_lease(self, vantage: str, holder: str) -> None:
-        """Give the right back, if it is ours."""
+        """Release the lease, if it is ours."""
 
     async def act(self, changes: Sequence[Change]) -> None:
-        """Change intents, append their events and hint: all of it, or raise StoreError,
-        whose text says what holds now. An intent ends by itself when it expires."""
+        """Change intents, append their events and hint. Otherwise raises StoreError, whose text
+        says what is in force now. An intent ends by itself when it expires.
+        """
 
     async def log_events(self, events: Sequence[Event]) -> None:
         """Append events, and hint. Old events are removed by kind; see KIND_KEPT."""
@@ -80,7 +85,7 @@ class Store(Protocol):
         """Events later than the id `after`, oldest first; the newest `limit` of them."""
 
     async def history(self) -> bytes | None:
-        """The history that was saved last; None when there is none, or none of its size."""
+        """The history that was saved last; None if there is none, or if it is too large."""
 
     async def save_history(self, body: bytes) -> None:
         """Replace the history, at most MAX_HISTORY_BYTES."""

@@ -1,11 +1,9 @@
-"""Changes of intents with their events: whole, or not at all.
-
-On one server an act is one transaction. In a Cluster the keys are in different slots, which
-no transaction spans: for each edge the event is written before the intent, so that nothing
-is in force without one, and an event whose intent failed is corrected by another.
-
-A timeout does not say whether Redis carried the act out. Then what is there is read by a new
-connection, which Redis serves after the bytes that it had received before, and reported.
+"""Changes intents together with their events. On one server all changes are one transaction. In a
+Cluster the keys are in different slots, which no transaction spans: for each edge the event is
+written before the intent, so that no intent is in force without an event. If the intent then
+fails, another event corrects the first. After a timeout it is unknown whether Redis made the
+changes. So they are read over a new connection, which Redis serves after everything that it had
+received before, and the result is reported.
 """
 
 import asyncio
@@ -33,7 +31,7 @@ TRIES = 3
 
 
 async def carry_out(link: Link, changes: Sequence[Change]) -> None:
-    """Make all of these changes, or raise StoreError, which says what holds now."""
+    """Make all of these changes. Otherwise raises StoreError, which says what is in force now."""
     try:
         before = await _there(link, changes)
     except StoreError as error:
@@ -49,15 +47,16 @@ async def carry_out(link: Link, changes: Sequence[Change]) -> None:
 
 
 async def _there(link: Link, changes: Sequence[Change]) -> list[Part]:
-    """What is stored for these edges."""
+    """The stored intents of these edges."""
     names = [intent_key(change.edge) for change in changes]
     limits = [MAX_INTENT_BYTES] * len(names)
     return await link.call(lambda client: ServerKeys(client).parts(names, limits))
 
 
 async def _transaction(client: Client, changes: Sequence[Change]) -> None:
-    """All of it by one MULTI/EXEC, which Redis refuses as a whole if one command is not
-    allowed. A stream of a wrong type would fail later, so it is removed first."""
+    """Make all changes in one MULTI/EXEC, which Redis refuses as a whole if one command is not
+    allowed. An events key of a wrong type would fail later, so it is removed first.
+    """
     await client.eval(scripts.MEND_EVENTS, 1, EVENTS)
     pipe: Any = client.pipeline(transaction=True)
     for change in changes:
@@ -80,7 +79,7 @@ def _add_change(pipe: Any, change: Change) -> None:
 async def _settle(
     link: Link, changes: Sequence[Change], before: Sequence[Part], error: StoreError
 ) -> None:
-    """Return if the changes are there; else raise what is."""
+    """Return if the changes were made; otherwise raise StoreError with what is in force."""
     now = await _read_again(link, changes)
     if now is None:
         names = ", ".join(change.edge for change in changes[:10])
@@ -100,7 +99,7 @@ def _wanted(changes: Sequence[Change]) -> list[Part]:
 
 
 async def _read_again(link: Link, changes: Sequence[Change]) -> list[Part] | None:
-    """What is stored now, by new connections; None while Redis does not answer."""
+    """The stored intents, read over new connections; None if Redis does not answer."""
     for _ in range(TRIES):
         link.renew("the outcome of a change is not known")
         try:
@@ -140,7 +139,7 @@ async def _write_one(client: Client, change: Change) -> None:
 
 
 async def _correct(link: Link, change: Change) -> None:
-    """Say in the events that an intent did not come about, as far as Redis lets us."""
+    """Append an event that an intent was not changed, if Redis accepts it."""
     if change.event is None:
         return
     said = replace(

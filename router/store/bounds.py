@@ -1,8 +1,6 @@
-"""Bounds for values that come from Redis or disk. Pure; the caller passes the time.
-
-A value outside its bounds is refused as a whole. There are three exceptions, each of which
-keeps the rest of the value usable: text is escaped and cut, an inventory that cannot be right
-is dropped, and lesser facts of an edge that cannot be right are dropped.
+"""Checks values from Redis or disk. Pure; the caller passes the time. A value outside its bounds
+is refused as a whole, with three exceptions that keep the rest of the value: text is escaped and
+shortened, an impossible inventory is dropped, and so are less important fields of an edge.
 """
 
 import math
@@ -28,12 +26,12 @@ MAX_MODEL_LENGTH = 256
 MAX_ADDRESSES = 16
 MAX_RTT_MS = 3_600_000.0
 MAX_STREAK = 1_000_000
-AHEAD_S = 24 * 3_600.0  # how far ahead of ours the clock of whoever made an intent may be
+AHEAD_S = 24 * 3_600.0  # how far the clock of the machine that made an intent may be ahead of ours
 MODELS_AHEAD_S = 15.0
 
 
 class OutOfBoundsError(ValueError):
-    """A value that no release writes. The text names the field and the bound."""
+    """The value is not one that any release writes. The text names the field and the bound."""
 
 
 def bounded_view(view: View) -> View:
@@ -121,7 +119,7 @@ def _safe(text: str) -> str:
 
 
 def _is_plain(edge: EdgeView, now: float) -> bool:
-    """Whether it needs no change: the usual case, and the quick one."""
+    """Whether it needs no change, which is the usual case."""
     return (
         edge.since <= now
         and (edge.rtt_ms is None or 0 <= edge.rtt_ms <= MAX_RTT_MS)
@@ -157,7 +155,7 @@ def _is_short(addresses: tuple[str, ...]) -> bool:
 
 
 def _is_inventory(edge: EdgeView, now: float) -> bool:
-    """Whether the inventory can be right. One from the future would never get old."""
+    """Whether the inventory is possible. One from the future would never expire."""
     models, at = edge.models, edge.models_at
     if models is None or at is None or not 0 <= at <= now + MODELS_AHEAD_S:
         return False

@@ -1,10 +1,9 @@
-"""How values are written for other releases to read, and read as other releases wrote them.
-
-A value is the fields of its kind in router.model, and `v`, its format. Fields may be added
-at any time: a release ignores the fields that it does not know. A name that is new in a
-closed set is replaced by the nearest that is known. Anything else needs a new format, which
-a release must be able to read before any release writes it (docs/upgrade.md). To add one,
-raise the kind's number in READABLE, and in a later release the one in WRITTEN.
+"""Encodes and decodes values so that different releases can share them. A value has the fields of
+its class in router.model, and `v`, its format. Fields may be added at any time: a release ignores
+the fields that it does not know. An unknown name from a closed set is replaced by the nearest
+known one. Any other change needs a new format, which releases must be able to read before one
+writes it (docs/upgrade.md). To add one, raise the kind's number in READABLE, and in a later
+release the one in WRITTEN.
 """
 
 from collections.abc import Generator
@@ -34,16 +33,16 @@ FORMAT = 1
 READABLE: dict[type[Value], int] = dict.fromkeys(get_args(Value), FORMAT)
 WRITTEN: dict[type[Value], int] = dict.fromkeys(get_args(Value), FORMAT)
 
-# What reading hostile bytes raises.
+# Exceptions for values that cannot be read.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OutOfBoundsError)
 
 
 class _Head(msgspec.Struct):
-    v: int = FORMAT  # the releases before formats were numbered wrote the same
+    v: int = FORMAT  # releases before numbered formats wrote this one
 
 
 class _LooseEdge(msgspec.Struct, gc=False):
-    """An EdgeView with names that a newer release may have added, models not decoded."""
+    """An EdgeView that may have names from a newer release; its models are not decoded."""
 
     state: str
     since: float
@@ -63,7 +62,7 @@ class _LooseEdge(msgspec.Struct, gc=False):
 
 
 class _LooseView(msgspec.Struct, gc=False):
-    """A View of such edges, which are decoded one by one."""
+    """A View with such edges, which are decoded one by one."""
 
     vantage: str
     seq: int
@@ -94,7 +93,9 @@ def written(value: Value) -> bytes:
 
 
 def read(text: bytes, kind: type[Kept], now: float) -> Kept:
-    """The value in JSON of any release, within its bounds. Raises one of UNREADABLE."""
+    """The value in JSON of any release, within its bounds. Raises one of the exceptions in
+    UNREADABLE.
+    """
     if kind is View:
         return finished(view_in_steps(text, now))  # type: ignore[return-value]
     _check_format(text, kind)
@@ -110,8 +111,9 @@ def _bounded(value: Value, now: float) -> Value:
 
 
 def view_in_steps(text: bytes, now: float) -> Generator[None, None, View]:
-    """The same for a view, so that the caller can pause in between: at each edge, and twice
-    within one, because its inventory can be long."""
+    """The same for a view, as a generator, so that the caller can pause: at each edge, and twice
+    within one, because its inventory can be long.
+    """
     # Every edge is an object. Counting them first refuses a view with too many before
     # decoding it costs time and memory.
     check_count("objects, a quarter of them,", text.count(b"{") // 4)
@@ -145,7 +147,7 @@ def _read_loosely(text: bytes) -> _LooseView:
     try:
         loose = _loose_view.decode(text)
     except msgspec.ValidationError:
-        _check_format(text, View)  # the better reason
+        _check_format(text, View)  # this error is clearer
         raise
     _check_readable(loose.v, View)
     check_count("edges", len(loose.edges))
@@ -153,7 +155,9 @@ def _read_loosely(text: bytes) -> _LooseView:
 
 
 def _read_edge(edge: _LooseEdge, *, has_models: bool) -> EdgeView:
-    """A state that a newer release may have added abstains; such a reason is left out."""
+    """An unknown state, from a newer release, becomes UNKNOWN, which abstains; an unknown reason
+    is left out.
+    """
     return EdgeView(
         state=_states.get(edge.state, Observed.UNKNOWN),
         since=edge.since,
@@ -178,7 +182,7 @@ def _read_addresses(part: msgspec.Raw) -> tuple[str, ...]:
 
 
 def _count_names(part: msgspec.Raw) -> int:
-    """How many strings there are in JSON that is not decoded yet, or more."""
+    """An upper bound for the number of strings in undecoded JSON."""
     return bytes(part).count(b'"') // 2
 
 
@@ -192,7 +196,7 @@ def _check_readable(format: int, kind: type[Value]) -> None:
 
 
 def _understood(fields: dict[str, Any], kind: type[Value]) -> dict[str, Any]:
-    """The same, with an intent's state that a newer release may have added replaced."""
+    """The JSON, with an unknown state of an intent, from a newer release, replaced."""
     if kind is Intent and _is_new(fields.get("state"), Intended):
         # "enabled" is the default and is not stored, so a new state keeps its edge out.
         return {**fields, "state": Intended.DRAINING}
@@ -204,7 +208,7 @@ def _is_new(name: Any, names: type[Intended]) -> bool:
 
 
 def fitted(view: View, limit: int) -> View:
-    """The view, without its largest inventories if it would be longer than `limit` bytes."""
+    """The view, without its largest inventories if its JSON would exceed `limit` bytes."""
     excess = len(msgspec.json.encode(view)) + 32 - limit
     if excess <= 0:
         return view

@@ -66,5 +66,5 @@ def _limits(connect_s: float, reply_s: float | None) -> dict[str, Any]:
         "socket_connect_timeout": connect_s,
         "socket_timeout": reply_s,
         "retry": Retry(NoBackoff(), 0),
-        "driver_info": None,  # its CLIENT SETINFO costs a round trip for each connection
+        "driver_info": None,  # CLIENT SETINFO would cost a round trip for each connection
     }

@@ -1,8 +1,6 @@
-"""The stream of events. Each kind has a bound of its own, so that many of one kind do not
-push out those of another.
-
-The bounds hold once there are more than EVENTS_KEPT. Older releases cut the stream to about
-that length, and read it as it is.
+"""The stream of events. Each kind has a limit of its own, so that many events of one kind do not
+displace those of another. The limits apply once there are more than EVENTS_KEPT events. Older
+releases trim the stream to about that length.
 """
 
 from collections.abc import Iterable, Sequence
@@ -37,13 +35,13 @@ async def log_events(client: Client, events: Sequence[Event]) -> bool:
 
 
 def add_trim(pipe: Any) -> None:
-    """Add the command that keeps the bounds to a pipeline."""
+    """Add the command that applies the limits to a pipeline."""
     kinds: list[Any] = [each for kind, kept in KIND_KEPT.items() for each in (str(kind), kept)]
     pipe.eval(scripts.TRIM_EVENTS, 1, EVENTS, EVENTS_KEPT, OTHER_KINDS_KEPT, *kinds)
 
 
 async def log_once(client: Client, events: Sequence[Event]) -> None:
-    """Append each event, unless a new one says the same at another time."""
+    """Append each event, unless a recent one is equal except for its time."""
     pipe = client.pipeline(transaction=False)
     for event in events:
         text = written(event)
@@ -65,4 +63,4 @@ def _decoded(pairs: Iterable[tuple[bytes, bytes]], now: float) -> Iterable[Logge
         try:
             yield Logged(id.decode(), read(text, Event, now))
         except UNREADABLE:
-            continue  # of a newer release, or not an event
+            continue  # from a newer release, or not an event

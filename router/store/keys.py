@@ -24,7 +24,7 @@ ASK_NAMES: Command = ("EVAL", scripts.NAMES, 1, VANTAGES, MAX_NAMES, MAX_NAME_BY
 
 
 class Refusal(Enum):
-    """Why a value is not read."""
+    """Why a value was not read."""
 
     WRONG_TYPE = "has the wrong type in Redis"
     EMPTY = "is empty"
@@ -32,7 +32,7 @@ class Refusal(Enum):
 
 
 class Head(NamedTuple):
-    """The first HEAD_BYTES of a value; `length`: None where the ACL does not tell."""
+    """The first HEAD_BYTES of a value. `length`: None if the ACL does not allow reading it."""
 
     start: bytes
     length: int | None
@@ -40,7 +40,7 @@ class Head(NamedTuple):
 
 
 class Names(NamedTuple):
-    """The names of vantages; `total`: how many there are; None: the key is no set."""
+    """The names of vantages. `total`: how many there are; None if the key is no set."""
 
     names: list[str]
     total: int | None
@@ -50,7 +50,7 @@ Part = bytes | Refusal | None
 
 
 class Survey(NamedTuple):
-    """What there is. `parts`: the intents, by key."""
+    """The result of a survey. `parts`: key → intent."""
 
     names: Names
     heads: list[Head]
@@ -58,15 +58,16 @@ class Survey(NamedTuple):
 
 
 class Before(NamedTuple):
-    """What the survey before found: `names`, which are asked for again only if their number
-    has changed; `intents`, the keys that existed."""
+    """The result of the previous survey: `names`, which are read again only if their number has
+    changed; `intents`, the keys that existed.
+    """
 
     names: Names | None = None
     intents: frozenset[str] = frozenset()
 
 
 class Keys(Protocol):
-    """What a Reader needs; see ServerKeys."""
+    """The commands that a Reader needs; see ServerKeys."""
 
     async def survey(
         self, views: Sequence[str], intents: Sequence[str], limit: int, before: Before
@@ -74,17 +75,15 @@ class Keys(Protocol):
         """The vantages' names, the heads of views, and intents of at most `limit` bytes."""
 
     async def heads(self, keys: Sequence[str]) -> list[Head]:
-        """How each value begins."""
+        """The first HEAD_BYTES of each value."""
 
     async def parts(self, keys: Sequence[str], limits: Sequence[int]) -> list[Part]:
-        """Each value: at most so many bytes and one more."""
+        """Each value, up to one byte more than `limit`."""
 
 
 class ServerKeys:
-    """Reads by plain commands in pipelines. They cost Redis a fraction of what scripts do, and
-    an error costs only the key that it is about.
-
-    `_batch`: how many keys one command looks for. In a Cluster it is one.
+    """Reads by plain commands in pipelines. They cost Redis far less than scripts, and an error
+    affects only its own key. `_batch`: the number of keys in one command; one in a Cluster.
     """
 
     def __init__(self, client: Client) -> None:
@@ -94,7 +93,7 @@ class ServerKeys:
     async def survey(
         self, views: Sequence[str], intents: Sequence[str], limit: int, before: Before
     ) -> Survey:
-        """See Keys. One round trip while nothing is new."""
+        """See Keys. One round trip if nothing has changed."""
         there = [key for key in intents if key in before.intents]
         others = list(batched([key for key in intents if key not in before.intents], self._batch))
         answers = await self._ask(
@@ -131,7 +130,7 @@ class ServerKeys:
         return _names(names)
 
     async def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        """The answer or the error of each command."""
+        """The reply or the error of each command."""
         answers: list[Any] = []
         for some in batched(commands, CHUNK):
             pipe: Any = self._pipeline()
@@ -202,7 +201,7 @@ def _or_raise(answer: Any) -> Any:
 
 
 def _or_none(answer: Any) -> int | None:
-    """The number; None where the ACL does not tell."""
+    """The number; None if the ACL does not allow reading it."""
     if isinstance(answer, NoPermissionError):
         return None
     number: int = _or_raise(answer)
@@ -210,7 +209,7 @@ def _or_none(answer: Any) -> int | None:
 
 
 def _split(answers: Sequence[Any], *counts: int) -> list[Sequence[Any]]:
-    """The first so many answers, then the next, and the rest."""
+    """The replies divided into groups of these sizes, and the rest."""
     pieces, at = [], 0
     for count in counts:
         pieces.append(answers[at : at + count])
@@ -219,5 +218,5 @@ def _split(answers: Sequence[Any], *counts: int) -> list[Sequence[Any]]:
 
 
 def batched(values: Sequence[T], count: int) -> Iterator[Sequence[T]]:
-    """So many at a time."""
+    """The items in batches of this size."""
     return (values[at : at + count] for at in range(0, len(values), count))

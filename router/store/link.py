@@ -1,9 +1,8 @@
-"""The connection to Redis: makes calls, and resolves the URL anew if the server is wrong.
-
-A client keeps its connections, and a Cluster's client the nodes that it found, for as long
-as they work. After a planned failover behind one address they lead to a server that is
-alive, but is not the right one. So the client is replaced, with all of its connections,
-after an error that only a wrong server gives, and after `SILENT_S` without success.
+"""The connection to Redis: makes calls, and resolves the URL again if it may be connected to the
+wrong server. A client keeps its connections, and a Cluster's client its list of nodes, as long as
+they work. After a planned failover behind one address, these may lead to a server that is alive
+but no longer the primary. So the client is replaced, with all of its connections, after an error
+that only a wrong server gives, and after `SILENT_S` without success.
 """
 
 import asyncio
@@ -27,12 +26,13 @@ from router.store.notices import Notice, Report, no_report
 
 SILENT_S = 5.0
 RENEW_S = 5.0
-CALLS_S = 2.5  # in timeouts: connect, log in and ask
+CALLS_S = 2.5  # in timeouts: to connect, log in and send a command
 
-# What redis-py raises for whatever Redis and the network do. A Cluster has its own base class.
+# All exceptions of redis-py for faults of Redis and the network. Clusters have their own base
+# class.
 FAULTS = (RedisError, RedisClusterException, OSError, TimeoutError)
 
-# A server that cannot be written to, or has neither the keys nor the users.
+# Errors of a server that is read-only, or has not the keys or the users.
 WRONG_SERVER = (
     ReadOnlyError,
     MovedError,
@@ -59,7 +59,9 @@ class Link:
         self.client = connect(url, timeout_s)
 
     async def call(self, ask: Callable[[Client], Awaitable[T]]) -> T:
-        """What Redis answers. Raises StoreError, in bounded time whatever Redis does."""
+        """The reply of Redis. Returns or raises StoreError within a bounded time, whatever Redis
+        does.
+        """
         client = self.client
         try:
             answer = await within(ask(client), CALLS_S * self.timeout_s)
@@ -79,7 +81,7 @@ class Link:
             self.renew(str(error))
 
     def renew(self, why: str) -> None:
-        """Resolve the URL anew and leave every connection."""
+        """Replace the client, which resolves the URL again and opens new connections."""
         old, self.client = self.client, connect(self._url, self.timeout_s)
         self._renewed_at = time.monotonic()
         task = asyncio.create_task(self._leave(old), name="redis connections left")
@@ -89,7 +91,7 @@ class Link:
         self.on_renewal()
 
     async def _leave(self, client: Client) -> None:
-        """Close a client once the calls that still use it must have ended."""
+        """Close an old client once all calls that use it must have ended."""
         try:
             await asyncio.sleep(CALLS_S * self.timeout_s)
         finally:
@@ -112,14 +114,14 @@ async def quietly(client: Client) -> None:
 
 
 def raise_first(answers: Iterable[object]) -> None:
-    """Raise the first error among the answers of a pipeline."""
+    """Raise the first error among the replies of a pipeline."""
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer
 
 
 async def within(call: Awaitable[T], limit_s: float) -> T:
-    """The call's result, or StoreError, at the latest after `limit_s`."""
+    """The call's result. Raises StoreError after `limit_s` at the latest."""
     cancelled = cancellations()
     try:
         async with asyncio.timeout(limit_s):
@@ -127,13 +129,13 @@ async def within(call: Awaitable[T], limit_s: float) -> T:
     except FAULTS as error:
         raise StoreError(f"Redis: {str(error) or type(error).__name__}") from error
     finally:
-        # redis-py sends by asyncio.wait_for, which before Python 3.12 loses a cancellation
-        # that comes just as it ends (github.com/python/cpython/issues/86296).
+        # redis-py uses asyncio.wait_for, which before Python 3.12 may lose a cancellation that
+        # arrives just as it ends (github.com/python/cpython/issues/86296).
         if cancellations() > cancelled:
             raise asyncio.CancelledError
 
 
 def cancellations() -> int:
-    """How often the current task was asked to end."""
+    """How often the current task was cancelled."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()

@@ -1,7 +1,6 @@
-"""Listens for hints of changes on a channel, and notices when it no longer hears any.
-
-A connection that is open on this side only brings no message and no error. So a quiet
-listener pings its server, and connects anew if no answer comes.
+"""Listens for hints of changes on a channel, and detects a dead connection. A connection that only
+this side still has open gives neither messages nor errors. So a quiet listener pings its server,
+and reconnects if no reply comes.
 """
 
 import asyncio
@@ -37,7 +36,7 @@ class Listener:
         self._task = self._started()
 
     def restart(self) -> None:
-        """Leave the connection, and resolve the URL anew."""
+        """Close the connection, and resolve the URL again."""
         self._task.cancel()
         self._task = self._started(after=self._task)
 
@@ -74,8 +73,9 @@ class Listener:
                 raise
 
     async def _hear(self, pubsub: Any) -> None:
-        """Each message is a hint. So is the first, the reply to the subscription: it stands
-        for whatever was missed before."""
+        """Each message is a hint. The reply to the subscription counts as one too, because changes
+        may have been missed before.
+        """
         is_asked = False
         while not cancellations():
             message = await pubsub.get_message(timeout=self._timeout_s if is_asked else QUIET_S)

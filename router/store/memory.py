@@ -13,7 +13,7 @@ from router.store.bounds import safe_event
 
 
 class MemoryStore:
-    """Keeps the last view of each vantage, intents and events. See Store for the promises."""
+    """Keeps the last view of each vantage, intents and events. See Store for the contract."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -102,20 +102,20 @@ class MemoryStore:
 
 
 class Hints:
-    """Counts hints, and wakes all who wait for the next."""
+    """Counts hints, and wakes all waiting tasks at the next."""
 
     def __init__(self) -> None:
         self._count = 0
         self._next = asyncio.Event()
 
     def give(self) -> None:
-        """One more."""
+        """Count one more hint."""
         self._count += 1
         self._next.set()
         self._next = asyncio.Event()
 
     async def after(self, seen: int, timeout_s: float) -> int:
-        """The count, as soon as it is not `seen`, or after the timeout."""
+        """The count, once it differs from `seen`, or after the timeout."""
         if self._count == seen:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
@@ -124,6 +124,6 @@ class Hints:
 
 
 def _order(id: str) -> int:
-    """The count in `17-0`; anything else comes before all."""
+    """The number in an id such as `17-0`; 0 for any other text."""
     count = id.partition("-")[0]
     return int(count) if count.isascii() and count.isdigit() else 0

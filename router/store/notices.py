@@ -1,4 +1,4 @@
-"""What a store reports besides errors."""
+"""Reports of a store besides errors."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -18,4 +18,4 @@ Report = Callable[[Notice, str], None]
 
 
 def no_report(notice: Notice, about: str) -> None:
-    """For callers that live for one command only."""
+    """Ignores reports; for callers that run one command only."""

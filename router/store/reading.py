@@ -1,7 +1,6 @@
-"""Reads what vantages and operators wrote, in bounded time and memory.
-
-One key costs that key only. A view is read and decoded when its first bytes have changed,
-which hold its `seq`. Decoding pauses every millisecond, so that answers are not delayed.
+"""Reads the views and intents in bounded time and memory. A faulty key affects only itself. A view
+is read and decoded only if its first bytes, which contain its `seq`, have changed. Decoding pauses
+every millisecond, so that answers are not delayed.
 """
 
 import asyncio
@@ -29,29 +28,29 @@ from router.store.link import FAULTS
 from router.store.slices import Pace, in_slices
 
 MAX_TOTAL_BYTES = 8 * 1024 * 1024
-GROWTH_BYTES = 64 * 1024  # how much larger than its head says a view may be when it is read
+GROWTH_BYTES = 64 * 1024  # how much a view may have grown since its head was read
 LARGE_BYTES = 512 * 1024
-LARGE_S = 1.0  # for all large views of one reading
+LARGE_S = 1.0  # time for all large views of one reading
 LISTED_READS = 10
-KEPT_S = 120.0  # how long a vantage that falls silent keeps its place among the newest
+KEPT_S = 120.0  # how long a silent vantage still counts as one of the newest
 AHEAD_MS = 24 * 3_600_000
 
 _SEQ = re.compile(rb'"seq":(\d{1,16})\b')
 
 
 def view_key(vantage: str) -> str:
-    """Where a vantage's View is kept."""
+    """The key of a vantage's View."""
     return f"autorouter:view:{vantage}"
 
 
 def intent_key(edge: str) -> str:
-    """Where an operator's Intent for an edge is kept."""
+    """The key of an operator's Intent for an edge."""
     return f"autorouter:intent:{edge}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A view as it was read last. `view` is None if it could not be, for the reason `fault`."""
+    """A view as it was last read. If it could not be read, `view` is None and `fault` says why."""
 
     head: bytes
     length: int
@@ -88,7 +87,7 @@ class Reader:
         self._known = known
         self._held = frozenset(key for key, part in parts.items() if part is not None)
         self._list(names)
-        # Those too that have a view although the list is lost or too long.
+        # Also vantages whose view exists although the list is lost or too long.
         self._names = sorted({*names.names, *known})
         return Stored(
             views=tuple(one.view for _, one in sorted(known.items()) if one.view),
@@ -98,7 +97,9 @@ class Reader:
         )
 
     def _list(self, names: Names) -> None:
-        """Keep the vantages' names for LISTED_READS at most: another list can be as long."""
+        """Cache the vantages' names for LISTED_READS readings at most, because another list can
+        have the same length.
+        """
         if names is not self._listed:
             self._listed, self._listed_reads = names, 0
         self._listed_reads += 1
@@ -147,7 +148,7 @@ class Reader:
     async def _fetched_in_time(
         self, keys: Keys, heads: dict[str, Head], faults: dict[str, str]
     ) -> dict[str, Known]:
-        """Large views, one by one. One that takes too long costs itself, until it changes."""
+        """Large views, one by one. One that takes too long is left out until it changes."""
         known: dict[str, Known] = {}
         deadline = time.monotonic() + LARGE_S
         for name, head in heads.items():
@@ -183,7 +184,7 @@ class Reader:
         return intents
 
     def _rank(self, known: Known | None, head: Head) -> tuple[bool, int]:
-        """Vantages that were heard of lately come first, then the newest."""
+        """The sort key: vantages that published recently first, then the newest."""
         now = self._clock()
         view = None if known is None else known.view
         is_heard = view is not None and abs(now - view.probed_at) <= KEPT_S
@@ -193,14 +194,14 @@ class Reader:
 
 
 async def silent_names(keys: Keys) -> list[str]:
-    """The listed vantages that have no view any more."""
+    """The listed vantages that no longer have a view."""
     names = (await keys.survey((), (), 0, Before())).names.names
     heads = await keys.heads([view_key(name) for name in names]) if names else []
     return [name for name, head in zip(names, heads, strict=True) if _is_gone(head)]
 
 
 def intent_in(edge: str, part: bytes | Refusal, now: float) -> Intent:
-    """The intent for an edge. Raises one of UNREADABLE."""
+    """The intent for an edge. Raises one of the exceptions in UNREADABLE."""
     if isinstance(part, Refusal):
         raise OutOfBoundsError(part.value)
     check_size(len(part), MAX_INTENT_BYTES)
@@ -210,7 +211,7 @@ def intent_in(edge: str, part: bytes | Refusal, now: float) -> Intent:
 
 
 def _affordable(heads: dict[str, Head], left: int, faults: dict[str, str]) -> list[str]:
-    """The views to read, the smallest first, as far as the budget goes."""
+    """The views to read within the budget, the smallest first."""
     names = []
     for name in sorted(heads, key=lambda name: heads[name].length or 0):
         head = heads[name]
@@ -237,7 +238,7 @@ def _crowd(names: Names) -> dict[str, str]:
 
 
 def _limit(head: Head) -> int:
-    """How much of a view to read, so that all together stay within their bound."""
+    """How many bytes of a view to read, so that all together stay within their limit."""
     length = MAX_VALUE_BYTES if head.length is None else head.length + GROWTH_BYTES
     return min(length, MAX_VALUE_BYTES)
 
@@ -252,6 +253,6 @@ def _lines(faults: dict[str, str]) -> tuple[str, ...]:
 
 
 def check_same(name: str, value: str, key: str) -> None:
-    """Raises OutOfBoundsError for a value that is at the key of another."""
+    """Raises OutOfBoundsError for a value stored under the wrong key."""
     if value != key:
         raise OutOfBoundsError(f"the {name} in the value is not the one in the key")

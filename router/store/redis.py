@@ -52,13 +52,14 @@ AHEAD_MS = 30 * 24 * 3_600_000
 
 
 def lease_key(vantage: str) -> str:
-    """Where the right to publish for a vantage is kept."""
+    """The key of the lease for publishing as a vantage."""
     return f"autorouter:lease:{vantage}"
 
 
 class RedisStore:
-    """Views, intents, leases and events in Redis. See Store for the promises. Needs a
-    running loop."""
+    """Views, intents, leases and events in Redis. See Store for the contract. Needs a running
+    loop.
+    """
 
     def __init__(
         self,
@@ -100,7 +101,7 @@ class RedisStore:
         return stored
 
     async def _report_intents(self, back: Sequence[Event], lost: Sequence[Event]) -> None:
-        """Report the intents that are back, and the losses that no event explains."""
+        """Report intents that are back after their end, and lost intents that no event explains."""
         for event in back:
             self._report(Notice.INTENT_BACK, f"{event.edge}: {event.reason}")
         recent = await self.events() if lost else ()
@@ -160,7 +161,7 @@ class RedisStore:
         await self._link.close()
 
     async def _prune(self) -> None:
-        """Now and then remove the names of vantages whose view has expired."""
+        """Periodically remove the names of vantages whose view has expired."""
         if time.monotonic() - self._pruned_at < PRUNE_S:
             return
         self._pruned_at = time.monotonic()
@@ -169,8 +170,9 @@ class RedisStore:
 
 
 async def _publish(client: Client, vantage: str, args: Sequence[Any]) -> tuple[int, bool]:
-    """The seq that is stored now, and whether the list of vantages had to be replaced. One
-    round trip; in a Cluster two."""
+    """Returns the `seq` that is now stored, and whether the list of vantages had to be replaced.
+    One round trip; two in a Cluster.
+    """
     join = (scripts.JOIN, 1, VANTAGES, vantage, str(VIEW_LIFE_S))
     if isinstance(client, RedisCluster):
         seq: Any = await client.eval(scripts.PUBLISH, 1, *args)

@@ -1,13 +1,11 @@
-"""Lua that runs in Redis. Every script uses the keys that it is given and no others.
-
-A key of a wrong type costs that key only: `pcall` returns the error. Commands that the ACL
-of an older release does not allow are called by `pcall` too; without them Redis keeps more
-than it should, within other bounds.
+"""Lua that runs in Redis. Every script uses only the keys that it is given. A key of a wrong type
+affects only itself: `pcall` returns the error. Commands that the ACL of an older release does not
+allow are called by `pcall` too; without them Redis keeps more than needed, within other limits.
 """
 
-# Replace a view, unless the one there is newer, and return the seq that is stored then. The
-# seq comes second in the JSON that we write, so it is in the first 256 bytes. A seq above
-# ARGV[4] is ahead of every clock, and does not count.
+# Replace a view, unless the one there is newer, and return the seq that is stored then. The seq is
+# the second field of the JSON that we write, so it is in the first 256 bytes. A seq above ARGV[4]
+# is later than every clock, and is ignored.
 PUBLISH = """
 local stored = redis.pcall('GETRANGE', KEYS[1], 0, 255)
 if type(stored) == 'table' then stored = '' end

@@ -14,8 +14,9 @@ Result = TypeVar("Result")
 
 
 class Pace:
-    """Lets the event loop run for every SLICE_S of work. `rests`: for as long as that took,
-    so that others have half of the time."""
+    """Lets the event loop run after every SLICE_S of work. `rests`: sleeps as long as the work
+    took, so that others get half of the time.
+    """
 
     def __init__(self, *, rests: bool = False) -> None:
         self._rests = rests
@@ -30,7 +31,7 @@ class Pace:
 
 
 async def in_slices(work: Generator[None, None, Result], pace: Pace | None = None) -> Result:
-    """What the work comes to. Others run in between. `pace`: shared with work before it."""
+    """The result of the work. Other tasks run in between. `pace`: shared with earlier work."""
     pace = Pace() if pace is None else pace
     while True:
         await pace.pause()

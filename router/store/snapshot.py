@@ -1,8 +1,8 @@
 """The last good health on disk, for a server that starts while the store is away.
 
-One file, replaced atomically. A checksum detects a torn or edited file: a server starts
-without it. A value in it that is out of bounds is left out. Saving and loading may hang with
-their folder, so both happen in a thread that nothing waits for.
+One file, replaced atomically. A checksum detects a damaged or edited file, which is ignored. A
+value in it that is out of bounds is left out. Access to the folder may hang, so both saving and
+loading run in a thread for which nothing waits.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class _Saved(msgspec.Struct):
 
 
 class _Loaded(msgspec.Struct):
-    """The same, its values not decoded."""
+    """The file's content, with values not yet decoded."""
 
     views: tuple[msgspec.Raw, ...]
     intents: tuple[msgspec.Raw, ...]
@@ -58,7 +58,9 @@ class _Loaded(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class LastGood:
-    """The file in a state folder. Only its owner can read it, or a folder made for it."""
+    """The file in a state folder. Only the owner can read the file, and a folder that is created
+    for it.
+    """
 
     folder: Path
     clock: Callable[[], float] = time.time
@@ -69,15 +71,16 @@ class LastGood:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self.folder / f".{FILE_NAME}.{os.getpid()}"
         with open(fresh, "wb", opener=_private) as file:
-            os.fchmod(file.fileno(), 0o600)  # also one left behind by an older release
+            os.fchmod(file.fileno(), 0o600)  # also a file of an older release
             file.write(_checksum(body) + b"\n" + body)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self.folder / FILE_NAME)
 
     def load(self) -> Stored | None:
-        """What was saved, or None when there is nothing whole. Values that cannot be right
-        are left out, with a line for each in `faults`."""
+        """What was saved, or None if there is no undamaged file. Values out of bounds are left
+        out, with a line for each in `faults`.
+        """
         try:
             with (self.folder / FILE_NAME).open("rb") as file:
                 text = file.read(MAX_BYTES)
@@ -95,10 +98,10 @@ class LastGood:
 
 
 class Observer(Protocol):
-    """Hears how saving goes; see router.telemetry.metrics."""
+    """Is called with the outcome of saving; see router.telemetry.metrics."""
 
     def saved(self, error: OSError | None) -> None:
-        """The last good health was written to disk, or was not (in time: TimeoutError)."""
+        """The last good health was written to disk, or was not (TimeoutError: not in time)."""
 
     def recalled(self, faults: tuple[str, ...]) -> None:
         """The last good health was loaded without some values: a line for each."""
@@ -125,13 +128,13 @@ class SnapshotWriter:
         self._has_news = asyncio.Event()
 
     def offer(self, stored: Stored) -> None:
-        """Save this at the next turn, unless something newer comes first."""
+        """Save this next, unless something newer is offered first."""
         if stored.views and stored != self._newest:
             self._newest = stored
             self._has_news.set()
 
     async def run(self) -> None:
-        """Save what is newest, at most every `interval_s`."""
+        """Save the newest offer, at most every `interval_s`."""
         while True:
             await self._has_news.wait()
             self._has_news.clear()
@@ -139,7 +142,9 @@ class SnapshotWriter:
             await self._sleep(self._interval_s)
 
     async def _save(self, stored: Stored) -> None:
-        """Save it, and report a save that hangs. The next one begins only when it has ended."""
+        """Save it, and report a save that hangs. The next save begins only when this one has
+        ended.
+        """
         save = partial(self._last_good.save, stored.views, stored.intents)
         slow = TimeoutError(f"no answer for {self._timeout_s:g} s")
         try:
@@ -158,7 +163,9 @@ class SnapshotWriter:
 async def load_in_time(
     last_good: LastGood, observer: Observer, timeout_s: float = LOAD_TIMEOUT_S
 ) -> Stored | None:
-    """What was saved. None when there is nothing whole, or the folder does not answer in time."""
+    """What was saved. None if there is no undamaged file, or if the folder does not respond in
+    time.
+    """
     try:
         saved = await call_aside(last_good.load, timeout_s=timeout_s, name="load health")
     except TimeoutError:

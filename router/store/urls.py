@@ -5,8 +5,7 @@
     redis+cluster://[USER:PASSWORD@]HOST[:PORT],HOST[:PORT]
 
 and the same with rediss for TLS, which takes options: `?ssl_ca_certs=FILE`, joined by `&`.
-Sentinels that want a login of their own get it from `?sentinel_user=` and
-`sentinel_password=`.
+A separate login for Sentinels is given by `?sentinel_user=` and `sentinel_password=`.
 """
 
 import re
@@ -36,8 +35,9 @@ _PATH_FAULTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a store is and how to get in. `kind`: empty, `sentinel` or `cluster`;
-    `options`: for TLS, by the names that redis-py gives them."""
+    """Where a store is, and its login. `kind`: empty, `sentinel` or `cluster`; `options`: for TLS,
+    by the names that redis-py gives them.
+    """
 
     kind: str
     tls: bool
@@ -76,7 +76,7 @@ def fault_in(url: str) -> str | None:
 
 
 def read_url(url: str) -> Place:
-    """The place that a URL without a fault names."""
+    """The Place in a URL that has no fault."""
     parts = urlsplit(url)
     transport, _, kind = parts.scheme.partition("+")
     login, _, servers = parts.netloc.rpartition("@")

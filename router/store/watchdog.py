@@ -1,5 +1,5 @@
-"""Notices what Redis does not report: intents that it lost or that are back after their end,
-and data that stand still. No I/O.
+"""Detects what Redis does not report: lost intents, intents that are back after their end, and
+data that no longer change. No I/O.
 """
 
 import time
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from router.model import Event, EventKind, Intended, Intent, View
 from router.store import Stored
 
-SETTLED_S = 3.0  # so long after an intent is gone its event must have been written
+SETTLED_S = 3.0  # how long after an intent is gone its event must exist
 NEAR_END_S = 5.0
 MAX_AT_ONCE = 50
 STILL_S = 15.0
@@ -19,8 +19,9 @@ BACK = "it had ended, and is in force again: Redis came back with old data"
 
 
 class LostIntents:
-    """Compares each reading with the ones before. `_ended`: by edge, the intent that ended
-    last, which is never made again, because its time of creation would differ."""
+    """Compares each reading with the previous ones. `_ended`: edge → the intent that ended last. A
+    new intent never equals it, because its creation time differs.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -29,7 +30,7 @@ class LostIntents:
         self._missing_since: dict[str, float] = {}
 
     def forget(self, edges: Iterable[str]) -> None:
-        """These intents were changed by this process."""
+        """Ignore these intents: this process changed them."""
         for edge in edges:
             self._missing_since.pop(edge, None)
             if edge in self._held:
@@ -43,7 +44,7 @@ class LostIntents:
         return [_return(intent, self._clock()) for intent in back[:MAX_AT_ONCE]]
 
     def noticed(self, stored: Stored, edges: Sequence[str]) -> list[Event]:
-        """An event for each intent that has been missing for a while, and should not be."""
+        """An event for each intent that has been missing for a while before its end."""
         now = self._clock()
         here = {intent.edge: intent for intent in stored.intents}
         for edge in edges:
@@ -62,7 +63,7 @@ class LostIntents:
 
     @staticmethod
     def unexplained(lost: Sequence[Event], recent: Sequence[Event]) -> list[Event]:
-        """The losses without an event that enabled the edge."""
+        """The losses for which no event enabled the edge."""
         enabled = {
             event.edge
             for event in recent
@@ -74,7 +75,7 @@ class LostIntents:
 
 
 def _loss(intent: Intent, now: float) -> Event:
-    """The same from every server, but for `at`."""
+    """The event; equal on every server, except for `at`."""
     return Event(
         at=now,
         kind=EventKind.INTENT,
@@ -88,7 +89,7 @@ def _loss(intent: Intent, now: float) -> Event:
 
 
 def _return(intent: Intent, now: float) -> Event:
-    """The same from every server, but for `at`."""
+    """The event; equal on every server, except for `at`."""
     return Event(
         at=now,
         kind=EventKind.INTENT,
@@ -102,8 +103,9 @@ def _return(intent: Intent, now: float) -> Event:
 
 
 class Standstill:
-    """Notices views that no longer change, although a vantage writes every few seconds. A
-    server that was demoted or cut off answers like that."""
+    """Detects that no view changes any more, although vantages write every few seconds. A Redis
+    server that was demoted or cut off answers like that.
+    """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -112,7 +114,7 @@ class Standstill:
         self._wait_s = STILL_S
 
     def is_due(self, views: Sequence[View]) -> bool:
-        """Whether it is time to connect anew: after a while, and again now and then."""
+        """Whether to reconnect: after a while without changes, and then at intervals."""
         now = self._monotonic()
         seen = tuple((view.vantage, view.seq) for view in views)
         if seen != self._seen:

@@ -1,5 +1,5 @@
-"""What a server shows of itself when its metrics are read, so that requests pay only for
-counting. Reads state; keeps none.
+"""Metrics that are computed when they are read, so that requests only count. Reads state; keeps
+none.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +17,7 @@ from router.routing.response import Counts, Labels, Placement, Shed
 
 
 class Watch(Protocol):
-    """What is known of the fleet; see router.api.live_fleet."""
+    """The state of the fleet; see router.api.live_fleet."""
 
     fleet: Fleet
     published: tuple[View, ...]
@@ -26,8 +26,9 @@ class Watch(Protocol):
 
 @dataclass(kw_only=True, eq=False)
 class ServerCollector(Collector):
-    """One server, all its workers included. `workers`: how many answer now, of
-    `workers_wanted`; `geo_built_at`: Unix seconds."""
+    """One server, all its workers included. `workers`: how many of `workers_wanted` answer now;
+    `geo_built_at`: Unix seconds.
+    """
 
     counts: Callable[[], Counts]
     watch: Watch
@@ -42,7 +43,7 @@ class ServerCollector(Collector):
         return self.moment().collect()
 
     def moment(self) -> "ServerMoment":
-        """The server as it is now, for a thread to collect."""
+        """The present state of the server, which a thread may collect."""
         return ServerMoment(
             counts=_copied(self.counts()),
             fleet=self.watch.fleet,
@@ -58,8 +59,9 @@ class ServerCollector(Collector):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ServerMoment(Collector):
-    """One server at one moment. Nothing changes what it reads, so any thread may collect it:
-    for 500 edges that takes longer than a request may wait."""
+    """One server at one moment. It is immutable, so a thread can collect it: for 500 edges that
+    takes longer than a request may wait.
+    """
 
     counts: Counts
     fleet: Fleet
@@ -148,7 +150,7 @@ def _edges(fleet: Fleet) -> Iterator[Metric]:
 
 
 def _countries(fleet: Fleet) -> Metric:
-    """For each country with an edge that may be chosen, how many answers can name."""
+    """For each country with a routable edge, how many of its edges answers can name."""
     offered = {edge.region.country: 0 for edge in fleet.edges if edge.region.routable}
     for edge in fleet.edges:
         if is_offered(edge):

@@ -1,7 +1,7 @@
 """Writes lines to a file descriptor without ever blocking the caller.
 
-A pipe that nobody reads fills up, and the next write to it blocks for ever. So a thread
-of its own writes; lines wait in a bounded queue, and those that do not fit are counted.
+A pipe without a reader fills up, and then a write blocks for ever. So a thread writes; lines wait
+in a bounded queue, and lines that do not fit are dropped and counted.
 """
 
 import os
@@ -43,12 +43,12 @@ class LineWriter:
 
     @property
     def dropped(self) -> int:
-        """Lines that were never written."""
+        """The number of lines that were dropped."""
         return self._dropped
 
     @property
     def is_stalled(self) -> bool:
-        """Whether the reader has not taken a line for STALLED_S."""
+        """Whether no line could be written for STALLED_S."""
         since = self._writing_since
         return since is not None and time.monotonic() - since > STALLED_S
 
@@ -61,8 +61,9 @@ class LineWriter:
                 self._drop()
 
     def offer(self, line: bytes) -> bool:
-        """The same for lines that matter less: they may fill half of the queue. False: not
-        taken, and not counted as dropped here."""
+        """The same for less important lines: they may fill half of the queue. Returns False if the
+        line was not accepted; it is not counted as dropped here.
+        """
         with self._changed:
             if not self._has_room(line, 0.5):
                 return False
@@ -70,7 +71,7 @@ class LineWriter:
         return True
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until all is written, at most so long. False: something is left."""
+        """Wait until everything is written, at most this long. Returns whether it is."""
         with self._changed:
             return self._changed.wait_for(self._is_idle, timeout_s)
 

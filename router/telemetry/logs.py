@@ -41,8 +41,9 @@ lines = LineWriter()
 
 
 def start_logging(level: str, form: str) -> None:
-    """Send every line, ours and our libraries', to standard error: text on a terminal,
-    otherwise JSON."""
+    """Send all log lines, also those of libraries, to standard error: text on a terminal,
+    otherwise JSON.
+    """
     as_text = form == "text" or (form == "auto" and sys.stderr.isatty())
     stamp = structlog.processors.TimeStamper("%H:%M:%S" if as_text else "iso", utc=not as_text)
     shared: list[structlog.typing.Processor] = [

@@ -37,7 +37,7 @@ _BAD = (Observed.DOWN, "failing", "gave up", "refused")
 
 
 class Telemetry:
-    """What the loops tell, as metrics and log lines. One registry a process."""
+    """Turns calls of the loops into metrics and log lines. One registry per process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -143,8 +143,9 @@ class Telemetry:
         self._standing_by = False
 
     def _begin(self) -> None:
-        """At zero, so that the first of a kind shows as a rise (Prometheus, "Avoid missing
-        metrics")."""
+        """Start series at zero, so that the first of a kind shows as an increase (Prometheus,
+        "Avoid missing metrics").
+        """
         for counter, results in (
             (self._publishes, ("ok", "error", "standby")),
             (self._reads, ("ok", "error")),
@@ -161,7 +162,7 @@ class Telemetry:
             self._loop_failures.labels(loop)
 
     def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
-        """A background loop raised an error, and starts again after so long."""
+        """A background loop raised an error, and starts again after this time."""
         self._loop_failures.labels(loop).inc()
         life_s = ONE_OFF_S if wait_s == 0.0 else None  # otherwise until it has recovered
         text = f"{type(error).__name__}: {error}"[:MAX_TROUBLE]
@@ -174,12 +175,14 @@ class Telemetry:
         log.info("a background loop runs again", loop=loop)
 
     def child_ended(self, child: str, how: str, left: int) -> None:
-        """A worker or the prober exited, hung or could not start; so many workers are left."""
+        """A worker or the prober exited, hung or could not start. The number is of workers that
+        are left.
+        """
         self._child_ends.labels(child, how).inc()
         log.error(f"a {child} ended; starting another", how=how, left=left)
 
     def purges(self, target: str) -> None:
-        """A CDN is to be purged."""
+        """This CDN will be purged."""
         for result in ("ok", "error"):
             self._purges.labels(target, result)
 
@@ -190,15 +193,15 @@ class Telemetry:
             self._probes.labels(region.id).observe(probe.rtt_ms / 1_000)
 
     def met(self, region: Region, probe: Probe) -> None:
-        """An edge failed in a way that a person has to mend."""
+        """An edge failed in a way that a person must correct."""
         log.warning("edge fails", edge=region.id, outcome=str(probe.outcome), met=probe.detail)
 
     def changed(self, region: Region, transition: Transition) -> None:
-        """An edge's state changed in this vantage's own eyes."""
+        """The state of an edge at this vantage changed."""
         self._transitions.labels(region.id, transition.after).inc()
 
     def published(self, view: View, error: StoreError | None) -> None:
-        """A view was written, or was not; a log line when that changes."""
+        """A view was written or not; logs when that changes."""
         self._publishes.labels("ok" if error is None else "error").inc()
         self._held.set(len(view.held))
         self._isolated.set(view.isolated)
@@ -211,14 +214,14 @@ class Telemetry:
         self._standing_by = False
 
     def stood_by(self, vantage: str) -> None:
-        """Another poller of this vantage publishes; a log line when that begins."""
+        """Another poller of this vantage publishes; logs when that begins."""
         self._publishes.labels("standby").inc()
         if not self._standing_by:
             log.info("standing by: another poller publishes", vantage=vantage)
         self._standing_by = True
 
     def happened(self, event: Event) -> None:
-        """One line for each event, with what it has to say."""
+        """An event happened: a log line with its fields."""
         self._events.labels(event.kind).inc()
         told = {
             each.name: str(value)
@@ -229,7 +232,7 @@ class Telemetry:
         (log.warning if bad else log.info)(str(event.kind), **told)
 
     def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
-        """The store was read, or was not; a log line when that changes."""
+        """The store was read or not; logs when that changes."""
         self._reads.labels("ok" if error is None else "error").inc()
         self._unreadable.inc(len(faults))
         if error is None:
@@ -248,7 +251,7 @@ class Telemetry:
         log.warning("store", notice=str(notice), about=about)
 
     def wished(self, edge: str, wish: Intent | None) -> None:
-        """An operator's intent came, changed or is over: a line, wherever it was made."""
+        """An operator's intent was made, changed or ended, on any server: a log line."""
         if wish is None:
             log.info("intent over", edge=edge)
             return
@@ -257,7 +260,7 @@ class Telemetry:
         log.info("intent", edge=edge, state=str(wish.state), **about)
 
     def saved(self, error: OSError | None) -> None:
-        """The last good health was written to disk, or was not; a log line when that changes."""
+        """The last good health was written to disk or not; logs when that changes."""
         self._saves.labels("ok" if error is None else "error").inc()
         text = None if error is None else str(error)[:MAX_TROUBLE]
         if not self.troubles.note("state_dir", text):
@@ -273,14 +276,14 @@ class Telemetry:
         log.error("parts of the last good health were left out", faults="; ".join(faults))
 
     def swapped(self, before: Fleet, after: Fleet) -> None:
-        """Answers come from another Fleet."""
+        """The Fleet was replaced."""
         self._swaps.inc()
         if before.status is not after.status:
             say = log.info if after.status is Status.OK else log.warning
             say("fleet status", before=str(before.status), after=str(after.status))
 
     def reloaded(self, faults: Sequence[str]) -> None:
-        """New files were taken, or refused: a line for each fault."""
+        """New files were loaded, or refused with a log line for each fault."""
         self._reloads.labels("refused" if faults else "ok").inc()
         self._reload_ok.set(not faults)
         self.troubles.note("reload", "; ".join(faults)[:MAX_TROUBLE] if faults else None)
@@ -288,7 +291,7 @@ class Telemetry:
             log.error("files not taken; going on with the old", fault=fault)
 
     def purged(self, target: str, delay_s: float, error: PurgeError | None) -> None:
-        """A CDN took a purge, or did not."""
+        """A CDN accepted a purge, or did not."""
         self._purges.labels(target, "ok" if error is None else "error").inc()
         self.troubles.note(f"purge {target}", None if error is None else str(error)[:MAX_TROUBLE])
         if error is None:

@@ -1,4 +1,4 @@
-"""How much of something happened lately, from a counter that only grows."""
+"""Recent counts, from a counter that only grows."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ Key = TypeVar("Key")
 
 
 class Tally(Generic[Key]):
-    """Remembers a counter as it was over the last WINDOW_S."""
+    """Remembers the values of a counter over the last WINDOW_S."""
 
     def __init__(
         self,
@@ -32,14 +32,14 @@ class Tally(Generic[Key]):
             self.note()
 
     def note(self) -> None:
-        """Remember the counter as it is, and forget what is older than needed."""
+        """Remember the present value, and remove values that are too old."""
         now = self._clock()
         self._kept.append((now, dict(self._count())))
         while len(self._kept) > 1 and self._kept[1][0] <= now - WINDOW_S:
             self._kept.popleft()
 
     def recent(self) -> dict[Key, int]:
-        """What was counted since WINDOW_S ago, or since it began; nothing is left out."""
+        """The counts of the last WINDOW_S, or since the start if that is shorter."""
         before = self._kept[0][1]
         grown = {key: count - before.get(key, 0) for key, count in self._count().items()}
         return {key: count for key, count in grown.items() if count > 0}

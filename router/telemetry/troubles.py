@@ -1,4 +1,4 @@
-"""What fails at the moment, since when, and what it said. In memory of one process."""
+"""What fails at present, since when, and its error text. In the memory of one process."""
 
 import time
 from collections.abc import Callable
@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 
 class Trouble(NamedTuple):
-    """Something that fails: since when (Unix seconds), and what it said. `ends_at`: when it
-    is forgotten, if nothing says that it works again."""
+    """Something that fails: since when (Unix seconds), and its error text. `ends_at`: when it is
+    removed if no success is reported before.
+    """
 
     since: float
     text: str
@@ -15,15 +16,16 @@ class Trouble(NamedTuple):
 
 
 class Troubles:
-    """By name, what failed when it was last tried."""
+    """Name → what failed at its last try."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._known: dict[str, Trouble] = {}
 
     def note(self, name: str, text: str | None, life_s: float | None = None) -> bool:
-        """It failed with this text, or works (None). `life_s`: forget it after so long.
-        Returns whether that is a change."""
+        """Note that it failed with this text, or works (None). `life_s`: remove the trouble after
+        this time. Returns whether that is a change.
+        """
         known = self.get(name)
         if text is None:
             self._known.pop(name, None)
@@ -39,7 +41,7 @@ class Troubles:
         return self._known.get(name)
 
     def starting_with(self, prefix: str) -> dict[str, Trouble]:
-        """All whose name has this prefix, under the rest of their names."""
+        """The troubles whose name has this prefix, under the rest of the name."""
         self._forget()
         return {
             name.removeprefix(prefix): trouble

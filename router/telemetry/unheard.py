@@ -1,4 +1,4 @@
-"""Makes errors heard that no caller can catch: those of callbacks and of forgotten tasks."""
+"""Reports errors that no caller can catch: those of callbacks and of abandoned tasks."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,9 @@ from router.supervised import LoopObserver
 
 
 def report_unheard(observer: LoopObserver) -> None:
-    """Report them to the observer, as failures of the loop `callback`. Needs a running loop."""
+    """Report such errors to the observer, as failures of the loop `callback`. Needs a running
+    loop.
+    """
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

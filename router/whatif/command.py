@@ -59,8 +59,9 @@ _UNPROVEN = {"told": EdgeView(state=Observed.UNKNOWN, since=0.0, worked=False)}
 
 
 async def simulate(settings: Settings, supposed: Supposed, tell: Tell = in_silence) -> Simulated:
-    """Compare the present fleet with the supposed one. `tell` hears of
-    how far the geo database is read."""
+    """Compare the present fleet with the supposed one. `tell` is called with the progress of
+    reading the geo database.
+    """
     catalog, geo = read_all(settings)
     change, query, now = supposed.change, supposed.query, time.time()
     catalog_after = _by(change.nearness, settings, changed_catalog(catalog, change))
@@ -88,7 +89,7 @@ async def simulate(settings: Settings, supposed: Supposed, tell: Tell = in_silen
 
 
 def _by(nearness: Nearness | None, settings: Settings, catalog: Catalog) -> Catalog:
-    """The catalog with cities ordered so; as it is, when nothing is asked."""
+    """The catalog with this order of cities; unchanged for None."""
     if nearness is Nearness.NETWORK:
         return with_latency(settings, catalog)
     if nearness is Nearness.DISTANCE:
@@ -99,7 +100,7 @@ def _by(nearness: Nearness | None, settings: Settings, catalog: Catalog) -> Cata
 async def _present(
     settings: Settings, catalog: Catalog, supposed: Supposed
 ) -> tuple[Fleet, str, list[str]]:
-    """The fleet now, who told it, and edges that it has and the catalog has not."""
+    """The present fleet, its source, and edges that it has but the catalog lacks."""
     if supposed.all_up:
         return Fleet(edges=(), status=Status.OK), "every edge up", []
     told = await ask(settings, "/v1/edges", base=supposed.server)

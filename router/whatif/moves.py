@@ -1,6 +1,5 @@
-"""What moves where between two fleets, by share of the address space. Pure.
-
-Both are asked through the Decision that serves answers; nothing is decided here.
+"""Which viewers get another edge in another fleet, by share of the address space. Pure. Both
+fleets use the Decision that serves answers; nothing is decided here.
 """
 
 from collections import Counter, defaultdict
@@ -18,15 +17,15 @@ from router.routing.fleet import Fleet, useful
 from router.routing.query import Query
 from router.routing.ranking import Ranker, RouteKey, mix32, place_seed
 
-# The edges of a metro share its viewers by network. So many made-up networks stand for
-# all there are: each place gets its share of them, one at least, one a /24 at most.
+# The edges of a metro share its viewers by network. A sample of made-up networks represents all:
+# each place gets its share of them, at least one, and at most one per /24.
 SAMPLED_NETWORKS = 200_000
 
 _UINT32 = 0xFFFFFFFF
 
 
 class Flow(NamedTuple):
-    """Viewers of one country, and the edge that they get; None where there is no answer."""
+    """Viewers of one country, and the edges that they get before and after; None: no edge."""
 
     country: str | None
     before: str | None
@@ -40,14 +39,16 @@ class Flow(NamedTuple):
 
 @dataclass(slots=True)
 class Load:
-    """Addresses, and what those of them whose distances are known gain, added up."""
+    """A number of addresses, and the sum of the changes in distance of those whose distances are
+    known.
+    """
 
     addresses: float = 0.0
     measured: float = 0.0
     extra_km: float = 0.0
 
     def add(self, addresses: float, extra_km: float | None) -> None:
-        """So many more, of which each is that much farther away, if it is known."""
+        """Add addresses, each of which is this much farther from its edge, if known."""
         self.addresses += addresses
         if extra_km is not None:
             self.measured += addresses
@@ -55,7 +56,7 @@ class Load:
 
 
 class Spot(NamedTuple):
-    """One degree by one degree, by its southern and western side."""
+    """A square of one degree, given by its southern and western edge."""
 
     south: int
     west: int
@@ -66,7 +67,7 @@ Flows = defaultdict[Flow, Load]
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """All viewers by flow; those with a position also by the spot where they are."""
+    """All viewers by flow; those with a position also by spot."""
 
     flows: Flows = field(default_factory=lambda: defaultdict(Load))
     spots: defaultdict[Spot, Flows] = field(
@@ -74,7 +75,7 @@ class Moves:
     )
 
     def add(self, location: Location, flow: Flow, addresses: float, extra_km: float | None) -> None:
-        """Viewers of one place who share a flow."""
+        """Add viewers of one place with one flow."""
         self.flows[flow].add(addresses, extra_km)
         if location.position is not None:
             spot = Spot(int(location.position.latitude // 1), int(location.position.longitude // 1))
@@ -82,7 +83,7 @@ class Moves:
 
 
 class Side:
-    """A fleet that answers one query: as it is, or as it would be."""
+    """A fleet that answers one query: the present one or the supposed one."""
 
     def __init__(self, catalog: Catalog, fleet: Fleet, query: Query) -> None:
         self.ranker = Ranker(catalog)
@@ -92,7 +93,7 @@ class Side:
         self._decisions: dict[RouteKey, Decision] = {}
 
     def pick(self, location: Location, seed: int) -> str | None:
-        """The edge that a viewer gets, or None where the answer names none."""
+        """The edge that a viewer gets; None if the answer names none."""
         key = self.ranker.key(location, seed, self.query.scope)
         whole = self._decisions.get(key)
         if whole is None:
@@ -104,7 +105,7 @@ class Side:
         return candidates[0].region.id if candidates else None
 
     def distance_km(self, location: Location, edge: str | None) -> float | None:
-        """How far that edge is, where both ends are known."""
+        """The distance to that edge, if both positions are known."""
         origin = self.ranker.origin(location)
         if origin is None or edge is None:
             return None
@@ -116,7 +117,9 @@ class Side:
 
 
 def compare(census: Census, before: Side, after: Side, sampled: int = SAMPLED_NETWORKS) -> Moves:
-    """Ask both sides for the viewers of every place. `sampled`: networks in all."""
+    """Compare both sides for the viewers of every place. `sampled`: the number of networks in
+    total.
+    """
     moves, total = Moves(), census.addresses
     for place in census.places:
         location, seeds = place.location, made_up_networks(place, total, sampled)
@@ -129,16 +132,18 @@ def compare(census: Census, before: Side, after: Side, sampled: int = SAMPLED_NE
 
 
 def made_up_networks(place: Place, total: int, sampled: int = SAMPLED_NETWORKS) -> list[int]:
-    """Seeds that stand for the networks of a place, the same each time. `total`: the
-    addresses of all places."""
+    """Seeds that represent the networks of a place, the same each time. `total`: the number of
+    addresses of all places.
+    """
     count = min(round(sampled * place.addresses / total), place.addresses // 256)
     first = place_seed(place.location)
     return [mix32(first + number & _UINT32) for number in range(max(1, count))]
 
 
 def summary(moves: Moves, before: Side, after: Side) -> dict[str, Any]:
-    """Plain data for people and programs. Shares are of all addresses, but a country's
-    are of that country's; `extra_km` is the mean of those who move."""
+    """Plain data for people and programs. Shares are of all addresses, but within a country of
+    that country's addresses; `extra_km` is the mean over those who move.
+    """
     flows = moves.flows
     return {
         "status": {"before": before.fleet.status, "after": after.fleet.status},
@@ -161,7 +166,7 @@ def _countries(fleet: Fleet) -> set[str]:
 
 
 def _totals(flows: Flows, before: Side, after: Side) -> dict[str, Any]:
-    """What holds for a set of flows together."""
+    """Totals of a set of flows."""
     return {
         "moved": _share(flows, lambda flow: flow.is_move),
         "extra_km": _extra_mean(load for flow, load in flows.items() if flow.is_move),
@@ -178,7 +183,7 @@ def _totals(flows: Flows, before: Side, after: Side) -> dict[str, Any]:
 
 
 def _gain_ms(flows: Flows, before: Side, after: Side) -> float | None:
-    """How much faster the mean mover is, where times are estimated; None where none are."""
+    """The mean gain of those who move, in ms, if times are estimated; None if none are."""
     gain = known = 0.0
     judge = before.ranker if after.ranker.catalog.latency is None else after.ranker
     for flow, load in flows.items():
@@ -192,7 +197,7 @@ def _gain_ms(flows: Flows, before: Side, after: Side) -> float | None:
 
 
 def _edges(flows: Flows, before: Side, after: Side) -> list[dict[str, Any]]:
-    """Each edge's share, in the catalog's order, those that are added at the end."""
+    """Each edge's share, in the catalog's order; added edges come last."""
     return [
         {
             "region": region.id,
@@ -206,7 +211,7 @@ def _edges(flows: Flows, before: Side, after: Side) -> list[dict[str, Any]]:
 
 
 def _pairs(flows: Flows) -> list[dict[str, Any]]:
-    """From which edge to which, most first."""
+    """Moves from one edge to another, the largest first."""
     total = _addresses(flows.values())
     pairs: defaultdict[tuple[str | None, str | None], list[Load]] = defaultdict(list)
     for flow, load in flows.items():
@@ -225,7 +230,7 @@ def _pairs(flows: Flows) -> list[dict[str, Any]]:
 
 
 def _by_country(flows: Flows, before: Side, after: Side) -> list[dict[str, Any]]:
-    """Every country, that with the most movers first."""
+    """Every country, the one with the most movers first."""
     total = _addresses(flows.values())
     grouped: defaultdict[str | None, Flows] = defaultdict(lambda: defaultdict(Load))
     for flow, load in flows.items():
@@ -252,7 +257,7 @@ def _share(flows: Flows, is_meant: Callable[[Flow], bool]) -> float:
 
 
 def _extra_mean(loads: Iterable[Load]) -> float | None:
-    """Additional kilometres of the mean address; None when no distance is known."""
+    """The mean additional distance in km; None if no distance is known."""
     moving = list(loads)
     measured = sum(load.measured for load in moving)
     return round(sum(load.extra_km for load in moving) / measured, 1) if measured else None

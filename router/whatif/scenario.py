@@ -1,4 +1,4 @@
-"""What an operator supposes: the catalog and the fleet as they would be. Pure."""
+"""The catalog and the fleet that an operator supposes. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,8 +23,9 @@ _MAX_NAMED = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Edges drained, edges down, regions added, regions gone, cities ordered otherwise.
-    `dials`: by edge, the share of its viewers that it keeps; `weights`: by edge, its weight."""
+    """The supposed changes: edges drained or down, regions added or removed, another order of
+    cities. `dials`: edge → the share of its viewers that it keeps; `weights`: edge → its weight.
+    """
 
     drained: Collection[str] = ()
     down: Collection[str] = ()
@@ -36,7 +37,7 @@ class Change:
 
     @property
     def text(self) -> str:
-        """In words: `drained yto-01; added fra-01`."""
+        """The changes in words: `drained yto-01; added fra-01`."""
         added = [region.id for region in self.added]
         parts = {"drained": self.drained, "down": self.down, "added": added, "gone": self.without}
         lines = [f"{what} {', '.join(ids)}" for what, ids in parts.items() if ids]
@@ -49,8 +50,9 @@ NO_CHANGE = Change()
 
 
 def changed_catalog(catalog: Catalog, change: Change) -> Catalog:
-    """The catalog with regions added and others gone. Raises ConfigError naming every id
-    that is taken or unknown."""
+    """The catalog with regions added and others removed. Raises ConfigError naming every id that
+    is taken or unknown.
+    """
     regions = (*catalog.regions, *change.added)
     faults = _taken(catalog, change.added)
     named = (*change.drained, *change.down, *change.without, *change.dials, *change.weights)
@@ -68,8 +70,9 @@ def changed_catalog(catalog: Catalog, change: Change) -> Catalog:
 
 
 def changed_fleet(catalog: Catalog, present: Fleet, change: Change, now: float) -> Fleet:
-    """The fleet of `catalog` as it is at present, but for the change. Edges of which
-    nothing is known count as up, and so do all while health is ignored."""
+    """The present fleet of `catalog`, with the change. Edges of unknown state count as up, and so
+    do all edges while health is ignored.
+    """
     known = {edge.region.id: edge for edge in present.edges}
     edges = {
         region.id: _edge_view(known.get(region.id), present.status, now)

@@ -1,4 +1,5 @@
-"""The world as dots, one a square degree, in the colour of the edge it goes to: SVG. Pure.
+"""Draws the world as SVG: a dot for each square degree, in the colour of the edge that its viewers
+get. Pure.
 
 Plate carrée: a degree is as wide as it is high, so the drawing needs no projection.
 """
@@ -14,15 +15,15 @@ from router.model import Position, Region
 from router.whatif.moves import Flows, Moves
 
 SCALE = 4  # pixels a degree
-NORTH, SOUTH = 84, -58  # hardly anybody lives beyond
+NORTH, SOUTH = 84, -58  # hardly anybody lives outside
 WIDTH, MAP_HEIGHT = 360 * SCALE, (NORTH - SOUTH) * SCALE
 LEGEND_COLUMNS, LEGEND_ROW, TITLE_HEIGHT = 5, 22, 34
 
 _GREY, _INK, _PALE = "#8a8f98", "#20242b", "#e3e6ea"
-_GOLDEN_RATIO = 0.618034  # hues that far apart are never close
-_WIDTHS = (1.6, 2.6, 3.6)  # of dots, in pixels, by the power of ten of their addresses
+_GOLDEN_RATIO = 0.618034  # successive hues this far apart are never similar
+_WIDTHS = (1.6, 2.6, 3.6)  # of dots in pixels, by the magnitude of the number of addresses
 _STEP_DEG = 30
-# Drawing programs that do not know what sans-serif is find one of these.
+# For drawing programs that do not support sans-serif.
 FONTS = "Arial, Liberation Sans, DejaVu Sans, Noto Sans"
 # Regions nearer to each other than this share a label and a hue.
 _LABEL_DEG = 1.0
@@ -30,7 +31,7 @@ _LABEL_WIDTH, _LABEL_HEIGHT = 100, 14
 
 
 class _Kind(NamedTuple):
-    """What dots of one look have in common."""
+    """The properties that dots of one look share."""
 
     edge: str | None
     is_moved: bool
@@ -44,8 +45,9 @@ def draw(
     title: str,
     credit: str,
 ) -> str:
-    """The map after the moves. Spots where most viewers get another edge than before are
-    drawn full, the others pale. `regions`: of both sides; `told`: the moves' summary."""
+    """The map after the moves. Spots where most viewers get another edge than before have the full
+    colour, the others a pale one. `regions`: of both sides; `told`: the summary of the moves.
+    """
     groups = _together(regions.values())
     colours = _colours(groups)
     height = TITLE_HEIGHT + MAP_HEIGHT + math.ceil(len(regions) / LEGEND_COLUMNS) * LEGEND_ROW + 16
@@ -77,7 +79,7 @@ def _graticule() -> str:
 
 
 def _dots(moves: Moves, colours: Mapping[str, str]) -> Iterable[str]:
-    """One path a look: thousands of dots in a few hundred kilobytes."""
+    """One path per look, so that thousands of dots take a few hundred kilobytes."""
     paths: defaultdict[_Kind, list[str]] = defaultdict(list)
     for spot, flows in moves.spots.items():
         if SOUTH <= spot.south < NORTH:
@@ -105,7 +107,7 @@ def _kind(flows: Flows) -> _Kind:
 def _marks(
     groups: Iterable[list[Region]], colours: Mapping[str, str], gone: set[str]
 ) -> Iterable[str]:
-    """A mark where edges are, and their ids beside it; hollow for those that get nobody."""
+    """A mark for each city with edges, and their ids beside it; hollow if they get no viewers."""
     labels: list[tuple[float, float]] = []
     for group in sorted(groups, key=lambda group: -group[0].position.latitude):
         x, y = _x(group[0].position.longitude), _y(group[0].position.latitude)
@@ -121,7 +123,7 @@ def _marks(
 
 
 def _free(x: float, y: float, labels: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    """The next line below that no label nearby is on."""
+    """The next line below on which no label is nearby."""
     for other_x, other_y in sorted(labels, key=lambda label: label[1]):
         if abs(x - other_x) < _LABEL_WIDTH and abs(y - other_y) < _LABEL_HEIGHT:
             y = other_y + _LABEL_HEIGHT
