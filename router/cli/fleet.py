@@ -100,7 +100,7 @@ def explain(
     regions: Path | None,
     as_json: bool,
 ) -> None:
-    """Say why the viewer at an IP address, or viewers in a country (DE), get their edge.
+    """Say why the viewer at an IP address, or viewers in a country (DE or Germany), get their edge.
 
     Asks the server on AUTOROUTER_OPS_LISTEN; without one, decides here from Redis;
     without that, from the catalog alone. --at needs a server or Redis, and goes back an hour.
@@ -123,11 +123,22 @@ def explain(
 def _who(viewer: str | None, key: str | None, headers: Sequence[str]) -> list[tuple[str, str]]:
     """The one viewer asked about, as `/v1/explain` is asked."""
     if sum(map(bool, (viewer, key, headers))) != 1:
-        raise click.UsageError("give one of an IP address, a country's code, --key, --header")
+        raise click.UsageError("give one of an IP address, a country, --key, --header")
     if viewer:
-        is_country = len(viewer.strip()) == 2
-        return [("country" if is_country else "ip", viewer.strip())]
+        text = viewer.strip()
+        is_address = any(one.isdigit() or one == ":" for one in text)
+        return [("ip", text) if is_address else ("country", _country(text))]
     return [("key", key)] if key else [("header", header) for header in headers]
+
+
+def _country(text: str) -> str:
+    """The code of a country that is given by its name; other text stays as it is."""
+    from router.config.inputs import shipped
+    from router.geo.countries import load_countries
+
+    countries = load_countries(shipped("geodata/countries.csv"))
+    names = {one.name.casefold(): code for code, one in countries.items()}
+    return names.get(text.casefold(), text)
 
 
 @click.command(cls=Command, epilog="autorouter events --since 2h")

@@ -166,6 +166,17 @@ def test_country_is_explained_alike_with_and_without_a_server(
     assert (there["key"], there["spread"]) == (here["key"], here["spread"])
 
 
+@pytest.mark.parametrize("name", ["Germany", "united states", "DE", "us"])
+def test_country_is_explained_by_name_or_code(alone: dict[str, str], name: str) -> None:
+    told = in_json(run_autorouter("explain", name, "--json", **alone))
+    assert told["location"]["country"] == ("DE" if name in ("Germany", "DE") else "US")
+
+
+def test_name_of_no_country_is_an_error_that_names_it(alone: dict[str, str]) -> None:
+    done = run_autorouter("explain", "Atlantis", **alone)
+    assert (done.returncode, "'Atlantis' is not" in done.stderr) == (2, True)
+
+
 def test_caching_of_the_answer_is_explained(alone: dict[str, str]) -> None:
     done = run_autorouter("explain", VIEWER, **alone)
     assert "  caches  cache-control: private, max-age=30\n" in done.stdout
@@ -331,7 +342,7 @@ def test_one_edge_is_shown_in_full(dev: Dev) -> None:
 def test_unknown_edge_is_named_with_those_there_are(dev: Dev) -> None:
     done = run_autorouter("edges", "nope", **dev.settings)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: no such edge: nope; there are yto-01, ")
+    assert done.stderr.startswith("error: no such edge: nope; there are dal-01, ")
 
 
 def test_watched_edges_end_silently_with_ctrl_c(dev: Dev, start: Start) -> None:
