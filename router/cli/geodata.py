@@ -46,7 +46,7 @@ def info(file: Path | None, as_json: bool) -> None:
     Its type, source, age, size, licence, how much of the Internet it knows, and what is
     missing.
     """
-    from router.cli import text as render
+    from router.cli import geodata_text as render
     from router.config.inputs import database_paths, geo_folder
     from router.geo.database import open_database
     from router.geo.feeds import read_notes
@@ -105,7 +105,8 @@ def update(
     the next time.
     """
     from router.cli import geo_database as commands
-    from router.cli import text as render
+    from router.cli import geodata_text as render
+    from router.cli.text import working
     from router.geodata.origins import Ask
 
     settings = read_settings(None)
@@ -119,7 +120,7 @@ def update(
         key=settings.maxmind_license_key,
     )
     plan = commands.plan_update(settings, ask, output or (), member=member, force=force)
-    with render.working() as tell:
+    with working() as tell:
         found = commands.look(plan, tell) if only_look else commands.update(plan, settings, tell)
     show = render.update_found if only_look else render.updated
     print_json(asdict(found)) if as_json else show(asdict(found))
@@ -145,7 +146,8 @@ def feeds(sources: tuple[str, ...], min_age_days: int | None, as_json: bool) -> 
     servers reload it. A source that cannot be fetched keeps the networks it had, and the exit
     code is 1.
     """
-    from router.cli import text as render
+    from router.cli import geodata_text as render
+    from router.cli.text import working
     from router.config.inputs import geo_folder
     from router.geodata.feeds import (
         MAX_FEED_BYTES,
@@ -160,7 +162,7 @@ def feeds(sources: tuple[str, ...], min_age_days: int | None, as_json: bool) -> 
     chosen = chosen_sources(sources, folder)
     if min_age_days is not None and are_fresh(chosen, folder, min_age_days, time.time()):
         return
-    with open_client() as client, render.working() as tell:
+    with open_client() as client, working() as tell:
         fetcher = Fetcher(client=client, tell=tell, max_bytes=MAX_FEED_BYTES)
         done = collect(chosen, folder, read_places(), fetcher, time.time())
     found = msgspec.to_builtins(done, enc_hook=str)
@@ -184,13 +186,14 @@ def compare(first: Path, second: Path, count: int, regions: Path | None, as_json
 
     Looks up COUNT public addresses of IPv4 and as many of IPv6 in both.
     """
-    from router.cli import text as render
+    from router.cli import geodata_text as render
+    from router.cli.text import working
     from router.config.inputs import read_catalog
     from router.geo.database import open_database
     from router.geodata.compare import compare as run
     from router.routing.ranking import Ranker
 
     ranker = Ranker(read_catalog(read_settings(regions)))
-    with render.working() as tell:
+    with working() as tell:
         told = run(open_database(first), open_database(second), ranker, count, tell)
     print_json(told) if as_json else render.comparison(told)

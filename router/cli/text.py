@@ -14,12 +14,10 @@ from rich.text import Text
 from router.cli.words import count
 from router.safe_text import escaped_values
 
-MAX_COUNTRIES = 20
-
 _STATE_STYLES = {"up": "green", "degraded": "yellow", "down": "red", "unknown": "dim"}
 
 
-def _safe(show: Callable[[Any], None]) -> Callable[[Any], None]:
+def safe(show: Callable[[Any], None]) -> Callable[[Any], None]:
     """Escape what is not printable in a document before it is shown: model ids, reasons and
     actors come from edges, Redis and people."""
 
@@ -30,7 +28,7 @@ def _safe(show: Callable[[Any], None]) -> Callable[[Any], None]:
     return shown
 
 
-@_safe
+@safe
 def findings(found: dict[str, Any]) -> None:
     """What `check` found."""
     out = console()
@@ -56,7 +54,7 @@ def _probe(row: dict[str, Any]) -> Text:
     return Text.assemble((f"{'probe':8}", style), "; ".join(parts))
 
 
-@_safe
+@safe
 def events(told: list[dict[str, Any]]) -> None:
     """What happened, one line an event."""
     out = console()
@@ -73,14 +71,14 @@ def events(told: list[dict[str, Any]]) -> None:
         out.print(line, highlight=False, markup=False)
 
 
-@_safe
+@safe
 def explanation(told: dict[str, Any]) -> None:
     """Why a viewer gets an edge."""
     out = console()
     out.print(_verdict(told), highlight=False)
     for name, text in _circumstances(told):
         out.print(f"  {name:8}{text}", highlight=False)
-    table = _table("edge", "name", "country", "distance", "state", "for", "verdict")
+    table = table_of("edge", "name", "country", "distance", "state", "for", "verdict")
     for edge in told["candidates"]:
         new = ", never seen working" if edge.get("never_worked") else ""
         _add(table, edge, f"{edge['role']}{_kept(edge.get('kept'))}{new}")
@@ -137,188 +135,6 @@ def working() -> Iterator[Callable[[str, int, int | None], None]]:
             bars.update(tasks[what], completed=done, total=total)
 
         yield tell
-
-
-def database(told: dict[str, Any]) -> None:
-    """What `geodata info` found."""
-    out = console()
-    built = _date(told["built_at"])
-    rows = [
-        ("file", f"{told['path']} ({told['bytes'] / 1e6:.1f} MB)"),
-        ("type", f"{told['type']}, {count(told['networks'], 'network')}"),
-        ("built", f"{built}, {count(told['age_days'], 'day')} ago"),
-        ("licence", told["licence"] or "unknown"),
-        ("show", told["attribution"] or "no attribution known to be asked"),
-    ]
-    if told["origin"] is not None:
-        fetched = _date(told["origin"]["fetched_at"])
-        version = told["origin"]["version"][:40]
-        rows.append(("from", f"{told['origin']['origin']} {version}, fetched {fetched}"))
-    for family in ("ipv4", "ipv6"):
-        shares = told[family]
-        known = f"city of {shares['city']:.1%}, country only of {shares['country']:.1%}"
-        rows.append((family, f"{known}, of sampled addresses"))
-    rows += [("feed", _feed(one)) for one in told["feeds"]]
-    rows += [("sample", _sampled(one)) for one in told["samples"]]
-    for name, text in rows:
-        out.print(f"{name:8}{text}", highlight=False, markup=False)
-    for line in told["missing"]:
-        out.print(Text.assemble(("missing ", "yellow"), line))
-
-
-def _date(at: float) -> str:
-    """A date, or a note that the time is not possible: a file can contain any number."""
-    try:
-        return time.strftime("%Y-%m-%d", time.gmtime(at))
-    except (OverflowError, ValueError, OSError):
-        return "at no possible time"
-
-
-def _feed(one: dict[str, Any]) -> str:
-    failed = f"; last fetch failed: {one['error']}" if one["error"] else ""
-    networks, days = count(one["networks"], "network"), count(one["age_days"], "day")
-    return f"{one['name']}, {networks}, {days} old{failed}"
-
-
-def _sampled(one: dict[str, Any]) -> str:
-    if one["latitude"] is None:
-        return f"{one['ip']}: {one['country'] or 'unknown'}"
-    name = f" ({one['place']})" if one["place"] else ""
-    return f"{one['ip']}: {one['country']} at {one['latitude']:.2f}, {one['longitude']:.2f}{name}"
-
-
-@_safe
-def collected(told: dict[str, Any]) -> None:
-    """What `geodata feeds` wrote."""
-    table = _table("feed", "dated", "networks", "skipped", "unknown regions")
-    for one in told["sources"]:
-        table.add_row(
-            one["name"],
-            one["dated"],
-            f"{one['networks']:,}",
-            f"{one['skipped']:,}",
-            ", ".join(f"{name} ({count})" for name, count in one["unknown_regions"].items()),
-        )
-    console().print(table)
-    for one in told["sources"]:
-        if one["error"] is not None:
-            _plain(f"error: {one['name']}: {one['error']}")
-        for example in one["examples"][:5]:
-            _plain(f"skipped: {one['name']} {example}")
-    again = f", {told['repeated']:,} named by two feeds" if told["repeated"] else ""
-    _plain(f"{told['output']}: {count(told['networks'], 'network')}{again}")
-
-
-@_safe
-def update_found(told: dict[str, Any]) -> None:
-    """What `geodata update --check` found."""
-    news = {True: "is newer than", False: "is the same as", None: "may be newer than"}
-    version, had = told["version"] or "its file", told["had"] or "what is here"
-    _plain(f"{told['origin']}: {version} {news[told['is_newer']]} {had}")
-
-
-@_safe
-def updated(told: dict[str, Any]) -> None:
-    """What `geodata update` did."""
-    built = _date(told["built_at"])
-    done = "replaced by" if told["is_new"] else "is already"
-    size = f"{told['bytes'] / 1e6:.1f} MB"
-    _plain(f"{told['output']}: {done} {told['origin']}, built {built}, {size}")
-
-
-@_safe
-def comparison(told: dict[str, Any]) -> None:
-    """How far two databases agree."""
-    out = console()
-    out.print(f"1: {told['first']}\n2: {told['second']}", highlight=False, markup=False)
-    table = _table(f"of {count(told['sampled'], 'address', 'addresses')} each", "ipv4", "ipv6")
-    families = [told["ipv4"], told["ipv6"]]
-    for number, which in enumerate(("first", "second"), 1):
-        for level in ("city", "country", "unknown"):
-            shares = [_percent(family[which][level], 1) for family in families]
-            table.add_row(f"{level} level in {number}", *shares)
-    for name in ("both", "same_country", "same_pick", "same_pick_country"):
-        table.add_row(name.replace("_", " "), *[_percent(family[name], 1) for family in families])
-    for name in ("p50", "p90", "p99"):
-        far = [family["distance_km"].get(name) for family in families]
-        table.add_row(f"distance {name}", *["" if one is None else f"{one:,.0f} km" for one in far])
-    out.print(table)
-    for number, which in enumerate(("first", "second"), 1):
-        for country, shares in families[0]["spread"][which].items():
-            parts = ", ".join(f"{edge} {_percent(share, 1)}" for edge, share in shares.items())
-            out.print(f"country level in {number}, {country}: {parts}", highlight=False)
-
-
-def _plain(line: str) -> None:
-    console().print(line, highlight=False, markup=False)
-
-
-@_safe
-def moves(told: dict[str, Any]) -> None:
-    """What moves where."""
-    out = console()
-    for line in _outcome(told):
-        out.print(line, highlight=False)
-    table = _table("edge", "name", "country", "before", "after")
-    for edge in told["edges"]:
-        shares = _percent(edge["before"]), _percent(edge["after"])
-        table.add_row(edge["region"], edge["name"], edge["country"], *shares)
-    out.print(table)
-    out.print()
-    table = _table("from", "to", "share", "farther")
-    for move in told["moves"]:
-        table.add_row(*_ends(move), _percent(move["share"]), _farther(move["extra_km"]))
-    out.print(table)
-    out.print()
-    table = _table("country", "share", "of it moved", "farther", "abroad before", "abroad after")
-    moving = [row for row in told["countries"] if row["moved"]]
-    for row in moving[:MAX_COUNTRIES]:
-        abroad = _percent(row["abroad"]["before"]), _percent(row["abroad"]["after"])
-        shares = _percent(row["share"]), _percent(row["moved"])
-        table.add_row(row["country"] or "unknown", *shares, _farther(row["extra_km"]), *abroad)
-    out.print(table)
-    if len(moving) > MAX_COUNTRIES:
-        left = count(len(moving) - MAX_COUNTRIES, "more country", "more countries")
-        out.print(f"and {left}; --json has all")
-
-
-def _outcome(told: dict[str, Any]) -> Iterator[str | Text]:
-    """The moves in words."""
-    yield f"{told['change']}; from {told['from']}, scope {told['query']['scope']}"
-    if told.get("gain_ms") is not None:
-        yield f"movers whose country has no edge gain {told['gain_ms']:.1f} ms in the mean"
-    for status in {told["status"]["before"], told["status"]["after"]} - {"ok"}:
-        yield Text(f"the fleet is {status} on one side or both", "yellow")
-    if told["not_in_catalog"]:
-        yield Text(
-            f"left out, as regions.yaml lacks them: {' '.join(told['not_in_catalog'])}", "yellow"
-        )
-    if told["countries_left"]:
-        yield Text(f"left without an edge: {', '.join(told['countries_left'])}", "red")
-    farther = _farther(told["extra_km"])
-    mean = f", {farther} farther on average" if farther else ""
-    yield f"{_percent(told['moved'])} of the address space gets another edge{mean}"
-    for key, text in (("abroad", "sent across a border"), ("unanswered", "without an answer")):
-        before, after = told[key]["before"], told[key]["after"]
-        if before or after:
-            yield f"{text}: {_percent(before)} before, {_percent(after)} after"
-    census = told["census"]
-    built = _date(census["built_at"])
-    addresses = count(census["addresses"], "IPv4 address", "IPv4 addresses")
-    yield f"weighed by {addresses}, {census['database']} of {built}"
-    yield f"{census['credit']}\n" if census["credit"] else ""
-
-
-def _ends(move: dict[str, Any]) -> tuple[str, str]:
-    return move["from"] or "no answer", move["to"] or "no answer"
-
-
-def _percent(share: float | None, digits: int = 2) -> str:
-    return "" if share is None else f"{share:.{digits}%}"
-
-
-def _farther(extra_km: float | None) -> str:
-    return "" if extra_km is None else f"{extra_km:,.0f} km"
 
 
 def _when(at: float | None) -> str:
@@ -379,7 +195,8 @@ def console() -> Console:
     return out if out.is_terminal else Console(width=200, soft_wrap=True, markup=False, emoji=False)
 
 
-def _table(*columns: str) -> Table:
+def table_of(*columns: str) -> Table:
+    """A table without lines, with these headings."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, no_wrap=True)
@@ -403,3 +220,16 @@ def duration(seconds_long: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def date(at: float) -> str:
+    """A date, or a note that the time is not possible: a file can contain any number."""
+    try:
+        return time.strftime("%Y-%m-%d", time.gmtime(at))
+    except (OverflowError, ValueError, OSError):
+        return "at no possible time"
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """A share as people read it; nothing when it is unknown."""
+    return "" if share is None else f"{share:.{digits}%}"

@@ -3,14 +3,18 @@
 import asyncio
 import re
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from router.cli.app import Command
 from router.cli.options import JSON, REGIONS, SCOPE, Ids, print_json, read_settings
 
+if TYPE_CHECKING:
+    from router.routing.query import Query
+
 _PICTURE = click.File("wb", lazy=True)
+_CHANGES = "--drain, --down, --without, --dial, --weight, --add or --nearness"
 
 
 class _Numbers(click.ParamType[tuple[str, float]]):
@@ -89,33 +93,37 @@ def simulate(
     Viewers are weighed by the IPv4 addresses of the geo database. To read it takes half a
     minute; AUTOROUTER_STATE_DIR keeps what was found.
     """
-    from router.cli import text as render
+    from router.cli.text import working
+    from router.cli.whatif_text import moves
     from router.config.inputs import read_regions
     from router.model import Nearness
-    from router.ops import client as inquire
     from router.whatif.command import Supposed
     from router.whatif.command import simulate as run
     from router.whatif.scenario import Change
 
-    query = inquire.query_of(scope=scope, model=model or "")
-    if query is None:
-        raise click.UsageError("--model must be at most 128 characters, none a control character")
-    added = read_regions(add) if add else ()
     change = Change(
         drained=drained,
         down=down,
         without=without,
-        added=added,
+        added=read_regions(add) if add else (),
         nearness=None if nearness is None else Nearness(nearness),
         dials={id: percent / 100 for id, percent in dials},
         weights=dict(weights),
     )
     if not change.text:
-        wanted = "--drain, --down, --without, --dial, --weight, --add or --nearness"
-        raise click.UsageError(f"say what changes: {wanted}")
-    supposed = Supposed(change, query, server, all_up)
-    with render.working() as tell:
+        raise click.UsageError(f"say what changes: {_CHANGES}")
+    supposed = Supposed(change, _query(scope, model), server, all_up)
+    with working() as tell:
         outcome = asyncio.run(run(read_settings(regions), supposed, tell))
     if svg is not None:
         svg.write(outcome.svg.encode())
-    print_json(outcome.told) if as_json else render.moves(outcome.told)
+    print_json(outcome.told) if as_json else moves(outcome.told)
+
+
+def _query(scope: str, model: str | None) -> "Query":
+    from router.ops.client import query_of
+
+    query = query_of(scope=scope, model=model or "")
+    if query is None:
+        raise click.UsageError("--model must be at most 128 characters, none a control character")
+    return query

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from router.cli.text import MAX_COUNTRIES, moves
+from router.cli.whatif_text import MAX_COUNTRIES, moves
 from router.geodata.survey import CENSUS_FILE
 from tests.support.builders import CITIES
 from tests.support.commands import ESCAPE, Done, in_json, on_terminal

@@ -1,0 +1,114 @@
+"""What the `geodata` commands found and did, as text for people."""
+
+from typing import Any
+
+from rich.text import Text
+
+from router.cli.text import console, date, percent, safe, table_of
+from router.cli.words import count
+
+
+def database(told: dict[str, Any]) -> None:
+    """What `geodata info` found."""
+    out = console()
+    built = date(told["built_at"])
+    rows = [
+        ("file", f"{told['path']} ({told['bytes'] / 1e6:.1f} MB)"),
+        ("type", f"{told['type']}, {count(told['networks'], 'network')}"),
+        ("built", f"{built}, {count(told['age_days'], 'day')} ago"),
+        ("licence", told["licence"] or "unknown"),
+        ("show", told["attribution"] or "no attribution known to be asked"),
+    ]
+    if told["origin"] is not None:
+        fetched = date(told["origin"]["fetched_at"])
+        version = told["origin"]["version"][:40]
+        rows.append(("from", f"{told['origin']['origin']} {version}, fetched {fetched}"))
+    for family in ("ipv4", "ipv6"):
+        shares = told[family]
+        known = f"city of {shares['city']:.1%}, country only of {shares['country']:.1%}"
+        rows.append((family, f"{known}, of sampled addresses"))
+    rows += [("feed", _feed(one)) for one in told["feeds"]]
+    rows += [("sample", _sampled(one)) for one in told["samples"]]
+    for name, text in rows:
+        out.print(f"{name:8}{text}", highlight=False, markup=False)
+    for line in told["missing"]:
+        out.print(Text.assemble(("missing ", "yellow"), line))
+
+
+def _feed(one: dict[str, Any]) -> str:
+    failed = f"; last fetch failed: {one['error']}" if one["error"] else ""
+    networks, days = count(one["networks"], "network"), count(one["age_days"], "day")
+    return f"{one['name']}, {networks}, {days} old{failed}"
+
+
+def _sampled(one: dict[str, Any]) -> str:
+    if one["latitude"] is None:
+        return f"{one['ip']}: {one['country'] or 'unknown'}"
+    name = f" ({one['place']})" if one["place"] else ""
+    return f"{one['ip']}: {one['country']} at {one['latitude']:.2f}, {one['longitude']:.2f}{name}"
+
+
+@safe
+def collected(told: dict[str, Any]) -> None:
+    """What `geodata feeds` wrote."""
+    table = table_of("feed", "dated", "networks", "skipped", "unknown regions")
+    for one in told["sources"]:
+        table.add_row(
+            one["name"],
+            one["dated"],
+            f"{one['networks']:,}",
+            f"{one['skipped']:,}",
+            ", ".join(f"{name} ({count})" for name, count in one["unknown_regions"].items()),
+        )
+    console().print(table)
+    for one in told["sources"]:
+        if one["error"] is not None:
+            _plain(f"error: {one['name']}: {one['error']}")
+        for example in one["examples"][:5]:
+            _plain(f"skipped: {one['name']} {example}")
+    again = f", {told['repeated']:,} named by two feeds" if told["repeated"] else ""
+    _plain(f"{told['output']}: {count(told['networks'], 'network')}{again}")
+
+
+@safe
+def update_found(told: dict[str, Any]) -> None:
+    """What `geodata update --check` found."""
+    news = {True: "is newer than", False: "is the same as", None: "may be newer than"}
+    version, had = told["version"] or "its file", told["had"] or "what is here"
+    _plain(f"{told['origin']}: {version} {news[told['is_newer']]} {had}")
+
+
+@safe
+def updated(told: dict[str, Any]) -> None:
+    """What `geodata update` did."""
+    built = date(told["built_at"])
+    done = "replaced by" if told["is_new"] else "is already"
+    size = f"{told['bytes'] / 1e6:.1f} MB"
+    _plain(f"{told['output']}: {done} {told['origin']}, built {built}, {size}")
+
+
+@safe
+def comparison(told: dict[str, Any]) -> None:
+    """How far two databases agree."""
+    out = console()
+    out.print(f"1: {told['first']}\n2: {told['second']}", highlight=False, markup=False)
+    table = table_of(f"of {count(told['sampled'], 'address', 'addresses')} each", "ipv4", "ipv6")
+    families = [told["ipv4"], told["ipv6"]]
+    for number, which in enumerate(("first", "second"), 1):
+        for level in ("city", "country", "unknown"):
+            shares = [percent(family[which][level], 1) for family in families]
+            table.add_row(f"{level} level in {number}", *shares)
+    for name in ("both", "same_country", "same_pick", "same_pick_country"):
+        table.add_row(name.replace("_", " "), *[percent(family[name], 1) for family in families])
+    for name in ("p50", "p90", "p99"):
+        far = [family["distance_km"].get(name) for family in families]
+        table.add_row(f"distance {name}", *["" if one is None else f"{one:,.0f} km" for one in far])
+    out.print(table)
+    for number, which in enumerate(("first", "second"), 1):
+        for country, shares in families[0]["spread"][which].items():
+            parts = ", ".join(f"{edge} {percent(share, 1)}" for edge, share in shares.items())
+            out.print(f"country level in {number}, {country}: {parts}", highlight=False)
+
+
+def _plain(line: str) -> None:
+    console().print(line, highlight=False, markup=False)
