@@ -42,105 +42,89 @@ class Telemetry:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.troubles = Troubles()
-        build = Gauge(
-            "autorouter_build_info", "1, with the release", ["version"], registry=self.registry
-        )
+        build = self._gauge("autorouter_build_info", "1, with the release", "version")
         build.labels(__version__).set(1)
-        self._probes = Histogram(
-            "autorouter_probe_duration_seconds",
-            "Time of answered health probes",
-            ["region"],
-            buckets=PROBE_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._outcomes = Count(
-            "autorouter_probes_total",
-            "Health probes",
-            ["region", "outcome"],
-            registry=self.registry,
-        )
-        self._transitions = Count(
-            "autorouter_transitions_total",
-            "Changes of an edge's state as this vantage sees it",
-            ["region", "state"],
-            registry=self.registry,
-        )
-        self._publishes = Count(
-            "autorouter_publishes_total", "Views written", ["result"], registry=self.registry
-        )
-        self._reads = Count(
-            "autorouter_store_reads_total",
-            "Readings of the store",
-            ["result"],
-            registry=self.registry,
-        )
-        self._unreadable = Count(
-            "autorouter_store_unreadable_total",
-            "Stored values that did not decode and were left out",
-            registry=self.registry,
-        )
-        self._notices = Count(
-            "autorouter_store_notices_total",
-            "What the store reports besides errors",
-            ["kind"],
-            registry=self.registry,
-        )
-        self._swaps = Count(
-            "autorouter_fleet_swaps_total", "Times that answers changed", registry=self.registry
-        )
-        self._events = Count(
-            "autorouter_events_total", "Events by kind", ["kind"], registry=self.registry
-        )
-        self._held = Gauge(
-            "autorouter_held_edges", "Removals that the fleet brake holds", registry=self.registry
-        )
-        self._isolated = Gauge(
-            "autorouter_isolated", "1 while most witnesses do not answer", registry=self.registry
-        )
-        self._saves = Count(
-            "autorouter_last_good_saves_total",
-            "Writes of the last good health to disk",
-            ["result"],
-            registry=self.registry,
-        )
-        self._purges = Count(
-            "autorouter_purges_total",
-            "Purges asked of a CDN",
-            ["target", "result"],
-            registry=self.registry,
-        )
-        self._purge_delay = Histogram(
-            "autorouter_purge_delay_seconds",
-            "Time from a change to its purge",
-            ["target"],
-            buckets=PURGE_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._reloads = Count(
-            "autorouter_reloads_total", "Readings of files anew", ["result"], registry=self.registry
-        )
-        self._reload_ok = Gauge(
-            "autorouter_last_reload_ok",
-            "0 while the files hold what was refused",
-            registry=self.registry,
-        )
-        self._reload_ok.set(1)
-        self._loop_failures = Count(
-            "autorouter_loop_failures_total",
-            "Background loops that raised an error and were started again",
-            ["loop"],
-            registry=self.registry,
-        )
-        self._child_ends = Count(
-            "autorouter_child_ends_total",
-            "Child processes that ended, hung or could not start, and were replaced",
-            ["child", "how"],
-            registry=self.registry,
-        )
+        self._add_health_metrics()
+        self._add_store_metrics()
+        self._add_cdn_metrics()
+        self._add_process_metrics()
         self._begin()
         self._publish_failed = False
         self._read_failed = False
         self._standing_by = False
+
+    def _add_health_metrics(self) -> None:
+        self._probes = self._histogram(
+            "autorouter_probe_duration_seconds",
+            "Time of answered health probes",
+            "region",
+            buckets=PROBE_BUCKETS_S,
+        )
+        self._outcomes = self._count(
+            "autorouter_probes_total", "Health probes", "region", "outcome"
+        )
+        self._transitions = self._count(
+            "autorouter_transitions_total",
+            "Changes of an edge's state as this vantage sees it",
+            "region",
+            "state",
+        )
+        self._publishes = self._count("autorouter_publishes_total", "Views written", "result")
+        self._held = self._gauge("autorouter_held_edges", "Removals that the fleet brake holds")
+        self._isolated = self._gauge("autorouter_isolated", "1 while most witnesses do not answer")
+        self._events = self._count("autorouter_events_total", "Events by kind", "kind")
+
+    def _add_store_metrics(self) -> None:
+        self._reads = self._count("autorouter_store_reads_total", "Readings of the store", "result")
+        self._unreadable = self._count(
+            "autorouter_store_unreadable_total",
+            "Stored values that did not decode and were left out",
+        )
+        self._notices = self._count(
+            "autorouter_store_notices_total", "What the store reports besides errors", "kind"
+        )
+        self._saves = self._count(
+            "autorouter_last_good_saves_total", "Writes of the last good health to disk", "result"
+        )
+
+    def _add_cdn_metrics(self) -> None:
+        self._swaps = self._count("autorouter_fleet_swaps_total", "Times that answers changed")
+        self._purges = self._count(
+            "autorouter_purges_total", "Purges asked of a CDN", "target", "result"
+        )
+        self._purge_delay = self._histogram(
+            "autorouter_purge_delay_seconds",
+            "Time from a change to its purge",
+            "target",
+            buckets=PURGE_BUCKETS_S,
+        )
+
+    def _add_process_metrics(self) -> None:
+        self._reloads = self._count("autorouter_reloads_total", "Readings of files anew", "result")
+        self._reload_ok = self._gauge(
+            "autorouter_last_reload_ok", "0 while the files hold what was refused"
+        )
+        self._reload_ok.set(1)
+        self._loop_failures = self._count(
+            "autorouter_loop_failures_total",
+            "Background loops that raised an error and were started again",
+            "loop",
+        )
+        self._child_ends = self._count(
+            "autorouter_child_ends_total",
+            "Child processes that ended, hung or could not start, and were replaced",
+            "child",
+            "how",
+        )
+
+    def _count(self, name: str, help: str, *labels: str) -> Count:
+        return Count(name, help, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help: str, *labels: str) -> Gauge:
+        return Gauge(name, help, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help: str, *labels: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, help, labels, buckets=buckets, registry=self.registry)
 
     def _begin(self) -> None:
         """Start series at zero, so that the first of a kind shows as an increase (Prometheus,
