@@ -43,23 +43,20 @@ def explain(
     decision = dialled(whole, key, standing)
     origin = ranker.origin(placed.location)
 
-    def times(edge: Edge) -> dict[str, Any]:
+    def far(edge: Edge) -> dict[str, Any]:
         ms = ranker.estimated_ms(key.country, edge.region.id)
-        return {} if ms is None else {"estimated_ms": round(ms, 1)}
+        return {**_edge(edge, origin), **({} if ms is None else {"estimated_ms": round(ms, 1)})}
 
-    def kept(edge: Edge) -> dict[str, Any]:
+    def kept(edge: Edge) -> bool | None:
         """Whether the edge's dial keeps this viewer; None without a dial."""
-        return {"kept": standing(edge.region.id) < edge.share if edge.share < 1.0 else None}
+        return standing(edge.region.id) < edge.share if edge.share < 1.0 else None
 
     answer = RouteTable(ranker, fleet, policy).answer(key, query, placed.sharing, placed.seed)
     return {
         "location": {**_location(ranker, placed.location), **_line(line)},
         "query": query._asdict(),
         "key": format_key(key),
-        "status": decision.status,
-        "region": decision.candidates[0].region.id if decision.candidates else None,
-        "reason": decision.reason,
-        "problem": decision.problem,
+        **_verdict(decision),
         "dial": _dial(whole, decision),
         "crossed_border": decision.crossed_border,
         "residency": None if decision.residency is None else sorted(decision.residency),
@@ -68,18 +65,22 @@ def explain(
         "code": answer.code,
         "headers": {name.decode(): value.decode() for name, value in answer.headers},
         "candidates": [
-            {"role": _role(place), **_edge(edge, origin), **times(edge), **kept(edge)}
+            {"role": _role(place), **far(edge), "kept": kept(edge)}
             for place, edge in enumerate(decision.candidates)
         ],
         "rejected": [
-            {
-                "why": why,
-                "why_since": _since(edge, why),
-                **_edge(edge, origin),
-                **times(edge),
-            }
+            {"why": why, "why_since": _since(edge, why), **far(edge)}
             for edge, why in decision.rejected
         ],
+    }
+
+
+def _verdict(decision: Decision) -> dict[str, Any]:
+    return {
+        "status": decision.status,
+        "region": decision.candidates[0].region.id if decision.candidates else None,
+        "reason": decision.reason,
+        "problem": decision.problem,
     }
 
 
