@@ -269,9 +269,8 @@ class Publisher:
         return stored
 
     def _edge(self, one: Watched, held: Collection[str], newest: float) -> EdgeView:
-        """One edge as it is published. It is unknown if its probes met only local faults for
-        longer than a view is fresh, while other edges could be probed.
-        """
+        """One edge as it is published. After it met only local faults for longer than a view
+        is fresh, it has that reason, and is unknown if other edges were probed meanwhile."""
         health, id = one.health, one.region.id
         earlier = None if self._published is None else self._published.get(id)
         if one.probed_at is None and earlier is not None:
@@ -280,9 +279,12 @@ class Publisher:
                 return earlier  # as the previous publisher of this vantage published it
         state = self._last_good.get(id, Observed.UNKNOWN) if id in held else health.state
         since, reason = self._since(id, health), health.reason
-        if one.is_local and (one.probed_at is None or newest - one.probed_at > self.policy.fresh_s):
+        fresh_s = self.policy.fresh_s
+        if one.is_local and (one.probed_at is None or newest - one.probed_at > fresh_s):
             state, reason = Observed.UNKNOWN, Outcome.LOCAL
             since = since if one.probed_at is None else one.probed_at
+        elif one.is_local and one.probed_at is not None and self.clock() - one.probed_at > fresh_s:
+            reason = Outcome.LOCAL
         return EdgeView(
             state=state,
             since=since,

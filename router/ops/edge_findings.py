@@ -1,6 +1,6 @@
 """Findings about single edges, and countries without one. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from router.model import Intended, Intent, Observed, Outcome, Status
 from router.ops.edge_conditions import Condition, condition, why
@@ -202,19 +202,24 @@ def local_findings(fleet: Fleet) -> Iterable[Finding]:
             if one.state is Observed.UNKNOWN and one.reason is Outcome.LOCAL:
                 blind.setdefault(vantage, []).append(edge)
     for vantage, edges in sorted(blind.items()):
-        count = len(edges)
-        yield Finding(
-            grade=Grade.WARNING,
-            kind=Amiss.LOCAL,
-            title=f"{vantage} cannot probe {count} {'edge' if count == 1 else 'edges'} "
-            "because of faults of its own",
-            meaning="It has no vote on them. An edge that no other vantage sees is in no answer.",
-            action="On that poller's machine, correct the resolver, the network or the limit of "
-            "open files.",
-            since=min(edge.seen[vantage].since for edge in edges),
-            edges=tuple(edge.region.id for edge in edges),
-            subject=vantage,
-        )
+        since = min(edge.seen[vantage].since for edge in edges)
+        yield blind_finding(vantage, [edge.region.id for edge in edges], since)
+
+
+def blind_finding(vantage: str, ids: Sequence[str], since: float) -> Finding:
+    """A vantage that cannot probe these edges for faults of its own."""
+    edges = "1 edge" if len(ids) == 1 else f"{len(ids)} edges"
+    return Finding(
+        grade=Grade.WARNING,
+        kind=Amiss.LOCAL,
+        title=f"{vantage} cannot probe {edges} because of faults of its own",
+        meaning="It has no vote on them. An edge that no other vantage sees is in no answer.",
+        action="On that poller's machine, correct the resolver, the network or the limit of "
+        "open files.",
+        since=since,
+        edges=tuple(ids),
+        subject=vantage,
+    )
 
 
 def countries_out(fleet: Fleet, names: Mapping[str, str], signs: Signs) -> Iterable[Finding]:

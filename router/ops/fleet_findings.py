@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from router.health.guard import VantagePolicy
-from router.model import Status, View
+from router.model import Outcome, Status, View
 from router.ops.edge_conditions import clock_time
-from router.ops.edge_findings import none_since
+from router.ops.edge_findings import blind_finding, none_since
 from router.ops.findings import Amiss, Finding, Grade, Signs
 from router.routing.fleet import Fleet, FleetPolicy, is_doubted
 
@@ -131,17 +131,25 @@ def vantage_findings(
                 since=view.isolated_since,
                 subject=view.vantage,
             )
-        if some_fresh and policy.fresh_s < ages[view.vantage] and not view.isolated:
+        is_old = policy.fresh_s < ages[view.vantage]
+        if is_old and _is_blind(view):
+            yield blind_finding(view.vantage, sorted(view.edges), view.probed_at)
+        elif some_fresh and is_old and not view.isolated:
             yield Finding(
                 grade=Grade.WARNING,
                 kind=Amiss.VANTAGE_SILENT,
                 title=f"Vantage {view.vantage} is silent",
                 meaning="The other vantages decide without it.",
-                action="Restart its poller (autorouter poll). If it runs, its log says why "
-                "its probes fail.",
+                action="Restart its poller (autorouter poll).",
                 since=view.probed_at,
                 subject=view.vantage,
             )
+
+
+def _is_blind(view: View) -> bool:
+    """Whether it cannot probe any edge for faults of its own."""
+    reasons = {edge.reason for edge in view.edges.values()}
+    return reasons == {Outcome.LOCAL} and not view.isolated
 
 
 def _brake(view: View, signs: Signs) -> Finding:

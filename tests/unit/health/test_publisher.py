@@ -197,6 +197,17 @@ async def test_view_is_as_old_as_its_newest_probe_that_counted(
     assert vantage.view.probed_at == NOW - 20
 
 
+@pytest.mark.parametrize(("age_s", "reason"), [(5, Outcome.OK), (16, Outcome.LOCAL)])
+async def test_edges_keep_their_state_while_every_probe_meets_a_fault_of_our_own(
+    vantage: Vantage, age_s: float, reason: Outcome
+) -> None:
+    for watched in vantage.seen.values():
+        watched.is_local, watched.probed_at = True, NOW - age_s
+    await vantage.publish()
+    told = {(edge.state, edge.reason) for edge in vantage.view.edges.values()}
+    assert told == {(Observed.UP, reason)}
+
+
 async def test_view_has_all_that_is_known_of_an_edge(vantage: Vantage) -> None:
     watched = vantage.seen["yto-01"]
     watched.health = replace(watched.health, rtt_ms=12.34)

@@ -24,6 +24,7 @@ from tests.support.builders import (
     a_region,
     a_view,
     an_edge,
+    an_edge_view,
 )
 from tests.support.strategies import catalogs, fleets
 
@@ -143,6 +144,14 @@ def test_silent_vantage_is_told_while_another_speaks() -> None:
     quiet = a_view("fra", probed_at=NOW - 16)
     assert kinds(found(None, a_view("ams"), quiet)) == [Amiss.VANTAGE_SILENT]
     assert kinds(found(None, quiet)) == [Amiss.NOTHING]
+
+
+def test_vantage_that_meets_only_faults_of_its_own_is_not_called_silent() -> None:
+    blind = {id: replace(an_edge_view(), reason=Outcome.LOCAL) for id in CITIES}
+    views = a_view("fresh"), a_view("blind", blind, probed_at=NOW - 20)
+    (one,) = found(None, *views)
+    assert (one.kind, one.subject, one.since) == (Amiss.LOCAL, "blind", NOW - 20)
+    assert one.title == "blind cannot probe 10 edges because of faults of its own"
 
 
 def test_store_that_cannot_be_read_is_told() -> None:
