@@ -129,6 +129,7 @@ _FAULTS: tuple[Fault[DevSite], ...] = (
         name="operator: disables every edge",
         kind=Amiss.NO_EDGE,
         inject=_take_out("disable", ""),
+        again=lambda site: site.ask(1),
         follow=lambda site: site.command("enable", *site.ids()),
     ),
 )
