@@ -54,9 +54,14 @@ def test_what_matters_is_whole_at_every_width(width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80])
-def test_lines_fit_the_terminal(width: int) -> None:
-    short = TOLD | {"edges": [EDGE]}
-    assert all(len(line.plain) <= width for line in fleet_lines(short, width)[1:])
+@pytest.mark.parametrize("count", [1, 2, 30])
+def test_lines_fit_the_terminal(width: int, count: int) -> None:
+    fleet = TOLD | {"edges": [EDGE | {"id": f"yto-{number:02}"} for number in range(count)]}
+    heading, *lines = (line.plain for line in fleet_lines(fleet, width)[1:])
+    assert all(len(line) <= width for line in (heading, *lines))
+    assert [line.split()[0] for line in lines] == [edge["id"] for edge in fleet["edges"]]
+    assert all("degraded" in line and "enabled" in line for line in lines)
+    assert set(NEEDED) <= set(heading.split())
 
 
 def test_everything_is_shown_when_wide() -> None:
