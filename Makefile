@@ -49,8 +49,8 @@ unit: $(VENV)/.check ## unit tests only: no process, no network, no services
 	$(BIN)/pytest -p no:schemathesis --numprocesses auto --dist loadfile --hypothesis-profile quick tests/unit
 
 test: $(VENV)/.test system lint ## everything, with real Redis, CDN, browser and Prometheus
-	$(BIN)/pytest --numprocesses auto --dist loadfile $(ALONE:%=--ignore %)
-	$(BIN)/pytest $(ALONE)
+	$(BIN)/pytest --hypothesis-profile autorouter --numprocesses auto --dist loadfile $(ALONE:%=--ignore %)
+	$(BIN)/pytest --hypothesis-profile autorouter $(ALONE)
 
 docs: $(VENV)/.check ## write the parts of docs/ that are made from code and locks
 	$(BIN)/python docs/generate.py
