@@ -222,6 +222,16 @@ class _Parts:
             counts=self.counts,
             keeper=keeper_of(settings.state_dir, store, is_shared=settings.redis_url is not None),
         )
+        self.ops = self._open_ops(inputs, stop)
+        self.dashboard = Dashboard(self.ops, read_cells(), Tally(lambda: self.counts().countries))
+        self._inputs = inputs
+        self._purges = [Purge(target=target, store=store, observer=telemetry) for target in targets]
+        for target in targets:
+            telemetry.purges(target.name)
+        self._prober = open_prober(inputs, store, telemetry)
+
+    def _open_ops(self, inputs: Inputs, stop: asyncio.Event) -> Ops:
+        settings = inputs.settings
         collector = ServerCollector(
             counts=self.counts,
             watch=self.front.watch,
@@ -231,15 +241,15 @@ class _Parts:
             lines_dropped=lambda: self.lines_dropped,
             clock=time.time,
         )
-        self.ops = Ops(
+        return Ops(
             monitor=self.monitor,
             history=self.recorder.history,
             watch=self.front.watch,
-            store=store,
+            store=self.store,
             locator=self.front.locator,
             geo=inputs.geo,
             policy=self.front.policy,
-            registry=telemetry.registry,
+            registry=self.telemetry.registry,
             answers=Tally(lambda: self.counts().answers),
             collectors=lambda: [collector.moment()],
             host=settings.ops_listen.host,
@@ -247,12 +257,6 @@ class _Parts:
             hosts=settings.ops_hosts,
             stop=stop,
         )
-        self.dashboard = Dashboard(self.ops, read_cells(), Tally(lambda: self.counts().countries))
-        self._inputs = inputs
-        self._purges = [Purge(target=target, store=store, observer=telemetry) for target in targets]
-        for target in targets:
-            telemetry.purges(target.name)
-        self._prober = open_prober(inputs, store, telemetry)
 
     async def recall(self) -> None:
         """Load the last good health, if a folder for it is set and responds."""
