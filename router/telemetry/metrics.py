@@ -100,7 +100,7 @@ class Telemetry:
         )
 
     def _add_process_metrics(self) -> None:
-        self._reloads = self._count("autorouter_reloads_total", "Readings of files anew", "result")
+        self._reloads = self._count("autorouter_reloads_total", "Reloads of files", "result")
         self._reload_ok = self._gauge(
             "autorouter_last_reload_ok", "0 while the files hold what was refused"
         )
@@ -191,7 +191,7 @@ class Telemetry:
         self._isolated.set(view.isolated)
         failed = error is not None
         if failed and not self._publish_failed:
-            log.error("publishing failed; trying on", vantage=view.vantage, error=str(error))
+            log.error("publishing failed; retrying", vantage=view.vantage, error=str(error))
         elif self._publish_failed and not failed:
             log.info("publishing works again", vantage=view.vantage)
         self._publish_failed = failed
@@ -272,7 +272,7 @@ class Telemetry:
         self._reload_ok.set(not faults)
         self.troubles.note("reload", "; ".join(faults)[:MAX_TROUBLE] if faults else None)
         for fault in faults:
-            log.error("files not taken; going on with the old", fault=fault)
+            log.error("files not loaded; keeping the old ones", fault=fault)
 
     def purged(self, target: str, delay_s: float, error: PurgeError | None) -> None:
         """A CDN accepted a purge, or did not."""

@@ -408,7 +408,7 @@ async def test_broken_catalog_keeps_the_running_one(site: Site) -> None:
     before = await server.route()
     rewritten(Path(site.settings["REGIONS"]), lambda document: document.update(regions="none"))
     server.process.send(signal.SIGHUP)
-    await eventually(lambda: "files not taken" in server.process.output)
+    await eventually(lambda: "files not loaded" in server.process.output)
     assert "regions.yaml:" in server.process.output
     assert (await server.route())["region"] == before["region"]
     assert "autorouter_last_reload_ok 0.0" in (await server.ops("/metrics")).text

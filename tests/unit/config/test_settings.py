@@ -296,14 +296,14 @@ def test_range_unit_and_default_are_described(
     [
         (
             "AUTOROUTER_TTL",
-            "AUTOROUTER_TTL: is no setting of ours, ignored; did you mean AUTOROUTER_TTL_S?",
+            "AUTOROUTER_TTL: is an unknown setting and is ignored; did you mean AUTOROUTER_TTL_S?",
         ),
         (
             "AUTOROUTER_REDIS_URI",
-            "AUTOROUTER_REDIS_URI: is no setting of ours, ignored; "
+            "AUTOROUTER_REDIS_URI: is an unknown setting and is ignored; "
             "did you mean AUTOROUTER_REDIS_URL?",
         ),
-        ("AUTOROUTER_", "AUTOROUTER_: is no setting of ours, ignored"),
+        ("AUTOROUTER_", "AUTOROUTER_: is an unknown setting and is ignored"),
     ],
 )
 def test_strangers_are_told_with_a_guess(variable: str, line: str) -> None:
@@ -318,7 +318,7 @@ def test_known_variables_are_no_strangers() -> None:
 
 def test_file_of_no_secret_is_a_stranger() -> None:
     (line,) = strangers({"AUTOROUTER_TTL_S_FILE": "/x"})
-    assert line.startswith("AUTOROUTER_TTL_S_FILE: is no setting of ours")
+    assert line.startswith("AUTOROUTER_TTL_S_FILE: is an unknown setting")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ const ZOOM = 1.6;
 const MOST = 24; // times as near as the world
 const DRAG = 4; // pixels; less is a click
 const ABOUT =
-  "Map of the world: which edge serves which part. The tables of edges and of countries tell the same.";
+  "Map of the world: which edge serves which part. The tables of edges and of countries show the same.";
 
 export class WorldMap {
   #frame = byId("map-frame");

@@ -6,7 +6,7 @@ import { percent } from "./format.js";
 
 const SHOWN = 8;
 const COUNTRIES = 5;
-const PEOPLE = "Weighed by population: too few answers were given lately to go by.";
+const PEOPLE = "Weighed by population: too few answers were given recently.";
 const ANSWERS = "Weighed by the answers of the last 5 minutes.";
 
 export const countriesOf = (codes) => codes.map(nameOf).join(", ");
@@ -48,7 +48,7 @@ function left(told) {
     return h("p", { class: "left" }, "SDKs then use their built-in edge, or none.");
   const countries = told.countries_left;
   if (countries.length === 0) return h("p", { class: "none" }, "Every country that has an edge keeps one.");
-  const text = `Left without an edge: ${countriesOf(countries)}. Viewers there go abroad; those who must stay get none.`;
+  const text = `Left without an edge: ${countriesOf(countries)}. Viewers there go abroad; those with a residency policy or strict=true get none.`;
   return h("p", { class: "left" }, text);
 }
 

@@ -1,4 +1,4 @@
-// What is the matter: the findings of the server, the worst one large, and whom it hits.
+// What is wrong: the findings of the server, the worst one large, and the viewers affected.
 
 import { nameOf } from "./countries.js";
 import { bdi, byId, h, replaceRows } from "./dom.js";
