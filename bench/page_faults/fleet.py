@@ -61,7 +61,6 @@ _FAULTS: tuple[Fault[FleetSite], ...] = (
         kind=Amiss.LOCAL,
         inject=acts.limit_files(acts.FEW_FILES),
         follow=acts.limit_files(None),
-        restore=repairs(*acts.BLIND),
     ),
     Fault(
         name="vantage: its poller is killed",
