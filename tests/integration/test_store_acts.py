@@ -237,7 +237,7 @@ async def lost_events(
             await store.close()
 
 
-async def test_evicted_intent_is_told_once(
+async def test_evicted_intent_is_reported_once(
     redis_url: str, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def evict(store: RedisStore) -> None:
@@ -249,7 +249,7 @@ async def test_evicted_intent_is_told_once(
     assert "before its end" in event.reason
 
 
-async def test_emptied_redis_is_told(
+async def test_emptied_redis_is_reported(
     redis_url: str, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def empty(store: RedisStore) -> None:

@@ -82,7 +82,7 @@ def two_ports() -> list[str]:
     return ["--port", str(free_port()), "--cache-port", str(free_port())]
 
 
-def test_all_faults_are_told_at_once(dev: Dev) -> None:
+def test_all_faults_are_reported_at_once(dev: Dev) -> None:
     code, errors = refused("--port", str(dev.port), "--cache-port", str(dev.ops_port))
 
     assert code == 1
@@ -91,14 +91,14 @@ def test_all_faults_are_told_at_once(dev: Dev) -> None:
     assert f"error: port {dev.ops_port} is taken; choose another, see --help\n" in errors
 
 
-def test_origin_that_is_away_is_told() -> None:
+def test_origin_that_is_away_is_reported() -> None:
     origin = f"{HOST}:{free_port()}"
     code, errors = refused("--origin", origin, *two_ports(), CDN_SECRET=SECRET)
 
     assert (code, errors) == (1, f"error: no origin answers on http://{origin}; see --dev\n")
 
 
-def test_catalog_that_is_faulty_is_told(dev: Dev, tmp_path: Path) -> None:
+def test_catalog_that_is_faulty_is_reported(dev: Dev, tmp_path: Path) -> None:
     (tmp_path / "regions.yaml").write_text("regions: 1\n")
     words = ["--origin", f"{HOST}:{dev.port}", "--regions", str(tmp_path / "regions.yaml")]
     code, errors = refused(*words, *two_ports(), CDN_SECRET=SECRET)
@@ -106,7 +106,7 @@ def test_catalog_that_is_faulty_is_told(dev: Dev, tmp_path: Path) -> None:
     assert (code, "regions.yaml" in errors) == (1, True)
 
 
-def test_wrong_usage_is_told() -> None:
+def test_wrong_usage_is_reported() -> None:
     assert refused("--origin", "localhost")[0] == 2
 
 
@@ -137,7 +137,7 @@ def test_nothing_is_left_behind(dev: Dev, tmp_path: Path, number: signal.Signals
 
 
 @pytest.mark.parametrize("name", ["nginx", "varnishd"])
-def test_end_of_one_ends_all_and_is_told(dev: Dev, tmp_path: Path, name: str) -> None:
+def test_end_of_one_ends_all_and_is_reported(dev: Dev, tmp_path: Path, name: str) -> None:
     words = ["--origin", f"{HOST}:{dev.port}", *two_ports()]
     with started(tmp_path, *words, CDN_SECRET=SECRET) as process:
         pids = children(process.pid)

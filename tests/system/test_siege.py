@@ -347,7 +347,7 @@ async def test_unfinished_heads_cost_bounded_memory(tmp_path: Path, listener: st
     assert memory.peak_mb < UNDER_ATTACK_MB
 
 
-async def test_slow_clients_are_hung_up_on(fortress: Fortress) -> None:
+async def test_slow_clients_are_disconnected(fortress: Fortress) -> None:
     async with besieged(fortress):
         drips = [
             asyncio.create_task(_drip(fortress.port, head))
@@ -376,7 +376,7 @@ async def _drip(port: int, said: bytes) -> float:
     return time.monotonic() - started
 
 
-async def test_clients_that_do_not_read_hold_up_nobody(fortress: Fortress) -> None:
+async def test_clients_that_do_not_read_delay_nobody(fortress: Fortress) -> None:
     async with besieged(fortress):
         stack = contextlib.ExitStack()
         deaf = [stack.enter_context(socket.socket()) for _ in range(40)]

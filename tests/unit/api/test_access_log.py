@@ -133,7 +133,7 @@ async def test_line_holds_nothing_that_the_client_sent() -> None:
     assert re.findall(sent, str(lines.written)) == []
 
 
-async def test_share_of_requests_is_told() -> None:
+async def test_share_of_requests_is_reported() -> None:
     lines = Lines()
     draws = iter([0.09, 0.1, 0.5, 0.0, 0.99])
     log = await a_log(0.1, draw=lambda: next(draws), write=lines)

@@ -112,7 +112,7 @@ async def answer_slowly(scope: Any, receive: Any, send: Any) -> None:
     await answer(scope, receive, send)
 
 
-async def test_silent_client_is_hung_up_on() -> None:
+async def test_silent_client_is_disconnected() -> None:
     connection = Connection()
     await asyncio.sleep(MESSAGE_S - 1)
     assert not connection.wire.closed
@@ -120,7 +120,7 @@ async def test_silent_client_is_hung_up_on() -> None:
     assert connection.wire.closed
 
 
-async def test_client_that_drips_its_head_is_hung_up_on() -> None:
+async def test_client_that_drips_its_head_is_disconnected() -> None:
     connection = Connection()
     await connection.say(HEAD, *[b"X: y\r\n"] * 100, every_s=1)
     assert (connection.wire.closed, connection.answers) == (True, 0)
@@ -273,7 +273,7 @@ async def test_stream_that_takes_nothing_for_ten_seconds_makes_room() -> None:
     assert connection.wire.aborted
 
 
-async def test_body_that_never_ends_is_hung_up_on() -> None:
+async def test_body_that_never_ends_is_disconnected() -> None:
     connection = Connection(app=answer_a_body)
     await connection.say(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", b"x")
     await asyncio.sleep(MESSAGE_S + 1)
@@ -293,7 +293,7 @@ async def test_empty_lines_between_requests_buy_no_time() -> None:
     assert (connection.wire.closed, connection.answers) == (True, 1)
 
 
-async def test_client_that_does_not_read_is_hung_up_on() -> None:
+async def test_client_that_does_not_read_is_disconnected() -> None:
     connection = Connection()
     await connection.say(WHOLE)
     connection.protocol.pause_writing()

@@ -448,7 +448,7 @@ def test_closed_connections_need_no_collector() -> None:
 # Time
 
 
-async def test_silent_client_is_hung_up_on() -> None:
+async def test_silent_client_is_disconnected() -> None:
     connection = Connection()
     await asyncio.sleep(MESSAGE_S - 1)
     assert connection.is_open
@@ -456,14 +456,14 @@ async def test_silent_client_is_hung_up_on() -> None:
     assert not connection.is_open
 
 
-async def test_client_that_drips_its_head_is_hung_up_on() -> None:
+async def test_client_that_drips_its_head_is_disconnected() -> None:
     connection = Connection()
     await connection.say(HEAD, *[b"X: y\r\n"] * 100, every_s=1)
     assert (connection.is_open, connection.answers) == (False, 0)
     assert len(connection.state.connections) == 0
 
 
-async def test_client_that_drips_a_body_is_hung_up_on() -> None:
+async def test_client_that_drips_a_body_is_disconnected() -> None:
     connection = Connection()
     await connection.say(
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n", *[b"x"] * 90, every_s=1

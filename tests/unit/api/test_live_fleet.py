@@ -217,7 +217,9 @@ async def test_health_ages_while_the_store_errs(
     assert watch.fleet.status is Status.STALE
 
 
-async def test_faults_of_the_store_are_told(watch: FleetWatch, shelf: Shelf, heard: Heard) -> None:
+async def test_faults_of_the_store_are_reported(
+    watch: FleetWatch, shelf: Shelf, heard: Heard
+) -> None:
     shelf.put(a_view(), faults=["autorouter:view:evil: not JSON"])
     await watch.refresh()
     assert heard.reads == [(None, ("autorouter:view:evil: not JSON",))]
@@ -406,7 +408,7 @@ async def test_intents_are_told_as_they_come_and_go(heard: Heard) -> None:
     assert heard.wishes == [("yto-01", Intended.DRAINING), ("yto-01", None)]
 
 
-async def test_extended_intent_is_told_again(heard: Heard) -> None:
+async def test_extended_intent_is_reported_again(heard: Heard) -> None:
     shelf = Shelf()
     watch = FleetWatch(a_ranker(), shelf, heard, clock=lambda: NOW)
     for until in (NOW + 60, NOW + 120):

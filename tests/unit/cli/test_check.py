@@ -33,7 +33,7 @@ def test_geo_data_is_told_with_its_age() -> None:
     assert re.fullmatch(r"geo data: [\w-]+, [\d,]+ days? old \(/.*\.mmdb\)", fact)
 
 
-def test_every_path_in_use_is_told(tmp_path: Path) -> None:
+def test_every_path_in_use_is_reported(tmp_path: Path) -> None:
     secret, latency = tmp_path / "secret", tmp_path / "latency.csv"
     overrides = tmp_path / "overrides.csv"
     secret.write_text("0123456789abcdef\n")
@@ -53,7 +53,7 @@ def test_every_path_in_use_is_told(tmp_path: Path) -> None:
     assert secret.read_text().strip() not in told
 
 
-def test_faults_of_all_three_are_told_at_once(tmp_path: Path) -> None:
+def test_faults_of_all_three_are_reported_at_once(tmp_path: Path) -> None:
     environ = {
         "AUTOROUTER_TTL_S": "0",
         "AUTOROUTER_REGIONS": str(a_file(tmp_path, weight=-1)),

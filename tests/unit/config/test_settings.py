@@ -147,13 +147,13 @@ def test_wrong_values_are_refused_by_name(name: str, texts: list[str]) -> None:
         assert fault.startswith(f"{PREFIX}{name}: ")
 
 
-def test_every_fault_is_told_at_once() -> None:
+def test_every_fault_is_reported_at_once() -> None:
     faults = faults_of(TTL_S="0", LISTEN="nowhere", LOG_LEVEL="loud", VANTAGE="ok", REDIS_URL="x")
     named = [fault.partition(":")[0].removeprefix(PREFIX) for fault in faults]
     assert named == ["REDIS_URL", "LISTEN", "TTL_S", "LOG_LEVEL"]
 
 
-def test_every_wrong_item_is_told() -> None:
+def test_every_wrong_item_is_reported() -> None:
     (fault,) = faults_of(TRUSTED_PROXIES="10.0.0.1/8, 10.0.0.0/8, proxy")
     assert "10.0.0.1/8" in fault
     assert "proxy" in fault

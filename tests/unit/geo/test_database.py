@@ -88,7 +88,7 @@ def test_text_that_is_no_address_is_nowhere(db_ip: GeoDatabase, text: str) -> No
     assert db_ip.locate(text) == Location()
 
 
-def test_type_and_age_are_told(db_ip: GeoDatabase) -> None:
+def test_type_and_age_are_reported(db_ip: GeoDatabase) -> None:
     assert db_ip.type == "DBIP-City-Lite"
     assert db_ip.networks > 1_000_000
     assert db_ip.age_days(db_ip.built_at + 86_400) == 1

@@ -32,7 +32,7 @@ def described(path: Path, days: float = 1) -> dict[str, Any]:
     return describe(database, database.built_at + days * DAY_S)
 
 
-def test_type_age_size_and_terms_are_told(tmp_path: Path) -> None:
+def test_type_age_size_and_terms_are_reported(tmp_path: Path) -> None:
     path = a_database(tmp_path / "a.mmdb", HALVES)
     told = described(path, days=12)
     assert (told["type"], told["age_days"]) == ("DBIP-City-Lite", 12)
@@ -41,7 +41,7 @@ def test_type_age_size_and_terms_are_told(tmp_path: Path) -> None:
     assert "db-ip.com" in told["attribution"]
 
 
-def test_shares_of_sampled_addresses_are_told(tmp_path: Path) -> None:
+def test_shares_of_sampled_addresses_are_reported(tmp_path: Path) -> None:
     records = {**HALVES, "128.0.0.0/2": country_only("US")}
     told = described(a_database(tmp_path / "a.mmdb", records))
     assert told["ipv4"]["city"] == pytest.approx(0.57, abs=0.03)
@@ -63,7 +63,7 @@ def test_known_networks_are_looked_up() -> None:
         (HALVES, "Somebody-City", 1, "its licence cannot be told"),
     ],
 )
-def test_what_is_missing_is_told(
+def test_what_is_missing_is_reported(
     tmp_path: Path, records: dict[str, Any], type: str, days: int, words: str
 ) -> None:
     told = described(a_database(tmp_path / "a.mmdb", records, type=type), days)

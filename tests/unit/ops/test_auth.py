@@ -81,7 +81,7 @@ def test_no_other_text_is_the_token(text: str) -> None:
         (TOKEN, "0.0.0.0", Changes.TOKEN),
     ],
 )
-def test_what_a_change_needs_is_told(token: str | None, host: str, changes: Changes) -> None:
+def test_what_a_change_needs_is_reported(token: str | None, host: str, changes: Changes) -> None:
     assert how_to_change(token, host) is changes
 
 

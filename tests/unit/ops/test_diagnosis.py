@@ -64,7 +64,7 @@ def test_every_outcome_has_words(outcome: Outcome) -> None:
     ("observed", "kind"),
     [(Observed.DEGRADED, Amiss.DEGRADED), (Observed.UNKNOWN, Amiss.UNKNOWN)],
 )
-def test_edge_that_is_not_up_is_told(observed: Observed, kind: Amiss) -> None:
+def test_edge_that_is_not_up_is_reported(observed: Observed, kind: Amiss) -> None:
     assert kinds(found(a_fleet_but(an_edge("yto-01", observed)))) == [kind]
 
 
@@ -154,12 +154,12 @@ def test_vantage_that_meets_only_faults_of_its_own_is_not_called_silent() -> Non
     assert one.title == "blind cannot probe 10 edges because of faults of its own"
 
 
-def test_store_that_cannot_be_read_is_told() -> None:
+def test_store_that_cannot_be_read_is_reported() -> None:
     (only,) = found(store=Trouble(NOW - 5, "Redis: gone"))
     assert (only.kind, "Redis: gone" in only.meaning) == (Amiss.STORE, True)
 
 
-def test_stored_values_that_are_left_out_are_told() -> None:
+def test_stored_values_that_are_left_out_are_reported() -> None:
     (only,) = found(store_values=Trouble(NOW - 5, "autorouter:{v1}:view:a: not JSON"))
     assert (only.kind, only.since) == (Amiss.STORE_VALUES, NOW - 5)
     assert "view:a: not JSON" in only.meaning
@@ -264,7 +264,7 @@ def test_state_is_told_by_its_true_name(edge: Edge, kind: Amiss, word: str, titl
         ({"bad_addresses": ("192.0.2.1",)}, Amiss.ADDRESS),
     ],
 )
-def test_fault_of_a_part_of_an_edge_is_told(seen: dict[str, Any], kind: Amiss) -> None:
+def test_fault_of_a_part_of_an_edge_is_reported(seen: dict[str, Any], kind: Amiss) -> None:
     (only,) = found(a_fleet_but(an_edge_seen(Observed.UP, Outcome.OK, **seen)))
     assert (only.kind, only.edges) == (kind, ("yto-01",))
 
@@ -284,7 +284,7 @@ def test_brake_says_since_when_until_when_and_what_to_press() -> None:
 
 
 @pytest.mark.parametrize(("age_s", "kinds"), [(1, {Amiss.BRAKE}), (16, {Amiss.BRAKE, Amiss.STALE})])
-def test_stale_because_of_the_brake_is_told_once(age_s: float, kinds: set[Amiss]) -> None:
+def test_stale_because_of_the_brake_is_reported_once(age_s: float, kinds: set[Amiss]) -> None:
     view = replace(a_view(held=["nyc-01"], probed_at=NOW - age_s), held_since=NOW - 60)
     fleet = combine(a_catalog(), [view], [], NOW)
     assert {one.kind for one in found(fleet, view)} == kinds

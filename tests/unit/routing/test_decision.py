@@ -381,7 +381,7 @@ def test_inventory_tells_the_models_state(models: list[str] | None, state: Model
     assert model_state(an_edge(models=models), "llama-3") is state
 
 
-def test_without_a_model_none_is_told() -> None:
+def test_without_a_model_none_is_reported() -> None:
     decision = decided(a_fleet_loading())
     assert (decision.model, decision.model_state) == (None, None)
 

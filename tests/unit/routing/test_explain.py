@@ -62,7 +62,7 @@ def test_edge_never_seen_working_is_shown_as_such() -> None:
     assert [id for id, never in every.items() if never] == ["yto-01"]
 
 
-def test_place_and_source_are_told() -> None:
+def test_place_and_source_are_reported() -> None:
     assert explained()["location"] == {
         "country": "CA",
         "country_name": "Canada",
@@ -117,7 +117,7 @@ def test_problem_leaves_no_pick() -> None:
     assert len(told["rejected"]) == len(CITIES)
 
 
-def test_query_model_and_ttl_are_told() -> None:
+def test_query_model_and_ttl_are_reported() -> None:
     told = explained(fleet=a_fleet(status=Status.STALE), query=Query(model="Kokoro"))
     assert told["query"] == {"scope": "country", "model": "Kokoro", "strict": False, "all": False}
     assert (told["model"], told["ttl"], told["status"]) == ("kokoro-82m", 30, "stale")

@@ -94,7 +94,7 @@ def test_viewer_without_address_is_unknown(peer: str | None) -> None:
 
 
 @pytest.mark.parametrize("secret", [SECRET, NEXT_SECRET])
-def test_either_secret_opens_the_door(secret: str) -> None:
+def test_either_secret_is_accepted(secret: str) -> None:
     found = placed((b"x-origin-verify", secret.encode()), A_KEY)
     assert found.key == RouteKey("CA", ("yto-01", "yul-01"))
 
@@ -114,7 +114,7 @@ def test_either_secret_opens_the_door(secret: str) -> None:
         [(b"X-Origin-Verify", SECRET.encode())],
     ],
 )
-def test_without_the_secret_the_cdns_words_are_air(told: list[Header]) -> None:
+def test_without_the_secret_cdn_headers_are_ignored(told: list[Header]) -> None:
     found = placed(*told, A_KEY, *TORONTO_HEADERS, AN_ADDRESS, key_headers=PLACING)
     assert found == placed()
 
