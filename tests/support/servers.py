@@ -131,6 +131,9 @@ class Process:
         return self._child.wait()
 
 
+LOADED_S = 60.0  # it may have to load much
+
+
 class RedisServer:
     """A redis-server of our own on loopback, without persistence."""
 
@@ -152,7 +155,9 @@ class RedisServer:
         named = usual | {name.replace("_", "-"): value for name, value in options.items()}
         words = [word for name, value in named.items() for word in (f"--{name}", value)]
         self._process = Process(["redis-server", *words], self._directory / "redis.log")
-        self._process.wait_for(lambda: "Ready to accept connections" in self._process.output)
+        self._process.wait_for(
+            lambda: "Ready to accept connections" in self._process.output, LOADED_S
+        )
 
     def kill(self) -> None:
         """As the kernel would, for want of memory."""
