@@ -175,8 +175,10 @@ class FleetWatch:
                 self._observer.wished(edge, after.get(edge))
 
     def _is_replaced(self, held: View, view: View, now: float) -> bool:
-        """Whether another poller has taken over with a lower `seq` because the first is silent."""
-        return view.seq != held.seq and now - held.probed_at > self._fleet_policy.fresh_s
+        """Whether another poller has taken over with a lower `seq` because the first is silent.
+        A view that is older than the held one comes from old data of Redis instead."""
+        is_silent = now - held.probed_at > self._fleet_policy.fresh_s
+        return view.seq != held.seq and is_silent and view.probed_at > held.probed_at
 
     def imagined(self, intents: Sequence[Intent], without: Iterable[str] = ()) -> Fleet:
         """The Fleet as it would be with these intents added, and with those of some edges

@@ -245,6 +245,18 @@ async def test_lower_seq_counts_once_the_vantage_went_silent(
     assert (watch.fleet.status, picked(watch)) == (Status.OK, "yto-01")
 
 
+async def test_older_view_never_counts_however_long_the_vantage_is_silent(
+    watch: FleetWatch, shelf: Shelf, clock: Clock
+) -> None:
+    """A Redis that takes long to load gives back the view of its last save."""
+    shelf.put(down("yto-01", seq=5))
+    await watch.refresh()
+    clock.now += 16
+    shelf.put(a_view(seq=4, probed_at=NOW - 3))
+    await watch.refresh()
+    assert (watch.fleet.status, picked(watch)) == (Status.STALE, "yto-02")
+
+
 async def test_stamp_from_the_future_counts_as_now(
     watch: FleetWatch, shelf: Shelf, clock: Clock
 ) -> None:
