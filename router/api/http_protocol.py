@@ -337,9 +337,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
                 self._deadline = min(self._deadline, self._ends_by)
         elif self.state is BODY:
             self._expire_in(LINGER_S if self._is_last else MESSAGE_S)
-        elif (
-            self.state is HEAD and self._answered
-        ):  # the first request's time runs since the connection
+        elif self.state is HEAD and self._answered:  # the first has had its time since connecting
             self._expire_in(MESSAGE_S)
 
     def _account(self) -> None:
@@ -388,9 +386,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         which thousands of other connections may receive data too.
         """
         self.state = CLOSED
-        self._parser = cast(
-            Any, None
-        )  # refers to this object; dropping it avoids a reference cycle
+        self._parser = cast(Any, None)  # it refers to this object: avoid a reference cycle
         self._unparsed = self._piece = self._target = self._known = b""
         self._headers = []
         self._timer.cancel()
@@ -413,9 +409,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
             self._set_timer()
 
     def _set_timer(self) -> None:
-        self._timer_at = (
-            self._deadline
-        )  # uvloop timers do not expose their deadline once due, so keep it here
+        self._timer_at = self._deadline  # a timer of uvloop forgets it once it is due
         self._timer = self._loop.call_at(self._deadline, self._check)
 
     def _check(self) -> None:

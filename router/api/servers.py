@@ -40,9 +40,7 @@ def bind(variable: str, listen: Listen) -> socket.socket:
     ConfigError that names the setting if it cannot listen.
     """
     bound = _bound(variable, listen, shared=False)
-    if hasattr(
-        socket, "TCP_USER_TIMEOUT"
-    ):  # Linux: a timeout for data that the client does not acknowledge
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: for data that a client does not acknowledge
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SLOW_READER_S * 1_000))
     return bound
 
