@@ -1,8 +1,9 @@
 """The stand-in for the CDN as a process, for tests and measurements to ask through."""
 
+import asyncio
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,16 @@ from netaddr import IPSet  # type: ignore[import-untyped]
 
 from router.model import Position
 from tests.support.builders import BERLIN, DALLAS, MONTREAL
-from tests.support.servers import HOST, ROOT, Process, clean_env, free_port
+from tests.support.servers import (
+    AUTOROUTER,
+    HOST,
+    ROOT,
+    Process,
+    a_regions_file,
+    clean_env,
+    eventually,
+    free_port,
+)
 
 RUN = ROOT / "infra" / "local-cdn" / "run.py"
 SECRET = "0123456789abcdef"
@@ -76,6 +86,40 @@ def running_stand_in(
             yield StandIn(process=process, port=port, cache_port=cache_port, client=client)
         finally:
             process.stop()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """A server with the stand-in in front of it."""
+
+    cdn: StandIn
+    port: int
+    ops_port: int
+
+
+@contextlib.asynccontextmanager
+async def origin_behind_stand_in(
+    folder: Path, endpoints: Mapping[str, str], geo_db: Path, **settings: str
+) -> AsyncIterator[Origin]:
+    """`autorouter serve` for these edges, and the stand-in; both use the same geo database."""
+    port, ops_port = free_port(), free_port()
+    environ = clean_env(
+        REGIONS=str(a_regions_file(folder / "regions.yaml", endpoints)),
+        LISTEN=f"{HOST}:{port}",
+        OPS_LISTEN=f"{HOST}:{ops_port}",
+        GEO_DB=str(geo_db),
+        CDN_SECRET=SECRET,
+        TRUSTED_PROXIES="127.0.0.0/8",
+        **settings,
+    )
+    server = Process([str(AUTOROUTER), "serve"], folder / "serve.log", environ)
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.kill)
+        await eventually(lambda: "serving" in server.output)
+        starting = running_stand_in(folder, port, GEO_DB=str(geo_db))
+        cdn = await asyncio.to_thread(starting.__enter__)
+        stack.push(starting)
+        yield Origin(cdn=cdn, port=port, ops_port=ops_port)
 
 
 def a_place(country: str, position: Position, city: str | None) -> dict[str, Any]:

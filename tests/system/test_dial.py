@@ -3,7 +3,6 @@
 Of the viewers whose pick an edge would be, its share keep it. Who they are is asked before.
 """
 
-import asyncio
 import itertools
 import time
 from collections import Counter
@@ -19,16 +18,8 @@ import pytest
 from router.processes.simulated_edges import Mode, SimulatedFleet
 from tests.support.builders import CITIES, DALLAS, MONTREAL, TORONTO
 from tests.support.running import Running, Site
-from tests.support.servers import (
-    AUTOROUTER,
-    HOST,
-    Process,
-    a_regions_file,
-    clean_env,
-    eventually,
-    free_port,
-)
-from tests.support.stand_in import SECRET, StandIn, a_geo_db, a_place, running_stand_in
+from tests.support.servers import HOST, eventually
+from tests.support.stand_in import StandIn, a_geo_db, a_place, origin_behind_stand_in
 
 pytestmark = pytest.mark.anyio
 
@@ -110,24 +101,11 @@ async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
     geo_db = a_geo_db(tmp_path / "geo.mmdb", PLACES)
     async with AsyncExitStack() as stack:
         fleet = await stack.enter_async_context(SimulatedFleet(CITIES))
-        port, ops_port = free_port(), free_port()
-        environ = clean_env(
-            REGIONS=str(a_regions_file(tmp_path / "regions.yaml", fleet.endpoints)),
-            LISTEN=f"{HOST}:{port}",
-            OPS_LISTEN=f"{HOST}:{ops_port}",
-            GEO_DB=str(geo_db),
-            CDN_SECRET=SECRET,
-            CDN_MAX_AGE_S=str(MAX_AGE_S),
-            TRUSTED_PROXIES="127.0.0.0/8",
+        origin = await stack.enter_async_context(
+            origin_behind_stand_in(tmp_path, fleet.endpoints, geo_db, CDN_MAX_AGE_S=str(MAX_AGE_S))
         )
-        origin = Process([str(AUTOROUTER), "serve"], tmp_path / "serve.log", environ)
-        stack.callback(origin.kill)
-        await eventually(lambda: "serving" in origin.output)
-        starting = running_stand_in(tmp_path, port, GEO_DB=str(geo_db))
-        cdn = await asyncio.to_thread(starting.__enter__)
-        stack.push(starting)
         client = await stack.enter_async_context(aiohttp.ClientSession())
-        lab = Lab(cdn=cdn, port=port, ops_port=ops_port, client=client)
+        lab = Lab(cdn=origin.cdn, port=origin.port, ops_port=origin.ops_port, client=client)
 
         async def is_whole() -> bool:
             return bool((await lab.directly("24.0.0.1"))["status"] == "ok")

@@ -22,16 +22,8 @@ from router.geo.database import packaged_database
 from router.model import Position
 from router.processes.simulated_edges import Mode, SimulatedFleet
 from tests.support.builders import CITIES
-from tests.support.servers import (
-    AUTOROUTER,
-    HOST,
-    Process,
-    a_regions_file,
-    clean_env,
-    eventually,
-    free_port,
-)
-from tests.support.stand_in import SECRET, StandIn, a_geo_db, a_place, running_stand_in
+from tests.support.servers import HOST, eventually
+from tests.support.stand_in import StandIn, a_geo_db, a_place, origin_behind_stand_in
 
 pytestmark = pytest.mark.anyio
 
@@ -122,26 +114,19 @@ async def a_site(folder: Path, rng: random.Random, geo_db: Path) -> AsyncIterato
         fleet = await stack.enter_async_context(SimulatedFleet(CITIES))
         for edge in fleet.edges.values():
             edge.models = tuple(model for model, share in MODELS.items() if rng.random() < share)
-        port, ops_port = free_port(), free_port()
-        environ = clean_env(
-            REGIONS=str(a_regions_file(folder / "regions.yaml", fleet.endpoints)),
-            LISTEN=f"{HOST}:{port}",
-            OPS_LISTEN=f"{HOST}:{ops_port}",
-            GEO_DB=str(geo_db),
-            CDN_SECRET=SECRET,
-            CDN_MAX_AGE_S="3600",
-            TRUSTED_PROXIES="127.0.0.0/8",
-            POLL_INTERVAL_S="0.1",
+        settings = {"CDN_MAX_AGE_S": "3600", "POLL_INTERVAL_S": "0.1"}
+        origin = await stack.enter_async_context(
+            origin_behind_stand_in(folder, fleet.endpoints, geo_db, **settings)
         )
-        origin = Process([str(AUTOROUTER), "serve"], folder / "serve.log", environ)
-        stack.callback(origin.kill)
-        await eventually(lambda: "serving" in origin.output)
-        starting = running_stand_in(folder, port, GEO_DB=str(geo_db))
-        cdn = await asyncio.to_thread(starting.__enter__)
-        stack.push(starting)
         few = aiohttp.TCPConnector(limit=8)  # the edges have to answer probes meanwhile
         client = await stack.enter_async_context(aiohttp.ClientSession(connector=few))
-        site = Site(fleet=fleet, cdn=cdn, port=port, ops_port=ops_port, client=client)
+        site = Site(
+            fleet=fleet,
+            cdn=origin.cdn,
+            port=origin.port,
+            ops_port=origin.ops_port,
+            client=client,
+        )
         await eventually(site.is_ready)
         yield site
 
