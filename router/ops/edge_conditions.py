@@ -9,7 +9,7 @@ from router.routing.fleet import Edge
 
 _MET = {
     Outcome.UNHEALTHY: "it says that it is unhealthy",
-    Outcome.REFUSED: "connection refused",
+    Outcome.REFUSED: "connection refused, or name not resolved",
     Outcome.CONNECT_TIMEOUT: "no connection in time",
     Outcome.TIMEOUT: "no answer in time",
     Outcome.RESET: "the connection breaks",

@@ -50,7 +50,7 @@ def test_all_well_is_said() -> None:
 def test_edge_that_is_down_is_told_with_reason_and_since() -> None:
     edge = replace(an_edge("yto-01", Observed.DOWN), reason=Outcome.REFUSED)
     (only,) = found(a_fleet_but(edge))
-    assert only.title == "yto-01 (Toronto) is down: connection refused"
+    assert only.title == "yto-01 (Toronto) is down: connection refused, or name not resolved"
     assert (only.grade, only.since, only.edges) == (Grade.WARNING, NOW - 3600, ("yto-01",))
 
 
@@ -240,7 +240,8 @@ def an_edge_seen(observed: Observed, why: Outcome, **seen: Any) -> Edge:
             an_edge_seen(Observed.DOWN, Outcome.REFUSED, worked=False),
             Amiss.NEVER_WORKED,
             "refused",
-            "yto-01 (Toronto) is down and has never worked: connection refused",
+            "yto-01 (Toronto) is down and has never worked: "
+            "connection refused, or name not resolved",
         ),
         (
             an_edge_seen(Observed.UNKNOWN, Outcome.LOCAL, worked=True),
