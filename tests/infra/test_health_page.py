@@ -20,15 +20,15 @@ PAGE = re.sub(r"\s+", " ", (ROOT / "docs" / "health.md").read_text(encoding="utf
 POLICY, DOUBT, FLEET, CHECK = HealthPolicy(), VantagePolicy(), FleetPolicy(), Check()
 
 PHRASES = [
-    f"| lookup of the name: waited for; in all | {resolver.WAIT_S:g} s; {resolver.LOOKUP_S:g} s |",
-    f"| to connect | {CHECK.connect_timeout_s:g} s |",
-    f"| in all, from the end of the lookup | {CHECK.timeout_s:g} s |",
+    f"| lookup of the name: a probe waits for it; its own timeout | {resolver.WAIT_S:g} s; {resolver.LOOKUP_S:g} s |",
+    f"| connecting | {CHECK.connect_timeout_s:g} s |",
+    f"| the whole probe, from the end of the lookup | {CHECK.timeout_s:g} s |",
     f"| body read | {probe.MAX_BODY_BYTES >> 10} KiB |",
     f"| head of the response | {exchange.MAX_HEAD_BYTES >> 10} KiB, {exchange.MAX_FIELDS} fields |",
     f"| 1xx responses before it | {exchange.MAX_INTERIM} |",
     f"| parts (chunks) of the body | {exchange.MAX_PARTS:,} |",
     f"| bytes on the wire | {exchange.RAW_FACTOR * 64 + 2 * (exchange.MAX_HEAD_BYTES >> 10)} KiB:",
-    f"| time between starts of probes, as a rule | {POLICY.interval_s:g} s |",
+    f"| normal time between starts of probes (interval) | {POLICY.interval_s:g} s |",
     f"(recheck) | {POLICY.recheck_s:g} s, or the interval if that is less |",
     f"| jitter | ±{100 * JITTER:g} % each time;",
     f"| fall | to down after {CHECK.fall} failures in a row, "
