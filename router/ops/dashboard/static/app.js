@@ -22,6 +22,7 @@ const OLD_S = 12; // a fleet that was read longer ago is not shown as current
 
 let fleet = null;
 let territory = null;
+let territoryText = "";
 let selected = keptEdge();
 let read_s = null; // when the fleet was read last, by the server's clock
 let isHeard = false;
@@ -79,8 +80,10 @@ async function readFleet() {
 
 async function readTerritory() {
   const told = await api.territory();
-  if (JSON.stringify(told) === JSON.stringify(territory)) return;
+  const text = JSON.stringify(told);
+  if (text === territoryText) return;
   territory = told;
+  territoryText = text;
   showTerritory();
   show();
   dialog.refresh();

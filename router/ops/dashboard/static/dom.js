@@ -31,14 +31,19 @@ export const svg = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS(SVG, tag), attributes, children);
 
 // Puts new rows where old ones were, and keeps the focus on the same control of the same
-// row. Rows carry data-key, their controls data-control.
+// row. Rows carry data-key, their controls data-control. Rows that stay are not touched, because
+// the browser would lay out the whole table again.
 export function replaceRows(parent, rows) {
   const active = parent.contains(document.activeElement) ? document.activeElement : null;
   const key = active?.closest("[data-key]")?.dataset.key;
   const control = active?.dataset.control;
-  const isSame = parent.children.length === rows.length && rows.every((row, i) => row === parent.children[i]);
-  if (isSame) return;
-  parent.replaceChildren(...rows);
+  const wanted = new Set(rows);
+  for (const row of [...parent.children]) if (!wanted.has(row)) row.remove();
+  let next = parent.firstElementChild;
+  for (const row of rows) {
+    if (row === next) next = next.nextElementSibling;
+    else parent.insertBefore(row, next);
+  }
   if (key === undefined || control === undefined) return;
   const row = parent.querySelector(`[data-key="${CSS.escape(key)}"]`);
   row?.querySelector(`[data-control="${control}"]`)?.focus({ preventScroll: true });

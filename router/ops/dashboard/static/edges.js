@@ -2,8 +2,8 @@
 // can be ticked to be changed at once.
 
 import { bdi, byId, h, replaceRows } from "./dom.js";
-import { isOut, modelsCell, roundTrip, shareCell, stateCell, votesCell } from "./edge_cells.js";
-import { duration, moment, now } from "./format.js";
+import { dialled, held, isOut, modelsCell, roundTrip, shareCell, stateCell, votesCell } from "./edge_cells.js";
+import { duration, moment } from "./format.js";
 import { edgeGlyph, tone } from "./glyphs.js";
 import { historyTag, pastCell } from "./history.js";
 
@@ -82,7 +82,7 @@ function row(edge, options) {
 // The row as it was while nothing in it changed: a large fleet changes little at a time.
 function kept(edge, options) {
   const { fleet, selected, nameOf } = options;
-  const phase = edge.intent_detail ?? edge.dial ? Math.floor(now()) : 0;
+  const { phase } = held(edge) ?? dialled(edge) ?? { phase: "" };
   const shown = { ...edge, rtt_ms: roundTrip(edge) };
   const made = JSON.stringify([shown, fleet.status, edge.id === selected, nameOf(edge.country), phase, historyTag()]);
   const known = rows.get(edge.id);

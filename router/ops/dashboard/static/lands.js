@@ -23,6 +23,7 @@ export class Lands {
   #borders = svg("path", { class: "borders" });
   #clips = svg("defs");
   #hatch = hatch("hatch", HATCH);
+  #kept = new Map(); // code → what a country was drawn from, and the element
 
   constructor() {
     const patterns = svg("defs", {}, this.#hatch);
@@ -34,6 +35,7 @@ export class Lands {
     const { countries, borders } = readTopology(topology);
     this.#countries = countries;
     this.#borders.setAttribute("d", borders);
+    this.#kept.clear();
     const each = (make) => [...countries].map(([code, d]) => make(code, svg("path", { d })));
     this.#clips.replaceChildren(...each((code, path) => svg("clipPath", { id: `clip-${code}` }, path)));
     this.#ground.replaceChildren(
@@ -72,7 +74,17 @@ export class Lands {
     return known.map((code) => draw(code, cells[code])).filter((element) => element !== null);
   }
 
+  // A country as it was drawn before if it looks the same.
   #tint(code, cells, tints, size) {
+    const made = cells.map((value, index) => (index % 3 === 2 ? tints[value] : value)).join();
+    const kept = this.#kept.get(code);
+    if (kept?.made === made) return kept.element;
+    const element = this.#draw(code, cells, tints, size);
+    this.#kept.set(code, { made, element });
+    return element;
+  }
+
+  #draw(code, cells, tints, size) {
     const look = (group) => tints[group];
     const whole = uniform(cells, look);
     if (whole !== undefined) {

@@ -28,6 +28,7 @@ export class WorldMap {
   #chosen = null;
   #view = null;
   #drag = null;
+  #drawn = ""; // what the sites were drawn from
 
   // `onSelect` is told an edge's id or null, `onPlace` a country with a position.
   constructor({ onSelect, onPlace }) {
@@ -59,6 +60,11 @@ export class WorldMap {
 
   #drawSites() {
     if (this.#fleet === null || this.#territory === null || this.#view === null) return;
+    const { sites } = this.#territory;
+    const states = this.#fleet.edges.map(({ id, state, intent }) => [id, state, intent]);
+    const made = JSON.stringify([sites, states, this.#chosen, this.#view]);
+    if (made === this.#drawn) return;
+    this.#drawn = made;
     const options = { chosen: this.#chosen, onSelect: this.onSelect };
     this.#sites.replaceChildren(...drawSites(this.#territory, this.#fleet, this.#view, options));
   }

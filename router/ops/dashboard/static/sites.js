@@ -17,9 +17,12 @@ const TROUBLE = ["bad", "warn", "held", "good"];
 
 const canvas = document.createElement("canvas").getContext("2d");
 
+const widths = new Map(); // name → pixels
+
 function textWidth(text) {
-  canvas.font = `550 11.5px ${getComputedStyle(document.body).fontFamily}`;
-  return canvas.measureText(text).width;
+  if (widths.size === 0) canvas.font = `550 11.5px ${getComputedStyle(document.body).fontFamily}`;
+  if (!widths.has(text)) widths.set(text, canvas.measureText(text).width);
+  return widths.get(text);
 }
 
 function shortened(name, most) {
