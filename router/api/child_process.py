@@ -1,6 +1,6 @@
 """Starts one child process, reads its messages, and kills it if it hangs. The child sends a
-message every BEAT_S to show that its loop is alive. Silence is counted in iterations of our own
-loop, so a pause of the whole machine does not count.
+message every BEAT_S to show that its loop is alive. Silence is counted in checks, one each BEAT_S,
+so a pause of the whole machine does not count.
 """
 
 import asyncio
