@@ -1,6 +1,6 @@
 // Who is served by which edge, country by country: the map in words.
 
-import { byId, h } from "./dom.js";
+import { byId, h, replaceRows } from "./dom.js";
 import { percent, percents } from "./format.js";
 
 const SERVED = 4; // edges named for a country; the others are added up
@@ -12,6 +12,7 @@ const BASES = {
 
 const regions = new Intl.DisplayNames(["en"], { type: "region" });
 let known = new Map(); // code → name, as the server has it
+let listed = ""; // the names that can be chosen
 
 // A country by its name; a code that nobody knows stays.
 export function nameOf(code) {
@@ -44,6 +45,15 @@ function servedBy(country) {
   }
   const parts = percents(shown.map(([, share]) => share));
   return shown.map(([id], index) => [id, parts[index]]);
+}
+
+const kept = new Map(); // code → what the row was made of, and the row
+
+// The row of a country as it was while nothing in it changed.
+function keptRow(country, tints) {
+  const made = JSON.stringify([country, country.edges.map(([id]) => tints.get(id))]);
+  if (kept.get(country.code)?.made !== made) kept.set(country.code, { made, element: row(country, tints) });
+  return kept.get(country.code).element;
 }
 
 function row(country, tints) {
@@ -86,11 +96,13 @@ export function showCountries(territory, tints) {
   const order = (one) => (one.moved > 0 ? 0 : 1);
   const seen = territory.countries.filter((one) => one.share > 0 || one.code !== null);
   const rows = seen.toSorted((a, b) => order(a) - order(b) || b.share - a.share);
-  byId("country-rows").replaceChildren(...rows.map((country) => row(country, tints)));
+  replaceRows(byId("country-rows"), rows.map((country) => keptRow(country, tints)));
   byId("countries-note").textContent = `${basis(territory)}; moved: not where they are when all is well`;
   const names = seen
     .filter((one) => one.code !== null)
     .map((one) => one.name)
     .sort();
+  if (names.join() === listed) return;
+  listed = names.join();
   byId("countries-list").replaceChildren(...names.map((name) => h("option", { value: name })));
 }

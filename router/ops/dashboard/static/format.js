@@ -63,8 +63,9 @@ export function ago(at, make, prefix = "") {
   return element;
 }
 
-export function tick(root) {
-  for (const element of root.querySelectorAll("[data-since]")) {
+// `which`: a selector.
+export function tick(which) {
+  for (const element of document.querySelectorAll(which)) {
     const text = element.dataset.prefix + duration(now() - Number(element.dataset.since));
     if (element.textContent !== text) element.textContent = text;
   }
