@@ -20,7 +20,8 @@ PAGE = re.sub(r"\s+", " ", (ROOT / "docs" / "health.md").read_text(encoding="utf
 POLICY, DOUBT, FLEET, CHECK = HealthPolicy(), VantagePolicy(), FleetPolicy(), Check()
 
 PHRASES = [
-    f"| lookup of the name: a probe waits for it; its own timeout | {resolver.WAIT_S:g} s; {resolver.LOOKUP_S:g} s |",
+    "| lookup of the name: a probe waits for it; its own timeout | "
+    f"{resolver.WAIT_S:g} s; {resolver.LOOKUP_S:g} s |",
     f"| connecting | {CHECK.connect_timeout_s:g} s |",
     f"| the whole probe, from the end of the lookup | {CHECK.timeout_s:g} s |",
     f"| body read | {probe.MAX_BODY_BYTES >> 10} KiB |",
