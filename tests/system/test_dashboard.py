@@ -13,7 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
-from tests.support.browser import Scheme, running_browser, visit
+from tests.support.browser import Scheme, browser, visit
 from tests.support.dashboard import break_edge, fill_change, home, open_change, state_of
 from tests.support.servers import (
     AUTOROUTER,
@@ -27,6 +27,8 @@ from tests.support.servers import (
     running_dev,
     wait_until,
 )
+
+__all__ = ["browser"]
 
 VANCOUVERITE = "142.58.1.1"
 FAST = {"POLL_INTERVAL_S": "0.3"}
@@ -54,12 +56,6 @@ http {{
   }}
 }}
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as one:
-        yield one
 
 
 @pytest.fixture

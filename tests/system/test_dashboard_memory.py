@@ -9,17 +9,13 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from tests.support.browser import Visit, running_browser, visit
+from tests.support.browser import Visit, browser, visit
 from tests.support.dashboard import break_edge, home, state_of
 from tests.support.servers import Dev, running_dev, wait_until
 
+__all__ = ["browser"]
+
 FALLEN, HELD = "dal-01", "sfo-01"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,11 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
-from tests.support.browser import Visit, running_browser, visit
+from tests.support.browser import Visit, browser, visit
 from tests.support.dashboard import break_edge, home, open_change, state_of
 from tests.support.servers import Dev, running_dev, wait_until
+
+__all__ = ["browser"]
 
 DOWN, DEGRADED, DRAINED, DIALLED = "yvr-02", "nyc-02", "dal-02", "yto-02"
 COUNTRIES = {"CA": "Canada", "US": "United States"}
@@ -41,12 +43,6 @@ CLIPPED = """() => {
 }"""
 
 Change = Callable[[dict[str, Any]], None]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
