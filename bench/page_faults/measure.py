@@ -152,7 +152,7 @@ def measure(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> Ro
     fires = None if alert is None else comes(lambda: _fires(alert, fault, watched), ALERT_S)
     row = Row(fault=fault.name, kind=fault.kind, named_s=named_s, alert=alert, fires=fires)
     if named_s is not None:
-        headline, title, advice = _told(watched.page, fault)
+        headline, title, advice = _steady_texts(watched.page, fault)
         row = replace(row, headline=headline, title=title, advice=advice)
     fault.follow(site)
     if not fault.lasts:
@@ -171,18 +171,18 @@ def _named(page: Page, fault: Fault[Any], began: float) -> float | None:
     return round(time.monotonic() - began, 1)
 
 
-def _told(page: Page, fault: Fault[Any]) -> tuple[str, str, str]:
+def _steady_texts(page: Page, fault: Fault[Any]) -> tuple[str, str, str]:
     """The page's headline once it is steady, and the title and advice of the finding itself."""
-    told = _read(page, fault)
+    texts = _read(page, fault)
     deadline = time.monotonic() + STEADY_WITHIN_S
     since = time.monotonic()
     while since + STEADY_S > time.monotonic() < deadline:
         time.sleep(0.2)
         now = _read(page, fault)
-        if now[0] != told[0]:
+        if now[0] != texts[0]:
             since = time.monotonic()
-        told = now
-    return told
+        texts = now
+    return texts
 
 
 def _read(page: Page, fault: Fault[Any]) -> tuple[str, str, str]:
@@ -215,5 +215,5 @@ def comes(condition: Callable[[], bool], timeout_s: float) -> bool:
 
 
 def say(text: str) -> None:
-    """Progress, for whoever waits."""
+    """Print progress to standard error."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)

@@ -283,8 +283,9 @@ def is_doubted(view: View, policy: FleetPolicy) -> bool:
     """Whether its vantage has held removals for longer than health is fresh, so that it still
     publishes the held edges as they were before.
     """
-    is_held = bool(view.held) and view.held_since is not None
-    return is_held and view.probed_at - (view.held_since or 0.0) > policy.fresh_s
+    if not view.held or view.held_since is None:
+        return False
+    return view.probed_at - view.held_since > policy.fresh_s
 
 
 def _edge(
