@@ -131,7 +131,7 @@ class Ops:
         return [FindingsCollector(await self.monitor.look()), *self.collectors()]
 
     async def readiness(self) -> dict[str, Any]:
-        """Not ready while answers use no health at all. `amiss`: the kinds of findings, also if
+        """Not ready while answers use no health at all. `amiss`: the titles of findings, also if
         ready.
         """
         found = await self.monitor.look()
