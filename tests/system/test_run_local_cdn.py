@@ -164,8 +164,9 @@ def test_commands_that_are_printed_do_what_they_say(tmp_path: Path) -> None:
 
         edges = f"http://{HOST}:{ops_port}/v1/edges"
         wait_until(lambda: "unknown" not in get(edges).text)
-        first, second = told(canadian), told(canadian)
-        assert ["X-Cache: Miss" in first, "X-Cache: Hit" in second] == [True, True]
+        assert "X-Cache: Miss" in told(canadian)
+        # The first news of the edges purges what was stored before it.
+        wait_until(lambda: "X-Cache: Hit" in told(canadian))
         assert '"crossed_border":true' in told(german)
         assert "xkey-purged: " in told(purge)
         assert '"region":"yul-02"' in told(canadian)
