@@ -20,7 +20,7 @@ from bench.page_faults.site import (
     sets,
     until,
 )
-from router.ops.findings import Amiss
+from router.ops.findings import FindingKind
 from tests.support.dashboard import break_edge
 from tests.support.servers import AUTOROUTER, Dev, running_dev, wait_until
 
@@ -58,7 +58,7 @@ def running(
 def _failing(name: str, mode: str) -> Fault[DevSite]:
     return Fault(
         name=f"edge: {name}",
-        kind=Amiss.DOWN,
+        kind=FindingKind.DOWN,
         inject=sets(mode, "dal-01"),
         follow=repairs("dal-01"),
     )
@@ -81,21 +81,21 @@ _FAULTS: tuple[Fault[DevSite], ...] = (
     _failing("says that it is unhealthy", "unhealthy"),
     Fault(
         name="edge: says that it is degraded",
-        kind=Amiss.DEGRADED,
+        kind=FindingKind.DEGRADED,
         inject=sets("degraded", "dal-02"),
         follow=runs("drain", "dal-02", "--for", "1h", "--reason", "degraded"),
         restore=in_turn(sets("healthy", "dal-02"), runs("enable", "dal-02")),
     ),
     Fault(
         name="edge: is slow",
-        kind=Amiss.SLOW,
+        kind=FindingKind.SLOW,
         inject=sets("slow", "sfo-01"),
         follow=runs("drain", "sfo-01", "--for", "1h", "--reason", "slow"),
         restore=in_turn(sets("healthy", "sfo-01"), runs("enable", "sfo-01")),
     ),
     Fault(
         name="edge: passes again after a fall",
-        kind=Amiss.HOLD_DOWN,
+        kind=FindingKind.HOLD_DOWN,
         inject=in_turn(
             sets("down", "sfo-01"), until("state", "down", "sfo-01"), sets("healthy", "sfo-01")
         ),
@@ -103,31 +103,31 @@ _FAULTS: tuple[Fault[DevSite], ...] = (
     ),
     Fault(
         name="edges: 5 of 10 fail",
-        kind=Amiss.DOWN,
+        kind=FindingKind.DOWN,
         inject=sets("down", *FIVE),
         follow=repairs(*FIVE),
     ),
     Fault(
         name="edges: all fail at once, seen by one vantage",
-        kind=Amiss.BRAKE,
+        kind=FindingKind.BRAKE,
         inject=_all("down"),
         follow=_all("healthy"),
     ),
     Fault(
         name="operator: drains an edge",
-        kind=Amiss.INTENT,
+        kind=FindingKind.INTENT,
         inject=runs("drain", "nyc-01", "--for", "1h", "--reason", "disks", "--actor", "ann"),
         follow=runs("enable", "nyc-01"),
     ),
     Fault(
         name="operator: drains a country's edges",
-        kind=Amiss.COUNTRY_OUT,
+        kind=FindingKind.COUNTRY_OUT,
         inject=_take_out("drain", "CA"),
         follow=lambda site: site.command("enable", *site.ids("CA")),
     ),
     Fault(
         name="operator: disables every edge",
-        kind=Amiss.NO_EDGE,
+        kind=FindingKind.NO_EDGE,
         inject=_take_out("disable", ""),
         again=lambda site: site.ask(1),
         follow=lambda site: site.command("enable", *site.ids()),

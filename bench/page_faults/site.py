@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import httpx
 
 from router.geo.database import packaged_database
-from router.ops.findings import Amiss
+from router.ops.findings import FindingKind
 from tests.support.databases import set_built_at
 from tests.support.servers import HOST, get, run_autorouter, wait_until
 
@@ -92,7 +92,7 @@ class Fault(Generic[S]):
     `within_s`: how long to wait for the page."""
 
     name: str
-    kind: Amiss
+    kind: FindingKind
     inject: Act[S]
     follow: Act[S]
     restore: Act[S] | None = None

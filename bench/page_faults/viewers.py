@@ -16,7 +16,7 @@ import yaml
 
 from bench.page_faults.edges import DevSite, running
 from bench.page_faults.site import Fault, Stage
-from router.ops.findings import Amiss
+from router.ops.findings import FindingKind
 from tests.support.dashboard import break_edge
 from tests.support.servers import HOST, ROOT, wait_until
 
@@ -74,41 +74,41 @@ def _traceback_is_in_the_log(site: DevSite) -> None:
 _FAULTS: tuple[Fault[DevSite], ...] = (
     Fault(
         name="edge: flaps",
-        kind=Amiss.FLAPPING,
+        kind=FindingKind.FLAPPING,
         inject=_flap,
         follow=lambda site: site.command("enable", FLAPPER, "--now"),
     ),
     Fault(
         name="viewers: a proxy hides them",
-        kind=Amiss.UNPLACED,
+        kind=FindingKind.UNPLACED,
         inject=lambda site: site.ask(150, viewer=None),
         again=lambda site: site.ask(20, viewer=None),
         follow=lambda site: site.ask(2_000),
     ),
     Fault(
         name="viewers: ask for a model that no edge has",
-        kind=Amiss.MODEL_NOWHERE,
+        kind=FindingKind.MODEL_NOWHERE,
         inject=lambda site: site.ask(5, "/v1/route?model=far"),
         follow=_load_far_model,
         lasts=True,
     ),
     Fault(
         name="viewers: get 500 by a defect",
-        kind=Amiss.FAULTS,
+        kind=FindingKind.FAULTS,
         inject=lambda site: site.ask(5, "/v1/route?planted=defect"),
         follow=_traceback_is_in_the_log,
         lasts=True,
     ),
     Fault(
         name="viewers: more connections than allowed",
-        kind=Amiss.SHED,
+        kind=FindingKind.SHED,
         inject=_crowd,
         follow=lambda site: site.ask(5),
         lasts=True,
     ),
     Fault(
         name="viewers: must stay where no edge works",
-        kind=Amiss.RESIDENCY,
+        kind=FindingKind.RESIDENCY,
         inject=_drain_canada,
         again=lambda site: site.ask(1),
         follow=lambda site: site.command("enable", *site.ids("CA")),

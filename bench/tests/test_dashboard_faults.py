@@ -7,17 +7,17 @@ import pytest
 from bench import dashboard_faults
 from bench.page_faults import table
 from bench.page_faults.measure import Row
-from router.ops.findings import Amiss
+from router.ops.findings import FindingKind
 
 # Need a machine of their own, an edge of another make, or a defect of a loop.
 UNTRIED = {
-    Amiss.STARTING,
-    Amiss.UNKNOWN,
-    Amiss.ADDRESS,
-    Amiss.INVENTORY,
-    Amiss.LOOP,
-    Amiss.LOG,
-    Amiss.NOTHING,
+    FindingKind.STARTING,
+    FindingKind.UNKNOWN,
+    FindingKind.ADDRESS,
+    FindingKind.INVENTORY,
+    FindingKind.LOOP,
+    FindingKind.LOG,
+    FindingKind.NOTHING,
 }
 RIGHT = Row(
     fault="Redis: stops",
@@ -33,7 +33,7 @@ RIGHT = Row(
 
 def test_every_kind_of_finding_is_tried() -> None:
     tried = {fault.kind for stage in dashboard_faults.STAGES for fault in stage.faults}
-    assert tried == set(Amiss) - UNTRIED
+    assert tried == set(FindingKind) - UNTRIED
 
 
 def test_there_are_over_thirty_faults_with_names_of_their_own() -> None:

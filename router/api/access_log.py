@@ -76,7 +76,7 @@ class RequestLog:
         began_ns = time.perf_counter_ns()
         answer, response = self._exchange(request)
         duration_us = (time.perf_counter_ns() - began_ns) // 1_000
-        self._keep(Record(self._clock(), answer, response, duration_us, self._fleet()))
+        self._add(Record(self._clock(), answer, response, duration_us, self._fleet()))
         return response
 
     async def run(self) -> None:
@@ -92,19 +92,19 @@ class RequestLog:
         """Write every line that waits."""
         with self._writing:
             while self._waiting:
-                if not self._has_written(_line(self._waiting.popleft(), self._share)):
+                if not self._try_write(_format_line(self._waiting.popleft(), self._share)):
                     self._lost += 1
             dropped = self._kept_out + self._lost
-            if dropped and self._has_written(_told_dropped(self._clock(), dropped)):
+            if dropped and self._try_write(_format_dropped(self._clock(), dropped)):
                 self._lost -= dropped
 
-    def _keep(self, record: Record) -> None:
+    def _add(self, record: Record) -> None:
         if len(self._waiting) < MAX_WAITING:
             self._waiting.append(record)
         else:
             self._kept_out += 1
 
-    def _has_written(self, line: bytes) -> bool:
+    def _try_write(self, line: bytes) -> bool:
         try:
             self._write(line)
         except OSError:
@@ -112,11 +112,11 @@ class RequestLog:
         return True
 
 
-def _line(record: Record, share: float) -> bytes:
-    told = {
+def _format_line(record: Record, share: float) -> bytes:
+    fields = {
         "event": "request",
         "level": "info",
-        "timestamp": _stamp(record.at),
+        "timestamp": _format_time(record.at),
         **record.answer.labels._asdict(),
         "code": int(record.response.opening[_CODE]),  # the status sent: a 304 is logged as 304
         "country": record.answer.country,
@@ -125,13 +125,13 @@ def _line(record: Record, share: float) -> bytes:
         "duration_us": record.duration_us,
         "share": share,
     }
-    return msgspec.json.encode(told) + b"\n"
+    return msgspec.json.encode(fields) + b"\n"
 
 
-def _told_dropped(now: float, count: int) -> bytes:
-    told = {"event": "request lines dropped", "level": "warning", "timestamp": _stamp(now)}
-    return msgspec.json.encode({**told, "count": count}) + b"\n"
+def _format_dropped(now: float, count: int) -> bytes:
+    fields = {"event": "request lines dropped", "level": "warning", "timestamp": _format_time(now)}
+    return msgspec.json.encode({**fields, "count": count}) + b"\n"
 
 
-def _stamp(at: float) -> str:
+def _format_time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")

@@ -55,7 +55,7 @@ class PublicApp:
         # Present from the start, so that the first fault shows as an increase.
         self.counts.answers[FAULT.labels] = 0
 
-    def adopt(self, locator: Locator) -> None:
+    def replace_locator(self, locator: Locator) -> None:
         """Replace the locator, for example after the catalog has changed."""
         self._locator = locator
 
@@ -72,12 +72,12 @@ class PublicApp:
             raise
         self.counts.answers[answer.labels] += 1
         if request.known and answer.etag and is_match(request.known, answer.etag):
-            return answer, Response(_NOT_MODIFIED, _not_modified(answer))
+            return answer, Response(_NOT_MODIFIED, _not_modified_fields(answer))
         return answer, answer.to_head if request.method == b"HEAD" else answer.to_get
 
     def refuse(self, request: Request) -> Response:
         """The response for a connection above the limit: 503, but /healthz still answers 200."""
-        if self._what(request.target) is HEALTHY:
+        if self._known_target(request.target) is HEALTHY:
             return self.respond(request)
         self.counts.answers[OVERLOADED.labels] += 1
         return OVERLOADED.to_head if request.method == b"HEAD" else OVERLOADED.to_get
@@ -85,7 +85,7 @@ class PublicApp:
     def _answer(self, request: Request) -> Answer:
         if request.method not in _READING:
             return USE_EDGE
-        asked = self._what(request.target)
+        asked = self._known_target(request.target)
         if isinstance(asked, Answer):
             return asked
         placed, table = self._locator.place(request.peer, request.headers), self._watch.table
@@ -100,11 +100,11 @@ class PublicApp:
         self.counts.countries[answer.country] += 1
         return answer
 
-    def _what(self, target: bytes) -> Query | Answer:
+    def _known_target(self, target: bytes) -> Query | Answer:
         """What a target asks for, or the answer if it is the same for every viewer."""
         asked = self._asked.get(target)
         if asked is None:
-            asked = _read(target)
+            asked = _parse_target(target)
             if len(target) <= MAX_KNOWN_BYTES:
                 if len(self._asked) >= KNOWN_TARGETS:
                     self._asked.clear()  # start again instead of growing beyond the bound
@@ -112,18 +112,18 @@ class PublicApp:
         return asked
 
 
-def _read(target: bytes) -> Query | Answer:
-    path, query = _split(target)
+def _parse_target(target: bytes) -> Query | Answer:
+    path, query = _split_target(target)
     if path == b"/v1/route":
         return parse_query(query) or BAD_MODEL
     return HEALTHY if path == b"/healthz" else NOT_FOUND
 
 
-def _not_modified(answer: Answer) -> bytes:
+def _not_modified_fields(answer: Answer) -> bytes:
     return field_lines([header for header in answer.headers if header[0] not in _BODY_HEADERS])
 
 
-def _split(target: bytes) -> tuple[bytes, bytes]:
+def _split_target(target: bytes) -> tuple[bytes, bytes]:
     """Path and query of a request's target, in any of its forms (RFC 9112 section 3.2)."""
     if target.startswith(b"/v1/route") and b"%" not in target and b"#" not in target:
         path, _, query = target.partition(b"?")

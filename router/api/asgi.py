@@ -18,14 +18,14 @@ from router.routing.response import Response
 log = logging.getLogger("autorouter")
 
 Scope = dict[str, Any]
-Answering = Callable[[], AbstractAsyncContextManager[Respond]]
+OpenAnswers = Callable[[], AbstractAsyncContextManager[Respond]]
 
 
 class AsgiApp:
     """Answers HTTP requests while `running`; an ASGI lifespan runs it too."""
 
-    def __init__(self, answering: Answering) -> None:
-        self._answering = answering
+    def __init__(self, open_answers: OpenAnswers) -> None:
+        self._open_answers = open_answers
         self._respond: Respond | None = None
 
     @asynccontextmanager
@@ -33,7 +33,7 @@ class AsgiApp:
         """A context in which requests are answered. An app that mounts this one enters it in its
         lifespan. Raises ConfigError.
         """
-        async with self._answering() as respond:
+        async with self._open_answers() as respond:
             self._respond = respond
             try:
                 yield
@@ -45,11 +45,11 @@ class AsgiApp:
         if scope["type"] == "http":
             await self._answer(scope, send)
         elif scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._run_lifespan(receive, send)
         else:
             await send({"type": "websocket.close"})  # before it is accepted: a 403
 
-    async def _live(self, receive: Any, send: Any) -> None:
+    async def _run_lifespan(self, receive: Any, send: Any) -> None:
         async with AsyncExitStack() as stack:
             await receive()
             try:
@@ -105,13 +105,13 @@ def _messages(response: Response) -> tuple[Scope, Scope]:
     return start, {"type": "http.response.body", "body": body}
 
 
-def _answering() -> AbstractAsyncContextManager[Respond]:
+def _open_answers() -> AbstractAsyncContextManager[Respond]:
     """Answers with the settings in the environment. The import is here because router.processes is
     a higher layer: importing this module must not import it.
     """
-    from router.processes.embedded import answering
+    from router.processes.embedded import open_answers
 
-    return answering()
+    return open_answers()
 
 
-app = AsgiApp(_answering)
+app = AsgiApp(_open_answers)

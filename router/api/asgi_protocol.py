@@ -89,7 +89,7 @@ class BoundedConnection(asyncio.Protocol):
         if self._unanswered_bytes > MAX_UNANSWERED_BYTES:
             self.abort()
             return
-        self._account()
+        self._update_budget()
         self._expect_answer(MESSAGE_S)
         try:
             self._inner.data_received(data)
@@ -107,13 +107,13 @@ class BoundedConnection(asyncio.Protocol):
         if self._reader_timer is None:
             self._unread_since = self._loop.time()
             self._reader_timer = self._loop.call_later(SLOW_READER_S, self.abort)
-        self._account()
+        self._update_budget()
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
         """The client has read everything."""
         self._stop_reader_timer()
-        self._account()
+        self._update_budget()
         self._inner.resume_writing()
 
     # Called by uvicorn
@@ -135,10 +135,10 @@ class BoundedConnection(asyncio.Protocol):
 
     def _note_answer(self) -> None:
         self._unanswered_bytes = 0
-        self._account()
+        self._update_budget()
         self._stop_request_timer()
 
-    def _account(self) -> None:
+    def _update_budget(self) -> None:
         """Report to the limit how many bytes this connection holds: unread input and output."""
         held = self._unanswered_bytes
         if self._unread_since is not None:

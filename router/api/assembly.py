@@ -62,7 +62,7 @@ class Front:
         if fresh.catalog != self.watch.ranker.catalog:
             self.watch.adopt(Ranker(fresh.catalog))
         self.locator = _locator(fresh, self.watch.ranker)
-        self.app.adopt(self.locator)
+        self.app.replace_locator(self.locator)
 
 
 def settle_memory() -> None:

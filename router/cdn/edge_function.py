@@ -22,7 +22,7 @@ _COUNTRIES = "/*COUNTRIES*/"
 def fill(ranker: Ranker, program: str) -> str:
     """The program with the table of this catalog, without comments and indentation."""
     table = msgspec.json.encode(_table(ranker)).decode()
-    text = _squeezed(program).replace(_COUNTRIES, "".join(sorted(COUNTRY_CODES)))
+    text = _strip_comments(program).replace(_COUNTRIES, "".join(sorted(COUNTRY_CODES)))
     return text.replace(_TABLE, table)
 
 
@@ -48,12 +48,12 @@ def _table(ranker: Ranker) -> dict[str, Any]:
         "metros": [_row(metro) for metro in ranker.metros],
         "beyond": [
             [scope, "".join(countries), list(metros)]
-            for (scope, metros), countries in _beyond(ranker).items()
+            for (scope, metros), countries in _next_metros(ranker).items()
         ],
     }
 
 
-def _beyond(ranker: Ranker) -> dict[tuple[str, tuple[int, ...]], list[str]]:
+def _next_metros(ranker: Ranker) -> dict[tuple[str, tuple[int, ...]], list[str]]:
     """Groups countries whose viewers try the same metros after the country's own ones, if only the
     country is known. The scope is empty where it makes no difference.
     """
@@ -85,7 +85,7 @@ def _row(metro: Metro) -> list[Any]:
     ]
 
 
-def _squeezed(program: str) -> str:
+def _strip_comments(program: str) -> str:
     """The program without comment lines, blank lines and indentation."""
     lines = (line.strip() for line in program.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"

@@ -15,7 +15,7 @@ from router.ops.edge_findings import (
     local_findings,
     part_findings,
 )
-from router.ops.findings import Amiss, Finding, Grade, Signs
+from router.ops.findings import Finding, FindingKind, Grade, Signs
 from router.ops.fleet_findings import is_starting, status_findings, vantage_findings
 from router.ops.process_findings import process_findings
 from router.ops.service_findings import (
@@ -27,12 +27,12 @@ from router.ops.service_findings import (
 )
 from router.routing.fleet import Fleet, FleetPolicy
 
-__all__ = ["Amiss", "Finding", "Grade", "Group", "Signs", "findings", "grouped", "headline"]
+__all__ = ["Finding", "FindingKind", "Grade", "Group", "Signs", "findings", "grouped", "headline"]
 
 
 _GRADES = {grade: place for place, grade in enumerate(Grade)}
-_KINDS = {kind: place for place, kind in enumerate(Amiss)}
-_DOWN = (Amiss.DOWN, Amiss.NEVER_WORKED, Amiss.HOLD_DOWN)
+_KINDS = {kind: place for place, kind in enumerate(FindingKind)}
+_DOWN = (FindingKind.DOWN, FindingKind.NEVER_WORKED, FindingKind.HOLD_DOWN)
 
 
 def findings(
@@ -79,7 +79,7 @@ def _all_well(fleet: Fleet) -> Finding:
     enabled = sum(edge.enabled for edge in fleet.edges)
     return Finding(
         grade=Grade.OK,
-        kind=Amiss.NOTHING,
+        kind=FindingKind.NOTHING,
         title=f"All well: {enabled} of {len(fleet.edges)} edges are up and in answers",
         meaning="Health is fresh, and every country with an edge is served at home.",
         action="Nothing to do.",
@@ -93,7 +93,7 @@ class Group:
     """
 
     grade: Grade
-    kind: Amiss
+    kind: FindingKind
     title: str
     count: int
     edges: tuple[str, ...]
@@ -128,19 +128,19 @@ def _group(alike: Sequence[Finding]) -> Group:
 
 
 _MANY = {
-    Amiss.COUNTRY_OUT: "countries have no edge left",
-    Amiss.DOWN: "edges are down",
-    Amiss.NEVER_WORKED: "edges have never worked",
-    Amiss.HOLD_DOWN: "edges pass again and wait for the end of their hold-down",
-    Amiss.SPLIT: "edges are seen down by some vantages only",
-    Amiss.FLAPPING: "edges are flapping",
-    Amiss.SLOW: "edges are slow",
-    Amiss.DEGRADED: "edges are degraded",
-    Amiss.UNKNOWN: "edges are of unknown health",
-    Amiss.ADDRESS: "edges have an address that fails",
-    Amiss.INVENTORY: "edges have unknown models",
-    Amiss.UNROUTABLE: "edges that are not routable are not up",
-    Amiss.INTENT: "edges are taken out by operators",
+    FindingKind.COUNTRY_OUT: "countries have no edge left",
+    FindingKind.DOWN: "edges are down",
+    FindingKind.NEVER_WORKED: "edges have never worked",
+    FindingKind.HOLD_DOWN: "edges pass again and wait for the end of their hold-down",
+    FindingKind.SPLIT: "edges are seen down by some vantages only",
+    FindingKind.FLAPPING: "edges are flapping",
+    FindingKind.SLOW: "edges are slow",
+    FindingKind.DEGRADED: "edges are degraded",
+    FindingKind.UNKNOWN: "edges are of unknown health",
+    FindingKind.ADDRESS: "edges have an address that fails",
+    FindingKind.INVENTORY: "edges have unknown models",
+    FindingKind.UNROUTABLE: "edges that are not routable are not up",
+    FindingKind.INTENT: "edges are taken out by operators",
 }
 
 
@@ -155,8 +155,8 @@ def headline(fleet: Fleet, found: Sequence[Finding], signs: Signs = Signs()) -> 
     said = worst.title
     if worst.kind in _DOWN and down > 1:
         said = f"{down} of {routable} edges are down"
-    elif worst.kind is Amiss.COUNTRY_OUT and count[Amiss.COUNTRY_OUT] > 1:
-        said = f"{count[Amiss.COUNTRY_OUT]} countries have no edge left"
+    elif worst.kind is FindingKind.COUNTRY_OUT and count[FindingKind.COUNTRY_OUT] > 1:
+        said = f"{count[FindingKind.COUNTRY_OUT]} countries have no edge left"
     is_judged = fleet.status in (Status.OK, Status.STALE)
     if signs.moved is not None and signs.moved >= 0.005 and is_judged:
         is_why = bool(worst.edges) and ":" not in said

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from router.model import Intended, Intent, Observed, Outcome, Status
 from router.ops.edge_conditions import Condition, condition, why
-from router.ops.findings import Amiss, Finding, Grade, Signs
+from router.ops.findings import Finding, FindingKind, Grade, Signs
 from router.routing.fleet import Edge, Fleet, is_offered
 
 _KINDS = {
-    Condition.HOLD_DOWN: Amiss.HOLD_DOWN,
-    Condition.SPLIT: Amiss.SPLIT,
-    Condition.FLAPPING: Amiss.FLAPPING,
-    Condition.SLOW: Amiss.SLOW,
+    Condition.HOLD_DOWN: FindingKind.HOLD_DOWN,
+    Condition.SPLIT: FindingKind.SPLIT,
+    Condition.FLAPPING: FindingKind.FLAPPING,
+    Condition.SLOW: FindingKind.SLOW,
 }
 
 
@@ -43,16 +43,16 @@ def _down(edge: Edge, status: Status, signs: Signs) -> Finding:
     if condition(edge) is Condition.HOLD_DOWN:
         action = "Nothing: it comes back by itself."
         action += _at_once(edge) if store_works else ""
-        return _of_edge(edge, Amiss.HOLD_DOWN, "down", meaning, action, signs.homes)
+        return _of_edge(edge, FindingKind.HOLD_DOWN, "down", meaning, action, signs.homes)
     action = "Repair it: it comes back by itself."
     action += " Disable it to keep it out." if store_works else ""
-    return _of_edge(edge, Amiss.DOWN, "down", meaning, action, signs.homes)
+    return _of_edge(edge, FindingKind.DOWN, "down", meaning, action, signs.homes)
 
 
 def _never_worked(edge: Edge, meaning: str, signs: Signs) -> Finding:
     return _of_edge(
         edge,
-        Amiss.NEVER_WORKED,
+        FindingKind.NEVER_WORKED,
         f"{edge.observed} and has never worked",
         meaning,
         "Compare its endpoint and health_path in regions.yaml with the edge: autorouter check "
@@ -78,7 +78,7 @@ def _degraded(edge: Edge, signs: Signs) -> Finding:
         case _:
             action = "Watch it"
             action += "; drain it if its users suffer." if signs.store is None else "."
-    kind = Amiss.DEGRADED if named is None else _KINDS.get(named, Amiss.DEGRADED)
+    kind = FindingKind.DEGRADED if named is None else _KINDS.get(named, FindingKind.DEGRADED)
     meaning = "It is offered after every edge that is up."
     return _of_edge(edge, kind, "degraded", meaning, action, signs.homes)
 
@@ -96,7 +96,7 @@ def _unknown(edge: Edge, status: Status, signs: Signs) -> Finding:
         return _never_worked(edge, meaning, signs)
     return _of_edge(
         edge,
-        Amiss.UNKNOWN,
+        FindingKind.UNKNOWN,
         "of unknown health",
         "No vantage reports on it, so it is in no answer.",
         "If it is new, wait a moment; else restart the pollers with this catalog.",
@@ -105,7 +105,7 @@ def _unknown(edge: Edge, status: Status, signs: Signs) -> Finding:
 
 
 def _of_edge(
-    edge: Edge, kind: Amiss, state: str, meaning: str, action: str, homes: Mapping[str, float]
+    edge: Edge, kind: FindingKind, state: str, meaning: str, action: str, homes: Mapping[str, float]
 ) -> Finding:
     met = why(edge)
     return Finding(
@@ -128,7 +128,7 @@ def _name(edge: Edge) -> str:
 def _unroutable(edge: Edge) -> Finding:
     return Finding(
         grade=Grade.NOTICE,
-        kind=Amiss.UNROUTABLE,
+        kind=FindingKind.UNROUTABLE,
         title=f"{_name(edge)}, which is not routable, is {edge.observed}",
         meaning="No viewer: it is never chosen. Clients that name it themselves notice.",
         action="Repair it before it is made routable.",
@@ -141,7 +141,7 @@ def _unroutable(edge: Edge) -> Finding:
 def _held_out(edge: Edge, intent: Intent) -> Finding:
     return Finding(
         grade=Grade.NOTICE,
-        kind=Amiss.INTENT,
+        kind=FindingKind.INTENT,
         title=f"{_name(edge)} is {edge.intended} by {intent.actor}: {intent.reason}",
         meaning="It is in no new answer until the intent ends.",
         action="Enable it when the work is done.",
@@ -166,7 +166,7 @@ def _inventory(edge: Edge) -> Iterable[Finding]:
     is_large = Outcome.TOO_LARGE in faults
     yield Finding(
         grade=Grade.WARNING,
-        kind=Amiss.INVENTORY,
+        kind=FindingKind.INVENTORY,
         title=f"The models of {_name(edge)} are unknown: "
         + ("its list is too large" if is_large else "it sends no list of models"),
         meaning="Viewers who ask for a model get edges that are known to have it first.",
@@ -185,7 +185,7 @@ def _addresses(edge: Edge) -> Iterable[Finding]:
     verb = "an address that fails" if len(failing) == 1 else "addresses that fail"
     yield Finding(
         grade=Grade.WARNING,
-        kind=Amiss.ADDRESS,
+        kind=FindingKind.ADDRESS,
         title=f"{_name(edge)} has {verb}: {', '.join(failing)}",
         meaning="Its other addresses work. Clients that try this one first wait, or fail.",
         action="Repair what listens there, or take the address out of DNS.",
@@ -211,7 +211,7 @@ def blind_finding(vantage: str, ids: Sequence[str], since: float) -> Finding:
     edges = "1 edge" if len(ids) == 1 else f"{len(ids)} edges"
     return Finding(
         grade=Grade.WARNING,
-        kind=Amiss.LOCAL,
+        kind=FindingKind.LOCAL,
         title=f"{vantage} cannot probe {edges} because of faults of its own",
         meaning="It has no vote on them. An edge that no other vantage sees is in no answer.",
         action="On that poller's machine, correct the resolver, the network or the limit of "
@@ -235,7 +235,7 @@ def countries_out(fleet: Fleet, names: Mapping[str, str], signs: Signs) -> Itera
             ids = tuple(edge.region.id for edge in edges)
             yield Finding(
                 grade=Grade.ALARM,
-                kind=Amiss.COUNTRY_OUT,
+                kind=FindingKind.COUNTRY_OUT,
                 title=f"{names.get(country, country)} has no edge left",
                 meaning="Its viewers go abroad; those who must stay get 404 (residency, or "
                 "strict=true).",

@@ -17,7 +17,7 @@ class Grade(StrEnum):
     NOTICE = "notice"  # good to know
 
 
-class Amiss(StrEnum):
+class FindingKind(StrEnum):
     """The kinds of findings, in the order within a grade."""
 
     STARTING = "starting"
@@ -62,70 +62,70 @@ class Amiss(StrEnum):
 
 
 # Kind → its alert, which is also the entry in docs/operations.md.
-ALERTS: Mapping[Amiss, str] = {
-    Amiss.PUBLIC_SILENT: "AutorouterPublicSilent",
-    Amiss.NO_EDGE: "AutorouterNoEdge",
-    Amiss.FAIL_OPEN: "AutorouterFailOpen",
-    Amiss.STATIC: "AutorouterStatic",
-    Amiss.BRAKE: "AutorouterBrakeHeld",
-    Amiss.COUNTRY_OUT: "AutorouterCountryOut",
-    Amiss.RESIDENCY: "AutorouterResidencyRefused",
-    Amiss.SHED: "AutorouterClientsRefused",
-    Amiss.FAULTS: "AutorouterFault",
-    Amiss.MODEL_NOWHERE: "AutorouterModelNowhere",
-    Amiss.WORKERS: "AutorouterWorkerMissing",
-    Amiss.DOWN: "AutorouterEdgeDown",
-    Amiss.NEVER_WORKED: "AutorouterEdgeNeverWorked",
-    Amiss.HOLD_DOWN: "AutorouterEdgeDown",
-    Amiss.STALE: "AutorouterStale",
-    Amiss.STORE: "AutorouterStoreUnreadable",
-    Amiss.STORE_VALUES: "AutorouterStoreValuesUnreadable",
-    Amiss.ISOLATION: "AutorouterVantageIsolated",
-    Amiss.VANTAGE_SILENT: "AutorouterVantageSilent",
-    Amiss.LOCAL: "AutorouterVantageBlind",
-    Amiss.SPLIT: "AutorouterEdgeSplit",
-    Amiss.FLAPPING: "AutorouterEdgeFlapping",
-    Amiss.SLOW: "AutorouterEdgeSlow",
-    Amiss.DEGRADED: "AutorouterEdgeDegraded",
-    Amiss.UNKNOWN: "AutorouterEdgeUnknown",
-    Amiss.ADDRESS: "AutorouterEdgeAddress",
-    Amiss.INVENTORY: "AutorouterInventoryUnknown",
-    Amiss.UNPLACED: "AutorouterViewersUnplaced",
-    Amiss.PURGE: "AutorouterPurgeFailing",
-    Amiss.RELOAD: "AutorouterReloadRefused",
-    Amiss.LOOP: "AutorouterLoopFailing",
-    Amiss.STATE_DIR: "AutorouterLastGoodNotSaved",
-    Amiss.LOG: "AutorouterLogUnread",
-    Amiss.UNROUTABLE: "AutorouterEdgeUnroutable",
-    Amiss.GEO_OLD: "AutorouterGeoOld",
-    Amiss.FEEDS_OLD: "AutorouterFeedsOld",
+ALERTS: Mapping[FindingKind, str] = {
+    FindingKind.PUBLIC_SILENT: "AutorouterPublicSilent",
+    FindingKind.NO_EDGE: "AutorouterNoEdge",
+    FindingKind.FAIL_OPEN: "AutorouterFailOpen",
+    FindingKind.STATIC: "AutorouterStatic",
+    FindingKind.BRAKE: "AutorouterBrakeHeld",
+    FindingKind.COUNTRY_OUT: "AutorouterCountryOut",
+    FindingKind.RESIDENCY: "AutorouterResidencyRefused",
+    FindingKind.SHED: "AutorouterClientsRefused",
+    FindingKind.FAULTS: "AutorouterFault",
+    FindingKind.MODEL_NOWHERE: "AutorouterModelNowhere",
+    FindingKind.WORKERS: "AutorouterWorkerMissing",
+    FindingKind.DOWN: "AutorouterEdgeDown",
+    FindingKind.NEVER_WORKED: "AutorouterEdgeNeverWorked",
+    FindingKind.HOLD_DOWN: "AutorouterEdgeDown",
+    FindingKind.STALE: "AutorouterStale",
+    FindingKind.STORE: "AutorouterStoreUnreadable",
+    FindingKind.STORE_VALUES: "AutorouterStoreValuesUnreadable",
+    FindingKind.ISOLATION: "AutorouterVantageIsolated",
+    FindingKind.VANTAGE_SILENT: "AutorouterVantageSilent",
+    FindingKind.LOCAL: "AutorouterVantageBlind",
+    FindingKind.SPLIT: "AutorouterEdgeSplit",
+    FindingKind.FLAPPING: "AutorouterEdgeFlapping",
+    FindingKind.SLOW: "AutorouterEdgeSlow",
+    FindingKind.DEGRADED: "AutorouterEdgeDegraded",
+    FindingKind.UNKNOWN: "AutorouterEdgeUnknown",
+    FindingKind.ADDRESS: "AutorouterEdgeAddress",
+    FindingKind.INVENTORY: "AutorouterInventoryUnknown",
+    FindingKind.UNPLACED: "AutorouterViewersUnplaced",
+    FindingKind.PURGE: "AutorouterPurgeFailing",
+    FindingKind.RELOAD: "AutorouterReloadRefused",
+    FindingKind.LOOP: "AutorouterLoopFailing",
+    FindingKind.STATE_DIR: "AutorouterLastGoodNotSaved",
+    FindingKind.LOG: "AutorouterLogUnread",
+    FindingKind.UNROUTABLE: "AutorouterEdgeUnroutable",
+    FindingKind.GEO_OLD: "AutorouterGeoOld",
+    FindingKind.FEEDS_OLD: "AutorouterFeedsOld",
 }
 
 # Kinds that no other part logs as events: the diagnosis logs when they begin and end.
 LOGGED = frozenset(
     {
-        Amiss.PUBLIC_SILENT,
-        Amiss.NO_EDGE,
-        Amiss.FAIL_OPEN,
-        Amiss.STATIC,
-        Amiss.COUNTRY_OUT,
-        Amiss.RESIDENCY,
-        Amiss.SHED,
-        Amiss.FAULTS,
-        Amiss.MODEL_NOWHERE,
-        Amiss.WORKERS,
-        Amiss.NEVER_WORKED,
-        Amiss.HOLD_DOWN,
-        Amiss.FLAPPING,
-        Amiss.SLOW,
-        Amiss.SPLIT,
-        Amiss.FEEDS_OLD,
-        Amiss.LOCAL,
-        Amiss.STALE,
-        Amiss.STORE,
-        Amiss.STORE_VALUES,
-        Amiss.VANTAGE_SILENT,
-        Amiss.UNPLACED,
+        FindingKind.PUBLIC_SILENT,
+        FindingKind.NO_EDGE,
+        FindingKind.FAIL_OPEN,
+        FindingKind.STATIC,
+        FindingKind.COUNTRY_OUT,
+        FindingKind.RESIDENCY,
+        FindingKind.SHED,
+        FindingKind.FAULTS,
+        FindingKind.MODEL_NOWHERE,
+        FindingKind.WORKERS,
+        FindingKind.NEVER_WORKED,
+        FindingKind.HOLD_DOWN,
+        FindingKind.FLAPPING,
+        FindingKind.SLOW,
+        FindingKind.SPLIT,
+        FindingKind.FEEDS_OLD,
+        FindingKind.LOCAL,
+        FindingKind.STALE,
+        FindingKind.STORE,
+        FindingKind.STORE_VALUES,
+        FindingKind.VANTAGE_SILENT,
+        FindingKind.UNPLACED,
     }
 )
 
@@ -139,7 +139,7 @@ class Finding:
     """
 
     grade: Grade
-    kind: Amiss
+    kind: FindingKind
     title: str
     meaning: str
     action: str

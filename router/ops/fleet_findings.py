@@ -6,7 +6,7 @@ from router.health.guard import VantagePolicy
 from router.model import Outcome, Status, View
 from router.ops.edge_conditions import clock_time
 from router.ops.edge_findings import blind_finding, none_since
-from router.ops.findings import Amiss, Finding, Grade, Signs
+from router.ops.findings import Finding, FindingKind, Grade, Signs
 from router.routing.fleet import Fleet, FleetPolicy, is_doubted
 
 STARTING_S = 10.0
@@ -43,7 +43,7 @@ def status_findings(
 
 _STARTING = Finding(
     grade=Grade.WARNING,
-    kind=Amiss.STARTING,
+    kind=FindingKind.STARTING,
     title="Starting: no health has been read yet",
     meaning="Every enabled edge is offered by distance until the first probes are in.",
     action="Wait some seconds.",
@@ -53,7 +53,7 @@ _STARTING = Finding(
 def _no_edge(fleet: Fleet) -> Finding:
     return Finding(
         grade=Grade.ALARM,
-        kind=Amiss.NO_EDGE,
+        kind=FindingKind.NO_EDGE,
         title="No edge is enabled: viewers get 503",
         meaning="Operators hold every routable edge out of answers. SDKs fall back to "
         "their built-in edge.",
@@ -65,7 +65,7 @@ def _no_edge(fleet: Fleet) -> Finding:
 def _fail_open(fleet: Fleet) -> Finding:
     return Finding(
         grade=Grade.ALARM,
-        kind=Amiss.FAIL_OPEN,
+        kind=FindingKind.FAIL_OPEN,
         title="Fail-open: no edge is up, so every enabled edge is offered",
         meaning="Viewers get edges that probably do not work." + _unproven(fleet),
         action="Look at the edges and at what they share. If only the poller is cut off, "
@@ -78,7 +78,7 @@ def _static(views: Sequence[View], now: float, signs: Signs, policy: FleetPolicy
     disable = " Disable edges that you know to be broken." if signs.store is None else ""
     return Finding(
         grade=Grade.ALARM,
-        kind=Amiss.STATIC,
+        kind=FindingKind.STATIC,
         title="Static: health is too old or unknown, and ignored",
         meaning="Every enabled edge is offered by distance alone; edges that broke since "
         "are still in answers.",
@@ -98,7 +98,7 @@ def _ignored_since(views: Sequence[View], now: float, policy: FleetPolicy) -> fl
 def _stale(fleet: Fleet) -> Finding:
     return Finding(
         grade=Grade.WARNING,
-        kind=Amiss.STALE,
+        kind=FindingKind.STALE,
         title="Stale: no vantage has published for a while",
         meaning="Answers rest on the last known health. After 120 s it is ignored.",
         action=_BRING_BACK,
@@ -124,7 +124,7 @@ def vantage_findings(
         if view.isolated:
             yield Finding(
                 grade=Grade.WARNING,
-                kind=Amiss.ISOLATION,
+                kind=FindingKind.ISOLATION,
                 title=f"Isolation: {view.vantage} cannot see its witnesses",
                 meaning="It has no say in health until it can; what it said before ages.",
                 action="Look at the network of that vantage.",
@@ -137,7 +137,7 @@ def vantage_findings(
         elif some_fresh and is_old and not view.isolated:
             yield Finding(
                 grade=Grade.WARNING,
-                kind=Amiss.VANTAGE_SILENT,
+                kind=FindingKind.VANTAGE_SILENT,
                 title=f"Vantage {view.vantage} is silent",
                 meaning="The other vantages decide without it.",
                 action="Restart its poller (autorouter poll).",
@@ -162,7 +162,7 @@ def _brake(view: View, signs: Signs) -> Finding:
     disable = f'autorouter disable {ids} --for 1h --reason "brake"'
     return Finding(
         grade=Grade.ALARM,
-        kind=Amiss.BRAKE,
+        kind=FindingKind.BRAKE,
         title=f"Brake: {view.vantage} saw {edges} fall at once and does not believe it",
         meaning=f"They stay in answers as last seen working, {until}, in case the vantage is "
         f"at fault: {_names(view.held)}. Without another vantage answers say stale.",

@@ -19,7 +19,7 @@ from router.errors import StoreError
 from router.geo.feeds import FeedNote
 from router.model import Catalog, Event, EventKind, Source, View
 from router.ops.diagnosis import findings, headline
-from router.ops.findings import LOGGED, Amiss, Finding, Recent, Signs
+from router.ops.findings import LOGGED, Finding, FindingKind, Recent, Signs
 from router.ops.public_probe import NAME as PUBLIC
 from router.routing.fleet import Fleet
 from router.routing.response import Counts, Shed
@@ -31,7 +31,7 @@ from router.telemetry.troubles import Troubles
 EVERY_S = 1.0
 RECALL_S = 60.0  # how long after its start a server takes up what it found before
 
-Key = tuple[Amiss, str]
+Key = tuple[FindingKind, str]
 
 _LOGGED = frozenset(map(str, LOGGED))
 
@@ -192,7 +192,7 @@ def _unended(events: Sequence[Event], host: str) -> dict[Key, float]:
     began: dict[Key, float] = {}
     for event in events:
         if event.kind is EventKind.FINDING and event.actor == host and event.before in _LOGGED:
-            key = Amiss(event.before), ""
+            key = FindingKind(event.before), ""
             if event.after == "began":
                 began.setdefault(key, event.at)
             else:
@@ -217,7 +217,7 @@ def _dated(seen: Seen, since: Mapping[Key, float]) -> tuple[list[Finding], dict[
         first = {**since, **first}  # what a restarted server may find again soon
     dated = [
         one
-        if one.since is not None or one.kind is Amiss.NOTHING
+        if one.since is not None or one.kind is FindingKind.NOTHING
         else replace(one, since=first[_key(one)])
         for one in found
     ]
@@ -260,13 +260,13 @@ class FindingsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry."""
-        listed = [one for one in self._found if one.kind is not Amiss.NOTHING]
+        listed = [one for one in self._found if one.kind is not FindingKind.NOTHING]
         count = Counter(one.kind for one in listed)
         number = GaugeMetricFamily(
             "autorouter_findings", "What the diagnosis finds wrong, by kind", labels=["kind"]
         )
-        for kind in Amiss:
-            if kind is not Amiss.NOTHING:
+        for kind in FindingKind:
+            if kind is not FindingKind.NOTHING:
                 number.add_metric([kind], count[kind])
         yield number
         since = GaugeMetricFamily(

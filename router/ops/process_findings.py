@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from router.ops.findings import Amiss, Finding, Grade, Signs
+from router.ops.findings import Finding, FindingKind, Grade, Signs
 from router.safe_text import escaped
 
 
@@ -11,7 +11,7 @@ def process_findings(signs: Signs) -> Iterable[Finding]:
     for name, trouble in signs.loops.items():
         yield Finding(
             grade=Grade.WARNING,
-            kind=Amiss.LOOP,
+            kind=FindingKind.LOOP,
             title=f"The background loop `{name}` failed",
             meaning="It is started again by itself; what it does may be late. "
             + escaped(trouble.text),
@@ -22,7 +22,7 @@ def process_findings(signs: Signs) -> Iterable[Finding]:
     if signs.state_dir is not None:
         yield Finding(
             grade=Grade.WARNING,
-            kind=Amiss.STATE_DIR,
+            kind=FindingKind.STATE_DIR,
             title="The last good health cannot be saved",
             meaning="Answers are not affected. A server that restarts while Redis is away "
             f"starts without recent health. {escaped(signs.state_dir.text)}",
@@ -32,7 +32,7 @@ def process_findings(signs: Signs) -> Iterable[Finding]:
     if signs.log_stalled:
         yield Finding(
             grade=Grade.WARNING,
-            kind=Amiss.LOG,
+            kind=FindingKind.LOG,
             title="Nobody reads the log: standard error takes no lines",
             meaning="Answers are not affected. Lines wait, and are dropped when too many do.",
             action="Look at what reads the standard error of this process.",

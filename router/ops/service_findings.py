@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from router.geo.feeds import OLD_DAYS, FeedNote
-from router.ops.findings import Amiss, Finding, Grade, Signs
+from router.ops.findings import Finding, FindingKind, Grade, Signs
 from router.ops.fleet_findings import STARTING_S
 from router.safe_text import escaped
 
@@ -20,7 +20,7 @@ def listener_findings(signs: Signs) -> Iterable[Finding]:
     if signs.public is not None:
         yield Finding(
             grade=Grade.ALARM,
-            kind=Amiss.PUBLIC_SILENT,
+            kind=FindingKind.PUBLIC_SILENT,
             title="The public listener does not answer",
             meaning=f"New viewers get no edge from this server. {signs.public.text}",
             action="Restart this server; keep its log.",
@@ -30,7 +30,7 @@ def listener_findings(signs: Signs) -> Iterable[Finding]:
         missing = signs.workers_wanted - signs.workers
         yield Finding(
             grade=Grade.ALARM if signs.workers == 0 else Grade.WARNING,
-            kind=Amiss.WORKERS,
+            kind=FindingKind.WORKERS,
             title=f"{missing} of {_count(signs.workers_wanted, 'worker')} "
             f"{'does' if missing == 1 else 'do'} not answer",
             meaning="The others answer with less to spare."
@@ -41,7 +41,7 @@ def listener_findings(signs: Signs) -> Iterable[Finding]:
     if recent.connections_refused:
         yield Finding(
             grade=Grade.ALARM,
-            kind=Amiss.SHED,
+            kind=FindingKind.SHED,
             title=f"{_count(recent.connections_refused, 'connection')} refused {_WINDOW}",
             meaning="New viewers get 503 or nothing; their SDKs use their built-in edge.",
             action="Let only the CDN reach this port, or start more servers.",
@@ -49,7 +49,7 @@ def listener_findings(signs: Signs) -> Iterable[Finding]:
     if recent.faults:
         yield Finding(
             grade=Grade.ALARM,
-            kind=Amiss.FAULTS,
+            kind=FindingKind.FAULTS,
             title=f"{_count(recent.faults, 'request')} failed with 500 {_WINDOW}",
             meaning="Those viewers got no edge, because of a defect of autorouter.",
             action="Report it with the traceback in the log.",
@@ -64,7 +64,7 @@ def answer_findings(signs: Signs, models: Sequence[str]) -> Iterable[Finding]:
     if recent.residency_refused:
         yield Finding(
             grade=Grade.ALARM,
-            kind=Amiss.RESIDENCY,
+            kind=FindingKind.RESIDENCY,
             title=f"{_count(recent.residency_refused, 'viewer')} who must stay got 404 {_WINDOW}",
             meaning="No edge works where a residency rule lets them go.",
             action="Enable or repair an edge there.",
@@ -73,7 +73,7 @@ def answer_findings(signs: Signs, models: Sequence[str]) -> Iterable[Finding]:
         named = f": {', '.join(models)}" if models else ""
         yield Finding(
             grade=Grade.WARNING,
-            kind=Amiss.MODEL_NOWHERE,
+            kind=FindingKind.MODEL_NOWHERE,
             title="Viewers ask for a model that no edge has loaded",
             meaning=f"{_count(recent.model_unavailable, 'request')} got 404 model_unavailable "
             f"{_WINDOW}.",
@@ -84,7 +84,7 @@ def answer_findings(signs: Signs, models: Sequence[str]) -> Iterable[Finding]:
         share = recent.unplaced / recent.placed
         yield Finding(
             grade=Grade.WARNING,
-            kind=Amiss.UNPLACED,
+            kind=FindingKind.UNPLACED,
             title=f"{share:.0%} of viewers are of unknown place",
             meaning="They get edges in the order of regions.yaml, however far away.",
             action="See that the proxy in front sends X-Forwarded-For, and that "
@@ -98,7 +98,7 @@ def store_findings(signs: Signs) -> Iterable[Finding]:
     if signs.store is not None:
         yield Finding(
             grade=Grade.WARNING,
-            kind=Amiss.STORE,
+            kind=FindingKind.STORE,
             title="The store cannot be read",
             meaning=f"Answers come from memory, and health ages. {signs.store.text}",
             action="Bring Redis back; servers take up by themselves.",
@@ -107,7 +107,7 @@ def store_findings(signs: Signs) -> Iterable[Finding]:
     if signs.store_values is not None:
         yield Finding(
             grade=Grade.WARNING,
-            kind=Amiss.STORE_VALUES,
+            kind=FindingKind.STORE_VALUES,
             title="Values in the store cannot be read and are left out",
             meaning="A vantage's view or an operator's intent does not count. "
             + escaped(signs.store_values.text),
@@ -122,7 +122,7 @@ def purge_findings(signs: Signs) -> Iterable[Finding]:
     for target, trouble in signs.purges.items():
         yield Finding(
             grade=Grade.WARNING,
-            kind=Amiss.PURGE,
+            kind=FindingKind.PURGE,
             title=f"{target} does not take purges",
             meaning=f"Cached answers may name a dead edge until they expire. {trouble.text}",
             action="Check the address and the secret of AUTOROUTER_PURGE, and the CDN's status.",
@@ -136,7 +136,7 @@ def file_findings(signs: Signs, now: float) -> Iterable[Finding]:
     if signs.reload is not None:
         yield Finding(
             grade=Grade.WARNING,
-            kind=Amiss.RELOAD,
+            kind=FindingKind.RELOAD,
             title="Changed files were refused; the old ones are in use",
             meaning=f"A process that restarts now does not start. {signs.reload.text}",
             action="Correct what autorouter check lists.",
@@ -145,7 +145,7 @@ def file_findings(signs: Signs, now: float) -> Iterable[Finding]:
     if signs.geo_age_days > GEO_OLD_DAYS:
         yield Finding(
             grade=Grade.NOTICE,
-            kind=Amiss.GEO_OLD,
+            kind=FindingKind.GEO_OLD,
             title=f"The geo database is {signs.geo_age_days:.0f} days old",
             meaning="autorouter uses the old location of addresses that have moved since then.",
             action="Fetch a current one: autorouter geodata update.",
@@ -159,7 +159,7 @@ def _old_feeds(feeds: Sequence[FeedNote], now: float) -> Iterable[Finding]:
         oldest = max(feed.age_days(now) for feed in old)
         yield Finding(
             grade=Grade.NOTICE,
-            kind=Amiss.FEEDS_OLD,
+            kind=FindingKind.FEEDS_OLD,
             title=f"Feeds are up to {oldest:.0f} days old: {', '.join(feed.name for feed in old)}",
             meaning="autorouter uses the old location of networks that have moved since then.",
             action="Fetch them again: autorouter geodata feeds.",

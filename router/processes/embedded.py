@@ -19,7 +19,7 @@ from router.telemetry.metrics import Telemetry
 
 
 @asynccontextmanager
-async def answering() -> AsyncIterator[Respond]:
+async def open_answers() -> AsyncIterator[Respond]:
     """Answers with the settings in the environment, with a prober if there is no Redis. Reloads
     changed files. Raises ConfigError.
     """

@@ -6,7 +6,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from router.errors import StoreError
 from router.model import Level, Source, View
-from router.ops.findings import Amiss, Finding, Grade
+from router.ops.findings import Finding, FindingKind, Grade
 from router.ops.monitor import FindingsCollector
 from router.routing.fleet import Fleet
 from router.routing.location import PlacedBy
@@ -52,7 +52,7 @@ def metrics_in_code() -> dict[str, tuple[str, set[str]]]:
         {Placement(Source.DATABASE, Level.CITY, PlacedBy.PEER): 1},
     )
     trouble = Finding(
-        grade=Grade.ALARM, kind=Amiss.DOWN, title="", meaning="", action="", since=NOW
+        grade=Grade.ALARM, kind=FindingKind.DOWN, title="", meaning="", action="", since=NOW
     )
     families = [
         *a_collector(Watched(a_fleet(), (a_view(),)), counts).collect(),

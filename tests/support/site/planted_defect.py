@@ -8,7 +8,7 @@ from typing import Any
 from router.api.app import PublicApp
 from router.cli.main import main
 
-_read = PublicApp._what
+_read = PublicApp._known_target
 
 
 def _defective(app: PublicApp, target: bytes) -> Any:
@@ -18,5 +18,5 @@ def _defective(app: PublicApp, target: bytes) -> Any:
 
 
 if __name__ == "__main__":
-    PublicApp._what = _defective  # type: ignore[method-assign,assignment]
+    PublicApp._known_target = _defective  # type: ignore[method-assign,assignment]
     sys.exit(main())

@@ -571,7 +571,7 @@ async def test_request_that_fails_is_counted(public: Public) -> None:
     def broken(address: str) -> Location:
         raise ValueError("not a database")
 
-    public.app.adopt(Locator(broken, trusted=Networks.parse(["127.0.0.0/8"])))
+    public.app.replace_locator(Locator(broken, trusted=Networks.parse(["127.0.0.0/8"])))
     assert (await public.get()).status_code == 500
     assert public.app.counts.answers[FAULT.labels] == 1
 
@@ -579,5 +579,5 @@ async def test_request_that_fails_is_counted(public: Public) -> None:
 async def test_adopted_locator_places_known_viewers_anew(public: Public) -> None:
     assert (await public.get()).json()["country"] == "CA"
     trusting = Networks.parse(["127.0.0.0/8"])
-    public.app.adopt(Locator(lambda _: a_location(NEW_YORK, "US"), trusted=trusting))
+    public.app.replace_locator(Locator(lambda _: a_location(NEW_YORK, "US"), trusted=trusting))
     assert (await public.get()).json()["country"] == "US"

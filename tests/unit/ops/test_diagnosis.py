@@ -11,7 +11,7 @@ from router.geo.feeds import FeedNote
 from router.model import EdgeView, Intended, Observed, Outcome, Status, View
 from router.ops.diagnosis import findings, grouped, headline
 from router.ops.edge_conditions import condition, reason
-from router.ops.findings import ALERTS, Amiss, Finding, Grade, Recent, Signs
+from router.ops.findings import ALERTS, Finding, FindingKind, Grade, Recent, Signs
 from router.routing.fleet import Edge, Fleet, combine
 from router.telemetry.troubles import Trouble
 from tests.support.builders import (
@@ -35,7 +35,7 @@ def found(fleet: Fleet | None = None, *views: View, **signs: Any) -> list[Findin
     return findings(fleet or a_fleet(), views or (a_view(),), now=NOW, signs=Signs(**signs))
 
 
-def kinds(all_found: list[Finding]) -> list[Amiss]:
+def kinds(all_found: list[Finding]) -> list[FindingKind]:
     return [finding.kind for finding in all_found]
 
 
@@ -62,41 +62,41 @@ def test_every_outcome_has_words(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize(
     ("observed", "kind"),
-    [(Observed.DEGRADED, Amiss.DEGRADED), (Observed.UNKNOWN, Amiss.UNKNOWN)],
+    [(Observed.DEGRADED, FindingKind.DEGRADED), (Observed.UNKNOWN, FindingKind.UNKNOWN)],
 )
-def test_edge_that_is_not_up_is_reported(observed: Observed, kind: Amiss) -> None:
+def test_edge_that_is_not_up_is_reported(observed: Observed, kind: FindingKind) -> None:
     assert kinds(found(a_fleet_but(an_edge("yto-01", observed)))) == [kind]
 
 
 def test_country_without_an_edge_is_worse_than_the_edges_that_left_it() -> None:
     fleet = a_fleet_but(*(an_edge(id, Observed.DOWN) for id in CANADIAN))
     first, *rest = found(fleet)
-    assert (first.kind, first.grade) == (Amiss.COUNTRY_OUT, Grade.ALARM)
+    assert (first.kind, first.grade) == (FindingKind.COUNTRY_OUT, Grade.ALARM)
     assert first.title == "CA has no edge left"
-    assert (kinds(rest), first.edges) == ([Amiss.DOWN] * 5, tuple(CANADIAN))
+    assert (kinds(rest), first.edges) == ([FindingKind.DOWN] * 5, tuple(CANADIAN))
 
 
 def test_viewers_who_get_404_come_before_viewers_who_go_abroad() -> None:
     fleet = a_fleet_but(*(an_edge(id, Observed.DOWN) for id in CANADIAN))
     told = kinds(found(fleet, recent=Recent(residency_refused=1)))
-    assert told[:2] == [Amiss.RESIDENCY, Amiss.COUNTRY_OUT]
+    assert told[:2] == [FindingKind.RESIDENCY, FindingKind.COUNTRY_OUT]
 
 
 def test_country_emptied_by_operators_is_told_too() -> None:
     fleet = a_fleet_but(*(a_held_edge(id) for id in CANADIAN))
     first = found(fleet)[0]
-    assert (first.kind, first.since) == (Amiss.COUNTRY_OUT, NOW - 60)
+    assert (first.kind, first.since) == (FindingKind.COUNTRY_OUT, NOW - 60)
 
 
 @pytest.mark.parametrize(
     ("status", "kind", "grade"),
     [
-        (Status.STALE, Amiss.STALE, Grade.WARNING),
-        (Status.STATIC, Amiss.STATIC, Grade.ALARM),
-        (Status.FAIL_OPEN, Amiss.FAIL_OPEN, Grade.ALARM),
+        (Status.STALE, FindingKind.STALE, Grade.WARNING),
+        (Status.STATIC, FindingKind.STATIC, Grade.ALARM),
+        (Status.FAIL_OPEN, FindingKind.FAIL_OPEN, Grade.ALARM),
     ],
 )
-def test_every_status_but_ok_is_told_first(status: Status, kind: Amiss, grade: Grade) -> None:
+def test_every_status_but_ok_is_told_first(status: Status, kind: FindingKind, grade: Grade) -> None:
     observed = Observed.DOWN if status is Status.FAIL_OPEN else Observed.UP
     fleet = a_fleet(*(an_edge(id, observed) for id in CITIES), status=status)
     first = found(fleet)[0]
@@ -106,62 +106,62 @@ def test_every_status_but_ok_is_told_first(status: Status, kind: Amiss, grade: G
 
 def test_unknown_edges_are_no_news_while_all_is_unknown() -> None:
     fleet = a_fleet(*(an_edge(id, Observed.UNKNOWN) for id in CITIES), status=Status.STATIC)
-    assert kinds(found(fleet)) == [Amiss.STATIC]
+    assert kinds(found(fleet)) == [FindingKind.STATIC]
 
 
 def test_fleet_without_an_enabled_edge_is_the_worst() -> None:
     fleet = a_fleet(*(a_held_edge(id) for id in CITIES), status=Status.FAIL_OPEN)
     first = found(fleet)[0]
-    assert (first.kind, first.grade, first.since) == (Amiss.NO_EDGE, Grade.ALARM, NOW - 60)
+    assert (first.kind, first.grade, first.since) == (FindingKind.NO_EDGE, Grade.ALARM, NOW - 60)
 
 
 def test_held_edge_is_a_notice_beside_all_well() -> None:
     well, held = found(a_fleet_but(a_held_edge("yto-01", Intended.DISABLED)))
-    assert (well.kind, held.grade) == (Amiss.NOTHING, Grade.NOTICE)
+    assert (well.kind, held.grade) == (FindingKind.NOTHING, Grade.NOTICE)
     assert well.title.startswith("All well: 9 of 10")
     assert held.title == "yto-01 (Toronto) is disabled by ops: maintenance"
 
 
 def test_held_edge_is_not_also_down() -> None:
     held = a_held_edge("yto-01", observed=Observed.DOWN)
-    assert Amiss.DOWN not in kinds(found(a_fleet_but(held)))
+    assert FindingKind.DOWN not in kinds(found(a_fleet_but(held)))
 
 
 def test_edge_never_chosen_is_told_when_it_is_down() -> None:
     edge = an_edge(a_region("yto-01", routable=False), Observed.DOWN)
-    assert kinds(found(a_fleet_but(edge))) == [Amiss.NOTHING, Amiss.UNROUTABLE]
+    assert kinds(found(a_fleet_but(edge))) == [FindingKind.NOTHING, FindingKind.UNROUTABLE]
 
 
 def test_brake_and_isolation_are_told_by_vantage() -> None:
     braking = replace(a_view("ams"), held=("yto-01", "yto-02", "yul-01"))
     first, second = found(None, braking, a_view("fra", isolated=True))
-    assert (first.kind, first.grade, first.edges) == (Amiss.BRAKE, Grade.ALARM, braking.held)
+    assert (first.kind, first.grade, first.edges) == (FindingKind.BRAKE, Grade.ALARM, braking.held)
     assert first.title.startswith("Brake: ams saw 3 edges fall")
-    assert (second.kind, "fra" in second.title) == (Amiss.ISOLATION, True)
+    assert (second.kind, "fra" in second.title) == (FindingKind.ISOLATION, True)
 
 
 def test_silent_vantage_is_told_while_another_speaks() -> None:
     quiet = a_view("fra", probed_at=NOW - 16)
-    assert kinds(found(None, a_view("ams"), quiet)) == [Amiss.VANTAGE_SILENT]
-    assert kinds(found(None, quiet)) == [Amiss.NOTHING]
+    assert kinds(found(None, a_view("ams"), quiet)) == [FindingKind.VANTAGE_SILENT]
+    assert kinds(found(None, quiet)) == [FindingKind.NOTHING]
 
 
 def test_vantage_that_meets_only_faults_of_its_own_is_not_called_silent() -> None:
     blind = {id: replace(an_edge_view(), reason=Outcome.LOCAL) for id in CITIES}
     views = a_view("fresh"), a_view("blind", blind, probed_at=NOW - 20)
     (one,) = found(None, *views)
-    assert (one.kind, one.subject, one.since) == (Amiss.LOCAL, "blind", NOW - 20)
+    assert (one.kind, one.subject, one.since) == (FindingKind.LOCAL, "blind", NOW - 20)
     assert one.title == "blind cannot probe 10 edges because of faults of its own"
 
 
 def test_store_that_cannot_be_read_is_reported() -> None:
     (only,) = found(store=Trouble(NOW - 5, "Redis: gone"))
-    assert (only.kind, "Redis: gone" in only.meaning) == (Amiss.STORE, True)
+    assert (only.kind, "Redis: gone" in only.meaning) == (FindingKind.STORE, True)
 
 
 def test_stored_values_that_are_left_out_are_reported() -> None:
     (only,) = found(store_values=Trouble(NOW - 5, "autorouter:{v1}:view:a: not JSON"))
-    assert (only.kind, only.since) == (Amiss.STORE_VALUES, NOW - 5)
+    assert (only.kind, only.since) == (FindingKind.STORE_VALUES, NOW - 5)
     assert "view:a: not JSON" in only.meaning
     assert only.runbook == "autorouterstorevaluesunreadable"
 
@@ -169,8 +169,8 @@ def test_stored_values_that_are_left_out_are_reported() -> None:
 @pytest.mark.parametrize(("days", "is_told"), [(45, False), (46, True)])
 def test_old_geo_data_is_a_notice(days: float, is_told: bool) -> None:
     all_found = found(geo_age_days=days)
-    assert (Amiss.GEO_OLD in kinds(all_found)) is is_told
-    assert all_found[0].kind is Amiss.NOTHING
+    assert (FindingKind.GEO_OLD in kinds(all_found)) is is_told
+    assert all_found[0].kind is FindingKind.NOTHING
 
 
 def an_edge_that(observed: Observed, why: Outcome, **votes: Observed) -> Edge:
@@ -213,45 +213,47 @@ def an_edge_seen(observed: Observed, why: Outcome, **seen: Any) -> Edge:
     [
         (
             an_edge_seen(Observed.DOWN, Outcome.OK, back_at=NOW + 90, worked=True),
-            Amiss.HOLD_DOWN,
+            FindingKind.HOLD_DOWN,
             "hold_down",
             "yto-01 (Toronto) is down: it passes again, back at 22:14:50 UTC",
         ),
         (
             an_edge_seen(Observed.DEGRADED, Outcome.OK, changes=5, calm_at=NOW + 900, worked=True),
-            Amiss.FLAPPING,
+            FindingKind.FLAPPING,
             "flapping",
             "yto-01 (Toronto) is degraded: its state changed 5 times; up at 22:28:20 UTC if it "
             "stays steady",
         ),
         (
             an_edge_seen(Observed.DEGRADED, Outcome.OK, rtt_ms=1_001.0, usual_ms=1.0, worked=True),
-            Amiss.SLOW,
+            FindingKind.SLOW,
             "slow",
             "yto-01 (Toronto) is degraded: 1,001 ms, usually 1 ms",
         ),
         (
             an_edge_seen(Observed.DEGRADED, Outcome.OK, worked=True),
-            Amiss.DEGRADED,
+            FindingKind.DEGRADED,
             "recovering",
             "yto-01 (Toronto) is degraded: it passes again, and is up after another good probe",
         ),
         (
             an_edge_seen(Observed.DOWN, Outcome.REFUSED, worked=False),
-            Amiss.NEVER_WORKED,
+            FindingKind.NEVER_WORKED,
             "refused",
             "yto-01 (Toronto) is down and has never worked: "
             "connection refused, or name not resolved",
         ),
         (
             an_edge_seen(Observed.UNKNOWN, Outcome.LOCAL, worked=True),
-            Amiss.LOCAL,
+            FindingKind.LOCAL,
             "local",
             "local cannot probe 1 edge because of faults of its own",
         ),
     ],
 )
-def test_state_is_told_by_its_true_name(edge: Edge, kind: Amiss, word: str, title: str) -> None:
+def test_state_is_told_by_its_true_name(
+    edge: Edge, kind: FindingKind, word: str, title: str
+) -> None:
     (only,) = found(a_fleet_but(edge))
     assert (only.kind, reason(edge), only.title) == (kind, word, title)
     assert only.runbook == (ALERTS[kind].lower() if kind in ALERTS else None)
@@ -260,12 +262,12 @@ def test_state_is_told_by_its_true_name(edge: Edge, kind: Amiss, word: str, titl
 @pytest.mark.parametrize(
     ("seen", "kind"),
     [
-        ({"models_fault": Outcome.TOO_LARGE}, Amiss.INVENTORY),
-        ({"models_fault": Outcome.BAD_BODY}, Amiss.INVENTORY),
-        ({"bad_addresses": ("192.0.2.1",)}, Amiss.ADDRESS),
+        ({"models_fault": Outcome.TOO_LARGE}, FindingKind.INVENTORY),
+        ({"models_fault": Outcome.BAD_BODY}, FindingKind.INVENTORY),
+        ({"bad_addresses": ("192.0.2.1",)}, FindingKind.ADDRESS),
     ],
 )
-def test_fault_of_a_part_of_an_edge_is_reported(seen: dict[str, Any], kind: Amiss) -> None:
+def test_fault_of_a_part_of_an_edge_is_reported(seen: dict[str, Any], kind: FindingKind) -> None:
     (only,) = found(a_fleet_but(an_edge_seen(Observed.UP, Outcome.OK, **seen)))
     assert (only.kind, only.edges) == (kind, ("yto-01",))
 
@@ -284,8 +286,10 @@ def test_brake_says_since_when_until_when_and_what_to_press() -> None:
     assert "autorouter disable nyc-01 yto-01 --for 1h" in brake.action
 
 
-@pytest.mark.parametrize(("age_s", "kinds"), [(1, {Amiss.BRAKE}), (16, {Amiss.BRAKE, Amiss.STALE})])
-def test_stale_because_of_the_brake_is_reported_once(age_s: float, kinds: set[Amiss]) -> None:
+@pytest.mark.parametrize(
+    ("age_s", "kinds"), [(1, {FindingKind.BRAKE}), (16, {FindingKind.BRAKE, FindingKind.STALE})]
+)
+def test_stale_because_of_the_brake_is_reported_once(age_s: float, kinds: set[FindingKind]) -> None:
     view = replace(a_view(held=["nyc-01"], probed_at=NOW - age_s), held_since=NOW - 60)
     fleet = combine(a_catalog(), [view], [], NOW)
     assert {one.kind for one in found(fleet, view)} == kinds
@@ -319,20 +323,20 @@ FAILS = Trouble(NOW - 30, "connection refused")
 @pytest.mark.parametrize(
     ("kind", "grade", "signs"),
     [
-        (Amiss.PUBLIC_SILENT, Grade.ALARM, {"public": FAILS}),
-        (Amiss.WORKERS, Grade.WARNING, {"workers": 1, "workers_wanted": 2}),
-        (Amiss.WORKERS, Grade.ALARM, {"workers": 0, "workers_wanted": 2}),
-        (Amiss.SHED, Grade.ALARM, {"recent": Recent(connections_refused=1)}),
-        (Amiss.FAULTS, Grade.ALARM, {"recent": Recent(faults=1)}),
-        (Amiss.RESIDENCY, Grade.ALARM, {"recent": Recent(residency_refused=1)}),
-        (Amiss.MODEL_NOWHERE, Grade.WARNING, {"recent": Recent(model_unavailable=1)}),
-        (Amiss.UNPLACED, Grade.WARNING, {"recent": Recent(placed=100, unplaced=31)}),
-        (Amiss.PURGE, Grade.WARNING, {"purges": {"varnish": FAILS}}),
-        (Amiss.RELOAD, Grade.WARNING, {"reload": FAILS}),
+        (FindingKind.PUBLIC_SILENT, Grade.ALARM, {"public": FAILS}),
+        (FindingKind.WORKERS, Grade.WARNING, {"workers": 1, "workers_wanted": 2}),
+        (FindingKind.WORKERS, Grade.ALARM, {"workers": 0, "workers_wanted": 2}),
+        (FindingKind.SHED, Grade.ALARM, {"recent": Recent(connections_refused=1)}),
+        (FindingKind.FAULTS, Grade.ALARM, {"recent": Recent(faults=1)}),
+        (FindingKind.RESIDENCY, Grade.ALARM, {"recent": Recent(residency_refused=1)}),
+        (FindingKind.MODEL_NOWHERE, Grade.WARNING, {"recent": Recent(model_unavailable=1)}),
+        (FindingKind.UNPLACED, Grade.WARNING, {"recent": Recent(placed=100, unplaced=31)}),
+        (FindingKind.PURGE, Grade.WARNING, {"purges": {"varnish": FAILS}}),
+        (FindingKind.RELOAD, Grade.WARNING, {"reload": FAILS}),
     ],
 )
 def test_every_sign_of_trouble_is_one_finding(
-    kind: Amiss, grade: Grade, signs: dict[str, Any]
+    kind: FindingKind, grade: Grade, signs: dict[str, Any]
 ) -> None:
     (only,) = found(None, **signs)
     assert (only.kind, only.grade) == (kind, grade)
@@ -342,14 +346,14 @@ def test_every_sign_of_trouble_is_one_finding(
 
 
 def test_few_viewers_of_unknown_place_are_no_finding() -> None:
-    assert kinds(found(recent=Recent(placed=99, unplaced=99))) == [Amiss.NOTHING]
+    assert kinds(found(recent=Recent(placed=99, unplaced=99))) == [FindingKind.NOTHING]
 
 
 def test_first_seconds_say_starting() -> None:
     fleet = a_fleet(*(an_edge(id, Observed.UNKNOWN) for id in CITIES), status=Status.STATIC)
     unseen = replace(fleet, seen_at=None)
-    assert kinds(found(unseen, age_s=3.0)) == [Amiss.STARTING]
-    assert kinds(found(unseen, age_s=11.0)) == [Amiss.STATIC]
+    assert kinds(found(unseen, age_s=3.0)) == [FindingKind.STARTING]
+    assert kinds(found(unseen, age_s=11.0)) == [FindingKind.STATIC]
 
 
 @pytest.mark.parametrize("status", [Status.STATIC, Status.OK])
@@ -404,14 +408,14 @@ def test_feeds_older_than_thirty_days_are_a_finding() -> None:
         FeedNote(name=name, source="", fetched_at=NOW - days * 86_400)
         for name, days in (("aws", 31), ("isp", 29))
     ]
-    (old,) = [one for one in found(feeds=feeds) if one.kind is Amiss.FEEDS_OLD]
+    (old,) = [one for one in found(feeds=feeds) if one.kind is FindingKind.FEEDS_OLD]
     assert old.title == "Feeds are up to 31 days old: aws"
     assert "autorouter geodata feeds" in old.action
 
 
 def test_failed_loop_a_hanging_folder_and_an_unread_log_are_warnings() -> None:
     wrong = found(loops={"purge": FAILS}, state_dir=FAILS, log_stalled=True)
-    assert kinds(wrong) == [Amiss.LOOP, Amiss.STATE_DIR, Amiss.LOG]
+    assert kinds(wrong) == [FindingKind.LOOP, FindingKind.STATE_DIR, FindingKind.LOG]
     assert {finding.grade for finding in wrong} == {Grade.WARNING}
     assert (wrong[0].subject, wrong[0].since) == ("purge", FAILS.since)
 
@@ -420,16 +424,16 @@ def test_times_of_the_fleet_are_its_own_and_not_the_servers() -> None:
     isolated = replace(a_view("fra", isolated=True), isolated_since=NOW - 500)
     told = found(a_fleet(status=Status.STATIC), isolated)
     assert [(one.kind, one.since) for one in told] == [
-        (Amiss.STATIC, NOW - 380),
-        (Amiss.ISOLATION, NOW - 500),
+        (FindingKind.STATIC, NOW - 380),
+        (FindingKind.ISOLATION, NOW - 500),
     ]
     fallen = [an_edge(id, Observed.DOWN) for id in CITIES]
     fallen[0] = replace(fallen[0], since=NOW - 7)
     fallen[1] = replace(a_held_edge(fallen[1].region.id, observed=Observed.DOWN), since=NOW - 90)
     first = found(a_fleet(*fallen, status=Status.FAIL_OPEN))[0]
-    assert (first.kind, first.since) == (Amiss.FAIL_OPEN, NOW - 7)
+    assert (first.kind, first.since) == (FindingKind.FAIL_OPEN, NOW - 7)
 
 
 def test_brake_of_a_vantage_that_is_gone_is_none() -> None:
     gone = replace(a_view("ams", probed_at=NOW - 121), held=("yto-01", "yto-02", "yul-01"))
-    assert Amiss.BRAKE not in kinds(found(None, gone))
+    assert FindingKind.BRAKE not in kinds(found(None, gone))

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from router.api.live_fleet import FleetWatch
 from router.model import EventKind, Level, Source
-from router.ops.findings import Amiss
+from router.ops.findings import FindingKind
 from router.ops.monitor import FindingsCollector, Monitor, counted
 from router.routing.location import PlacedBy
 from router.routing.response import Counts, Labels, Placement
@@ -43,18 +43,18 @@ async def a_monitor(clock: Clock, counts: Counts) -> Monitor:
     )
 
 
-def kinds(monitor: Monitor) -> list[Amiss]:
+def kinds(monitor: Monitor) -> list[FindingKind]:
     return [one.kind for one in asyncio.run(monitor.look())]
 
 
 def test_finding_without_a_time_holds_since_it_was_first_seen() -> None:
     clock, counts = Clock(), Counts()
     monitor = asyncio.run(a_monitor(clock, counts))
-    assert kinds(monitor) == [Amiss.NOTHING]
+    assert kinds(monitor) == [FindingKind.NOTHING]
     counts.answers[FAULT] += 1
     first = asyncio.run(monitor.look())[0]
     clock.now += 5
-    assert (first.kind, first.since) == (Amiss.FAULTS, NOW)
+    assert (first.kind, first.since) == (FindingKind.FAULTS, NOW)
     assert asyncio.run(monitor.look())[0].since == NOW
 
 
@@ -77,9 +77,9 @@ def test_findings_are_worked_out_once_for_a_fleet_a_second_and_what_else_is_know
 def test_begin_and_end_of_a_finding_are_events() -> None:
     async def run() -> list[tuple[str | None, str | None]]:
         monitor = await a_monitor(Clock(), counts)
-        finding = replace((await monitor.look())[0], kind=Amiss.FAULTS)
-        await monitor._log({}, {(Amiss.FAULTS, ""): finding})
-        await monitor._log({(Amiss.FAULTS, ""): finding}, {})
+        finding = replace((await monitor.look())[0], kind=FindingKind.FAULTS)
+        await monitor._log({}, {(FindingKind.FAULTS, ""): finding})
+        await monitor._log({(FindingKind.FAULTS, ""): finding}, {})
         logged = [one.event for one in await monitor.store.events()]
         assert {event.kind for event in logged} == {EventKind.FINDING}
         return [(event.before, event.after) for event in logged]
@@ -126,7 +126,7 @@ def test_restarted_server_goes_on_with_what_it_found_before() -> None:
         clock.now += 2
         counts.answers[FAULT] += 1
         first = (await monitor.look())[0]
-        assert first.kind is Amiss.FAULTS
+        assert first.kind is FindingKind.FAULTS
         return first.since
 
     assert asyncio.run(since_after_a_restart("began")) == NOW
