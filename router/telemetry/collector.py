@@ -1,6 +1,4 @@
-"""Metrics that are computed when they are read, so that requests only count. Reads state; keeps
-none.
-"""
+"""Metrics that are computed when they are scraped, from the state of the server."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ class Watch(Protocol):
 
 @dataclass(kw_only=True, eq=False)
 class ServerCollector(Collector):
-    """One server, all its workers included. `workers`: how many of `workers_wanted` answer now;
+    """Metrics of a server with all its workers. `workers`: how many of `workers_wanted` answer now;
     `geo_built_at`: Unix seconds.
     """
 
@@ -39,11 +37,11 @@ class ServerCollector(Collector):
     lines_dropped: Callable[[], int] = int
 
     def collect(self) -> Iterator[Metric]:
-        """Called by a registry."""
+        """Called by the registry."""
         return self.moment().collect()
 
     def moment(self) -> "ServerMoment":
-        """The present state of the server, which a thread may collect."""
+        """A copy of the current state, which a thread may collect."""
         return ServerMoment(
             counts=_copied(self.counts()),
             fleet=self.watch.fleet,
@@ -59,8 +57,8 @@ class ServerCollector(Collector):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ServerMoment(Collector):
-    """One server at one moment. It is immutable, so a thread can collect it: for 500 edges that
-    takes longer than a request may wait.
+    """The state of a server at one moment. It is immutable, so a thread can collect it: with 500
+    edges that takes too long for the event loop.
     """
 
     counts: Counts
@@ -74,19 +72,21 @@ class ServerMoment(Collector):
     now: float
 
     def collect(self) -> Iterator[Metric]:
-        """Called by a registry."""
+        """Called by the registry."""
         seen_at = self.fleet.seen_at
         yield from _traffic(self.counts)
         yield _status(self.fleet.status)
         if seen_at is not None:
-            yield _gauge("fleet_age_seconds", "Age of the newest view used", self.now - seen_at)
-        yield _gauge("geo_age_seconds", "Age of the geo data", self.now - self.geo_built_at)
+            yield _gauge("fleet_age_seconds", "Age of the newest view in use", self.now - seen_at)
+        yield _gauge(
+            "geo_age_seconds", "Time since the geo database was built", self.now - self.geo_built_at
+        )
         yield _gauge("last_store_read_ok", "0 while the store cannot be read", self.is_store_read)
-        yield _gauge("workers", "Processes that answer", self.workers)
-        yield _gauge("workers_wanted", "Processes that should answer", self.workers_wanted)
+        yield _gauge("workers", "Worker processes that answer", self.workers)
+        yield _gauge("workers_wanted", "Worker processes that should answer", self.workers_wanted)
         yield CounterMetricFamily(
             "autorouter_log_lines_dropped",
-            "Log lines lost because nobody read standard error",
+            "Log lines lost because standard error was not read",
             value=self.lines_dropped,
         )
         yield from _edges(self.fleet)
@@ -105,22 +105,22 @@ def _copied(counts: Counts) -> Counts:
 
 def _traffic(counts: Counts) -> Iterator[Metric]:
     answers = CounterMetricFamily(
-        "autorouter_answers", "Answers given", labels=list(Labels._fields)
+        "autorouter_answers", "Public answers", labels=list(Labels._fields)
     )
     for labels, count in counts.answers.items():
         answers.add_metric(list(labels), count)
     yield answers
     placements = CounterMetricFamily(
         "autorouter_placements",
-        "Routes by what located their viewer",
+        "Routes by the source of the viewer's location",
         labels=list(Placement._fields),
     )
     for placement, count in counts.placements.items():
         placements.add_metric(list(placement), count)
     yield placements
-    yield _gauge("connections", "Clients connected now", counts.connections)
+    yield _gauge("connections", "Open connections to the public port", counts.connections)
     shed = CounterMetricFamily(
-        "autorouter_connections_shed", "Connections ended because of too many", labels=["how"]
+        "autorouter_connections_shed", "Connections closed or rejected at a limit", labels=["how"]
     )
     for how in Shed:
         shed.add_metric([how], counts.shed.get(how, 0))
@@ -128,15 +128,15 @@ def _traffic(counts: Counts) -> Iterator[Metric]:
 
 
 def _status(now: Status) -> Metric:
-    family = _gauges("fleet_status", "1 for the status now", "status")
+    family = _gauges("fleet_status", "1 for the current status", "status")
     for status in Status:
         family.add_metric([status], float(status is now))
     return family
 
 
 def _edges(fleet: Fleet) -> Iterator[Metric]:
-    state = _gauges("edge_state", "1 for the state now", "region", "state")
-    intent = _gauges("edge_intent", "1 for the intent now", "region", "intent")
+    state = _gauges("edge_state", "1 for the current state", "region", "state")
+    intent = _gauges("edge_intent", "1 for the current intent", "region", "intent")
     dial = _gauges("edge_dial_ratio", "Share of its viewers that the edge keeps", "region")
     for edge in fleet.edges:
         dial.add_metric([edge.region.id], edge.share)
@@ -150,12 +150,14 @@ def _edges(fleet: Fleet) -> Iterator[Metric]:
 
 
 def _countries(fleet: Fleet) -> Metric:
-    """For each country with a routable edge, how many of its edges answers can name."""
+    """For each country with a routable edge, the number of its edges that can be offered."""
     offered = {edge.region.country: 0 for edge in fleet.edges if edge.region.routable}
     for edge in fleet.edges:
         if is_offered(edge):
             offered[edge.region.country] += 1
-    family = _gauges("country_offered_edges", "Edges enabled and seen to work", "country")
+    family = _gauges(
+        "country_offered_edges", "Edges that are routable, enabled, and up or degraded", "country"
+    )
     for country, count in offered.items():
         family.add_metric([country], count)
     return family
@@ -163,8 +165,12 @@ def _countries(fleet: Fleet) -> Metric:
 
 def _views(views: Iterable[View], now: float) -> Iterator[Metric]:
     age = _gauges("view_age_seconds", "Age of a vantage's view", "vantage")
-    isolated = _gauges("view_isolated", "1 while a vantage sees no witnesses", "vantage")
-    held = _gauges("view_held_edges", "Removals that a vantage's brake holds", "vantage")
+    isolated = _gauges(
+        "view_isolated", "1 while most witnesses of the vantage do not answer", "vantage"
+    )
+    held = _gauges(
+        "view_held_edges", "Failed edges that the vantage's brake does not remove yet", "vantage"
+    )
     for view in views:
         age.add_metric([view.vantage], now - view.probed_at)
         isolated.add_metric([view.vantage], float(view.isolated))

@@ -1,6 +1,6 @@
-"""Metrics, and a log line for each transition.
+"""Metrics and log lines of the background loops.
 
-Labels come from closed sets; none holds an address.
+Labels have a limited set of values; none contains an address.
 """
 
 from collections.abc import Sequence
@@ -37,12 +37,14 @@ _BAD = (Observed.DOWN, "failing", "gave up", "refused")
 
 
 class Telemetry:
-    """Turns calls of the loops into metrics and log lines. One registry per process."""
+    """Counts and logs what the loops report. One registry per process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.troubles = Troubles()
-        build = self._gauge("autorouter_build_info", "1, with the release", "version")
+        build = self._gauge(
+            "autorouter_build_info", "Always 1; the label is the release", "version"
+        )
         build.labels(__version__).set(1)
         self._add_health_metrics()
         self._add_store_metrics()
@@ -56,7 +58,7 @@ class Telemetry:
     def _add_health_metrics(self) -> None:
         self._probes = self._histogram(
             "autorouter_probe_duration_seconds",
-            "Time of answered health probes",
+            "Duration of health probes that got an HTTP response",
             "region",
             buckets=PROBE_BUCKETS_S,
         )
@@ -69,50 +71,61 @@ class Telemetry:
             "region",
             "state",
         )
-        self._publishes = self._count("autorouter_publishes_total", "Views written", "result")
-        self._held = self._gauge("autorouter_held_edges", "Removals that the fleet brake holds")
+        self._publishes = self._count(
+            "autorouter_publishes_total", "Views to publish, by result", "result"
+        )
+        self._held = self._gauge(
+            "autorouter_held_edges", "Failed edges that the fleet brake does not remove yet"
+        )
         self._isolated = self._gauge("autorouter_isolated", "1 while most witnesses do not answer")
         self._events = self._count("autorouter_events_total", "Events by kind", "kind")
 
     def _add_store_metrics(self) -> None:
-        self._reads = self._count("autorouter_store_reads_total", "Readings of the store", "result")
+        self._reads = self._count("autorouter_store_reads_total", "Reads of the store", "result")
         self._unreadable = self._count(
             "autorouter_store_unreadable_total",
-            "Stored values that did not decode and were left out",
+            "Stored values that could not be decoded and were ignored",
         )
         self._notices = self._count(
-            "autorouter_store_notices_total", "What the store reports besides errors", "kind"
+            "autorouter_store_notices_total", "Unusual events in the store, by kind", "kind"
         )
         self._saves = self._count(
             "autorouter_last_good_saves_total", "Writes of the last good health to disk", "result"
         )
 
     def _add_cdn_metrics(self) -> None:
-        self._swaps = self._count("autorouter_fleet_swaps_total", "Times that answers changed")
+        self._swaps = self._count(
+            "autorouter_fleet_swaps_total", "Changes of the fleet that can change answers"
+        )
         self._purges = self._count(
-            "autorouter_purges_total", "Purges asked of a CDN", "target", "result"
+            "autorouter_purges_total",
+            "Purge requests to a CDN, including retries",
+            "target",
+            "result",
         )
         self._purge_delay = self._histogram(
             "autorouter_purge_delay_seconds",
-            "Time from a change to its purge",
+            "Time from a change until the CDN accepted its purge",
             "target",
             buckets=PURGE_BUCKETS_S,
         )
 
     def _add_process_metrics(self) -> None:
-        self._reloads = self._count("autorouter_reloads_total", "Reloads of files", "result")
+        self._reloads = self._count(
+            "autorouter_reloads_total", "Reloads of changed files", "result"
+        )
         self._reload_ok = self._gauge(
-            "autorouter_last_reload_ok", "0 while the files hold what was refused"
+            "autorouter_last_reload_ok", "0 while a changed file is rejected"
         )
         self._reload_ok.set(1)
         self._loop_failures = self._count(
             "autorouter_loop_failures_total",
-            "Background loops that raised an error and were started again",
+            "Background loops that failed and were restarted",
             "loop",
         )
         self._child_ends = self._count(
             "autorouter_child_ends_total",
-            "Child processes that ended, hung or could not start, and were replaced",
+            "Child processes that were replaced, by reason",
             "child",
             "how",
         )
@@ -141,12 +154,12 @@ class Telemetry:
                 counter.labels(result)
 
     def supervises(self, *loops: str) -> None:
-        """These loops run in this process."""
+        """Start the counters of these loops at zero."""
         for loop in loops:
             self._loop_failures.labels(loop)
 
     def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
-        """A background loop raised an error, and starts again after this time."""
+        """A background loop failed; it restarts after `wait_s`."""
         self._loop_failures.labels(loop).inc()
         life_s = ONE_OFF_S if wait_s == 0.0 else None  # otherwise until it has recovered
         text = f"{type(error).__name__}: {error}"[:MAX_TROUBLE]
@@ -154,38 +167,35 @@ class Telemetry:
         log.error("a background loop failed", loop=loop, again_in_s=wait_s, exc_info=error)
 
     def loop_recovered(self, loop: str) -> None:
-        """The loop has run for a while since it failed."""
+        """Log that a loop runs again after a failure."""
         self.troubles.note(f"loop {loop}", None)
         log.info("a background loop runs again", loop=loop)
 
     def child_ended(self, child: str, how: str, left: int) -> None:
-        """A worker or the prober exited, hung or could not start. The number is of workers that
-        are left.
-        """
+        """A worker or the prober exited, hung or did not start. `left`: the workers that remain."""
         self._child_ends.labels(child, how).inc()
         log.error(f"a {child} ended; starting another", how=how, left=left)
 
     def purges(self, target: str) -> None:
-        """This CDN will be purged."""
+        """Start the counters of this CDN at zero."""
         for result in ("ok", "error"):
             self._purges.labels(target, result)
 
     def probed(self, region: Region, probe: Probe) -> None:
-        """A probe ended."""
         self._outcomes.labels(region.id, probe.outcome).inc()
         if probe.rtt_ms is not None:
             self._probes.labels(region.id).observe(probe.rtt_ms / 1_000)
 
     def met(self, region: Region, probe: Probe) -> None:
-        """An edge failed in a way that a person must correct."""
+        """Log a failure of an edge that a person must correct."""
         log.warning("edge fails", edge=region.id, outcome=str(probe.outcome), met=probe.detail)
 
     def changed(self, region: Region, transition: Transition) -> None:
-        """The state of an edge at this vantage changed."""
+        """Count a change of an edge's state at this vantage."""
         self._transitions.labels(region.id, transition.after).inc()
 
     def published(self, view: View, error: StoreError | None) -> None:
-        """A view was written or not; logs when that changes."""
+        """Count a view that was written or failed; log when the result changes."""
         self._publishes.labels("ok" if error is None else "error").inc()
         self._held.set(len(view.held))
         self._isolated.set(view.isolated)
@@ -198,14 +208,14 @@ class Telemetry:
         self._standing_by = False
 
     def stood_by(self, vantage: str) -> None:
-        """Another poller of this vantage publishes; logs when that begins."""
+        """Count a view that another poller of this vantage publishes; log when that begins."""
         self._publishes.labels("standby").inc()
         if not self._standing_by:
             log.info("standing by: another poller publishes", vantage=vantage)
         self._standing_by = True
 
     def happened(self, event: Event) -> None:
-        """An event happened: a log line with its fields."""
+        """Count an event and log its fields."""
         self._events.labels(event.kind).inc()
         told = {
             each.name: str(value)
@@ -216,7 +226,7 @@ class Telemetry:
         (log.warning if bad else log.info)(str(event.kind), **told)
 
     def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
-        """The store was read or not; logs when that changes."""
+        """Count a read of the store; log when the result changes."""
         self._reads.labels("ok" if error is None else "error").inc()
         self._unreadable.inc(len(faults))
         if error is None:
@@ -230,12 +240,12 @@ class Telemetry:
         self._read_failed = failed
 
     def noticed(self, notice: Notice, about: str) -> None:
-        """The store has something to report besides errors: a count and a log line."""
+        """Count and log an unusual event in the store."""
         self._notices.labels(notice).inc()
         log.warning("store", notice=str(notice), about=about)
 
     def wished(self, edge: str, wish: Intent | None) -> None:
-        """An operator's intent was made, changed or ended, on any server: a log line."""
+        """Log an operator's intent that was made, changed or ended, on any server."""
         if wish is None:
             log.info("intent over", edge=edge)
             return
@@ -244,7 +254,7 @@ class Telemetry:
         log.info("intent", edge=edge, state=str(wish.state), **about)
 
     def saved(self, error: OSError | None) -> None:
-        """The last good health was written to disk or not; logs when that changes."""
+        """Count a write of the last good health to disk; log when the result changes."""
         self._saves.labels("ok" if error is None else "error").inc()
         text = None if error is None else str(error)[:MAX_TROUBLE]
         if not self.troubles.note("state_dir", text):
@@ -255,19 +265,19 @@ class Telemetry:
             log.error("the last good health cannot be saved", error=text)
 
     def recalled(self, faults: tuple[str, ...]) -> None:
-        """The last good health was loaded without some of its values: a log line."""
+        """Count and log the values of the last good health that were ignored."""
         self._unreadable.inc(len(faults))
         log.error("parts of the last good health were left out", faults="; ".join(faults))
 
     def swapped(self, before: Fleet, after: Fleet) -> None:
-        """The Fleet was replaced."""
+        """Count a new Fleet; log when its status changes."""
         self._swaps.inc()
         if before.status is not after.status:
             say = log.info if after.status is Status.OK else log.warning
             say("fleet status", before=str(before.status), after=str(after.status))
 
     def reloaded(self, faults: Sequence[str]) -> None:
-        """New files were loaded, or refused with a log line for each fault."""
+        """Count a reload of changed files; log each error."""
         self._reloads.labels("refused" if faults else "ok").inc()
         self._reload_ok.set(not faults)
         self.troubles.note("reload", "; ".join(faults)[:MAX_TROUBLE] if faults else None)
@@ -275,7 +285,7 @@ class Telemetry:
             log.error("files not loaded; keeping the old ones", fault=fault)
 
     def purged(self, target: str, delay_s: float, error: PurgeError | None) -> None:
-        """A CDN accepted a purge, or did not."""
+        """Count a purge request to a CDN."""
         self._purges.labels(target, "ok" if error is None else "error").inc()
         self.troubles.note(f"purge {target}", None if error is None else str(error)[:MAX_TROUBLE])
         if error is None:
