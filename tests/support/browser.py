@@ -1,4 +1,4 @@
-"""A real Chromium for tests of the page, and a page that notes whatever is wrong with it."""
+"""A real Chromium for tests of the dashboard, and a page that records its errors."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ PATIENCE_MS = 90_000  # a busy machine draws 300 edges slowly
 
 Scheme = Literal["light", "dark"]
 
-# Also runs where the page's own policy forbids scripts from elsewhere.
+# An init script runs even if the page's Content-Security-Policy forbids foreign scripts.
 _WATCH = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation",
@@ -27,7 +27,7 @@ document.addEventListener("securitypolicyviolation",
 
 @contextlib.contextmanager
 def running_browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a window."""
+    """Debian's Chromium, headless."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
@@ -38,15 +38,16 @@ def running_browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One for all tests of a module."""
     with running_browser() as one:
         yield one
 
 
 @dataclass
 class Visit:
-    """A page that is open, and what went wrong on it. `away`: the server is gone, or
-    refuses, on purpose; then requests may fail."""
+    """An open page, its errors and its requests.
+
+    `away`: the test stops the server or makes it refuse, so failed requests are expected.
+    """
 
     page: Page
     home: str
@@ -55,7 +56,7 @@ class Visit:
     urls: list[str] = field(default_factory=list)
 
     def listen(self) -> None:
-        """Note errors and requests from now on."""
+        """Record errors and requests from now on."""
         self.page.on("pageerror", lambda error: self.errors.append(f"error: {error}"))
         self.page.on("console", lambda message: self._hear(message.type, message.text))
         self.page.on("request", self._note)
@@ -69,15 +70,15 @@ class Visit:
         self.urls.append(request.url)
 
     def text(self, selector: str) -> str:
-        """What is shown there, on one line."""
+        """The visible text of an element, on one line."""
         return " ".join(self.page.locator(selector).inner_text().split())
 
     def wait_for_text(self, selector: str, text: str) -> None:
-        """Until the text is shown there."""
+        """Wait until the element shows the text."""
         self.page.locator(selector, has_text=text).first.wait_for(timeout=PATIENCE_MS)
 
     def faults(self) -> list[str]:
-        """All that axe-core has against the page as it is now."""
+        """The accessibility violations that axe-core finds on the page now."""
         found = self.page.evaluate("async () => (await axe.run()).violations")
         return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
 
@@ -86,7 +87,7 @@ class Visit:
         return bool(self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
 
     def check(self) -> None:
-        """Fail for any error, broken policy, or request to another host."""
+        """Fail on any error, policy violation or request to another host."""
         violations = self.page.evaluate("window.violations")
         hosts = {urlsplit(url).netloc for url in self.urls}
         found = (self.errors, violations, hosts)
@@ -97,7 +98,7 @@ class Visit:
 def visit(
     browser: Browser, url: str, *, width: int = 1280, height: int = 900, scheme: Scheme = "light"
 ) -> Iterator[Visit]:
-    """The page at this address, once it is live; checked at the end."""
+    """Open the page and wait until it is live. `Visit.check` runs at the end."""
     options: Any = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
     context = browser.new_context(**options)
     context.set_default_timeout(PATIENCE_MS)

@@ -1,4 +1,4 @@
-"""Values with defaults: a test names only what it is about.
+"""Builders with defaults: a test gives only the values that matter to it.
 
 The default fleet is the shipped one: five edges in Canada, five in the United States.
 """
@@ -71,7 +71,7 @@ def a_region(
     weight: float = 1.0,
     check: Check = Check(),
 ) -> Region:
-    """A shipped region by its id; with any other id a region in Toronto."""
+    """A shipped region by its id. Any other id gives a region in Toronto."""
     name, home, place = CITIES.get(id, (f"City of {id}", "CA", TORONTO))
     return Region(
         id=id,
@@ -90,7 +90,7 @@ def a_catalog(
     aliases: Mapping[str, str] | None = None,
     countries: Mapping[str, Country] = COUNTRIES,
 ) -> Catalog:
-    """The ten shipped regions unless some are given; `kokoro` is an alias."""
+    """The given regions, or the ten shipped ones. `kokoro` is an alias by default."""
     return Catalog(
         regions=regions or tuple(a_region(id) for id in CITIES),
         aliases=dict({"kokoro": "kokoro-82m"} if aliases is None else aliases),
@@ -105,7 +105,7 @@ def an_edge(
     intended: Intended = Intended.ENABLED,
     models: Iterable[str] | None = None,
 ) -> Edge:
-    """An edge that is up, enabled, and of unknown inventory."""
+    """An edge that is up and enabled. Its inventory is unknown."""
     return Edge(
         region=a_region(region) if isinstance(region, str) else region,
         observed=observed,
@@ -119,17 +119,17 @@ def an_edge(
 def a_held_edge(
     id: str = "yto-01", state: Intended = Intended.DRAINING, observed: Observed = Observed.UP
 ) -> Edge:
-    """An edge that an operator holds out of answers since a minute ago, for an hour more."""
+    """An edge that an operator drained a minute ago. The intent ends in an hour."""
     return replace(an_edge(id, observed, intended=state), intent=an_intent(id, state))
 
 
 def a_fleet(*edges: Edge, status: Status = Status.OK) -> Fleet:
-    """The given edges alone, or all ten shipped ones, up."""
+    """The given edges, or all ten shipped ones, which are up."""
     return Fleet(edges=edges or tuple(an_edge(id) for id in CITIES), status=status, seen_at=NOW)
 
 
 def a_fleet_but(*changed: Edge, status: Status = Status.OK) -> Fleet:
-    """The ten shipped edges, up, but for these."""
+    """The ten shipped edges. Those that are not given are up."""
     by_id = {id: an_edge(id) for id in CITIES} | {edge.region.id: edge for edge in changed}
     return a_fleet(*by_id.values(), status=status)
 
@@ -148,13 +148,13 @@ def a_table(fleet: Fleet | None = None, policy: CachePolicy = CachePolicy()) -> 
 
 
 def a_key(*preferred: str, country: str | None = "CA") -> RouteKey:
-    """A viewer in Toronto, or in `country` with these preferred edges."""
+    """The key of a viewer in Toronto, or in `country` with these preferred edges."""
     default = ("yto-01", "yto-02", "yul-01") if country == "CA" else ()
     return RouteKey(country, preferred or default)
 
 
 def a_location(position: Position | None = TORONTO, country: str | None = "CA") -> Location:
-    """Of city level with a position, of country level with a country only."""
+    """A location of city level, or of country level if there is no position."""
     if position is None and country is None:
         return Location()
     level = Level.COUNTRY if position is None else Level.CITY
@@ -164,7 +164,7 @@ def a_location(position: Position | None = TORONTO, country: str | None = "CA") 
 def a_placed(
     location: Location | None = None, *, seed: int = 1, key: RouteKey | None = None
 ) -> Placed:
-    """A viewer placed by address, or by the CDN's `key`."""
+    """A viewer who was placed by address, or by the CDN's `key`."""
     sharing = Sharing.PRIVATE if key is None else Sharing.KEYED
     return Placed(a_location() if location is None else location, seed, sharing, key)
 
@@ -176,7 +176,7 @@ def a_request(
     method: str = "GET",
     peer: str | None = "127.0.0.1",
 ) -> Request:
-    """A request that a proxy on loopback passes on for a viewer in Canada."""
+    """A request that a proxy on loopback forwards for a viewer in Canada."""
     headers = [] if viewer is None else [(b"x-forwarded-for", viewer.encode())]
     return Request(method.encode(), target.encode(), headers, peer)
 
@@ -205,7 +205,7 @@ def a_view(
     held: Iterable[str] = (),
     seq: int = 1,
 ) -> View:
-    """What one vantage sees; every shipped edge up unless told."""
+    """The view of one vantage. By default every shipped edge is up."""
     told = dict.fromkeys(CITIES, Observed.UP) if edges is None else edges
     return View(
         vantage=vantage,
@@ -237,5 +237,5 @@ def an_intent(
 
 
 def wishes(*intents: Intent) -> list[Change]:
-    """What a store is asked for these intents, without events."""
+    """Store changes that set these intents, without events."""
     return [Change(intent.edge, intent) for intent in intents]

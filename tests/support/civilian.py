@@ -1,8 +1,8 @@
-"""`python civilian.py PORT`: a well-behaved client, in a process of its own.
+"""`python civilian.py PORT`: a well-behaved client in its own process.
 
-Asks up to 50 times a second, on a fresh connection each time, like an SDK. Prints a line for each
-request: its status, or 0 without an answer, and the seconds it took. An attacker in the same
-interpreter would make the server look slow.
+It sends up to 50 requests a second, each on a new connection, as an SDK does. It prints one line
+a request: the status, or 0 if there was no response, and the duration in seconds. It is a separate
+process because an attacker in the same interpreter would make the server look slow.
 """
 
 import socket
@@ -15,7 +15,7 @@ REQUEST = b"GET /v1/route HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 128.100.1.1\r\
 
 
 def ask(port: int) -> int:
-    """The status, or 0 without an answer."""
+    """The status of one request, or 0 if there was no response."""
     try:
         with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as one:
             one.sendall(REQUEST)
@@ -25,7 +25,7 @@ def ask(port: int) -> int:
 
 
 def main() -> None:
-    """Ask until killed."""
+    """Send requests until killed."""
     while True:
         started = time.monotonic()
         code = ask(int(sys.argv[1]))

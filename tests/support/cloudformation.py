@@ -1,4 +1,4 @@
-"""Reading the CloudFormation template."""
+"""Reads the CloudFormation template."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ Template = dict[str, Any]
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms as the long ones: `!Ref X` is `{"Ref": "X"}`."""
+    """Loads CloudFormation's short forms as the long ones: `!Ref X` gives `{"Ref": "X"}`."""
 
 
 def _long_form(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def loaded(text: str) -> Template:
 
 
 def at(template: Template, path: str) -> Any:
-    """What a path of names and places leads to: `Distribution.Origins.0`, below Properties."""
+    """The value at a path such as `Distribution.Origins.0`, relative to Properties."""
     name, *steps = path.split(".")
     found = template["Resources"][name]["Properties"]
     for step in steps:

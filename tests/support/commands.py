@@ -1,4 +1,4 @@
-"""Commands run as a person runs them: in a terminal, or with their output read."""
+"""Runs commands in a terminal, and reads the JSON of commands."""
 
 import json
 import os
@@ -24,13 +24,13 @@ def in_json(done: Done) -> Any:
 
 
 def on_terminal(*words: str, **environ: str) -> str:
-    """What a command writes to a terminal of 200 columns."""
+    """The output of a command in a terminal of 200 columns."""
     ours, theirs = pty.openpty()
     env = clean_env() | {"TERM": "xterm-256color", "COLUMNS": "200"} | environ
     with subprocess.Popen([str(AUTOROUTER), *words], env=env, stdout=theirs, stderr=theirs) as one:
         os.close(theirs)
         written = bytearray()
-        with suppress(OSError):  # the other end closes
+        with suppress(OSError):  # raised when the command closes its end
             while piece := os.read(ours, 65_536):
                 written += piece
         os.close(ours)

@@ -1,4 +1,4 @@
-"""Requests that get every answer of the public API, and the apps that give them."""
+"""Requests that get every kind of response of the public API, and apps to answer them."""
 
 import time
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ ABROAD = ("X-Forwarded-For", "198.51.100.7")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One request. `fleet`: `up`, `out` (all drained), `bare` (no model loaded anywhere)."""
+    """One request. `fleet`: `up`, `out` (all edges drained) or `bare` (no model is loaded)."""
 
     target: str = "/v1/route"
     method: str = "GET"
@@ -40,7 +40,7 @@ class Case:
 
     @property
     def raw(self) -> bytes:
-        """As HTTP/1.1; the connection is closed afterwards."""
+        """The request as HTTP/1.1 bytes, with `Connection: close`."""
         fields = [("Host", "x"), *self.headers, ("Connection", "close")]
         lines = [f"{self.method} {self.target} HTTP/1.1", *(f"{n}: {v}" for n, v in fields)]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
@@ -79,7 +79,7 @@ CASES = [
 
 
 async def an_app(fleet: str) -> PublicApp:
-    """A public app that knows one viewer's place."""
+    """A public app that locates VIEWER in Toronto and all others in Germany."""
     store, now = MemoryStore(), time.time()
     models = () if fleet == "bare" else None
     edges = {id: an_edge_view(models=models, models_at=now) for id in CITIES}
@@ -101,7 +101,7 @@ def _locate(address: str) -> Location:
 
 
 def failing(app: PublicApp) -> Respond:
-    """An app with a defect of ours: it answers 500."""
+    """An app with a bug: each request raises, so the response is 500."""
 
     def respond(request: Request) -> Response:
         app.respond(request)

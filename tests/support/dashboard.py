@@ -1,4 +1,4 @@
-"""The operators' page of a running `dev`: where it is, and what people do on it."""
+"""The dashboard of a running `autorouter dev`: its URL, and actions of an operator."""
 
 import httpx
 
@@ -21,7 +21,7 @@ def state_of(dev: Dev, id: str) -> str:
 
 
 def open_change(seen: Visit, id: str) -> None:
-    """Press the row's button and wait for the preview."""
+    """Press the button of an edge's row and wait for the preview."""
     seen.page.click(f"tr[data-key={id}] [data-control=change]")
     seen.page.wait_for_selector("#preview .note")
 

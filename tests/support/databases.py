@@ -1,4 +1,4 @@
-"""Small geo databases as their makers lay them out, written by mmdb-writer."""
+"""Small geo databases in the layouts of their vendors, written by mmdb-writer."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ CITIES = {
 def write_mmdb(
     path: Path, records: Mapping[str, Any], *, type: str = "GeoLite2-City", ip_version: int = 6
 ) -> Path:
-    """A database with a record for each network; of version 6 it holds IPv4 too."""
+    """A database with a record for each network. With IP version 6 it holds IPv4 too."""
     writer = MMDBWriter(
         ip_version=ip_version,
         ipv4_compatible=ip_version == 6,
@@ -37,17 +37,17 @@ def write_mmdb(
 
 
 def set_built_at(path: Path, seconds: int) -> Path:
-    """The same database as if it had been built then."""
+    """Change the build time in the database file."""
     content = path.read_bytes()
     at = content.rindex(b"build_epoch") + len(b"build_epoch")
-    size = content[at] & 0x1F  # of a uint64: its size, its extended type, its bytes
+    size = content[at] & 0x1F  # a uint64 is stored as its size, its extended type, its bytes
     value = seconds.to_bytes(size)
     path.write_bytes(content[: at + 2] + value + content[at + 2 + size :])
     return path
 
 
 def nested(city: str) -> dict[str, Any]:
-    """As GeoIP2, GeoLite2 and DB-IP have it."""
+    """A record in the layout of GeoIP2, GeoLite2 and DB-IP."""
     country, subdivision, latitude, longitude = CITIES[city]
     return {
         "city": {"names": {"en": city}},
@@ -58,7 +58,7 @@ def nested(city: str) -> dict[str, Any]:
 
 
 def country_only(code: str) -> dict[str, Any]:
-    """As GeoLite2 has it where it knows no more; the point is the country's middle."""
+    """A GeoLite2 record that knows only the country. Its position is the country's centre."""
     return {
         "country": {"iso_code": code},
         "location": {"latitude": 37.751, "longitude": -97.822, "accuracy_radius": 1000},
@@ -66,7 +66,7 @@ def country_only(code: str) -> dict[str, Any]:
 
 
 def flat(city: str) -> dict[str, Any]:
-    """As ip-location-db has it."""
+    """A record in the layout of ip-location-db."""
     country, subdivision, latitude, longitude = CITIES[city]
     return {
         "city": city,
@@ -81,7 +81,7 @@ def flat(city: str) -> dict[str, Any]:
 
 
 def ipinfo(city: str) -> dict[str, Any]:
-    """As IPinfo has it: numbers as text."""
+    """A record in the layout of IPinfo, which stores numbers as text."""
     country, subdivision, latitude, longitude = CITIES[city]
     place = {"lat": str(latitude), "lng": str(longitude)}
     return {"city": city, "country": country, "region": subdivision, **place}
@@ -97,7 +97,7 @@ TORONTO = {"latitude": 43.65, "longitude": -79.38}
 
 
 def a_file(path: Path, record: Any, *, type: str = "GeoLite2-City", known: Any = None) -> Path:
-    """A database that holds `record` for VIEWER's /24 and `known` for ELSEWHERE's."""
+    """A database with `record` for VIEWER's /24 and `known` for ELSEWHERE's /24."""
     writer = MMDBWriter(
         ip_version=6, ipv4_compatible=True, database_type=type, languages=["en"], description="test"
     )
@@ -110,7 +110,7 @@ def a_file(path: Path, record: Any, *, type: str = "GeoLite2-City", known: Any =
 
 
 def a_city(**changes: Any) -> dict[str, Any]:
-    """A record as GeoLite2-City has it; a change to None leaves the key out."""
+    """A GeoLite2-City record with changes. A change to None removes the key."""
     record = {
         "city": {"geoname_id": 6167865, "names": {"en": "Toronto"}},
         "continent": {"code": "NA"},
@@ -127,6 +127,7 @@ def a_country() -> dict[str, Any]:
 
 
 def survives(path: Path) -> None:
+    """Open the file and look up addresses. Only GeoDataError is allowed."""
     try:
         geo = open_database(path)
     except GeoDataError:

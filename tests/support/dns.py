@@ -1,4 +1,4 @@
-"""A name server on loopback whose answers a test decides, and counts."""
+"""A name server on loopback. The test sets its answers and reads its counts."""
 
 import asyncio
 from collections import Counter
@@ -21,9 +21,9 @@ Answer = list[str] | dns.rcode.Rcode | str
 
 @dataclass
 class NameServer(asyncio.DatagramProtocol):
-    """Answers from `names`: addresses, an error code, or HANG; unknown names do not exist.
+    """Answers with the addresses or error code in `names`. HANG means no reply.
 
-    `asked` counts queries by name. `is_dead` drops every query, `delay_s` delays replies.
+    Other names get NXDOMAIN. `asked` counts queries by name. `is_dead` drops every query.
     """
 
     names: dict[str, Answer]
@@ -35,7 +35,7 @@ class NameServer(asyncio.DatagramProtocol):
 
     @property
     def address(self) -> str:
-        """Where it listens, as a resolver is told."""
+        """The address and port, in the form that a resolver expects."""
         assert self.transport is not None
         return f"{HOST}:{self.transport.get_extra_info('sockname')[1]}"
 
@@ -70,7 +70,6 @@ class NameServer(asyncio.DatagramProtocol):
 
 @asynccontextmanager
 async def name_server(names: dict[str, Answer], ttl_s: int = 60) -> AsyncIterator[NameServer]:
-    """A running name server."""
     server = NameServer(names, ttl_s)
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: server, local_addr=(HOST, 0))

@@ -1,4 +1,4 @@
-"""The pages of this project, and the commands that stand in them."""
+"""The pages of this project, and the shell commands in them."""
 
 import subprocess
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ DOCUMENTS = sorted(
         *(page for name in ("clients", "geodata", "infra") for page in (ROOT / name).rglob("*.md")),
     ]
 )
-SHELL = ("", "sh", "console", "bash", "shell")  # languages of a block of commands; "" is indented
+SHELL = ("", "sh", "console", "bash", "shell")  # an indented block has the language ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """A block of code. `language`: what a fence names, else empty. `line`: its first."""
+    """A code block. `line`: its first line. `language` is empty if no fence names one."""
 
     line: int
     language: str
@@ -29,7 +29,7 @@ class Block:
 
 
 def opening_of(text: str) -> tuple[str, str]:
-    """The title of a page and the paragraph below it; empty where something else is."""
+    """The title of a page and the paragraph below it. Both are empty if the page differs."""
     tokens = MarkdownIt("commonmark").parse(text)
     kinds = [one.type for one in tokens[:5]]
     is_usual = kinds[0] == "heading_open" and kinds[3:] == ["paragraph_open", "inline"]
@@ -43,13 +43,13 @@ def blocks_of(text: str) -> Iterator[Block]:
 
 
 def commands_of(text: str) -> list[str]:
-    """Each command in blocks of a shell's language, or of none, whole, in order."""
+    """Each command in the shell blocks of a page, in order."""
     blocks = [one.text for one in blocks_of(text) if one.language in SHELL]
     return [command for block in blocks for command in split(block)]
 
 
 def split(script: str) -> Iterator[str]:
-    """The commands of a script: as many lines each as the shell needs."""
+    """The commands of a script. A command may have several lines."""
     lines: list[str] = []
     for line in script.splitlines():
         lines.append(line)

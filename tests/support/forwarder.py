@@ -1,5 +1,5 @@
-"""A TCP forwarder between a client and a server: a virtual address whose target can move, a
-long way, or a connection that is only open on one side."""
+"""A TCP forwarder between a client and a server. It can move to another target, add latency,
+limit the bandwidth and drop data on open connections."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,10 @@ from tests.support.servers import HOST, PATIENCE_S
 
 
 class Forwarder:
-    """Forwards `port` to `target`, in a thread with a loop of its own.
+    """Forwards `port` to `target`. It runs an event loop in a thread.
 
-    Connections stay with the target that they were opened to, as through a virtual IP address.
-    `delay_s`: the time for each direction; `bytes_per_s`: of each connection. After `freeze`
-    the connections that are open stay open and lose what is sent; new ones are forwarded.
+    A connection keeps the target that it was opened to, as with a virtual IP address.
+    `delay_s` is the latency of each direction, `bytes_per_s` the bandwidth of each connection.
     """
 
     def __init__(self, target: int, delay_s: float = 0.0, bytes_per_s: float = math.inf) -> None:
@@ -38,11 +37,11 @@ class Forwarder:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
     def freeze(self) -> None:
-        """From now on the connections that are open carry nothing."""
+        """Drop all data on the connections that are open now. New connections work."""
         self._frozen |= self._open
 
     def lose_replies_to(self, word: bytes) -> None:
-        """Freeze the replies on the first connection that sends this word, once."""
+        """Drop the replies on the first connection that sends this word."""
         self._trigger = word
 
     def _watch(self, chunk: bytes, back: asyncio.StreamWriter) -> None:
@@ -53,7 +52,7 @@ class Forwarder:
 
     async def _forward(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         target = self.target
-        # asyncio's callback for a connection raises what a cancelled handler raises.
+        # asyncio's connection callback re-raises the exception of a cancelled handler.
         with contextlib.suppress(OSError, asyncio.CancelledError):
             far, forth = await asyncio.open_connection(HOST, target)
             self.opened.append(target)
@@ -65,7 +64,7 @@ class Forwarder:
     async def _pipe(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, other: asyncio.StreamWriter
     ) -> None:
-        """Bytes in order, each chunk so much later; several are on their way at once."""
+        """Forward chunks in order, each `delay_s` later. Several can be in transit."""
         sent: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         writing = asyncio.create_task(self._deliver(sent, sink))
         with contextlib.suppress(OSError):
@@ -91,7 +90,7 @@ class Forwarder:
         sink.close()
 
     def close(self) -> None:
-        """Stop forwarding, and cut every connection."""
+        """Stop forwarding and abort every connection."""
 
         async def end() -> None:
             self._server.close()
@@ -112,7 +111,7 @@ class Forwarder:
 def forwarding(
     target: int, delay_s: float = 0.0, bytes_per_s: float = math.inf
 ) -> Iterator[Forwarder]:
-    """A forwarder for the time of a test."""
+    """A running forwarder."""
     forwarder = Forwarder(target, delay_s, bytes_per_s)
     try:
         yield forwarder

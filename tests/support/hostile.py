@@ -1,4 +1,4 @@
-"""Stored values and texts as an attacker, or a release with a fault, would write them."""
+"""Stored values and texts that an attacker or a faulty release could write."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from router.model import Event, Intent, View
 from router.store.codec import written
 from tests.support.builders import NOW
 
-# A terminal's escape sequences, line ends, right-to-left marks, C1 controls, tags.
+# Terminal escape sequences, line ends, right-to-left marks, C1 controls and Unicode tags.
 HOSTILE_TEXTS = [
     "\x1b[2J",
     "\x1b]0;title\x07",

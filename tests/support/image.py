@@ -26,7 +26,7 @@ class Stage:
 
 
 def stages() -> list[Stage]:
-    """The Dockerfile, its continued lines joined and its comments gone."""
+    """The stages of the Dockerfile, with continued lines joined and without comments."""
     found: list[Stage] = []
     for line in re.sub(r"\\\n\s*", "", DOCKERFILE.read_text()).splitlines():
         instruction, _, rest = line.partition(" ")

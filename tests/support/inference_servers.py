@@ -1,4 +1,4 @@
-"""Stand-ins for inference servers: their health and model endpoints, well and unwell."""
+"""Stand-ins for inference servers: their health and model endpoints, healthy and unhealthy."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What a path answers."""
+    """The response of a path."""
 
     status: int = 200
     body: bytes = b""
@@ -26,7 +26,8 @@ def _listed(*ids: str, **more: object) -> Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A server: its answers while well, those that change while unwell, its models."""
+    """A kind of server. `well` has the replies by path while healthy. `unwell` has those that
+    differ while unhealthy. `key`: the API key that /v1/models requires."""
 
     well: dict[str, Reply]
     unwell: dict[str, Reply]
@@ -76,7 +77,7 @@ KINDS = {
 
 @dataclass
 class StandIn:
-    """A running stand-in; `is_well` may be changed."""
+    """A running stand-in. A test may change `is_well`."""
 
     kind: Kind
     is_well: bool = True
@@ -111,7 +112,7 @@ class StandIn:
 
 @asynccontextmanager
 async def stand_in(kind: Kind) -> AsyncIterator[StandIn]:
-    """A stand-in on loopback."""
+    """A running stand-in on loopback."""
     one = StandIn(kind)
     server = await asyncio.start_server(one.serve, HOST, 0)
     one.port = server.sockets[0].getsockname()[1]

@@ -1,6 +1,6 @@
-"""CloudFront's KeyValueStore API over real HTTP, with the quotas and the ETags that AWS documents.
+"""CloudFront's KeyValueStore API over real HTTP, with the quotas and ETags that AWS documents.
 
-boto3 puts the account in front of the endpoint's host name, so it is asked as a proxy.
+boto3 adds the account to the endpoint's host name, so the server is configured as an HTTP proxy.
 """
 
 import json
@@ -16,8 +16,10 @@ PAGE, KEYS_PER_CALL, MAX_PAIR_BYTES, MAX_STORE_BYTES = 50, 50, 1_024, 5 * 1_048_
 
 
 class FakeStore:
-    """The values of one store. `other_writer_at`: the write that somebody else comes before;
-    `refuse`: the error that every request gets; `history`: the values after each write."""
+    """One store. `history`: its values after each write. `refuse`: the error of every request.
+
+    `other_writer_at`: another client writes just before the write with this number.
+    """
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -33,7 +35,7 @@ class FakeStore:
         return f"KV{self.changes}"
 
     def ask(self, method: str, path: str, query: str, etag: str, body: Any) -> tuple[int, Any]:
-        """A status, and a document or the type of an error."""
+        """Handle a request. Returns the status, and a document or an error type."""
         if self.refuse is not None:
             return 403, self.refuse
         parts = [unquote(part) for part in path.split("/") if part]
@@ -78,7 +80,7 @@ class FakeStore:
 
 @contextmanager
 def key_value_store() -> Iterator[FakeStore]:
-    """A store that listens; `env` of it makes boto3 ask there."""
+    """A running store. Its `env` makes boto3 use it."""
     store = FakeStore()
 
     class Handler(BaseHTTPRequestHandler):
@@ -103,7 +105,7 @@ def key_value_store() -> Iterator[FakeStore]:
         do_POST = do_GET  # noqa: N815 - so the base class calls it
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever)

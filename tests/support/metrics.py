@@ -1,4 +1,4 @@
-"""What the registries of autorouter hold: names, types and labels, as the code has them."""
+"""The names, types and labels of the metrics, read from the code."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from tests.support.builders import NOW, a_fleet, a_view
 
 @dataclass
 class Watched:
-    """A fleet as a server knows it."""
+    """The fleet that a collector reads, as `FleetWatch` provides it."""
 
     fleet: Fleet
     published: tuple[View, ...] = ()
@@ -37,7 +37,7 @@ def a_collector(watch: Watched, counts: Counts | None = None) -> ServerCollector
 
 
 def metrics_in_code() -> dict[str, tuple[str, set[str]]]:
-    """Name → (type, labels) of all that a server's registry holds."""
+    """Name → (type, labels) of each metric in a server's registry."""
     telemetry = Telemetry()
     found = {
         collector._name + ("_total" if collector._type == "counter" else ""): (

@@ -1,4 +1,4 @@
-"""The rules and the dashboard that ship, and the tools that read them."""
+"""The shipped Prometheus rules and Grafana dashboard, and functions that read them."""
 
 import json
 import re
@@ -16,7 +16,7 @@ GRAFANA = ROOT / "infra" / "grafana"
 RULES = PROMETHEUS / "rules.yml"
 DASHBOARD = json.loads((GRAFANA / "dashboards" / "autorouter.json").read_text())
 
-# What Prometheus adds to every sample of a target.
+# Labels that Prometheus adds to every sample of a target.
 SCRAPED = {"job", "instance"}
 OURS = re.compile(r"\b(autorouter_\w+)\s*(?:\{([^}]*)\})?")
 
@@ -46,19 +46,19 @@ def panels() -> list[dict[str, Any]]:
 
 
 def shown() -> list[str]:
-    """Every expression of the dashboard, as Prometheus gets it."""
+    """Every expression of the dashboard, with variables replaced."""
     told = [target["expr"] for panel in panels() for target in panel["targets"]]
     told += [one["expr"] for one in DASHBOARD["annotations"]["list"]]
     return [filled_in(expr) for expr in told]
 
 
 def filled_in(expr: str) -> str:
-    """With Grafana's variables replaced, as it does."""
+    """The expression with Grafana's variables replaced."""
     return expr.replace("$__rate_interval", "1m").replace("$job", ".*")
 
 
 def faults_of(expr: str) -> list[str]:
-    """What an expression has that no registry of ours has."""
+    """The metrics, labels and records in an expression that do not exist."""
     known = {name: {*labels, *SCRAPED} for name, (_, labels) in metrics_in_code().items()}
     for name, (kind, labels) in metrics_in_code().items():
         if kind == "histogram":

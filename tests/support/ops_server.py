@@ -42,7 +42,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 class Shelf(MemoryStore):
-    """A store that can err."""
+    """A memory store that fails with `error` if it is set."""
 
     error: StoreError | None = None
 
@@ -59,7 +59,7 @@ class Shelf(MemoryStore):
 
 @dataclass
 class Server:
-    """One server's ops listener, its public app beside it, and a client of both."""
+    """One server's ops listener, its public app, its store and a client."""
 
     ops: Ops
     public: PublicApp
@@ -84,7 +84,7 @@ class Server:
         return str(next(edge["intent"] for edge in edges if edge["id"] == id))
 
     async def samples(self, accept: str = "text/plain") -> dict[str, Any]:
-        """Every sample of the metrics by name and labels."""
+        """Name and labels → value of every sample of the metrics."""
         answer = await self.client.get("/metrics", headers={"Accept": accept})
         openmetrics = "openmetrics" in answer.headers["content-type"]
         parse = openmetrics_families if openmetrics else text_string_to_metric_families
@@ -110,7 +110,7 @@ async def stand() -> AsyncIterator[tuple[Stand, int]]:
 def a_monitor(
     watch: FleetWatch, store: Store, telemetry: Telemetry, public: PublicApp, geo: GeoDatabase
 ) -> Monitor:
-    """The diagnosis of one server."""
+    """A monitor with the shipped defaults."""
     return Monitor(
         watch=watch,
         store=store,

@@ -1,4 +1,4 @@
-"""A real HTTP server with files to fetch, which can break off, refuse and redirect."""
+"""A real HTTP server with files to download. It can cut off, refuse and redirect."""
 
 import contextlib
 import threading
@@ -12,9 +12,12 @@ HOST = "127.0.0.1"
 
 @dataclass
 class Served:
-    """One file. `breaks`: after how many bytes each of the next answers breaks off.
-    `refusals`: statuses that the next answers have instead. `auth`: the header wanted.
-    `lies`: headers in place of the true ones."""
+    """One file.
+
+    `breaks`: each of the next responses ends after this number of bytes. `refusals`: statuses
+    and headers of the next responses. `auth`: the Authorization header that is required.
+    `lies`: headers that replace the true ones.
+    """
 
     content: bytes
     etag: str | None = '"one"'
@@ -27,7 +30,7 @@ class Served:
 
 @dataclass
 class Origin:
-    """`asked`: method, path and headers of every request so far."""
+    """A running server. `asked`: method, path and headers of every request so far."""
 
     files: dict[str, Served] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -38,13 +41,13 @@ class Origin:
         return f"http://{HOST}:{self.port}"
 
     def ranges(self) -> list[str | None]:
-        """The Range of each GET so far."""
+        """The Range header of each GET so far."""
         return [headers.get("range") for method, _, headers in self.asked if method == "GET"]
 
 
 @contextlib.contextmanager
 def an_origin() -> Iterator[Origin]:
-    """A running server, until the block ends."""
+    """A running server without files."""
     origin = Origin()
     server = ThreadingHTTPServer((HOST, 0), type("_Bound", (_Handler,), {"origin": origin}))
     server.daemon_threads = True
@@ -64,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
     origin: Origin
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quietly."""
+        """Log nothing."""
 
     def do_HEAD(self) -> None:
         self._respond(with_body=False)

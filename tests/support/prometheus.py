@@ -1,4 +1,4 @@
-"""A real Prometheus with the rules that ship, which scrapes one ops listener every second."""
+"""A real Prometheus with the shipped rules. It scrapes one ops listener every second."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,8 +14,6 @@ from tests.support.servers import HOST, Process, free_port, get
 
 @dataclass
 class Prometheus:
-    """A running Prometheus."""
-
     port: int
 
     def ask(self, path: str, **params: str) -> Any:
@@ -28,7 +26,7 @@ class Prometheus:
         return found
 
     def alerts(self, name: str, **labels: str) -> list[dict[str, Any]]:
-        """Alerts of this name that fire."""
+        """Firing alerts with this name and these labels."""
         wanted = {"alertname": name, **labels}.items()
         listed = self.ask("alerts")["alerts"]
         return [a for a in listed if wanted <= a["labels"].items() and a["state"] == "firing"]
@@ -41,7 +39,7 @@ class Prometheus:
 
 
 def impatient(rules: Path, path: Path) -> Path:
-    """The rules that ship, but alerts fire as soon as their condition holds."""
+    """The shipped rules with `for: 0s`, so that alerts fire at once."""
     document = yaml.safe_load(rules.read_text())
     for group in document["groups"]:
         for rule in group["rules"]:
@@ -65,7 +63,7 @@ def a_configuration(folder: Path, ops_port: int, rules: Path) -> Path:
 
 @contextlib.contextmanager
 def running_prometheus(folder: Path, ops_port: int, rules: Path) -> Iterator[Prometheus]:
-    """Scrapes and evaluates every second, once it has seen the target."""
+    """A Prometheus that has scraped the target at least once."""
     port = free_port()
     options = [
         f"--config.file={a_configuration(folder, ops_port, rules)}",

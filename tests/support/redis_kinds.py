@@ -1,4 +1,4 @@
-"""Real redis-servers in all the arrangements that a store URL can name, on loopback."""
+"""Real redis-servers on loopback: Sentinel, Cluster and TLS."""
 
 import signal
 import subprocess
@@ -16,7 +16,7 @@ SLOTS = 16_384
 
 
 class Node:
-    """One redis-server with lines of configuration of its own."""
+    """One redis-server with its own configuration lines."""
 
     def __init__(
         self, folder: Path, *lines: str, sentinel: bool = False, tls: bool = False
@@ -32,7 +32,7 @@ class Node:
         self.start()
 
     def start(self) -> None:
-        """Start it, or start it again with what it kept."""
+        """Start it, or restart it with its saved data."""
         self.process = Process(self._command, self._folder / "redis.log")
         self.process.wait_for(lambda: self._ready in self.process.output)
 
@@ -41,25 +41,25 @@ class Node:
             self.process.kill()
 
     def pause(self) -> None:
-        """Hang: connections are taken, nothing is answered."""
+        """Hang: connections are accepted, commands get no reply."""
         self.process.send(signal.SIGSTOP)
 
     def resume(self) -> None:
         self.process.send(signal.SIGCONT)
 
     def is_so(self, condition: Callable[[Any], bool]) -> bool:
-        """What a client of this node finds."""
+        """Whether the condition holds for a client of this node."""
         with redis.Redis(port=self.port) as client:
             return condition(client)
 
     def until(self, condition: Callable[[Any], bool]) -> None:
-        """Ask until it is so."""
+        """Wait until the condition holds for a client of this node."""
         wait_until(lambda: self.is_so(condition))
 
 
 @contextmanager
 def running() -> Iterator[list[Node]]:
-    """Nodes to be added, which end together."""
+    """A list for nodes. All nodes in it are killed at the end."""
     nodes: list[Node] = []
     try:
         yield nodes
@@ -70,7 +70,7 @@ def running() -> Iterator[list[Node]]:
 
 @contextmanager
 def watched(folder: Path, sentinels: int) -> Iterator[list[Node]]:
-    """A primary, its replica, and Sentinels that know each other, in this order."""
+    """A primary, its replica, and Sentinels that see each other, in this order."""
     with running() as nodes:
         primary = Node(folder, 'save ""', "repl-diskless-sync-delay 0")
         nodes.append(primary)
@@ -83,7 +83,6 @@ def watched(folder: Path, sentinels: int) -> Iterator[list[Node]]:
 
 
 def a_sentinel(folder: Path, primary: Node, quorum: int, *lines: str) -> Node:
-    """A Sentinel that watches the primary."""
     return Node(
         folder,
         f"sentinel monitor {SERVICE} {HOST} {primary.port} {quorum}",
@@ -102,7 +101,7 @@ def _knows_all(client: Any, sentinels: int) -> bool:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[list[Node]]:
-    """Three primaries that share the slots."""
+    """A Cluster of three primaries."""
     with running() as nodes:
         for _ in range(3):
             bus = free_port()
@@ -126,8 +125,8 @@ def _has_all_slots(client: Any) -> bool:
 
 
 class Certificates:
-    """A certificate authority of our own, and what it signed: for a server on loopback and
-    for a client."""
+    """A certificate authority, and certificates that it signed: for a server on loopback, for
+    a client, and for a server with another name."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,6 +1,6 @@
-"""The kinds of stored values as they were at 85b0a81, to read with what is written today.
+"""The stored value types of commit 85b0a81. Tests decode with them what is written today.
 
-A copy that is never changed: it stands for servers that nobody has upgraded yet."""
+Do not change this copy: it represents servers that are not upgraded yet."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,8 +9,6 @@ MAX_INTENT_S = 72 * 3_600
 
 
 class Observed(StrEnum):
-    """What probes say of an edge."""
-
     UP = "up"
     DEGRADED = "degraded"
     DOWN = "down"
@@ -18,16 +16,12 @@ class Observed(StrEnum):
 
 
 class Intended(StrEnum):
-    """What an operator wants of an edge."""
-
     ENABLED = "enabled"
     DRAINING = "draining"
     DISABLED = "disabled"
 
 
 class Outcome(StrEnum):
-    """What one probe met: a closed set, so it can label metrics and events."""
-
     OK = "ok"
     DEGRADED = "degraded"
     UNHEALTHY = "unhealthy"
@@ -44,12 +38,6 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeView:
-    """What one vantage knows of one edge, as published.
-
-    `streak`: consecutive results alike, positive passes, negative failures.
-    `models`: ids loaded, or None when the inventory is unknown.
-    """
-
     state: Observed
     since: float
     reason: Outcome | None = None
@@ -61,12 +49,6 @@ class EdgeView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """All that one vantage publishes, in one value: never torn.
-
-    `seq` only grows, whoever writes; `isolated`: it cannot see its witnesses, so it has
-    no verdicts; `held`: edges that it saw fall and does not believe it of yet.
-    """
-
     vantage: str
     seq: int
     probed_at: float
@@ -77,8 +59,6 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """An operator's wish for one edge; void after `expires_at`."""
-
     edge: str
     state: Intended
     actor: str
@@ -88,13 +68,10 @@ class Intent:
 
     @property
     def ends_at(self) -> float:
-        """When it ends, whatever was stored: at most MAX_INTENT_S after it was made."""
         return min(self.expires_at, self.created_at + MAX_INTENT_S)
 
 
 class EventKind(StrEnum):
-    """What an event tells of."""
-
     TRANSITION = "transition"
     BRAKE = "brake"
     ISOLATION = "isolation"
@@ -103,8 +80,6 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened, for people and for audit: who, what, why, until when."""
-
     at: float
     kind: EventKind
     edge: str | None = None

@@ -1,5 +1,5 @@
-"""The release before this one, as processes: its sources come from an archive beside the tests,
-so that a clone without history can start it too."""
+"""Runs the previous release. Its source is an archive in the tests' data folder, so that a
+shallow clone can run it too."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ ARCHIVE = Path(__file__).with_name("data") / f"release-{COMMIT}.tar.xz"
 
 
 def unpacked(folder: Path) -> Path:
-    """A checkout of the release before, in the folder."""
+    """Unpack the source of the previous release into the folder."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
     return folder
@@ -25,7 +25,7 @@ def unpacked(folder: Path) -> Path:
 
 @contextmanager
 def starting_in(checkout: Path, output: Path) -> Iterator[Start]:
-    """Starts `autorouter WORDS` of the checkout, with the packages that are installed here."""
+    """Starts `autorouter WORDS` from the checkout, with the packages of this environment."""
     python = [sys.executable, "-P"]  # -P: do not import from the current folder
     path = {"PYTHONPATH": str(checkout)}
     where = "import router; print(router.__file__)"

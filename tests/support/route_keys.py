@@ -1,7 +1,7 @@
-"""Route keys as the origin makes them, and viewers to compare CDN programs with it.
+"""Route keys that the origin computes, to compare CDN programs with it.
 
-Golden vectors for programs in any language are in data/route-keys.json: viewers, and the key of
-each with the shipped catalog. After a change of either, this writes them anew:
+data/route-keys.json has test vectors for programs in any language: viewers, and the key of each
+with the shipped catalog. After a change of the catalog or of the viewers, rewrite it with:
 
     python -m tests.support.route_keys
 """
@@ -30,7 +30,7 @@ OF_CITIES, MADE_UP = 300, 300
 
 
 class Viewer(NamedTuple):
-    """What the function sees of one: three headers, an address and the scope asked for."""
+    """What the function sees of a viewer: three headers, an address and the scope."""
 
     country: str
     latitude: str
@@ -45,7 +45,7 @@ def shipped() -> Ranker:
 
 
 def by_python(ranker: Ranker, viewer: Viewer) -> str | None:
-    """The key that the origin makes of the same headers; None where it would not make one."""
+    """The key that the origin computes from the same headers, or None if there is no key."""
     if parse_address(viewer.ip) is None:
         return None
     divided = ranker.divided
@@ -67,7 +67,7 @@ def by_python(ranker: Ranker, viewer: Viewer) -> str | None:
 
 
 def made_up_viewers(count: int) -> list[Viewer]:
-    """Every country, the poles, the antimeridian, missing and garbage headers, odd addresses."""
+    """Viewers with unusual countries, coordinates, addresses and scopes."""
     rng = random.Random(2)
     countries = [*sorted(COUNTRY_CODES), *("US", "CA", "us", "", "U", "U1", "XYZ", "ß", "CADE")]
     countries += [*("EU", "AP", "XX", "ZZ", "UK", "AN", "T1", "A1", "A2")] * 3
@@ -106,7 +106,7 @@ def an_address(rng: random.Random) -> str:
 
 
 def city_viewers(count: int) -> list[Viewer]:
-    """Viewers in cities of the world, as a CDN places them."""
+    """Viewers in cities of the world, with the headers that a CDN adds."""
     rng = random.Random(3)
     with (ROOT / "geodata" / "cities.csv").open(encoding="utf-8") as file:
         cities = list(csv.DictReader(file))
@@ -125,7 +125,7 @@ def city_viewers(count: int) -> list[Viewer]:
 
 
 def golden() -> list[dict[str, Any]]:
-    """Viewers and their keys; the key is null where none may be made."""
+    """Viewers and their keys. A viewer without a key has null."""
     made_up = (
         viewer._replace(scope="global" if "lob" in viewer.scope.lower() else "country")
         for viewer in made_up_viewers(MADE_UP)

@@ -1,4 +1,4 @@
-"""Servers, pollers and simulated edges as processes, and clients that load them."""
+"""Server and poller processes with simulated edges, and clients that put load on them."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ DETECTED_S = 8.0
 
 @dataclass
 class Running:
-    """A server process and how to reach it."""
+    """A server process, its ports and a client."""
 
     process: Process
     port: int
@@ -51,7 +51,7 @@ class Running:
         return await self.client.get(f"http://{HOST}:{self.ops_port}{path}")
 
     async def is_ready(self) -> bool:
-        """Whether it knows the state of every edge."""
+        """Whether the server knows the state of every edge."""
         assert self.process.is_alive(), self.process.output
         try:
             told = (await self.ops("/v1/edges")).json()
@@ -65,7 +65,7 @@ class Running:
 
 @dataclass
 class Site:
-    """What a test needs to start servers: settings for the fleet at hand."""
+    """A simulated fleet, and settings for servers and pollers that use it."""
 
     start: Start
     fleet: SimulatedFleet
@@ -101,14 +101,14 @@ async def site(start: Start, tmp_path: Path) -> AsyncIterator[Site]:
 
 @pytest.fixture
 async def joined(site: Site, redis_url: str) -> Site:
-    """The same, where `serve` and `poll` meet in Redis."""
+    """The same with a Redis that `serve` and `poll` share."""
     site.settings["REDIS_URL"] = redis_url
     return site
 
 
 @dataclass
 class Load:
-    """What came back of requests sent without a pause."""
+    """The results of requests that are sent without a pause."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     slowest_s: float = 0.0
@@ -117,7 +117,7 @@ class Load:
 
 @asynccontextmanager
 async def under_load(port: int, connections: int = 4) -> AsyncIterator[Load]:
-    """Requests over kept connections for as long as the block lasts."""
+    """Send requests over persistent connections until the block ends."""
     load, going = Load(), asyncio.Event()
     going.set()
     tasks = [asyncio.create_task(_send(port, load, going)) for _ in range(connections)]
@@ -148,13 +148,13 @@ async def _send(port: int, load: Load, going: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def taken() -> AsyncIterator[int]:
-    """A port that somebody listens on."""
+    """A port that is in use."""
     with socket.create_server((HOST, 0)) as one:
         yield one.getsockname()[1]
 
 
 def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """The file with its document changed, put in its place at once."""
+    """Change a YAML document and replace its file in one step."""
     document = yaml.safe_load(path.read_text())
     change(document)
     fresh = path.with_suffix(".new")

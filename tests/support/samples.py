@@ -1,4 +1,4 @@
-"""How many random cases a test of shares and spreads draws."""
+"""The number of random cases for statistical tests."""
 
 from hypothesis import settings
 
@@ -6,6 +6,5 @@ _OF_MAKE_TEST = settings.get_profile("autorouter").max_examples
 
 
 def samples(full: int) -> int:
-    """`full` for `make test` and CI; a tenth of it else, as the profile tries a tenth of
-    the examples."""
+    """`full` for `make test` and CI, else a tenth of it, like the profile's examples."""
     return full * settings().max_examples // _OF_MAKE_TEST

@@ -1,7 +1,7 @@
-"""Run by test_sdk.py with a released SDK on its path: python sdk_driver.py URL OPTIONS.
+"""`python sdk_driver.py URL OPTIONS`: test_sdk.py runs it with a released SDK on its path.
 
-Creates a client, as an application would, for each of OPTIONS (a JSON list of keyword
-arguments). Prints what the SDK prints, then one line of JSON.
+OPTIONS is a JSON list of keyword arguments. The driver creates one client for each. It prints the
+output of the SDK, then one line of JSON.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Any
 
 
 async def create_all(sdk: Any, options: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What each client resolved to."""
+    """The region that each client resolved to."""
     clients = [await sdk.PolarGrid.create(api_key="pg_test", debug=True, **one) for one in options]
     return [
         {"id": one.get_region_id(), "name": one.get_region_name(), "url": one._base_url}

@@ -1,4 +1,4 @@
-"""Real processes and sockets for tests: started, waited for by a condition, ended by pid."""
+"""Real processes and sockets for tests. Tests await conditions instead of sleeping."""
 
 import asyncio
 import contextlib
@@ -29,11 +29,11 @@ PATIENCE_S = 20.0
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
-    """Return once the condition holds; TimeoutError when it does not in time."""
+    """Return once the condition holds. Raises TimeoutError after the timeout."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not so after {timeout_s:g} s: {condition}")
+            raise TimeoutError(f"condition not met after {timeout_s:g} s: {condition}")
         time.sleep(0.01)
 
 
@@ -42,7 +42,7 @@ async def eventually(
     timeout_s: float = PATIENCE_S,
     every_s: float = 0.005,
 ) -> None:
-    """The same inside a loop that has to go on meanwhile."""
+    """The same as `wait_until`, without blocking the event loop."""
     async with asyncio.timeout(timeout_s):
         while True:
             met = condition()
@@ -52,8 +52,8 @@ async def eventually(
 
 
 def free_port() -> int:
-    """A port that nobody uses now, below those that connections and strangers are given:
-    it stays free until a server that starts slowly binds it."""
+    """A free port below the ephemeral range: no outgoing connection takes it before a server
+    that starts slowly binds it."""
     while True:
         port = 15_000 + secrets.randbelow(17_000)
         with socket.socket() as one, contextlib.suppress(OSError):
@@ -62,14 +62,14 @@ def free_port() -> int:
 
 
 def is_open(port: int) -> bool:
-    """Whether something accepts connections there."""
+    """Whether the port accepts connections."""
     with socket.socket() as one:
         one.settimeout(1)
         return one.connect_ex((HOST, port)) == 0
 
 
 class Process:
-    """A child process whose output goes to a file; ended by its pid."""
+    """A child process that writes its output to a file."""
 
     def __init__(
         self, command: list[str], output: Path, env: Mapping[str, str] | None = None
@@ -82,7 +82,7 @@ class Process:
 
     @property
     def output(self) -> str:
-        """All that it has written so far."""
+        """The output so far."""
         return self._output.read_text()
 
     @property
@@ -93,7 +93,7 @@ class Process:
         return self._child.poll() is None
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
-        """Until the condition holds; fails with the output when it ends before."""
+        """Wait for the condition. Fails with the output if the process ends first."""
 
         def met() -> bool:
             if not self.is_alive():
@@ -106,7 +106,7 @@ class Process:
             raise AssertionError(f"never ready: {self.output}") from error
 
     async def ended(self, timeout_s: float = PATIENCE_S) -> int:
-        """Its exit code, once it ends, without stopping the loop meanwhile."""
+        """Wait for the exit code without blocking the event loop."""
         await eventually(lambda: not self.is_alive(), timeout_s)
         return self._child.wait()
 
@@ -114,11 +114,11 @@ class Process:
         self._child.send_signal(number)
 
     def exit_code(self, timeout_s: float = PATIENCE_S) -> int:
-        """Its exit code, once it ends."""
+        """Wait for the exit code."""
         return self._child.wait(timeout_s)
 
     def stop(self) -> int:
-        """End it as an operator would, or for good after a while."""
+        """Send SIGTERM, then SIGKILL if the process does not end in time."""
         self._child.terminate()
         try:
             return self._child.wait(PATIENCE_S)
@@ -126,16 +126,16 @@ class Process:
             return self.kill()
 
     def kill(self) -> int:
-        """End it at once, even when it is stopped."""
+        """Send SIGKILL, which also ends a stopped process."""
         self._child.kill()
         return self._child.wait()
 
 
-LOADED_S = 60.0  # it may have to load much
+LOADED_S = 60.0  # a large dump may take long to load
 
 
 class RedisServer:
-    """A redis-server of our own on loopback, without persistence."""
+    """A redis-server on loopback, without persistence by default."""
 
     def __init__(self, directory: Path, **options: str) -> None:
         self.port = free_port()
@@ -144,7 +144,7 @@ class RedisServer:
         self.start(**options)
 
     def start(self, **options: str) -> None:
-        """Start it, or start it again on the same port, empty unless it was told to save."""
+        """Start it, or restart it on the same port. It is empty unless it saved its data."""
         usual = {
             "bind": HOST,
             "port": str(self.port),
@@ -160,11 +160,11 @@ class RedisServer:
         )
 
     def kill(self) -> None:
-        """As the kernel would, for want of memory."""
+        """Send SIGKILL, as the kernel does when memory runs out."""
         self._process.kill()
 
     def pause(self) -> None:
-        """Hang: its port still takes connections, nothing is answered."""
+        """Hang: connections are accepted, commands get no reply."""
         self._process.send(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -172,14 +172,14 @@ class RedisServer:
 
 
 def clean_env(**settings: str) -> dict[str, str]:
-    """The environment without AUTOROUTER_ variables but these, and without colour wishes."""
+    """The environment with only these AUTOROUTER_ settings, and without colour variables."""
     unwanted = ("AUTOROUTER_", "NO_COLOR", "FORCE_COLOR", "CLICOLOR")
     kept = {name: text for name, text in os.environ.items() if not name.startswith(unwanted)}
     return kept | {f"AUTOROUTER_{name}": text for name, text in settings.items()}
 
 
 def run_autorouter(*words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-    """One short command to its end."""
+    """Run one short command to its end."""
     return subprocess.run(
         [str(AUTOROUTER), *words],
         env=clean_env(**settings),
@@ -201,14 +201,14 @@ class Dev:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the command line needs to find its ops listener."""
+        """Settings with which a command finds the ops listener."""
         return {"OPS_LISTEN": f"{HOST}:{self.ops_port}"}
 
     def ops(self, path: str) -> httpx.Response:
         return get(f"http://{HOST}:{self.ops_port}{path}")
 
     def is_ready(self) -> bool:
-        """Whether it knows the state of every edge."""
+        """Whether the server knows the state of every edge."""
         states = [edge["state"] for edge in self.ops("/v1/edges").json()["edges"]]
         return "unknown" not in states
 
@@ -217,7 +217,7 @@ class Dev:
 def running_dev(
     folder: Path, *words: str, program: Sequence[str] = (str(AUTOROUTER),), **settings: str
 ) -> Iterator[Dev]:
-    """`autorouter dev` on free ports, once it has told what to try."""
+    """`autorouter dev` on free ports, once it has printed its examples."""
     port, ops_port = free_port(), free_port()
     command = [*program, "dev", "--port", str(port), "--ops-port", str(ops_port), *words]
     dev = Dev(Process(command, folder / "dev.log", clean_env(**settings)), port, ops_port)
@@ -229,7 +229,7 @@ def running_dev(
 
 
 def a_regions_file(path: Path, endpoints: Mapping[str, str]) -> Path:
-    """The shipped regions.yaml with these endpoints, and only these regions."""
+    """The shipped regions.yaml with only the regions that have an endpoint here."""
     document = yaml.safe_load((ROOT / "regions.yaml").read_text())
     document["regions"] = [
         {**region, "endpoint": endpoints[region["id"]]}
@@ -242,7 +242,7 @@ def a_regions_file(path: Path, endpoints: Mapping[str, str]) -> Path:
 
 @contextlib.asynccontextmanager
 async def served(app: Any, serve: Callable[[Any], Listener] = listener) -> AsyncIterator[int]:
-    """The app on a real uvicorn, set up as in production; gives its port."""
+    """The app on a real uvicorn with the production setup. Yields its port."""
     with socket.create_server((HOST, 0)) as bound:
         stop = asyncio.Event()
         serving = asyncio.create_task(serve_until_stopped([(serve(app), bound)], stop))
@@ -254,12 +254,12 @@ async def served(app: Any, serve: Callable[[Any], Listener] = listener) -> Async
 
 
 def public_server(respond: Respond, crowd: ConnectionLimit | None = None) -> Listener:
-    """A public listener that refuses as it answers."""
+    """A public listener. Its rejections use the same app as its answers."""
     return public_listener(respond, respond, ConnectionLimit(1_000) if crowd is None else crowd)
 
 
 class Stand:
-    """An app whose app is swapped: one server serves many tests."""
+    """An app that delegates to `app`, so that one server can serve many tests."""
 
     def __init__(self) -> None:
         self.app: Any = None
@@ -268,13 +268,13 @@ class Stand:
         await self.app(scope, receive, send)
 
     def respond(self, request: Request) -> Response:
-        """As the public listener asks."""
+        """Answer a request of the public listener."""
         response: Response = self.app.respond(request)
         return response
 
 
 async def talk(port: int, said: bytes, timeout_s: float = PATIENCE_S) -> bytes:
-    """All that a server answers to these bytes until it hangs up."""
+    """Send bytes and read until the server closes the connection."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         async with asyncio.timeout(timeout_s):
@@ -286,12 +286,12 @@ async def talk(port: int, said: bytes, timeout_s: float = PATIENCE_S) -> bytes:
 
 
 def plain_client(base_url: str = "") -> httpx.AsyncClient:
-    """A client for loopback: no proxies, no certificates to load."""
+    """A client for loopback. It ignores proxies and does not load certificates."""
     return httpx.AsyncClient(base_url=base_url, trust_env=False, verify=False, timeout=5)
 
 
 def get(url: str, **options: Any) -> httpx.Response:
-    """The same for one request of a test that has no loop."""
+    """One GET with the same options, for tests without an event loop."""
     with httpx.Client(trust_env=False, verify=False, timeout=5) as client:
         return client.get(url, **options)
 

@@ -1,4 +1,4 @@
-"""The stand-in for the CDN as a process, for tests and measurements to ask through."""
+"""Runs the CDN stand-in as a process."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ CANADIAN_6, COUNTRY_ONLY, UNKNOWN = "2001:db8:1::1", "198.51.100.7", "192.0.2.1"
 
 @dataclass(kw_only=True)
 class StandIn:
-    """A running stand-in. `client` keeps its connections."""
+    """A running stand-in. `client` has persistent connections."""
 
     process: Process
     port: int
@@ -51,7 +51,7 @@ class StandIn:
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
     ) -> httpx.Response:
-        """What this viewer gets."""
+        """The response that this viewer gets."""
         return self.client.request(
             method,
             f"http://{HOST}:{self.port}{path}{query}",
@@ -60,13 +60,13 @@ class StandIn:
         )
 
     def told(self, method: str, path: str, **headers: str) -> httpx.Response:
-        """What Varnish says to whoever is on this machine."""
+        """Send a request directly to Varnish."""
         return self.client.request(
             method, f"http://{HOST}:{self.cache_port}{path}", headers=headers
         )
 
     def purge(self, *tags: str) -> int:
-        """Have answers with one of the tags forgotten; gives how many."""
+        """Remove the responses that have one of the tags. Returns their number."""
         response = self.told("PURGE", "/", **{"xkey-purge": " ".join(tags)})
         return int(response.raise_for_status().headers["xkey-purged"])
 
@@ -75,7 +75,7 @@ class StandIn:
 def running_stand_in(
     folder: Path, origin_port: int, *more: str, cache_port: int | None = None, **settings: str
 ) -> Iterator[StandIn]:
-    """A stand-in in front of an origin on loopback that knows SECRET, once it answers."""
+    """A stand-in in front of an origin on loopback. It authenticates with SECRET."""
     port, cache_port = free_port(), cache_port or free_port()
     words = ["--origin", f"{HOST}:{origin_port}", "--port", str(port), *more]
     command = [sys.executable, str(RUN), *words, "--cache-port", str(cache_port)]
@@ -101,7 +101,7 @@ class Origin:
 async def origin_behind_stand_in(
     folder: Path, endpoints: Mapping[str, str], geo_db: Path, **settings: str
 ) -> AsyncIterator[Origin]:
-    """`autorouter serve` for these edges, and the stand-in; both use the same geo database."""
+    """`autorouter serve` for these edges, and the stand-in. Both use the same geo database."""
     port, ops_port = free_port(), free_port()
     environ = clean_env(
         REGIONS=str(a_regions_file(folder / "regions.yaml", endpoints)),
@@ -123,14 +123,14 @@ async def origin_behind_stand_in(
 
 
 def a_place(country: str, position: Position, city: str | None) -> dict[str, Any]:
-    """A record of a City database; without a city, all it knows is the country."""
+    """A record of a City database. Without a city, it knows only the country."""
     location = {"latitude": position.latitude, "longitude": position.longitude}
     named = {} if city is None else {"city": {"names": {"en": city}}}
     return {"country": {"iso_code": country}, "location": location, **named}
 
 
 def a_geo_db(path: Path, places: Mapping[str, dict[str, Any]]) -> Path:
-    """A City database of these records by network."""
+    """A City database with a record for each network."""
     writer = MMDBWriter(
         ip_version=6, ipv4_compatible=True, database_type="Test-City", languages=["en"]
     )
@@ -141,7 +141,7 @@ def a_geo_db(path: Path, places: Mapping[str, dict[str, Any]]) -> Path:
 
 
 def a_small_world(path: Path) -> Path:
-    """Where the viewers named above are."""
+    """A database with the locations of the viewers above."""
     return a_geo_db(
         path,
         {

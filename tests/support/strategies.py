@@ -38,7 +38,7 @@ locations = st.builds(a_location, st.none() | positions, st.none() | codes)
 
 @st.composite
 def towns(draw: st.DrawFn) -> Position:
-    """Somewhere in or around one of a few cities, so that metros form."""
+    """A position near one of a few cities, so that metros form."""
     centre = draw(st.sampled_from([TORONTO, MONTREAL, NEW_YORK, BERLIN, Position(-17.0, 179.95)]))
     north, east = draw(st.floats(-0.2, 0.2)), draw(st.floats(-0.2, 0.2))
     longitude = (centre.longitude + east + 180) % 360 - 180
@@ -47,7 +47,7 @@ def towns(draw: st.DrawFn) -> Position:
 
 @st.composite
 def regions(draw: st.DrawFn, max_size: int = 8) -> list[Region]:
-    """Regions of unlike ids, at least one of them routable."""
+    """Regions with distinct ids. At least one is routable."""
     count = draw(st.integers(1, max_size))
     drawn = [
         a_region(
@@ -69,7 +69,7 @@ def catalogs(draw: st.DrawFn) -> Catalog:
 
 @st.composite
 def bounded_catalogs(draw: st.DrawFn) -> Catalog:
-    """With a residency policy, which may name countries without an edge."""
+    """Catalogs with a residency policy, which may name countries without an edge."""
     allowed = st.frozensets(st.sampled_from(["CA", "US", "DE", "JP"]), min_size=1)
     policy = draw(st.dictionaries(codes, allowed, min_size=1, max_size=4))
     return replace(draw(catalogs()), residency=policy)
@@ -77,7 +77,7 @@ def bounded_catalogs(draw: st.DrawFn) -> Catalog:
 
 @st.composite
 def fleets(draw: st.DrawFn, catalog: Catalog) -> Fleet:
-    """What views of any age and intents of any kind make of a catalog."""
+    """Fleets combined from views of any age and intents of any kind."""
     inventories = st.none() | st.sets(st.sampled_from(MODELS))
     states = st.sampled_from(Observed)
     ids = [region.id for region in catalog.regions]
@@ -96,7 +96,7 @@ def fleets(draw: st.DrawFn, catalog: Catalog) -> Fleet:
 
 @st.composite
 def keys(draw: st.DrawFn, catalog: Catalog) -> RouteKey:
-    """Any key that the catalog knows, whether or not a viewer could have it."""
+    """Any key that is valid for the catalog, even if no viewer can have it."""
     ids = [region.id for region in catalog.regions if region.routable]
     preferred = draw(st.lists(st.sampled_from(ids), unique=True, max_size=3))
     return RouteKey(draw(st.none() | codes), tuple(preferred))

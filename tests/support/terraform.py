@@ -1,7 +1,7 @@
-"""Reading the Terraform module, and what the AWS provider accepts.
+"""Reads the Terraform module and checks it against the schema of the AWS provider.
 
-The provider's schema, of the types that the module uses, is in data/terraform-aws-schema.json.
-In a folder with the provider (`terraform init`), this writes it anew:
+data/terraform-aws-schema.json has the schema of the types that the module uses. To rewrite it, run
+in a folder with the provider (`terraform init`):
 
     terraform providers schema -json | python -m tests.support.terraform
 """
@@ -21,14 +21,14 @@ MODULE = ROOT / "infra" / "cloudfront" / "terraform"
 SCHEMA = Path(__file__).parent / "data" / "terraform-aws-schema.json"
 PROVIDER = "registry.terraform.io/hashicorp/aws"
 
-# What a block may hold whatever its type is.
+# Names that every block may have.
 _META = {"count", "depends_on", "for_each", "lifecycle", "provider"}
 
 Block = dict[str, Any]
 
 
 def bare(node: Any) -> Any:
-    """What hcl2 made of a file, without its marks, and with text as it is meant."""
+    """The output of hcl2 without its markers and without quotes around text."""
     if isinstance(node, dict):
         items = ((key, value) for key, value in node.items() if not key.startswith("__"))
         return {key.strip('"'): bare(value) for key, value in items}
@@ -41,7 +41,7 @@ def bare(node: Any) -> Any:
 
 @cache
 def blocks(kind: str, folder: Path = MODULE) -> dict[str, Block]:
-    """All blocks of a kind in a folder: `aws_x.name` or `name` → what is in it."""
+    """All blocks of a kind in a folder: `aws_x.name` or `name` → body."""
     found: dict[str, Block] = {}
     for path in sorted(folder.glob("*.tf")):
         for each in bare(hcl2.loads(path.read_text())).get(kind, ()):
@@ -60,7 +60,7 @@ def schema() -> dict[str, Any]:
 
 
 def faults(address: str, body: Block, kind: str = "resource") -> list[str]:
-    """What the provider's schema has against a block."""
+    """The violations of the provider's schema in a block."""
     type_ = address.split(".", maxsplit=1)[0]
     known = schema()[kind].get(type_)
     if known is None:
@@ -86,7 +86,7 @@ def _faults(where: str, body: Block, known: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _shortened(block: Mapping[str, Any]) -> Block:
-    """A block of the schema as `faults` reads it."""
+    """A block of the schema, reduced to what `faults` needs."""
     attributes = {
         name: "required" if one.get("required") else "optional"
         for name, one in sorted(block.get("attributes", {}).items())
@@ -112,7 +112,7 @@ def _of_provider(document: Mapping[str, Any]) -> Block:
         }
         for kind, schemas in (("resource", "resource"), ("data", "data_source"))
     }
-    # Providers before 6.46 lack it; this is what the documentation of 6.46 says of it.
+    # Providers before 6.46 lack this block. It is copied from the documentation of 6.46.
     made["resource"]["aws_cloudfront_distribution"]["blocks"].setdefault(
         "cache_tag_config", {"min": 0, "max": 1, "attributes": {"header_name": "required"}}
     )

@@ -1,4 +1,4 @@
-"""An event loop whose time is virtual: it jumps to the next timer instead of waiting."""
+"""An event loop with virtual time: it jumps to the next timer instead of waiting."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Runs coroutines that only sleep and compute, as fast as they compute."""
+    """Runs coroutines that only sleep and compute. Sleeping takes no real time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,11 +23,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         selector.select = jump
 
     def time(self) -> float:
-        """Seconds of virtual time so far."""
+        """The virtual time in seconds."""
         return self._virtual_s
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run to the end in virtual time."""
+    """Run the coroutine to its end in virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(coroutine)

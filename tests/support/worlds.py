@@ -1,4 +1,4 @@
-"""Small worlds: geo databases and censuses with known numbers of addresses."""
+"""Geo databases and censuses with known numbers of addresses."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from tests.support.databases import a_city, a_country
 
 
 def a_world(path: Path, type: str = "GeoLite2-City") -> Path:
-    """A database of two cities, a country, and nothing else."""
+    """A database with two cities and one country."""
     writer = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type=type)
     writer.insert_network(IPSet(["24.48.0.0/16", "2001:db8::/32"]), a_city())
     berlin = {"latitude": BERLIN.latitude, "longitude": BERLIN.longitude}
