@@ -1,4 +1,4 @@
-"""Lines about requests: what was answered, never who asked, and nobody waits for them."""
+"""The request log describes answers, contains no client data and never delays a request."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ FROM_CANADA = {"X-Forwarded-For": ADDRESS, "User-Agent": "polargrid-sdk"}
 
 
 class Lines:
-    """What was written."""
+    """Records the lines that are written."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -40,7 +40,7 @@ class Lines:
         self.written.append(line)
 
     @property
-    def told(self) -> list[dict[str, Any]]:
+    def parsed(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.written]
 
 
@@ -60,7 +60,7 @@ async def a_log(share: float = 1.0, **options: Any) -> RequestLog:
 
 @asynccontextmanager
 async def asking(respond: Respond) -> AsyncIterator[httpx.AsyncClient]:
-    """A client, and a real server that answers so."""
+    """A client of a real server that uses `respond`."""
     async with (
         served(respond, public_server) as port,
         plain_client(f"http://127.0.0.1:{port}") as client,
@@ -69,25 +69,25 @@ async def asking(respond: Respond) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def ask(respond: Respond, count: int) -> None:
-    """So many requests without a network between."""
+    """Make `count` requests without a network."""
     for _ in range(count):
         respond(a_request())
 
 
-async def test_line_tells_what_was_answered() -> None:
+async def test_line_describes_the_answer() -> None:
     lines = Lines()
     log = await a_log(clock=lambda: 1_700_000_000.25, write=lines)
     async with asking(log.respond) as client:
-        told = (await client.get("/v1/route", headers=FROM_CANADA)).json()
+        parsed = (await client.get("/v1/route", headers=FROM_CANADA)).json()
     log.flush()
-    (line,) = lines.told
+    (line,) = lines.parsed
     assert line.pop("duration_us") >= 0
     assert line == {
         "event": "request",
         "level": "info",
         "timestamp": "2023-11-14T22:13:20.250000Z",
         "code": 200,
-        "region": told["region"],
+        "region": parsed["region"],
         "reason": "nearest_in_country",
         "status": "static",
         "scope": "country",
@@ -102,14 +102,14 @@ async def test_line_tells_what_was_answered() -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/route", "/v1/route?model=%01", "/healthz", "/nothing"])
-async def test_answers_are_those_of_the_application(path: str) -> None:
+async def test_logging_does_not_change_answers(path: str) -> None:
     app = await an_app()
     logged = RequestLog(app.exchange, 1.0, fleet=lambda: FLEET, write=Lines())
     assert logged.respond(a_request(path)) == app.respond(a_request(path))
     assert sum(app.counts.answers.values()) == 2
 
 
-async def test_not_modified_is_told_as_304() -> None:
+async def test_not_modified_is_logged_as_304() -> None:
     lines = Lines()
     log = await a_log(write=lines)
     async with asking(log.respond) as client:
@@ -117,10 +117,10 @@ async def test_not_modified_is_told_as_304() -> None:
         await client.get("/v1/route", headers={"If-None-Match": etag})
         await client.post("/v1/chat")
     log.flush()
-    assert [line["code"] for line in lines.told] == [200, 304, 403]
+    assert [line["code"] for line in lines.parsed] == [200, 304, 403]
 
 
-async def test_line_holds_nothing_that_the_client_sent() -> None:
+async def test_line_contains_no_client_data() -> None:
     lines = Lines()
     log = await a_log(write=lines)
     headers = {**FROM_CANADA, "X-Origin-Verify": SECRET, "Cookie": "crumbs"}
@@ -139,10 +139,10 @@ async def test_share_of_requests_is_reported() -> None:
     log = await a_log(0.1, draw=lambda: next(draws), write=lines)
     ask(log.respond, 5)
     log.flush()
-    assert [line["share"] for line in lines.told] == [0.1, 0.1]
+    assert [line["share"] for line in lines.parsed] == [0.1, 0.1]
 
 
-async def test_writer_that_hangs_delays_no_request_and_is_bounded() -> None:
+async def test_writer_that_hangs_does_not_delay_requests() -> None:
     lines, free = Lines(), threading.Event()
 
     def hang(line: bytes) -> None:
@@ -152,19 +152,21 @@ async def test_writer_that_hangs_delays_no_request_and_is_bounded() -> None:
     log = await a_log(write=hang)
     writing = asyncio.create_task(log.run())
     ask(log.respond, MAX_WAITING + 500)
-    await eventually(lambda: len(log._waiting) < MAX_WAITING)  # the thread has begun, and hangs
+    await eventually(
+        lambda: len(log._waiting) < MAX_WAITING
+    )  # the writer thread has started and hangs
     ask(log.respond, 100)
     free.set()
-    await eventually(lambda: lines.told[-1:] != [] and "count" in lines.told[-1])
+    await eventually(lambda: lines.parsed[-1:] != [] and "count" in lines.parsed[-1])
     writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
-    dropped = sum(line["count"] for line in lines.told if "count" in line)
-    told = sum(line["event"] == "request" for line in lines.told)
+    dropped = sum(line["count"] for line in lines.parsed if "count" in line)
+    parsed = sum(line["event"] == "request" for line in lines.parsed)
     assert dropped >= 500
-    assert told + dropped == MAX_WAITING + 600
+    assert parsed + dropped == MAX_WAITING + 600
 
 
-async def test_writer_that_fails_is_forgiven() -> None:
+async def test_logging_continues_after_a_failed_write() -> None:
     lines, is_broken = Lines(), True
 
     def write(line: bytes) -> None:
@@ -179,11 +181,11 @@ async def test_writer_that_fails_is_forgiven() -> None:
     ask(log.respond, 1)
     log.flush()
     log.flush()
-    assert [line["event"] for line in lines.told] == ["request", "request lines dropped"]
-    assert lines.told[-1]["count"] == 3
+    assert [line["event"] for line in lines.parsed] == ["request", "request lines dropped"]
+    assert lines.parsed[-1]["count"] == 3
 
 
-async def test_rest_is_written_at_the_end() -> None:
+async def test_pending_lines_are_written_at_the_end() -> None:
     lines = Lines()
     log = await a_log(write=lines)
     running = asyncio.create_task(log.run())

@@ -1,4 +1,4 @@
-"""The public answers as an ASGI app are those of the public listener."""
+"""The ASGI app gives the same answers as the public listener."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,22 +27,24 @@ def an_asgi_app(respond: Respond) -> AsgiApp:
     return AsgiApp(answering)
 
 
-def parts(heard: bytes) -> tuple[bytes, list[bytes], bytes]:
-    """Status line, fields and body, without what each server adds of its own."""
-    head, _, body = heard.partition(b"\r\n\r\n")
+def parts(received: bytes) -> tuple[bytes, list[bytes], bytes]:
+    """Returns status line, fields and body without the headers that each server adds."""
+    head, _, body = received.partition(b"\r\n\r\n")
     opening, *lines = head.split(b"\r\n")
     fields = sorted(line for line in lines if line.partition(b":")[0].lower() not in HOP_BY_HOP)
     return opening.rstrip(), fields, body
 
 
 @pytest.mark.parametrize("case", contract.CASES, ids=str)
-async def test_answers_are_those_of_the_public_listener(case: contract.Case, both: "Both") -> None:
+async def test_answers_equal_those_of_the_public_listener(
+    case: contract.Case, both: "Both"
+) -> None:
     await both.answer_by((await contract.an_app(case.fleet)).respond)
     fast, plain = await both.ask(case.raw)
     assert parts(plain) == parts(fast)
 
 
-async def test_defect_is_the_same_500(both: "Both") -> None:
+async def test_exception_gives_the_same_500(both: "Both") -> None:
     await both.answer_by(contract.failing(await contract.an_app("up")))
     for case in (contract.Case(), contract.Case(method="HEAD")):
         fast, plain = await both.ask(case.raw)
@@ -51,7 +53,7 @@ async def test_defect_is_the_same_500(both: "Both") -> None:
 
 
 class Both:
-    """The public listener and a stock uvicorn, each on a port."""
+    """The public listener and a standard uvicorn, each on its own port."""
 
     def __init__(self) -> None:
         self.fast, self.plain = Stand(), Stand()
@@ -63,8 +65,8 @@ class Both:
         app._respond = respond
         self.plain.app = app
 
-    async def ask(self, said: bytes) -> list[bytes]:
-        return [await talk(port, said) for port in self.ports]
+    async def ask(self, request: bytes) -> list[bytes]:
+        return [await talk(port, request) for port in self.ports]
 
 
 @pytest.fixture(scope="module")
@@ -84,48 +86,48 @@ def anyio_backend() -> str:
 
 
 class Lifespan:
-    """A server's side of a lifespan."""
+    """The server's side of the lifespan protocol."""
 
     def __init__(self, app: AsgiApp) -> None:
         self.sent: list[Any] = []
         self._events: asyncio.Queue[Any] = asyncio.Queue()
-        self._task = asyncio.create_task(app({"type": "lifespan"}, self._events.get, self._take))
+        self._task = asyncio.create_task(app({"type": "lifespan"}, self._events.get, self._record))
 
-    async def _take(self, message: Any) -> None:
+    async def _record(self, message: Any) -> None:
         self.sent.append(message["type"])
 
-    async def tell(self, kind: str) -> list[str]:
+    async def send_event(self, kind: str) -> list[str]:
         await self._events.put({"type": kind})
         for _ in range(5):
             await asyncio.sleep(0)
         return self.sent
 
 
-async def test_lifespan_starts_and_stops_what_answers() -> None:
-    seen = []
+async def test_lifespan_starts_and_stops_the_application() -> None:
+    events = []
 
     @asynccontextmanager
     async def answering() -> AsyncIterator[Respond]:
-        seen.append("started")
+        events.append("started")
         yield (await contract.an_app("up")).respond
-        seen.append("stopped")
+        events.append("stopped")
 
     lifespan = Lifespan(AsgiApp(answering))
-    await lifespan.tell("lifespan.startup")
+    await lifespan.send_event("lifespan.startup")
     await asyncio.sleep(0.01)
-    assert (lifespan.sent, seen) == (["lifespan.startup.complete"], ["started"])
-    await lifespan.tell("lifespan.shutdown")
-    assert (lifespan.sent[-1], seen[-1]) == ("lifespan.shutdown.complete", "stopped")
+    assert (lifespan.sent, events) == (["lifespan.startup.complete"], ["started"])
+    await lifespan.send_event("lifespan.shutdown")
+    assert (lifespan.sent[-1], events[-1]) == ("lifespan.shutdown.complete", "stopped")
 
 
-async def test_faulty_settings_fail_the_start() -> None:
+async def test_invalid_settings_fail_the_startup() -> None:
     @asynccontextmanager
     async def answering() -> AsyncIterator[Respond]:
         raise ConfigError(["AUTOROUTER_TTL_S: not a number"])
         yield
 
     lifespan = Lifespan(AsgiApp(answering))
-    assert await lifespan.tell("lifespan.startup") == ["lifespan.startup.failed"]
+    assert await lifespan.send_event("lifespan.startup") == ["lifespan.startup.failed"]
 
 
 async def test_app_that_is_not_running_says_what_to_do() -> None:

@@ -1,4 +1,4 @@
-"""What a main process and its workers tell each other arrives whole, or not at all."""
+"""Messages between the main process and its workers arrive complete or not at all."""
 
 import asyncio
 import socket
@@ -41,7 +41,7 @@ COUNTS = Counts(
 
 @asynccontextmanager
 async def channel() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """One end to read at, the other to write to."""
+    """A reader and the writer whose bytes it receives."""
     ours, theirs = socket.socketpair()
     reader, idle = await asyncio.open_unix_connection(sock=ours)
     _, writer = await asyncio.open_unix_connection(sock=theirs)
@@ -55,37 +55,37 @@ def a_feed(count: int = 1) -> Fed:
     return Fed(views, (an_intent("yto-01", Intended.DISABLED),))
 
 
-async def heard(reader: asyncio.StreamReader) -> list[Message]:
+async def received(reader: asyncio.StreamReader) -> list[Message]:
     return [message async for message in messages(reader)]
 
 
-async def test_messages_arrive_as_they_were_sent() -> None:
+async def test_messages_arrive_unchanged() -> None:
     sent: list[Message] = [a_feed(), Beat(), counted(COUNTS), Fed((), ())]
     async with channel() as (reader, writer):
         for message in sent:
             send(writer, message)
         writer.close()
-        assert await heard(reader) == sent
+        assert await received(reader) == sent
 
 
-async def test_counts_arrive_as_they_were() -> None:
+async def test_counts_arrive_unchanged() -> None:
     async with channel() as (reader, writer):
         send(writer, counted(COUNTS))
         writer.close()
-        (message,) = await heard(reader)
+        (message,) = await received(reader)
     assert isinstance(message, Counted)
     assert counts_in(message) == COUNTS
 
 
-async def test_message_cut_short_is_not_heard() -> None:
+async def test_incomplete_message_is_dropped() -> None:
     async with channel() as (reader, writer):
         send(writer, Beat())
         writer.write(b"\x00\x00\x01\x00half")
         writer.close()
-        assert await heard(reader) == [Beat()]
+        assert await received(reader) == [Beat()]
 
 
-async def test_peer_that_hangs_is_not_piled_up_for() -> None:
+async def test_buffer_for_a_hung_peer_is_bounded() -> None:
     large = a_feed(400)
     async with channel() as (_, writer):
         for _ in range(100):
@@ -94,7 +94,7 @@ async def test_peer_that_hangs_is_not_piled_up_for() -> None:
         assert writer.transport.get_write_buffer_size() < 2 * MAX_WAITING_BYTES
 
 
-async def test_nothing_can_be_read_before_the_first_feed() -> None:
+async def test_read_before_the_first_feed_is_a_store_error() -> None:
     feed = FeedStore()
     with pytest.raises(StoreError, match="nothing yet"):
         await feed.read(list(CITIES))
@@ -104,7 +104,7 @@ async def test_nothing_can_be_read_before_the_first_feed() -> None:
     assert (stored.views, stored.intents, stored.faults) == (fed.views, fed.intents, ())
 
 
-async def test_feed_hints() -> None:
+async def test_new_feed_wakes_waiting_readers() -> None:
     feed = FeedStore()
     waiting = asyncio.create_task(feed.changed(0, 10))
     await asyncio.sleep(0)
