@@ -1,1 +1,1 @@
-"""A whole site of real processes (edges, pollers, Redis, servers, viewers), to be broken."""
+"""A site of real processes (edges, pollers, Redis, servers, viewers) for fault injection."""

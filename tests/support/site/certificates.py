@@ -1,4 +1,4 @@
-"""TLS for one edge: a certificate that is valid, and then one that has expired."""
+"""TLS for one edge, with a valid and an expired certificate."""
 
 import asyncio
 import ssl
@@ -16,7 +16,7 @@ _KEY = "-nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
 
 @dataclass
 class Door:
-    """Speaks TLS before a plain edge."""
+    """A TLS proxy in front of a plain HTTP edge."""
 
     folder: Path
     tls: ssl.SSLContext
@@ -30,7 +30,7 @@ class Door:
     @classmethod
     @asynccontextmanager
     async def open(cls, folder: Path, edge_port: int) -> AsyncIterator[Self]:
-        """A door with a valid certificate."""
+        """A running proxy with the valid certificate."""
         _issue(folder)
         door = cls(folder, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), edge_port)
         door.show("valid")
@@ -54,7 +54,7 @@ class Door:
 
 
 def trusted_by(folder: Path) -> dict[str, str]:
-    """An environment whose processes trust our authority alone."""
+    """Environment variables that make a process trust only this certificate authority."""
     return {"SSL_CERT_FILE": str(folder / "ca.pem")}
 
 

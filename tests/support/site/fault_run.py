@@ -1,4 +1,4 @@
-"""One fault scenario: what viewers got, and whether each promise was kept."""
+"""Runs one fault scenario and checks the answers of its viewers against its promises."""
 
 import math
 import tempfile
@@ -15,8 +15,11 @@ from tests.support.site.viewers import Answer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run. Of the first promise: when it has to hold, when it was last broken, and first
-    kept by an answer that would have broken it before, in seconds from the fault."""
+    """The result of one run. Times are seconds from the fault and belong to the first promise.
+
+    `bound_s`: when the promise must hold. `last_wrong_s`: the last answer that broke it.
+    `first_right_s`: the first answer that kept it to a question whose answer broke it before.
+    """
 
     scenario: str
     vantages: int
@@ -31,7 +34,7 @@ class Result:
 
 
 async def run(scenario: Scenario, vantages: int, pace: Pace, servers: int) -> Result:
-    """One scenario at one number of vantages."""
+    """Run one scenario with this number of vantages."""
     with tempfile.TemporaryDirectory(prefix="autorouter-") as folder:
         async with open_site(Path(folder), pace, scenario.setup, vantages, servers) as site:
             await scenario.act(site)
@@ -40,7 +43,7 @@ async def run(scenario: Scenario, vantages: int, pace: Pace, servers: int) -> Re
 
 
 def judge(scenario: Scenario, site: Site) -> Result:
-    """What the answers come to."""
+    """Evaluate the answers of a run."""
     promises = scenario.promises(site)
     after = [one for one in site.viewers.answers if one.asked_at >= site.marks["fault"]]
     return Result(
@@ -56,7 +59,7 @@ def judge(scenario: Scenario, site: Site) -> Result:
 
 
 def timing(promise: Promise, site: Site, answers: Iterable[Answer]) -> dict[str, Any]:
-    """The bound of a promise, and when it came true."""
+    """The three times of a promise, as in `Result`."""
     fault_at = site.marks["fault"]
     start, end = span(promise, site)
     seen = [answer for answer in answers if answer.asked_at < end]
@@ -74,20 +77,20 @@ def timing(promise: Promise, site: Site, answers: Iterable[Answer]) -> dict[str,
 
 
 def span(promise: Promise, site: Site) -> tuple[float, float]:
-    """When a promise binds, monotonic."""
+    """The monotonic times between which a promise must hold."""
     start = site.marks[promise.since] + promise.from_s
     return start, min(start + promise.for_s, site.marks.get(promise.until, math.inf))
 
 
 def breaches(promises: Sequence[Promise], site: Site, answers: Sequence[Answer]) -> list[str]:
-    """A line for each promise that was broken."""
+    """A line for each broken promise."""
     lines = []
     for promise in promises:
         start, end = span(promise, site)
         due = [answer for answer in answers if start <= answer.asked_at < end]
         broken = [answer for answer in due if not promise.is_kept(answer)]
         if not due and math.isfinite(start):
-            lines.append(f"{promise.about}: no answer tells")
+            lines.append(f"{promise.about}: not tested by any answer")
         if broken:
             late_s = broken[-1].asked_at - start
             count = f"{len(broken)} of {len(due)}"
@@ -96,7 +99,7 @@ def breaches(promises: Sequence[Promise], site: Site, answers: Sequence[Answer])
 
 
 def unusable(site: Site, answers: Sequence[Answer]) -> list[str]:
-    """A line for each kind of answer that an SDK can do nothing with."""
+    """A line for each kind of answer that an SDK cannot use."""
     codes = Counter(answer.code for answer in answers if answer.code != 200)
     empty = [one for one in answers if one.code == 200 and not (one.region and one.endpoint)]
     lines = [f"status {code}: {count} answers" for code, count in codes.items()]

@@ -1,4 +1,4 @@
-"""Real servers, pollers, a Redis and edges on this machine, for faults to be done to them."""
+"""Real servers, pollers, a Redis and simulated edges on this machine, for fault injection."""
 
 import asyncio
 import sys
@@ -44,36 +44,44 @@ HOLD_DOWN_S = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How soon faults must show, from the poll interval (docs/health.md). `slack_s`: what
-    a busy machine may add."""
+    """How soon a fault must show, given the poll interval (docs/health.md).
+
+    `slack_s`: extra time for a busy machine.
+    """
 
     interval_s: float = 3.0
     slack_s: float = 0.0
 
     def caught_s(self, probe_s: float = 0.0) -> float:
-        """Until no answer names an edge whose probes fail after `probe_s`: the wait for the
-        next probe, two rechecks, the probe itself, and the way to every server."""
+        """Time until no answer names an edge whose probes fail after `probe_s`.
+
+        It is the wait for the next probe, two rechecks, the probe itself and the propagation.
+        """
         recheck_s = min(0.85, self.interval_s)
         detected_s = 1.1 * (self.interval_s + 2 * recheck_s) + probe_s + 0.3
         return detected_s + PROPAGATION_S + self.slack_s
 
     @property
     def publish_s(self) -> float:
-        """Between two views of a vantage, at most."""
+        """The longest time between two views of a vantage."""
         return min(3.0, self.interval_s) + 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What runs, besides two servers and a poller a vantage.
+    """What runs besides the servers and one poller a vantage.
 
-    `partial`: the last vantage sees edges of its own; `witness`: it has one; `standby`:
-    the first vantage has a second poller; `clocks`: the commands whose clocks can be set;
-    `sentinel`: Redis is two, watched by a Sentinel; `tls`: EDGE speaks it; `workers`: of
-    each server; `own_geo`: servers read a copy of the geo database in the site's folder;
-    `cdn`: servers know the secret of a stand-in for the CDN, and purge it; `address`: Redis
-    is reached by an address that can be moved, delayed or silenced; `names`: edges have names,
-    for which pollers ask a name server of the site.
+    - `partial`: the last vantage probes its own copies of the edges.
+    - `witness`: the last vantage has a witness.
+    - `standby`: the first vantage has a second poller.
+    - `clocks`: the commands whose clocks can be set.
+    - `sentinel`: Redis has a replica and a Sentinel.
+    - `tls`: EDGE uses TLS.
+    - `workers`: the number of workers of each server.
+    - `own_geo`: servers read a copy of the geo database in the site's folder.
+    - `cdn`: servers have the secret of a CDN stand-in and purge it.
+    - `address`: clients reach Redis through a forwarder that can move, delay or drop.
+    - `names`: edges have host names, which pollers resolve at the site's name server.
     """
 
     partial: bool = False
@@ -101,9 +109,12 @@ class Server:
 
 @dataclass(kw_only=True)
 class Site:
-    """All that runs. `marks`: when what was done, monotonic; the first is `fault`. `broken`:
-    edges that cannot be reached whatever they do; `hung_at`: when workers were hung;
-    `repairs`: what a client of Redis has to do when all faults have ended."""
+    """All running parts of a site.
+
+    `marks`: monotonic times of actions by name. The first is `fault`. `broken`: edges that are
+    unreachable in every mode. `hung_at`: when workers were stopped. `repairs`: actions of a
+    Redis client after all faults have ended.
+    """
 
     folder: Path
     pace: Pace
@@ -132,7 +143,7 @@ class Site:
 
     @property
     def last(self) -> str:
-        """The vantage to break, where one of several is."""
+        """The last vantage, which scenarios break."""
         return self.vantages[-1]
 
     @property
@@ -141,11 +152,11 @@ class Site:
         return [*self.pollers.values(), *(server.process for server in self.servers)]
 
     def mark(self, name: str) -> None:
-        """Remember that this is done now."""
+        """Record the time of an action."""
         self.marks[name] = time.monotonic()
 
     async def set_modes(self, modes: Mapping[str, Mode]) -> None:
-        """Change what edges do."""
+        """Set the modes of edges."""
         for id, mode in modes.items():
             await self.fleet.edges[id].set_mode(mode)
 
@@ -188,15 +199,15 @@ class Site:
         return Process([*program, command], self.folder / f"{name}.log", env)
 
     def set_clocks(self, offset_s: int) -> None:
-        """Set the clocks of `setup.clocks` to so much off."""
+        """Shift the clocks of `setup.clocks` by this number of seconds."""
         fresh = self.folder / "clock.new"
         fresh.write_text(f"{offset_s:+d}\n")
         fresh.replace(self.folder / "clock")
 
     async def restart(self, server: Server) -> None:
-        """Stop a server and start it again with the same settings. Viewers stay away."""
+        """Restart a server with the same settings. Viewers do not use it until it answers."""
         self.viewers.ports.remove(server.port)
-        await asyncio.sleep(0.2)  # answers under way
+        await asyncio.sleep(0.2)  # pending requests end
         await asyncio.to_thread(server.process.stop)
         server.process = self._start("serve", f"again-{server.port}", server.settings)
         await eventually(lambda: self._answers(server), READY_S)
@@ -210,7 +221,7 @@ class Site:
         return True
 
     async def told(self, server: Server) -> dict[str, Any]:
-        """The fleet as a server has it; empty while it does not answer."""
+        """The `/v1/edges` document of a server, or an empty one if it does not respond."""
         try:
             response = await self.client.get(f"http://{HOST}:{server.ops_port}/v1/edges")
         except httpx.HTTPError:
@@ -219,7 +230,7 @@ class Site:
         return told
 
     async def is_ready(self) -> bool:
-        """Whether every server has heard every vantage call every edge up."""
+        """Whether every server has a vote of `up` from every vantage for every edge."""
         if not all(process.is_alive() for process in self.processes):
             raise ChildProcessError("a process ended")
         told = [await self.told(server) for server in self.servers]
@@ -229,7 +240,7 @@ class Site:
         )
 
     async def leader(self, vantage: str) -> Process:
-        """The poller that publishes for a vantage."""
+        """The poller that has the lease of a vantage."""
         with redis_client.Redis.from_url(self.redis.url) as client:
             holder: Any = await asyncio.to_thread(client.get, lease_key(vantage))
         pid = int(holder.decode().split(":")[1])
@@ -241,12 +252,12 @@ class Site:
         return len(self.viewers.answers) > len(QUESTIONS) * len(self.servers) + 5
 
     async def account(self) -> str:
-        """What every process wrote, and what the servers know, for a start that failed."""
+        """The output of every process and the fleet of every server, for an error message."""
         lines = [f"{server.port}: {await self.told(server)}" for server in self.servers]
         return "\n".join([*lines, *(process.output for process in self.processes)])
 
     def last_good(self, server: Server) -> str:
-        """What a server has kept for a start without Redis, as text."""
+        """The text of a server's snapshot, or an empty string if there is none."""
         path = Path(server.settings["STATE_DIR"]) / FILE_NAME
         return path.read_text() if path.exists() else ""
 
@@ -255,7 +266,7 @@ class Site:
 async def open_site(
     folder: Path, pace: Pace, setup: Setup, vantages: int, servers: int
 ) -> AsyncIterator[Site]:
-    """A site where all is well, under load."""
+    """A healthy site under load."""
     async with AsyncExitStack() as stack:
         fleet = await stack.enter_async_context(SimulatedFleet(CITIES))
         partial = await stack.enter_async_context(SimulatedFleet(CITIES))
@@ -315,13 +326,13 @@ async def open_site(
 
 
 def name_of(id: str) -> str:
-    """An edge's name, where edges have names."""
+    """The host name of an edge on a site with `names`."""
     return f"{id}.edge.test"
 
 
 def _name_edges(path: Path) -> None:
-    """Have pollers reach edges by their names. Hold-downs are short: an edge that falls in
-    round after round is held down for longer each time, which is no fault."""
+    """Make pollers use the host names of edges. The hold-down is short, because it gets longer
+    each time an edge falls again."""
     document = yaml.safe_load(path.read_text())
     document["defaults"] |= {"health_plain_http": True, "hold_down_s": HOLD_DOWN_S}
     for region in document["regions"]:
@@ -362,7 +373,7 @@ def _redis(folder: Path, **options: str) -> Iterator[RedisServer]:
 
 @contextmanager
 def _watched(site: Site) -> Iterator[tuple[RedisServer, str]]:
-    """A replica of the site's Redis and a Sentinel over both; gives the store's URL."""
+    """A replica of the site's Redis and a Sentinel. Yields the replica and the store URL."""
     with ExitStack() as stack:
         port = site.redis.port
         replica = stack.enter_context(_redis(site.folder / "replica", replicaof=f"{HOST} {port}"))
@@ -382,8 +393,10 @@ def _watched(site: Site) -> Iterator[tuple[RedisServer, str]]:
 
 
 def faked_clock(path: Path) -> dict[str, str]:
-    """An environment in which the wall clock is off by what the file says, at any time
-    (libfaketime); the monotonic clock is left alone, as when a clock is set."""
+    """Environment variables that shift the wall clock by the offset in a file (libfaketime).
+
+    The monotonic clock is not shifted, as when a real clock is set.
+    """
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
     if library is None:
         raise FileNotFoundError("libfaketime: apt-get install faketime")

@@ -1,5 +1,5 @@
-"""`python -m tests.support.site.own_names COMMAND`: `autorouter COMMAND` with the name server
-at NAME_SERVER in place of the system's, which is the same for all that runs on a machine.
+"""`python -m tests.support.site.own_names COMMAND`: `autorouter COMMAND` with the name server at
+NAME_SERVER. A test cannot change the system's name server for one process only.
 """
 
 import os
@@ -12,7 +12,7 @@ from router.cli.main import main
 
 
 class OwnResolver(aiodns.DNSResolver):
-    """Asks one name server."""
+    """A resolver that uses only NAME_SERVER."""
 
     def __init__(self, nameservers: Any = None, **options: Any) -> None:
         super().__init__(nameservers=[os.environ["NAME_SERVER"]], **options)

@@ -1,5 +1,5 @@
-"""`python -m tests.support.site.planted_defect COMMAND`: `autorouter COMMAND` with a defect: a
-question with `planted=` fails.
+"""`python -m tests.support.site.planted_defect COMMAND`: `autorouter COMMAND` with a bug. A request
+with `planted=` in its query raises.
 """
 
 import sys

@@ -1,4 +1,5 @@
-"""How soon a transition reaches every server: one publisher, ten readers in two processes."""
+"""Measures how soon a transition reaches every server: one publisher, ten readers in two
+processes."""
 
 import asyncio
 import contextlib
@@ -32,7 +33,8 @@ ROOT = Path(__file__).parents[3]
 HOST = "127.0.0.1"
 PROCESSES, READERS = 2, 5
 PATIENCE_S = 20.0
-GAPS_S = {"hinted": 0.06, "polled": 1.0}  # between transitions at most: no step with polls
+# Transitions come after random gaps up to this, so that they are not in step with the polls.
+GAPS_S = {"hinted": 0.06, "polled": 1.0}
 
 _DEAF = ("on", "nopass", "~*", "&*", "+@all", "-subscribe")
 
@@ -77,8 +79,10 @@ def _await_redis(port: int) -> None:
 
 
 class _Reader:
-    """An observer that tells when answers changed, and by which transition: the edge is in
-    its state since the moment of the transition, by the clock that processes share."""
+    """An observer that prints when its fleet changed, and the time of the transition.
+
+    The edge's `since` is that time. All processes share the monotonic clock.
+    """
 
     def read(self, error: Exception | None, faults: tuple[str, ...]) -> None: ...
 
@@ -92,14 +96,14 @@ class _Reader:
 
 
 async def read(url: str) -> None:
-    """Some readers of one process, until it is ended."""
+    """Run the readers of one process until it is terminated."""
     ranker = Ranker(read_catalog(Settings()))
     watches = [FleetWatch(ranker, RedisStore(url), _Reader()) for _ in range(READERS)]
     await asyncio.gather(*(watch.run() for watch in watches))
 
 
 class _Quiet:
-    """The publisher's observer; an error ends the measurement."""
+    """The publisher's observer. An error ends the measurement."""
 
     def published(self, view: View, error: Exception | None) -> None:
         if error is not None:
@@ -142,7 +146,7 @@ async def _follow(
 
 @contextlib.asynccontextmanager
 async def _readers(url: str) -> AsyncIterator[asyncio.Queue[tuple[float, float]]]:
-    """Reader processes, and a queue of which transition was seen when."""
+    """Reader processes, and a queue of (time of the transition, time when a reader saw it)."""
     told: asyncio.Queue[tuple[float, float]] = asyncio.Queue()
     command = [sys.executable, "-m", "tests.support.site.propagation", url]
     processes = [
@@ -169,7 +173,7 @@ async def _hear(
 
 
 async def _seen(told: asyncio.Queue[tuple[float, float]], since: float) -> list[float]:
-    """When each reader saw this transition."""
+    """The times when each reader saw this transition."""
     times: list[float] = []
     async with asyncio.timeout(PATIENCE_S):
         while len(times) < PROCESSES * READERS:

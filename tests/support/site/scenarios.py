@@ -1,4 +1,4 @@
-"""The faults, one by one, and what viewers are promised in each."""
+"""The fault scenarios, and the promises that answers must keep in each."""
 
 import asyncio
 import math
@@ -24,7 +24,7 @@ from tests.support.site.viewers import Answer
 FRESH_S, STALE_S = FleetPolicy().fresh_s, FleetPolicy().stale_s
 HOLD_DOWN_S, HOLD_S = HealthPolicy().hold_down_s, VantagePolicy().hold_s
 HOUR_S = 3_600
-TAIL_S = 2.0  # watched beyond the last promise
+TAIL_S = 2.0  # observation time after the last promise
 THIRD = dict.fromkeys(("yto-01", "yul-01", "nyc-01"), Mode.DOWN)
 MOST = dict.fromkeys(("yto-01", "yto-02", "yul-01", "yul-02", "nyc-01", "dal-01"), Mode.DOWN)
 ALL = dict.fromkeys(CITIES, Mode.DOWN)
@@ -33,8 +33,11 @@ SLOW_S = 0.7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """What holds for every answer asked for from `from_s` after one mark, for `for_s` at
-    most, until another. Never binding from infinity on: it is measured all the same."""
+    """A condition on answers whose requests were sent in a time span.
+
+    The span begins `from_s` after the mark `since`. It ends after `for_s` or at the mark
+    `until`. With `from_s` infinite the promise is only measured.
+    """
 
     about: str
     is_kept: Callable[[Answer], bool]
@@ -46,8 +49,8 @@ class Promise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """`act` does the fault and waits; its marks begin with `fault`. The first promise is
-    the one measured."""
+    """One fault. `act` injects it and waits. Its first mark is `fault`. The first promise is
+    measured."""
 
     name: str
     act: Callable[[Site], Awaitable[None]]
@@ -56,19 +59,19 @@ class Scenario:
     vantages: tuple[int, ...] = (1, 2, 3)
 
 
-# What answers may be like
+# Promises
 
 
 def gone(*edges: str, **when: float | str) -> Promise:
-    """The edges are in no answer."""
+    """No answer names the edges."""
     left_out = frozenset(edges)
     about = f"{', '.join(edges)} in no answer"
     return _promise(about, lambda answer: left_out.isdisjoint(answer.named), when)
 
 
 def unpicked(**when: float | str) -> Promise:
-    """EDGE is nobody's first choice."""
-    return _promise(f"{EDGE} picked for nobody", lambda answer: answer.region != EDGE, when)
+    """No answer has EDGE as its first choice."""
+    return _promise(f"{EDGE} never picked", lambda answer: answer.region != EDGE, when)
 
 
 def listed(edges: Iterable[str] = (EDGE,), **when: float | str) -> Promise:
@@ -79,14 +82,14 @@ def listed(edges: Iterable[str] = (EDGE,), **when: float | str) -> Promise:
 
 
 def status(*statuses: str, **when: float | str) -> Promise:
-    """How far health is trusted."""
+    """Each answer has one of the statuses."""
     return _promise(
         f"status {' or '.join(statuses)}", lambda answer: answer.status in statuses, when
     )
 
 
 def unchanged(site: Site, **when: float | str) -> Promise:
-    """Each question is answered as it was before."""
+    """Each answer names the same edges as before the fault."""
     before = {question: answer.named for question, answer in site.baseline.items()}
     about = "answers as before"
     return _promise(about, lambda answer: answer.named == before[answer.question], when)
@@ -102,14 +105,14 @@ def _promise(
 
 
 async def break_edges(site: Site, modes: Mapping[str, Mode], watch_s: float) -> None:
-    """Break edges for good."""
+    """Set the modes of edges and wait."""
     site.mark("fault")
     await site.set_modes(modes)
     await asyncio.sleep(watch_s)
 
 
 def broken(name: str, modes: Mapping[str, Mode], probe_s: float = 0.0) -> Scenario:
-    """Edges, less than half of them, that fail every probe, each after so long."""
+    """Less than half of the edges fail every probe, each probe after `probe_s`."""
 
     async def act(site: Site) -> None:
         await break_edges(site, modes, site.pace.caught_s(probe_s) + TAIL_S)
@@ -122,7 +125,7 @@ def broken(name: str, modes: Mapping[str, Mode], probe_s: float = 0.0) -> Scenar
 
 
 async def let_expire(site: Site) -> None:
-    """The certificate of EDGE runs out."""
+    """The certificate of EDGE expires."""
     site.mark("fault")
     if site.door is not None:
         site.door.show("expired")
@@ -130,23 +133,23 @@ async def let_expire(site: Site) -> None:
 
 
 def _slowed_s(site: Site) -> float:
-    """Until an edge that answers late is known for it: two probes, at worst an interval apart."""
+    """Time until a slow edge is detected: two probes, at most one interval apart."""
     return 2.2 * site.pace.interval_s + SLOW_S + 0.3 + PROPAGATION_S + site.pace.slack_s
 
 
 async def slow_down(site: Site) -> None:
-    """EDGE answers, but late."""
+    """EDGE responds slowly."""
     site.fleet.edges[EDGE].delay_s = SLOW_S
     await break_edges(site, {EDGE: Mode.SLOW}, _slowed_s(site) + TAIL_S)
 
 
 async def degrade(site: Site) -> None:
-    """EDGE says of itself that it is degraded."""
+    """EDGE reports that it is degraded."""
     await break_edges(site, {EDGE: Mode.DEGRADED}, site.pace.caught_s() + TAIL_S)
 
 
 async def lose_probes(site: Site) -> None:
-    """EDGE resets one connection in five, by chance, for half a minute."""
+    """EDGE resets one connection in five at random for half a minute."""
     edge, rng = site.fleet.edges[EDGE], random.Random(1)
     site.mark("fault")
     for _ in range(300):
@@ -158,7 +161,7 @@ async def lose_probes(site: Site) -> None:
 
 
 async def blip(site: Site) -> None:
-    """EDGE is away for two seconds of three."""
+    """EDGE is down for two thirds of one poll interval."""
     site.mark("fault")
     await site.set_modes({EDGE: Mode.DOWN})
     await asyncio.sleep(site.pace.interval_s * 2 / 3)
@@ -168,12 +171,12 @@ async def blip(site: Site) -> None:
 
 
 def _back_s(site: Site) -> float:
-    """Until an edge that fell once and works again is offered, at most."""
+    """The longest time until an edge that fell once and works again is offered."""
     return HOLD_DOWN_S + site.pace.caught_s()
 
 
 async def flap(site: Site) -> None:
-    """EDGE goes and comes: away 8 s, back 4 s, three times."""
+    """EDGE is down for 8 s and up for 4 s, three times."""
     site.mark("fault")
     for _ in range(3):
         await site.set_modes({EDGE: Mode.DOWN})
@@ -185,15 +188,15 @@ async def flap(site: Site) -> None:
 
 
 def most_caught_s(site: Site) -> float:
-    """Until the fall of most edges is believed. Alone a vantage doubts it for two minutes;
-    of several each needs to have read that another one saw the same."""
+    """Time until the fall of most edges is accepted. A single vantage waits two minutes. With
+    several vantages, each must first read that another one sees the same."""
     if len(site.vantages) == 1:
         return site.pace.caught_s() + HOLD_S + site.pace.publish_s
     return site.pace.caught_s() + 2 * site.pace.publish_s
 
 
 async def break_and_mend_all(site: Site) -> None:
-    """Break every edge, and mend them once that is believed."""
+    """Break every edge, and repair them once the fall is accepted."""
     await break_edges(site, ALL, most_caught_s(site))
     await site.set_modes(dict.fromkeys(ALL, Mode.HEALTHY))
     site.mark("mended")
@@ -204,7 +207,7 @@ async def break_and_mend_all(site: Site) -> None:
 
 
 async def kill_poller(site: Site) -> None:
-    """The last vantage's poller is killed, and EDGE breaks."""
+    """Kill the last vantage's poller and break EDGE."""
     site.mark("fault")
     site.pollers[site.last].kill()
     await site.set_modes({EDGE: Mode.DOWN})
@@ -213,14 +216,14 @@ async def kill_poller(site: Site) -> None:
 
 
 def _without_one_s(site: Site) -> float:
-    """Until an edge that broke with one poller dead is gone: of two, the dead one's vote for
-    it has to age; of three, two are enough."""
+    """Time until an edge that broke with one poller dead is removed. With two vantages, the
+    vote of the dead poller must expire. With three, two votes are enough."""
     aged_s = FRESH_S + PROPAGATION_S + site.pace.slack_s
     return aged_s if len(site.vantages) == 2 else site.pace.caught_s()
 
 
 def doubted(site: Site) -> list[Promise]:
-    """While one vantage alone holds removals, health is stale; with two it is not doubted."""
+    """While a single vantage delays removals, health is stale. With two it stays ok."""
     if len(site.vantages) > 1:
         return [status("ok")]
     from_s = site.pace.caught_s() + FRESH_S + PROPAGATION_S
@@ -228,14 +231,14 @@ def doubted(site: Site) -> list[Promise]:
 
 
 def without_poller(site: Site) -> list[Promise]:
-    """What holds after `kill_poller`."""
+    """The promises after `kill_poller`."""
     if len(site.vantages) == 1:
         return ageing(site)
     return [gone(EDGE, from_s=_without_one_s(site)), status("ok")]
 
 
 def ageing(site: Site) -> list[Promise]:
-    """Health that gets no newer: it may be up to 4 s old when that begins."""
+    """The promises while health is not updated. It may be up to 4 s old at the start."""
     return [
         status("static", from_s=STALE_S + PROPAGATION_S, until="mended"),
         status("ok", for_s=FRESH_S - 4, until="mended"),
@@ -246,7 +249,7 @@ def ageing(site: Site) -> list[Promise]:
 
 
 async def kill_leader(site: Site) -> None:
-    """The poller that publishes is killed, another stands by, and EDGE breaks."""
+    """Kill the poller that publishes and break EDGE. Another poller stands by."""
     leader = await site.leader(site.vantages[0])
     site.mark("fault")
     leader.kill()
@@ -255,7 +258,8 @@ async def kill_leader(site: Site) -> None:
 
 
 async def pause_leader(site: Site, pause_s: float) -> None:
-    """The poller that publishes hangs, EDGE breaks, another takes over, the first goes on."""
+    """Stop the poller that publishes and break EDGE. Another poller takes over, then the first
+    one resumes."""
     leader = await site.leader(site.vantages[0])
     site.mark("fault")
     leader.send(signal.SIGSTOP)
@@ -267,18 +271,18 @@ async def pause_leader(site: Site, pause_s: float) -> None:
 
 
 def _taken_over_s(site: Site) -> float:
-    """The lease runs out, and at the next publishing another poller gets it."""
+    """Time until another poller has the lease: the lease expires, then the next publication."""
     return LEASE_S + 2 * site.pace.publish_s + PROPAGATION_S + site.pace.slack_s
 
 
 def taken_over(site: Site) -> list[Promise]:
-    """Nobody notices but by EDGE, and it never comes back."""
+    """EDGE is removed and does not come back. Nothing else changes."""
     rest = [id for id in CITIES if id != EDGE]
     return [gone(EDGE, from_s=_taken_over_s(site)), status("ok"), listed(rest)]
 
 
 async def break_monitor(site: Site, modes: Mapping[str, Mode], watch_s: float) -> None:
-    """The last vantage alone sees edges fail; its witness, if it has one, fails too."""
+    """Only the last vantage sees edges fail. Its witness, if it has one, fails too."""
     site.mark("fault")
     await site.witness.set_mode(Mode.DOWN)
     for id, mode in modes.items():
@@ -290,7 +294,7 @@ async def break_monitor(site: Site, modes: Mapping[str, Mode], watch_s: float) -
 
 
 async def kill_redis(site: Site) -> None:
-    """Redis is killed, for long, and comes back empty."""
+    """Kill Redis. It restarts empty after a long time."""
     site.mark("fault")
     await asyncio.to_thread(site.redis.kill)
     await asyncio.sleep(STALE_S + 8)
@@ -300,12 +304,12 @@ async def kill_redis(site: Site) -> None:
 
 
 def _reconnected_s(site: Site) -> float:
-    """Until there is a new view in every server: the next publishing, the way there."""
+    """Time until every server has a new view: the next publication and the propagation."""
     return 2 * site.pace.publish_s + PROPAGATION_S + site.pace.slack_s
 
 
 async def hang_redis(site: Site, hang_s: float) -> None:
-    """Redis takes connections and says nothing, then goes on."""
+    """Redis accepts connections and does not reply, then resumes."""
     site.mark("fault")
     site.redis.pause()
     await asyncio.sleep(hang_s)
@@ -315,7 +319,7 @@ async def hang_redis(site: Site, hang_s: float) -> None:
 
 
 def back_again(site: Site) -> list[Promise]:
-    """Redis is away and back: nothing but the status tells."""
+    """Redis was unreachable and works again. Only the status shows it."""
     mended_s = _reconnected_s(site)
     return [
         status("ok", since="mended", from_s=mended_s),
@@ -325,15 +329,18 @@ def back_again(site: Site) -> list[Promise]:
 
 
 async def empty_redis(site: Site) -> None:
-    """Redis is killed and at once started again, empty; then EDGE breaks."""
+    """Kill Redis, restart it empty at once, then break EDGE."""
     await asyncio.to_thread(site.redis.kill)
     await asyncio.to_thread(site.redis.start)
     await break_edges(site, {EDGE: Mode.DOWN}, site.pace.caught_s() + TAIL_S)
 
 
 async def load_redis(site: Site, keys: int) -> None:
-    """Redis saves, EDGE breaks and is removed, Redis is killed, starts again with the old
-    data and is LOADING for 2 ms a key. EDGE was up in what it loads."""
+    """Redis restarts with old data, in which EDGE is up.
+
+    Redis saves, EDGE breaks and is removed, Redis is killed. After its restart it is LOADING
+    for 2 ms a key.
+    """
     await asyncio.to_thread(_fill, site.redis.url, keys)
     site.mark("fault")
     await site.set_modes({EDGE: Mode.DOWN})
@@ -359,7 +366,7 @@ async def _is_gone(site: Site) -> bool:
 
 
 async def fail_redis_over(site: Site) -> None:
-    """Redis is killed, its Sentinel puts the replica in its place, and EDGE breaks."""
+    """Kill Redis and break EDGE. The Sentinel promotes the replica."""
     site.mark("fault")
     await asyncio.to_thread(site.redis.kill)
     await site.set_modes({EDGE: Mode.DOWN})
@@ -367,12 +374,12 @@ async def fail_redis_over(site: Site) -> None:
 
 
 def _failed_over_s(site: Site) -> float:
-    """A Sentinel takes some 3 s here; then the next publishing."""
+    """Time until the new primary has a view: about 3 s for Sentinel, then a publication."""
     return max(4.0 + 2 * site.pace.publish_s, site.pace.caught_s()) + 2 + site.pace.slack_s
 
 
 async def restart_without_redis(site: Site) -> None:
-    """EDGE breaks and is removed, Redis is killed, a server is restarted."""
+    """Break EDGE, wait until it is removed, kill Redis and restart a server."""
     site.mark("fault")
     await site.set_modes({EDGE: Mode.DOWN})
     await eventually(lambda: '"down"' in site.last_good(site.servers[0]), 30)
@@ -387,7 +394,7 @@ async def restart_without_redis(site: Site) -> None:
 
 
 async def set_clocks(site: Site, offset_s: int) -> None:
-    """Clocks jump, EDGE breaks, clocks jump back."""
+    """Shift clocks, break EDGE, then correct the clocks."""
     site.mark("fault")
     site.set_clocks(offset_s)
     await site.set_modes({EDGE: Mode.DOWN})
@@ -398,8 +405,8 @@ async def set_clocks(site: Site, offset_s: int) -> None:
 
 
 def told_in_time(site: Site) -> list[Promise]:
-    """A stamp of the future counts as new. What is held when a clock goes forth again looks
-    old until there is a newer view."""
+    """A timestamp in the future counts as new. After the clock is corrected, stored views look
+    old until there is a newer one."""
     right_s = site.pace.caught_s()
     return [
         gone(EDGE, from_s=right_s, until="mended"),
@@ -410,7 +417,7 @@ def told_in_time(site: Site) -> list[Promise]:
 
 
 def told_when_right(site: Site) -> list[Promise]:
-    """Health looks an hour old: it is ignored until the clock is right again."""
+    """Health looks an hour old. It is ignored until the clock is correct."""
     return [
         status("static", from_s=_reconnected_s(site), until="mended"),
         gone(EDGE, since="mended", from_s=_reconnected_s(site)),
@@ -419,7 +426,7 @@ def told_when_right(site: Site) -> list[Promise]:
 
 
 async def set_clocks_back_while_down(site: Site) -> None:
-    """EDGE falls and works again; before its hold-down is over, all clocks go back."""
+    """EDGE falls and works again. Before its hold-down ends, all clocks are set back."""
     site.mark("fault")
     await site.set_modes({EDGE: Mode.DOWN})
     await asyncio.sleep(site.pace.caught_s() + 1)

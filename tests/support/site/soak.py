@@ -1,8 +1,7 @@
-"""`python -m bench.soak`: a day in the life, in minutes, and what must hold at the end of it.
+"""The soak test: a site under load for some minutes, with random faults, and its checks.
 
-A site under load, with two workers, asked directly and through the stand-in for the CDN, while
-everything around it fails now and then: edges, Redis, pollers, the geo database,
-regions.yaml. What fails when follows from the seed.
+The server has two workers. Viewers ask it directly and through the CDN stand-in. Edges, Redis,
+pollers, the geo database and regions.yaml fail at times that follow from the seed.
 """
 
 import asyncio
@@ -33,21 +32,24 @@ from tests.support.stand_in import running_stand_in
 
 BROKEN = sorted(set(Mode) - {Mode.HEALTHY, Mode.DEGRADED, Mode.SLOW})
 MILD = (Mode.DEGRADED, Mode.SLOW)
-STAYS = "US"  # viewers there may use edges there only
+STAYS = "US"  # the country with a residency rule
 SAMPLE_S = 5.0
 SETTLED_S = 90.0
 GROWTH_MB, GROWTH_SHARE, GROWTH_FILES = 16.0, 0.10, 16
 AT_ONCE, EVERY_S = 50, 0.05
-CERTAIN = 150  # answers: every question of every worker
+CERTAIN = 150  # this many answers include every question to every worker
 OFTEN_S, SELDOM_S = (5, 20), (30, 90)
-PURGED_S = 1.0  # 0.25 s of it are waiting for more to purge
-STAYING = ("128.59.1.1", "129.110.1.1", "171.64.1.1")  # the viewers that are in STAYS
+PURGED_S = 1.0  # includes 0.25 s in which the server collects purges
+STAYING = ("128.59.1.1", "129.110.1.1", "171.64.1.1")  # the viewers in STAYS
 
 
 @dataclass(kw_only=True)
 class Storm:
-    """What was done to a site and when, monotonic. `broken`: edge, from, until; `troubled`:
-    when what should notice a broken edge was itself disturbed."""
+    """The faults of a run, with monotonic times.
+
+    `broken`: (edge, from, until). `troubled`: times when Redis, a poller or regions.yaml was
+    disturbed, so that a broken edge may be detected late.
+    """
 
     seed: int
     done: Counter[str] = field(default_factory=Counter)
@@ -56,7 +58,7 @@ class Storm:
 
     @contextlib.contextmanager
     def trouble(self, name: str, after_s: float) -> Any:
-        """A disturbance as long as the block, and of what comes after it."""
+        """Record a disturbance that lasts as long as the block and `after_s` longer."""
         self.done[name] += 1
         started = time.monotonic()
         try:
@@ -70,7 +72,7 @@ Fault = Callable[[Site, Storm, random.Random], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """A process at a moment: private memory in MiB, open files."""
+    """The private memory in MiB and the open files of a process at a time."""
 
     at: float
     memory_mb: float
@@ -79,9 +81,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One run. `telling`: answers asked for while an edge had to be known not to work, of
-    those asked directly and of those through the CDN. `memory_mb`, `files`: of each lasting
-    process, at a third and at the end."""
+    """The figures of one run.
+
+    `telling`: answers to requests sent while a broken edge had to be known, directly or through
+    the CDN. `memory_mb`, `files`: of each process, at a third of the time and at the end.
+    """
 
     seed: int
     minutes: float
@@ -100,7 +104,7 @@ class Result:
 
 
 async def run(minutes: float, seed: int, pace: Pace) -> Result:
-    """A storm of so many minutes, and its end."""
+    """Run for this number of minutes, wait until the site is healthy, and check the answers."""
     setup = Setup(standby=True, workers=2, own_geo=True, cdn=True)
     with tempfile.TemporaryDirectory(prefix="autorouter-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
@@ -131,7 +135,7 @@ async def run(minutes: float, seed: int, pace: Pace) -> Result:
 
 
 async def keep_at_home(site: Site) -> None:
-    """From now on viewers in one country get edges there only."""
+    """Add a residency rule: viewers in STAYS get only edges there."""
     rewrite(site, lambda told: told.update(residency={STAYS: [STAYS]}))
     await eventually(lambda: not any(map(is_led_out, site.viewers.answers[-CERTAIN:])))
     site.viewers.answers.clear()
@@ -139,7 +143,7 @@ async def keep_at_home(site: Site) -> None:
 
 @contextlib.asynccontextmanager
 async def going_on(*loops: Awaitable[None]) -> AsyncIterator[None]:
-    """Loops that never return, for as long as the block lasts; what they undo is undone."""
+    """Run endless loops until the block ends. They are cancelled and clean up."""
     tasks = [asyncio.ensure_future(loop) for loop in loops]
     try:
         yield
@@ -151,12 +155,12 @@ async def going_on(*loops: Awaitable[None]) -> AsyncIterator[None]:
                 raise ended
 
 
-# What fails
+# Faults
 
 
 def raging(site: Site, storm: Storm) -> list[Awaitable[None]]:
-    """A loop for each kind of fault, each with chances of its own, so that how long one
-    takes does not change the others."""
+    """A loop for each kind of fault. Each has its own random numbers, so that the duration of
+    one fault does not change the others."""
     return [
         _rage(site, storm, break_edges, OFTEN_S),
         _rage(site, storm, replace_geo, OFTEN_S),
@@ -174,7 +178,7 @@ async def _rage(site: Site, storm: Storm, fault: Fault, every_s: tuple[int, int]
 
 
 async def break_edges(site: Site, storm: Storm, rng: random.Random) -> None:
-    """One or two edges, few enough for the brake to let them go."""
+    """Break one or two edges, which are too few for the brake."""
     mode = rng.choice([*BROKEN, *MILD])
     edges = rng.sample(sorted(CITIES), rng.choice((1, 2)))
     for_s = rng.uniform(15, 30)
@@ -190,7 +194,7 @@ async def break_edges(site: Site, storm: Storm, rng: random.Random) -> None:
 
 
 async def break_redis(site: Site, storm: Storm, rng: random.Random) -> None:
-    """It dies and comes back empty, or hangs for a while."""
+    """Kill Redis and restart it empty, or stop it for a while."""
     how, for_s = rng.choice(("killed", "hung")), rng.uniform(1, 8)
     break_, mend = {
         "killed": (site.redis.kill, site.redis.start),
@@ -205,8 +209,8 @@ async def break_redis(site: Site, storm: Storm, rng: random.Random) -> None:
 
 
 async def break_poller(site: Site, storm: Storm, rng: random.Random) -> None:
-    """One dies and is started again, or hangs for a while. Until its last word is too old
-    to count, it vouches for edges."""
+    """Kill a poller and restart it, or stop it for a while. Its last votes count until they
+    expire."""
     name = rng.choice(sorted(site.pollers))
     how, for_s = rng.choice(("killed", "hung")), rng.uniform(1, 12)
     with storm.trouble(f"poller {how}", FleetPolicy().fresh_s + LEASE_S):
@@ -229,7 +233,7 @@ async def _hang(process: Process, for_s: float) -> None:
 
 
 async def replace_geo(site: Site, storm: Storm, rng: random.Random) -> None:
-    """By a damaged copy, and then by a sound one."""
+    """Replace the geo database by a damaged copy, then by a valid one."""
     sound = packaged_database().read_bytes()
     how, damaged = rng.choice(
         (
@@ -248,13 +252,13 @@ async def replace_geo(site: Site, storm: Storm, rng: random.Random) -> None:
 
 
 async def replace_regions(site: Site, storm: Storm, rng: random.Random) -> None:
-    """By an unsound one, or by one with other weights; and then by what it was."""
+    """Replace regions.yaml by an invalid one or one with other weights, then restore it."""
     path = site.folder / "regions.yaml"
     before, how = path.read_bytes(), rng.choice(("cut", "faulty", "other weights"))
     with storm.trouble(f"regions {how}", site.pace.interval_s):
         try:
             if how == "cut":
-                # Cut between two entries, it would be sound.
+                # A cut between two entries would leave a valid file without the "[".
                 _replace(path, before[: rng.randrange(1, len(before))] + b"\n[")
             elif how == "faulty":
                 rewrite(site, lambda told: told["regions"][0].update(latitude=91))
@@ -280,18 +284,18 @@ def _replace(path: Path, content: bytes) -> None:
     fresh.replace(path)
 
 
-# Who asks, and who watches
+# Viewers and measurements
 
 
 @dataclass
 class Strangers:
-    """Viewers and questions by the thousand, most of which never come back."""
+    """Thousands of viewers and questions, most of which occur only once."""
 
     asked: int = 0
     refused: int = 0
 
     async def run(self, port: int) -> None:
-        """Ask until cancelled."""
+        """Send requests until cancelled."""
         reader, writer = await asyncio.open_connection(HOST, port, limit=2**20)
         try:
             while True:
@@ -310,7 +314,7 @@ class Strangers:
 
 @dataclass(kw_only=True)
 class Day:
-    """What a run does and gathers. `behind`: viewers who ask through the CDN."""
+    """The parts and data of a run. `behind`: viewers who ask through the CDN."""
 
     site: Site
     storm: Storm
@@ -319,7 +323,7 @@ class Day:
     usage: dict[str, list[Usage]] = field(default_factory=dict)
 
     def asked(self) -> Iterator[tuple[str, Sequence[Answer], float]]:
-        """The answers of each way to ask, and how soon a broken edge must be out of them."""
+        """Way to ask, its answers, and the time until they must not name a broken edge."""
         caught_s = self.site.pace.caught_s(Check().timeout_s)
         yield "directly", self.site.viewers.answers, caught_s
         yield "through the CDN", self.behind.answers, caught_s + PURGED_S
@@ -332,7 +336,7 @@ def _question(number: int) -> bytes:
 
 
 async def watch(server: Server, usage: dict[str, list[Usage]]) -> None:
-    """Note what the processes of a server use, now and then."""
+    """Record the usage of a server's processes every SAMPLE_S seconds."""
     while True:
         for name, pid in processes_of(server.process.pid).items():
             usage.setdefault(name, []).append(used_by(pid))
@@ -340,7 +344,7 @@ async def watch(server: Server, usage: dict[str, list[Usage]]) -> None:
 
 
 def processes_of(pid: int) -> dict[str, int]:
-    """The main process and its workers."""
+    """Name → pid of the main process and its workers."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
     workers = sorted(child for child, command in commands.items() if b"spawn_main" in command)
@@ -348,7 +352,7 @@ def processes_of(pid: int) -> dict[str, int]:
 
 
 def used_by(pid: int) -> Usage:
-    """What a process uses now (proc_pid_status(5))."""
+    """The current usage of a process (proc_pid_status(5))."""
     status = Path(f"/proc/{pid}/status").read_text()
     private_kb = int(status.partition("RssAnon:")[2].split()[0])
     return Usage(
@@ -358,20 +362,20 @@ def used_by(pid: int) -> Usage:
     )
 
 
-# What must hold
+# Checks
 
 
 async def calmed(site: Site) -> list[str]:
-    """A line unless all is well again in time."""
+    """An empty list if the site is healthy in time, else one line."""
     try:
         await eventually(lambda: _is_well(site), SETTLED_S)
     except TimeoutError:
-        return [f"not well {SETTLED_S:g} s after the storm: {await site.account()}"]
+        return [f"not healthy {SETTLED_S:g} s after the last fault: {await site.account()}"]
     return []
 
 
 async def _is_well(site: Site) -> bool:
-    """Whether every vantage has every edge working, and the files that are there are taken."""
+    """Whether every vantage sees every edge working, and the last reload succeeded."""
     server = site.servers[0]
     told = await site.told(server)
     votes = [set(edge["votes"].values()) for edge in told.get("edges", [])]
@@ -381,7 +385,7 @@ async def _is_well(site: Site) -> bool:
 
 
 def broken_promises(day: Day) -> list[str]:
-    """A line for each promise that answers broke, with one of them."""
+    """A line for each broken promise, with an example."""
     return [
         f"{way}, {about}: {len(those)}, like {those[0]}"
         for way, answers, caught_s in day.asked()
@@ -391,13 +395,13 @@ def broken_promises(day: Day) -> list[str]:
 
 
 def broken_by(answers: Sequence[Answer], storm: Storm, caught_s: float) -> dict[str, list[Answer]]:
-    """Promise → the answers that broke it."""
+    """Broken promise → the answers that broke it."""
     known = [known_broken(one.asked_at, storm, caught_s) for one in answers]
     return {
-        "no answer, or not 200": [one for one in answers if one.code != 200],
+        "no response, or not 200": [one for one in answers if one.code != 200],
         "no edge named": [one for one in answers if one.code == 200 and not one.endpoint],
-        "too old a health": [one for one in answers if one.status not in ("ok", "stale", "")],
-        "led out of the country": [one for one in answers if is_led_out(one)],
+        "health too old": [one for one in answers if one.status not in ("ok", "stale", "")],
+        "sent out of the country": [one for one in answers if is_led_out(one)],
         "named a broken edge": [
             one for one, out in zip(answers, known, strict=True) if out & {*one.named}
         ],
@@ -405,13 +409,13 @@ def broken_by(answers: Sequence[Answer], storm: Storm, caught_s: float) -> dict[
 
 
 def is_led_out(answer: Answer) -> bool:
-    """Whether a viewer who must stay was told of an edge abroad."""
+    """Whether the answer names an edge abroad to a viewer with a residency rule."""
     homes = {CITIES[id][1] for id in answer.named}
     return answer.address in STAYING and homes - {STAYS} != set()
 
 
 def known_broken(asked_at: float, storm: Storm, caught_s: float) -> set[str]:
-    """The edges that must be known not to work by then."""
+    """The edges that must be known to be broken at this time."""
     return {
         edge
         for edge, since, until in storm.broken
@@ -421,13 +425,13 @@ def known_broken(asked_at: float, storm: Storm, caught_s: float) -> set[str]:
 
 
 def noticed_from(since: float, asked_at: float, troubled: Sequence[tuple[float, float]]) -> float:
-    """From when on a broken edge could be noticed undisturbed."""
+    """The time from which nothing disturbed the detection of a broken edge."""
     ends = [end for start, end in troubled if start < asked_at and end > since]
     return max([since, *ends])
 
 
 def leaks(usage: Mapping[str, Sequence[Usage]]) -> list[str]:
-    """A line for each process that grew between a third of the time and the end."""
+    """A line for each process that grew between a third of the run and its end."""
     lines = []
     for name, (before, after) in compared(usage).items():
         grown_mb = after.memory_mb - before.memory_mb
@@ -439,7 +443,7 @@ def leaks(usage: Mapping[str, Sequence[Usage]]) -> list[str]:
 
 
 def compared(usage: Mapping[str, Sequence[Usage]]) -> dict[str, tuple[Usage, Usage]]:
-    """Medians around a third of the time, and of the last sixth."""
+    """The median usage after a third of the run, and in its last sixth."""
     return {
         name: (_typical(all_[len(all_) // 3 : len(all_) // 2 + 1]), _typical(all_[-_sixth(all_) :]))
         for name, all_ in usage.items()
@@ -462,7 +466,7 @@ def result(day: Day, minutes: float, breaches: list[str]) -> Result:
     """The figures of a run."""
     storm, strangers, pairs = day.storm, day.strangers, compared(day.usage)
     if strangers.refused:
-        breaches = [*breaches, f"strangers refused: {strangers.refused} of {strangers.asked}"]
+        breaches = [*breaches, f"one-time viewers: {strangers.refused} of {strangers.asked} failed"]
     counts = [
         (len(answers), sum(bool(known_broken(one.asked_at, storm, caught_s)) for one in answers))
         for _, answers, caught_s in day.asked()

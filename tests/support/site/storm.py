@@ -1,9 +1,8 @@
-"""`python -m bench.storm`: faults, one by one and in pairs, while edges break, and a judge
-outside of the processes that knows what the edges do.
+"""Injects faults, one by one and in pairs, while edges break, and checks every answer.
 
-In each round one or two edges break together with the faults, and stay broken past every
-bound. Three things are counted: answers that name a broken edge although their status says
-that health is fresh; rounds that are not well again in time; faults that nothing reported.
+In each round one or two edges break together with the faults, and stay broken past every bound.
+A round fails if an answer names a broken edge with the status `ok`, if an answer is unusable, if
+the site does not recover in time, or if nothing reported the faults.
 """
 
 import asyncio
@@ -36,9 +35,9 @@ HUNG_S = 5.0  # until a worker that hangs is replaced
 HEALED_S = 60.0
 APART_S = 2.0
 SAMPLE_S = 0.5
-LAST_S = 3.0  # broken for so long past the bound
+LAST_S = 3.0  # edges stay broken for this long after the bound
 
-# What reports a fault, apart from what the broken edges make of it.
+# Counters and findings that report the injected faults. Broken edges do not raise them.
 COUNTERS = {
     ("autorouter_store_reads_total", "error"),
     ("autorouter_reloads_total", "refused"),
@@ -57,8 +56,12 @@ FINDINGS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """What came of these faults. `wrong`: answers that named a broken edge past the bound with
-    a status of fresh health; `healed_s`: None if not in time; `signals`: what reported."""
+    """The result of a round.
+
+    `late`: answers to requests sent past the bound. `wrong`: those of them that name a broken
+    edge with the status `ok`. `healed_s`: time to recover, None if it was too long. `signals`:
+    the counters and findings that reported the faults.
+    """
 
     faults: tuple[str, ...]
     edges: tuple[str, ...]
@@ -72,7 +75,7 @@ class Round:
 
     @property
     def breaches(self) -> list[str]:
-        """A line for each promise that was broken."""
+        """A line for each broken promise."""
         name = " and ".join(self.faults)
         lines = []
         if self.wrong:
@@ -80,7 +83,7 @@ class Round:
         if self.unusable:
             lines.append(f"{name}: {self.unusable} answers are not 200 or name no edge")
         if self.healed_s is None:
-            lines.append(f"{name}: not well again after {HEALED_S:g} s")
+            lines.append(f"{name}: not recovered after {HEALED_S:g} s")
         if not self.signals:
             lines.append(f"{name}: nothing reported it")
         return lines
@@ -88,7 +91,7 @@ class Round:
 
 @dataclass(slots=True)
 class Signals:
-    """What servers reported so far: counters that rose, and findings."""
+    """The counters that rose and the findings that servers reported so far."""
 
     site: Site
     before: dict[str, float] = field(default_factory=dict)
@@ -96,7 +99,7 @@ class Signals:
     looked: set[int] = field(default_factory=set)
 
     async def watch(self) -> None:
-        """Look until cancelled."""
+        """Poll the servers until cancelled."""
         while True:
             for server in self.site.servers:
                 with contextlib.suppress(httpx.HTTPError, ValueError):
@@ -107,7 +110,7 @@ class Signals:
         response = await self.site.client.get(f"http://{HOST}:{server.ops_port}/metrics")
         is_first = server.port not in self.looked
         for name, value in counters(response.text):
-            # A series that is new has risen from nothing.
+            # A series that appears later has risen from 0.
             if value > self.before.setdefault(f"{server.port} {name}", value if is_first else 0.0):
                 self.seen.add(name)
         self.looked.add(server.port)
@@ -121,7 +124,7 @@ class Signals:
 
 
 def counters(text: str) -> Iterator[tuple[str, float]]:
-    """The counters that report faults, by a name to show."""
+    """The counters that report faults: name with its first label, and value."""
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             label = next(iter(sample.labels.values()), "")
@@ -130,7 +133,7 @@ def counters(text: str) -> Iterator[tuple[str, float]]:
 
 
 def covering(names: Sequence[str], size: int, rng: random.Random) -> list[tuple[str, ...]]:
-    """Sets of `size` names, or of fewer, so that every pair is in one of them."""
+    """Sets of at most `size` names that together contain every pair."""
     left = set(itertools.combinations(sorted(names), 2))
     sets = []
     while left:
@@ -142,9 +145,9 @@ def covering(names: Sequence[str], size: int, rng: random.Random) -> list[tuple[
 
 
 async def run(seed: int, chosen: Sequence[tuple[str, ...]], pace: Pace) -> AsyncIterator[Round]:
-    """A round with each of these sets of faults, on one site. Gives each when it is over."""
+    """Run a round with each of these sets of faults on one site. Yields each result."""
     rng = random.Random(seed)
-    # By turns: an edge that goes down again soon is held down for longer, which is no fault.
+    # Edges take turns, because the hold-down is longer for an edge that falls again soon.
     turns = itertools.cycle(rng.sample(sorted(CITIES), len(CITIES)))
     with tempfile.TemporaryDirectory(prefix="autorouter-") as folder:
         async with open_site(Path(folder), pace, SETUP, 2, 2) as site:
@@ -159,7 +162,7 @@ async def run(seed: int, chosen: Sequence[tuple[str, ...]], pace: Pace) -> Async
 async def one_round(
     site: Site, names: Sequence[str], edges: tuple[str, ...], rng: random.Random
 ) -> Round:
-    """Faults and broken edges together, until all is well again."""
+    """Inject faults and break edges together, then wait for recovery."""
     site.viewers.answers.clear()
     site.hung_at.clear()
     mode = rng.choice(MODES)
@@ -192,7 +195,7 @@ async def one_round(
 
 
 def repair(site: Site) -> None:
-    """Put right in Redis what faults left there."""
+    """Remove what faults left in Redis."""
     assert site.address is not None
     with redis_client.Redis(host=HOST, port=site.address.target, socket_timeout=5) as client:
         while site.repairs:
@@ -200,27 +203,27 @@ def repair(site: Site) -> None:
 
 
 async def set_modes(site: Site, edges: Sequence[str], mode: Mode) -> None:
-    """Change what edges do, as every vantage sees it."""
+    """Set the modes of edges for every vantage."""
     for fleet in (site.fleet, site.partial):
         for id in edges:
             await fleet.edges[id].set_mode(mode)
 
 
 def is_unusable(answer: Answer, hung_at: Sequence[float]) -> bool:
-    """Whether it helps no viewer. Connections to a worker that hangs wait until it is replaced."""
+    """Whether an SDK cannot use the answer. Timeouts are allowed while a worker hangs."""
     if any(at - 1 <= answer.asked_at <= at + HUNG_S for at in hung_at) and answer.code == 0:
         return False
     return answer.code != 200 or not answer.endpoint
 
 
 def is_wrong(answer: Answer, broken: Collection[str]) -> bool:
-    """Whether it names a broken edge and says that it knows better."""
+    """Whether the answer names a broken edge although its status is `ok`."""
     return answer.status == "ok" and not set(broken).isdisjoint(answer.named)
 
 
 @contextlib.asynccontextmanager
 async def reported(site: Site) -> AsyncIterator[Signals]:
-    """What is reported while the block lasts."""
+    """Collect what servers report while the block lasts."""
     signals = Signals(site)
     watching = asyncio.create_task(signals.watch())
     try:
@@ -231,7 +234,7 @@ async def reported(site: Site) -> AsyncIterator[Signals]:
 
 
 async def healed(site: Site) -> float | None:
-    """How long it took until all is well; None if that takes too long."""
+    """The time until the site is healthy, or None if it takes too long."""
     started = time.monotonic()
     try:
         await eventually(lambda: is_well(site), HEALED_S)
@@ -241,8 +244,7 @@ async def healed(site: Site) -> float | None:
 
 
 async def is_well(site: Site) -> bool:
-    """Whether every server has fresh health, hears from every vantage that no edge is down,
-    and finds no fault."""
+    """Whether every server has fresh health, no vote for down, and no finding of a fault."""
     documents = [await site.told(server) for server in site.servers]
     found = {finding["kind"] for one in documents for finding in one.get("findings", [])}
     if found & FINDINGS:
@@ -255,18 +257,18 @@ async def is_well(site: Site) -> bool:
 
 
 def breaches(rounds: Sequence[Round]) -> list[str]:
-    """Every promise that was broken."""
+    """The broken promises of all rounds."""
     return [line for one in rounds for line in one.breaches]
 
 
 HEADINGS = (
-    "| faults | answers past the bound | wrong | well again after, s | reported by |\n"
+    "| faults | answers past the bound | wrong | recovered after, s | reported by |\n"
     "|---|--:|--:|--:|---|"
 )
 
 
 def row(one: Round) -> str:
-    """A line of the table under HEADINGS, in Markdown."""
+    """One row of the Markdown table."""
     names = ", ".join(signal.removeprefix("autorouter_") for signal in one.signals)
     after = "never" if one.healed_s is None else f"{one.healed_s:.1f}"
     faults = "; ".join(one.faults)

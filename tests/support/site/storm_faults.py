@@ -1,4 +1,4 @@
-"""What a storm does to a site: each fault begins, lasts and ends."""
+"""The faults of the storm test. Each is a context manager: it lasts as long as its block."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ Fault = Callable[[Site, random.Random], contextlib.AbstractAsyncContextManager[N
 
 @contextlib.contextmanager
 def _client(site: Site) -> Iterator[Any]:
-    """A client of whatever Redis the address leads to, which another fault may have broken."""
+    """A client of the current Redis. Errors are ignored: another fault may have broken it."""
     assert site.address is not None
     with (
         contextlib.suppress(redis_client.RedisError),
@@ -44,7 +44,7 @@ def _repair(site: Site, *keys: str) -> None:
 
 @contextlib.asynccontextmanager
 async def redis_killed(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """It comes back empty."""
+    """Redis is killed and restarts empty."""
     site.redis.kill()
     try:
         yield
@@ -54,7 +54,7 @@ async def redis_killed(site: Site, rng: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def redis_hung(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """It accepts connections and answers nothing."""
+    """Redis accepts connections and does not reply."""
     site.redis.pause()
     try:
         yield
@@ -64,7 +64,7 @@ async def redis_hung(site: Site, rng: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def redis_demoted(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """A planned failover behind one address: the old primary goes on as a replica."""
+    """A planned failover behind one address. The old primary becomes a replica."""
     assert site.address is not None
     folder = site.folder / f"redis-{rng.randrange(2**32)}"
     folder.mkdir()
@@ -84,7 +84,7 @@ async def redis_demoted(site: Site, rng: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def redis_silent(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """Connections stay open and carry nothing; new ones work."""
+    """Open connections lose all data. New ones work."""
     assert site.address is not None
     site.address.freeze()
     yield
@@ -92,7 +92,7 @@ async def redis_silent(site: Site, rng: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def redis_far(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """Three seconds away: no call ends in time."""
+    """The round trip to Redis takes three seconds, so every call times out."""
     assert site.address is not None
     site.address.delay_s = 1.5
     try:
@@ -103,7 +103,7 @@ async def redis_far(site: Site, rng: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def redis_full(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """It is read and cannot be written."""
+    """Redis is out of memory: reads work, writes fail."""
     with _client(site) as client:
         client.config_set("maxmemory", "1")
     site.repairs.append(lambda client: client.config_set("maxmemory", "0"))
@@ -112,11 +112,11 @@ async def redis_full(site: Site, rng: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def wrong_types(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """At the list of vantages, a view, a lease, the events and an intent."""
+    """The keys of the vantages, a view, a lease, the events and an intent have wrong types."""
     vantage = site.last
     keys = [VANTAGES, view_key(vantage), lease_key(vantage), EVENTS, intent_key("dal-02")]
     with _client(site) as client:
-        pipe = client.pipeline()  # pollers write to some of them
+        pipe = client.pipeline()  # in one transaction, because pollers write to some keys
         for key in keys:
             pipe.delete(key)
             pipe.hset(key, "x", "y")
@@ -127,7 +127,7 @@ async def wrong_types(site: Site, rng: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def hostile_values(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """Times in milliseconds, an inventory from the future, thousands of names, large views."""
+    """Times in milliseconds, a future inventory, thousands of vantages, and large views."""
     lie = a_view("evil", {"nyc-01": an_edge_view(models=["lie"], models_at=time.time() + 1e6)})
     padded = written(a_view("a0", {}))[:-1] + b',"x":"' + b"x" * 3_900_000 + b'"}'
     wish = an_intent("nyc-02", Intended.DISABLED, expires_at=time.time() * 1_000)
@@ -146,7 +146,7 @@ async def hostile_values(site: Site, rng: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def intent_lost(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """An operator drains an edge, and Redis evicts that."""
+    """An operator drains an edge, and Redis loses the intent."""
     id = rng.choice(sorted(CITIES))
     url = f"http://{HOST}:{site.servers[0].ops_port}/v1/edges/{id}/intent"
     wish = {"state": "draining", "for": "1h", "reason": "storm", "actor": "storm", "force": True}
@@ -160,7 +160,7 @@ async def intent_lost(site: Site, rng: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def poller_killed(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """One of two."""
+    """One of two pollers is killed and restarted."""
     name = rng.choice(sorted(site.pollers))
     site.pollers[name].kill()
     try:
@@ -171,7 +171,7 @@ async def poller_killed(site: Site, rng: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def poller_hung(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """One of two, and it goes on as if nothing had happened."""
+    """One of two pollers is stopped and resumes."""
     poller = site.pollers[rng.choice(sorted(site.pollers))]
     poller.send(signal.SIGSTOP)
     try:
@@ -183,7 +183,7 @@ async def poller_hung(site: Site, rng: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def regions_faulty(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """A reload that is refused."""
+    """regions.yaml is invalid, so its reload is rejected."""
     latitude = CITIES["yto-01"][2].latitude
     rewrite(site, lambda document: document["regions"][0].update(latitude=91))
     try:
@@ -194,14 +194,14 @@ async def regions_faulty(site: Site, rng: random.Random) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def names_hang(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """The names of two edges get no answer."""
+    """The name server does not reply for the names of two edges."""
     with _unresolved(site, rng, HANG):
         yield
 
 
 @contextlib.asynccontextmanager
 async def names_fail(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """The names of two edges get SERVFAIL."""
+    """The name server replies SERVFAIL for the names of two edges."""
     with _unresolved(site, rng, SERVFAIL):
         yield
 
@@ -221,7 +221,7 @@ def _unresolved(site: Site, rng: random.Random, answer: Answer) -> Iterator[None
 
 @contextlib.asynccontextmanager
 async def worker_hung(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """One worker of one server is stopped, and goes on when it has long been replaced."""
+    """One worker of one server is stopped. It resumes long after it was replaced."""
     victim = rng.choice(workers_of(rng.choice(site.servers)))
     os.kill(victim, signal.SIGSTOP)
     site.hung_at.append(time.monotonic())
@@ -233,7 +233,7 @@ async def worker_hung(site: Site, rng: random.Random) -> AsyncIterator[None]:
 
 
 def workers_of(server: Server) -> list[int]:
-    """The processes that answer for a server."""
+    """The pids of a server's worker processes."""
     pid = server.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [
@@ -245,18 +245,19 @@ def workers_of(server: Server) -> list[int]:
 
 @contextlib.asynccontextmanager
 async def state_folder_hung(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """Opening a pipe that nobody reads blocks, as a file on a dead network folder does."""
+    """Saving the snapshot blocks: its file is a pipe without a reader. A dead network mount
+    blocks in the same way."""
     server = rng.choice(site.servers)
     pipe = Path(server.settings["STATE_DIR"]) / f".{FILE_NAME}.{server.process.pid}"
     while True:
-        with contextlib.suppress(FileExistsError):  # while it is being saved
+        with contextlib.suppress(FileExistsError):  # the server is saving now
             os.mkfifo(pipe)
             break
         await asyncio.sleep(0.01)
     try:
         yield
     finally:
-        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # the save that waits goes on
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # unblocks the pending save
         pipe.unlink()
         await asyncio.sleep(0.1)
         os.close(reader)
@@ -264,7 +265,7 @@ async def state_folder_hung(site: Site, rng: random.Random) -> AsyncIterator[Non
 
 @contextlib.asynccontextmanager
 async def brake(site: Site, rng: random.Random) -> AsyncIterator[None]:
-    """The last vantage sees six of ten edges fall at once, which work."""
+    """Only the last vantage sees six of ten working edges fall at once."""
     ids = rng.sample(sorted(CITIES), 6)
     for id in ids:
         await site.partial.edges[id].set_mode(Mode.DOWN)

@@ -1,4 +1,4 @@
-"""Viewers of many places who never stop asking, and all that they were told."""
+"""Viewers in many places who send requests continuously, and the answers that they got."""
 
 import asyncio
 import itertools
@@ -11,8 +11,9 @@ import httpx
 from tests.support.servers import HOST
 
 PER_SECOND = 50
-# Toronto, Montreal, Vancouver, New York, Dallas, Palo Alto, Oxford, Berlin, Tokyo,
-# Auckland, and one without a place. Eleven and seven: each question reaches each server.
+# Toronto, Montreal, Vancouver, New York, Dallas, Palo Alto, Oxford, Berlin, Tokyo, Auckland, and
+# one without a location. There are 11 addresses and 7 queries: both are odd, so that each question
+# reaches each of two servers.
 ADDRESSES = (
     "128.100.1.1",
     "132.204.1.1",
@@ -40,8 +41,11 @@ QUESTIONS = tuple(itertools.product(QUERIES, ADDRESSES))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """`asked_at`: monotonic. `code`: HTTP status, 0 when no answer came. `named`: every
-    edge in it, the pick first."""
+    """One answer.
+
+    `asked_at`: the monotonic time of the request. `code`: the HTTP status, 0 if there was no
+    response. `named`: every edge in the answer, the first choice first.
+    """
 
     query: str
     address: str
@@ -59,14 +63,16 @@ class Answer:
 
     @property
     def is_list(self) -> bool:
-        """Whether it names every edge on offer."""
+        """Whether the answer lists every offered edge."""
         return "all=true" in self.query
 
 
 @dataclass
 class Viewers:
-    """Ask the servers at `ports` by turns, whether they answer or not. `header`: where they
-    say who asks."""
+    """Viewers who ask the servers at `ports` in turn, at a fixed rate.
+
+    `header`: the header with the viewer's address.
+    """
 
     client: httpx.AsyncClient
     header: str = "X-Forwarded-For"
@@ -75,7 +81,7 @@ class Viewers:
     answers: list[Answer] = field(default_factory=list)
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Send requests until cancelled."""
         async with asyncio.TaskGroup() as asking:
             for number, (query, address) in enumerate(itertools.cycle(QUESTIONS)):
                 if self.ports:
