@@ -40,7 +40,7 @@ NEEDS = {
 }
 # Commands that other tests run, by one test that does.
 BY_TESTS = {
-    r"python -m clients\.conformance": "test_reference_client_does_all_that_a_good_client_does",
+    r"python -m clients\.conformance": "test_reference_client_passes_every_scenario",
     r"autorouter geodata update": "test_command_asks_db_ip_first",
     r"autorouter geodata feeds": "test_command_tells_what_it_wrote",
     r".* --at ": "test_past_is_explained_by_its_own_fleet",

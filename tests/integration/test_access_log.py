@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 def request_lines(running: Running) -> list[dict[str, Any]]:
-    """The lines of requests, without those of the server's own look at its listener."""
+    """The log lines of requests, without the server's own health checks."""
     whole = running.process.output.rpartition("\n")[0]
     lines = [json.loads(line) for line in whole.splitlines()]
     requests = [line for line in lines if line["event"] == "request"]
@@ -20,7 +20,7 @@ def request_lines(running: Running) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_server_writes_a_line_for_each_request(site: Site, workers: str) -> None:
+async def test_each_request_is_logged_without_the_viewer(site: Site, workers: str) -> None:
     running = await site.serve_until_ready(LOG_REQUESTS="all", WORKERS=workers)
     for _ in range(20):
         await running.route()
@@ -32,25 +32,25 @@ async def test_server_writes_a_line_for_each_request(site: Site, workers: str) -
 
 
 async def knows_models(running: Running) -> bool:
-    """Whether it knows the models of every edge, so that its fleet stays as it is."""
+    """Whether it knows the models of every edge: the fleet does not change after that."""
     edges = (await running.ops("/v1/edges")).json()["edges"]
     return all(edge["models"] is not None for edge in edges)
 
 
-async def test_line_says_enough_to_explain_it_later(site: Site) -> None:
+async def test_logged_key_and_scope_explain_the_answer(site: Site) -> None:
     running = await site.serve_until_ready(LOG_REQUESTS="all")
     await eventually(lambda: knows_models(running))
     answered = await running.route()
     await eventually(lambda: bool(request_lines(running)))
     (line,) = request_lines(running)
-    asked = {"key": line["key"], "scope": line["scope"]}
+    params = {"key": line["key"], "scope": line["scope"]}
     url = f"http://{HOST}:{running.ops_port}/v1/explain"
-    told = (await running.client.get(url, params=asked)).json()
-    assert told["region"] == line["region"] == answered["region"]
-    assert told["fleet"] == line["fleet"]
+    explained = (await running.client.get(url, params=params)).json()
+    assert explained["region"] == line["region"] == answered["region"]
+    assert explained["fleet"] == line["fleet"]
 
 
-async def test_server_writes_none_unless_told(site: Site) -> None:
+async def test_requests_are_not_logged_by_default(site: Site) -> None:
     running = await site.serve_until_ready()
     await running.route()
     running.process.stop()

@@ -1,4 +1,4 @@
-"""`uvicorn router.api.asgi:app`, as docs/running.md has it."""
+"""`uvicorn router.api.asgi:app`, as docs/running.md describes it."""
 
 import signal
 import sys
@@ -21,7 +21,7 @@ def uvicorn(output: Path, port: int, **settings: str) -> Process:
     return Process(command, output, clean_env(**settings))
 
 
-def test_stock_uvicorn_answers_and_follows_files(tmp_path: Path) -> None:
+def test_stock_uvicorn_answers_and_reloads_files(tmp_path: Path) -> None:
     port, regions = free_port(), tmp_path / "regions.yaml"
     regions.write_text(FEW_EDGES)
     process = uvicorn(
@@ -36,7 +36,7 @@ def test_stock_uvicorn_answers_and_follows_files(tmp_path: Path) -> None:
         assert get(url.replace("/v1", "/v2")).json()["code"] == "not_found"
         regions.write_text(FEW_EDGES.replace("yto-01", "yto-09"))
         wait_until(lambda: get(url, headers=viewer).json()["region"] == "yto-09")
-        assert process.stop() == -signal.SIGTERM  # which uvicorn raises again when all is done
+        assert process.stop() == -signal.SIGTERM  # uvicorn raises it again after its shutdown
         assert "Traceback" not in process.output
     finally:
         if process.is_alive():
@@ -44,7 +44,7 @@ def test_stock_uvicorn_answers_and_follows_files(tmp_path: Path) -> None:
 
 
 def test_stock_uvicorn_keeps_the_last_good_health(tmp_path: Path) -> None:
-    """A later start answers by it where Redis cannot be reached."""
+    """The next start uses the saved health while Redis is unreachable."""
     regions, state, statuses = tmp_path / "regions.yaml", tmp_path / "state", []
     regions.write_text(FEW_EDGES)
     state.mkdir()
@@ -61,10 +61,10 @@ def test_stock_uvicorn_keeps_the_last_good_health(tmp_path: Path) -> None:
         finally:
             if process.is_alive():
                 process.kill()
-    assert statuses[1] == "fail_open"  # by health, not by the lack of it
+    assert statuses[1] == "fail_open"  # from the saved health
 
 
-def test_stock_uvicorn_does_not_start_with_faulty_settings(tmp_path: Path) -> None:
+def test_stock_uvicorn_does_not_start_with_invalid_settings(tmp_path: Path) -> None:
     process = uvicorn(tmp_path / "uvicorn.log", free_port(), TTL_S="soon")
     assert process.exit_code() != 0
     assert "AUTOROUTER_TTL_S" in process.output

@@ -1,4 +1,4 @@
-"""`autorouter cdn publish` writes a table to a KeyValueStore: dry run first, one writer."""
+"""`autorouter cdn publish` writes a table to a KeyValueStore."""
 
 import json
 import os
@@ -50,11 +50,11 @@ def fleet(folder: Path, count: int, first: int = 0) -> Path:
 
 
 def versions(store: FakeStore) -> list[str]:
-    told: list[str] = json.loads(store.values["versions"])
-    return told
+    document: list[str] = json.loads(store.values["versions"])
+    return document
 
 
-def test_says_what_would_change_and_writes_nothing(store: FakeStore) -> None:
+def test_dry_run_lists_changes_and_writes_nothing(store: FakeStore) -> None:
     done = publish(store)
     assert (done.returncode, done.stderr) == (0, "")
     assert "+ dal-01" in done.stdout
@@ -65,14 +65,14 @@ def test_says_what_would_change_and_writes_nothing(store: FakeStore) -> None:
 def test_publishes_500_edges(store: FakeStore, tmp_path: Path) -> None:
     done = publish(store, "--yes", "--json", regions=fleet(tmp_path, 500))
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["published"], len(told["edges_added"])) == (True, 500)
-    assert store.writes == told["calls"]
-    assert versions(store) == [told["version"]]
+    document = json.loads(done.stdout)
+    assert (document["published"], len(document["edges_added"])) == (True, 500)
+    assert store.writes == document["calls"]
+    assert versions(store) == [document["version"]]
     assert max(len(key) + len(text) for key, text in store.values.items()) <= MAX_PAIR_BYTES
 
 
-def test_publishing_the_same_again_changes_nothing(store: FakeStore) -> None:
+def test_publishing_the_same_table_again_writes_nothing(store: FakeStore) -> None:
     publish(store, "--yes")
     writes = store.writes
     done = publish(store, "--yes")
@@ -80,7 +80,7 @@ def test_publishing_the_same_again_changes_nothing(store: FakeStore) -> None:
     assert store.writes == writes > 0
 
 
-def test_every_listed_version_is_complete_at_every_moment(store: FakeStore, tmp_path: Path) -> None:
+def test_every_listed_version_is_always_complete(store: FakeStore, tmp_path: Path) -> None:
     fleets = [fleet(tmp_path, 30, first) for first in (0, 10, 20)]
     tables: dict[str, set[str]] = {}
     for regions in fleets:
@@ -94,14 +94,14 @@ def test_every_listed_version_is_complete_at_every_moment(store: FakeStore, tmp_
     assert kept == set(versions(store)) == set(list(tables)[1:])
 
 
-def test_values_of_others_stay(store: FakeStore, tmp_path: Path) -> None:
+def test_other_keys_in_the_store_are_kept(store: FakeStore, tmp_path: Path) -> None:
     store.values["theirs"] = "text"
     for first in (0, 5, 10):
         publish(store, "--yes", regions=fleet(tmp_path, 5, first))
     assert store.values["theirs"] == "text"
 
 
-def test_goes_back_to_the_version_before(store: FakeStore, tmp_path: Path) -> None:
+def test_previous_version_is_restored_with_one_write(store: FakeStore, tmp_path: Path) -> None:
     old, new = fleet(tmp_path, 20), fleet(tmp_path, 20, 10)
     for regions in (old, new):
         publish(store, "--yes", regions=regions)
@@ -112,7 +112,7 @@ def test_goes_back_to_the_version_before(store: FakeStore, tmp_path: Path) -> No
     assert store.writes == writes + 1
 
 
-def test_other_writer_is_noticed_and_publishing_goes_on_later(
+def test_concurrent_writer_is_detected_and_publishing_resumes(
     store: FakeStore, tmp_path: Path
 ) -> None:
     publish(store, "--yes", regions=fleet(tmp_path, 20))
@@ -137,20 +137,20 @@ def test_other_writer_is_noticed_and_publishing_goes_on_later(
         ("ServiceQuotaExceededException", "the store is full"),
     ],
 )
-def test_refusals_of_aws_say_what_to_do(store: FakeStore, code: str, advice: str) -> None:
+def test_aws_error_says_what_to_do(store: FakeStore, code: str, advice: str) -> None:
     store.refuse = code
     done = publish(store, "--yes")
     assert done.returncode == 1
     assert advice in done.stderr
 
 
-def test_what_is_no_arn_is_refused(store: FakeStore) -> None:
+def test_invalid_arn_is_rejected(store: FakeStore) -> None:
     done = publish(store, arn="a1b2")
     assert done.returncode == 1
     assert "is not the ARN" in done.stderr
 
 
-def test_missing_credentials_are_named(store: FakeStore) -> None:
+def test_missing_credentials_are_reported(store: FakeStore) -> None:
     store.env |= {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
     done = publish(store)
     assert done.returncode == 1

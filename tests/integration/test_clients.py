@@ -1,4 +1,4 @@
-"""The reference clients and the released SDK, judged by the conformance suite."""
+"""The conformance suite run on the reference clients and the released SDK."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def verdicts(name: str) -> list[Verdict]:
 
 
 def documented(name: str) -> dict[str, bool]:
-    """What the page says of a client, by scenario."""
+    """What docs/clients.md says about a client, by scenario."""
     table = PAGE[PAGE.index("<!-- conformance") :]
     head, *rows = [row.split(" | ") for row in re.findall(r"^\| (.*) \|$", table, re.MULTILINE)]
     column = head.index(name)
@@ -32,20 +32,20 @@ def documented(name: str) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("name", ["Python", "Python, async", "JavaScript"])
-def test_reference_client_does_all_that_a_good_client_does(name: str) -> None:
+def test_reference_client_passes_every_scenario(name: str) -> None:
     assert [one for one in verdicts(name) if not one.passed] == []
 
 
 @pytest.mark.parametrize("name", ["Python", "Python, async", "JavaScript", SDK])
-def test_page_shows_what_each_client_does(name: str) -> None:
+def test_page_shows_the_result_of_each_client(name: str) -> None:
     assert documented(name) == {one.scenario: one.passed for one in verdicts(name)}
 
 
-def test_suite_notices_a_client_that_sends_nothing() -> None:
+def test_client_that_sends_nothing_fails_the_suite() -> None:
     program = "import sys\nfor _ in sys.stdin: print('{\"ok\": false}', flush=True)"
     passed = [one.scenario for one in judge([sys.executable, "-c", program], {}) if one.passed]
     assert passed == ["tells the application of a 404, and sends nothing"]
 
 
-def test_page_counts_the_scenarios() -> None:
+def test_page_has_the_number_of_scenarios() -> None:
     assert f"suite of {len(SCENARIOS)} scenarios" in PAGE

@@ -1,4 +1,4 @@
-"""Connections raced over several addresses: the good one wins, the bad ones are told."""
+"""Connections raced over several addresses: a working one wins, failed ones are reported."""
 
 import asyncio
 import socket
@@ -40,14 +40,14 @@ async def listening(*hosts: str) -> AsyncIterator[int]:
             server.close()
 
 
-def test_families_take_turns_and_addresses_lead_in_turn() -> None:
+def test_order_alternates_families_and_rotates_addresses() -> None:
     addresses = ["::1", "::2", "10.0.0.1", "10.0.0.2"]
     assert racing_order(addresses, 0) == ("::1", "10.0.0.1", "::2", "10.0.0.2")
     assert racing_order(addresses, 1) == ("::2", "10.0.0.2", "::1", "10.0.0.1")
     assert racing_order(["10.0.0.1"], 7) == ("10.0.0.1",)
 
 
-async def test_refused_address_is_passed_over_and_told() -> None:
+async def test_refused_address_is_skipped_and_reported() -> None:
     async with listening(HOST) as port:
         connected = await race(["127.0.0.9", HOST], port)
         connected.socket.close()
@@ -60,7 +60,7 @@ async def test_silent_address_costs_a_head_start_and_is_reported() -> None:
             silent = stack.enter_context(socket.socket())
             silent.bind(("127.0.0.9", port))
             silent.listen(0)
-            for _ in range(8):  # its queue is full: no further connection is answered
+            for _ in range(8):  # fills its queue: it answers no further connection
                 one = stack.enter_context(socket.socket())
                 one.setblocking(False)
                 one.connect_ex(("127.0.0.9", port))
@@ -71,7 +71,7 @@ async def test_silent_address_costs_a_head_start_and_is_reported() -> None:
     assert RACE_DELAY_S <= time.monotonic() - started < RACE_DELAY_S + 0.5
 
 
-async def test_hanging_and_failing_names_harm_their_own_edge_only() -> None:
+async def test_name_that_hangs_or_fails_affects_only_its_edge() -> None:
     names: dict[str, Answer] = {f"hang-{n}.example": HANG for n in range(4)}
     names |= {f"fail-{n}.example": SERVFAIL for n in range(4)}
     names |= {f"good-{n}.example": [HOST] for n in range(8)}
@@ -92,7 +92,7 @@ async def test_hanging_and_failing_names_harm_their_own_edge_only() -> None:
     }
 
 
-async def test_time_of_the_lookup_is_no_part_of_the_probe() -> None:
+async def test_round_trip_time_excludes_the_lookup() -> None:
     names: dict[str, Answer] = {"a.example": [HOST]}
     async with listening(HOST) as port, name_server(names) as server:
         server.delay_s = 0.6
@@ -105,7 +105,7 @@ async def test_time_of_the_lookup_is_no_part_of_the_probe() -> None:
     assert probe.rtt_ms < took_ms - 500
 
 
-async def test_outage_of_the_resolver_is_local_without_a_last_good_answer() -> None:
+async def test_resolver_outage_is_a_local_error() -> None:
     async with name_server({}) as server:
         server.is_dead = True
         async with open_client(Resolver(servers=[server.address])) as client:

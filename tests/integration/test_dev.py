@@ -1,9 +1,8 @@
-"""`autorouter dev` does what it prints, word for word."""
+"""`autorouter dev`: the commands that it prints work as printed."""
 
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,14 @@ from tests.support.builders import CITIES
 from tests.support.servers import HOST, Dev, get, is_open, running_dev, wait_until
 
 
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    with running_dev(tmp_path_factory.mktemp("dev"), POLL_INTERVAL_S="0.5") as one:
-        yield one
-
-
 def printed_commands(dev: Dev) -> list[str]:
-    """What it says to try, with continued lines joined."""
+    """The commands that `dev` suggests, with continued lines joined."""
     text = dev.process.output.replace("\\\n", "")
     return [line.strip() for line in text.splitlines() if line.startswith("    curl ")]
 
 
 def run(command: str) -> list[Any]:
-    """The JSON documents that a shell command prints."""
+    """Run a shell command; return the JSON documents that it prints."""
     done = subprocess.run(
         ["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True
     )
@@ -47,33 +40,32 @@ def put(dev: Dev, path: str) -> httpx.Response:
 
 def route(dev: Dev, query: str = "", viewer: str = "24.48.0.1") -> dict[str, Any]:
     url = f"http://{HOST}:{dev.port}/v1/route{query}"
-    told: dict[str, Any] = get(url, headers={"X-Forwarded-For": viewer}).json()
-    return told
+    document: dict[str, Any] = get(url, headers={"X-Forwarded-For": viewer}).json()
+    return document
 
 
 def test_three_commands_are_printed(dev: Dev) -> None:
     assert len(printed_commands(dev)) == 3
 
 
-def test_dashboard_s_address_is_printed_and_answers(dev: Dev) -> None:
+def test_printed_dashboard_address_works(dev: Dev) -> None:
     (line,) = [line for line in dev.process.output.splitlines() if "dashboard" in line]
     answer = get(line.split()[-1])
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
 
 
-def test_printed_viewer_in_canada_gets_a_canadian_edge(dev: Dev) -> None:
-    (told,) = run(printed_commands(dev)[0])
-    assert (told["country"], told["crossed_border"]) == ("CA", False)
-    assert told["endpoint"].startswith(f"http://{HOST}:")
+def test_printed_canadian_viewer_gets_a_canadian_edge(dev: Dev) -> None:
+    (document,) = run(printed_commands(dev)[0])
+    assert (document["country"], document["crossed_border"]) == ("CA", False)
+    assert document["endpoint"].startswith(f"http://{HOST}:")
 
 
-def test_printed_viewer_in_germany_crosses_the_border(dev: Dev) -> None:
-    (told,) = run(printed_commands(dev)[1])
-    assert (told["reason"], told["crossed_border"]) == ("no_edge_in_country", True)
+def test_printed_german_viewer_crosses_the_border(dev: Dev) -> None:
+    (document,) = run(printed_commands(dev)[1])
+    assert (document["reason"], document["crossed_border"]) == ("no_edge_in_country", True)
 
 
-def test_printed_command_takes_the_canadians_edge_down(dev: Dev) -> None:
-    wait_until(dev.is_ready)
+def test_printed_command_takes_the_edge_of_a_viewer_down(dev: Dev) -> None:
     (before,) = run(printed_commands(dev)[0])
     taken, after = run(printed_commands(dev)[2])
     assert (taken["id"], taken["mode"]) == (before["region"], "down")
@@ -88,7 +80,7 @@ def test_every_printed_mode_can_be_set(dev: Dev) -> None:
     put(dev, "/simulation/sfo-01/healthy")
 
 
-def test_every_edge_is_real_and_shown(dev: Dev) -> None:
+def test_every_simulated_edge_is_listed_and_answers(dev: Dev) -> None:
     shown = dev.ops("/simulation").json()
     assert list(shown) == list(CITIES)
     assert get(shown["nyc-01"]["endpoint"] + "/health").json()["status"] == "healthy"
@@ -102,7 +94,7 @@ def test_models_of_an_edge_can_be_set(dev: Dev) -> None:
 
 
 @pytest.mark.parametrize("path", ["/simulation/nowhere-01/down", "/simulation/yto-01/dead"])
-def test_unknown_edge_or_mode_is_answered_with_the_choices(dev: Dev, path: str) -> None:
+def test_unknown_edge_or_mode_is_404_with_the_choices(dev: Dev, path: str) -> None:
     answer = put(dev, path)
     assert answer.status_code == 404
     assert "trickle" in answer.json()["detail"]
@@ -110,21 +102,22 @@ def test_unknown_edge_or_mode_is_answered_with_the_choices(dev: Dev, path: str) 
 
 
 def test_old_sdk_finds_every_edge(dev: Dev) -> None:
-    wait_until(dev.is_ready)
-    told = route(dev, "?all=true")
-    assert len(told["regions"]) >= 8
-    assert get(told["regions"][0]["endpoint"] + "/health").status_code == 200
+    document = route(dev, "?all=true")
+    assert len(document["regions"]) >= 8
+    assert get(document["regions"][0]["endpoint"] + "/health").status_code == 200
 
 
 def test_listeners_are_on_loopback_only(dev: Dev) -> None:
-    told = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=False).stdout
-    for address in (one for one in told.split() if "." in one):
+    document = subprocess.run(
+        ["hostname", "-I"], capture_output=True, text=True, check=False
+    ).stdout
+    for address in (one for one in document.split() if "." in one):
         with pytest.raises(httpx.ConnectError):
             get(f"http://{address}:{dev.port}/healthz")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_stops_everything(tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_stops_everything(tmp_path: Path, number: signal.Signals) -> None:
     with running_dev(tmp_path) as dev:
         edge = dev.ops("/simulation").json()["yto-01"]["endpoint"]
         dev.process.send(number)
@@ -133,7 +126,7 @@ def test_ctrl_c_stops_everything(tmp_path: Path, number: signal.Signals) -> None
         assert not any(map(is_open, (dev.port, dev.ops_port, int(edge.rpartition(":")[2]))))
 
 
-def test_own_catalog_is_simulated(tmp_path: Path) -> None:
+def test_catalog_option_sets_the_simulated_edges(tmp_path: Path) -> None:
     regions = tmp_path / "ours.yaml"
     regions.write_text(
         "regions:\n  - {id: ber-01, name: Berlin, country: DE, latitude: 52.5, longitude: 13.4,"
@@ -144,7 +137,7 @@ def test_own_catalog_is_simulated(tmp_path: Path) -> None:
         assert route(dev, viewer="85.214.132.117")["reason"] == "nearest_in_country"
 
 
-def test_redis_is_not_asked_for(tmp_path: Path) -> None:
+def test_redis_setting_is_ignored(tmp_path: Path) -> None:
     with running_dev(tmp_path, REDIS_URL="redis://127.0.0.1:1/0", POLL_INTERVAL_S="0.2") as dev:
         wait_until(dev.is_ready)
         assert route(dev)["status"] == "ok"

@@ -1,4 +1,4 @@
-"""The CDN function makes the very route key that Python makes, run by a real engine."""
+"""The CDN function, run by a real engine, makes the same route key as Python."""
 
 import json
 import random
@@ -32,9 +32,9 @@ from tests.support.route_keys import (
 )
 from tests.support.servers import ROOT
 
-REAL, MADE_UP = 20_000, 10_000
+REAL_VIEWERS, SYNTHETIC = 20_000, 10_000
 
-# One key a line: njs cuts what it prints after 2,048 characters.
+# One key per line: njs truncates output after 2,048 characters.
 HARNESS = """
 function print(request) {
   var key = request.headers['x-autorouter-key'];
@@ -56,8 +56,8 @@ async function answerAll(events) {
 answerAll(JSON.parse(require('fs').readFileSync('events.json')));
 """
 
-# A KeyValueStore as CloudFront's guide describes it: get() gives a promise, and rejects a name
-# that is not there.
+# A KeyValueStore as CloudFront's guide describes it: get() returns a promise, which is rejected
+# if the name is missing.
 STORE = """
 var values = JSON.parse(require('fs').readFileSync('values.json'));
 var cf = { kvs: function () { return { get: async function (name, options) {
@@ -84,7 +84,7 @@ def by_njs(script: str, folder: Path) -> str:
 
 
 class Engine(NamedTuple):
-    """What runs a program, and which."""
+    """A JavaScript engine and the program that it runs."""
 
     execute: Callable[[str, Path], str]
     target: Target
@@ -99,18 +99,18 @@ ENGINES = pytest.mark.parametrize(
         for target in (INLINE, KVS)
     ],
 )
-STORED = pytest.mark.parametrize("engine", [Engine(by_node, KVS), Engine(by_njs, KVS)])
+KVS_ENGINES = pytest.mark.parametrize("engine", [Engine(by_node, KVS), Engine(by_njs, KVS)])
 
 
 def event(viewer: Viewer, **headers: str) -> dict[str, Any]:
-    told = {
+    values = {
         "cloudfront-viewer-country": viewer.country,
         "cloudfront-viewer-latitude": viewer.latitude,
         "cloudfront-viewer-longitude": viewer.longitude,
         **headers,
     }
     query = {"scope": {"value": viewer.scope}}
-    fields = {name: {"value": value} for name, value in told.items() if value}
+    fields = {name: {"value": value} for name, value in values.items() if value}
     return {"viewer": {"ip": viewer.ip}, "request": {"headers": fields, "querystring": query}}
 
 
@@ -121,8 +121,8 @@ def run(
     ranker: Ranker | None = None,
     values: Mapping[str, str] | None = None,
 ) -> list[str | None]:
-    """The keys that an engine makes of these events. `values`: in the KeyValueStore, instead of
-    the table of the ranker."""
+    """The keys that an engine makes from these events. `values` is the content of the
+    KeyValueStore; by default it is the table of the ranker."""
     ranker = ranker or shipped()
     program = render(ranker, read_program(engine.target))
     if engine.target is KVS:
@@ -142,16 +142,16 @@ def run(
 
 
 def published(table: Table, *before: str) -> dict[str, str]:
-    """A store with a table, and the versions before it in the list."""
+    """The content of a store with a table; `before` are the versions listed after it."""
     return {**table.values, "versions": json.dumps([table.version, *before])}
 
 
 @cache
 def real_viewers() -> list[Viewer]:
-    """Random addresses of the geo database, where it has them."""
+    """Random addresses, at their places in the geo database."""
     rng, geo = random.Random(1), read_geo(Settings())
     viewers: list[Viewer] = []
-    while len(viewers) < REAL:
+    while len(viewers) < REAL_VIEWERS:
         ip = ".".join(str(rng.randrange(1, 224)) for _ in range(4))
         place = geo.locate(ip)
         if place.country is not None and place.position is not None:
@@ -163,12 +163,12 @@ def real_viewers() -> list[Viewer]:
 
 @cache
 def every_kind() -> list[Viewer]:
-    return made_up_viewers(MADE_UP)
+    return made_up_viewers(SYNTHETIC)
 
 
 @ENGINES
 @pytest.mark.parametrize("viewers", [real_viewers, every_kind])
-def test_key_is_the_one_python_makes(
+def test_key_equals_the_key_from_python(
     engine: Engine, viewers: Callable[[], list[Viewer]], tmp_path: Path
 ) -> None:
     asked = viewers()
@@ -178,7 +178,7 @@ def test_key_is_the_one_python_makes(
 
 
 @ENGINES
-def test_keys_are_the_golden_ones(engine: Engine, tmp_path: Path) -> None:
+def test_keys_equal_the_golden_keys(engine: Engine, tmp_path: Path) -> None:
     vectors = json.loads(VECTORS.read_text())
     asked = [Viewer(**{name: each[name] for name in Viewer._fields}) for each in vectors]
     made = run(engine, [event(viewer) for viewer in asked], tmp_path)
@@ -186,7 +186,7 @@ def test_keys_are_the_golden_ones(engine: Engine, tmp_path: Path) -> None:
 
 
 @ENGINES
-def test_network_order_is_the_one_python_makes(engine: Engine, tmp_path: Path) -> None:
+def test_latency_order_equals_the_order_from_python(engine: Engine, tmp_path: Path) -> None:
     settings = Settings()
     ranker = Ranker(with_latency(settings, read_catalog(settings)))
     asked = [*real_viewers()[:5_000], *every_kind()[:5_000]]
@@ -198,7 +198,7 @@ def test_network_order_is_the_one_python_makes(engine: Engine, tmp_path: Path) -
 
 
 @ENGINES
-def test_weights_and_small_countries_are_ranked_alike(engine: Engine, tmp_path: Path) -> None:
+def test_weighted_edges_are_ranked_as_in_python(engine: Engine, tmp_path: Path) -> None:
     ranker = Ranker(
         a_catalog(
             a_region("yto-01", weight=1.0),
@@ -216,7 +216,7 @@ def test_weights_and_small_countries_are_ranked_alike(engine: Engine, tmp_path: 
 
 
 @ENGINES
-def test_viewer_cannot_bring_a_key(engine: Engine, tmp_path: Path) -> None:
+def test_route_key_from_a_viewer_is_ignored(engine: Engine, tmp_path: Path) -> None:
     spoofed = {"x-autorouter-key": "CA~yto-01"}
     placed = Viewer("DE", "52.5", "13.4", "85.214.132.117")
     unplaced = Viewer("", "", "", "85.214.132.117")
@@ -229,18 +229,18 @@ def test_viewer_cannot_bring_a_key(engine: Engine, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("country", "has_key"),
     [
-        ("US", False),  # edges in three cities: which one is near is not known
+        ("US", False),  # edges in three cities: the nearest is unknown
         ("CA", False),
         ("GB", True),  # edges in one city
-        ("DE", True),  # no edge: one order for all
+        ("DE", True),  # no edge: all viewers have the same order
         ("AQ", True),
-        ("EU", False),  # no country
+        ("EU", False),  # not a country
         ("ZZ", False),
         ("UK", False),
         ("", False),
     ],
 )
-def test_viewer_without_coordinates_has_a_key_only_where_one_order_fits_all(
+def test_viewer_without_coordinates_has_a_key_if_all_share_one_order(
     engine: Engine, country: str, has_key: bool, tmp_path: Path
 ) -> None:
     london = a_region("lon-01", country="GB", position=Position(51.5, -0.1))
@@ -254,7 +254,7 @@ def test_viewer_without_coordinates_has_a_key_only_where_one_order_fits_all(
 
 @ENGINES
 @pytest.mark.parametrize("country", ["EU", "ZZ", "UK", "A1", ""])
-def test_position_without_a_country_makes_a_key(
+def test_position_without_a_country_gives_a_key(
     engine: Engine, country: str, tmp_path: Path
 ) -> None:
     viewer = Viewer(country, "45.5", "-73.6", "24.48.0.1")
@@ -265,7 +265,7 @@ def test_position_without_a_country_makes_a_key(
 
 
 @ENGINES
-def test_first_of_repeated_scopes_counts(engine: Engine, tmp_path: Path) -> None:
+def test_first_repeated_scope_is_used(engine: Engine, tmp_path: Path) -> None:
     viewer = Viewer("CA", "42.3", "-83.0", "24.48.0.1", "global")
     asked = event(viewer)
     values = [{"value": "global"}, {"value": "country"}]
@@ -273,7 +273,7 @@ def test_first_of_repeated_scopes_counts(engine: Engine, tmp_path: Path) -> None
     assert run(engine, [asked], tmp_path) == [by_python(shipped(), viewer)]
 
 
-def test_every_key_made_is_one_the_origin_reads() -> None:
+def test_origin_accepts_every_key() -> None:
     keys = [by_python(shipped(), viewer) for viewer in every_kind()]
     assert all(parse_key(key) is not None for key in keys if key is not None)
 
@@ -281,7 +281,7 @@ def test_every_key_made_is_one_the_origin_reads() -> None:
 @cache
 def many_edges() -> Ranker:
     """500 edges: cities close together and far apart, countries with one edge and with many, a
-    city with 120 edges, edges with weights of their own."""
+    city with 120 edges, edges with different weights."""
     rng = random.Random(4)
     countries = ["US", "CA", "DE", "FR", "NL", "BE", "JP", "BR", "IN", "LU"]
     regions = [
@@ -304,8 +304,8 @@ def some_viewers() -> list[Viewer]:
     return [*real_viewers()[:2_000], *every_kind()[:2_000]]
 
 
-@STORED
-def test_500_edges_are_ranked_by_a_key_value_store(engine: Engine, tmp_path: Path) -> None:
+@KVS_ENGINES
+def test_500_edges_are_ranked_from_a_key_value_store(engine: Engine, tmp_path: Path) -> None:
     asked = some_viewers()
     made = run(engine, [event(viewer) for viewer in asked], tmp_path, many_edges())
     expected = [by_python(many_edges(), viewer) for viewer in asked]
@@ -319,31 +319,31 @@ def test_table_fits_a_key_value_store(ranker: Callable[[], Ranker]) -> None:
     assert max(len(name) + len(value) for name, value in table.values.items()) <= MAX_PAIR_BYTES
 
 
-@STORED
-def test_mixed_tables_give_a_key_of_one_of_them_or_none(engine: Engine, tmp_path: Path) -> None:
+@KVS_ENGINES
+def test_half_published_table_never_gives_a_wrong_key(engine: Engine, tmp_path: Path) -> None:
     regions = many_edges().catalog.regions
     catalog = many_edges().catalog
     rankers = [Ranker(replace(catalog, regions=some)) for some in (regions[:400], regions[100:])]
     old, new = map(make_table, rankers)
     rng = random.Random(5)
     asked = some_viewers()[::8]
-    right = [{by_python(ranker, viewer) for ranker in rankers} for viewer in asked]
-    given = set()
+    allowed = [{by_python(ranker, viewer) for ranker in rankers} for viewer in asked]
+    all_keys = set()
     for share in (0.0, 0.5, 0.9, 0.99, 1.0):
         arrived = {name: new.values[name] for name in new.values if rng.random() < share}
         for versions in ([old.version], [new.version, old.version], [new.version]):
             stored = {**old.values, **arrived, "versions": json.dumps(versions)}
             made = run(engine, [event(viewer) for viewer in asked], tmp_path, values=stored)
-            pairs = list(zip(made, right, strict=True))
+            pairs = list(zip(made, allowed, strict=True))
             assert [pair for pair in pairs if pair[0] is not None and pair[0] not in pair[1]] == []
             if old.version in versions:
                 assert [pair for pair in pairs if pair[0] is None and None not in pair[1]] == []
-            given.update(made)
-    assert all(parse_key(key) is not None for key in given if key is not None)
-    assert len(given) > 100
+            all_keys.update(made)
+    assert all(parse_key(key) is not None for key in all_keys if key is not None)
+    assert len(all_keys) > 100
 
 
-@STORED
+@KVS_ENGINES
 @pytest.mark.parametrize("stored", [{}, {"versions": "[]"}, {"versions": '["0123456789"]'}])
 def test_store_without_a_table_gives_no_key(
     engine: Engine, stored: dict[str, str], tmp_path: Path
@@ -352,7 +352,7 @@ def test_store_without_a_table_gives_no_key(
     assert run(engine, asked, tmp_path, values=stored) == [None] * 3
 
 
-@STORED
+@KVS_ENGINES
 def test_function_without_a_store_gives_no_key(engine: Engine, tmp_path: Path) -> None:
     program = render(shipped(), read_program(KVS)).removeprefix(IMPORT)
     asked = [event(viewer, **{"x-autorouter-key": "CA~yto-01"}) for viewer in real_viewers()[:3]]
@@ -363,11 +363,11 @@ def test_function_without_a_store_gives_no_key(engine: Engine, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("target", [INLINE, KVS])
-def test_function_fits_cloudfront(target: Target) -> None:
+def test_function_is_within_the_size_limit_of_cloudfront(target: Target) -> None:
     assert len(render(shipped(), read_program(target)).encode()) <= MAX_BYTES
 
 
-def test_guide_says_how_large_a_fleet_fits() -> None:
+def test_guide_has_the_largest_fleet_that_fits() -> None:
     worldwide = read_catalog(Settings(regions=ROOT / "bench" / "worldwide.yaml"))
     fleets = [Ranker(replace(worldwide, regions=worldwide.regions[:count])) for count in (23, 24)]
     fit, unfit = (len(fill(ranker, read_program()).encode()) for ranker in fleets)
@@ -376,17 +376,17 @@ def test_guide_says_how_large_a_fleet_fits() -> None:
     assert f"23 edges in {len(fleets[0].metros)} cities fit" in guide
 
 
-def test_function_with_a_store_has_one_size() -> None:
+def test_function_with_a_store_is_the_same_for_every_fleet() -> None:
     assert render(many_edges(), read_program(KVS)) == render(shipped(), read_program(KVS))
 
 
-def test_function_is_old_ecmascript() -> None:
+def test_function_uses_no_modern_ecmascript() -> None:
     program = render(shipped(), read_program())
     modern = ("=>", "`", "let ", "const ", "class ", "?.", "...", " of ", "async ")
     assert [word for word in modern if word in program] == []
 
 
-def test_too_many_edges_are_refused_with_a_way_out() -> None:
+def test_too_many_edges_are_rejected_with_advice() -> None:
     many = [a_region(f"edge-{number:04}") for number in range(1_000)]
     catalog = Catalog(regions=tuple(many))
     with pytest.raises(ConfigError, match="--kvs"):

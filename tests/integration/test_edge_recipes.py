@@ -1,4 +1,4 @@
-"""docs/edges.md: each recipe understands the server that it is for, well and unwell."""
+"""docs/edges.md: each recipe works with its inference server, healthy and unhealthy."""
 
 import re
 from dataclasses import replace
@@ -19,20 +19,20 @@ RECIPES = dict(re.findall(r"^### (.+?)\n.*?```yaml\n(.*?)```", PAGE, re.DOTALL |
 REGION = "regions:\n  - {id: a, name: A, country: CA, latitude: 43.6, longitude: -79.4}\n"
 
 
-def a_region_by(recipe: str, port: int) -> Region:
+def a_region_from(recipe: str, port: int) -> Region:
     region = parse_catalog(RECIPES[recipe] + REGION, {}).regions[0]
     return replace(region, endpoint=f"http://{HOST}:{port}")
 
 
-def test_every_stand_in_has_a_recipe_and_the_reverse() -> None:
+def test_each_inference_server_has_one_recipe() -> None:
     assert set(RECIPES) == set(KINDS)
 
 
 @pytest.mark.parametrize("name", KINDS)
-async def test_recipe_understands_its_server(name: str) -> None:
+async def test_recipe_works_with_its_server(name: str) -> None:
     kind = KINDS[name]
     async with stand_in(kind) as server, open_client() as client:
-        region, prober = a_region_by(name, server.port), Prober(client, kind.key)
+        region, prober = a_region_from(name, server.port), Prober(client, kind.key)
         assert (await prober.health(region)).outcome is Outcome.OK
         assert (await prober.models(region)).models == kind.models
         server.is_well = False

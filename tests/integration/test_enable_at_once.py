@@ -1,4 +1,4 @@
-"""`autorouter enable --now`, from the command to the edge that is up again."""
+"""`autorouter enable --now`, from the command until the edge is up."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from tests.support.servers import HOST, Dev, run_autorouter, running_dev, wait_u
 EDGE = "sfo-01"
 
 
-def test_edge_is_back_before_the_end_of_its_hold_down(tmp_path: Path) -> None:
+def test_enable_now_ends_the_hold_down(tmp_path: Path) -> None:
     with running_dev(tmp_path, POLL_INTERVAL_S="0.5") as dev:
         wait_until(dev.is_ready)
         simulate(dev, "down")

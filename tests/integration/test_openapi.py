@@ -3,30 +3,21 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import yaml
 from openapi_spec_validator import validate
 
 from router import __version__
 from router.model import EventKind, Intended, Observed, Status
 from router.ops.diagnosis import Grade
-from tests.support.servers import HOST, ROOT, Dev, running_dev, wait_until
+from tests.support.servers import HOST, ROOT, Dev
 
 OPS = ROOT / "docs" / "openapi-ops.yaml"
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 # What is asked for with nonsense is answered all the same, and 403 is the answer to any
 # other method (docs/api.md): an SDK can do nothing with a 400 or a 405.
 OUR_WAY = "negative_data_rejection,unsupported_method"
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    with running_dev(tmp_path_factory.mktemp("dev")) as one:
-        wait_until(one.is_ready)
-        yield one
 
 
 def faults(document: Path, port: int, folder: Path) -> str:

@@ -78,14 +78,14 @@ async def test_ready_with_no_edge_up_and_says_so(server: Server) -> None:
 
 
 async def test_old_geo_data_is_amiss_and_no_reason_to_stop(server: Server) -> None:
-    told = await server.told("/readyz")
+    told = await server.get_json("/readyz")
     assert told["ready"]
     assert any(line.startswith("The geo database is ") for line in told["amiss"])
 
 
 async def test_fleet_is_told_edge_by_edge_in_catalog_order(server: Server) -> None:
     await server.see("yto-01")
-    told = await server.told("/v1/edges")
+    told = await server.get_json("/v1/edges")
     assert [edge["id"] for edge in told["edges"]] == list(CITIES)
     assert [edge["state"] for edge in told["edges"][:2]] == ["down", "up"]
     assert told["edges"][0]["votes"] == {"local": "down"}
@@ -93,7 +93,7 @@ async def test_fleet_is_told_edge_by_edge_in_catalog_order(server: Server) -> No
 
 async def test_fleet_comes_with_what_is_amiss_and_who_sees_it(server: Server) -> None:
     await server.see("yto-01")
-    told = await server.told("/v1/edges")
+    told = await server.get_json("/v1/edges")
     assert (told["findings"][0]["kind"], told["findings"][0]["edges"]) == ("down", ["yto-01"])
     (vantage,) = told["vantages"]
     assert (vantage["vantage"], vantage["isolated"], vantage["held"]) == ("local", False, [])
@@ -101,11 +101,11 @@ async def test_fleet_comes_with_what_is_amiss_and_who_sees_it(server: Server) ->
 
 
 async def test_fleet_comes_with_the_share_of_recent_answers(server: Server) -> None:
-    before = await server.told("/v1/edges")
+    before = await server.get_json("/v1/edges")
     assert {edge["share"] for edge in before["edges"]} == {None}
     for _ in range(4):
         ask(server.public, TORONTONIAN)
-    told = await server.told("/v1/edges")
+    told = await server.get_json("/v1/edges")
     assert (told["answers"]["total"], sum(edge["share"] for edge in told["edges"])) == (4, 1)
 
 
@@ -114,10 +114,10 @@ async def test_edge_is_dialled_and_shown(server: Server) -> None:
     answer = await server.client.put(INTENT, json=wish)
     assert (answer.status_code, answer.json()["events"][0]["after"]) == (200, "dial 25%")
     await server.ops.watch.refresh()
-    edge = (await server.told("/v1/edges"))["edges"][0]
+    edge = (await server.get_json("/v1/edges"))["edges"][0]
     assert (edge["intent"], edge["dial"]["share"], edge["dial"]["to"]) == ("enabled", 0.25, 0.25)
     assert (await server.samples())['autorouter_edge_dial_ratio{"region": "yto-01"}'] == 0.25
-    explained = await server.told("/v1/explain", ip=TORONTONIAN)
+    explained = await server.get_json("/v1/explain", ip=TORONTONIAN)
     assert explained["dial"] is None or explained["dial"]["region"] == "yto-01"
     assert (await server.client.delete(INTENT)).json()["events"][0]["before"] == "dial 25%"
 
@@ -131,7 +131,7 @@ async def test_unclear_dial_is_refused(server: Server, change: dict[str, object]
 async def test_held_edge_tells_who_why_and_when_it_is_drained(server: Server) -> None:
     await server.client.put(INTENT, json=WISH)
     await server.ops.watch.refresh()
-    detail = (await server.told("/v1/edges"))["edges"][0]["intent_detail"]
+    detail = (await server.get_json("/v1/edges"))["edges"][0]["intent_detail"]
     assert (detail["actor"], detail["reason"], detail["drained"]) == ("ann", "new disks", False)
     assert detail["drained_at"] - detail["since"] == 300 + 10 + 10
 
@@ -144,7 +144,7 @@ async def test_fleet_tells_how_it_can_be_changed(
     server: Server, token: str | None, host: str, changes: str
 ) -> None:
     server.ops.token, server.ops.host = token, host
-    assert (await server.told("/v1/edges"))["changes"] == changes
+    assert (await server.get_json("/v1/edges"))["changes"] == changes
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/metrics", "/v1/edges", "/nowhere"])
@@ -161,7 +161,7 @@ async def test_every_answer_is_shielded(server: Server, path: str) -> None:
 
 async def test_explain_tells_the_pick_of_the_public_listener(server: Server) -> None:
     await server.see("yto-01")
-    told = await server.told("/v1/explain", ip=TORONTONIAN)
+    told = await server.get_json("/v1/explain", ip=TORONTONIAN)
     assert (told["ip"], told["region"], told["reason"]) == (
         TORONTONIAN,
         "yto-02",
@@ -172,17 +172,17 @@ async def test_explain_tells_the_pick_of_the_public_listener(server: Server) -> 
 
 
 async def test_explain_of_a_strict_viewer_abroad_names_the_problem(server: Server) -> None:
-    told = await server.told("/v1/explain", ip=GERMAN, strict="true")
+    told = await server.get_json("/v1/explain", ip=GERMAN, strict="true")
     assert (told["region"], told["problem"]) == (None, "no_edge_in_country")
 
 
 @pytest.mark.parametrize("ip", ["24.48.0.1:443", "[2607:fea8::1]:443", "::ffff:24.48.0.1"])
 async def test_explain_takes_addresses_as_proxies_write_them(server: Server, ip: str) -> None:
-    assert (await server.told("/v1/explain", ip=ip))["location"]["country"] == "CA"
+    assert (await server.get_json("/v1/explain", ip=ip))["location"]["country"] == "CA"
 
 
 async def test_explain_of_a_country_tells_of_all_its_viewers(server: Server) -> None:
-    told = await server.told("/v1/explain", country="de")
+    told = await server.get_json("/v1/explain", country="de")
     assert (told["ip"], told["location"]["country"]) == (None, "DE")
     assert told["region"] in {each["region"] for each in told["spread"]}
     assert sum(each["share"] for each in told["spread"]) == pytest.approx(1)
@@ -190,13 +190,13 @@ async def test_explain_of_a_country_tells_of_all_its_viewers(server: Server) -> 
 
 async def test_explain_of_a_place_in_a_country_is_from_there(server: Server) -> None:
     place = {"country": "CA", "latitude": "49.28", "longitude": "-123.12"}
-    told = await server.told("/v1/explain", **place)
+    told = await server.get_json("/v1/explain", **place)
     assert (told["region"], told["location"]["level"]) == ("yvr-02", "city")
 
 
 @pytest.mark.parametrize("latitude", ["", "north", "nan", "91"])
 async def test_place_that_is_none_is_the_country_s(server: Server, latitude: str) -> None:
-    told = await server.told("/v1/explain", country="CA", latitude=latitude, longitude="0")
+    told = await server.get_json("/v1/explain", country="CA", latitude=latitude, longitude="0")
     assert told["location"]["level"] == "country"
 
 
@@ -264,7 +264,7 @@ async def test_drained_edge_is_out_of_new_answers(server: Server) -> None:
     answer = await server.client.put(INTENT, json=WISH)
     assert answer.status_code == 200
     assert await server.intended("yto-01") == "draining"
-    told = await server.told("/v1/explain", ip=TORONTONIAN)
+    told = await server.get_json("/v1/explain", ip=TORONTONIAN)
     assert {edge["region"]: edge["why"] for edge in told["rejected"]} == {"yto-01": "draining"}
 
 
@@ -278,7 +278,7 @@ async def test_enabled_edge_is_back(server: Server) -> None:
 async def test_change_is_an_event_with_who_why_and_until(server: Server) -> None:
     before = time.time()
     await server.client.put(INTENT, json=WISH)
-    (event,) = (await server.told("/v1/events"))["events"]
+    (event,) = (await server.get_json("/v1/events"))["events"]
     assert {
         name: event[name] for name in ("kind", "edge", "before", "after", "reason", "actor")
     } == {
@@ -483,7 +483,10 @@ async def test_browser_may_not_send_a_change_from_elsewhere(server: Server, meth
 
 async def test_events_are_filtered_and_downloaded(server: Server) -> None:
     await server.store.log_events([an_event(n) for n in range(3)])
-    assert [one["at"] for one in (await server.told("/v1/events", since="1"))["events"]] == [1, 2]
+    assert [one["at"] for one in (await server.get_json("/v1/events", since="1"))["events"]] == [
+        1,
+        2,
+    ]
     answer = await server.client.get("/v1/events", params={"format": "csv", "since": "2"})
     assert answer.headers["content-type"].startswith("text/csv")
     assert len(answer.text.splitlines()) == 2
@@ -547,7 +550,7 @@ async def test_texts_that_change_how_others_are_shown_are_refused(
 
 
 async def test_last_edge_of_all_is_refused_with_what_it_means(server: Server) -> None:
-    ids = ",".join(edge["id"] for edge in (await server.told("/v1/edges"))["edges"])
+    ids = ",".join(edge["id"] for edge in (await server.get_json("/v1/edges"))["edges"])
     answer = await server.client.put(f"/v1/edges/{ids}/intent", json=WISH)
     assert answer.status_code == 409
     assert "every viewer would get 503" in answer.json()["detail"]
@@ -555,8 +558,8 @@ async def test_last_edge_of_all_is_refused_with_what_it_means(server: Server) ->
 
 async def test_events_are_read_after_an_id(server: Server) -> None:
     await server.store.log_events([an_event(n) for n in range(3)])
-    first = (await server.told("/v1/events"))["events"]
-    later = (await server.told("/v1/events", after=first[0]["id"]))["events"]
+    first = (await server.get_json("/v1/events"))["events"]
+    later = (await server.get_json("/v1/events", after=first[0]["id"]))["events"]
     assert [event["at"] for event in later] == [1, 2]
 
 
@@ -681,9 +684,9 @@ def an_event(at: float) -> Event:
 
 
 async def test_key_and_headers_are_explained(server: Server) -> None:
-    told = await server.told("/v1/explain", key="CA~yul-01.yto-01")
+    told = await server.get_json("/v1/explain", key="CA~yul-01.yto-01")
     assert (told["ip"], told["region"], told["key"]) == (None, "yul-01", "CA~yul-01.yto-01")
-    told = await server.told("/v1/explain", header="X-Autorouter-Key: CA~yul-01.yto-01")
+    told = await server.get_json("/v1/explain", header="X-Autorouter-Key: CA~yul-01.yto-01")
     assert told["region"] == "yul-01"
 
 
@@ -701,9 +704,9 @@ async def test_past_is_explained_by_its_own_fleet(server: Server) -> None:
     await server.see()
     recorder.look()
     key = {"key": "CA~yul-01.yto-01"}
-    past = await server.told("/v1/explain", **key, at="30")
+    past = await server.get_json("/v1/explain", **key, at="30")
     assert (past["region"], past["at"]) == ("yto-01", 60.0)
-    assert (await server.told("/v1/explain", **key, at="90"))["region"] == "yul-01"
+    assert (await server.get_json("/v1/explain", **key, at="90"))["region"] == "yul-01"
     assert past["fleet"] == ops.history.samples[0].fleet
     lacking = await server.client.get("/v1/explain", params={**key, "at": "9000"})
     assert lacking.status_code == 404
@@ -711,7 +714,7 @@ async def test_past_is_explained_by_its_own_fleet(server: Server) -> None:
 
 
 async def test_history_is_told_in_columns(server: Server) -> None:
-    told = await server.told("/v1/history")
+    told = await server.get_json("/v1/history")
     assert (told["at"], told["edges"]) == ([], [])
     wrong = await server.client.get("/v1/history", params={"since": "soon"})
     assert wrong.status_code == 400

@@ -1,7 +1,6 @@
 """`autorouter simulate`: from the present fleet, by a real database, as text, JSON and map."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from tests.support.servers import (
     a_regions_file,
     free_port,
     run_autorouter,
-    running_dev,
     wait_until,
 )
 from tests.support.worlds import a_world
@@ -33,16 +31,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def alone(world: str) -> dict[str, str]:
-    """Settings with which no server is found."""
-    return {"OPS_LISTEN": f"{HOST}:{free_port()}", "GEO_DB": world}
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    with running_dev(tmp_path_factory.mktemp("dev"), POLL_INTERVAL_S="0.5") as one:
-        wait_until(one.is_ready)
-        yield one
+def alone(alone: dict[str, str], world: str) -> dict[str, str]:
+    """Settings that lead to no server, with the small database."""
+    return alone | {"GEO_DB": world}
 
 
 def simulated(*words: str, **settings: str) -> Any:

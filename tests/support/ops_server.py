@@ -72,15 +72,15 @@ class Server:
         await self.store.publish(a_view(edges=edges, seq=time.monotonic_ns(), probed_at=at))
         await self.ops.watch.refresh()
 
-    async def told(self, path: str, **params: str) -> Any:
+    async def get_json(self, path: str, **params: str) -> Any:
         return (await self.client.get(path, params=params)).json()
 
     async def preview(self, *edges: str, state: str = "draining") -> Any:
-        return await self.told("/v1/preview", edges=",".join(edges), state=state)
+        return await self.get_json("/v1/preview", edges=",".join(edges), state=state)
 
     async def intended(self, id: str) -> str:
         await self.ops.watch.refresh()
-        edges = (await self.told("/v1/edges"))["edges"]
+        edges = (await self.get_json("/v1/edges"))["edges"]
         return str(next(edge["intent"] for edge in edges if edge["id"] == id))
 
     async def samples(self, accept: str = "text/plain") -> dict[str, Any]:
