@@ -1,1 +1,1 @@
-"""Measurements, apart from the tests: ratios, side by side in one run."""
+"""Benchmarks. They compare servers in the same run and report ratios."""

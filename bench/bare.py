@@ -1,6 +1,6 @@
-"""The yardstick: a bare uvicorn ASGI app that returns constant bytes and headers.
+"""The baseline: a bare uvicorn ASGI app that returns constant bytes and headers.
 
-`python -m bench.bare PORT HEADERS BODY`: the headers and body as JSON files.
+`python -m bench.bare PORT FILE`: FILE is JSON with `headers` and `body`.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""Caches that keep an answer `max-age` and serve it stale while they revalidate: exact
-figures for requests that come at random, and a simulation that knows none of the formulas.
+"""Hit ratio and staleness of caches with max-age and stale-while-revalidate: exact formulas, and a
+simulation that does not use them.
 
-Requests for each key are a Poisson process, and an answer from the origin takes no time.
-A cache asks the origin once a cycle: at a request later than max-age after the last time.
-So a cycle lasts max-age and, as a Poisson process has no memory, the mean wait for one
-more request. Within the stale-while-revalidate window that request is answered at once.
+Requests for each key are a Poisson process. The origin answers in no time. A cache asks the origin
+once a cycle: at the first request after max-age has passed. A Poisson process has no memory, so a
+cycle lasts max-age plus the mean wait for one request. Within the stale-while-revalidate window
+that request is answered at once.
 """
 
 import itertools
@@ -22,9 +22,12 @@ CHANGES_APART_S = (25.0, 65.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """`hit_ratio`: answered without waiting for the origin. `origin_rps`: requests that
-    reach it, revalidations too. `wrong_s`: for so many seconds' worth of requests the
-    caches go on naming an edge that the origin no longer names, without a purge."""
+    """The figures of some caches.
+
+    `hit_ratio`: the share of requests answered without waiting for the origin. `origin_rps`:
+    requests/s that reach the origin, including revalidations. `wrong_s`: outdated answers after
+    a change at the origin without a purge, divided by the request rate.
+    """
 
     hit_ratio: float
     origin_rps: float
@@ -32,7 +35,7 @@ class Outcome:
 
 
 def expected(rates: Iterable[float]) -> Outcome:
-    """Exact means. `rates`: requests a second, of each key in each cache."""
+    """Exact means. `rates`: requests/s for each key in each cache."""
     total = missed = asked = wrong = 0.0
     for rate in rates:
         total += rate
@@ -44,13 +47,13 @@ def expected(rates: Iterable[float]) -> Outcome:
 
 
 def wrong_answers(rate: float) -> float:
-    """How many answers of one key are out of date after the origin's answer changed.
+    """The mean number of outdated answers for one key after the origin's answer changed.
 
-    The moment falls into a cycle's fresh part with probability rate·A / (1 + rate·A), A
-    being max-age. Then the requests of what is left of it, rate·A/2, are answered out of
-    date, and the next one if it comes within the stale window. Else the wait for that
-    request has begun, and both its parts, before the moment and after it, are exponential:
-    together they must fit into the window (Erlang's distribution of two).
+    With A as max-age, the change is in the fresh part of a cycle with probability
+    rate·A / (1 + rate·A). Then the requests in the rest of the fresh part, rate·A/2, get an
+    outdated answer. The next request also gets one if it comes within the stale window.
+    Otherwise the cache is waiting for that request. The wait before the change and the wait after
+    it are both exponential. Their sum must be within the window (Erlang distribution, k = 2).
     """
     fresh = rate * MAX_AGE_S
     in_window = 1 - exp(-rate * STALE_S)
@@ -59,13 +62,16 @@ def wrong_answers(rate: float) -> float:
 
 
 def simulated(rates: Sequence[float], seconds: float, seed: int = 1) -> Outcome:
-    """The same, counted: each request drawn and met by a cache. The origin's answers change
-    at random, long enough apart for every cache to forget; the first minute is not counted."""
+    """The same figures by simulation of each request.
+
+    The origin's answers change at random times, far enough apart that every cache forgets the
+    previous answer. The first minute is not counted.
+    """
     rng = random.Random(seed)
     total, cumulated = sum(rates), list(itertools.accumulate(rates))
     asked_at, version = [-math.inf] * len(rates), [0] * len(rates)
     now, changes, next_change = 0.0, 0, WARM_UP_S
-    last_change = seconds + WARM_UP_S - MAX_AGE_S - STALE_S  # and what follows is counted
+    last_change = seconds + WARM_UP_S - MAX_AGE_S - STALE_S  # its outdated answers are counted
     served = hits = asked = wrong = 0
     while now < seconds + WARM_UP_S:
         for key in rng.choices(range(len(rates)), cum_weights=cumulated, k=10_000):

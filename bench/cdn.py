@@ -1,8 +1,8 @@
-"""`python -m bench.cdn`: what a CDN saves, worldwide, by how its cache key is made.
+"""`python -m bench.cdn`: how much a CDN saves worldwide with different kinds of cache key.
 
-Viewers are the address space of the geo database, by their exact positions; each asks the
-caches of the nearest place that has one. What the caches do is worked out exactly and,
-at one rate, simulated as well, to check it (bench/caches.py).
+The viewers are the addresses of the geo database at their exact positions. Each viewer asks the
+nearest regional cache. The figures are exact. At one request rate they are also simulated, as a
+check (bench/caches.py).
 """
 
 import argparse
@@ -39,11 +39,11 @@ RATES = (100, 1_000, 10_000, 100_000)
 STARTS_A_MINUTE = (10_000, 1_000_000, 100_000_000)
 CHECKED_RATE, CHECKED_S = 1_000, 1_200
 GROWN, APART_KM = (100, 1_000), 2 * METRO_RADIUS_KM
-# Shares of viewers for whom CloudFront sends no coordinates: all on AWS's own network.
+# Shares of viewers without coordinates. CloudFront sends none for viewers on AWS's own network.
 WITHOUT_COORDINATES = (0.0, 0.1, 0.3, 0.6)
 
-# Regional edge caches: the regions for Origin Shield in Amazon's developer guide for
-# CloudFront, and Northern California. A miss in one goes to the origin, or to the shield.
+# The regional edge caches: the Origin Shield regions in Amazon's CloudFront developer guide, and
+# Northern California. A miss goes to the origin, or to the shield.
 REGIONAL_CACHES = {
     "us-east-1": Position(38.95, -77.45),
     "us-east-2": Position(39.96, -83.00),
@@ -64,8 +64,10 @@ Where = Callable[[Location, RouteKey], str]
 
 
 class Share(NamedTuple):
-    """What viewers have in common: the cache they ask, the key they ask for, and their
-    country; the city whose edge is right for them, and its country."""
+    """A group of viewers with the same cache, cache key and country.
+
+    `city`: the city of the edge that is right for them. `city_country`: its country.
+    """
 
     cache: str
     key: str
@@ -78,24 +80,23 @@ Shares = dict[Share, float]
 
 
 def by_edges(location: Location, key: RouteKey) -> str:
-    """Ours: country and preferred edges."""
+    """autorouter's key: country and preferred edges."""
     return format_key(key)
 
 
 def by_position(location: Location, key: RouteKey) -> str:
-    """All that the CDN's location headers say: country and position."""
+    """The country and position of the CDN's location headers."""
     return f"{location.country} {location.position}"
 
 
 def by_cell(location: Location, key: RouteKey) -> str:
-    """Positions cut to whole degrees; the country alone where there is none."""
+    """The position rounded down to whole degrees, or the country if there is no position."""
     if location.position is None:
         return str(location.country)
     return f"{location.position.latitude // 1:.0f} {location.position.longitude // 1:.0f}"
 
 
 def by_country(location: Location, key: RouteKey) -> str:
-    """The country alone."""
     return str(location.country)
 
 
@@ -108,7 +109,7 @@ KEYS: dict[str, Where] = {
 
 
 def main() -> None:
-    """Simulate, print the tables, keep figures and a plot."""
+    """Simulate, print tables, and save the figures and a plot."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     settings = Settings()
     geo = open_database(*find_database(settings.geo_db))
@@ -139,7 +140,7 @@ def main() -> None:
 
 
 def measured(census: Census, catalog: Catalog) -> dict[str, Any]:
-    """For each kind of key its number, what sharing it does, and what caches make of it."""
+    """The figures of each kind of key, with regional caches and with one cache."""
     return {
         kind: {
             layout: figures_of(shares)
@@ -150,14 +151,16 @@ def measured(census: Census, catalog: Catalog) -> dict[str, Any]:
 
 
 def grown(census: Census, catalog: Catalog, count: int) -> dict[str, Any]:
-    """The same for our key with so many edges, each in a city of its own."""
+    """The figures of autorouter's key with `count` edges, each in its own city."""
     fleet = replace(catalog, regions=tuple(islice(edges_apart(census, catalog), count)))
     return figures_of(shares_by_kind(census, fleet, {"ranked edges": by_edges})["ranked edges"])
 
 
 def without_coordinates(census: Census, catalog: Catalog) -> dict[str, Any]:
-    """What our key makes of it when the CDN sends no coordinates for a share of the viewers
-    of each country: regional caches, for each such share and rate of requests."""
+    """The figures of autorouter's key when a share of each country's viewers has no coordinates.
+
+    They are given for each share and request rate, with regional caches.
+    """
     ranked = {"ranked edges": by_edges}
     located = shares_by_kind(census, catalog, ranked)["ranked edges"]
     divided = Ranker(catalog).divided
@@ -175,8 +178,8 @@ def without_coordinates(census: Census, catalog: Catalog) -> dict[str, Any]:
 def _with_missing(
     located: Shares, alone: Shares, missing: float, divided: float, rate: int
 ) -> dict[str, float]:
-    """`divided`: the share of viewers whose country has edges in several cities; without
-    coordinates they have no key, so each of their requests reaches the origin."""
+    """`divided`: the share of viewers whose country has edges in several cities. Without
+    coordinates they have no key, so all their requests reach the origin."""
     parts = sums(located, lambda share: (share.cache, share.key))
     parts = {key: part * (1 - missing) for key, part in parts.items()}
     for key, part in sums(alone, lambda share: (share.cache, share.key)).items():
@@ -189,7 +192,7 @@ def _with_missing(
 
 
 def countries_alone(census: Census, divided: frozenset[str]) -> Census:
-    """The same viewers by country, without those who would have no key."""
+    """The viewers without positions. Viewers who would have no key are left out."""
     counts: Counter[Location] = Counter()
     for place in census.places:
         country = place.location.country
@@ -200,20 +203,20 @@ def countries_alone(census: Census, divided: frozenset[str]) -> Census:
 
 
 def without_position(location: Location) -> Location:
-    """The same place as a CDN tells it that knows only the country."""
+    """The location that a CDN sends if it knows only the country."""
     if location.country is None:
         return Location()
     return Location(location.country, None, Level.COUNTRY, location.source)
 
 
 def census_share(census: Census, counts: Callable[[str | None], bool]) -> float:
-    """The share of addresses whose country counts."""
+    """The share of addresses whose country satisfies `counts`."""
     counted = sum(each.addresses for each in census.places if counts(each.location.country))
     return counted / census.addresses
 
 
 def edges_apart(census: Census, catalog: Catalog) -> Iterator[Region]:
-    """Edges where most addresses are, none in the metro of another."""
+    """Edges at the places with the most addresses, at most one a metro."""
     found: list[Position] = []
     for place in sorted(census.places, key=lambda place: -place.addresses):
         country, position, *_ = place.location
@@ -226,7 +229,7 @@ def edges_apart(census: Census, catalog: Catalog) -> Iterator[Region]:
 
 
 def in_cells(census: Census) -> Census:
-    """The same viewers by cells of 0.1 degrees: there is a lot to rank with many edges."""
+    """The viewers by cells of 0.1 degrees. Fewer places make the ranking of many edges faster."""
     counts: Counter[Location] = Counter()
     for place in census.places:
         counts[rounded(place.location, CELL_DECIMALS)] += place.addresses
@@ -237,7 +240,7 @@ def in_cells(census: Census) -> Census:
 def shares_by_kind(
     census: Census, catalog: Catalog, kinds: Mapping[str, Where]
 ) -> dict[str, Shares]:
-    """All viewers, for each kind of key. Shares of all add up to 1."""
+    """For each kind of key, the groups of viewers and their shares, which add up to 1."""
     everything_up = changed_fleet(catalog, Fleet(edges=(), status=Status.OK), NO_CHANGE, 0.0)
     side = Side(catalog, everything_up, Query())
     cities = {edge.id: metro for metro in side.ranker.metros for edge in metro.edges}
@@ -257,7 +260,7 @@ def shares_by_kind(
 
 
 def nearest_cache(origin: Position | None) -> str:
-    """The cache that viewers there ask; the first where nobody knows."""
+    """The cache nearest to viewers at `origin`, or the first cache if that is unknown."""
     if origin is None:
         return next(iter(REGIONAL_CACHES))
     return _nearest_to_cell(Position(round(origin.latitude), round(origin.longitude)))
@@ -269,7 +272,7 @@ def _nearest_to_cell(cell: Position) -> str:
 
 
 def in_one_cache(shares: Shares) -> Shares:
-    """As if one cache stood before the origin, such as a shield."""
+    """The same shares with one cache in front of the origin, such as Origin Shield."""
     merged: defaultdict[Share, float] = defaultdict(float)
     for share, part in shares.items():
         merged[share._replace(cache="one")] += part
@@ -277,7 +280,7 @@ def in_one_cache(shares: Shares) -> Shares:
 
 
 def figures_of(shares: Shares) -> dict[str, Any]:
-    """Of one kind of key, for each rate of requests."""
+    """The figures of one kind of key, for each request rate."""
     objects = list(sums(shares, lambda share: (share.cache, share.key)).values())
     return {
         "keys": len({share.key for share in shares}),
@@ -294,7 +297,7 @@ def figures_of(shares: Shares) -> dict[str, Any]:
 
 
 def sums(shares: Shares, by: Callable[[Share], tuple[str | None, ...]]) -> dict[Any, float]:
-    """Shares added up by what they have in common."""
+    """Shares summed by the group that `by` returns."""
     added: defaultdict[Any, float] = defaultdict(float)
     for share, part in shares.items():
         added[by(share)] += part
@@ -302,17 +305,19 @@ def sums(shares: Shares, by: Callable[[Share], tuple[str | None, ...]]) -> dict[
 
 
 def misrouted(shares: Shares) -> float:
-    """Share of answers that name an edge of another city than the viewer's own answer: an
-    object holds what is right for whoever asked first, and is given to all."""
+    """The share of answers that name an edge in the wrong city.
+
+    A cached object has the answer of the viewer who asked first. All others get it too.
+    """
     objects = sums(shares, lambda share: (share.cache, share.key))
     alike = sums(shares, lambda share: (share.cache, share.key, share.city))
     right = sum(part * part / objects[cache, key] for (cache, key, _), part in alike.items())
-    return max(0.0, 1 - right)  # what is added up adds up to 1 but for rounding
+    return max(0.0, 1 - right)  # rounding may make it negative
 
 
 def wrong_country(shares: Shares) -> float:
-    """Share of answers that name an edge abroad to viewers whose own answer is an edge in
-    their country."""
+    """The share of answers that name an edge abroad although the right one is in the viewer's
+    country."""
     objects = sums(shares, lambda share: (share.cache, share.key))
     alike = sums(shares, lambda share: (share.cache, share.key, share.city_country))
     abroad = sum(
@@ -324,7 +329,7 @@ def wrong_country(shares: Shares) -> float:
 
 
 def plot(figures: dict[str, Any]) -> str:
-    """What reaches the origin from regional caches, a panel a fleet."""
+    """A chart of the requests that reach the origin from regional caches, one panel a fleet."""
     panels = {
         fleet: [
             Line(kind, [(int(rate), told["origin_rps"]) for rate, told in _by_rate(layouts)])
@@ -341,7 +346,7 @@ def _by_rate(layouts: dict[str, Any]) -> Iterable[tuple[Any, dict[str, float]]]:
 
 
 def show(figures: dict[str, Any]) -> None:
-    """Tables for people, in Markdown."""
+    """Print the tables as Markdown."""
     for fleet, kinds in figures["fleets"].items():
         print(f"\n{fleet}\n", *table(kinds), sep="\n")
         for kind, layouts in kinds.items():
@@ -352,7 +357,7 @@ def show(figures: dict[str, Any]) -> None:
 
 
 def table(kinds: dict[str, Any]) -> Iterator[str]:
-    """One row a kind of key and rate: with regional caches, and with one in brackets."""
+    """A row for each kind of key and rate, with regional caches. One cache is in brackets."""
     yield "| key | requests/s | hits | origin/s | wrong s |"
     yield "|---|--:|--:|--:|--:|"
     for kind, layouts in kinds.items():
@@ -371,7 +376,7 @@ def table(kinds: dict[str, Any]) -> Iterator[str]:
 
 
 def missing_table(by_missing: dict[str, Any]) -> Iterator[str]:
-    """One row for each share of viewers without coordinates: hits and origin requests/s."""
+    """A row for each share of viewers without coordinates: hits and origin requests/s."""
     yield "| without coordinates | " + " | ".join(f"{rate:,} requests/s" for rate in RATES) + " |"
     yield "|--:|" + "--:|" * len(RATES)
     for missing, by_rate in by_missing.items():
@@ -383,12 +388,12 @@ def missing_table(by_missing: dict[str, Any]) -> Iterator[str]:
 
 
 def _percent(share: float) -> str:
-    """Rounded down: what is not all does not read 100 %."""
+    """Rounded down, so that only 1.0 reads as 100 %."""
     return f"{math.floor(share * 10_000) / 100:.2f} %"
 
 
 def _compared(told: dict[str, Any]) -> str:
-    """What the simulation counted, beside what was worked out."""
+    """The exact figures, with the simulated ones in brackets."""
     exact, counted = told["rates"][CHECKED_RATE], told["simulated"]
     return ", ".join(f"{name} {exact[name]:.4g} ({counted[name]:.4g})" for name in counted)
 

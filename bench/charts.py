@@ -1,4 +1,4 @@
-"""Charts as SVG, drawn by hand: lines, a panel a group, both axes logarithmic; pairs of bars."""
+"""SVG charts: lines in panels with logarithmic axes, and pairs of bars."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,31 +14,31 @@ _INK, _PALE = "#20242b", "#e3e6ea"
 
 
 class Line(NamedTuple):
-    """A named series of positive x and y."""
+    """A named series of points with positive x and y."""
 
     name: str
     points: Sequence[tuple[float, float]]
 
 
 class Scale(NamedTuple):
-    """Whole powers of ten, from one to another, laid out over a length in pixels."""
+    """A logarithmic axis from 10^low to 10^high, `length` pixels long."""
 
     low: int
     high: int
     length: float
 
     def at(self, value: float) -> float:
-        """Pixels from the low end."""
+        """The distance from the low end in pixels."""
         return self.length * (math.log10(value) - self.low) / (self.high - self.low)
 
     def ticks(self) -> Iterator[tuple[float, str]]:
-        """Each power of ten, where it is and how it is written."""
+        """The position and label of each power of ten."""
         for power in range(self.low, self.high + 1):
             yield self.at(10**power), f"{10**power:,}"
 
 
 def chart(title: str, panels: Mapping[str, Sequence[Line]]) -> str:
-    """All panels side by side, on one scale, under one title and one legend."""
+    """Panels side by side with the same scales, one title and one legend."""
     width, height = len(panels) * (LEFT + WIDTH) + 40, TOP + HEIGHT + BOTTOM
     lines = [line for panel in panels.values() for line in panel]
     across = _scale([x for line in lines for x, _ in line.points], WIDTH)
@@ -88,7 +88,7 @@ def _lines(series: Sequence[Line], across: Scale, up: Scale) -> Iterator[str]:
 
 
 def bars(title: str, names: tuple[str, str], pairs: Mapping[str, tuple[float, float]]) -> str:
-    """For each group two bars on one scale from zero, with their figures."""
+    """Two labelled bars for each name in `pairs`. All bars have the same scale."""
     most, label = max(max(pair) for pair in pairs.values()), 300
     width, height = label + BAR_WIDTH + 100, TOP + len(pairs) * GROUP_HEIGHT + 12
     legend = _legend([Line(name, ()) for name in names])

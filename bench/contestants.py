@@ -1,4 +1,4 @@
-"""Who is measured against whom: our server, and others that send the very same bytes."""
+"""The servers that autorouter is compared with. They send the same bytes."""
 
 import contextlib
 import json
@@ -51,7 +51,7 @@ http {{
 
 @contextlib.contextmanager
 def bare_uvicorn(answer: httpx.Response, folder: Path) -> Iterator[tuple[int, int]]:
-    """A bare ASGI app with the bytes and headers of our answer; its port and pid."""
+    """A bare ASGI app that sends the bytes and headers of `answer`. Yields its port and pid."""
     port, path = free_port(), folder / "answer.json"
     path.write_text(json.dumps({"headers": _fields(answer), "body": answer.text}))
     with running([sys.executable, "-m", "bench.bare", str(port), str(path)], port) as pid:
@@ -60,8 +60,10 @@ def bare_uvicorn(answer: httpx.Response, folder: Path) -> Iterator[tuple[int, in
 
 @contextlib.contextmanager
 def nginx(answer: httpx.Response, folder: Path) -> Iterator[tuple[int, int]]:
-    """nginx with geoip2: looks the viewer up as we do, then sends the bytes of our answer.
-    Its port, and the pid of its one worker."""
+    """nginx with geoip2, which looks up the viewer and sends the bytes of `answer`.
+
+    Yields its port and the pid of its only worker.
+    """
     port, config = free_port(), folder / "nginx.conf"
     unset = ("content-type", "content-length", "etag")
     told = [(name, value) for name, value in _fields(answer) if name not in unset]

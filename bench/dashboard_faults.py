@@ -1,8 +1,8 @@
-"""What the dashboard says of each fault, in a real Chromium with a real Prometheus beside it.
+"""What the dashboard shows for each fault, in a real Chromium and with a real Prometheus.
 
-Each fault is done to a running site. Measured are the seconds until the page names it. Then
-the advice is followed, and the page must forget it. `make bench-dashboard` writes the table of
-docs/dashboard.md. Every row is kept in bench/results/dashboard.json as soon as it is known.
+The benchmark injects each fault into a running site and measures the time until the page names it.
+Then it follows the advice of the page, and the finding must disappear. Every row is saved at once
+in bench/results/dashboard.json. `make bench-dashboard` writes the table of docs/dashboard.md.
 """
 
 import argparse
@@ -19,13 +19,13 @@ from bench.page_faults.site import Stage
 from bench.page_faults.table import keep, kept, table, write
 from bench.page_faults.viewers import VIEWERS
 
-# Findings of the first last for minutes, in which the second is done.
+# Findings of the first stage last for minutes. The second stage runs in that time.
 STAGES: Sequence[Stage[Any]] = (VIEWERS, EDGES, FLEET)
 NAMES = tuple(fault.name for stage in (EDGES, VIEWERS, FLEET) for fault in stage.faults)
 
 
 def chosen(is_wanted: Callable[[str], bool]) -> list[Stage[Any]]:
-    """The stages with those faults whose names are wanted."""
+    """The stages with only the wanted faults."""
     return [
         replace(stage, faults=tuple(one for one in stage.faults if is_wanted(one.name)))
         for stage in STAGES
@@ -33,11 +33,14 @@ def chosen(is_wanted: Callable[[str], bool]) -> list[Stage[Any]]:
 
 
 def main(words: Sequence[str]) -> int:
-    """Exit code 1 when a fault was not named, its advice does not work or no alert fires."""
+    """Exit code 1 if a fault was not named, its advice does not work, or its alert does not
+    fire."""
     parser = argparse.ArgumentParser(prog="python -m bench.dashboard_faults", description=__doc__)
-    parser.add_argument("--only", metavar="REGEX", default="", help="faults whose name matches")
-    parser.add_argument("--resume", action="store_true", help="not those that were right before")
-    parser.add_argument("--write", action="store_true", help="write docs/dashboard.md")
+    parser.add_argument(
+        "--only", metavar="REGEX", default="", help="only faults whose name matches"
+    )
+    parser.add_argument("--resume", action="store_true", help="skip faults that passed before")
+    parser.add_argument("--write", action="store_true", help="update docs/dashboard.md")
     asked = parser.parse_args(words)
     done = {row.fault for row in kept() if row.is_right} if asked.resume else set()
     stages = chosen(lambda name: name not in done and bool(re.search(asked.only, name)))

@@ -1,4 +1,4 @@
-"""What one decision costs in process, from request to ready bytes, by fleet size."""
+"""The CPU time of one decision in process, from request to response bytes, by fleet size."""
 
 import random
 import time
@@ -26,7 +26,7 @@ SOME = 10_000
 
 
 def decision_costs(viewers: Sequence[str]) -> dict[str, float]:
-    """Name → µs, or a ratio where the name says so; the best of some rounds."""
+    """Name → µs, or a ratio if the name has no unit. Each is the best of some rounds."""
     settings = msgspec.structs.replace(Settings(), trusted_proxies=Cidrs(["127.0.0.0/8"]))
     catalog, geo = read_all(settings)
     requests = [a_request(viewer) for viewer in viewers]
@@ -48,12 +48,12 @@ def decision_costs(viewers: Sequence[str]) -> dict[str, float]:
 
 
 def a_request(viewer: str) -> Request:
-    """As a proxy on loopback passes it on."""
+    """A request that a proxy on loopback forwards."""
     return Request(b"GET", b"/v1/route", [(b"x-forwarded-for", viewer.encode())], "127.0.0.1")
 
 
 def a_front(inputs: Inputs) -> Front:
-    """What answers, with every edge up."""
+    """The public app with every edge up."""
     front = Front(inputs, MemoryStore(), Telemetry())
     front.watch.table = a_table(front.watch.ranker)
     settle_memory()
@@ -61,7 +61,7 @@ def a_front(inputs: Inputs) -> Front:
 
 
 def a_table(ranker: Ranker, down: str | None = None) -> RouteTable:
-    """Every edge up but for one."""
+    """A route table in which every edge is up except `down`."""
     edges = tuple(
         Edge(
             region=region,
@@ -74,7 +74,7 @@ def a_table(ranker: Ranker, down: str | None = None) -> RouteTable:
 
 
 def a_catalog_of(count: int, like: Catalog) -> Catalog:
-    """So many edges all over the world, always the same."""
+    """A catalog with `count` edges all over the world, the same in each run."""
     rng = random.Random(5)
     countries = sorted(like.countries)
     regions = tuple(
@@ -91,13 +91,13 @@ def a_catalog_of(count: int, like: Catalog) -> Catalog:
 
 
 def cost_us(front: Front, requests: Sequence[Request]) -> float:
-    """CPU time of one, once all were asked before; the best of some rounds."""
+    """CPU time of a request after all were sent once. The best of some rounds."""
     once_us(front, requests)
     return min(once_us(front, requests) for _ in range(ROUNDS))
 
 
 def once_us(front: Front, requests: Sequence[Request]) -> float:
-    """CPU time of one."""
+    """Mean CPU time of a request."""
     respond, started = front.app.respond, time.process_time()
     for request in requests:
         respond(request)
@@ -105,7 +105,7 @@ def once_us(front: Front, requests: Sequence[Request]) -> float:
 
 
 def decided_us(front: Front, viewers: Sequence[str]) -> float:
-    """CPU time of the decision alone, nothing remembered of any address."""
+    """CPU time of the decision alone, without the memo of addresses."""
     table, query, costs = front.watch.table, Query(), []
     for _ in range(ROUNDS):
         started = time.process_time()
@@ -118,7 +118,7 @@ def decided_us(front: Front, viewers: Sequence[str]) -> float:
 
 
 def rebuilt_us(front: Front, requests: Sequence[Request]) -> float:
-    """CPU time of one right after an edge fell."""
+    """CPU time of a request after an edge fell, when no answer is memoized."""
     costs = []
     for number in range(ROUNDS):
         down = front.watch.ranker.catalog.regions[number].id

@@ -1,7 +1,6 @@
-"""`python -m bench.endure`: half an hour at 70 % of the top rate, a change of the fleet a second.
+"""`python -m bench.endure`: half an hour at 70 % of the top rate with a fleet change each second.
 
-Each second an operator takes an edge out or brings it back. wrk fails the run at any answer
-but a 2xx.
+Each second an operator drains or enables an edge. The run fails at any response that is not 2xx.
 """
 
 import argparse
@@ -35,11 +34,11 @@ VIEWERS = 200_000
 SHARE = 0.7
 ROUND_S = 30
 WARM_UP_S = 10
-GROWTH_MB = 2.0  # what the allocator leaves open comes and goes
+GROWTH_MB = 2.0  # the free memory of the allocator varies
 
 
 def main() -> None:
-    """Run, print a line a round, keep the figures as JSON. Exit code 1: memory grew."""
+    """Run, print a line for each round, save the figures as JSON. Exit code 1: memory grew."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     options = parser.parse_args()
@@ -51,7 +50,7 @@ def main() -> None:
 
 
 def measure(stack: ExitStack, minutes: float) -> dict[str, Any]:
-    """All rounds. `grown_mb`: memory of the last quarter less that of the second."""
+    """Run all rounds. `grown_mb`: peak memory of the last quarter minus that of the second."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     regions = stack.enter_context(simulated_regions())
     port, ops = free_port(), free_port()
@@ -79,8 +78,8 @@ def measure(stack: ExitStack, minutes: float) -> dict[str, Any]:
 
 
 class Changes:
-    """An operator who never rests: each edge in turn is drained, and brought back. A change
-    that fails fails the run."""
+    """An operator who drains and enables each edge in turn, in a thread. A failed change makes
+    the run fail."""
 
     def __init__(self, ops: int) -> None:
         self.count = 0
@@ -89,12 +88,12 @@ class Changes:
         self._thread = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start the thread."""
         self._running = self._thread.submit(self._run)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End; nothing is left drained for long."""
+        """Stop the thread and raise its error. A drain that is left ends after a minute."""
         self._stop.set()
         self._thread.shutdown()
         self._running.result()

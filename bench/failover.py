@@ -1,9 +1,9 @@
-"""`python -m bench.failover`: from an edge's death to the first right answer through a CDN.
+"""`python -m bench.failover`: time from an edge's death to the first right answer through a CDN.
 
-Rounds of a real server that polls real edges at the default pace, behind two of the local
-stand-ins for the CDN: it purges the one and knows nothing of the other. In each round some
-edges die at random moments, and a viewer of each asks all the while. An edge dies once a
-round and less than half of them do, so neither hold-down nor brake has a part in it.
+A real server polls simulated edges at the default interval. It is behind two CDN stand-ins and
+purges only one of them. In each round some edges die at random times, and a viewer of each edge
+asks continuously. Each edge dies at most once a round, and less than half of them die, so that
+hold-down and brake do not affect the figures.
 """
 
 import argparse
@@ -32,13 +32,13 @@ from tests.support.stand_in import SECRET, a_geo_db, a_place, running_stand_in
 RESULTS = Path(__file__).parent / "results"
 KINDS = {"refused": Mode.DOWN, "hung": Mode.HANG}
 TARGETS_S = {"refused": 6.0, "hung": 9.0}
-METROS, DYING = 13, 12  # of two edges each
+METROS, DYING = 13, 12  # each metro has two edges
 SPREAD_S, WARM_S, LIMIT_S, AFTER_S = 24.0, 3.0, 60.0, 3.0
 PAUSE_S = 0.04
 
 
 class Death(NamedTuple):
-    """An edge that dies, how, when in its round, and the viewer who minds."""
+    """An edge that dies, how, when in its round, and a viewer who is sent to it."""
 
     edge: str
     kind: str
@@ -48,7 +48,7 @@ class Death(NamedTuple):
 
 @dataclass(kw_only=True)
 class Site:
-    """What runs in a round. `doors`: ports and the header that says who asks, by name."""
+    """The parts that run in a round. `doors`: name → port and header for the viewer's address."""
 
     fleet: SimulatedFleet
     client: aiohttp.ClientSession
@@ -56,14 +56,14 @@ class Site:
     ops_port: int
 
     async def pick(self, door: str, viewer: str) -> str:
-        """The edge named to a viewer at a door."""
+        """The edge that a viewer gets at a door."""
         port, header = self.doors[door]
         url = f"http://{HOST}:{port}/v1/route"
         async with self.client.get(url, headers={header: viewer}) as response:
             return str((await response.json())["region"])
 
     async def is_up(self) -> bool:
-        """Whether every edge is known to work."""
+        """Whether the server has every edge as up."""
         async with self.client.get(f"http://{HOST}:{self.ops_port}/v1/edges") as response:
             edges = (await response.json())["edges"]
         return {edge["state"] for edge in edges} == {"up"}
@@ -71,8 +71,10 @@ class Site:
 
 @dataclass
 class Figures:
-    """Seconds from death to the first right answer by kind and door; answers that named a
-    dead edge once another had been named."""
+    """Seconds from death to the first right answer, by kind and door.
+
+    `relapses`: answers that named a dead edge after an answer without it.
+    """
 
     times_s: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     relapses: int = 0
@@ -82,9 +84,11 @@ class Figures:
 
 
 def main() -> None:
-    """Measure, print the table, keep the figures as JSON."""
+    """Measure, print the table, save the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=6, help="of 6 refused and 6 hung edges")
+    parser.add_argument(
+        "--rounds", type=int, default=6, help="with 6 refused and 6 hung edges each"
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     figures, rng = Figures(), random.Random(options.seed)
@@ -99,7 +103,7 @@ def main() -> None:
 
 
 def place(number: int) -> Position:
-    """Metros of their own, all over the United States."""
+    """The position of a metro in the United States."""
     return Position(28.0 + 4.0 * (number % 5), -120.0 + 10.0 * (number // 5))
 
 
@@ -153,7 +157,7 @@ async def open_site(folder: Path) -> AsyncIterator[Site]:
 
 
 async def play(folder: Path, rng: random.Random, figures: Figures) -> None:
-    """One round: some edges die; figures say how long each was still named at each door."""
+    """Run one round and add to the figures how long each dead edge was named at each door."""
     async with open_site(folder) as site, asyncio.TaskGroup() as watching:
         for death in await deaths(site, rng):
             died = asyncio.get_running_loop().create_future()
@@ -163,7 +167,7 @@ async def play(folder: Path, rng: random.Random, figures: Figures) -> None:
 
 
 async def deaths(site: Site, rng: random.Random) -> list[Death]:
-    """One edge of most metros: that which its viewer is sent to."""
+    """In all metros but one, the edge that the metro's viewer gets."""
     kinds = list(KINDS) * (DYING // len(KINDS))
     chosen = zip(rng.sample(range(METROS), DYING), kinds, strict=True)
     return [
@@ -186,7 +190,7 @@ async def kill(site: Site, death: Death, died: "asyncio.Future[float]") -> None:
 async def watch(
     site: Site, death: Death, door: str, died: "asyncio.Future[float]", figures: Figures
 ) -> None:
-    """Ask until the dead edge is no longer named, and a little longer."""
+    """Ask until the dead edge is no longer named, and for AFTER_S more."""
     while not died.done():
         assert await site.pick(door, death.viewer) == death.edge, "moved before it died"
         await asyncio.sleep(10 * PAUSE_S)
@@ -199,7 +203,7 @@ async def watch(
 
 
 async def moved(site: Site, death: Death, door: str) -> float:
-    """When another edge is named."""
+    """Wait until another edge is named. Returns the monotonic time."""
     while True:
         if await site.pick(door, death.viewer) != death.edge:
             return time.monotonic()

@@ -1,7 +1,7 @@
-"""`python -m bench.far_store`: how long calls of the store take when Redis is far away.
+"""`python -m bench.far_store`: the duration of store calls when Redis is far away.
 
-A real redis-server behind a forwarder that delays every byte by half a round trip. Three
-vantages and ten edges. Between two readings one view changes, as in operation.
+A forwarder in front of a real redis-server delays every byte by half a round trip. There are three
+vantages and ten edges. One view changes between two reads, as in production.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 async def measured(trip_s: float, times: int) -> dict[str, float]:
-    """The median of each call, in seconds; the first reading connects, and has all to learn."""
+    """The median duration of each call in seconds. The first read also connects."""
     with tempfile.TemporaryDirectory() as folder:
         server = RedisServer(Path(folder))
         near = RedisStore(server.url)

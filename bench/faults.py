@@ -1,7 +1,7 @@
 """`python -m bench.faults`: what viewers get while edges, pollers, Redis and clocks fail.
 
-Real processes and sockets, and 50 viewers a second who keep all that they are told. Each
-scenario starts from a healthy site of its own, so that all of them take about an hour.
+It uses real processes and sockets. Viewers send 50 requests a second and record every answer.
+Each scenario starts its own healthy site. All scenarios together take about an hour.
 """
 
 import argparse
@@ -22,14 +22,14 @@ SERVERS = 2
 
 
 def main() -> None:
-    """Run scenarios, print a table, keep the figures as JSON with those of earlier runs."""
+    """Run scenarios, print a table, and merge the figures with those of earlier runs."""
     parser = argparse.ArgumentParser(description=__doc__)
     names = [scenario.name for scenario in SCENARIOS]
     parser.add_argument(
         "--scenario", action="append", choices=names, metavar="NAME", help=", ".join(names)
     )
     parser.add_argument(
-        "--vantages", type=int, choices=(1, 2, 3), help="default: each that matters"
+        "--vantages", type=int, choices=(1, 2, 3), help="default: all numbers of the scenario"
     )
     options = parser.parse_args()
     wanted = [one for one in SCENARIOS if one.name in (options.scenario or names)]
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def keep(result: Result) -> None:
-    """Put a result in the place of the same run's earlier one."""
+    """Replace the earlier result of the same scenario and number of vantages."""
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     others = [one for one in kept if _run(one) != _run(asdict(result))]
     order = [scenario.name for scenario in SCENARIOS]
@@ -61,7 +61,7 @@ def _run(result: dict[str, Any]) -> tuple[str, int]:
 
 
 def show(results: Iterable[Result]) -> None:
-    """A table for people; times in seconds from the fault, on the first promise."""
+    """Print a table. Times are seconds from the fault and belong to the first promise."""
     heads = f"{'bound':>8}{'wrong to':>10}{'right from':>12}{'answers':>9}{'worst ms':>10}"
     print(f"{'scenario':<34}{'v':>2}{heads}  statuses")
     for one in results:

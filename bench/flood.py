@@ -1,7 +1,7 @@
-"""`python -m bench.flood`: memory over a million viewers and questions that never come back.
+"""`python -m bench.flood`: memory during a million requests by different viewers.
 
-What a server remembers is bounded in number; this shows it in MiB. In this process and
-without a network: it is about memory, not speed.
+The number of memoized entries is bounded. This benchmark shows the bound in MiB. It runs in this
+process without a network, because it measures memory and not speed.
 """
 
 import argparse
@@ -19,7 +19,7 @@ STEPS = 10
 
 
 def main() -> None:
-    """Ask, and print how much memory there is after each tenth."""
+    """Send the requests, and print the used memory after each tenth."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", type=int, default=1_000_000)
     options = parser.parse_args()
@@ -35,14 +35,14 @@ def main() -> None:
 
 
 def question(number: int) -> Request:
-    """One that was never asked, by a viewer who never asked."""
+    """A new question by a new viewer."""
     viewer = b"%d.%d.%d.1" % (1 + number // 65_536 % 223, number // 256 % 256, number % 256)
     target = b"/v1/route?all=true&model=m%d" % number
     return Request(b"GET", target, [(b"x-forwarded-for", viewer)], "127.0.0.1")
 
 
 def private_mb() -> float:
-    """Memory of this process alone, without mapped files (proc_pid_status(5))."""
+    """The private memory of this process, without mapped files (proc_pid_status(5))."""
     status = Path(f"/proc/{os.getpid()}/status").read_text()
     return int(status.partition("RssAnon:")[2].split()[0]) / 1_024
 

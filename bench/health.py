@@ -1,8 +1,8 @@
-"""`python -m bench.health`: false downs per edge-month, and time to detect, simulated.
+"""`python -m bench.health`: simulated false downs per edge-month, and time to detect a dead edge.
 
-Detection runs the real poller on a virtual clock, 2,000 edges that die at random moments.
-False downs run the state machine over simulated months: runs of passes are skipped, as
-they change nothing, and every failure and what follows it is stepped through.
+For detection the real poller runs on a virtual clock with 2,000 edges that die at random times.
+For false downs the state machine runs over simulated months. Sequences of passes are skipped,
+because they change nothing. Each failure and the steps after it are computed.
 """
 
 import argparse
@@ -30,10 +30,12 @@ WARM_UP_S = 60.0
 
 
 def main() -> None:
-    """Simulate, print the tables, keep the figures as JSON."""
+    """Simulate, print the tables, save the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--edges", type=int, default=2_000, help="that die, for detection")
-    parser.add_argument("--months", type=int, default=60, help="of one edge, at 1 % loss")
+    parser.add_argument("--edges", type=int, default=2_000, help="edges that die, for detection")
+    parser.add_argument(
+        "--months", type=int, default=60, help="simulated months of one edge, at 1 %% loss"
+    )
     options = parser.parse_args()
     figures = {
         "detection_s": {kind: detection(kind, options.edges) for kind in ("refused", "hung")},
@@ -48,7 +50,7 @@ def main() -> None:
 
 
 def detection(kind: str, edges: int) -> dict[str, float]:
-    """Seconds from an edge's death to its verdict `down`, by the real poller."""
+    """Seconds from an edge's death until the real poller has it as down."""
     times = sorted(virtual.run(_die(kind, edges)))
     return {
         "p50": times[len(times) // 2],
@@ -58,7 +60,7 @@ def detection(kind: str, edges: int) -> dict[str, float]:
 
 
 def false_downs(loss: float, months: int) -> dict[str, float]:
-    """How often a working edge is called down when each probe fails with chance `loss`."""
+    """How often a working edge goes down if each probe fails with probability `loss`."""
     rng, policy = random.Random(1), HealthPolicy()
     now, downs, down_s = 0.0, 0, 0.0
     health, _ = step(Health(since=now), Probe(outcome=Outcome.OK), now, policy)
@@ -79,7 +81,7 @@ def false_downs(loss: float, months: int) -> dict[str, float]:
 
 
 class _Dying:
-    """A prober whose edges answer until each one's time has come."""
+    """A prober whose edges answer until their time of death."""
 
     def __init__(self, kind: str, deaths: dict[str, float]) -> None:
         self.kind, self.deaths = kind, deaths
@@ -99,14 +101,13 @@ class _Dying:
 
 
 class _Silent(Publisher):
-    """What is published is not of interest here, and costs time with so many edges."""
+    """A publisher that does nothing, because publishing many edges takes time."""
 
-    async def publish(self, watched: Sequence[Watched]) -> None:
-        """Say nothing."""
+    async def publish(self, watched: Sequence[Watched]) -> None: ...
 
 
 class _Detections:
-    """Notes when each edge is called down."""
+    """An observer that records when each edge goes down."""
 
     def __init__(self, deaths: dict[str, float]) -> None:
         self.deaths = deaths
@@ -119,8 +120,7 @@ class _Detections:
         if len(self.took_s) == len(self.deaths):
             self.complete.set()
 
-    def probed(self, region: Region, probe: Probe) -> None:
-        """Not of interest here, as the rest."""
+    def probed(self, region: Region, probe: Probe) -> None: ...
 
     def met(self, region: Region, probe: Probe) -> None: ...
 
@@ -168,7 +168,6 @@ async def _die(kind: str, edges: int) -> list[float]:
 
 
 def show(figures: dict[str, Any]) -> None:
-    """Tables for people."""
     print(f"{'detection, s':<14}{'p50':>7}{'p99':>7}{'max':>7}")
     for kind, took in figures["detection_s"].items():
         print(f"{kind:<14}{took['p50']:>7.2f}{took['p99']:>7.2f}{took['max']:>7.2f}")

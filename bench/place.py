@@ -1,12 +1,12 @@
-"""How right places are, by addresses whose owners publish where they are; and what ordering by
-estimated round-trip time costs against measured ones.
+"""How accurate geo databases are, and how good the order by estimated round-trip time is.
 
     python -m bench.place --truth aws=ip-ranges.json [--database city.mmdb …]
 
-Every address is placed by each database, with the truth as a feed before it, and with the truth
-as a geofeed that has cities and no coordinates; directly, and through the CDN function with the
-country alone, as CloudFront does for callers on AWS. Its pick is compared with the pick from the
-true place. Truth files are read as `autorouter geodata feeds` reads them.
+The truth files have addresses with locations that their owners publish. They have the formats of
+`autorouter geodata feeds`. Every address is located by each database alone, by the database with
+the truth as a feed, and by the database with the truth as a geofeed without coordinates. It is
+routed directly, and through the CDN function with only the country, as CloudFront does for callers
+on AWS. The picked edge is compared with the pick for the true location.
 """
 
 import argparse
@@ -45,14 +45,14 @@ SAME_CITY_KM = 100
 FLEETS = 40  # of each size
 SIZES = (5, 10, 20)
 NORTH_AMERICA = ("CA", "MX", "US")
-# The measured places nearest to the cities of the shipped fleet.
+# The Azure regions nearest to the cities of the shipped fleet.
 SHIPPED = ("canadacentral", "canadaeast", "westus2", "eastus", "southcentralus", "westus")
 
 Locate = Callable[[str], Location]
 
 
 class Truth(NamedTuple):
-    """An address, and where it is. `region`: provider and city."""
+    """An address and its true location. `region`: provider, city and country."""
 
     address: str
     region: str
@@ -64,14 +64,14 @@ Pick = Callable[[Truth], str]
 
 
 class Result(NamedTuple):
-    """Of one region: the share of right cities, and mean additional kilometres."""
+    """The share of right cities and the mean extra distance of one region."""
 
     right: float
     extra_km: float
 
 
 def truths(name: str, path: Path) -> tuple[list[Truth], list[Entry]]:
-    """Random addresses of each region, networks weighed by size; and all entries."""
+    """Random addresses of each region, networks weighted by size, and all entries."""
     entries = [one for one in read_feed(path.read_bytes(), read_places()).entries if one.position]
     regions: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -92,7 +92,7 @@ def truths(name: str, path: Path) -> tuple[list[Truth], list[Entry]]:
 def judged(
     ranker: Ranker, some: Sequence[Truth], pick: Callable[[Truth], str]
 ) -> dict[str, Result]:
-    """By region."""
+    """The result of each region."""
     cities = {edge.id: metro for metro in ranker.metros for edge in metro.edges}
     outcomes: defaultdict[str, list[tuple[bool, float]]] = defaultdict(list)
     for truth in some:
@@ -110,13 +110,13 @@ def judged(
 
 
 def picked(ranker: Ranker, location: Location, address: str) -> str:
-    """The first choice of a viewer there."""
+    """The first choice for a viewer at a location."""
     seed = 0 if (parsed := parse_address(address)) is None else parsed.seed
     return next(iter(ranker.in_order(ranker.key(location, seed, Scope.COUNTRY), Scope.COUNTRY))).id
 
 
 def keys_by_function(ranker: Ranker, some: Sequence[Truth]) -> dict[str, str]:
-    """Address → the key that the CDN function makes when it is told the country alone."""
+    """Address → the key that the CDN function makes if it gets only the country."""
     events = [
         {
             "viewer": {"ip": truth.address},
@@ -143,12 +143,12 @@ def keys_by_function(ranker: Ranker, some: Sequence[Truth]) -> dict[str, str]:
 
 
 def directly(ranker: Ranker, locate: Locate) -> Pick:
-    """The pick by address."""
+    """Pick by address."""
     return lambda truth: picked(ranker, locate(truth.address), truth.address)
 
 
 def through_function(ranker: Ranker, locate: Locate, keys: dict[str, str]) -> Pick:
-    """The pick by the key, or by address where the function makes none."""
+    """Pick by the function's key, or by address if it makes no key."""
 
     def pick(truth: Truth) -> str:
         key = parse_key(keys.get(truth.address, ""))
@@ -160,7 +160,7 @@ def through_function(ranker: Ranker, locate: Locate, keys: dict[str, str]) -> Pi
 
 
 def layers(database: Locate, entries: Sequence[Entry]) -> Iterator[tuple[str, Locate]]:
-    """The database alone, and with the truth before it in two ways."""
+    """The database alone, and with the truth as feeds and as two kinds of geofeed."""
     countries = read_places().countries
     rules = Rules(countries=countries, find_city=city_finder(), source=Source.FEED, is_strict=False)
     region_of = _regions()
@@ -173,7 +173,8 @@ def layers(database: Locate, entries: Sequence[Entry]) -> Iterator[tuple[str, Lo
 
 
 def _regions() -> Callable[[Entry], str]:
-    """What tells the region of an entry's city, as a geofeed says it: clouds do not."""
+    """A function that finds the region of an entry's city. Geofeeds have it, cloud feeds do
+    not."""
     places: defaultdict[tuple[str, str], list[tuple[str, Position]]] = defaultdict(list)
     for row in csv.DictReader(shipped("geodata/cities.csv").read_text("utf-8").splitlines()):
         at = Position(float(row["latitude"]), float(row["longitude"]))
@@ -193,9 +194,11 @@ def _regions() -> Callable[[Entry], str]:
 
 
 def regret(seed: int = 7) -> Iterator[tuple[str, list[float], list[float]]]:
-    """By fleet: what the estimated order costs, in ms over the best, and what distance does.
-    Viewers are the measured places whose country has no edge; each is left out of the table
-    that it is judged by."""
+    """Fleet, extra ms over the fastest edge in the estimated order, and extra ms by distance.
+
+    Viewers are the measured places whose country has no edge. Each viewer's place is removed
+    from the latency table that its estimates use.
+    """
     places, times = load_table(shipped("geodata/latency.csv"))
     names = shipped("geodata/latency.csv").read_text("utf-8").splitlines()[0].split(",")[3:]
     countries = _countries_of(names, places)
@@ -258,7 +261,7 @@ def _countries_of(names: Sequence[str], places: Sequence[Position]) -> list[str]
 
 
 def main() -> None:
-    """Prints the tables of docs/geodata.md."""
+    """Print the tables of docs/geodata.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--truth", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--database", action="append", default=[], help="FILE, or V4,V6")
@@ -275,7 +278,7 @@ def main() -> None:
                 direct = judged(ranker, some, directly(ranker, locate))
                 function = judged(ranker, some, through_function(ranker, locate, keys))
                 _show(f"{name}, {database.type} of {files[0].name}, {title}", direct, function)
-    print("\nregret over the fastest edge, ms: mean, 95 %; and by distance")
+    print("\nextra ms over the fastest edge: mean and 95 %, in the estimated order and by distance")
     for title, by_network, by_distance in regret():
         print(
             f"{title:12}",

@@ -1,7 +1,7 @@
 """`python -m bench.propagation`: time from a transition at a poller to the answers of all readers.
 
-One process publishes as a poller does. Ten readers in two other processes follow the same
-Redis: once with hints, and once without them, by polling every second.
+One process publishes as a poller does. Ten readers in two other processes follow the same Redis,
+first with hints and then only by polling every second.
 """
 
 import argparse
@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    """Measure, print, keep the figures as JSON."""
+    """Measure, print a table, save the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transitions", type=int, default=50)
     options = parser.parse_args()

@@ -1,7 +1,7 @@
-"""`python -m bench.route`: what /v1/route costs, beside servers that send the same bytes.
+"""`python -m bench.route`: the cost of /v1/route, compared with servers that send the same bytes.
 
-Rounds alternate between the contestants, so that a noisy machine disturbs all alike; the
-median of the rounds' ratios counts. Server and load have a core each.
+Rounds alternate between the servers, so that a noisy machine disturbs them equally. The result is
+the median of the ratios of all rounds. The server and the load generator have one core each.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from router.routing.ranking import Ranker
 
 RESULTS = Path(__file__).parent / "results"
 VIEWERS, KEYS = 200_000, 10_000
-# What production meets: keys that the CDN made, and viewers that were never seen.
+# The requests of production: keys from the CDN, and viewers that were never seen.
 KEYED, NEVER_SEEN = "keyed by the CDN ÷ bare uvicorn", "never seen ÷ bare uvicorn"
 BESIDE_NGINX = "never seen ÷ nginx with geoip2"
 CANADIAN = "24.48.0.1"
@@ -54,7 +54,7 @@ TARGETS = {
 
 
 class Contestant(NamedTuple):
-    """A server process, and the wrk script of what it is asked."""
+    """A server process, and the wrk script with its requests."""
 
     port: int
     pid: int
@@ -62,7 +62,7 @@ class Contestant(NamedTuple):
 
 
 def main() -> None:
-    """Measure, print tables, keep the figures as JSON."""
+    """Measure, print tables, save the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="of each round")
@@ -76,7 +76,6 @@ def main() -> None:
 
 
 def measure(stack: ExitStack, rounds: int, seconds: int) -> dict[str, Any]:
-    """All figures of one run."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     regions = stack.enter_context(simulated_regions())
     port, started = free_port(), time.monotonic()
@@ -108,17 +107,17 @@ def measure(stack: ExitStack, rounds: int, seconds: int) -> dict[str, Any]:
 
 
 def ask(port: int, headers: dict[str, str]) -> httpx.Response:
-    """One question to our server."""
+    """Send one request to our server."""
     return httpx.get(f"http://127.0.0.1:{port}/v1/route", headers=headers)
 
 
 def forwarded(viewers: Sequence[str]) -> list[dict[str, str]]:
-    """The headers of a proxy, for each viewer."""
+    """For each viewer, the headers that a proxy sends."""
     return [{"X-Forwarded-For": viewer} for viewer in viewers]
 
 
 def keys_of(viewers: Sequence[str]) -> list[dict[str, str]]:
-    """The headers of the CDN with its function, for each viewer."""
+    """For each viewer, the headers that the CDN with its function sends."""
     catalog, geo = read_all(Settings())
     ranker, locator = Ranker(catalog), Locator(geo.locate, trusted=Networks())
     headers = []
@@ -130,7 +129,7 @@ def keys_of(viewers: Sequence[str]) -> list[dict[str, str]]:
 
 
 def duel(name: str, ours: Contestant, theirs: Contestant, rounds: int, seconds: int) -> Any:
-    """Medians over the rounds, ours to theirs: of requests/s, of CPU, of p99 latency."""
+    """Median ratios of requests/s, CPU time and p99 latency, ours to theirs."""
     load(*ours, seconds)  # warm up
     load(*theirs, 1)
     pairs = []
@@ -148,7 +147,7 @@ def duel(name: str, ours: Contestant, theirs: Contestant, rounds: int, seconds: 
 def half_rate(
     ours: Contestant, theirs: Contestant, duels: dict[str, Any], rounds: int, seconds: int
 ) -> Any:
-    """p99 latency at half of our top rate, ours to theirs, at the same rate."""
+    """Ratio of p99 latency, ours to theirs, at half of the lower top rate."""
     tops = [one["ours"]["rps"] for one in duels[NEVER_SEEN]["rounds"]]
     theirs_tops = [one["theirs"]["rps"] for one in duels[NEVER_SEEN]["rounds"]]
     rate = min(statistics.median(tops), statistics.median(theirs_tops)) / 2
@@ -164,9 +163,11 @@ def half_rate(
 
 
 def workers(regions: Path, script: Path, rounds: int, seconds: int) -> Any:
-    """One and two workers on two cores, with the load on one of the same two. At full load it
-    takes what the second worker would need; at a rate below, CPU time a request tells how
-    much less than twice two workers carry, as each then has cores to spare."""
+    """One and two workers on two cores. The load generator uses one of the same cores.
+
+    At full load it takes CPU that the second worker needs. At a lower rate the cores are not busy,
+    so the CPU time per request shows how close two workers come to twice the capacity.
+    """
     told: dict[str, Any] = {}
     for count in (1, 2):
         port = free_port()
@@ -185,7 +186,7 @@ def workers(regions: Path, script: Path, rounds: int, seconds: int) -> Any:
 
 
 def plot(figures: dict[str, Any]) -> str:
-    """Requests/s of each duel."""
+    """A chart of the requests/s of each duel."""
     pairs = {
         name: (median_of(told, "ours", "rps"), median_of(told, "theirs", "rps"))
         for name, told in figures["duels"].items()
@@ -194,12 +195,11 @@ def plot(figures: dict[str, Any]) -> str:
 
 
 def median_of(told: dict[str, Any], who: str, what: str) -> float:
-    """Of all rounds of a duel."""
+    """The median of a figure over the rounds of a duel."""
     return statistics.median(float(one[who][what]) for one in told["rounds"])
 
 
 def show(figures: dict[str, Any]) -> None:
-    """Tables for people."""
     print(f"{'':34} {'requests/s':^19} {'CPU, µs a request':^19}")
     print(f"{'median of the rounds':34} {'ours':>9} {'theirs':>9} {'ours':>9} {'theirs':>9} "
           f"{'ratio':>6} {'CPU':>6} {'target':>7}")  # fmt: skip
@@ -216,11 +216,11 @@ def show(figures: dict[str, Any]) -> None:
     one, two = figures["workers"]["1"], figures["workers"]["2"]
     print(
         f"two workers, load on the same cores: {two['rps'] / one['rps']:.2f} times the requests/s "
-        f"of one; by CPU a request at {PACE:,} requests/s, "
+        f"of one; computed from the CPU time per request at {PACE:,} requests/s: "
         f"{2 * one['paced_cpu_us'] / two['paced_cpu_us']:.2f} times"
     )
     print(f"start to first answer {figures['first_answer_s']:.2f} s")
-    print(f"resident memory {figures['memory_mb']:.0f} MiB, the mapped database aside")
+    print(f"resident memory without the mapped database {figures['memory_mb']:.0f} MiB")
     for name, cost in figures["decision"].items():
         print(f"{name}: {cost:.2f}")
 

@@ -1,6 +1,6 @@
-"""`python -m bench.scale`: one poller with 1,000 real edges, and a Fleet of 10,000.
+"""`python -m bench.scale`: one poller with 1,000 simulated edges, and a Fleet of 10,000 edges.
 
-The edges run in one process on a core, the poller in another on the other core.
+The edges run in one process, the poller in another. Each process has its own core.
 """
 
 import argparse
@@ -35,12 +35,12 @@ DESCRIPTORS = 16_384
 
 
 def main() -> None:
-    """Measure, print, keep the figures as JSON."""
+    """Measure, print the figures, save them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--edges", type=int, default=1_000)
     parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--fleet", type=int, default=10_000)
-    parser.add_argument("--simulate", action="store_true", help="only run the edges")
+    parser.add_argument("--simulate", action="store_true", help="run only the edges")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     if options.simulate:
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def a_catalog(count: int) -> Catalog:
-    """Regions spread over the globe, a hundred to a country."""
+    """Regions all over the world, a hundred a country."""
     rng = random.Random(3)
     return Catalog(
         regions=tuple(
@@ -74,7 +74,7 @@ def a_catalog(count: int) -> Catalog:
 
 
 def combined_ms(count: int) -> float:
-    """Milliseconds to combine two vantages' views of so many edges, median of ten."""
+    """The median time in ms to combine two vantages' views of `count` edges."""
     catalog, now = a_catalog(count), time.time()
     seen = EdgeView(state=Observed.UP, since=now, models=("kokoro-82m",), models_at=now)
     edges = {region.id: seen for region in catalog.regions}
@@ -88,7 +88,7 @@ def combined_ms(count: int) -> float:
 
 
 def polled(count: int, seconds: int) -> dict[str, Any]:
-    """Poll that many simulated edges for a while: CPU, and how evenly probes start."""
+    """Poll simulated edges. Returns CPU use, outcomes, and the gaps between probes."""
     command = [sys.executable, "-m", "bench.scale", "--simulate", "--edges", str(count)]
     with subprocess.Popen(
         ["taskset", "--cpu-list", str(LOAD_CORE), *command], stdout=subprocess.PIPE
@@ -103,7 +103,7 @@ def polled(count: int, seconds: int) -> dict[str, Any]:
 
 
 async def simulate(count: int) -> None:
-    """Run edges until terminated; print their endpoints first."""
+    """Print the endpoints of the edges, then run until terminated."""
     ids = [region.id for region in a_catalog(count).regions]
     async with SimulatedFleet(ids) as fleet:
         print(json.dumps(fleet.endpoints), flush=True)
@@ -111,7 +111,7 @@ async def simulate(count: int) -> None:
 
 
 class _Starts:
-    """A prober that notes when each probe starts; and the observer of its outcomes."""
+    """A prober that records when each probe starts, and an observer that counts outcomes."""
 
     def __init__(self, prober: Prober) -> None:
         self.prober = prober

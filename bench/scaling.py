@@ -1,8 +1,7 @@
-"""`python -m bench.scaling`: the tables of docs/scaling.md and docs/performance.md, out of what
-the others measured.
+"""`python -m bench.scaling`: the tables of docs/scaling.md and docs/performance.md.
 
-It measures nothing. It writes the tables between their markers; `--check` writes nothing
-and exits 1 when they are out of date.
+It makes them from the results of the other benchmarks and writes them between their markers.
+`--check` writes nothing and exits 1 if a table is out of date.
 """
 
 import json
@@ -24,7 +23,7 @@ Table = Callable[[Figures], Iterator[str]]
 
 
 def main(arguments: list[str]) -> int:
-    """Rewrite the pages, or only compare. Returns the exit code."""
+    """Rewrite or check the pages. Returns the exit code."""
     figures = {path.stem: _read(path) for path in RESULTS.glob("*.json")}
     is_stale = False
     for name, tables in PAGES.items():
@@ -40,7 +39,7 @@ def main(arguments: list[str]) -> int:
 
 
 def rewritten(text: str, tables: Sequence[Table], figures: Figures) -> str:
-    """A page with fresh tables, each between markers that have its function's name."""
+    """A page with new tables. The markers of a table have the name of its function."""
     for table in tables:
         start, end = f"<!-- {table.__name__} -->\n", f"<!-- end of {table.__name__} -->\n"
         head, _, rest = text.partition(start)
@@ -50,7 +49,7 @@ def rewritten(text: str, tables: Sequence[Table], figures: Figures) -> str:
 
 
 def core(figures: Figures) -> Iterator[str]:
-    """What a request costs one core of the server."""
+    """The cost of a request on one core of the server."""
     yield "| request | CPU | a core answers | the bare server's CPU |"
     yield "|---|--:|--:|--:|"
     for kind, words in KINDS.items():
@@ -59,7 +58,7 @@ def core(figures: Figures) -> Iterator[str]:
 
 
 def starts(figures: Figures) -> Iterator[str]:
-    """What SDK starts come to, with a CDN and without."""
+    """Requests and cores for a number of SDK starts, with and without a CDN."""
     yield "| SDK starts a minute | requests/s | reach us | hits | cores | cores without a CDN |"
     yield "|--:|--:|--:|--:|--:|--:|"
     cpu_us = _cpu_us(figures, "never seen ÷ bare uvicorn", "ours")
@@ -72,7 +71,7 @@ def starts(figures: Figures) -> Iterator[str]:
 
 
 def redis(figures: Figures) -> Iterator[str]:
-    """What one server's read costs Redis, three vantages publishing."""
+    """The cost of one server's read in Redis, with three vantages."""
     yield "| edges | Redis CPU a read | bytes a read | servers by one core | servers by 1 Gbit/s |"
     yield "|--:|--:|--:|--:|--:|"
     for edges, told in figures["store"].items():
@@ -85,7 +84,7 @@ def redis(figures: Figures) -> Iterator[str]:
 
 
 def grown(figures: Figures) -> Iterator[str]:
-    """What more edges do to the cache."""
+    """The hits of the cache with more edges."""
     yield "| edges | keys | hits at 1,000/s | reach us | hits at 100,000/s | reach us |"
     yield "|--:|--:|--:|--:|--:|--:|"
     rows = {"10": _ours(figures)["regional"], **figures["cdn"]["grown"]}
@@ -99,7 +98,7 @@ def grown(figures: Figures) -> Iterator[str]:
 
 
 def duels(figures: Figures) -> Iterator[str]:
-    """Ours to another server that sends the same bytes."""
+    """autorouter compared with servers that send the same bytes."""
     yield "| medians | requests/s | the other's | ratio | CPU a request | the other's |"
     yield "|---|--:|--:|--:|--:|--:|"
     for name, told in figures["route"]["duels"].items():
@@ -115,7 +114,7 @@ def duels(figures: Figures) -> Iterator[str]:
 
 
 def decisions(figures: Figures) -> Iterator[str]:
-    """What a request costs in process, without HTTP."""
+    """The cost of a request in process, without HTTP."""
     yield "| in process | CPU |"
     yield "|---|--:|"
     for name, cost in figures["route"]["decision"].items():
@@ -128,7 +127,7 @@ PAGES: dict[str, Sequence[Table]] = {
     "performance.md": (duels, decisions),
 }
 
-# A server reads once a second, and at every hint: each of three vantages gives one in 3 s.
+# A server reads once a second and at every hint. Each of three vantages sends a hint every 3 s.
 READS_S = 2
 
 

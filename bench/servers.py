@@ -1,4 +1,4 @@
-"""Servers and load for measurements: real processes, each on a core of its own."""
+"""Servers and load generators for benchmarks: real processes, each on its own core."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ def free_port() -> int:
 
 
 def real_addresses(count: int) -> list[str]:
-    """Random IPv4 addresses that the geo database knows, always the same."""
+    """Random IPv4 addresses that the geo database knows, the same in each run."""
     rng, geo = random.Random(1), read_geo(Settings())
     found: list[str] = []
     while len(found) < count:
@@ -48,7 +48,7 @@ def real_addresses(count: int) -> list[str]:
 
 @contextlib.contextmanager
 def simulated_regions() -> Iterator[Path]:
-    """A regions.yaml whose edges are simulated in this process, in a thread."""
+    """A regions.yaml whose edges are simulated in a thread of this process."""
     catalog = read_catalog(Settings())
     with tempfile.TemporaryDirectory() as folder, _running_fleet(catalog) as endpoints:
         path = Path(folder) / "regions.yaml"
@@ -87,7 +87,7 @@ def _running_fleet(catalog: Catalog) -> Iterator[dict[str, str]]:
 def running(
     command: list[str], port: int, env: dict[str, str] | None = None, cores: str = SERVER_CORE
 ) -> Iterator[int]:
-    """A server process on its core, once it accepts connections; yields its pid."""
+    """A server process on its core. Yields its pid when it accepts connections."""
     process = subprocess.Popen(
         ["taskset", "--cpu-list", cores, *command],
         env={**os.environ, **(env or {})},
@@ -105,7 +105,7 @@ def running(
 def autorouter(
     port: int, regions: Path, *, cores: str = SERVER_CORE, **settings: str
 ) -> Iterator[int]:
-    """`autorouter serve`, polling simulated edges."""
+    """`autorouter serve` with simulated edges. Yields its pid."""
     env = {
         "AUTOROUTER_LISTEN": f"127.0.0.1:{port}",
         "AUTOROUTER_OPS_LISTEN": f"127.0.0.1:{free_port()}",
@@ -137,8 +137,10 @@ def load(
     connections: int = 32,
     rate: float | None = None,
 ) -> dict[str, float]:
-    """One round of wrk, as fast as it goes or at a rate: requests a second, p99 latency in
-    ms, the server's CPU µs a request."""
+    """Run one round of wrk, at full speed or at a rate.
+
+    Returns requests/s, p99 latency in ms, and the server's CPU time per request in µs.
+    """
     pids = [pids] if isinstance(pids, int) else pids
     pause_ms = 0.0
     if rate is not None:
@@ -158,9 +160,9 @@ def load(
     )
     told = run.stdout
     if run.stderr:
-        raise RuntimeError(f"wrk complains: {run.stderr}")
+        raise RuntimeError(f"wrk reported errors: {run.stderr}")
     if "Non-2xx" in told or "Socket errors" in told:
-        raise RuntimeError(f"the load met errors:\n{told}")
+        raise RuntimeError(f"some requests failed:\n{told}")
     found = re.search(r"Requests/sec:\s+([\d.]+)", told)
     count = re.search(r"(\d+) requests in", told)
     tail = re.search(r"99%\s+([\d.]+)(us|ms|s)", told)
@@ -174,15 +176,18 @@ def load(
 
 
 def _cpu_s(pid: int) -> float:
-    """User and system time of a process so far (proc_pid_stat(5))."""
+    """The user and system time of a process (proc_pid_stat(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def wrk_script(requests: Sequence[Mapping[str, str]], path: Path) -> Path:
-    """A wrk script that sends a request with each of these headers in turn. Its argument:
-    how many ms a connection rests between two, on average. The headers are in a file beside
-    it: a script may hold 65,536 constants, and wrk goes on without one that holds more."""
+    """A wrk script that sends requests with each of these headers in turn.
+
+    Its argument is the mean pause in ms between two requests of a connection. The headers are in
+    a separate file, because a Lua script can have only 65,536 constants and wrk ignores a script
+    with more.
+    """
     data = path.with_suffix(".txt")
     lines = ("\t".join(f"{name}\t{value}" for name, value in one.items()) for one in requests)
     data.write_text("".join(f"{line}\n" for line in lines))
@@ -208,7 +213,7 @@ def wrk_script(requests: Sequence[Mapping[str, str]], path: Path) -> Path:
 
 
 def children_of(pid: int) -> list[int]:
-    """The workers of a server."""
+    """The pids of a server's workers."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [
         int(one) for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()

@@ -1,8 +1,8 @@
-"""`python -m bench.soak`: a day in the life, in minutes, and what must hold at the end of it.
+"""`python -m bench.soak`: a site under load for some minutes, with random faults.
 
-A site under load, with two workers, asked directly and through the stand-in for the CDN, while
-everything around it fails now and then: edges, Redis, pollers, the geo database,
-regions.yaml. What fails when follows from the seed.
+The server has two workers. Viewers ask it directly and through the CDN stand-in. Edges, Redis,
+pollers, the geo database and regions.yaml fail at times that follow from the seed. Exit code 1 if a
+promise was broken.
 """
 
 import argparse
@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent / "results" / "soak.json"
 
 
 def main() -> None:
-    """Run, print what came of it, keep the figures as JSON; exit 1 if anything broke."""
+    """Run, print the result and save it as JSON. Exit code 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--seed", type=int, default=None, help="default: a new one, printed")

@@ -1,7 +1,7 @@
-"""`python -m bench.store`: what servers and pollers cost Redis, by the size of the fleet.
+"""`python -m bench.store`: the cost of servers and pollers in Redis, by fleet size.
 
-A real redis-server is read and published to as servers and pollers do, and asked how much
-CPU time it has used and how many bytes it has sent.
+The benchmark reads from and publishes to a real redis-server, as servers and pollers do. Redis
+reports its CPU time and the bytes that it has sent.
 """
 
 import argparse
@@ -27,9 +27,9 @@ MODELS = ("kokoro-82m", "whisper-large-v3", "llama-3.1-8b")
 
 
 def main() -> None:
-    """Measure, print a table, keep the figures as JSON."""
+    """Measure, print a table, save the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=2_000, help="reads and publications each")
+    parser.add_argument("--times", type=int, default=2_000, help="number of reads and publications")
     parser.add_argument("--edges", type=int, nargs="+", default=[10, 100, 1_000])
     options = parser.parse_args()
     figures = {edges: asyncio.run(measured(edges, options.times)) for edges in options.edges}
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 async def measured(edges: int, times: int) -> dict[str, float]:
-    """Of one size of fleet, seen from three vantages."""
+    """The cost for one fleet size, with three vantages."""
     ids = [f"edge-{number:04}" for number in range(edges)]
     with tempfile.TemporaryDirectory() as folder:
         server = RedisServer(Path(folder))
@@ -72,19 +72,21 @@ Act = Callable[[], Awaitable[Any]]
 
 
 def publish_next(store: RedisStore, ids: list[str]) -> Act:
-    """Publishes the next view of one vantage at each call, as its poller does."""
+    """A function that publishes the next view of one vantage at each call."""
     seqs = itertools.count(2**40 + time.monotonic_ns() // 1_000)
     return lambda: store.publish(a_view("vantage-0", ids, next(seqs)))
 
 
 async def _nothing() -> None:
-    """What asking costs by itself is measured around this."""
+    """An empty act, to measure the cost of asking Redis for its counters."""
 
 
 async def spent(asking: Any, times: int, before: Act, act: Act) -> dict[str, float]:
-    """Of Redis, the median of so many acts: CPU time, bytes sent, bytes received. Before each
-    act another is done, which is not counted: in operation a view has changed at nearly
-    every reading."""
+    """The median cost of an act in Redis: CPU time, bytes sent, bytes received.
+
+    `before` runs before each act and is not counted. It publishes a view, because in production a
+    view has changed at nearly every read.
+    """
     each: list[dict[str, float]] = []
     for _ in range(times):
         await before()
@@ -105,7 +107,7 @@ async def _used(asking: Any) -> dict[str, float]:
 
 
 def a_view(vantage: str, ids: list[str], seq: int) -> View:
-    """Every edge up, with some models loaded, as published."""
+    """A published view in which every edge is up and has models."""
     seen = EdgeView(
         state=Observed.UP,
         since=1_700_000_000.25,

@@ -1,8 +1,8 @@
-"""`python -m bench.storm`: faults, one by one and in pairs, while edges break, and a judge
-outside of the processes that knows what the edges do.
+"""`python -m bench.storm`: faults, one by one and in pairs, while edges break.
 
-Real servers, pollers, edges and a Redis on loopback. The seed chooses the pairs, the edges and
-the times. Exit 1 if a promise was broken.
+It uses real servers, pollers, a Redis and simulated edges on loopback, and checks every answer of
+the viewers. The seed chooses the pairs, the edges and the times. Exit code 1 if a promise was
+broken.
 """
 
 import argparse
@@ -24,13 +24,13 @@ RESULTS = Path(__file__).parent / "results" / "storm.json"
 
 
 def main() -> None:
-    """Run, print a table, keep the figures as JSON."""
+    """Run, print a table, save the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=None, help="default: a new one, printed")
-    parser.add_argument("--faults", nargs="*", default=sorted(FAULTS), help="alone, at first")
-    parser.add_argument("--pairs", type=int, default=12, help="so many, by the seed")
+    parser.add_argument("--faults", nargs="*", default=sorted(FAULTS), help="faults that run alone")
+    parser.add_argument("--pairs", type=int, default=12, help="number of random pairs")
     parser.add_argument(
-        "--together", type=int, metavar="N", help="sets of N, so that every pair is in one of them"
+        "--together", type=int, metavar="N", help="also sets of N faults that contain every pair"
     )
     options = parser.parse_args()
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 async def storm(seed: int, chosen: Sequence[tuple[str, ...]]) -> list[str]:
-    """Run; print and keep each round when it is over. Returns the broken promises."""
+    """Run all rounds. Print and save each one when it ends. Returns the broken promises."""
     rounds = []
     print(HEADINGS, flush=True)
     async for one in run(seed, chosen, Pace(interval_s=0.5, slack_s=2.0)):

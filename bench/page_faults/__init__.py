@@ -1,1 +1,1 @@
-"""Faults that the dashboard has to tell, by the kind of site that they are done to."""
+"""Faults that the dashboard must show, by the kind of site."""

@@ -1,4 +1,4 @@
-"""Faults of edges and what operators do to them, on `autorouter dev`: one vantage, no Redis."""
+"""Faults of edges and changes by operators, on `autorouter dev`: one vantage, no Redis."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -34,12 +34,12 @@ class DevSite(Site):
     dev: Dev
 
     def mode(self, mode: str, *edges: str) -> None:
-        """Have simulated edges behave so."""
+        """Set the mode of simulated edges."""
         for edge in edges:
             break_edge(self.dev, edge, mode)
 
     def put(self, path: str) -> None:
-        """Change what the simulation does."""
+        """Change the simulation."""
         httpx.put(self.home + path, trust_env=False).raise_for_status()
 
 
@@ -47,7 +47,7 @@ class DevSite(Site):
 def running(
     folder: Path, program: Sequence[str] = (str(AUTOROUTER),), **settings: str
 ) -> Iterator[DevSite]:
-    """`autorouter dev`, once it knows its fleet."""
+    """`autorouter dev` that knows the state of every edge."""
     database = str(a_current_database(folder))
     usual = {"POLL_INTERVAL_S": "1", "GEO_DB": database, "GEO_DIR": str(folder / "data")}
     with running_dev(folder, program=program, **usual | settings) as dev:

@@ -1,4 +1,4 @@
-"""Faults of all that is around edges, on a site of processes."""
+"""Faults of vantages, Redis, files, the CDN and servers, on a site of processes."""
 
 from bench.page_faults import fleet_acts as acts
 from bench.page_faults.fleet_site import FleetSite, running

@@ -1,4 +1,4 @@
-"""What is done to the site of processes, and how it is repaired."""
+"""Actions that break and repair the site of processes."""
 
 import os
 import resource
@@ -30,7 +30,7 @@ from tests.support.site.soak import rewrite
 DAY_S = 86_400
 MOST = ("yto-01", "yto-02", "yul-01", "yul-02", "nyc-01", "dal-01")
 SIGHTED, BLIND = "two", ("nyc-01", "nyc-02")
-FEW_FILES = 3  # fewer than a process has open: it can open no more
+FEW_FILES = 3  # fewer than a process has open, so that it can open no more
 
 
 def partly(mode: str, *edges: str) -> Act[FleetSite]:
@@ -84,7 +84,7 @@ def age_database(site: FleetSite) -> None:
 
 
 def note_feeds(days: int) -> Act[FleetSite]:
-    """A feed of one network, fetched so many days ago."""
+    """A feed with one network that was fetched this many days ago."""
 
     def act(site: FleetSite) -> None:
         folder = site.folder / "feeds"
@@ -97,7 +97,7 @@ def note_feeds(days: int) -> Act[FleetSite]:
 
 
 def checks(told: str, *words: str) -> Act[FleetSite]:
-    """`autorouter check` with the server's settings, which must tell this."""
+    """Run `autorouter check` with the server's settings. It must fail and print `told`."""
 
     def act(site: FleetSite) -> None:
         done = run_autorouter("check", *words, **site.all.settings, **site.server.settings)
@@ -113,7 +113,7 @@ def edit(**fields: Any) -> Act[FleetSite]:
 
 
 def add_edge(site: FleetSite) -> None:
-    wrong = f"http://{HOST}:9"  # where nothing listens
+    wrong = f"http://{HOST}:9"  # nothing listens on this port
     new = {"id": "chi-01", "name": "Chicago", "country": "US", "latitude": 41.9}
     new |= {"longitude": -87.6, "endpoint": wrong}
     rewrite(site.all, lambda told: told["regions"].append(new))
@@ -157,8 +157,10 @@ def accept_purges(site: FleetSite) -> None:
 
 
 def limit_files(limit: int | None) -> Act[FleetSite]:
-    """The limit of open files of a poller without witnesses and of its children; None: as much
-    as it may have. The connections to BLIND are broken, so that new ones are needed."""
+    """Limit the open files of a poller and its children. None removes the limit.
+
+    The poller has no witnesses. Its connections to BLIND are closed, so that it needs new ones.
+    """
 
     def act(site: FleetSite) -> None:
         pid = site.all.pollers[SIGHTED].pid

@@ -1,5 +1,5 @@
-"""A site of processes to do faults to: a real Redis, three pollers, a server with two workers, an
-edge behind TLS and a CDN that takes purges.
+"""A site of processes for fault injection: a real Redis, three pollers, a server with two workers,
+an edge with TLS, and a CDN that accepts purges.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ SETUP = Setup(partial=True, witness=True, tls=True, workers=2, own_geo=True, cdn
 
 @dataclass
 class Cdn:
-    """Takes purges, or refuses them."""
+    """A CDN that answers every purge with `status`."""
 
     status: HTTPStatus = HTTPStatus.OK
 
     @contextlib.contextmanager
     def running(self, port: int) -> Iterator[None]:
-        """On this port, in a thread."""
+        """Run on this port in a thread."""
         cdn = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -47,7 +47,7 @@ class Cdn:
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
-                """Nobody reads it."""
+                """Log nothing."""
 
         with http.server.ThreadingHTTPServer((HOST, port), Handler) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -57,7 +57,7 @@ class Cdn:
 
 @dataclass(kw_only=True)
 class FleetSite(Site):
-    """`all`: the processes, which belong to `loop`. `tormented`: to be stopped."""
+    """`all`: the processes, which run on `loop`. `tormented`: set to end `torment`."""
 
     all: Processes
     loop: asyncio.AbstractEventLoop
@@ -65,23 +65,23 @@ class FleetSite(Site):
     tormented: threading.Event = field(default_factory=threading.Event)
 
     def do(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run this on the loop of the processes, to its end."""
+        """Run a coroutine on the loop of the processes and wait for its end."""
         asyncio.run_coroutine_threadsafe(work, self.loop).result(OVER_S)
 
     def mode(self, mode: str, *edges: str) -> None:
-        """Have edges behave so, as every vantage sees them."""
+        """Set the mode of edges for every vantage."""
         modes = dict.fromkeys(edges, Mode(mode))
         self.do(self.all.set_modes(modes))
         self.partly(mode, *edges)
 
     def partly(self, mode: str, *edges: str) -> None:
-        """The same as the last vantage alone sees them."""
+        """Set the mode of edges for the last vantage only."""
         for edge in edges:
             self.do(self.all.partial.edges[edge].set_mode(Mode(mode)))
 
     @property
     def server(self) -> Server:
-        """The one server."""
+        """The only server."""
         return self.all.servers[0]
 
     def redis(self) -> Any:
@@ -89,7 +89,7 @@ class FleetSite(Site):
         return redis_client.Redis.from_url(self.all.redis.url)
 
     def torment(self, act: Callable[[list[int]], None]) -> None:
-        """Do this to the workers again and again, until `calm`."""
+        """Repeat an action on the workers until `calm` is called."""
         self.tormented.clear()
 
         def go_on() -> None:
@@ -100,14 +100,14 @@ class FleetSite(Site):
         threading.Thread(target=go_on, daemon=True).start()
 
     def calm(self) -> None:
-        """End what torments the workers."""
+        """Stop the action that `torment` started."""
         self.tormented.set()
         time.sleep(0.2)
 
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[FleetSite]:
-    """The site in a thread with a loop of its own: a browser needs this one."""
+    """The site, on an event loop in a thread, because the browser uses this thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

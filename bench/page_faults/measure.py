@@ -1,4 +1,4 @@
-"""Does faults to a site, and notes what a page in Chromium and a Prometheus say of them."""
+"""Injects faults into a site, and records what the page and Prometheus show."""
 
 import sys
 import tempfile
@@ -24,7 +24,7 @@ CALM_S, ALERT_S, ALERT_ENDS_S = 60.0, 30.0, 150.0
 LASTS_S = 320.0
 STEADY_S, STEADY_WITHIN_S = 3.0, 15.0
 
-# In one go: the page draws anew whenever something changes.
+# Read everything in one call, because the page may be redrawn between two calls.
 _READ = """(kind) => {
     const text = (within, selector) =>
         (within.querySelector(selector)?.textContent ?? "").replace(/\\s+/g, " ").trim();
@@ -37,9 +37,12 @@ _READ = """(kind) => {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What was seen. `named_s`: None when the page never named it. `works`: whether the page
-    forgot it after the advice was followed; None while that is not known. `alert`: None for
-    kinds that have none. `fires`: whether it fires, with no wait."""
+    """The result of one fault.
+
+    `named_s`: time until the page named it, or None if it never did. `works`: whether the finding
+    disappeared after the advice was followed, or None if that is not known yet. `alert`: the alert
+    of this kind of finding, if there is one. `fires`: whether the alert fires without a `for`.
+    """
 
     fault: str
     kind: str
@@ -53,13 +56,13 @@ class Row:
 
     @property
     def is_right(self) -> bool:
-        """Whether it was named, its advice works and its alert fires."""
+        """Whether the fault was named, its advice works and its alert fires."""
         return self.named_s is not None and self.works is True and self.fires is not False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """A site, the page of it and what else looks at it."""
+    """A site, its page and its Prometheus."""
 
     site: Site
     page: Page
@@ -68,7 +71,7 @@ class Watched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lasting:
-    """A row whose finding ends by itself so long after `since`, monotonic."""
+    """A row whose finding ends by itself at most LASTS_S after `since`, monotonic."""
 
     row: Row
     since: float
@@ -78,8 +81,10 @@ Keep = Callable[[Row], None]
 
 
 def run(stages: Iterable[Stage[Any]], keep: Keep) -> None:
-    """Each stage on its own site; every row is kept at once, and again when it is complete.
-    A site whose findings last stays while the next stage runs."""
+    """Run each stage on its own site. Every row is saved at once, and again when it is complete.
+
+    A site with lasting findings keeps running while the next stage runs.
+    """
     with running_browser() as browser, ExitStack() as stack:
         earlier = stack.enter_context(ExitStack())
         for stage in stages:
@@ -106,7 +111,7 @@ def _watched(browser: Browser, stage: Stage[Any]) -> Iterator[Watched]:
 
 
 def _do_all(stage: Stage[Any], watched: Watched, keep: Keep) -> list[Lasting]:
-    """Every fault of a stage; gives those whose findings are still to end."""
+    """Inject every fault of a stage. Returns those whose findings have not ended yet."""
     lasting: list[Lasting] = []
     for fault in stage.faults:
         row = _attempt(fault, watched.site, watched, {one.row.kind for one in lasting})
@@ -120,12 +125,12 @@ def _do_all(stage: Stage[Any], watched: Watched, keep: Keep) -> list[Lasting]:
 def _settle(watched: Watched, lasting: Iterable[Lasting], keep: Keep) -> None:
     for one in lasting:
         left_s = one.since + LASTS_S - time.monotonic()
-        say(f"{one.row.fault}: its end is awaited for {max(left_s, 0.0):.0f} s at most")
+        say(f"{one.row.fault}: waiting at most {max(left_s, 0.0):.0f} s for its end")
         keep(replace(one.row, works=_goes(watched, one.row.kind, left_s)))
 
 
 def _attempt(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> Row:
-    """The row of a fault; one that says what went wrong when the fault cannot be done."""
+    """The row of a fault. If the fault cannot be injected, the row is a failure."""
     try:
         return measure(fault, site, watched, lasting)
     except Exception as error:  # noqa: BLE001 - the other faults are still measured
@@ -134,7 +139,7 @@ def _attempt(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> R
 
 
 def measure(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> Row:
-    """Do the fault, see what is said, follow it, and leave the site well."""
+    """Inject the fault, record what is shown, follow the advice, and restore the site."""
     alert = ALERTS.get(fault.kind)
 
     def is_calm() -> bool:
@@ -143,9 +148,10 @@ def measure(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> Ro
     if not comes(is_calm, CALM_S / 4):
         site.steady()
     if not comes(is_calm, CALM_S):
-        say(f"{fault.name}: begins while there is {', '.join(sorted(site.kinds() - lasting))}")
+        others = ", ".join(sorted(site.kinds() - lasting))
+        say(f"{fault.name}: starts with other findings: {others}")
     if alert is not None and not comes(lambda: not watched.prometheus.alerts(alert), ALERT_ENDS_S):
-        raise RuntimeError(f"{alert} of a fault before still fires")
+        raise RuntimeError(f"{alert} of an earlier fault still fires")
     began = time.monotonic()
     fault.inject(site)
     named_s = _named(watched.page, fault, began)
@@ -172,7 +178,7 @@ def _named(page: Page, fault: Fault[Any], began: float) -> float | None:
 
 
 def _steady_texts(page: Page, fault: Fault[Any]) -> tuple[str, str, str]:
-    """The page's headline once it is steady, and the title and advice of the finding itself."""
+    """The headline when it no longer changes, and the title and advice of the finding."""
     texts = _read(page, fault)
     deadline = time.monotonic() + STEADY_WITHIN_S
     since = time.monotonic()
@@ -199,14 +205,14 @@ def _shown(watched: Watched, kind: str) -> bool:
 
 
 def _fires(alert: str, fault: Fault[Any], watched: Watched) -> bool:
-    """Whether it fires while viewers go on: some alerts count their answers."""
+    """Whether the alert fires. Viewers keep asking, because some alerts count answers."""
     if fault.again is not None:
         fault.again(watched.site)
     return watched.prometheus.alerts(alert) != []
 
 
 def comes(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Whether the condition comes true in time."""
+    """Whether the condition becomes true in time."""
     try:
         wait_until(condition, timeout_s)
     except (TimeoutError, httpx.HTTPError):

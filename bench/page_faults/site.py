@@ -1,4 +1,4 @@
-"""A running site that faults are done to, and the faults as data."""
+"""A running site for fault injection, and the faults as data."""
 
 import time
 from abc import ABC, abstractmethod
@@ -22,7 +22,7 @@ PASSING = {"ok", "hold_down", "flapping", "recovering"}
 
 @dataclass(kw_only=True)
 class Site(ABC):
-    """A server with a fleet. `folder`: for its files."""
+    """A server with a fleet, and a folder for its files."""
 
     folder: Path
     port: int
@@ -30,21 +30,21 @@ class Site(ABC):
 
     @property
     def home(self) -> str:
-        """The page."""
+        """The URL of the dashboard."""
         return f"http://{HOST}:{self.ops_port}/"
 
     @abstractmethod
     def mode(self, mode: str, *edges: str) -> None:
-        """Have edges behave so."""
+        """Set the mode of edges."""
 
     def command(self, *words: str) -> None:
-        """Run `autorouter` as an operator; raises RuntimeError when it is refused."""
+        """Run `autorouter` as an operator. Raises RuntimeError if it fails."""
         done = run_autorouter(*words, OPS_LISTEN=f"{HOST}:{self.ops_port}")
         if done.returncode != 0:
             raise RuntimeError(f"autorouter {' '.join(words)}: {done.stderr.strip()}")
 
     def ask(self, count: int, path: str = "/v1/route", viewer: str | None = CANADIAN) -> None:
-        """Ask the public listener as a viewer, or as a proxy that names none."""
+        """Send requests of a viewer, or of a proxy that hides its viewers."""
         headers = {} if viewer is None else {"X-Forwarded-For": viewer}
         base = f"http://{HOST}:{self.port}"
         with httpx.Client(base_url=base, trust_env=False, headers=headers) as client:
@@ -52,21 +52,21 @@ class Site(ABC):
                 client.get(path)
 
     def told(self) -> dict[str, Any]:
-        """The fleet as the ops listener tells it."""
+        """The `/v1/edges` document of the ops listener."""
         document: dict[str, Any] = get(f"{self.home}v1/edges").json()
         return document
 
     def ids(self, country: str = "") -> list[str]:
-        """Edges of a country, or all."""
+        """The ids of the edges in a country, or of all edges."""
         edges = self.told()["edges"]
         return [edge["id"] for edge in edges if country in ("", edge["country"])]
 
     def states(self, key: str, *edges: str) -> set[str]:
-        """The state, reason or intent of these edges."""
+        """The values of a key, such as `state` or `intent`, of these edges."""
         return {edge[key] for edge in self.told()["edges"] if edge["id"] in edges}
 
     def steady(self) -> None:
-        """End the hold-downs and the flapping that earlier faults left."""
+        """End the hold-downs and flapping of earlier faults."""
         edges = self.told()["edges"]
         waiting = {"degraded", "down"}
         ids = [
@@ -76,7 +76,7 @@ class Site(ABC):
             self.command("enable", *ids, "--now")
 
     def kinds(self) -> set[str]:
-        """Kinds of the findings that ask for something to be done."""
+        """The kinds of the findings that are alarms or warnings."""
         worse = ("alarm", "warning")
         return {one["kind"] for one in self.told()["findings"] if one["grade"] in worse}
 
@@ -87,9 +87,12 @@ Act = Callable[[S], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault(Generic[S]):
-    """`follow` does what the page advises. `lasts`: the finding counts the last 5 minutes, so
-    that it ends so long after what it counts. `again`: what viewers go on doing meanwhile.
-    `within_s`: how long to wait for the page."""
+    """One fault.
+
+    `follow`: does what the page advises. `restore`: undoes the rest. `again`: repeated while the
+    alert is awaited. `lasts`: the finding counts the last 5 minutes, so it ends 5 minutes after the
+    last event. `within_s`: how long to wait for the page.
+    """
 
     name: str
     kind: FindingKind
@@ -103,7 +106,7 @@ class Fault(Generic[S]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage(Generic[S]):
-    """Faults that are done to one site, one after the other. `start` runs it in a folder."""
+    """Faults that are injected into one site, one after the other. `start` runs the site."""
 
     name: str
     start: Callable[[Path], AbstractContextManager[S]]
@@ -111,17 +114,17 @@ class Stage(Generic[S]):
 
 
 def sets(mode: str, *edges: str) -> Act[Site]:
-    """The act that has edges behave so."""
+    """Set the mode of edges."""
     return lambda site: site.mode(mode, *edges)
 
 
 def runs(*words: str) -> Act[Site]:
-    """The act of an operator's command."""
+    """Run a command as an operator."""
     return lambda site: site.command(*words)
 
 
 def in_turn(*acts: Act[S]) -> Act[S]:
-    """One act after the other."""
+    """Do the acts one after the other."""
 
     def act(site: S) -> None:
         for one in acts:
@@ -131,12 +134,12 @@ def in_turn(*acts: Act[S]) -> Act[S]:
 
 
 def until(key: str, value: str, *edges: str) -> Act[Site]:
-    """The act of waiting for edges."""
+    """Wait until these edges all have this value."""
     return lambda site: wait_until(lambda: site.states(key, *edges) == {value}, NAMED_S)
 
 
 def repairs(*edges: str) -> Act[Site]:
-    """Repair edges, and wait for no hold-down: the next fault needs them."""
+    """Repair edges and end their hold-down, because the next fault needs them."""
 
     def act(site: Site) -> None:
         site.mode("healthy", *edges)
@@ -148,7 +151,7 @@ def repairs(*edges: str) -> Act[Site]:
 
 
 def a_current_database(folder: Path) -> Path:
-    """The packaged geo database as if it were a week old: its age is no fault here."""
+    """A copy of the packaged geo database that is a week old, so that its age is no finding."""
     path = folder / "current.mmdb"
     path.write_bytes(packaged_database().read_bytes())
     return set_built_at(path, int(time.time()) - 7 * 86_400)

@@ -1,4 +1,4 @@
-"""The rows that were measured: kept as JSON, and as the table of docs/dashboard.md."""
+"""Saves the measured rows as JSON and as the table of docs/dashboard.md."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def kept() -> list[Row]:
 
 
 def keep(row: Row, order: Sequence[str]) -> None:
-    """Put a row in the place of the same fault's earlier one. `order`: the names of faults."""
+    """Replace the earlier row of the same fault. `order`: the names of all faults."""
     rows = {one.fault: one for one in kept()} | {row.fault: row}
     listed = [asdict(rows[name]) for name in order if name in rows]
     RESULTS.write_text(json.dumps(listed, indent=1) + "\n")

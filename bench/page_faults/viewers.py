@@ -1,8 +1,8 @@
-"""Faults that viewers meet, on `autorouter dev` with a residency rule, a low
-limit of connections and a planted defect.
+"""Faults that viewers notice, on `autorouter dev` with a residency rule, a low connection limit and
+a planted bug.
 
-Those that count the last 5 minutes come in the order of their rank, the worst last, so that
-each has the headline while those before it wait for their end.
+Findings that count the last 5 minutes come in order of severity, the worst last. So each one
+becomes the headline although the earlier ones have not ended.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from tests.support.servers import HOST, ROOT, wait_until
 
 FLAPPER = "dal-02"
 FAR_MODEL = "whisper-large"
-BURST = 200  # connections at once, over ten times the limit
+BURST = 200  # simultaneous connections, over ten times the limit
 DEFECTIVE = (sys.executable, "-m", "tests.support.site.planted_defect")
 
 
@@ -53,13 +53,13 @@ def _drain_canada(site: DevSite) -> None:
 
 
 def _crowd(site: DevSite) -> None:
-    """Many connections at once, none of which has waited yet."""
+    """Open many connections at once."""
     with contextlib.ExitStack() as stack:
         for _ in range(BURST):
             one = stack.enter_context(socket.socket())
             one.setblocking(False)
             one.connect_ex((HOST, site.port))
-        time.sleep(1.0)  # they are accepted, and most refused, while all are open
+        time.sleep(1.0)  # the server accepts them and rejects most while all are open
 
 
 def _load_far_model(site: DevSite) -> None:

@@ -1,4 +1,4 @@
-"""The CDN's figures: formulas agree with counting, and the page says what was measured."""
+"""The CDN figures: the formulas agree with the simulation, and the page has the measured values."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""The faults of `make bench-dashboard`, and what becomes of their rows."""
+"""The faults of `make bench-dashboard`, and how their rows are saved."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from bench.page_faults import table
 from bench.page_faults.measure import Row
 from router.ops.findings import FindingKind
 
-# Need a machine of their own, an edge of another make, or a defect of a loop.
+# These need their own machine, another kind of edge, or a bug in a loop.
 UNTRIED = {
     FindingKind.STARTING,
     FindingKind.UNKNOWN,

@@ -1,4 +1,4 @@
-"""Pages made from measurements hold what was measured."""
+"""The generated pages have the measured values."""
 
 import json
 from pathlib import Path

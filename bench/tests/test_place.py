@@ -1,4 +1,4 @@
-"""What `bench.place` counts, on a list small enough to count by hand."""
+"""The counts of `bench.place`, on a list that is small enough to count by hand."""
 
 import json
 
@@ -27,7 +27,7 @@ def in_toronto(_: str) -> Location:
 
 @pytest.fixture(scope="module")
 def right(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
-    """By what places viewers, and by region: the share of right cities."""
+    """Layer → region → share of right cities."""
     path = tmp_path_factory.mktemp("truth") / "ranges.json"
     path.write_text(json.dumps({"prefixes": PREFIXES}, indent=1))
     ranker = Ranker(read_catalog(Settings()))
@@ -52,7 +52,7 @@ def test_a_geofeed_of_cities_is_right_where_its_city_is_listed(
 ) -> None:
     found = right["geofeed of cities"]
     assert (found[MONTREAL], found[SAN_JOSE]) == (1.0, 1.0)
-    assert found[BOARDMAN] < 1.0  # the one in Oregon is not, and Ohio's is another
+    assert found[BOARDMAN] < 1.0  # Boardman, Oregon is not listed; Boardman, Ohio is
 
 
 def test_a_geofeed_of_countries_never_lowers_it(right: dict[str, dict[str, float]]) -> None:
