@@ -42,50 +42,50 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     regions: Annotated[
         Path | None,
-        _about("The catalog. Default: the regions.yaml of the checkout, if it is one."),
+        _about("The catalog. Default in a checkout: its regions.yaml."),
     ] = None
     geo_db: Annotated[
         GeoFiles,
         _about(
-            "The geo database: one file, or one of IPv4 and one of IPv6. Default: the newest in "
-            "AUTOROUTER_GEO_DIR, else DB-IP City Lite, if its package is installed."
+            "The geo database: one file, or one for IPv4 and one for IPv6. Default: the newest in "
+            "AUTOROUTER_GEO_DIR, or else the installed package of DB-IP City Lite."
         ),
     ] = GeoFiles()
     geo_overrides: Annotated[
         Path | None,
-        _about("A geofeed (RFC 8805) that says where networks are; used before the database."),
+        _about("A geofeed (RFC 8805) with locations of networks; used before the database."),
     ] = None
     latency: Annotated[
         Path | None,
         _about(
-            "Your measured round-trip times, for `nearness: network`: a CSV of country, region, ms."
+            "A CSV file of measured round-trip times (country, region, ms) for `nearness: network`."
         ),
     ] = None
     geo_dir: Annotated[
         Path | None,
         _about(
-            "The folder for geo data that `autorouter geodata` fetches. "
+            "The folder for geo data that `autorouter geodata` downloads. "
             "Default: autorouter in the user's data folder."
         ),
     ] = None
     geo_mirror: Annotated[
         str | None,
         _about(
-            "The https URL of a server to ask in place of DB-IP's and MaxMind's, as `--mirror`."
+            "The https URL of a server to use instead of DB-IP's and MaxMind's, like `--mirror`."
         ),
     ] = None
     maxmind_account_id: Annotated[
-        str | None, _about("For `autorouter geodata update --from maxmind`.")
+        str | None, _about("The account for `autorouter geodata update --from maxmind`.")
     ] = None
     maxmind_license_key: Annotated[Secret | None, _about("The license key of that account.")] = None
     redis_url: Annotated[
         RedisUrl | None,
-        _about("The Redis that `serve` and `poll` share. Without it `serve` polls by itself."),
+        _about("The Redis that `serve` and `poll` share. Without it, `serve` polls by itself."),
     ] = None
     store_timeout_s: Annotated[
         float,
         _about(
-            "Timeout of a connection to Redis, and of each answer. Allow for three round trips.",
+            "Timeout for connecting to Redis, and for each response. Allow for three round trips.",
             unit="s",
             ge=0.1,
             le=10,
@@ -94,13 +94,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen: Annotated[Listen, _about("The public listener.")] = Listen("0.0.0.0", 8080)  # noqa: S104
     workers: Annotated[
         int,
-        _about("Processes that answer the public port, like `serve --workers`.", ge=1, le=64),
+        _about("The number of worker processes, like `serve --workers`.", ge=1, le=64),
     ] = 1
     max_connections: Annotated[
         int,
         _about(
             "Connection limit of each process on the public port. Above it, the connections that "
-            "keep it waiting longest are closed.",
+            "have made no progress for longest are closed.",
             ge=16,
             le=65_536,
         ),
@@ -111,51 +111,55 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ops_hosts: Annotated[
         Hosts,
         _about(
-            "Further host names that the ops listener accepts, such as that of a proxy in front, "
-            "comma-separated. Addresses and names without a dot are always accepted."
+            "More host names that the ops listener accepts, such as the name of a proxy, "
+            "comma-separated. IP addresses and names without a dot are always accepted."
         ),
     ] = Hosts()
     poll_listen: Annotated[
         Listen | None,
-        _about("Listener of `poll` for /healthz, /readyz and /metrics. Default: none."),
+        _about("The listener of `poll` for /healthz, /readyz and /metrics. Default: none."),
     ] = None
     ops_token: Annotated[
         Secret | None,
         _about(
-            "Bearer token for changes through the ops listener. "
-            "Without it, changes are accepted from loopback only."
+            "The bearer token for changes through the ops listener. "
+            "Without it, changes are accepted only from loopback."
         ),
     ] = None
     state_dir: Annotated[
         Path | None,
         _about(
-            "A folder for the last good health, which is read if Redis is away at the start, "
-            "and for what `autorouter simulate` counted in the geo database."
+            "A folder for the last good health, which is loaded if Redis is unavailable at the "
+            "start, and for a cache of `autorouter simulate`."
         ),
     ] = None
     trusted_proxies: Annotated[
-        Cidrs, _about("Proxies whose X-Forwarded-For is used: CIDR blocks, comma-separated.")
+        Cidrs, _about("CIDR blocks of the proxies whose X-Forwarded-For is used, comma-separated.")
     ] = Cidrs()
     cdn_secret: Annotated[
         Secrets,
         _about(
-            "The value that X-Origin-Verify must have, or else CDN headers are ignored; "
-            "two values, comma-separated, while one replaces the other."
+            "CDN headers are used only if X-Origin-Verify has this value. "
+            "During a rotation, two values, comma-separated."
         ),
     ] = Secrets()
     cache_key_headers: Annotated[
         Names,
-        _about("CloudFront-Viewer-* headers in the CDN's cache key, comma-separated."),
+        _about("The CloudFront-Viewer-* headers in the CDN's cache key, comma-separated."),
     ] = Names()
     vantage: Annotated[
         str,
-        _about("The name under which this poller publishes.", pattern="^[a-z0-9][a-z0-9-]{0,62}$"),
+        _about("The name of this poller.", pattern="^[a-z0-9][a-z0-9-]{0,62}$"),
     ] = "local"
-    ttl_s: Annotated[int, _about("How long an SDK may keep a pick.", unit="s", ge=1, le=86400)] = (
-        300
-    )
+    ttl_s: Annotated[
+        int,
+        _about("How long an SDK may keep a pick while `status` is `ok`.", unit="s", ge=1, le=86400),
+    ] = 300
     degraded_ttl_s: Annotated[
-        int, _about("The same while `status` is not `ok`.", unit="s", ge=1, le=86400)
+        int,
+        _about(
+            "How long an SDK may keep a pick while `status` is not `ok`.", unit="s", ge=1, le=86400
+        ),
     ] = 30
     cdn_max_age_s: Annotated[
         int, _about("How long a shared cache may keep a keyed answer.", unit="s", ge=0, le=3600)
@@ -164,39 +168,39 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         PurgeSpecs,
         _about(
             "CDNs to purge when an edge changes: varnish:URL, cloudfront:ID, fastly:ID, "
-            "cloudflare:ID, comma-separated; none for none."
+            "cloudflare:ID, comma-separated; or none."
         ),
     ] = PurgeSpecs()
     fastly_token: Annotated[
-        Secret | None, _about("API token that may purge, for fastly in AUTOROUTER_PURGE.")
+        Secret | None, _about("An API token that may purge, for fastly in AUTOROUTER_PURGE.")
     ] = None
     cloudflare_token: Annotated[
-        Secret | None, _about("API token that may purge, for cloudflare in AUTOROUTER_PURGE.")
+        Secret | None, _about("An API token that may purge, for cloudflare in AUTOROUTER_PURGE.")
     ] = None
     poll_interval_s: Annotated[
-        float, _about("Time between two probes of a healthy edge.", unit="s", ge=0.1, le=10)
+        float, _about("The time between two probes of a healthy edge.", unit="s", ge=0.1, le=10)
     ] = 3.0
     witnesses: Annotated[
         Urls,
         _about(
-            "URLs outside your network, comma-separated, that a poller checks; "
-            "when most fail, it is isolated and publishes no verdicts."
+            "URLs outside your network that a poller checks, comma-separated. "
+            "If most of them fail, the poller is isolated and its results are not used."
         ),
     ] = Urls()
     edge_api_key: Annotated[
-        Secret | None, _about("Bearer key for the model inventory of edges that require one.")
+        Secret | None, _about("The bearer key for the model inventory of edges that require one.")
     ] = None
     log_level: Annotated[
         typing.Literal["debug", "info", "warning", "error"],
-        _about("The lowest level logged."),
+        _about("The lowest level that is logged."),
     ] = "info"
     log_requests: Annotated[
         Share,
-        _about("Which share of the requests to the public listener is logged."),
+        _about("The share of requests to the public listener that is logged."),
     ] = Share(0.0)
     log_format: Annotated[
         typing.Literal["auto", "json", "text"],
-        _about("Format of log lines; auto: text on a terminal, otherwise JSON."),
+        _about("The format of log lines; auto is text on a terminal, otherwise JSON."),
     ] = "auto"
 
 
