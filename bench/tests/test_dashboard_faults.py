@@ -24,7 +24,7 @@ RIGHT = Row(
     kind="store",
     named_s=1.25,
     headline="The store cannot be read",
-    advice="Bring Redis back; servers take up by themselves.",
+    advice="Bring Redis back; servers reconnect automatically.",
     works=True,
     alert="AutorouterStoreUnreadable",
     fires=True,
@@ -53,8 +53,8 @@ def test_rows_of_several_runs_are_kept_in_order(
 def test_table_says_what_is_not_right() -> None:
     missed = Row(fault="edge: flaps", kind="flapping", works=False, alert="A", fires=False)
     assert table.table([RIGHT, missed]).splitlines()[2:] == [
-        "| Redis: stops | 1.2 s | The store cannot be read | Bring Redis back; servers take up by "
-        "themselves. | yes | `AutorouterStoreUnreadable` |",
+        "| Redis: stops | 1.2 s | The store cannot be read | Bring Redis back; servers reconnect "
+        "automatically. | yes | `AutorouterStoreUnreadable` |",
         "| edge: flaps | never |  |  | no | `A`: does not fire |",
     ]
     assert [RIGHT.is_right, missed.is_right] == [True, False]

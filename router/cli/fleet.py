@@ -161,5 +161,5 @@ def events(follow: bool, since: float | None, edge: str | None, as_json: bool) -
         for event in told:
             click.echo(escaped_json(msgspec.json.encode(event).decode()))
 
-    told = inquire.tell_events(server_settings(), show, edge=edge, since=since, follow=follow)
+    told = inquire.show_events(server_settings(), show, edge=edge, since=since, follow=follow)
     asyncio.run(told)

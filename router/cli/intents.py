@@ -33,25 +33,25 @@ def _leaving(
 
 
 def _take_out(state: str, options: dict[str, Any]) -> None:
-    wish = {
+    body = {
         "state": state,
         "for": options["for_"],
         "reason": options["reason"],
         "actor": options["actor"] or whoami(),
         "force": options["force"],
     }
-    _wish(options["edges"], wish, options["as_json"])
+    _change(options["edges"], body, options["as_json"])
 
 
-def _wish(edges: tuple[str, ...], wish: dict[str, Any], as_json: bool) -> None:
+def _change(edges: tuple[str, ...], body: dict[str, Any], as_json: bool) -> None:
     from router.cli import text as render
     from router.ops import client as inquire
     from router.ops.intents import parse_duration
 
-    for name, text in (("--for", wish["for"]), ("--over", wish.get("over"))):
+    for name, text in (("--for", body["for"]), ("--over", body.get("over"))):
         if text is not None and parse_duration(text) is None:
             raise click.BadParameter("write 90s, 30m, 2h or 3d; 72h at most", param_hint=name)
-    done = asyncio.run(inquire.take_out(server_settings("OPS_TOKEN", "REGIONS"), edges, wish))
+    done = asyncio.run(inquire.take_out(server_settings("OPS_TOKEN", "REGIONS"), edges, body))
     print_json({"events": done}) if as_json else render.events(done)
 
 
@@ -115,14 +115,14 @@ def dial(
     The other viewers get their next edge in the same country, and this one as first
     alternate. A viewer without another edge there stays. `autorouter enable` ends it.
     """
-    wish = {
+    body = {
         "dial": share,
         "for": for_,
         "over": over,
         "reason": reason,
         "actor": actor or whoami(),
     }
-    _wish(edges, wish, as_json)
+    _change(edges, body, as_json)
 
 
 @click.command(cls=Command, epilog="autorouter enable yto-01 yul-02")

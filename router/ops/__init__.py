@@ -1,4 +1,4 @@
 """The operators' listener: fleet, events, intents, diagnosis and the dashboard.
 
-Must not be reachable from the public listener, nor change how requests are answered.
+It must not be reachable through the public listener, and does not decide answers.
 """

@@ -1,7 +1,7 @@
 """The ops listener: health, readiness, metrics, the fleet and why a viewer gets an edge.
 The dashboard is built on it, in router.ops.dashboard.
 
-Bind it to loopback or a private network: it tells any client where an address is.
+Bind it to loopback or a private network: any client can ask it for the location of an address.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ from router.errors import RouterError, StoreError
 from router.geo.database import GeoDatabase
 from router.model import Intended, Status
 from router.ops import edge_conditions
-from router.ops.auth import Changes, how_to_change, is_foreign, may_change
+from router.ops.auth import Changes, how_to_change, is_cross_site, may_change
 from router.ops.diagnosis import grouped
 from router.ops.event_filter import FilterError, as_csv, wanted
 from router.ops.event_stream import MAX_STREAMS, EventStream, Streams
 from router.ops.explain_route import ExplainRoute
 from router.ops.findings import Grade
 from router.ops.fleet_document import describe_fleet, describe_views
-from router.ops.health_routes import Vitals, answer_json
+from router.ops.health_routes import HealthRoutes, answer_json
 from router.ops.history import HOUR_S, History, document
 from router.ops.host_check import HostCheck
 from router.ops.intents import (
@@ -43,11 +43,11 @@ from router.ops.intents import (
     drop_intents,
     enable_at_once,
     parse_duration,
+    requested_dial,
     set_intents,
-    wish_dial,
 )
 from router.ops.monitor import FindingsCollector, Monitor
-from router.ops.security_headers import Shields
+from router.ops.security_headers import SecurityHeaders
 from router.routing.cache_headers import CachePolicy
 from router.routing.fleet import Fleet
 from router.routing.location import Locator
@@ -61,9 +61,10 @@ STREAM_POLL_S = 1.0
 _EVENT_ID = re.compile(r"(\d{1,19}-\d{1,19})?", re.ASCII)
 
 
-class Wish(msgspec.Struct, rename={"for_": "for"}, forbid_unknown_fields=True):
-    """The body of an intent: a state or a dial (0 to 1), for how long (`2h`), why, and who
-    says so. `over`: how long a dial takes to get there."""
+class IntentRequest(msgspec.Struct, rename={"for_": "for"}, forbid_unknown_fields=True):
+    """The body of a request that sets an intent: a state or a dial (0 to 1), for how long (`2h`),
+    the reason and the actor. `over`: in what time a dial reaches its share.
+    """
 
     for_: str
     reason: str
@@ -77,7 +78,7 @@ class Wish(msgspec.Struct, rename={"for_": "for"}, forbid_unknown_fields=True):
 @dataclass(kw_only=True)
 class Ops:
     """Serves the state of one server over HTTP until `stop`. `collectors`: returns the metrics of
-    this moment; see Vitals.moment.
+    this moment; see HealthRoutes.moment.
     """
 
     watch: FleetWatch
@@ -108,16 +109,16 @@ class Ops:
             history=self.history,
             placing=lambda: (self.locator, self.geo),
         )
-        vitals = Vitals(registry=self.registry, readiness=self.readiness, moment=self.moment)
+        health = HealthRoutes(registry=self.registry, readiness=self.readiness, moment=self.moment)
         return Starlette(
             middleware=[
-                Middleware(Shields),
+                Middleware(SecurityHeaders),
                 Middleware(HostCheck, hosts=lambda: self.hosts),
                 Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5),
             ],
             routes=[
                 *extra,
-                *vitals.routes(),
+                *health.routes(),
                 Route("/v1/edges", self.edges),
                 Route("/v1/edges/{ids}/intent", self.intent, methods=["PUT", "DELETE"]),
                 Route("/v1/events", self.events),
@@ -131,8 +132,8 @@ class Ops:
         return [FindingsCollector(await self.monitor.look()), *self.collectors()]
 
     async def readiness(self) -> dict[str, Any]:
-        """Not ready while answers use no health at all. `amiss`: the titles of findings, also if
-        ready.
+        """Not ready while answers use no health at all. `amiss` has the titles of findings, even if
+        the server is ready.
         """
         found = await self.monitor.look()
         status = self.watch.fleet.status
@@ -159,12 +160,14 @@ class Ops:
         }
 
         def answer() -> Response:
-            """Make the document from immutable values, in a thread, because 500 edges take some
-            milliseconds.
+            """Runs in a thread, because 500 edges take some milliseconds. All its input is
+            immutable.
             """
-            told = describe_fleet(fleet, now=now, policy=self.policy, answers=given)
-            seers = describe_views(views, now)
-            return answer_json({**head, "groups": grouped(found), "vantages": seers, **told})
+            described = describe_fleet(fleet, now=now, policy=self.policy, answers=given)
+            vantages = describe_views(views, now)
+            return answer_json(
+                {**head, "groups": grouped(found), "vantages": vantages, **described}
+            )
 
         return await asyncio.to_thread(answer)
 
@@ -180,40 +183,40 @@ class Ops:
         return given
 
     async def intent(self, request: Request) -> Response:
-        """PUT and DELETE in one route, so that a 405 names both methods."""
-        is_wish = request.method == "PUT"
-        return await (self.set_intent(request) if is_wish else self.drop_intent(request))
+        """PUT and DELETE. They share a route, so that a 405 lists both methods."""
+        is_put = request.method == "PUT"
+        return await (self.set_intent(request) if is_put else self.drop_intent(request))
 
     async def set_intent(self, request: Request) -> Response:
-        """Drain or disable edges (comma-separated): `{"state", "for", "reason", "actor"}`, and
-        `"force"` if a country may be left without an edge. With `"dial"` instead of the state, and
-        optionally `"over"`, dial them. If it is refused, no edge is changed.
+        """Drain or disable edges (comma-separated). The body has `state`, `for`, `reason` and
+        `actor`; `force` allows a country to be left without an edge. To dial edges, it has `dial`
+        and optionally `over` in place of `state`. If the request is refused, no edge is changed.
         """
         if (refusal := self._refusal(request)) is not None:
             return refusal
         try:
-            wish = msgspec.json.decode(await _body(request), type=Wish)
+            intent = msgspec.json.decode(await _body(request), type=IntentRequest)
             events = await set_intents(
                 self.store,
                 self.watch.fleet,
                 request.path_params["ids"].split(","),
-                Intended(wish.state or "enabled"),
-                life_s=parse_duration(wish.for_) or 0,
-                reason=wish.reason,
-                actor=wish.actor,
-                force=wish.force,
+                Intended(intent.state or "enabled"),
+                life_s=parse_duration(intent.for_) or 0,
+                reason=intent.reason,
+                actor=intent.actor,
+                force=intent.force,
                 now=self.clock(),
-                dial=wish_dial(wish.state, wish.dial, wish.over),
+                dial=requested_dial(intent.state, intent.dial, intent.over),
             )
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return answer_json({"detail": f"the body is not acceptable: {error}"}, 400)
+            return answer_json({"detail": f"the body is not valid: {error}"}, 400)
         except RouterError as error:
             return _refused(error)
         return answer_json({"events": events})
 
     async def drop_intent(self, request: Request) -> Response:
-        """Enable edges (comma-separated) again; `?actor=`. With `now=true` pollers also end their
-        hold-down and flapping.
+        """Enable edges (comma-separated) again; `?actor=` says who does. With `now=true` pollers
+        also end their hold-down and flapping.
         """
         if (refusal := self._refusal(request)) is not None:
             return refusal
@@ -232,8 +235,8 @@ class Ops:
         """The response if this request may not change the fleet; None if it may."""
         headers = request.headers
         given = headers.get("authorization", "")
-        if is_foreign(headers.get("sec-fetch-site")):
-            return _forbidden("another site's page may not change the fleet")
+        if is_cross_site(headers.get("sec-fetch-site")):
+            return _forbidden("a page of another site may not change the fleet")
         host, origin = request.url.hostname or "", headers.get("origin")
         if may_change(given, self.token, self.host, host, origin):
             return None
@@ -244,9 +247,8 @@ class Ops:
         return _forbidden("set AUTOROUTER_OPS_TOKEN on this server to allow changes")
 
     async def events(self, request: Request) -> Response:
-        """Events after `?after=ID`, oldest first, optionally of one `edge`, of one `kind`, or
-        `since` a time; with `format=csv` a file. Clients that accept an event stream get one with
-        all events.
+        """Events after `?after=ID`, oldest first. `edge`, `kind` and `since` filter them;
+        `format=csv` returns a file. Clients that accept an event stream get one with all events.
         """
         after = request.headers.get("last-event-id") or request.query_params.get("after", "")
         if not _EVENT_ID.fullmatch(after):
@@ -264,12 +266,12 @@ class Ops:
             return _refused(error)
         if request.query_params.get("format") == "csv":
             return Response(as_csv(logged), headers=_AS_FILE, media_type="text/csv")
-        return answer_json({"events": [_told(one) for one in logged]})
+        return answer_json({"events": [_with_id(one) for one in logged]})
 
     async def _stream(self, after: str) -> AsyncIterator[bytes]:
-        """Server-sent events, and regularly an `alive` event with a tag of the fleet, which shows
-        that the connection works. It ends when the server stops, which would wait for it
-        otherwise.
+        """Server-sent events. A regular `alive` event has a tag of the fleet and shows that the
+        connection works. The stream ends when the server stops, so that the server does not wait
+        for it.
         """
         hints = 0
         while not self.stop.is_set():
@@ -285,7 +287,7 @@ class Ops:
             hints = await self.store.changed(hints, STREAM_POLL_S)
 
     def fleet_tag(self) -> str:
-        """A tag of the fleet in this process: equal tags mean equal fleets, apart from values that
+        """A tag of the fleet in this process. Equal tags mean equal fleets, except for values that
         every probe changes.
         """
         watch, fleet = self.watch, self.watch.fleet
@@ -298,8 +300,9 @@ class Ops:
         return self._tagged[1]
 
     async def past(self, request: Request) -> Response:
-        """The last hour of the fleet and of each edge, a value a minute; `?since=` Unix
-        seconds for up to a day, `?edge=` for one edge."""
+        """The last hour of the fleet and of each edge, one value a minute. `?since=` (Unix seconds)
+        goes back up to a day; `?edge=` selects one edge.
+        """
         now, asked = self.clock(), request.query_params
         try:
             which = wanted({"edge": asked.get("edge", ""), "since": asked.get("since", "")})
@@ -320,7 +323,7 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise msgspec.DecodeError(f"it is over {MAX_BODY_BYTES} bytes")
+            raise msgspec.DecodeError(f"it is longer than {MAX_BODY_BYTES} bytes")
     return bytes(body)
 
 
@@ -331,7 +334,7 @@ def _refused(error: RouterError) -> Response:
     return answer_json({"detail": str(error), "can_force": can_force}, 409)
 
 
-def _told(logged: Logged) -> dict[str, Any]:
+def _with_id(logged: Logged) -> dict[str, Any]:
     return {"id": logged.id, **msgspec.to_builtins(logged.event)}
 
 

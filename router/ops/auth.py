@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 class Changes(StrEnum):
     """How the fleet can be changed through this listener."""
 
-    OPEN = "open"  # accepted from this machine, without a token
-    TOKEN = "token"  # noqa: S105 - not a secret: a token is needed
-    REFUSED = "refused"  # not possible until a token is set
+    OPEN = "open"  # without a token, but only from this machine
+    TOKEN = "token"  # noqa: S105 - not a secret: with a token
+    REFUSED = "refused"  # not at all, until a token is set
 
 
 def how_to_change(token: str | None, listen_host: str) -> Changes:
@@ -31,8 +31,8 @@ def may_change(
     """Whether a request may change intents.
 
     If a token is set, the request must have it. If none is set, the listener must be on
-    loopback, and `asked_host` and the `origin` of a page, if there is one, must name this
-    machine. A page that rebinds its own name to 127.0.0.1 sends that name, and is refused.
+    loopback. Then `asked_host`, and `origin` if a page sends the request, must name this machine.
+    So a page that rebinds its own name to 127.0.0.1 is refused: it sends that name.
     """
     if token is None:
         is_local = how_to_change(token, listen_host) is Changes.OPEN and _is_loopback(asked_host)
@@ -42,7 +42,7 @@ def may_change(
     return scheme.lower() == "bearer" and matches
 
 
-def is_foreign(fetch_site: str | None) -> bool:
+def is_cross_site(fetch_site: str | None) -> bool:
     """Whether a browser says that a page of another site sent the request (Sec-Fetch-Site of Fetch
     Metadata). Clients other than browsers do not send that header.
     """

@@ -1,5 +1,5 @@
-"""Where the command line gets the fleet from: a running server, else Redis, else the
-catalog alone. Each result says which one, under `from`.
+"""Gets the fleet for the command line: from a running server, else from Redis, else from the
+catalog alone. Each result has its source under `from`.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ from router.ops.intents import (
     drop_intents,
     enable_at_once,
     parse_duration,
+    requested_dial,
     set_intents,
-    wish_dial,
 )
 from router.ops.questions import Params, past_time, subject
 from router.routing.cache_headers import CachePolicy
@@ -42,9 +42,9 @@ from router.store.redis import RedisStore
 TIMEOUT_S = 2.0
 FOLLOW_S = 1.0
 
-_NOBODY = (
-    "no server answers on AUTOROUTER_OPS_LISTEN and AUTOROUTER_REDIS_URL is not set; "
-    "start one, or set one of them"
+_NO_SERVER = (
+    "no server answers on AUTOROUTER_OPS_LISTEN, and AUTOROUTER_REDIS_URL is not set; "
+    "start a server, or set one of the two"
 )
 
 
@@ -58,8 +58,9 @@ class Question(NamedTuple):
 def question(
     who: Params, *, scope: str, model: str | None, strict: bool, at: float | None
 ) -> Question | None:
-    """The question about a viewer (see router.ops.questions), or None when the model is not
-    acceptable. Raises QuestionError when the viewer is not."""
+    """The question about a viewer (see router.ops.questions), or None if the model is not valid.
+    Raises QuestionError if the viewer is not valid.
+    """
     rest = {"scope": scope, "strict": str(strict).lower(), "model": model or ""}
     query = query_of(**rest)
     subject(who, Locator(lambda _: Location(), trusted=Networks()))
@@ -68,16 +69,17 @@ def question(
 
 
 def query_of(**params: str) -> Query | None:
-    """The query as a viewer would send it, or None when its model is not acceptable."""
+    """The query as a viewer would send it, or None if its model is not valid."""
     return parse_query(str(httpx.QueryParams(params)).encode())
 
 
 async def edges(reaching: Settings, local: Callable[[], Settings]) -> dict[str, Any]:
-    """The fleet, in the form of `/v1/edges`. `reaching`: how to reach a server; `local`: all
-    settings, read only when no server listens there."""
-    told = await ask(reaching, "/v1/edges")
-    if told is not None:
-        return told
+    """The fleet, in the form of `/v1/edges`. `reaching`: the settings needed to reach a server.
+    `local` returns all settings; it is called only if no server listens there.
+    """
+    answer = await ask(reaching, "/v1/edges")
+    if answer is not None:
+        return answer
     settings = local()
     fleet, origin = await stored_fleet(settings, read_catalog(settings))
     return {"from": origin, **describe_fleet(fleet, now=time.time(), policy=_policy(settings))}
@@ -87,9 +89,9 @@ async def explain(
     reaching: Settings, local: Callable[[], Settings], asked: Question
 ) -> dict[str, Any]:
     """Why this viewer gets this edge, in the form of `/v1/explain`. See `edges`."""
-    told = await ask(reaching, "/v1/explain", params=httpx.QueryParams(list(asked.params)))
-    if told is not None:
-        return told
+    answer = await ask(reaching, "/v1/explain", params=httpx.QueryParams(list(asked.params)))
+    if answer is not None:
+        return answer
     settings = local()
     catalog, geo = read_all(settings)
     ranker, policy = Ranker(catalog), _policy(settings)
@@ -116,12 +118,12 @@ async def explain(
 async def _fleet_at(
     settings: Settings, catalog: Catalog, at: float | None
 ) -> tuple[Fleet, str, dict[str, Any]]:
-    """The fleet now, or at a time in the history in Redis; with its source and its time."""
+    """The fleet now, or at a time in Redis' history; also its source and its time."""
     if at is None:
         fleet, origin = await stored_fleet(settings, catalog)
         return fleet, origin, {"at": None, "fleet": version(fleet)}
     if settings.redis_url is None:
-        raise RouterError(_NOBODY)
+        raise RouterError(_NO_SERVER)
     async with _redis(settings) as store:
         body = await store.history()
     history, now = History(), time.time()
@@ -133,7 +135,7 @@ async def _fleet_at(
     return fleet, "the history in Redis", {"at": found.at, "fleet": found.fleet}
 
 
-async def tell_events(
+async def show_events(
     settings: Settings,
     show: Callable[[Sequence[dict[str, Any]]], None],
     *,
@@ -145,17 +147,17 @@ async def tell_events(
     `follow`, also show new ones until cancelled."""
     after = ""
     while True:
-        told = await _events(settings, after)
+        events = await _events(settings, after)
         show(
             [
                 one
-                for one in told
+                for one in events
                 if edge in (None, one["edge"]) and (since is None or one["at"] >= since)
             ]
         )
         if not follow:
             return
-        after = told[-1]["id"] if told else after
+        after = events[-1]["id"] if events else after
         await asyncio.sleep(FOLLOW_S)
 
 
@@ -164,19 +166,19 @@ async def _events(settings: Settings, after: str) -> Sequence[dict[str, Any]]:
         async with _redis(settings) as store:
             logged = await store.events(after)
         return [{"id": one.id, **msgspec.to_builtins(one.event)} for one in logged]
-    told = await ask(settings, "/v1/events", params={"after": after})
-    if told is None:
-        raise RouterError(_NOBODY)
-    events: list[dict[str, Any]] = told["events"]
+    answer = await ask(settings, "/v1/events", params={"after": after})
+    if answer is None:
+        raise RouterError(_NO_SERVER)
+    events: list[dict[str, Any]] = answer["events"]
     return events
 
 
-async def take_out(settings: Settings, edges: Sequence[str], wish: dict[str, Any]) -> list[Any]:
-    """Drain, disable or dial edges, in Redis or else through a running server. `wish`: the body
+async def take_out(settings: Settings, edges: Sequence[str], body: dict[str, Any]) -> list[Any]:
+    """Drain, disable or dial edges, in Redis or else through a running server. `body`: the body
     of `PUT /v1/edges/{id}/intent`. Returns the events."""
     if settings.redis_url is not None:
-        return await _in_redis(settings, edges, wish)
-    return await _through_server(settings, "PUT", edges, json=wish)
+        return await _in_redis(settings, edges, body)
+    return await _through_server(settings, "PUT", edges, json=body)
 
 
 async def bring_back(
@@ -194,20 +196,20 @@ async def bring_back(
     return [msgspec.to_builtins(event) for event in done]
 
 
-async def _in_redis(settings: Settings, edges: Sequence[str], wish: dict[str, Any]) -> list[Any]:
+async def _in_redis(settings: Settings, edges: Sequence[str], body: dict[str, Any]) -> list[Any]:
     fleet, _ = await stored_fleet(settings, read_catalog(settings))
     async with _redis(settings) as store:
         done = await set_intents(
             store,
             fleet,
             edges,
-            Intended(wish.get("state") or "enabled"),
-            life_s=parse_duration(wish["for"]) or 0,
-            reason=wish["reason"],
-            actor=wish["actor"],
-            force=wish.get("force", False),
+            Intended(body.get("state") or "enabled"),
+            life_s=parse_duration(body["for"]) or 0,
+            reason=body["reason"],
+            actor=body["actor"],
+            force=body.get("force", False),
             now=time.time(),
-            dial=wish_dial(wish.get("state"), wish.get("dial"), wish.get("over")),
+            dial=requested_dial(body.get("state"), body.get("dial"), body.get("over")),
         )
     return [msgspec.to_builtins(event) for event in done]
 
@@ -215,13 +217,13 @@ async def _in_redis(settings: Settings, edges: Sequence[str], wish: dict[str, An
 async def _through_server(
     settings: Settings, method: str, edges: Sequence[str], **sent: Any
 ) -> list[Any]:
-    """All edges in one request. If it is refused, none of them is changed."""
+    """Change all edges in one request. If it is refused, none of them is changed."""
     headers = {"Authorization": f"Bearer {settings.ops_token}"} if settings.ops_token else {}
     path = f"/v1/edges/{quote(','.join(edges))}/intent"
-    told = await ask(settings, path, method=method, headers=headers, **sent)
-    if told is None:
-        raise RouterError(_NOBODY)
-    done: list[Any] = told["events"]
+    answer = await ask(settings, path, method=method, headers=headers, **sent)
+    if answer is None:
+        raise RouterError(_NO_SERVER)
+    done: list[Any] = answer["events"]
     return done
 
 
@@ -240,12 +242,12 @@ async def ask(
     except httpx.HTTPError as error:
         raise RouterError(f"{url}: {str(error) or type(error).__name__}") from error
     try:
-        told = msgspec.json.decode(response.content, type=dict[str, Any])
+        answer = msgspec.json.decode(response.content, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise RouterError(f"{url}: not an autorouter's ops listener ({error})") from error
+        raise RouterError(f"{url}: this is not an ops listener of autorouter ({error})") from error
     if response.status_code != httpx.codes.OK:
-        raise RouterError(f"{url}: {response.status_code} {told.get('detail', '')}")
-    return {"from": url.removesuffix(path), **told}
+        raise RouterError(f"{url}: {response.status_code} {answer.get('detail', '')}")
+    return {"from": url.removesuffix(path), **answer}
 
 
 def _policy(settings: Settings) -> CachePolicy:

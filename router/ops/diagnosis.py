@@ -1,6 +1,6 @@
 """The diagnosis: what is wrong now, which viewers are affected, and what to do. Pure. The
-dashboard, `/readyz`, metrics and alerts, events and the command line all show it. There is one
-finding per fault, worst first, and a headline that summarizes them by impact.
+dashboard, `/readyz`, metrics and alerts, events and the command line all show it. It has one
+finding per fault, worst first, and a headline that summarizes them by their effect on viewers.
 """
 
 from collections import Counter
@@ -30,8 +30,8 @@ from router.routing.fleet import Fleet, FleetPolicy
 __all__ = ["Finding", "FindingKind", "Grade", "Group", "Signs", "findings", "grouped", "headline"]
 
 
-_GRADES = {grade: place for place, grade in enumerate(Grade)}
-_KINDS = {kind: place for place, kind in enumerate(FindingKind)}
+_GRADE_ORDER = {grade: place for place, grade in enumerate(Grade)}
+_KIND_ORDER = {kind: place for place, kind in enumerate(FindingKind)}
 _DOWN = (FindingKind.DOWN, FindingKind.NEVER_WORKED, FindingKind.HOLD_DOWN)
 
 
@@ -45,7 +45,7 @@ def findings(
     models: Sequence[str] = (),
     policy: FleetPolicy = FleetPolicy(),
 ) -> list[Finding]:
-    """All findings, worst first. If there are only notices, or none, one says that all is well.
+    """All findings, worst first. If there are only notices, or none, one reports that all is well.
     `names`: country code → name. `models`: known models that no edge has.
     """
     found = [
@@ -72,7 +72,7 @@ def findings(
 
 def _rank(finding: Finding) -> tuple[int, int, float, float]:
     share, since = finding.share or 0.0, finding.since or 0.0
-    return _GRADES[finding.grade], _KINDS[finding.kind], -share, -since
+    return _GRADE_ORDER[finding.grade], _KIND_ORDER[finding.kind], -share, -since
 
 
 def _all_well(fleet: Fleet) -> Finding:
@@ -81,7 +81,7 @@ def _all_well(fleet: Fleet) -> Finding:
         grade=Grade.OK,
         kind=FindingKind.NOTHING,
         title=f"All well: {enabled} of {len(fleet.edges)} edges are up and in answers",
-        meaning="Health is fresh, and every country with an edge is served at home.",
+        meaning="Health is fresh, and every country with an edge is served from within.",
         action="Nothing to do.",
     )
 
@@ -112,7 +112,7 @@ def _group(alike: Sequence[Finding]) -> Group:
     first, count = alike[0], len(alike)
     title = first.title
     if count > 1:
-        noun = _MANY.get(first.kind)
+        noun = _PLURALS.get(first.kind)
         title = f"{count} {noun}" if noun else f"{title}, and {count - 1} more like it"
     shares = [one.share for one in alike if one.share is not None]
     times = [one.since for one in alike if one.since is not None]
@@ -127,12 +127,12 @@ def _group(alike: Sequence[Finding]) -> Group:
     )
 
 
-_MANY = {
+_PLURALS = {
     FindingKind.COUNTRY_OUT: "countries have no edge left",
     FindingKind.DOWN: "edges are down",
     FindingKind.NEVER_WORKED: "edges have never worked",
-    FindingKind.HOLD_DOWN: "edges pass again and wait for the end of their hold-down",
-    FindingKind.SPLIT: "edges are seen down by some vantages only",
+    FindingKind.HOLD_DOWN: "edges pass their probes again and are held down",
+    FindingKind.SPLIT: "edges are down for some vantages only",
     FindingKind.FLAPPING: "edges are flapping",
     FindingKind.SLOW: "edges are slow",
     FindingKind.DEGRADED: "edges are degraded",
@@ -145,20 +145,20 @@ _MANY = {
 
 
 def headline(fleet: Fleet, found: Sequence[Finding], signs: Signs = Signs()) -> str:
-    """One sentence: the worst finding, or how many edges are down, and the share of viewers who
-    moved because of that.
+    """One sentence: the worst finding, or the number of edges that are down. The share of viewers
+    who moved is added.
     """
     worst = found[0]
     count = Counter(finding.kind for finding in found)
     down = sum(count[kind] for kind in _DOWN)
     routable = sum(edge.region.routable for edge in fleet.edges)
-    said = worst.title
+    text = worst.title
     if worst.kind in _DOWN and down > 1:
-        said = f"{down} of {routable} edges are down"
+        text = f"{down} of {routable} edges are down"
     elif worst.kind is FindingKind.COUNTRY_OUT and count[FindingKind.COUNTRY_OUT] > 1:
-        said = f"{count[FindingKind.COUNTRY_OUT]} countries have no edge left"
-    is_judged = fleet.status in (Status.OK, Status.STALE)
-    if signs.moved is not None and signs.moved >= 0.005 and is_judged:
-        is_why = bool(worst.edges) and ":" not in said
-        said += f"{':' if is_why else ';'} {signs.moved:.0%} of viewers moved"
-    return said
+        text = f"{count[FindingKind.COUNTRY_OUT]} countries have no edge left"
+    uses_health = fleet.status in (Status.OK, Status.STALE)
+    if signs.moved is not None and signs.moved >= 0.005 and uses_health:
+        is_cause = bool(worst.edges) and ":" not in text
+        text += f"{':' if is_cause else ';'} {signs.moved:.0%} of viewers moved"
+    return text

@@ -1,4 +1,4 @@
-"""Names the condition of an edge, from what the vantages published. Pure."""
+"""Why an edge is not up, from what the vantages published. Pure."""
 
 import time
 from collections.abc import Iterable
@@ -7,17 +7,17 @@ from enum import StrEnum
 from router.model import EdgeView, Observed, Outcome
 from router.routing.fleet import Edge
 
-_MET = {
+_REASONS = {
     Outcome.UNHEALTHY: "it says that it is unhealthy",
     Outcome.REFUSED: "connection refused, or name not resolved",
-    Outcome.CONNECT_TIMEOUT: "no connection in time",
-    Outcome.TIMEOUT: "no answer in time",
-    Outcome.RESET: "the connection breaks",
-    Outcome.TLS: "TLS fails",
+    Outcome.CONNECT_TIMEOUT: "the connection timed out",
+    Outcome.TIMEOUT: "the response timed out",
+    Outcome.RESET: "the connection was reset",
+    Outcome.TLS: "TLS error",
     Outcome.STATUS: "an HTTP status other than 200",
-    Outcome.BAD_BODY: "an answer that is no health document",
-    Outcome.TOO_LARGE: "an answer that is too large",
-    Outcome.LOCAL: "a fault of the poller itself",
+    Outcome.BAD_BODY: "the response is not a health document",
+    Outcome.TOO_LARGE: "the response is too large",
+    Outcome.LOCAL: "an error on the poller's own machine",
     Outcome.DEGRADED: "it says that it is degraded",
 }
 
@@ -29,8 +29,8 @@ class Condition(StrEnum):
     SPLIT = "split"
     FLAPPING = "flapping"
     SLOW = "slow"
-    RECOVERING = "recovering"  # up after another good probe
-    UNSTEADY = "unsteady"  # slow or flapping; older releases do not publish which
+    RECOVERING = "recovering"  # up after one more passed probe
+    UNSTEADY = "unsteady"  # slow or flapping; older releases do not publish which of them
 
 
 def condition(edge: Edge) -> Condition | None:
@@ -45,7 +45,7 @@ def condition(edge: Edge) -> Condition | None:
 
 
 def _degraded(edge: Edge) -> Condition:
-    seen = _witnesses(edge)
+    seen = _agreeing(edge)
     if any(one.calm_at is not None for one in seen):
         return Condition.FLAPPING
     if any(one.usual_ms is not None for one in seen):
@@ -55,7 +55,7 @@ def _degraded(edge: Edge) -> Condition:
 
 
 def reason(edge: Edge) -> str | None:
-    """The reason of the edge's state, in one word. It is never `ok` for an edge that is not up."""
+    """The reason for the edge's state, in one word. It is never `ok` for an edge that is not up."""
     named = condition(edge)
     return edge.reason if named is None else named
 
@@ -72,15 +72,15 @@ def why(edge: Edge) -> str:
         case Condition.SLOW:
             return _slow(edge)
         case Condition.RECOVERING:
-            return "it passes again, and is up after another good probe"
+            return "it passes its probes again; up after one more"
         case Condition.UNSTEADY:
-            return "slow, or up and down too often"
-    return "" if edge.reason is None else _MET.get(edge.reason, "")
+            return "slow or flapping"
+    return "" if edge.reason is None else _REASONS.get(edge.reason, "")
 
 
 def back_at(edge: Edge) -> float | None:
     """When the last of its hold-downs ends; None if no vantage publishes that."""
-    return _latest(one.back_at for one in _witnesses(edge))
+    return _latest(one.back_at for one in _agreeing(edge))
 
 
 def calm_at(edge: Edge) -> float | None:
@@ -89,7 +89,7 @@ def calm_at(edge: Edge) -> float | None:
 
 
 def changes(edge: Edge) -> int:
-    """How often its state has changed recently, while it is flapping."""
+    """How often its state has changed in the last minutes; 0 if it is not flapping."""
     return max((one.changes for one in edge.seen.values()), default=0)
 
 
@@ -106,8 +106,8 @@ def clock_time(at: float) -> str:
 def _held_down(edge: Edge) -> str:
     at = back_at(edge)
     if at is None:
-        return "it passes again, and is held down for a while"
-    return f"it passes again, back at {clock_time(at)}"
+        return "it passes its probes again, and is held down for a while"
+    return f"it passes its probes again, back at {clock_time(at)}"
 
 
 def _split(edge: Edge) -> str:
@@ -118,17 +118,17 @@ def _split(edge: Edge) -> str:
 
 def _flapping(edge: Edge) -> str:
     at = calm_at(edge) or 0.0
-    return f"its state changed {changes(edge)} times; up at {clock_time(at)} if it stays steady"
+    return f"its state changed {changes(edge)} times; up at {clock_time(at)} if it does not change"
 
 
 def _slow(edge: Edge) -> str:
-    slow = [one for one in _witnesses(edge) if one.usual_ms is not None]
+    slow = [one for one in _agreeing(edge) if one.usual_ms is not None]
     worst = max(slow, key=lambda one: one.rtt_ms or 0.0)
     return f"{worst.rtt_ms or 0.0:,.0f} ms, usually {worst.usual_ms or 0.0:,.0f} ms"
 
 
-def _witnesses(edge: Edge) -> list[EdgeView]:
-    """What the vantages that see the edge in this state published about it."""
+def _agreeing(edge: Edge) -> list[EdgeView]:
+    """What the vantages that agree with the state of the edge published about it."""
     return [one for one in edge.seen.values() if one.state is edge.observed]
 
 

@@ -1,4 +1,4 @@
-"""Findings about single edges, and countries without one. Pure."""
+"""Findings about single edges, and about countries that have no edge left. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,7 +7,7 @@ from router.ops.edge_conditions import Condition, condition, why
 from router.ops.findings import Finding, FindingKind, Grade, Signs
 from router.routing.fleet import Edge, Fleet, is_offered
 
-_KINDS = {
+_CONDITION_KINDS: dict[Condition | None, FindingKind] = {
     Condition.HOLD_DOWN: FindingKind.HOLD_DOWN,
     Condition.SPLIT: FindingKind.SPLIT,
     Condition.FLAPPING: FindingKind.FLAPPING,
@@ -16,10 +16,10 @@ _KINDS = {
 
 
 def edge_findings(fleet: Fleet, signs: Signs) -> Iterable[Finding]:
-    """One for each edge that is not up or that an operator took out."""
+    """A finding for each edge that is not up or that an operator took out."""
     for edge in fleet.edges:
         if edge.intent is not None and edge.intended is not Intended.ENABLED:
-            yield _held_out(edge, edge.intent)
+            yield _taken_out(edge, edge.intent)
         elif edge.observed is Observed.UP:
             continue
         elif not edge.region.routable:
@@ -35,17 +35,17 @@ def edge_findings(fleet: Fleet, signs: Signs) -> Iterable[Finding]:
 def _down(edge: Edge, status: Status, signs: Signs) -> Finding:
     is_out = status in (Status.OK, Status.STALE)
     store_works = signs.store is None and status is not Status.STATIC
-    meaning = "It is in no answer; its viewers go to the next edge."
+    meaning = "No answer names it; its viewers get the next edge."
     if not is_out:
         meaning = _offered_anyway(edge)
     if edge.never_worked:
         return _never_worked(edge, meaning, signs)
     if condition(edge) is Condition.HOLD_DOWN:
-        action = "Nothing: it comes back by itself."
+        action = "Nothing to do: it comes back by itself."
         action += _at_once(edge) if store_works else ""
         return _of_edge(edge, FindingKind.HOLD_DOWN, "down", meaning, action, signs.homes)
-    action = "Repair it: it comes back by itself."
-    action += " Disable it to keep it out." if store_works else ""
+    action = "Repair it; then it comes back by itself."
+    action += " Disable it if it should stay out." if store_works else ""
     return _of_edge(edge, FindingKind.DOWN, "down", meaning, action, signs.homes)
 
 
@@ -55,14 +55,14 @@ def _never_worked(edge: Edge, meaning: str, signs: Signs) -> Finding:
         FindingKind.NEVER_WORKED,
         f"{edge.observed} and has never worked",
         meaning,
-        "Compare its endpoint and health_path in regions.yaml with the edge: autorouter check "
-        "--probe says what it needs.",
+        "Check its endpoint and health_path in regions.yaml: autorouter check --probe says what to "
+        "change.",
         signs.homes,
     )
 
 
 def _at_once(edge: Edge) -> str:
-    return f" To have it back at once: autorouter enable {edge.region.id} --now."
+    return f" To bring it back now: autorouter enable {edge.region.id} --now."
 
 
 def _degraded(edge: Edge, signs: Signs) -> Finding:
@@ -71,26 +71,26 @@ def _degraded(edge: Edge, signs: Signs) -> Finding:
         case Condition.SPLIT:
             action = "Look at the network between that vantage and the edge."
         case Condition.FLAPPING:
-            action = "Find out why it comes and goes."
+            action = "Find out why it goes up and down."
             action += _at_once(edge) if signs.store is None else ""
         case Condition.RECOVERING:
-            action = "Nothing: it comes back by itself."
+            action = "Nothing to do: it comes back by itself."
         case _:
             action = "Watch it"
-            action += "; drain it if its users suffer." if signs.store is None else "."
-    kind = FindingKind.DEGRADED if named is None else _KINDS.get(named, FindingKind.DEGRADED)
+            action += "; drain it if viewers are affected." if signs.store is None else "."
+    kind = _CONDITION_KINDS.get(named, FindingKind.DEGRADED)
     meaning = "It is offered after every edge that is up."
     return _of_edge(edge, kind, "degraded", meaning, action, signs.homes)
 
 
 def _offered_anyway(edge: Edge) -> str:
-    last = ", after every edge that was seen working" if edge.never_worked else ""
-    return f"It is offered all the same{last}, because health is ignored."
+    last = ", after every edge that has worked" if edge.never_worked else ""
+    return f"It is still offered{last}, because health is ignored."
 
 
 def _unknown(edge: Edge, status: Status, signs: Signs) -> Finding:
     if edge.never_worked:
-        meaning = "It is held by the brake, and in no answer, because it was never seen working."
+        meaning = "The brake holds it. No answer names it, because it has never worked."
         if status is Status.FAIL_OPEN:
             meaning = _offered_anyway(edge)
         return _never_worked(edge, meaning, signs)
@@ -98,8 +98,8 @@ def _unknown(edge: Edge, status: Status, signs: Signs) -> Finding:
         edge,
         FindingKind.UNKNOWN,
         "of unknown health",
-        "No vantage reports on it, so it is in no answer.",
-        "If it is new, wait a moment; else restart the pollers with this catalog.",
+        "No vantage reports on it, so no answer names it.",
+        "If it is new, wait a few seconds. Otherwise restart the pollers with this regions.yaml.",
         {},
     )
 
@@ -130,20 +130,20 @@ def _unroutable(edge: Edge) -> Finding:
         grade=Grade.NOTICE,
         kind=FindingKind.UNROUTABLE,
         title=f"{_name(edge)}, which is not routable, is {edge.observed}",
-        meaning="No viewer: it is never chosen. Clients that name it themselves notice.",
-        action="Repair it before it is made routable.",
+        meaning="No viewer is affected: it is never chosen. Clients that call it directly are.",
+        action="Repair it before you set routable to true.",
         since=edge.since,
         edges=(edge.region.id,),
         subject=edge.region.id,
     )
 
 
-def _held_out(edge: Edge, intent: Intent) -> Finding:
+def _taken_out(edge: Edge, intent: Intent) -> Finding:
     return Finding(
         grade=Grade.NOTICE,
         kind=FindingKind.INTENT,
         title=f"{_name(edge)} is {edge.intended} by {intent.actor}: {intent.reason}",
-        meaning="It is in no new answer until the intent ends.",
+        meaning="No new answer names it until the intent ends.",
         action="Enable it when the work is done.",
         since=intent.created_at,
         edges=(edge.region.id,),
@@ -152,7 +152,7 @@ def _held_out(edge: Edge, intent: Intent) -> Finding:
 
 
 def part_findings(fleet: Fleet) -> Iterable[Finding]:
-    """Findings about a part of an edge: its inventory of models, or an address."""
+    """Findings about a part of an edge: its list of models, or one of its addresses."""
     for edge in fleet.edges:
         if edge.region.routable and edge.observed in (Observed.UP, Observed.DEGRADED):
             yield from _inventory(edge)
@@ -169,8 +169,8 @@ def _inventory(edge: Edge) -> Iterable[Finding]:
         kind=FindingKind.INVENTORY,
         title=f"The models of {_name(edge)} are unknown: "
         + ("its list is too large" if is_large else "it sends no list of models"),
-        meaning="Viewers who ask for a model get edges that are known to have it first.",
-        action="Have the edge list fewer models, or set `models: none` in regions.yaml."
+        meaning="Viewers who ask for a model get other edges first: those known to have it.",
+        action="Shorten the edge's list of models, or set `models: none` in regions.yaml."
         if is_large
         else "Correct models_path, or set `models: openai` or `models: none` in regions.yaml.",
         edges=(edge.region.id,),
@@ -187,15 +187,15 @@ def _addresses(edge: Edge) -> Iterable[Finding]:
         grade=Grade.WARNING,
         kind=FindingKind.ADDRESS,
         title=f"{_name(edge)} has {verb}: {', '.join(failing)}",
-        meaning="Its other addresses work. Clients that try this one first wait, or fail.",
-        action="Repair what listens there, or take the address out of DNS.",
+        meaning="Its other addresses work. Clients that try a failing one first wait, or fail.",
+        action="Repair the server at that address, or remove the address from DNS.",
         edges=(edge.region.id,),
         subject=edge.region.id,
     )
 
 
 def local_findings(fleet: Fleet) -> Iterable[Finding]:
-    """One for each vantage that cannot probe some edges because of a local fault."""
+    """A finding for each vantage that cannot probe some edges because of a local error."""
     blind: dict[str, list[Edge]] = {}
     for edge in fleet.edges:
         for vantage, one in edge.seen.items():
@@ -207,15 +207,15 @@ def local_findings(fleet: Fleet) -> Iterable[Finding]:
 
 
 def blind_finding(vantage: str, ids: Sequence[str], since: float) -> Finding:
-    """A vantage that cannot probe these edges for faults of its own."""
+    """A vantage that cannot probe these edges because of errors on its own machine."""
     edges = "1 edge" if len(ids) == 1 else f"{len(ids)} edges"
     return Finding(
         grade=Grade.WARNING,
         kind=FindingKind.LOCAL,
-        title=f"{vantage} cannot probe {edges} because of faults of its own",
-        meaning="It has no vote on them. An edge that no other vantage sees is in no answer.",
-        action="On that poller's machine, correct the resolver, the network or the limit of "
-        "open files.",
+        title=f"{vantage} cannot probe {edges} because of errors on its own machine",
+        meaning="It has no vote on them. If no other vantage probes an edge, no answer names it.",
+        action="On that poller's machine, check the resolver, the network and the limit of open "
+        "files.",
         since=since,
         edges=tuple(ids),
         subject=vantage,
@@ -223,7 +223,7 @@ def blind_finding(vantage: str, ids: Sequence[str], since: float) -> Finding:
 
 
 def countries_out(fleet: Fleet, names: Mapping[str, str], signs: Signs) -> Iterable[Finding]:
-    """Countries none of whose edges can be offered, unless no edge anywhere can."""
+    """Countries without an edge that can be offered. Empty if no edge of the fleet can be."""
     if fleet.status in (Status.STATIC, Status.FAIL_OPEN):
         return
     homes: dict[str, list[Edge]] = {}
@@ -237,8 +237,8 @@ def countries_out(fleet: Fleet, names: Mapping[str, str], signs: Signs) -> Itera
                 grade=Grade.ALARM,
                 kind=FindingKind.COUNTRY_OUT,
                 title=f"{names.get(country, country)} has no edge left",
-                meaning="Its viewers go abroad; those who must stay get 404 (residency, or "
-                "strict=true).",
+                meaning="Its viewers get edges abroad; those with a residency rule or strict=true "
+                "get 404.",
                 action="Enable or repair one of its edges.",
                 since=none_since(edges),
                 edges=ids,
@@ -248,12 +248,12 @@ def countries_out(fleet: Fleet, names: Mapping[str, str], signs: Signs) -> Itera
 
 
 def none_since(edges: Iterable[Edge]) -> float | None:
-    """Since when none of these edges is offered: when the last of them went out."""
+    """Since when none of these edges is offered: when the last of them stopped being offered."""
     return max((at for edge in edges if (at := _out_since(edge)) is not None), default=None)
 
 
 def _out_since(edge: Edge) -> float | None:
-    """When an edge went out, of itself or because an operator took it out."""
+    """When an edge went down, or an operator took it out; the earlier of the two."""
     times = [edge.since] if edge.observed in (Observed.DOWN, Observed.UNKNOWN) else []
     if edge.intent is not None and edge.intended is not Intended.ENABLED:
         times.append(edge.intent.created_at)

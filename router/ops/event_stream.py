@@ -7,13 +7,13 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 MAX_STREAMS = 64
-MIN_STREAM_S = 10.0  # a younger stream is not closed for another
+MIN_STREAM_S = 10.0  # a younger stream is not closed for a new one
 
 
 class Streams:
-    """The open streams, oldest first. A client that never reads looks alive for a long time,
-    because kernels buffer its events; so the oldest stream is closed for a new one. A browser
-    whose stream is closed opens another by itself.
+    """The open streams, oldest first. If too many are open, the oldest is closed for a new one,
+    because it may be dead: kernels buffer events for a client that never reads. A browser whose
+    stream is closed opens another automatically.
     """
 
     def __init__(self, clock: Callable[[], float] = anyio.current_time) -> None:
@@ -21,7 +21,7 @@ class Streams:
         self._open: dict[anyio.CancelScope, float] = {}
 
     def has_room(self) -> bool:
-        """Whether one more may open. For that, closes the oldest stream if it is old enough."""
+        """Whether one more may open. Closes the oldest stream if that is needed and allowed."""
         if len(self._open) < MAX_STREAMS:
             return True
         oldest, opened_at = next(iter(self._open.items()))
@@ -32,18 +32,18 @@ class Streams:
         return True
 
     def enter(self) -> anyio.CancelScope:
-        """A stream opens. Cancelling the scope ends it."""
+        """Register a new stream. Cancelling the returned scope ends the stream."""
         scope = anyio.CancelScope()
         self._open[scope] = self._clock()
         return scope
 
     def leave(self, scope: anyio.CancelScope) -> None:
-        """A stream has ended."""
+        """Remove a stream that has ended."""
         self._open.pop(scope, None)
 
 
 class EventStream(StreamingResponse):
-    """A response of server-sent events. It is one of the open streams while it lasts."""
+    """A response of server-sent events, registered as an open stream until it ends."""
 
     def __init__(self, events: AsyncIterator[bytes], streams: Streams) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -1,4 +1,4 @@
-"""`GET /v1/explain`: why a viewer gets an edge, now or at a time of the last hour."""
+"""`GET /v1/explain`: why a viewer gets an edge, now or at a time in the last hour."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,12 +23,12 @@ from router.routing.ranking import Ranker
 
 
 class NotKeptError(RouterError):
-    """The history has no sample of that time."""
+    """The history has no sample for that time."""
 
 
 @dataclass(kw_only=True)
 class ExplainRoute:
-    """Answers one question at a time, in a thread. `placing`: the current locator and geo
+    """Answers one question at a time, in a thread. `placing` returns the current locator and geo
     database.
     """
 
@@ -40,13 +40,13 @@ class ExplainRoute:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def explain(self, request: Request) -> Response:
-        """Explain the viewer at `?ip=`, of `?key=`, of CDN headers in `?header=` (repeatable), or
-        in `?country=` (optionally at `latitude` and `longitude`). Other parameters: `scope`,
-        `model`, `strict`, `at`.
+        """Explain the viewer that `?ip=`, `?key=`, `?header=` (a CDN header; repeatable) or
+        `?country=` (optionally with `latitude` and `longitude`) describes. Other parameters:
+        `scope`, `model`, `strict`, `at`.
         """
         query = parse_query(request.scope["query_string"])
         if query is None:
-            return answer_json({"detail": "model is not acceptable"}, 400)
+            return answer_json({"detail": "the model is not valid"}, 400)
         params: Params = request.query_params.multi_items()
         locator, geo = self.placing()
         try:
@@ -59,18 +59,18 @@ class ExplainRoute:
         line = None if who.address is None else geo.line_of(who.address.text)
         async with self._lock:
             ranker = self._own_ranker(self.watch.table.ranker.catalog)
-            told = await asyncio.to_thread(
+            answer = await asyncio.to_thread(
                 explain, ranker, fleet, who.placed, query, self.policy, line
             )
-            told |= when
+            answer |= when
             place = who.placed.location
             if who.is_many:
-                told["spread"] = await asyncio.to_thread(spread, ranker, fleet, place, query)
+                answer["spread"] = await asyncio.to_thread(spread, ranker, fleet, place, query)
             if who.address is None:
-                return answer_json({"ip": None, **told})
+                return answer_json({"ip": None, **answer})
             name = await asyncio.to_thread(_place_name, geo, who.address.text, place.source)
-            told["location"]["place"] = name
-        return answer_json({"ip": who.address.text, **told})
+            answer["location"]["place"] = name
+        return answer_json({"ip": who.address.text, **answer})
 
     def _fleet(self, at: float | None) -> tuple[Fleet, dict[str, object]]:
         """The fleet to use, its time and its version."""
@@ -84,8 +84,8 @@ class ExplainRoute:
         return fleet, {"at": found.at, "fleet": found.fleet}
 
     def _own_ranker(self, catalog: Catalog) -> Ranker:
-        """A ranker of its own: this runs in a thread, so it must not use the ranker that answers
-        use.
+        """A separate ranker, because explanations run in a thread, and must not use the ranker
+        that answers requests.
         """
         if self._ranker is None or self._ranker.catalog is not catalog:
             self._ranker = Ranker(catalog)

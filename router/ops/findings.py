@@ -14,7 +14,7 @@ class Grade(StrEnum):
     ALARM = "alarm"  # viewers are affected
     WARNING = "warning"  # viewers are served, with less redundancy
     OK = "ok"
-    NOTICE = "notice"  # good to know
+    NOTICE = "notice"  # for information
 
 
 class FindingKind(StrEnum):
@@ -61,7 +61,7 @@ class FindingKind(StrEnum):
     NOTHING = "nothing"
 
 
-# Kind → its alert, which is also the entry in docs/operations.md.
+# Kind → its alert. docs/operations.md has an entry of the same name.
 ALERTS: Mapping[FindingKind, str] = {
     FindingKind.PUBLIC_SILENT: "AutorouterPublicSilent",
     FindingKind.NO_EDGE: "AutorouterNoEdge",
@@ -101,7 +101,8 @@ ALERTS: Mapping[FindingKind, str] = {
     FindingKind.FEEDS_OLD: "AutorouterFeedsOld",
 }
 
-# Kinds that no other part logs as events: the diagnosis logs when they begin and end.
+# The diagnosis logs an event when a finding of these kinds begins or ends. Other parts log events
+# for the other kinds.
 LOGGED = frozenset(
     {
         FindingKind.PUBLIC_SILENT,
@@ -133,9 +134,9 @@ LOGGED = frozenset(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing that an operator should know. `meaning`: which viewers are affected. `action`:
-    what to do. `since`: Unix seconds, None if unknown. `subject`: distinguishes it from others of
-    its kind. `share`: the share of viewers who normally use these edges, None if unknown.
-    `runbook`: the anchor of its entry in operations.md.
+    what to do. `since`: Unix seconds, None if unknown. `subject` distinguishes findings of one
+    kind. `share`: the share of viewers who normally use these edges, None if unknown. `runbook`:
+    the anchor of its entry in operations.md.
     """
 
     grade: Grade
@@ -150,16 +151,14 @@ class Finding:
     runbook: str | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        """The entry of the alert, where there is one."""
+        """Set `runbook`, if the kind has an alert."""
         alert = ALERTS.get(self.kind)
         object.__setattr__(self, "runbook", None if alert is None else alert.lower())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recent:
-    """Counts of the public listener over the last five minutes. `routes`: answers of /v1/route;
-    the others are counts of them or of connections.
-    """
+    """Counts of the public listener over the last five minutes. `routes`: answers of /v1/route."""
 
     routes: int = 0
     faults: int = 0
@@ -172,12 +171,12 @@ class Recent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signs:
-    """What a diagnosis uses besides the fleet and the vantages' views. `store_values`: stored
-    values that were left out of the last reading. `purges`: failing purges, by target. `loops`:
+    """The input of a diagnosis besides the fleet and the vantages' views. `store_values`: stored
+    values that could not be decoded and are ignored. `purges`: failing purges, by target. `loops`:
     background loops that failed, by name. `state_dir`: why health cannot be saved. `log_stalled`:
-    the log cannot be written. `public`: the self-probe of the public listener, while it fails.
-    `moved`: the share of viewers who would get another edge if all edges were up. `homes`: edge →
-    the share of viewers that it would then have. `age_s`: how long the server has run.
+    the log cannot be written. `public`: the failing self-probe of the public listener. `moved`:
+    the share of viewers who would get another edge if all edges were up. `homes`: edge → the share
+    of viewers that it would have then. `age_s`: how long the server has run.
     """
 
     geo_age_days: float = 0.0

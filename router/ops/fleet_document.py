@@ -54,13 +54,13 @@ def describe_edge(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any]
         "dial": _dial(edge),
         "models": None if edge.models is None else sorted(edge.models),
         "votes": dict(edge.votes),
-        **_plight(edge),
+        **_health_details(edge),
     }
 
 
-def _plight(edge: Edge) -> dict[str, Any]:
-    """What the vantages publish besides its state: until when it is held down or flapping, its
-    usual time while it is slow, and faults of its inventory or addresses.
+def _health_details(edge: Edge) -> dict[str, Any]:
+    """What the vantages publish besides the state: until when the edge is held down or flapping,
+    its usual time if it is slow, and errors of its list of models or its addresses.
     """
     faults = [one.models_fault for one in edge.seen.values() if one.models_fault is not None]
     is_down = edge.observed is Observed.DOWN
@@ -92,7 +92,7 @@ def describe_views(views: Iterable[View], now: float) -> list[dict[str, Any]]:
 
 
 def _intent(edge: Edge, now: float, policy: CachePolicy) -> dict[str, Any] | None:
-    """The intent: who took the edge out, why and until when, and when it is drained."""
+    """The intent: who took the edge out, why, until when, and when the edge is drained."""
     intent = edge.intent
     if intent is None or intent.state is Intended.ENABLED:
         return None

@@ -1,4 +1,4 @@
-"""Findings about the fleet as a whole: what its status means, and its vantages. Pure."""
+"""Findings about the status of the whole fleet, and about vantages. Pure."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,19 +12,19 @@ from router.routing.fleet import Fleet, FleetPolicy, is_doubted
 STARTING_S = 10.0
 MAX_NAMED = 5
 
-_BRING_BACK = "Bring a poller back (autorouter poll), or Redis between."
+_RESTORE = "Restart a poller (autorouter poll), or Redis if it is down."
 
 
 def is_starting(fleet: Fleet, signs: Signs) -> bool:
-    """Whether no view has come yet because the server has just started."""
+    """Whether the server has just started and has no view yet."""
     return fleet.seen_at is None and signs.age_s < STARTING_S
 
 
 def status_findings(
     fleet: Fleet, views: Sequence[View], now: float, signs: Signs, policy: FleetPolicy
 ) -> Iterable[Finding]:
-    """At most one finding about the fleet's status; none if the finding about the brake explains
-    it.
+    """At most one finding about the fleet's status. None if a finding about the brake explains the
+    status.
     """
     is_braked = any(
         is_doubted(view, policy) and now - view.probed_at <= policy.fresh_s for view in views
@@ -45,8 +45,8 @@ _STARTING = Finding(
     grade=Grade.WARNING,
     kind=FindingKind.STARTING,
     title="Starting: no health has been read yet",
-    meaning="Every enabled edge is offered by distance until the first probes are in.",
-    action="Wait some seconds.",
+    meaning="Until the first probes finish, every enabled edge is offered by distance.",
+    action="Wait a few seconds.",
 )
 
 
@@ -55,9 +55,8 @@ def _no_edge(fleet: Fleet) -> Finding:
         grade=Grade.ALARM,
         kind=FindingKind.NO_EDGE,
         title="No edge is enabled: viewers get 503",
-        meaning="Operators hold every routable edge out of answers. SDKs fall back to "
-        "their built-in edge.",
-        action="Enable an edge that works, now.",
+        meaning="Operators took out every routable edge. SDKs use their built-in edge.",
+        action="Enable an edge that works now.",
         since=none_since(edge for edge in fleet.edges if edge.region.routable),
     )
 
@@ -68,28 +67,29 @@ def _fail_open(fleet: Fleet) -> Finding:
         kind=FindingKind.FAIL_OPEN,
         title="Fail-open: no edge is up, so every enabled edge is offered",
         meaning="Viewers get edges that probably do not work." + _unproven(fleet),
-        action="Look at the edges and at what they share. If only the poller is cut off, "
-        "viewers may be fine: ask an edge by hand.",
+        action="Send a request to an edge yourself. If it answers, repair the network of the "
+        "poller. If not, look for a cause that the edges have in common.",
         since=none_since(edge for edge in fleet.edges if edge.region.routable),
     )
 
 
 def _static(views: Sequence[View], now: float, signs: Signs, policy: FleetPolicy) -> Finding:
-    disable = " Disable edges that you know to be broken." if signs.store is None else ""
+    disable = " Disable edges that you know are down." if signs.store is None else ""
     return Finding(
         grade=Grade.ALARM,
         kind=FindingKind.STATIC,
-        title="Static: health is too old or unknown, and ignored",
-        meaning="Every enabled edge is offered by distance alone; edges that broke since "
-        "are still in answers.",
-        action=_BRING_BACK + disable,
+        title="Static: health is too old or unknown, so it is ignored",
+        meaning="Every enabled edge is offered by distance alone; answers may name edges that are "
+        "down.",
+        action=_RESTORE + disable,
         since=_ignored_since(views, now, policy),
     )
 
 
 def _ignored_since(views: Sequence[View], now: float, policy: FleetPolicy) -> float | None:
-    """When the last health that counts became too old. None if nobody knows: a vantage that
-    was always isolated never had any."""
+    """When the last health that counts became too old. None if there never was any, because the
+    vantages were always isolated.
+    """
     seen = [view.isolated_since if view.isolated else view.probed_at for view in views]
     ends = [at + policy.stale_s for at in seen if at is not None]
     return max((end for end in ends if end <= now), default=None)
@@ -100,14 +100,14 @@ def _stale(fleet: Fleet) -> Finding:
         grade=Grade.WARNING,
         kind=FindingKind.STALE,
         title="Stale: no vantage has published for a while",
-        meaning="Answers rest on the last known health. After 120 s it is ignored.",
-        action=_BRING_BACK,
+        meaning="Answers use the last known health. After 120 s it is ignored.",
+        action=_RESTORE,
         since=fleet.seen_at,
     )
 
 
 def _unproven(fleet: Fleet) -> str:
-    """A sentence about enabled edges that no vantage ever saw working."""
+    """A sentence about enabled edges that have never worked."""
     ids = [edge.region.id for edge in fleet.edges if edge.enabled and edge.never_worked]
     return f" Never seen working: {_names(ids)}." if ids else ""
 
@@ -115,7 +115,7 @@ def _unproven(fleet: Fleet) -> str:
 def vantage_findings(
     views: Sequence[View], now: float, signs: Signs, policy: FleetPolicy
 ) -> Iterable[Finding]:
-    """Findings about vantages that hold removals back, are isolated, or are silent."""
+    """Findings about vantages that hold the brake, are isolated, or are silent."""
     ages = {view.vantage: now - view.probed_at for view in views}
     some_fresh = any(age <= policy.fresh_s for age in ages.values())
     for view in views:
@@ -125,9 +125,9 @@ def vantage_findings(
             yield Finding(
                 grade=Grade.WARNING,
                 kind=FindingKind.ISOLATION,
-                title=f"Isolation: {view.vantage} cannot see its witnesses",
-                meaning="It has no say in health until it can; what it said before ages.",
-                action="Look at the network of that vantage.",
+                title=f"Isolation: {view.vantage} cannot reach its witnesses",
+                meaning="Until it can, it does not vote, and its last view gets older.",
+                action="Check the network of that vantage.",
                 since=view.isolated_since,
                 subject=view.vantage,
             )
@@ -147,7 +147,7 @@ def vantage_findings(
 
 
 def _is_blind(view: View) -> bool:
-    """Whether it cannot probe any edge for faults of its own."""
+    """Whether it cannot probe any edge because of errors on its own machine."""
     reasons = {edge.reason for edge in view.edges.values()}
     return reasons == {Outcome.LOCAL} and not view.isolated
 
@@ -163,11 +163,11 @@ def _brake(view: View, signs: Signs) -> Finding:
     return Finding(
         grade=Grade.ALARM,
         kind=FindingKind.BRAKE,
-        title=f"Brake: {view.vantage} saw {edges} fall at once and does not believe it",
-        meaning=f"They stay in answers as last seen working, {until}, in case the vantage is "
-        f"at fault: {_names(view.held)}. Without another vantage answers say stale.",
-        action="Ask one of them by hand."
-        + (f" If they are really down, disable them: {disable}" if signs.store is None else ""),
+        title=f"Brake: {view.vantage} saw {edges} fail at once, and does not remove them yet",
+        meaning=f"Answers still name them, {until}, because the vantage itself may be cut off: "
+        f"{_names(view.held)}. If it is the only vantage, the status is stale.",
+        action="Send a request to one of them yourself."
+        + (f" If they are down, disable them: {disable}" if signs.store is None else ""),
         since=view.held_since,
         edges=view.held,
         subject=view.vantage,
@@ -175,6 +175,6 @@ def _brake(view: View, signs: Signs) -> Finding:
 
 
 def _names(ids: Sequence[str]) -> str:
-    """The first few, and how many more there are."""
+    """The first ids, and the number of the others."""
     more = len(ids) - MAX_NAMED
     return ", ".join(ids[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""The routes of every process: whether it lives, whether it is ready, its metrics."""
+"""The routes that every process has: liveness, readiness and metrics."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -16,19 +16,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from router.ops.security_headers import Shields
+from router.ops.security_headers import SecurityHeaders
 
 
 async def _none() -> Sequence[Collector]:
-    """For a process without other metrics."""
+    """The `moment` of a process without such metrics."""
     return ()
 
 
 @dataclass(kw_only=True)
-class Vitals:
-    """`readiness`: returns the document of `/readyz`, with a boolean `ready`. `moment`: returns
-    collectors of the metrics of this moment. A thread collects them, so what they read must not
-    change.
+class HealthRoutes:
+    """`readiness` returns the document of `/readyz`, with a boolean `ready`. `moment` returns
+    collectors for values that are computed now. A thread runs these collectors, so what they read
+    must be immutable.
     """
 
     registry: CollectorRegistry
@@ -45,16 +45,16 @@ class Vitals:
 
     def app(self) -> Starlette:
         """An app with only these routes."""
-        return Starlette(routes=self.routes(), middleware=[Middleware(Shields)])
+        return Starlette(routes=self.routes(), middleware=[Middleware(SecurityHeaders)])
 
     async def healthz(self, request: Request) -> Response:
-        """200 while the process lives."""
+        """200 as long as the process answers."""
         return answer_json({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """503 unless ready. The body lists the findings in any case."""
-        told = await self.readiness()
-        return answer_json(told, 200 if told["ready"] else 503)
+        """200 if ready, else 503. Both have the findings in the body."""
+        answer = await self.readiness()
+        return answer_json(answer, 200 if answer["ready"] else 503)
 
     async def metrics(self, request: Request) -> Response:
         """Metrics in the format that the scraper accepts: Prometheus or OpenMetrics."""
@@ -65,7 +65,7 @@ class Vitals:
 
     async def _collected(self) -> list[Metric]:
         """Collect the registry's metrics one by one, so that requests are answered in between.
-        This is not done in a thread, because the loop changes the values.
+        A thread cannot do this, because the event loop changes the values.
         """
         collected: list[Metric] = []
         for metric in self.registry.collect():
@@ -75,8 +75,8 @@ class Vitals:
 
 
 class _Collected(CollectorRegistry):
-    """Collected metrics, and collectors that a thread may use. A thread formats them, because for
-    500 edges that takes longer than a request may wait.
+    """Collected metrics, and collectors that a thread may use. A thread formats them, because with
+    500 edges this takes too long for the event loop.
     """
 
     def __init__(self, metrics: Sequence[Metric], collectors: Sequence[Collector]) -> None:
@@ -91,7 +91,7 @@ class _Collected(CollectorRegistry):
             yield from collector.collect()
 
 
-def answer_json(told: Any, code: int = 200) -> Response:
+def answer_json(document: Any, code: int = 200) -> Response:
     """A JSON response that must not be cached."""
     headers = {"Cache-Control": "no-store"}
-    return Response(msgspec.json.encode(told), code, headers, media_type="application/json")
+    return Response(msgspec.json.encode(document), code, headers, media_type="application/json")

@@ -1,5 +1,5 @@
-"""The last 24 hours of the fleet in bounded memory: a sample for each minute of the last hour,
-and one for each ten minutes before it. Pure; the caller passes the time.
+"""The last 24 hours of the fleet in bounded memory: a sample for each minute of the last hour, and
+one for each ten minutes before that. Pure; the caller passes the time.
 """
 
 import zlib
@@ -28,8 +28,8 @@ _BADNESS = (Observed.UP, Observed.UNKNOWN, Observed.DEGRADED, Observed.DOWN)
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of the fleet at `at`, and counts over the `span_s` seconds before. The columns
-    have a value for each of `ids`. `fleet`: its version. `dials`: the share that dialled edges
+    """The state of the fleet at `at`, and counts over the `span_s` seconds before. Each tuple has
+    a value for each edge of `ids`. `fleet`: its version. `dials`: the shares that dialled edges
     keep.
 
     In a sample of ten minutes, `states` has the worst state of each edge, `rtt_ms` is the mean,
@@ -62,7 +62,7 @@ def sample(
     falls: Mapping[str, int],
     down_s: Mapping[str, float],
 ) -> Sample:
-    """A sample of the last minute. `given`: edge → number of answers that named it."""
+    """A sample of the last minute. `given`: edge → the number of answers that named it."""
     ids = tuple(edge.region.id for edge in fleet.edges)
     return Sample(
         at=at,
@@ -112,17 +112,18 @@ class History:
         return next((one for one in fits if one.span_s == MINUTE_S), None)
 
     def lacking(self, at: float) -> str:
-        """A sentence that says why there is no sample for that time."""
+        """A sentence about why there is no sample for that time."""
         fine = [one.at for one in self._samples if one.span_s == MINUTE_S]
         if not fine:
             return "the history is empty; it has a sample for each minute since the server started"
         first, last = _clock(fine[0]), _clock(fine[-1])
-        return f"no sample of {_clock(at)}; there is one for each minute from {first} to {last}"
+        return f"no sample for {_clock(at)}; there is one for each minute from {first} to {last}"
 
 
 def past_fleet(catalog: Catalog, one: Sample, at: float, slot_s: int) -> Fleet:
-    """The fleet of the sample, with the edges of the present catalog. Model inventories are not
-    kept, so they are unknown. `at`: the time in question; it decides the slot of a dial.
+    """The fleet of the sample, with the edges of the present catalog. The models of edges are
+    unknown, because samples do not have them. `at`: the time in question; it decides the slot of
+    a dial.
     """
     (places,) = _places([one])
     edges = tuple(
@@ -143,7 +144,7 @@ def past_fleet(catalog: Catalog, one: Sample, at: float, slot_s: int) -> Fleet:
 
 
 def _coarsened(samples: Sequence[Sample], until: float) -> list[Sample]:
-    """The samples, with one for each ten minutes that ended before `until`."""
+    """The samples; those of ten minutes that ended before `until` are merged into one."""
     merged: list[Sample] = []
     for bucket, group in groupby(samples, key=lambda one: (one.at - 1) // COARSE_S):
         together = list(group)
@@ -251,8 +252,9 @@ def _is_sound(one: Sample) -> bool:
 def document(
     samples: Sequence[Sample], *, now: float, since: float, edge: str | None = None
 ) -> dict[str, Any]:
-    """What `/v1/history` returns: the samples after `since` as columns, and for each edge its
-    columns and what it did since midnight UTC. `edge`: only this one."""
+    """What `/v1/history` returns: the samples after `since` as columns; for each edge its columns,
+    and its falls and downtime since midnight UTC. `edge`: only this one.
+    """
     shown = [one for one in samples if one.at > since]
     whole = [sum(one.given) for one in shown]
     places = _places(shown)
@@ -294,7 +296,7 @@ def _share(given: int | None, whole: int) -> float | None:
 
 
 def _since_midnight(samples: Iterable[Sample], now: float) -> tuple[Counter[str], Counter[str]]:
-    """Edge → how often it fell, and how many seconds it was down."""
+    """Edge → how often it went down, and edge → the seconds that it was down."""
     falls: Counter[str] = Counter()
     down_s: Counter[str] = Counter()
     for one in samples:

@@ -1,8 +1,8 @@
-"""Rejects requests whose Host is not a name of this listener (DNS rebinding).
+"""Rejects requests whose Host is not a name of this listener, against DNS rebinding.
 
-A page that rebinds its own name to this address sends that name as `Host`. Addresses, names
-without a dot and the names of AUTOROUTER_OPS_HOSTS are accepted. A web page cannot use the first
-two for rebinding.
+A page that rebinds its own name to this address sends that name as `Host`. Accepted are IP
+addresses, names without a dot and the names in AUTOROUTER_OPS_HOSTS. A web page cannot use the
+first two for rebinding.
 """
 
 import re
@@ -28,7 +28,7 @@ def named_host(header: bytes) -> str | None:
     return match["name"].decode().lower().rstrip(".") or None
 
 
-def is_ours(host: str, hosts: Collection[str]) -> bool:
+def is_accepted(host: str, hosts: Collection[str]) -> bool:
     """Whether requests with this host are answered."""
     return "." not in host or _is_address(host) or host in hosts
 
@@ -57,15 +57,15 @@ class HostCheck:
         host = named_host(named[0]) if len(named) == 1 else None
         if host is None:
             await _MALFORMED(scope, receive, send)
-        elif not is_ours(host, self._hosts()):
-            await _foreign(host)(scope, receive, send)
+        elif not is_accepted(host, self._hosts()):
+            await _unknown_host(host)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
 
-def _foreign(host: str) -> ASGIApp:
+def _unknown_host(host: str) -> ASGIApp:
     detail = (
-        f"{host} is not a name of this listener; ask it by address, or add the name to "
+        f"{host} is not a name of this listener; use its IP address, or add the name to "
         "AUTOROUTER_OPS_HOSTS"
     )
     return answer_json({"detail": detail}, 403)

@@ -1,4 +1,4 @@
-"""Operator intents: which are valid, which are refused, and how they are stored."""
+"""Operator intents: validation, refusals, and how intents are stored."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ from router.store import Change, Store
 MAX_TEXT = 200
 AT_ONCE_S = 600  # longer than any poller needs to read it
 
-_AT_ONCE = "back at once: hold-down and flapping are over"
+_AT_ONCE = "enabled now: ends hold-down and flapping"
 
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)(%?)", re.ASCII)
@@ -23,7 +23,7 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 class Dial(NamedTuple):
-    """The share of its viewers that an edge shall keep, and in how many seconds it moves there."""
+    """The share of its viewers that an edge keeps, and in how many seconds it reaches that."""
 
     share: float
     over_s: int
@@ -34,11 +34,11 @@ class RefusedError(RouterError):
 
 
 class UnforcedError(RefusedError):
-    """An intent that is acceptable only with force."""
+    """An intent that is accepted only with force."""
 
 
 def check_all(*checks: Callable[[], None]) -> None:
-    """Raise one RefusedError with what all of the checks refuse."""
+    """Run all checks. Raise one RefusedError with the texts of all that fail."""
     faults = []
     for check in checks:
         try:
@@ -67,8 +67,8 @@ def new_intent(
     dial: Dial | None = None,
     from_share: float = 1.0,
 ) -> Intent:
-    """A new intent that begins now. Raises RefusedError if its duration, dial or texts are out of
-    bounds.
+    """A new intent that begins now. Raises RefusedError if its duration, dial or texts are not
+    valid.
     """
     share, over_s = dial or Dial(1.0, 0)
     check_all(
@@ -92,14 +92,16 @@ def new_intent(
 
 def _check_life(life_s: int) -> None:
     if not 0 < life_s <= MAX_INTENT_S:
-        raise RefusedError("an intent lasts at most 72 hours; say for how long, like 2h")
+        raise RefusedError("an intent lasts at most 72 hours; give a duration like 2h")
 
 
 def _check_dial(share: float, over_s: int, life_s: int) -> None:
     if not 0.0 <= share <= 1.0:
         raise RefusedError("a dial is a share from 0 to 1")
     if over_s > life_s:
-        raise RefusedError("the dial would end before it gets there; make over shorter than for")
+        raise RefusedError(
+            "the dial would end before it reaches its share; make over shorter than for"
+        )
 
 
 def parse_share(text: str) -> float | None:
@@ -111,10 +113,10 @@ def parse_share(text: str) -> float | None:
     return share if share <= 1.0 else None
 
 
-def wish_dial(state: str | None, share: float | None, over: str | None) -> Dial | None:
+def requested_dial(state: str | None, share: float | None, over: str | None) -> Dial | None:
     """The requested dial, or None for a drain or disable. Raises RefusedError."""
     if (state is None) is (share is None):
-        raise RefusedError("say either state (draining or disabled) or dial (a share from 0 to 1)")
+        raise RefusedError("give either state (draining or disabled) or dial (a share from 0 to 1)")
     if share is None:
         return None
     over_s = 0 if over is None else parse_duration(over)
@@ -124,7 +126,7 @@ def wish_dial(state: str | None, share: float | None, over: str | None) -> Dial 
 
 
 def check_text(name: str, text: str) -> None:
-    """Raise RefusedError for text that cannot be shown in one line of the events."""
+    """Raise RefusedError for text that events cannot show in one line."""
     if not text.strip() or len(text) > MAX_TEXT or not text.isprintable():
         raise RefusedError(
             f"the {name} must be 1 to {MAX_TEXT} printable characters, without line ends or "
@@ -133,44 +135,43 @@ def check_text(name: str, text: str) -> None:
 
 
 def check_known(fleet: Fleet, edges: Iterable[str]) -> None:
-    """Raise RefusedError, which names all of them, for edges that are not in the catalog."""
+    """Raise RefusedError, with all their ids, for edges that are not in the catalog."""
     fault = unknown_edges(edges, fleet.by_id)
     if fault is not None:
         raise RefusedError(fault)
 
 
 def check_leaving(fleet: Fleet, edges: Iterable[str]) -> None:
-    """Raise RefusedError if taking these edges out would leave a country that has edges
-    with none to offer. The rule does not apply to a fleet with one edge per country: every change
-    would need force there, so force would become a habit.
+    """Raise UnforcedError if a country or the whole fleet would have no edge left without these.
+    Countries do not count in a fleet with one edge per country: every change would need force
+    there, so force would become a habit.
     """
     if takes_the_last(fleet, edges):
         raise UnforcedError(
-            "this would leave no edge at all: every viewer would get 503; force it if that is "
-            "what you want"
+            "this would leave no edge at all: every viewer would get 503; use force to do it anyway"
         )
     left = [] if has_one_each(fleet) else countries_left(fleet, edges)
     if left:
         raise UnforcedError(
-            f"this would leave {', '.join(left)} without an edge; force it if that is what you want"
+            f"this would leave {', '.join(left)} without an edge; use force to do it anyway"
         )
 
 
 def has_one_each(fleet: Fleet) -> bool:
-    """Whether no country has a second edge that viewers could have."""
+    """Whether no country has a second routable edge."""
     countries = [edge.region.country for edge in fleet.edges if edge.region.routable]
     return len(countries) == len(set(countries))
 
 
 def takes_the_last(fleet: Fleet, edges: Iterable[str]) -> bool:
-    """Whether some edge is enabled now, but none would be without these."""
+    """Whether an edge is enabled now, but none would be without these."""
     leaving = set(edges)
     enabled = {edge.region.id for edge in fleet.edges if edge.enabled}
     return bool(enabled) and enabled <= leaving
 
 
 def countries_left(fleet: Fleet, edges: Iterable[str]) -> list[str]:
-    """The countries that have edges on offer now, but would have none without these."""
+    """The countries that have offered edges now, but would have none without these."""
     leaving = set(edges)
     staying = {edge.region.country for edge in useful(fleet) if edge.region.id not in leaving}
     touched = {edge.region.country for edge in useful(fleet) if edge.region.id in leaving}
@@ -178,7 +179,7 @@ def countries_left(fleet: Fleet, edges: Iterable[str]) -> list[str]:
 
 
 def intent_event(edge: str, intent: Intent | None, before: str, actor: str, at: float) -> Event:
-    """The event of a change: who, what, why and until when. `intent`: None if it was removed."""
+    """The event of a change: what, who, why and until when. `intent`: None if it was removed."""
     return Event(
         at=at,
         kind=EventKind.INTENT,
@@ -204,8 +205,9 @@ async def set_intents(
     now: float,
     dial: Dial | None = None,
 ) -> list[Event]:
-    """Drain, disable or (ENABLED, with `dial`) dial edges until `life_s` from now. Raises
-    RefusedError, which changes nothing, or StoreError, whose text says what holds."""
+    """Drain, disable or (ENABLED, with `dial`) dial edges for `life_s`. If it raises RefusedError,
+    nothing was changed. If it raises StoreError, the text says whether anything was changed.
+    """
     ids = list(dict.fromkeys(edges))
     one = partial(
         new_intent, state=state, life_s=life_s, reason=reason, actor=actor, now=now, dial=dial
@@ -222,16 +224,15 @@ async def set_intents(
     return await _carry_out(store, changes)
 
 
-def _try(wish: Callable[[str], Intent]) -> None:
-    """Raise RefusedError if the wish is not acceptable, whatever the edge."""
-    wish("")
+def _try(make: Callable[[str], Intent]) -> None:
+    """Raise RefusedError if the intent is not valid for any edge."""
+    make("")
 
 
 async def drop_intents(
     store: Store, fleet: Fleet, edges: Sequence[str], *, actor: str, now: float
 ) -> list[Event]:
-    """Enable edges again. Raises RefusedError, which changes nothing, or StoreError, whose
-    text says what holds."""
+    """Enable edges again. Raises as `set_intents`."""
     ids = list(dict.fromkeys(edges))
     check_all(lambda: check_known(fleet, ids), lambda: check_text("actor", actor))
     before = _intended(fleet)
@@ -242,8 +243,9 @@ async def drop_intents(
 async def enable_at_once(
     store: Store, fleet: Fleet, edges: Sequence[str], *, actor: str, now: float
 ) -> list[Event]:
-    """Enable edges, and have pollers end their hold-down and flapping. Older releases read
-    the intent as enabled. Raises as `drop_intents`."""
+    """Enable edges, and make pollers end their hold-down and flapping. Older releases read the
+    intent as enabled. Raises as `set_intents`.
+    """
     ids = list(dict.fromkeys(edges))
     check_all(lambda: check_known(fleet, ids), lambda: check_text("actor", actor))
     before = _intended(fleet)

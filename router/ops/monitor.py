@@ -1,5 +1,5 @@
-"""Diagnoses this server every second: remembers when each finding began, logs an event when one
-begins or ends, and exports all of them as metrics.
+"""Diagnoses this server every second. Stores when each finding began, logs an event when one begins
+or ends, and exports all of them as metrics.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from router.telemetry.recent_counts import Tally
 from router.telemetry.troubles import Troubles
 
 EVERY_S = 1.0
-RECALL_S = 60.0  # how long after its start a server takes up what it found before
+RECALL_S = 60.0  # how long after its start a server continues earlier findings
 
 Key = tuple[FindingKind, str]
 
@@ -39,7 +39,7 @@ _LOGGED = frozenset(map(str, LOGGED))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
     """`moved`: the share of viewers who would get another edge if all edges were up. `homes`: edge
-    → the share of viewers that it would then have.
+    → the share of viewers that it would have then.
     """
 
     moved: float | None = None
@@ -57,7 +57,7 @@ class Seen:
     catalog: Catalog
 
     def is_same(self, before: "Seen") -> bool:
-        """Whether it leads to the same findings as `before`."""
+        """Whether both lead to the same findings."""
         return (
             self.fleet is before.fleet
             and self.views == before.views
@@ -69,7 +69,7 @@ class Seen:
 
 @dataclass(kw_only=True)
 class Monitor:
-    """One server's diagnosis. `workers`: how many of `workers_wanted` answer; `happened`: is
+    """One server's diagnosis. `workers` returns how many of `workers_wanted` answer; `happened` is
     called with each event. `run` never returns; cancel it.
     """
 
@@ -95,7 +95,7 @@ class Monitor:
         self.tally: Tally[str] = Tally(lambda: counted(self.counts()))
 
     async def run(self) -> None:
-        """Diagnose every second, and log findings that began or ended."""
+        """Diagnose every second, and log findings that begin or end."""
         known: dict[Key, Finding] = {}
         while True:
             await asyncio.sleep(EVERY_S)
@@ -104,8 +104,8 @@ class Monitor:
             known = now
 
     async def look(self) -> list[Finding]:
-        """All present findings, each with its start. They are computed in a thread, once for each
-        fleet, second and set of signs.
+        """All present findings, each with its start. A thread computes them if the input changed
+        since the last call.
         """
         async with self._looking:
             await self._recall()
@@ -116,7 +116,9 @@ class Monitor:
         return self._found
 
     async def _recall(self) -> None:
-        """After a restart, go on with the findings that this host has logged and not ended."""
+        """After a restart, load the starts of findings that this host logged and that did not
+        end.
+        """
         if self._is_recalled or self.clock() - self._started_at > RECALL_S:
             return
         with contextlib.suppress(StoreError):
@@ -187,8 +189,9 @@ def _key(finding: Finding) -> Key:
 
 
 def _unended(events: Sequence[Event], host: str) -> dict[Key, float]:
-    """When the findings of the whole server that are still open began. Those about one edge
-    or vantage are left out: they have a time of their own."""
+    """When the findings about the whole server that have not ended began. Findings about one edge
+    or vantage are left out, because they have their own `since`.
+    """
     began: dict[Key, float] = {}
     for event in events:
         if event.kind is EventKind.FINDING and event.actor == host and event.before in _LOGGED:
@@ -201,7 +204,7 @@ def _unended(events: Sequence[Event], host: str) -> dict[Key, float]:
 
 
 def _dated(seen: Seen, since: Mapping[Key, float]) -> tuple[list[Finding], dict[Key, float]]:
-    """The findings, and when each was first seen. That time is used as `since` if a finding has
+    """The findings, and when each was first seen. This time is the `since` of a finding that has
     none.
     """
     found = findings(
@@ -214,7 +217,7 @@ def _dated(seen: Seen, since: Mapping[Key, float]) -> tuple[list[Finding], dict[
     )
     first = {_key(one): since.get(_key(one), seen.now) for one in found}
     if seen.signs.age_s < RECALL_S:
-        first = {**since, **first}  # what a restarted server may find again soon
+        first = {**since, **first}  # a restarted server may find these again soon
     dated = [
         one
         if one.since is not None or one.kind is FindingKind.NOTHING
@@ -259,11 +262,11 @@ class FindingsCollector(Collector):
         self._found = found
 
     def collect(self) -> Iterator[Metric]:
-        """Called by the registry."""
+        """See Collector."""
         listed = [one for one in self._found if one.kind is not FindingKind.NOTHING]
         count = Counter(one.kind for one in listed)
         number = GaugeMetricFamily(
-            "autorouter_findings", "What the diagnosis finds wrong, by kind", labels=["kind"]
+            "autorouter_findings", "Findings of the diagnosis, by kind", labels=["kind"]
         )
         for kind in FindingKind:
             if kind is not FindingKind.NOTHING:
@@ -271,7 +274,7 @@ class FindingsCollector(Collector):
         yield number
         since = GaugeMetricFamily(
             "autorouter_finding_since_seconds",
-            "Unix time since when the oldest finding of a kind holds",
+            "Unix time when the oldest finding of a kind began",
             labels=["kind"],
         )
         for kind in count:

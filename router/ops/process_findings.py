@@ -1,4 +1,4 @@
-"""Findings about the server's own processes: loops, the state folder, the log. Pure."""
+"""Findings about the server's own work: background loops, the state folder, the log. Pure."""
 
 from collections.abc import Iterable
 
@@ -7,15 +7,14 @@ from router.safe_text import escaped
 
 
 def process_findings(signs: Signs) -> Iterable[Finding]:
-    """Findings about background work."""
+    """Findings about loops that failed, health that is not saved, and a stalled log."""
     for name, trouble in signs.loops.items():
         yield Finding(
             grade=Grade.WARNING,
             kind=FindingKind.LOOP,
             title=f"The background loop `{name}` failed",
-            meaning="It is started again by itself; what it does may be late. "
-            + escaped(trouble.text),
-            action="Report it with the traceback in the log: this is a defect.",
+            meaning="It restarts automatically; its work may be late. " + escaped(trouble.text),
+            action="This is a bug: report it with the traceback in the log.",
             since=trouble.since,
             subject=name,
         )
@@ -24,8 +23,8 @@ def process_findings(signs: Signs) -> Iterable[Finding]:
             grade=Grade.WARNING,
             kind=FindingKind.STATE_DIR,
             title="The last good health cannot be saved",
-            meaning="Answers are not affected. A server that restarts while Redis is away "
-            f"starts without recent health. {escaped(signs.state_dir.text)}",
+            meaning="Answers are not affected. A server that restarts while Redis is down starts "
+            f"without recent health. {escaped(signs.state_dir.text)}",
             action="Check the disk or network folder of AUTOROUTER_STATE_DIR.",
             since=signs.state_dir.since,
         )
@@ -33,7 +32,8 @@ def process_findings(signs: Signs) -> Iterable[Finding]:
         yield Finding(
             grade=Grade.WARNING,
             kind=FindingKind.LOG,
-            title="Nobody reads the log: standard error takes no lines",
-            meaning="Answers are not affected. Lines wait, and are dropped when too many do.",
-            action="Look at what reads the standard error of this process.",
+            title="The log cannot be written: nothing reads standard error",
+            meaning="Answers are not affected. Lines wait in memory; if too many wait, some are "
+            "dropped.",
+            action="Restart the program that reads the standard error of this process.",
         )

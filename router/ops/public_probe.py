@@ -1,5 +1,5 @@
-"""Checks from a thread whether the public listener of this server answers. If a worker is stopped
-or its loop hangs, the kernel still accepts connections, so only a request shows it.
+"""Checks from a thread whether the public listener of this server answers. It sends real requests:
+if a worker is stopped or its loop hangs, the kernel still accepts connections.
 """
 
 import asyncio
@@ -11,13 +11,13 @@ from router.telemetry.troubles import Troubles
 
 EVERY_S = 5.0
 TIMEOUT_S = 2.0
-ROUNDS = 2  # failed rounds before it is reported
+ROUNDS = 2  # failed rounds in a row before it is reported
 NAME = "public"
 
 
 class PublicProbe:
-    """`address`: of the listener. `connections`: the number opened in each round, so that each
-    worker is reached in some round. `run` never returns; cancel it.
+    """`address`: of the listener. `connections`: how many are opened in each round. With several,
+    every worker is reached sooner or later. `run` never returns; cancel it.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class PublicProbe:
             await self.round()
 
     async def round(self) -> None:
-        """Send a request on every connection at once."""
+        """Send a request on each connection, all at once."""
         asked = (asyncio.to_thread(self._ask, self._address) for _ in range(self._connections))
         self._judge(await asyncio.gather(*asked))
 
@@ -68,6 +68,6 @@ def ask_once(address: tuple[str, int]) -> str | None:
 
 
 def reachable(bound: socket.socket) -> tuple[str, int]:
-    """The address under which this machine reaches a bound socket."""
+    """The address at which this machine reaches a bound socket."""
     host, port = bound.getsockname()[:2]
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104

@@ -20,12 +20,12 @@ Params = Sequence[tuple[str, str]]
 
 
 class QuestionError(RouterError):
-    """The question is not valid; the text says why and what to ask instead."""
+    """The question is not valid; the text says why, and gives a valid example."""
 
 
 class Subject(NamedTuple):
-    """A viewer and their location. `address`: set if the question is about one. `is_many`: it
-    represents all viewers of a place.
+    """A viewer and their location. `address`: set if the question is about one. `is_many`: whether
+    this stands for all viewers of a place.
     """
 
     placed: Placed
@@ -34,8 +34,8 @@ class Subject(NamedTuple):
 
 
 def subject(params: Params, locator: Locator) -> Subject:
-    """The viewer given by `key`, by `header` (once for each header of a CDN), by `ip`, or by
-    `country`, optionally with `latitude` and `longitude`. Raises QuestionError.
+    """The viewer that `key`, `header` (once for each header of a CDN), `ip`, or `country`
+    (optionally with `latitude` and `longitude`) describes. Raises QuestionError.
     """
     asked = dict(params)
     if asked.get("key"):
@@ -71,7 +71,7 @@ def past_time(params: Params) -> float | None:
 def _by_key(text: str) -> Placed:
     key = parse_key(text)
     if key is None:
-        raise QuestionError(f"{text[:80]!r} is not a route key; one is like CA~yto-01.yul-01")
+        raise QuestionError(f"{text[:80]!r} is not a route key; give one like CA~yto-01.yul-01")
     location = Location(country=key.country, source=Source.CDN_KEY)
     return Placed(location, 0, Sharing.KEYED, key, PlacedBy.KEY)
 
@@ -83,7 +83,7 @@ def _by_headers(lines: Sequence[str], locator: Locator) -> Placed:
     placed = locator.place_by_cdn(headers)
     if placed is None:
         raise QuestionError(
-            "these headers do not say where the viewer is; autorouter would use the address"
+            "these headers do not say where the viewer is; autorouter would use their IP address"
         )
     return placed
 
@@ -93,8 +93,8 @@ def _header(line: str) -> tuple[bytes, bytes]:
     known = {each.decode() for each in PLACING - {VERIFY}}
     if name.strip().lower() not in known:
         raise QuestionError(
-            f"{name.strip()[:80]!r} is not a header that places a viewer; "
-            f"those are {', '.join(sorted(known))}"
+            f"{name.strip()[:80]!r} is not a header that says where a viewer is; "
+            f"use one of {', '.join(sorted(known))}"
         )
     return name.strip().lower().encode(), value.strip().encode("latin-1", "replace")
 

@@ -1,6 +1,6 @@
-"""Records the history of one server: observes the fleet every second, adds a sample each minute,
-and saves the history for the next start. Every server records for itself. If several share one
-Redis, one of them writes there.
+"""Records the history of one server. It observes the fleet every second, adds a sample each minute,
+and saves the history for the next start. Every server records its own. If several share one Redis,
+only one of them writes there.
 """
 
 import asyncio
@@ -24,26 +24,26 @@ from router.store import MAX_HISTORY_BYTES, Store
 from router.supervised import call_aside
 
 EVERY_S = 1.0
-MAX_GAP_S = 5.0  # a longer gap is not counted, because the machine slept
+MAX_GAP_S = 5.0  # a longer gap means that the machine slept; only this much of it is counted
 FILE_TIMEOUT_S = 5.0
-LEASE = ".history"  # no name of a vantage begins with a dot
+LEASE = ".history"  # cannot be the name of a vantage, which never begins with a dot
 LEASE_LIFE_S = 3 * MINUTE_S
 FILE_NAME = "history"
 
 
 class Keeper(Protocol):
-    """Saves a history beyond the life of the process."""
+    """Saves the history, so that it survives a restart."""
 
     async def load(self) -> bytes | None:
-        """What was saved; None if nothing was. Raises StoreError or OSError."""
+        """The saved history; None if there is none. Raises StoreError or OSError."""
 
     async def save(self, body: bytes) -> None:
-        """Replace what was saved. Raises StoreError or OSError."""
+        """Replace the saved history. Raises StoreError or OSError."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreKeeper:
-    """Saves in the store; one server at a time writes."""
+    """Saves in the store. Only one server at a time writes."""
 
     store: Store
     holder: str = field(default_factory=lambda: f"{socket.gethostname()}/{os.getpid()}")
@@ -60,7 +60,7 @@ class StoreKeeper:
 
 @dataclass(frozen=True, slots=True)
 class FileKeeper:
-    """Saves in a file of the state folder, access to which may hang."""
+    """Saves in a file in the state folder. Access to that folder may hang."""
 
     folder: Path
 
@@ -92,7 +92,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def keeper_of(folder: Path | None, store: Store, *, is_shared: bool) -> Keeper:
-    """A keeper in the shared store, else in the state folder, else in the store in memory."""
+    """Saves in the store if it is shared or if there is no state folder; else in that folder."""
     return StoreKeeper(store) if is_shared or folder is None else FileKeeper(folder)
 
 
@@ -125,7 +125,9 @@ class Recorder:
                 await self.save()
 
     async def load(self) -> None:
-        """Put the saved samples before the recorded ones, once; retried before each save."""
+        """Put the saved samples before the recorded ones, once. If that fails, each save tries
+        again.
+        """
         if self._is_loaded:
             return
         with contextlib.suppress(StoreError, OSError):
@@ -137,7 +139,7 @@ class Recorder:
                 self.history.put_before(older, now)
 
     async def save(self) -> None:
-        """Save the history, but only after the saved one was loaded, so that it is not lost."""
+        """Save the history. Does nothing until the saved one is loaded, so that it is not lost."""
         await self.load()
         if not self._is_loaded:
             return
@@ -146,8 +148,8 @@ class Recorder:
             await self.keeper.save(body)
 
     def look(self) -> bool:
-        """Count falls and downtime. At the end of a minute, add a sample. Returns whether one was
-        added.
+        """Count falls and downtime, and add a sample at the end of a minute. Returns whether a
+        sample was added.
         """
         now, fleet = self.clock(), self.watch.fleet
         self._note(fleet, min(max(0.0, now - self._looked_at), MAX_GAP_S))

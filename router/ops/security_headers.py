@@ -1,7 +1,7 @@
 """Security headers that protect the ops listener against attacks through a browser.
 
-The policy allows only scripts, styles and requests of this listener: nothing inline, nothing from
-other origins, no frames, no forms, and no HTML from strings.
+The policy allows only scripts, styles, images and requests of this listener. It forbids inline
+code, other origins, frames, forms, and HTML from strings.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -17,7 +17,7 @@ _POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
-SHIELDS = (
+HEADERS = (
     (b"content-security-policy", _POLICY.encode()),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -27,8 +27,8 @@ SHIELDS = (
 )
 
 
-class Shields:
-    """Adds them to every response of an ASGI application."""
+class SecurityHeaders:
+    """ASGI middleware: adds the headers to every response."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -36,9 +36,9 @@ class Shields:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """ASGI."""
 
-        async def shielded(message: Message) -> None:
+        async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *SHIELDS]}
+                message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
             await send(message)
 
-        await self._app(scope, receive, shielded)
+        await self._app(scope, receive, with_headers)

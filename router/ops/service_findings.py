@@ -1,4 +1,4 @@
-"""Findings about the service itself: workers, answers to viewers, store, CDN and files. Pure."""
+"""Findings about the service: workers, answers to viewers, store, CDN and files. Pure."""
 
 from collections.abc import Iterable, Sequence
 
@@ -33,17 +33,17 @@ def listener_findings(signs: Signs) -> Iterable[Finding]:
             kind=FindingKind.WORKERS,
             title=f"{missing} of {_count(signs.workers_wanted, 'worker')} "
             f"{'does' if missing == 1 else 'do'} not answer",
-            meaning="The others answer with less to spare."
+            meaning="The other workers answer, with less spare capacity."
             if signs.workers
             else "Viewers get no answer from this server.",
-            action="Read the log for why it ends. Restart the server if it does not come back.",
+            action="The log says why a worker ended. If it does not come back, restart the server.",
         )
     if recent.connections_refused:
         yield Finding(
             grade=Grade.ALARM,
             kind=FindingKind.SHED,
             title=f"{_count(recent.connections_refused, 'connection')} refused {_WINDOW}",
-            meaning="New viewers get 503 or nothing; their SDKs use their built-in edge.",
+            meaning="New viewers get 503 or no response; their SDKs use their built-in edge.",
             action="Let only the CDN reach this port, or start more servers.",
         )
     if recent.faults:
@@ -51,22 +51,21 @@ def listener_findings(signs: Signs) -> Iterable[Finding]:
             grade=Grade.ALARM,
             kind=FindingKind.FAULTS,
             title=f"{_count(recent.faults, 'request')} failed with 500 {_WINDOW}",
-            meaning="Those viewers got no edge, because of a defect of autorouter.",
+            meaning="Those viewers got no edge, because of a bug in autorouter.",
             action="Report it with the traceback in the log.",
         )
 
 
 def answer_findings(signs: Signs, models: Sequence[str]) -> Iterable[Finding]:
-    """Findings about requests that could not be satisfied. `models`: known models that no edge
-    has.
-    """
+    """Findings about requests that got no suitable edge. `models`: known models without an edge."""
     recent = signs.recent
     if recent.residency_refused:
         yield Finding(
             grade=Grade.ALARM,
             kind=FindingKind.RESIDENCY,
-            title=f"{_count(recent.residency_refused, 'viewer')} who must stay got 404 {_WINDOW}",
-            meaning="No edge works where a residency rule lets them go.",
+            title=f"{_count(recent.residency_refused, 'viewer')} with a residency rule got 404 "
+            f"{_WINDOW}",
+            meaning="No edge works in the countries that the rule allows.",
             action="Enable or repair an edge there.",
         )
     if recent.model_unavailable:
@@ -77,18 +76,18 @@ def answer_findings(signs: Signs, models: Sequence[str]) -> Iterable[Finding]:
             title="Viewers ask for a model that no edge has loaded",
             meaning=f"{_count(recent.model_unavailable, 'request')} got 404 model_unavailable "
             f"{_WINDOW}.",
-            action=f"Load it on an edge. Known models that no edge has{named or ': none'}. "
-            "autorouter edges --wide shows what each edge has.",
+            action="Load it on an edge. Models of regions.yaml that no edge has"
+            f"{named or ': none'}. autorouter edges --wide shows what each edge has.",
         )
     if recent.placed >= FEW_ROUTES and recent.unplaced > UNPLACED_SHARE * recent.placed:
         share = recent.unplaced / recent.placed
         yield Finding(
             grade=Grade.WARNING,
             kind=FindingKind.UNPLACED,
-            title=f"{share:.0%} of viewers are of unknown place",
-            meaning="They get edges in the order of regions.yaml, however far away.",
-            action="See that the proxy in front sends X-Forwarded-For, and that "
-            "AUTOROUTER_TRUSTED_PROXIES names it.",
+            title=f"The location of {share:.0%} of viewers is unknown",
+            meaning="They get edges in the order of regions.yaml, whatever the distance.",
+            action="Check that the proxy in front sends X-Forwarded-For, and that "
+            "AUTOROUTER_TRUSTED_PROXIES lists it.",
             share=share,
         )
 
@@ -100,46 +99,46 @@ def store_findings(signs: Signs) -> Iterable[Finding]:
             grade=Grade.WARNING,
             kind=FindingKind.STORE,
             title="The store cannot be read",
-            meaning=f"Answers come from memory, and health ages. {signs.store.text}",
-            action="Bring Redis back; servers take up by themselves.",
+            meaning=f"Answers come from memory, and health gets older. {signs.store.text}",
+            action="Bring Redis back; servers reconnect automatically.",
             since=signs.store.since,
         )
     if signs.store_values is not None:
         yield Finding(
             grade=Grade.WARNING,
             kind=FindingKind.STORE_VALUES,
-            title="Values in the store cannot be read and are left out",
+            title="Values in the store cannot be read and are ignored",
             meaning="A vantage's view or an operator's intent does not count. "
             + escaped(signs.store_values.text),
-            action="See which program writes these keys. Delete a faulty one with redis-cli: "
-            "pollers publish their views again by themselves, intents must be set again.",
+            action="Find the program that wrote these keys, then delete them with redis-cli. "
+            "Pollers publish their views again automatically; set intents again yourself.",
             since=signs.store_values.since,
         )
 
 
 def purge_findings(signs: Signs) -> Iterable[Finding]:
-    """Findings about CDNs that do not accept purges."""
+    """Findings about CDNs that reject purges."""
     for target, trouble in signs.purges.items():
         yield Finding(
             grade=Grade.WARNING,
             kind=FindingKind.PURGE,
-            title=f"{target} does not take purges",
+            title=f"{target} does not accept purges",
             meaning=f"Cached answers may name a dead edge until they expire. {trouble.text}",
-            action="Check the address and the secret of AUTOROUTER_PURGE, and the CDN's status.",
+            action="Check the address and the secret in AUTOROUTER_PURGE, and the CDN's status.",
             since=trouble.since,
             subject=target,
         )
 
 
 def file_findings(signs: Signs, now: float) -> Iterable[Finding]:
-    """Findings about files that were refused, or are old."""
+    """Findings about files that were rejected, or are old."""
     if signs.reload is not None:
         yield Finding(
             grade=Grade.WARNING,
             kind=FindingKind.RELOAD,
-            title="Changed files were refused; the old ones are in use",
+            title="Changed files were rejected; the old ones are in use",
             meaning=f"A process that restarts now does not start. {signs.reload.text}",
-            action="Correct what autorouter check lists.",
+            action="Correct the errors that autorouter check lists.",
             since=signs.reload.since,
         )
     if signs.geo_age_days > GEO_OLD_DAYS:

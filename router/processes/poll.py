@@ -14,7 +14,7 @@ from router.config.inputs import read_catalog, regions_path
 from router.config.settings import Settings, secret_paths, with_secrets
 from router.errors import ConfigError
 from router.model import Catalog
-from router.ops.health_routes import Vitals
+from router.ops.health_routes import HealthRoutes
 from router.processes.polling import Polling
 from router.processes.reload import Reload
 from router.store import Store
@@ -46,7 +46,7 @@ async def poll(settings: Settings) -> None:
     telemetry.supervises("polling", "probing", "inventory", "reload")
     report_unheard(telemetry)
     polling = Polling(settings, catalog, store, telemetry)
-    vitals = Vitals(registry=telemetry.registry, readiness=polling.readiness)
+    health = HealthRoutes(registry=telemetry.registry, readiness=polling.readiness)
     reload = _reload(settings, polling, store, telemetry)
     log.info(
         "polling",
@@ -59,7 +59,7 @@ async def poll(settings: Settings) -> None:
             tasks.create_task(keep_running("polling", polling.run, telemetry)),
             tasks.create_task(keep_running("reload", reload.run, telemetry)),
         ]
-        await serve_until_stopped([(listener(vitals.app()), one) for one in bound], stop)
+        await serve_until_stopped([(listener(health.app()), one) for one in bound], stop)
         for loop in loops:
             loop.cancel()
     await store.close()

@@ -106,7 +106,7 @@ def test_hold_down_is_ended_from_its_finding(browser: Browser, dev: Dev) -> None
         seen.page.wait_for_selector("#preview .note")
         seen.page.fill("#change-actor", "ann")
         seen.page.click("#change-submit")
-        seen.wait_for_text("#event-rows", "by ann · back at once")
+        seen.wait_for_text("#event-rows", "by ann · enabled now")
     listed = dev.ops("/v1/events").json()["events"]
     assert [one["after"] for one in listed if one["kind"] == "intent"] == ["enabled"]
     wait_until(lambda: state_of(dev, HELD) == "up")

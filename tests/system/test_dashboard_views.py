@@ -225,7 +225,7 @@ def test_edge_never_seen_working_is_told_in_its_row(browser: Browser, dev: Dev) 
 
 
 def test_flapping_is_ended_by_its_button_and_is_on_record(browser: Browser, dev: Dev) -> None:
-    why = "its state changed 6 times; up at 12:00:00 UTC if it stays steady"
+    why = "its state changed 6 times; up at 12:00:00 UTC if it does not change"
     finding = {
         "grade": "warning",
         "kind": "flapping",
@@ -241,6 +241,7 @@ def test_flapping_is_ended_by_its_button_and_is_on_record(browser: Browser, dev:
         seen.page.wait_for_selector("#preview .note")
         seen.page.fill("#change-actor", "bob")
         seen.page.click("#change-submit")
-        seen.wait_for_text("#event-rows", "by bob · back at once")
-    told = [json.dumps(one) for one in dev.ops("/v1/events").json()["events"]]
-    assert any(DEGRADED in one and "bob" in one and "flapping are over" in one for one in told)
+        seen.wait_for_text("#event-rows", "by bob · enabled now")
+    listed = [json.dumps(one) for one in dev.ops("/v1/events").json()["events"]]
+    reason = "ends hold-down and flapping"
+    assert any(DEGRADED in one and "bob" in one and reason in one for one in listed)

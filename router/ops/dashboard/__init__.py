@@ -1,6 +1,5 @@
-"""The operators' page at `/` and the requests that only it makes: the territory of every edge, and
-previews of changes. All other data comes from router.ops.app, by the same requests that other
-clients make.
+"""The operators' page at `/`, and two routes that only this page uses: the territory of every edge,
+and previews of changes. Its other data comes from the public routes of router.ops.app.
 """
 
 from router.ops.dashboard.pages import Dashboard

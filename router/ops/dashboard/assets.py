@@ -1,4 +1,4 @@
-"""The page's files as prepared responses: read once, with an ETag made from their bytes."""
+"""The page's files as prepared responses. Each is read once; its ETag is made from its bytes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ _TYPES = {
 
 
 class Asset:
-    """One file. Browsers cache it, and ask each time whether it has changed."""
+    """One file. Browsers cache it, and check each time whether it has changed."""
 
     def __init__(self, body: bytes, content_type: str) -> None:
         self._body = body
@@ -31,12 +31,12 @@ class Asset:
         }
 
     def answer(self, request: Request) -> Response:
-        """200, or 304 if the client already has it."""
+        """200, or 304 if the client has this version."""
         return tagged(request, self._body, self._headers)
 
 
 def tagged(request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
-    """A response with the body, or 304 if the request has the ETag that is among the headers."""
+    """A response with the body, or 304 if the request has the ETag in `headers`."""
     known = request.headers.get("if-none-match", "").encode("latin-1")
     if is_match(known, headers["ETag"].encode()):
         kept = {name: value for name, value in headers.items() if name != "Content-Type"}

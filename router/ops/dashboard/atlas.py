@@ -1,5 +1,5 @@
-"""Keeps the territory of the present fleet. It is computed once for each fleet, in short slices,
-because the public API answers on the same event loop.
+"""Computes and caches the territory of the present fleet. It is computed in short slices, because
+the public API answers on the same event loop.
 """
 
 import asyncio
@@ -16,8 +16,9 @@ from router.store.slices import Pace, in_slices
 
 
 class Surveyed(NamedTuple):
-    """A catalog's survey. `cells`: country → row, column and group of each of its cells,
-    one after the other, as JSON."""
+    """A catalog's survey. `cells`: JSON of country → row, column and group of each of its cells,
+    in one flat list.
+    """
 
     ranker: Ranker
     survey: Survey
@@ -34,7 +35,7 @@ class Territory(NamedTuple):
 
 
 class Atlas:
-    """The territory of any table; that of the last one is cached."""
+    """Computes the territory of a table. The last one is cached."""
 
     def __init__(self, weights: Mapping[Cell, float]) -> None:
         self._weights = weights
@@ -61,17 +62,17 @@ class Atlas:
         return Territory(*known, picked)
 
     async def _survey(self, asked: Ranker) -> Surveyed:
-        """Survey the catalog, with a ranker of its own, so that the cache of the ranker that
-        answers use is not disturbed.
+        """Survey the catalog with a separate ranker, because the ranker that answers requests has
+        a cache, which the survey would fill.
         """
         if self._surveyed is None or self._surveyed.ranker.catalog is not asked.catalog:
             ranker = Ranker(asked.catalog)
             found = await in_slices(survey(ranker, self._weights), Pace(rests=True))
-            self._surveyed = Surveyed(ranker, found, _told(found.cells))
+            self._surveyed = Surveyed(ranker, found, _as_json(found.cells))
         return self._surveyed
 
 
-def _told(groups: Mapping[Cell, int]) -> msgspec.Raw:
+def _as_json(groups: Mapping[Cell, int]) -> msgspec.Raw:
     cells: dict[str, list[int]] = {}
     for cell, group in groups.items():
         cells.setdefault(cell.country, []).extend((cell.row, cell.column, group))

@@ -26,7 +26,7 @@ from router.routing.route_table import RouteTable
 from router.routing.territory import CELL_DEG, Block, Cell, changes, mix, moves, served, weigh
 from router.telemetry.recent_counts import Tally
 
-MIN_ANSWERS = 100  # fewer show too little about where viewers are
+MIN_ANSWERS = 100  # with fewer, viewers are weighted by population
 MAX_COUNTRIES = 12
 OUTLOOK_S = 1.0
 
@@ -50,7 +50,7 @@ class Dashboard:
         return [self._countries, self._ops.answers, self]
 
     async def run(self) -> None:
-        """Update the diagnosis with the share of viewers that moved, until cancelled."""
+        """Pass the share of viewers that moved to the diagnosis, until cancelled."""
         known: RouteTable | None = None
         while True:
             await asyncio.sleep(OUTLOOK_S)
@@ -72,7 +72,7 @@ class Dashboard:
         return Outlook(moved=sum(move.share for move in moved), homes=dict(homes))
 
     def routes(self) -> list[Route]:
-        """The routes for the ops listener."""
+        """The routes to add to the ops listener."""
         return [
             Route("/", self.page),
             Route("/static/{name}", self.file),
@@ -103,9 +103,9 @@ class Dashboard:
         return tagged(request, body, headers)
 
     async def preview(self, request: Request) -> Response:
-        """What would move if the edges in `?edges=` were `?state=` draining, disabled or enabled
-        (then with a `dial`): shares of viewers, from which edge to which, and countries left
-        without an edge.
+        """What would change if the edges in `?edges=` had the intent in `?state=`; with `enabled`
+        there may be a `dial`. Returns the shares of viewers that would move, from which edge to
+        which, and the countries left without an edge.
         """
         asked = request.query_params
         edges = list(dict.fromkeys(asked.get("edges", "").split(",")))
@@ -154,14 +154,15 @@ class Dashboard:
         now = self._ops.clock()
         end = now + MAX_INTENT_S
         share = 1.0 if dial is None else dial
-        wish = Intent(
+        intent = Intent(
             edge="", state=state, actor="", reason="", created_at=now, expires_at=end, share=share
         )
-        wishes = [replace(wish, edge=id) for id in edges]
-        return self._ops.watch.imagined(wishes)
+        return self._ops.watch.imagined([replace(intent, edge=id) for id in edges])
 
     def _weights(self, known: Territory) -> tuple[str, Mapping[Block, float]]:
-        """What viewers are weighed by, and the share of viewers in each block."""
+        """How viewers are weighted (`people` or `answers`), and the share of viewers in each
+        block.
+        """
         answers = self._countries.recent()
         if sum(answers.values()) < MIN_ANSWERS:
             return "people", weigh(known.survey, {})
@@ -202,7 +203,7 @@ def _territory(
 
 
 def _site(metro: Metro, ranker: Ranker) -> dict[str, Any]:
-    """The edges of one city, under the shortest of their names."""
+    """The edges of one city, with the shortest of their names."""
     regions = [ranker.regions[edge.id] for edge in metro.edges]
     first = min(regions, key=lambda region: (len(region.name), region.id))
     return {
@@ -222,7 +223,7 @@ def _countries(known: Territory, weights: Mapping[Block, float]) -> list[dict[st
     names = known.ranker.catalog.countries
     now = served(known.survey, weights, known.picks)
     well = served(known.survey, weights, known.survey.homes)
-    told = [
+    rows = [
         {
             "code": code,
             "name": names[code].name if code in names else code or "Unknown place",
@@ -232,7 +233,7 @@ def _countries(known: Territory, weights: Mapping[Block, float]) -> list[dict[st
         }
         for code, shares in now.items()
     ]
-    return sorted(told, key=lambda country: (-country["share"], country["name"]))
+    return sorted(rows, key=lambda country: (-country["share"], country["name"]))
 
 
 def _differing(now: Mapping[str | None, float], well: Mapping[str | None, float]) -> float:

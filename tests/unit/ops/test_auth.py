@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.ops.auth import Changes, how_to_change, is_foreign, may_change
+from router.ops.auth import Changes, how_to_change, is_cross_site, may_change
 
 TOKEN = "a-token-of-operators"
 
@@ -117,5 +117,5 @@ def test_page_from_elsewhere_may_not_change_without_a_token(
         ("", True),
     ],
 )
-def test_browser_that_says_cross_site_is_foreign(site: str | None, expected: bool) -> None:
-    assert is_foreign(site) is expected
+def test_request_of_another_site_is_detected(site: str | None, expected: bool) -> None:
+    assert is_cross_site(site) is expected

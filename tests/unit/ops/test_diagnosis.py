@@ -136,7 +136,7 @@ def test_brake_and_isolation_are_told_by_vantage() -> None:
     braking = replace(a_view("ams"), held=("yto-01", "yto-02", "yul-01"))
     first, second = found(None, braking, a_view("fra", isolated=True))
     assert (first.kind, first.grade, first.edges) == (FindingKind.BRAKE, Grade.ALARM, braking.held)
-    assert first.title.startswith("Brake: ams saw 3 edges fall")
+    assert first.title.startswith("Brake: ams saw 3 edges fail")
     assert (second.kind, "fra" in second.title) == (FindingKind.ISOLATION, True)
 
 
@@ -151,7 +151,7 @@ def test_vantage_that_meets_only_faults_of_its_own_is_not_called_silent() -> Non
     views = a_view("fresh"), a_view("blind", blind, probed_at=NOW - 20)
     (one,) = found(None, *views)
     assert (one.kind, one.subject, one.since) == (FindingKind.LOCAL, "blind", NOW - 20)
-    assert one.title == "blind cannot probe 10 edges because of faults of its own"
+    assert one.title == "blind cannot probe 10 edges because of errors on its own machine"
 
 
 def test_store_that_cannot_be_read_is_reported() -> None:
@@ -183,7 +183,7 @@ def an_edge_that(observed: Observed, why: Outcome, **votes: Observed) -> Edge:
         (
             an_edge_that(Observed.DOWN, Outcome.OK, ams=Observed.DOWN),
             "hold_down",
-            "yto-01 (Toronto) is down: it passes again, and is held down for a while",
+            "yto-01 (Toronto) is down: it passes its probes again, and is held down for a while",
         ),
         (
             an_edge_that(Observed.DEGRADED, Outcome.REFUSED, ams=Observed.UP, nyc=Observed.DOWN),
@@ -193,7 +193,7 @@ def an_edge_that(observed: Observed, why: Outcome, **votes: Observed) -> Edge:
         (
             an_edge_that(Observed.DEGRADED, Outcome.OK, ams=Observed.DEGRADED),
             "unsteady",
-            "yto-01 (Toronto) is degraded: slow, or up and down too often",
+            "yto-01 (Toronto) is degraded: slow or flapping",
         ),
     ],
 )
@@ -215,14 +215,14 @@ def an_edge_seen(observed: Observed, why: Outcome, **seen: Any) -> Edge:
             an_edge_seen(Observed.DOWN, Outcome.OK, back_at=NOW + 90, worked=True),
             FindingKind.HOLD_DOWN,
             "hold_down",
-            "yto-01 (Toronto) is down: it passes again, back at 22:14:50 UTC",
+            "yto-01 (Toronto) is down: it passes its probes again, back at 22:14:50 UTC",
         ),
         (
             an_edge_seen(Observed.DEGRADED, Outcome.OK, changes=5, calm_at=NOW + 900, worked=True),
             FindingKind.FLAPPING,
             "flapping",
             "yto-01 (Toronto) is degraded: its state changed 5 times; up at 22:28:20 UTC if it "
-            "stays steady",
+            "does not change",
         ),
         (
             an_edge_seen(Observed.DEGRADED, Outcome.OK, rtt_ms=1_001.0, usual_ms=1.0, worked=True),
@@ -234,7 +234,7 @@ def an_edge_seen(observed: Observed, why: Outcome, **seen: Any) -> Edge:
             an_edge_seen(Observed.DEGRADED, Outcome.OK, worked=True),
             FindingKind.DEGRADED,
             "recovering",
-            "yto-01 (Toronto) is degraded: it passes again, and is up after another good probe",
+            "yto-01 (Toronto) is degraded: it passes its probes again; up after one more",
         ),
         (
             an_edge_seen(Observed.DOWN, Outcome.REFUSED, worked=False),
@@ -247,7 +247,7 @@ def an_edge_seen(observed: Observed, why: Outcome, **seen: Any) -> Edge:
             an_edge_seen(Observed.UNKNOWN, Outcome.LOCAL, worked=True),
             FindingKind.LOCAL,
             "local",
-            "local cannot probe 1 edge because of faults of its own",
+            "local cannot probe 1 edge because of errors on its own machine",
         ),
     ],
 )

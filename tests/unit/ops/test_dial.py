@@ -5,7 +5,7 @@ import pytest
 
 from router.model import Event, Intended, Intent
 from router.ops.fleet_document import describe_edge
-from router.ops.intents import Dial, RefusedError, parse_share, set_intents, wish_dial
+from router.ops.intents import Dial, RefusedError, parse_share, requested_dial, set_intents
 from router.routing.cache_headers import CachePolicy
 from router.routing.fleet import Fleet, combine
 from router.store.codec import UNREADABLE, read, written
@@ -84,7 +84,7 @@ async def test_dial_of_a_drained_edge_begins_at_nothing(store: MemoryStore) -> N
 
 
 async def test_dial_that_would_end_on_the_way_is_refused(store: MemoryStore) -> None:
-    with pytest.raises(RefusedError, match="would end before it gets there"):
+    with pytest.raises(RefusedError, match="would end before it reaches its share"):
         await dialled(store, 0.0, over_s=600, life_s=300)
     assert (await fleet_of(store)).slot is None
 
@@ -125,7 +125,7 @@ def test_other_shares_are_refused(text: str) -> None:
 )
 def test_wish_that_is_unclear_is_refused(wish: tuple[str | None, float | None, str | None]) -> None:
     with pytest.raises(RefusedError):
-        wish_dial(*wish)
+        requested_dial(*wish)
 
 
 class OldIntent(msgspec.Struct):

@@ -271,7 +271,7 @@ def test_dial_of_the_past_has_its_slot() -> None:
 
 def test_times_that_are_kept_are_named() -> None:
     assert a_history(3).lacking(0.0) == (
-        "no sample of 1970-01-01T00:00:00Z; there is one for each minute from "
+        "no sample for 1970-01-01T00:00:00Z; there is one for each minute from "
         "2023-11-15T11:58:00Z to 2023-11-15T12:00:00Z"
     )
 

@@ -198,12 +198,12 @@ def test_last_working_edge_of_a_country_stays(
 
 
 def test_refusal_of_the_last_edge_says_what_viewers_get() -> None:
-    with pytest.raises(RefusedError, match="every viewer would get 503; force it"):
+    with pytest.raises(RefusedError, match="every viewer would get 503; use force"):
         check_leaving(a_fleet(), list(CITIES))
 
 
 def test_refusal_names_the_countries() -> None:
-    with pytest.raises(RefusedError, match="leave CA, US without an edge; force it"):
+    with pytest.raises(RefusedError, match="leave CA, US without an edge; use force"):
         check_leaving(a_fleet_but(an_edge("sfo-01", Observed.DOWN)), set(CITIES) - {"sfo-01"})
 
 

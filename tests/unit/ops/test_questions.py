@@ -47,9 +47,9 @@ def test_country_stands_for_many() -> None:
 @pytest.mark.parametrize(
     ("params", "about"),
     [
-        ([("key", "nonsense")], "is not a route key; one is like CA~yto-01.yul-01"),
-        ([("header", "Cookie: x")], "'Cookie' is not a header that places a viewer"),
-        ([("header", "X-Origin-Verify: x")], "is not a header that places a viewer"),
+        ([("key", "nonsense")], "is not a route key; give one like CA~yto-01.yul-01"),
+        ([("header", "Cookie: x")], "'Cookie' is not a header that says where a viewer is"),
+        ([("header", "X-Origin-Verify: x")], "is not a header that says where a viewer is"),
         ([("header", "CloudFront-Viewer-Country: 7")], "do not say where the viewer is"),
         ([("header", "CloudFront-Viewer-Country: CA")] * 9, "at most 8 headers"),
         ([("ip", "nonsense")], "'nonsense' is not an IP address"),
