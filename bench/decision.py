@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from router.api.assembly import Front, settle_memory
+from router.api.assembly import PublicParts, settle_memory
 from router.api.http_protocol import Request
 from router.config.inputs import Inputs, read_all
 from router.config.settings import Settings
@@ -52,9 +52,9 @@ def a_request(viewer: str) -> Request:
     return Request(b"GET", b"/v1/route", [(b"x-forwarded-for", viewer.encode())], "127.0.0.1")
 
 
-def a_front(inputs: Inputs) -> Front:
+def a_front(inputs: Inputs) -> PublicParts:
     """The public app with every edge up."""
-    front = Front(inputs, MemoryStore(), Telemetry())
+    front = PublicParts(inputs, MemoryStore(), Telemetry())
     front.watch.table = a_table(front.watch.ranker)
     settle_memory()
     return front
@@ -90,13 +90,13 @@ def a_catalog_of(count: int, like: Catalog) -> Catalog:
     return Catalog(regions=regions, aliases={}, countries=like.countries)
 
 
-def cost_us(front: Front, requests: Sequence[Request]) -> float:
+def cost_us(front: PublicParts, requests: Sequence[Request]) -> float:
     """CPU time of a request after all were sent once. The best of some rounds."""
     once_us(front, requests)
     return min(once_us(front, requests) for _ in range(ROUNDS))
 
 
-def once_us(front: Front, requests: Sequence[Request]) -> float:
+def once_us(front: PublicParts, requests: Sequence[Request]) -> float:
     """Mean CPU time of a request."""
     respond, started = front.app.respond, time.process_time()
     for request in requests:
@@ -104,7 +104,7 @@ def once_us(front: Front, requests: Sequence[Request]) -> float:
     return (time.process_time() - started) / len(requests) * 1e6
 
 
-def decided_us(front: Front, viewers: Sequence[str]) -> float:
+def decided_us(front: PublicParts, viewers: Sequence[str]) -> float:
     """CPU time of the decision alone, without the memo of addresses."""
     table, query, costs = front.watch.table, Query(), []
     for _ in range(ROUNDS):
@@ -117,7 +117,7 @@ def decided_us(front: Front, viewers: Sequence[str]) -> float:
     return min(costs)
 
 
-def rebuilt_us(front: Front, requests: Sequence[Request]) -> float:
+def rebuilt_us(front: PublicParts, requests: Sequence[Request]) -> float:
     """CPU time of a request after an edge fell, when no answer is memoized."""
     costs = []
     for number in range(ROUNDS):

@@ -8,7 +8,7 @@ import argparse
 import os
 from pathlib import Path
 
-from router.api.assembly import Front
+from router.api.assembly import PublicParts
 from router.api.http_protocol import Request
 from router.config.inputs import Inputs, read_all
 from router.config.settings import Settings
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1_000_000)
     options = parser.parse_args()
     settings = Settings(trusted_proxies=("127.0.0.0/8",))  # type: ignore[arg-type]
-    front = Front(Inputs(settings, *read_all(settings)), MemoryStore(), Telemetry())
+    front = PublicParts(Inputs(settings, *read_all(settings)), MemoryStore(), Telemetry())
     print(f"{'questions':>10} {'MiB':>6}")
     print(f"{0:>10,} {private_mb():>6.0f}")
     step = options.questions // STEPS

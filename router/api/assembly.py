@@ -10,7 +10,7 @@ from router.api.app import PublicApp
 from router.api.connection_limit import ConnectionLimit
 from router.api.http_protocol import Respond
 from router.api.live_fleet import FleetWatch, Observer, Source
-from router.api.servers import Listener, affordable, public_listener
+from router.api.servers import Listener, affordable_connections, public_listener
 from router.config.inputs import Inputs
 from router.config.settings import Settings
 from router.routing.cache_headers import CachePolicy
@@ -22,9 +22,9 @@ from router.routing.response import Counts
 GC_ALLOCATIONS = 50_000
 
 
-class Front:
-    """`watch` holds the Fleet, `locator` locates viewers, `app` answers from both, `crowd` holds
-    the connections, and `loops` are the background loops to run.
+class PublicParts:
+    """`watch` holds the Fleet, `locator` locates viewers, and `app` answers from both. `loops` are
+    the background loops to run.
     """
 
     def __init__(self, inputs: Inputs, source: Source, observer: Observer) -> None:
@@ -37,7 +37,9 @@ class Front:
         )
         self.locator = _locator(inputs, self.watch.ranker)
         self.app = PublicApp(self.watch, self.locator)
-        self.crowd = ConnectionLimit(affordable(inputs.settings.max_connections))
+        self.connection_limit = ConnectionLimit(
+            affordable_connections(inputs.settings.max_connections)
+        )
         self.loops: list[tuple[str, FleetWatch | RequestLog]] = [("fleet", self.watch)]
         self.respond: Respond = self.app.respond
         if inputs.settings.log_requests > 0.0:
@@ -51,16 +53,18 @@ class Front:
 
     def listener(self) -> Listener:
         """A server that answers."""
-        return public_listener(self.respond, self.app.refuse, self.crowd)
+        return public_listener(self.respond, self.app.refuse, self.connection_limit)
 
     def counts(self) -> Counts:
         """What it has done so far."""
-        return replace(self.app.counts, shed=self.crowd.shed, connections=len(self.crowd))
+        return replace(
+            self.app.counts, shed=self.connection_limit.shed, connections=len(self.connection_limit)
+        )
 
-    def take(self, fresh: Inputs) -> None:
+    def replace_inputs(self, fresh: Inputs) -> None:
         """Replace the inputs between two requests."""
         if fresh.catalog != self.watch.ranker.catalog:
-            self.watch.adopt(Ranker(fresh.catalog))
+            self.watch.replace_ranker(Ranker(fresh.catalog))
         self.locator = _locator(fresh, self.watch.ranker)
         self.app.replace_locator(self.locator)
 

@@ -23,14 +23,14 @@ BEAT_S = 0.5
 _LENGTH_BYTES = 4
 
 
-class Fed(msgspec.Struct, tag="fed"):
+class StoreContents(msgspec.Struct, tag="fed"):
     """Everything from the store that the main process holds."""
 
     views: tuple[View, ...]
     intents: tuple[Intent, ...]
 
 
-class Replaced(msgspec.Struct, tag="inputs"):
+class NewInputs(msgspec.Struct, tag="inputs"):
     """What the main process has read from its files: a pickled router.config.inputs.Shared."""
 
     pickled: bytes
@@ -40,7 +40,7 @@ class Beat(msgspec.Struct, tag="beat"):
     """The child's event loop is alive."""
 
 
-class Counted(msgspec.Struct, tag="counted"):
+class NewCounts(msgspec.Struct, tag="counted"):
     """What a worker has counted so far, its connections now, and lost log lines so far."""
 
     answers: list[tuple[Labels, int]]
@@ -51,13 +51,13 @@ class Counted(msgspec.Struct, tag="counted"):
     lines_dropped: int = 0
 
 
-class Called(msgspec.Struct, tag="called"):
+class NewCalls(msgspec.Struct, tag="called"):
     """Calls that the prober makes in the main process: pickled (object, method, arguments)."""
 
     pickled: bytes
 
 
-Message = Fed | Replaced | Beat | Counted | Called
+Message = StoreContents | NewInputs | Beat | NewCounts | NewCalls
 Call = tuple[str, str, tuple[Any, ...]]
 
 _decoder = msgspec.msgpack.Decoder(Message)
@@ -108,14 +108,14 @@ async def beat(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(BEAT_S)
 
 
-class FeedStore:
+class ChannelStore:
     """The child's side: the methods of router.store.Store that a FleetWatch needs."""
 
     def __init__(self) -> None:
         self._stored: Stored | None = None
         self._hints = Hints()
 
-    def take(self, fed: Fed) -> None:
+    def replace(self, fed: StoreContents) -> None:
         """Replace what it holds."""
         self._stored = Stored(fed.views, fed.intents)
         self._hints.give()
@@ -131,9 +131,9 @@ class FeedStore:
         return await self._hints.after(seen, timeout_s)
 
 
-def counted(counts: Counts, lines_dropped: int = 0) -> Counted:
+def pack_counts(counts: Counts, lines_dropped: int = 0) -> NewCounts:
     """The message for these counts."""
-    return Counted(
+    return NewCounts(
         answers=list(counts.answers.items()),
         placements=list(counts.placements.items()),
         countries=list(counts.countries.items()),
@@ -143,7 +143,7 @@ def counted(counts: Counts, lines_dropped: int = 0) -> Counted:
     )
 
 
-def counts_in(message: Counted) -> Counts:
+def unpack_counts(message: NewCounts) -> Counts:
     """The counts of a message."""
     return Counts(
         answers=dict(message.answers),
@@ -154,11 +154,11 @@ def counts_in(message: Counted) -> Counts:
     )
 
 
-def pickled(value: Any) -> bytes:
+def pickle_value(value: Any) -> bytes:
     """Bytes for the other end of the channel."""
     return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
 
-def unpickled(data: bytes) -> Any:
+def unpickle_value(data: bytes) -> Any:
     """The object that the other end of the channel pickled."""
     return pickle.loads(data)  # noqa: S301 - only our own processes hold the channel

@@ -22,7 +22,7 @@ START_BEATS = 120  # a minute, for slow disks
 EXIT_S = 2.0
 
 
-class Ended(StrEnum):
+class ChildEnd(StrEnum):
     """How a child ended."""
 
     EXITED = "exited"
@@ -31,20 +31,20 @@ class Ended(StrEnum):
 
 @dataclass(kw_only=True)
 class ChildProcess:
-    """`target(*arguments(), channel)` runs in the child. `greeting` returns the frames to send
+    """`target(*arguments(), channel)` runs in the child. `first_frames` returns the frames to send
     first. `on_message` is called with every message from the child.
     """
 
     target: Callable[..., None]
     arguments: Callable[[], tuple[Any, ...]]
-    greeting: Callable[[], Iterable[bytes]]
+    first_frames: Callable[[], Iterable[bytes]]
     on_message: Callable[[Message], None]
     process: BaseProcess | None = None
     has_spoken: bool = False
     _writer: asyncio.StreamWriter | None = None
     _silent_beats: int = 0
 
-    async def live(self) -> Ended:
+    async def live(self) -> ChildEnd:
         """Start a process and follow it until it has ended. Raises OSError when it cannot
         be started."""
         reader = await self._start()
@@ -59,7 +59,7 @@ class ChildProcess:
                 self._writer.close()
             self._writer = None
         await self._reap()
-        return Ended.HUNG if self._is_hung else Ended.EXITED
+        return ChildEnd.HUNG if self._is_hung else ChildEnd.EXITED
 
     def send(self, frame: bytes, *, must_arrive: bool = False) -> None:
         """Send without waiting, if the child is running. See `send_frame`."""
@@ -97,7 +97,7 @@ class ChildProcess:
             theirs.close()
         self.process, self.has_spoken, self._silent_beats = process, False, 0
         reader, self._writer = await asyncio.open_unix_connection(sock=ours)
-        for frame in self.greeting():
+        for frame in self.first_frames():
             self.send(frame, must_arrive=True)
         return reader
 

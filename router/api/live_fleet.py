@@ -22,13 +22,13 @@ POLL_S = 1.0
 class Observer(Protocol):
     """Is called with what the watch does; see router.telemetry.metrics."""
 
-    def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
+    def store_read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
         """The store was read, or could not be; `faults`: the values that were left out."""
 
-    def wished(self, edge: str, wish: Intent | None) -> None:
+    def intent_changed(self, edge: str, wish: Intent | None) -> None:
         """An operator's intent for the edge was made or changed; None: it ended."""
 
-    def swapped(self, before: Fleet, after: Fleet) -> None:
+    def fleet_replaced(self, before: Fleet, after: Fleet) -> None:
         """The Fleet was replaced: answers come from the new one."""
 
     def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
@@ -66,7 +66,7 @@ class FleetWatch:
         # A slot is as long as a shared cache keeps an answer, so each answer belongs to one slot.
         self._fleet_policy = replace(fleet_policy, slot_s=max(1, cache_policy.max_age_s))
         self._clock = clock
-        self._swap_followers: list[Callable[[Fleet, Fleet], None]] = []
+        self._fleet_followers: list[Callable[[Fleet, Fleet], None]] = []
         self._refresh_followers: list[Callable[[Stored], None]] = []
         self._edges = [region.id for region in ranker.catalog.regions]
         self._views: dict[str, View] = {}
@@ -74,35 +74,35 @@ class FleetWatch:
         self.published: tuple[View, ...] = ()
         self.store_error: StoreError | None = None
         self.ranker = ranker
-        self.fleet = self._combined()
+        self.fleet = self._combine()
         self.table = RouteTable(ranker, self.fleet, cache_policy)
 
-    def recall(self, saved: Stored) -> None:
+    def restore(self, saved: Stored) -> None:
         """Start with the last good health from disk; its age counts."""
-        views, intents = self._newest(saved)
-        fleet = self._combined(views.values(), intents)  # if this raises, nothing has been replaced
-        self._hold(views, intents)
-        self._swap(fleet)
+        views, intents = self._merge_newest(saved)
+        fleet = self._combine(views.values(), intents)  # if this raises, nothing has been replaced
+        self._replace_stored(views, intents)
+        self._replace_fleet(fleet)
 
-    def on_swap(self, follower: Callable[[Fleet, Fleet], None]) -> None:
+    def on_fleet_replaced(self, follower: Callable[[Fleet, Fleet], None]) -> None:
         """Call `follower(before, after)` whenever the Fleet that answers is replaced."""
-        self._swap_followers.append(follower)
+        self._fleet_followers.append(follower)
 
     def on_refresh(self, follower: Callable[[Stored], None]) -> None:
-        """Call `follower(held)` whenever the store was read, or could not be."""
+        """Call `follower(stored)` whenever the store was read, or could not be."""
         self._refresh_followers.append(follower)
 
     @property
-    def held(self) -> Stored:
+    def stored(self) -> Stored:
         """The views and intents that the Fleet was combined from."""
         return Stored(tuple(self._views.values()), self._intents)
 
-    def adopt(self, ranker: Ranker) -> None:
+    def replace_ranker(self, ranker: Ranker) -> None:
         """Replace the catalog."""
         self.ranker = ranker
         self._edges = [region.id for region in ranker.catalog.regions]
-        before, self.fleet = self.fleet, self._combined()
-        self._answer_by(before)
+        before, self.fleet = self.fleet, self._combine()
+        self._replace_table(before)
 
     async def run(self) -> None:
         """Follow the store until cancelled: at each hint, and every second."""
@@ -118,22 +118,22 @@ class FleetWatch:
         fleet = None
         try:
             stored = await self._store.read(self._edges)
-            views, intents = self._newest(stored)
-            fleet = await self._combined_in_slices(views.values(), intents)
-            self._hold(views, intents)
+            views, intents = self._merge_newest(stored)
+            fleet = await self._combine_in_slices(views.values(), intents)
+            self._replace_stored(views, intents)
         except StoreError as error:
             self.store_error = error
-            self._observer.read(error, ())
+            self._observer.store_read(error, ())
         else:
             self.store_error, self.published = None, stored.views
-            self._observer.read(None, stored.faults)
+            self._observer.store_read(None, stored.faults)
         finally:  # also after an unexpected error: health must age
             for follower in self._refresh_followers:
-                self._notify(follower, self.held)
+                self._notify(follower, self.stored)
             if fleet is None:
-                fleet = await self._combined_in_slices(self._views.values(), self._intents)
+                fleet = await self._combine_in_slices(self._views.values(), self._intents)
             replaced = [*self.fleet.edges]
-            self._swap(fleet)
+            self._replace_fleet(fleet)
             await released(replaced)
 
     def _notify(self, follower: Callable[..., None], *news: object) -> None:
@@ -143,7 +143,7 @@ class FleetWatch:
         except Exception as error:  # noqa: BLE001 - reported, like every failure of a loop
             self._observer.loop_failed("fleet_follower", error, 0.0)
 
-    def _newest(self, stored: Stored) -> tuple[dict[str, View], tuple[Intent, ...]]:
+    def _merge_newest(self, stored: Stored) -> tuple[dict[str, View], tuple[Intent, ...]]:
         """The newest view of each vantage, and the intents. A view that the store lost is kept
         until it is old, an intent that can no longer be read until it ends. A view that the store
         still has is kept at any age: if it were forgotten, it would count as new.
@@ -156,23 +156,23 @@ class FleetWatch:
                 views[view.vantage] = _last_known(held, view)
         stored_now = {view.vantage for view in stored.views}
         views = {
-            vantage: _not_ahead(view, now)
+            vantage: _limit_time(view, now)
             for vantage, view in views.items()
             if vantage in stored_now or now - view.probed_at <= self._fleet_policy.stale_s
         }
         kept = tuple(intent for intent in self._intents if intent.edge in stored.unread)
         return views, stored.intents + kept
 
-    def _hold(self, views: dict[str, View], intents: tuple[Intent, ...]) -> None:
-        self._tell_wishes(intents)
+    def _replace_stored(self, views: dict[str, View], intents: tuple[Intent, ...]) -> None:
+        self._report_intents(intents)
         self._views, self._intents = views, intents
 
-    def _tell_wishes(self, intents: Iterable[Intent]) -> None:
+    def _report_intents(self, intents: Iterable[Intent]) -> None:
         before = {intent.edge: intent for intent in self._intents}
         after = {intent.edge: intent for intent in intents}
         for edge in {**before, **after}:
             if before.get(edge) != after.get(edge):
-                self._observer.wished(edge, after.get(edge))
+                self._observer.intent_changed(edge, after.get(edge))
 
     def _is_replaced(self, held: View, view: View, now: float) -> bool:
         """Whether another poller has taken over with a lower `seq` because the first is silent.
@@ -180,14 +180,14 @@ class FleetWatch:
         is_silent = now - held.probed_at > self._fleet_policy.fresh_s
         return view.seq != held.seq and is_silent and view.probed_at > held.probed_at
 
-    def imagined(self, intents: Sequence[Intent], without: Iterable[str] = ()) -> Fleet:
+    def preview(self, intents: Sequence[Intent], without: Iterable[str] = ()) -> Fleet:
         """The Fleet as it would be with these intents added, and with those of some edges
         removed."""
         gone = {*without, *(intent.edge for intent in intents)}
         kept = [intent for intent in self._intents if intent.edge not in gone]
-        return self._combined(intents=[*kept, *intents])
+        return self._combine(intents=[*kept, *intents])
 
-    def _combined(
+    def _combine(
         self, views: Iterable[View] | None = None, intents: Iterable[Intent] | None = None
     ) -> Fleet:
         return combine(
@@ -198,7 +198,7 @@ class FleetWatch:
             self._fleet_policy,
         )
 
-    async def _combined_in_slices(self, views: Iterable[View], intents: Iterable[Intent]) -> Fleet:
+    async def _combine_in_slices(self, views: Iterable[View], intents: Iterable[Intent]) -> Fleet:
         """The same in slices, because many edges and vantages take longer than a request may wait.
         Starts again if the catalog is replaced meanwhile.
         """
@@ -218,15 +218,15 @@ class FleetWatch:
             if ranker is self.ranker:
                 return fleet
 
-    def _swap(self, fleet: Fleet) -> None:
+    def _replace_fleet(self, fleet: Fleet) -> None:
         before, self.fleet = self.fleet, fleet
         if fleet.routing != self.table.fleet.routing:
-            self._answer_by(before)
+            self._replace_table(before)
 
-    def _answer_by(self, before: Fleet) -> None:
+    def _replace_table(self, before: Fleet) -> None:
         self.table = RouteTable(self.ranker, self.fleet, self._cache_policy)
-        self._observer.swapped(before, self.fleet)
-        for follower in self._swap_followers:
+        self._observer.fleet_replaced(before, self.fleet)
+        for follower in self._fleet_followers:
             self._notify(follower, before, self.fleet)
 
 
@@ -237,7 +237,7 @@ def _last_known(held: View | None, view: View) -> View:
     return replace(held, seq=view.seq)
 
 
-def _not_ahead(view: View, now: float) -> View:
+def _limit_time(view: View, now: float) -> View:
     """The view with a time that is not in the future: a vantage's fast clock, or ours set back,
     must not keep a dead vantage fresh.
     """

@@ -39,7 +39,7 @@ def bind(variable: str, listen: Listen) -> socket.socket:
     """A listening socket for few clients; connections queue on it until they are served. Raises
     ConfigError that names the setting if it cannot listen.
     """
-    bound = _bound(variable, listen, shared=False)
+    bound = _bind(variable, listen, shared=False)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: for data that a client does not acknowledge
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SLOW_READER_S * 1_000))
     return bound
@@ -47,16 +47,16 @@ def bind(variable: str, listen: Listen) -> socket.socket:
 
 def bind_shared(variable: str, listen: Listen, count: int) -> list[socket.socket]:
     """Several sockets on one port; the kernel divides connections between them."""
-    _bound(
+    _bind(
         variable, listen, shared=False
     ).close()  # SO_REUSEPORT would not notice another program's socket
-    first = _bound(variable, listen, shared=True)
+    first = _bind(variable, listen, shared=True)
     same = Listen(listen.host, first.getsockname()[1])
-    return [first, *(_bound(variable, same, shared=True) for _ in range(count - 1))]
+    return [first, *(_bind(variable, same, shared=True) for _ in range(count - 1))]
 
 
-def _bound(variable: str, listen: Listen, *, shared: bool) -> socket.socket:
-    bound = _unbound(socket.AF_INET6 if ":" in listen.host else socket.AF_INET, shared=shared)
+def _bind(variable: str, listen: Listen, *, shared: bool) -> socket.socket:
+    bound = _open_socket(socket.AF_INET6 if ":" in listen.host else socket.AF_INET, shared=shared)
     try:
         bound.bind((listen.host, listen.port))
         bound.listen(BACKLOG)  # two sockets may share a port until one listens
@@ -67,11 +67,11 @@ def _bound(variable: str, listen: Listen, *, shared: bool) -> socket.socket:
     return bound
 
 
-def twin(bound: socket.socket) -> socket.socket:
+def bind_again(bound: socket.socket) -> socket.socket:
     """Another socket on the same shared port. It gets no connections until it listens. Raises
     OSError.
     """
-    other = _unbound(bound.family, shared=True)
+    other = _open_socket(bound.family, shared=True)
     try:
         other.bind(bound.getsockname())
     except OSError:
@@ -80,14 +80,14 @@ def twin(bound: socket.socket) -> socket.socket:
     return other
 
 
-def _unbound(family: int, *, shared: bool) -> socket.socket:
+def _open_socket(family: int, *, shared: bool) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
     return made
 
 
-def affordable(connections: int) -> int:
+def affordable_connections(connections: int) -> int:
     """The number of these connections for which the process may open files, after raising its own
     limit as far as allowed. Raises ConfigError if it is too small to serve.
     """
@@ -178,7 +178,7 @@ def reload_on_signal() -> asyncio.Event:
     return asked
 
 
-async def any_of(*events: asyncio.Event) -> None:
+async def wait_for_any(*events: asyncio.Event) -> None:
     """Return once one of them is set."""
     waits = [asyncio.create_task(event.wait()) for event in events]
     try:

@@ -13,10 +13,18 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
-from router.api.channel import Counted, Fed, Message, Replaced, counts_in, frame, pickled
-from router.api.child_process import ChildProcess, Ended
-from router.api.servers import twin
-from router.api.worker import work
+from router.api.channel import (
+    Message,
+    NewCounts,
+    NewInputs,
+    StoreContents,
+    frame,
+    pickle_value,
+    unpack_counts,
+)
+from router.api.child_process import ChildEnd, ChildProcess
+from router.api.servers import bind_again
+from router.api.worker import run_worker
 from router.config.inputs import Inputs
 from router.routing.response import Counts
 from router.store import Stored
@@ -66,10 +74,10 @@ class Workers:
         place = _Place(
             bound,
             ChildProcess(
-                target=work,
+                target=run_worker,
                 arguments=lambda: (*self._logging, place.bound),
-                greeting=self._greeting,
-                on_message=lambda message: self._note(place, message),
+                first_frames=self._first_frames,
+                on_message=lambda message: self._on_message(place, message),
             ),
         )
         return place
@@ -91,9 +99,9 @@ class Workers:
             total.add(counts)
         return total
 
-    def feed(self, stored: Stored) -> None:
+    def send_stored(self, stored: Stored) -> None:
         """Send every worker the store contents that the main process holds."""
-        self._fed = frame(Fed(stored.views, stored.intents))
+        self._fed = frame(StoreContents(stored.views, stored.intents))
         for place in self._places:
             place.child.send(self._fed)
 
@@ -101,11 +109,11 @@ class Workers:
         """Send what was read from files to every worker, including those started later. Workers
         parse no files, so all processes answer from the same input.
         """
-        self._inputs = frame(Replaced(pickled(inputs.shared())))
+        self._inputs = frame(NewInputs(pickle_value(inputs.shared())))
         for place in self._places:
             place.child.send(self._inputs, must_arrive=True)
 
-    def _greeting(self) -> Iterable[bytes]:
+    def _first_frames(self) -> Iterable[bytes]:
         return (self._inputs,) if self._fed is None else (self._inputs, self._fed)
 
     async def run(self) -> None:
@@ -113,34 +121,34 @@ class Workers:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for place in self._places:
-                    tend = partial(self._tend, place)
+                    tend = partial(self._run_place, place)
                     tasks.create_task(keep_running("worker", tend, self._observer))
         finally:
             await asyncio.to_thread(self._stop)
 
-    async def _tend(self, place: _Place) -> None:
+    async def _run_place(self, place: _Place) -> None:
         """Keep a worker running in this place, for ever."""
         while True:
             try:
                 ended = await place.child.live()
             except OSError as error:
                 log.error("a worker cannot start; trying again", error=str(error))
-                _give_way(place)
+                _stop_listening(place)
                 self._observer.child_ended("worker", "not_started", self.ready_count)
                 await asyncio.sleep(RESTART_S)
                 continue
             was_ready = place.is_ready
             self._note_end(place)
-            if ended is Ended.HUNG or not was_ready:
-                _give_way(place)
+            if ended is ChildEnd.HUNG or not was_ready:
+                _stop_listening(place)
             self._observer.child_ended("worker", ended, self.ready_count)
             if not was_ready:
                 await asyncio.sleep(RESTART_S)
 
-    def _note(self, place: _Place, message: Message) -> None:
-        if not isinstance(message, Counted):
+    def _on_message(self, place: _Place, message: Message) -> None:
+        if not isinstance(message, NewCounts):
             return
-        place.is_ready, place.counts = True, counts_in(message)
+        place.is_ready, place.counts = True, unpack_counts(message)
         place.lines_dropped = message.lines_dropped
         if self.ready_count == len(self._places):
             self.ready.set()
@@ -160,12 +168,12 @@ class Workers:
             place.bound.close()
 
 
-def _give_way(place: _Place) -> None:
+def _stop_listening(place: _Place) -> None:
     """Close this place's socket, so that it gets no connections until a new worker listens."""
     try:
-        deaf = twin(place.bound)
+        silent = bind_again(place.bound)
     except OSError as error:
         log.error("connections still queue for a worker that is not there", error=str(error))
         return
     place.bound.close()
-    place.bound = deaf
+    place.bound = silent

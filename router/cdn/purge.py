@@ -23,7 +23,7 @@ FIRST_RETRY_S = 0.5
 LAST_RETRY_S = 15.0
 LIFE_S = 60.0  # after that, no cache serves an answer from before the change
 MAX_TAGS = 30
-MAX_TOLD_TAGS = 5
+MAX_REPORTED_TAGS = 5
 
 
 class Target(Protocol):
@@ -40,10 +40,10 @@ class Target(Protocol):
 class Observer(Protocol):
     """Is called with the outcome of purges; see router.telemetry.metrics."""
 
-    def purged(self, target: str, delay_s: float, error: PurgeError | None) -> None:
+    def purge_ended(self, target: str, delay_s: float, error: PurgeError | None) -> None:
         """A purge was accepted or not, this many seconds after the change."""
 
-    def happened(self, event: Event) -> None:
+    def event_happened(self, event: Event) -> None:
         """An event happened, to be logged and stored."""
 
 
@@ -61,7 +61,7 @@ class Purge:
     _hint: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _retry_s: float = field(default=0.0, init=False)
 
-    def swapped(self, before: Fleet, after: Fleet) -> None:
+    def fleet_replaced(self, before: Fleet, after: Fleet) -> None:
         """The Fleet was replaced: the answers that may differ are due for a purge from now on."""
         now = self.monotonic()
         for id in changed_edges(before, after):
@@ -90,10 +90,10 @@ class Purge:
         except Exception as fault:  # noqa: BLE001 - what is due must not be lost
             error = PurgeError(f"{type(fault).__name__}: {fault}")
         now = self.monotonic()
-        self.observer.purged(self.target.name, now - min(due.values()), error)
+        self.observer.purge_ended(self.target.name, now - min(due.values()), error)
         if error is None:
             self._retry_s = 0.0
-            await self._tell("ok", ", ".join(tags[:MAX_TOLD_TAGS]))
+            await self._report("ok", ", ".join(tags[:MAX_REPORTED_TAGS]))
         else:
             await self._put_off(due, now, error)
 
@@ -106,11 +106,11 @@ class Purge:
         if self._due:
             self._hint.set()
         if len(kept) < len(due):
-            await self._tell("gave up", str(error))
+            await self._report("gave up", str(error))
         elif is_first:
-            await self._tell("failing", str(error))
+            await self._report("failing", str(error))
 
-    async def _tell(self, after: str, reason: str) -> None:
+    async def _report(self, after: str, reason: str) -> None:
         event = Event(
             at=self.clock(),
             kind=EventKind.PURGE,
@@ -118,6 +118,6 @@ class Purge:
             reason=reason,
             actor=self.target.name,
         )
-        self.observer.happened(event)
+        self.observer.event_happened(event)
         with contextlib.suppress(StoreError):
             await self.store.log_events([event])

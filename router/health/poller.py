@@ -18,7 +18,7 @@ from router.health.state import (
     Transition,
     patience_s,
     policy_for,
-    shifted,
+    shift_times,
     step,
     wait_s,
 )
@@ -49,13 +49,13 @@ class Prober(Protocol):
 class Observer(LoopObserver, Protocol):
     """Is called with outcomes of probes, and with loops that fail; see router.telemetry.metrics."""
 
-    def probed(self, region: Region, probe: Probe) -> None:
+    def edge_probed(self, region: Region, probe: Probe) -> None:
         """A probe ended."""
 
-    def met(self, region: Region, probe: Probe) -> None:
+    def fault_found(self, region: Region, probe: Probe) -> None:
         """For the first time since it was up, an edge failed in a way that a person must fix."""
 
-    def changed(self, region: Region, transition: Transition) -> None:
+    def state_changed(self, region: Region, transition: Transition) -> None:
         """The state of an edge at this vantage changed."""
 
 
@@ -83,52 +83,52 @@ class Poller:
 
     def __post_init__(self) -> None:
         now = self.clock()
-        self._watched = [self._new(region) for region in self.catalog.regions]
+        self._watched = [self._new_watched(region) for region in self.catalog.regions]
         self._tasks: asyncio.TaskGroup | None = None
         self._loops: dict[int, list[asyncio.Task[None]]] = {}
         self._ahead_s = now - self.monotonic()
         self._due = asyncio.Event()
-        self._withhold()
+        self._delay_publishing()
 
     async def run(self) -> None:
         """Probe and publish until cancelled."""
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                self._follow()
-                self._tasks.create_task(self._publish_always())
+                self._update_loops()
+                self._tasks.create_task(self._keep_publishing())
         finally:
             await self.publisher.release()
 
-    def adopt(self, catalog: Catalog) -> None:
+    def replace_catalog(self, catalog: Catalog) -> None:
         """Replace the catalog. The health of edges that stay is kept. If at least half are new,
         nothing is published until they have been probed, as at the start.
         """
-        known = {_asked(watched.region): watched for watched in self._watched}
+        known = {_identity(watched.region): watched for watched in self._watched}
         self.catalog = self.publisher.catalog = catalog
         self._watched = [
-            self._kept(known.get(_asked(region)), region) for region in catalog.regions
+            self._keep_watched(known.get(_identity(region)), region) for region in catalog.regions
         ]
-        new = [watched for watched in self._watched if _asked(watched.region) not in known]
+        new = [watched for watched in self._watched if _identity(watched.region) not in known]
         if 2 * len(new) >= len(self._watched):
-            self._withhold()
-        self._follow()
+            self._delay_publishing()
+        self._update_loops()
         self._due.set()
 
-    def _new(self, region: Region) -> Watched:
+    def _new_watched(self, region: Region) -> Watched:
         policy = policy_for(self.policy, region.check)
         return Watched(region, Health(since=self.clock()), policy)
 
-    def _kept(self, known: Watched | None, region: Region) -> Watched:
+    def _keep_watched(self, known: Watched | None, region: Region) -> Watched:
         if known is None:
-            return self._new(region)
+            return self._new_watched(region)
         known.region, known.policy = region, policy_for(self.policy, region.check)
         return known
 
-    def _withhold(self) -> None:
+    def _delay_publishing(self) -> None:
         """Publish nothing until each edge has been probed, or enough time for that has passed."""
         self._ready_at = self.monotonic() + self.policy.interval_s + self.policy.recheck_s
 
-    def _follow(self) -> None:
+    def _update_loops(self) -> None:
         """Start the loops of new edges, and cancel those of removed edges."""
         if self._tasks is None:
             return
@@ -173,19 +173,19 @@ class Poller:
 
     async def _probe(self, watched: Watched) -> None:
         probe = await self.prober.health(watched.region)
-        self.observer.probed(watched.region, probe)
+        self.observer.edge_probed(watched.region, probe)
         self._follow_clock()
         first = watched.probed_at is None
         before, transition = watched.health, self._count(watched, probe)
-        if probe.outcome in _EXPLAINED - watched.met:
-            watched.met.add(probe.outcome)
-            self.observer.met(watched.region, probe)
+        if probe.outcome in _EXPLAINED - watched.reported:
+            watched.reported.add(probe.outcome)
+            self.observer.fault_found(watched.region, probe)
         if transition is not None:
-            self.observer.changed(watched.region, transition)
+            self.observer.state_changed(watched.region, transition)
             if transition.after is Observed.DOWN:
                 watched.before_fall = before
             if transition.after is Observed.UP:
-                watched.met.clear()
+                watched.reported.clear()
         if transition is not None or (first and self._is_ready()):
             self._due.set()
 
@@ -207,9 +207,9 @@ class Poller:
         if abs(by_s) < CLOCK_STEP_S:
             return
         for watched in self._watched:
-            watched.health = shifted(watched.health, by_s)
+            watched.health = shift_times(watched.health, by_s)
             if watched.before_fall is not None:
-                watched.before_fall = shifted(watched.before_fall, by_s)
+                watched.before_fall = shift_times(watched.before_fall, by_s)
             if watched.probed_at is not None:
                 watched.probed_at += by_s
             if watched.models_at is not None:
@@ -223,10 +223,10 @@ class Poller:
         await self.sleep(self.rng.uniform(0, self.policy.interval_s))
         while True:
             if watched.region.check.models is not ModelsFormat.NONE:
-                self._take_inventory(watched, await self.prober.models(watched.region))
+                self._replace_inventory(watched, await self.prober.models(watched.region))
             await self.sleep(self._jittered(MODELS_INTERVAL_S))
 
-    def _take_inventory(self, watched: Watched, found: Inventory) -> None:
+    def _replace_inventory(self, watched: Watched, found: Inventory) -> None:
         """Replace the inventory. If the edge sent none, the last one is kept until it is too
         old; if it sent too much, the inventory is unknown at once."""
         is_news = found.fault is not watched.models_fault
@@ -239,7 +239,7 @@ class Poller:
         if is_news:
             self._due.set()
 
-    async def _publish_always(self) -> None:
+    async def _keep_publishing(self) -> None:
         """Publish at every change, and every few seconds. It begins only when (nearly) every edge
         has a verdict: a view of half the fleet would send all viewers to that half.
         """
@@ -261,7 +261,7 @@ class Poller:
         )
 
 
-def _asked(region: Region) -> tuple[str, str]:
+def _identity(region: Region) -> tuple[str, str]:
     """What must be equal for an edge to stay the same edge in another catalog: its id and how it
     is probed.
     """

@@ -24,7 +24,7 @@ from router.health.guard import (
     judge_brake,
 )
 from router.health.news import Doubts, doubts_of, news
-from router.health.state import Health, back_at, calm_at, pardoned, released, usual_ms
+from router.health.state import Health, back_at, calm_at, end_hold_down, undo_fall, usual_ms
 from router.health.watched import Watched
 from router.model import (
     Catalog,
@@ -50,13 +50,13 @@ Witnesses = Callable[[], Awaitable[Sequence[bool]]]
 class Observer(Protocol):
     """Is called with what is published; see router.telemetry.metrics."""
 
-    def published(self, view: View, error: StoreError | None) -> None:
+    def view_published(self, view: View, error: StoreError | None) -> None:
         """A view was written, or writing it failed."""
 
-    def stood_by(self, vantage: str) -> None:
+    def standing_by(self, vantage: str) -> None:
         """Another poller of this vantage publishes instead."""
 
-    def happened(self, event: Event) -> None:
+    def event_happened(self, event: Event) -> None:
         """An event happened, to be logged."""
 
 
@@ -111,30 +111,30 @@ class Publisher:
             if all(one.probed_at is None for one in watched):
                 return
             self._brake = None if passed else await self._judge(_healths(watched))
-            self._pardon(watched)
-            await self._release(watched)
+            self._undo_held_falls(watched)
+            await self._end_hold_downs(watched)
         view = self._view(watched, isolated)
         try:
             if not await self.store.hold_lease(self.vantage, self.holder, LEASE_S):
                 self.heard_at = self.clock()
                 self._published = None  # the other poller's view is newer
-                self.observer.stood_by(self.vantage)
+                self.observer.standing_by(self.vantage)
                 return
             if self._published is None:
-                await self._recall()
+                await self._load_previous()
                 view = self._view(watched, isolated)  # an edge that is already removed is not held
             self._seq = await self.store.publish(view)
             self.heard_at = self.clock()
             if self._seq != view.seq:
                 self._published = None
-                self.observer.stood_by(self.vantage)
+                self.observer.standing_by(self.vantage)
                 return
             await self._report(news(view, self._published or {}, self._doubts))
             self._doubts = doubts_of(view)
             self._published = dict(view.edges) if not view.isolated else self._published
         except StoreError as fault:
             error = fault
-        self.observer.published(view, error)
+        self.observer.view_published(view, error)
 
     def follow_clock(self, by_s: float) -> None:
         """Call when the clock was set forward by `by_s`, so that the length of the brake does not
@@ -155,7 +155,7 @@ class Publisher:
         except StoreError:
             return  # it expires by itself
 
-    async def _recall(self) -> None:
+    async def _load_previous(self) -> None:
         """Continue from the view that the previous publisher of this vantage published."""
         stored = await self.store.read(())
         mine = next((view for view in stored.views if view.vantage == self.vantage), None)
@@ -170,7 +170,7 @@ class Publisher:
 
     async def _report(self, events: Sequence[Event]) -> None:
         for event in events:
-            self.observer.happened(event)
+            self.observer.event_happened(event)
         await self.store.log_events(events)
 
     def _view(self, watched: Sequence[Watched], isolated: bool) -> View:
@@ -209,15 +209,15 @@ class Publisher:
     def _held(self, watched: Sequence[Watched]) -> frozenset[str]:
         return held_edges(self._brake, _healths(watched), self._removed())
 
-    def _pardon(self, watched: Sequence[Watched]) -> None:
+    def _undo_held_falls(self, watched: Sequence[Watched]) -> None:
         """Undo the fall of each held edge that passes again."""
         held = self._held(watched)
         for one in watched:
             is_back = one.health.streak >= one.policy.rise
             if one.region.id in held and is_back and one.before_fall is not None:
-                one.health = pardoned(one.health, one.before_fall)
+                one.health = undo_fall(one.health, one.before_fall)
 
-    async def _release(self, watched: Sequence[Watched]) -> None:
+    async def _end_hold_downs(self, watched: Sequence[Watched]) -> None:
         """End hold-downs and flapping for which an operator requested that."""
         now = self.clock()
         waiting = {
@@ -234,7 +234,7 @@ class Publisher:
         for intent in stored.intents:
             one = waiting.get(intent.edge)
             if one is not None and intent.at_once and now < intent.ends_at:
-                one.health = released(one.health, intent.created_at, one.policy)
+                one.health = end_hold_down(one.health, intent.created_at, one.policy)
 
     async def _judge(self, healths: dict[str, Health]) -> Brake | None:
         """The brake, considering intents and the views of other vantages."""

@@ -131,7 +131,7 @@ def patience_s(health: Health, policy: HealthPolicy = HealthPolicy()) -> float:
     return min(max(policy.recheck_s, _PATIENCE * usual_ms / 1_000), policy.interval_s)
 
 
-def pardoned(health: Health, before: Health) -> Health:
+def undo_fall(health: Health, before: Health) -> Health:
     """The health of an edge that passes again after a fall that the brake held: as if it had
     not fallen."""
     return replace(
@@ -146,7 +146,7 @@ def pardoned(health: Health, before: Health) -> Health:
     )
 
 
-def released(health: Health, at: float, policy: HealthPolicy = HealthPolicy()) -> Health:
+def end_hold_down(health: Health, at: float, policy: HealthPolicy = HealthPolicy()) -> Health:
     """The health after an operator ended the hold-down and the flapping at `at`. Neither a
     fall nor a change after that is affected, so calling it again changes nothing."""
     changes = tuple(one for one in health.changes if one > at)
@@ -178,7 +178,7 @@ def usual_ms(health: Health) -> float | None:
     return health.baseline_ms if health.slow else None
 
 
-def shifted(health: Health, by_s: float) -> Health:
+def shift_times(health: Health, by_s: float) -> Health:
     """The health with its times shifted, after the clock was set forward by `by_s`, or back if
     negative.
     """

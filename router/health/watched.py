@@ -10,8 +10,8 @@ from router.model import Outcome, Region
 class Watched:
     """One edge according to its probes. `probed_at`: its last probe that counted; `is_local`: the
     latest probe met a local fault. `before_fall`: its health before it last went down. `passes`:
-    the number of passes so far. `addresses`: failures in a row of each of its addresses. `met`:
-    the faults that were logged since it was last up.
+    the number of passes so far. `addresses`: failures in a row of each of its addresses.
+    `reported`: the faults that were logged since it was last up.
     """
 
     region: Region
@@ -25,4 +25,4 @@ class Watched:
     models_at: float | None = None
     models_fault: Outcome | None = None
     addresses: dict[str, int] = field(default_factory=dict)
-    met: set[Outcome] = field(default_factory=set)
+    reported: set[Outcome] = field(default_factory=set)

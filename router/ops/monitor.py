@@ -69,7 +69,7 @@ class Seen:
 
 @dataclass(kw_only=True)
 class Monitor:
-    """One server's diagnosis. `workers` returns how many of `workers_wanted` answer; `happened` is
+    """One server's diagnosis. `workers` returns how many of `workers_wanted` answer; `on_event` is
     called with each event. `run` never returns; cancel it.
     """
 
@@ -81,14 +81,14 @@ class Monitor:
     feeds: Callable[[], Sequence[FeedNote]] = tuple
     workers: Callable[[], int] = lambda: 1
     workers_wanted: int = 1
-    happened: Callable[[Event], None] = lambda _: None
+    on_event: Callable[[Event], None] = lambda _: None
     clock: Callable[[], float] = time.time
     outlook: Outlook = Outlook()
 
     def __post_init__(self) -> None:
         self._started_at = self.clock()
         self._since: dict[Key, float] = {}
-        self._is_recalled = False
+        self._is_loaded = False
         self._looking = asyncio.Lock()
         self._last: Seen | None = None
         self._found: list[Finding] = []
@@ -108,28 +108,28 @@ class Monitor:
         since the last call.
         """
         async with self._looking:
-            await self._recall()
+            await self._load_open_findings()
             seen = self._seen()
             if self._last is None or not seen.is_same(self._last):
                 self._found, self._since = await asyncio.to_thread(_dated, seen, self._since)
                 self._last = seen
         return self._found
 
-    async def _recall(self) -> None:
+    async def _load_open_findings(self) -> None:
         """After a restart, load the starts of findings that this host logged and that did not
         end.
         """
-        if self._is_recalled or self.clock() - self._started_at > RECALL_S:
+        if self._is_loaded or self.clock() - self._started_at > RECALL_S:
             return
         with contextlib.suppress(StoreError):
             logged = await self.store.events()
             self._since = _unended([one.event for one in logged], socket.gethostname())
-            self._is_recalled = True
+            self._is_loaded = True
 
     def _seen(self) -> "Seen":
         return Seen(
             fleet=self.watch.fleet,
-            views=self.watch.published or self.watch.held.views,
+            views=self.watch.published or self.watch.stored.views,
             now=self.clock(),
             signs=self.signs(),
             catalog=self.watch.ranker.catalog,
@@ -168,7 +168,7 @@ class Monitor:
         events = [self._event(one, "began") for key, one in now.items() if key not in before]
         events += [self._event(one, "ended") for key, one in before.items() if key not in now]
         for event in events:
-            self.happened(event)
+            self.on_event(event)
         if events:
             with contextlib.suppress(StoreError):
                 await self.store.log_events(events)

@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from router.api.assembly import Front, settle_memory
+from router.api.assembly import PublicParts, settle_memory
 from router.api.http_protocol import Respond
 from router.config.inputs import Inputs, input_paths, open_inputs, read_inputs
 from router.config.settings import load_settings
@@ -28,9 +28,12 @@ async def open_answers() -> AsyncIterator[Respond]:
     inputs = open_inputs(settings)
     telemetry = Telemetry()
     store = open_store(settings, telemetry)
-    front = Front(inputs, store, telemetry)
-    loops = [*_loops(inputs, front, store, telemetry), *await _remember(inputs, front, telemetry)]
-    telemetry.supervises(*(name for name, _ in loops))
+    front = PublicParts(inputs, store, telemetry)
+    loops = [
+        *_loops(inputs, front, store, telemetry),
+        *await _load_snapshot(inputs, front, telemetry),
+    ]
+    telemetry.register_loops(*(name for name, _ in loops))
     await front.watch.refresh()
     settle_memory()
     running = [asyncio.create_task(keep_running(name, loop.run, telemetry)) for name, loop in loops]
@@ -45,12 +48,12 @@ async def open_answers() -> AsyncIterator[Respond]:
 
 
 def _loops(
-    inputs: Inputs, front: Front, store: Store, telemetry: Telemetry
+    inputs: Inputs, front: PublicParts, store: Store, telemetry: Telemetry
 ) -> list[tuple[str, Loop]]:
     prober = open_prober(inputs, store, telemetry)
 
     def replace(fresh: Inputs) -> None:
-        front.take(fresh)
+        front.replace_inputs(fresh)
         if prober is not None:
             prober.replace_inputs(fresh)
 
@@ -63,13 +66,13 @@ def _loops(
     )
     loops: list[tuple[str, Loop]] = [*front.loops, ("reload", reload)]
     if prober is not None:
-        front.watch.on_refresh(prober.feed)
+        front.watch.on_refresh(prober.send_stored)
         loops.append(("prober", prober))
     return loops
 
 
-async def _remember(
-    inputs: Inputs, front: Front, telemetry: Telemetry
+async def _load_snapshot(
+    inputs: Inputs, front: PublicParts, telemetry: Telemetry
 ) -> list[tuple[str, SnapshotWriter]]:
     """Load the last good health if a folder for it is set. Returns the loop that saves it."""
     if inputs.settings.state_dir is None:
@@ -77,7 +80,7 @@ async def _remember(
     last_good = LastGood(inputs.settings.state_dir)
     saved = await load_in_time(last_good, telemetry)
     if saved is not None:
-        front.watch.recall(saved)
+        front.watch.restore(saved)
     writer = SnapshotWriter(last_good, telemetry)
     front.watch.on_refresh(writer.offer)
     return [("snapshot", writer)]

@@ -42,8 +42,8 @@ async def poll(settings: Settings) -> None:
     from router.store.redis import RedisStore  # 7 MB that a server without Redis can spare
 
     telemetry = Telemetry()
-    store = RedisStore(settings.redis_url, settings.store_timeout_s, telemetry.noticed)
-    telemetry.supervises("polling", "probing", "inventory", "reload")
+    store = RedisStore(settings.redis_url, settings.store_timeout_s, telemetry.report_notice)
+    telemetry.register_loops("polling", "probing", "inventory", "reload")
     report_unheard(telemetry)
     polling = Polling(settings, catalog, store, telemetry)
     health = HealthRoutes(registry=telemetry.registry, readiness=polling.readiness)

@@ -81,7 +81,7 @@ class Polling:
         self._settings, self._catalog = settings, catalog
         self._poller.prober = Prober(self._client, settings.edge_api_key)
         if catalog != self._poller.catalog:
-            self._poller.adopt(catalog)
+            self._poller.replace_catalog(catalog)
 
 
 def _policy(settings: Settings) -> HealthPolicy:

@@ -14,17 +14,17 @@ import uvloop
 
 from router.api.channel import (
     Call,
-    Called,
-    Fed,
-    FeedStore,
+    ChannelStore,
     Message,
-    Replaced,
+    NewCalls,
+    NewInputs,
+    StoreContents,
     beat,
     frame,
     messages,
-    pickled,
+    pickle_value,
     send,
-    unpickled,
+    unpickle_value,
 )
 from router.api.child_process import ChildProcess
 from router.model import Event, View
@@ -49,46 +49,46 @@ class ProberProcess:
         self._objects: dict[str, Any] = {"store": store, "observer": telemetry}
         self._telemetry = telemetry
         self._calls: asyncio.Queue[Call] = asyncio.Queue()
-        self._fed = frame(Fed((), ()))
+        self._fed = frame(StoreContents((), ()))
         self._inputs = b""
         logging = (inputs.settings.log_level, inputs.settings.log_format)
         self._child = ChildProcess(
-            target=probe,
+            target=run_prober,
             arguments=lambda: logging,
-            greeting=self._greeting,
+            first_frames=self._first_frames,
             on_message=self._on_message,
         )
         self.replace_inputs(inputs)
 
     def replace_inputs(self, inputs: "Inputs") -> None:
         """Replace the inputs, and so the edges to poll."""
-        self._inputs = frame(Replaced(pickled((inputs.settings, inputs.catalog))))
+        self._inputs = frame(NewInputs(pickle_value((inputs.settings, inputs.catalog))))
         self._child.send(self._inputs, must_arrive=True)
 
-    def feed(self, stored: Stored) -> None:
+    def send_stored(self, stored: Stored) -> None:
         """Send it the contents of the store."""
-        self._fed = frame(Fed(stored.views, stored.intents))
+        self._fed = frame(StoreContents(stored.views, stored.intents))
         self._child.send(self._fed)
 
     async def run(self) -> None:
         """Run until cancelled; then return when the child has ended."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._tend())
+                tasks.create_task(self._keep_child_running())
                 tasks.create_task(self._make_calls())
         finally:
             self._child.terminate()
             await asyncio.to_thread(self._child.end, EXIT_S)
 
-    def _greeting(self) -> Iterable[bytes]:
+    def _first_frames(self) -> Iterable[bytes]:
         return self._inputs, self._fed
 
     def _on_message(self, message: Message) -> None:
-        if isinstance(message, Called):
-            for call in unpickled(message.pickled):
+        if isinstance(message, NewCalls):
+            for call in unpickle_value(message.pickled):
                 self._calls.put_nowait(call)
 
-    async def _tend(self) -> None:
+    async def _keep_child_running(self) -> None:
         while True:
             try:
                 how = str(await self._child.live())
@@ -107,22 +107,22 @@ class ProberProcess:
                 await outcome
 
 
-def probe(log_level: str, log_format: str, channel: socket.socket) -> None:
+def run_prober(log_level: str, log_format: str, channel: socket.socket) -> None:
     """Poll until SIGTERM, or until the main process has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to every process
     start_logging(log_level, log_format)
     try:
-        uvloop.run(_probe(channel))
+        uvloop.run(_run(channel))
     except Exception as error:
         log.error("the prober cannot go on", exc_info=error)
         raise SystemExit(1) from error
 
 
-async def _probe(channel: socket.socket) -> None:
+async def _run(channel: socket.socket) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     reader, writer = await asyncio.open_unix_connection(sock=channel)
-    main = _Main(reader, writer)
+    main = _MainProcess(reader, writer)
     tasks = [asyncio.create_task(beat(writer)), asyncio.create_task(main.listen())]
     for task in tasks:
         task.add_done_callback(lambda _: stop.set())
@@ -149,7 +149,7 @@ class _Calls:
 
     def flush(self) -> None:
         if self._waiting:
-            send(self._writer, Called(pickled(self._waiting)))
+            send(self._writer, NewCalls(pickle_value(self._waiting)))
             self._waiting = []
 
 
@@ -163,7 +163,7 @@ class _Observer:
         return partial(self._calls.add, "observer", method)
 
 
-class _StoreOfMain(FeedStore):
+class _MainStore(ChannelStore):
     """The store of the main process: the methods of router.store.Store that a poller needs. There
     is one poller, so it always has the lease.
     """
@@ -194,13 +194,13 @@ class _StoreOfMain(FeedStore):
         self._calls.add("store", "log_events", list(events))
 
 
-class _Main:
+class _MainProcess:
     """Receives messages from the main process."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self.calls = _Calls(writer)
-        self.store = _StoreOfMain(self.calls)
+        self.store = _MainStore(self.calls)
         self.observer = cast(LoopObserver, _Observer(self.calls))
         self.polling: Polling | None = None
         self._has_inputs = asyncio.Event()
@@ -208,10 +208,10 @@ class _Main:
     async def listen(self) -> None:
         """Handle every message until the main process has ended."""
         async for message in messages(self._reader):
-            if isinstance(message, Fed):
-                self.store.take(message)
-            elif isinstance(message, Replaced):
-                self._replace(*unpickled(message.pickled))
+            if isinstance(message, StoreContents):
+                self.store.replace(message)
+            elif isinstance(message, NewInputs):
+                self._replace(*unpickle_value(message.pickled))
             if self.polling is not None:
                 self._has_inputs.set()
 

@@ -32,10 +32,10 @@ Stamp = tuple[Path, int, int, int] | None
 class Observer(Protocol):
     """Is called with the outcome of reloads; see router.telemetry.metrics."""
 
-    def reloaded(self, faults: Sequence[str]) -> None:
+    def files_reloaded(self, faults: Sequence[str]) -> None:
         """New inputs are in use, or were refused for these faults."""
 
-    def happened(self, event: Event) -> None:
+    def event_happened(self, event: Event) -> None:
         """An event happened, to be logged and stored."""
 
 
@@ -67,7 +67,7 @@ class Reload(Generic[T]):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.look_s):
                     await self.asked.wait()
-            now = await self._aside(lambda: stamps(self.paths()))
+            now = await self._read_in_thread(lambda: stamps(self.paths()))
             if self.asked.is_set() or (now != self._used and now == self._seen):
                 self.asked.clear()
                 await self.reload()
@@ -78,25 +78,25 @@ class Reload(Generic[T]):
         """Read everything. Use it if it is valid; otherwise keep the old inputs and report why."""
         faults: tuple[str, ...] = ()
         try:
-            self.replace(await self._aside(self.read))
+            self.replace(await self._read_in_thread(self.read))
         except ConfigError as error:
             faults = error.faults
         except Exception as error:  # noqa: BLE001 - whatever files hold, the old inputs stay
             faults = (f"{type(error).__name__}: {error}",)
         await self._report(faults)
 
-    async def _aside(self, call: Callable[[], R]) -> R:
+    async def _read_in_thread(self, call: Callable[[], R]) -> R:
         """Read in a thread. Files that hang are reported, and delay only this loop."""
         fault = f"the files cannot be read: no answer for {self.read_timeout_s:g} s"
         return await call_aside_patiently(
             call,
             timeout_s=self.read_timeout_s,
-            on_timeout=lambda: self.observer.reloaded([fault]),
+            on_timeout=lambda: self.observer.files_reloaded([fault]),
             name="read files",
         )
 
     async def _report(self, faults: Sequence[str]) -> None:
-        self.observer.reloaded(faults)
+        self.observer.files_reloaded(faults)
         event = Event(
             at=self.clock(),
             kind=EventKind.RELOAD,
@@ -104,7 +104,7 @@ class Reload(Generic[T]):
             reason=escaped("; ".join(faults))[:MAX_REASON] or None,
             actor=socket.gethostname(),
         )
-        self.observer.happened(event)
+        self.observer.event_happened(event)
         with contextlib.suppress(StoreError):
             await self.store.log_events([event])
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from starlette.routing import BaseRoute
 
-from router.api.assembly import Front, settle_memory
+from router.api.assembly import PublicParts, settle_memory
 from router.api.servers import (
-    any_of,
     bind,
     bind_shared,
     listener,
     reload_on_signal,
     serve_until_stopped,
     stop_on_signals,
+    wait_for_any,
 )
 from router.api.supervisor import Workers
 from router.cdn.purge import Purge, Target
@@ -99,7 +99,7 @@ async def run_server(
         store = open_store(settings, telemetry)
         stack.push_async_callback(store.close)
         parts = _Parts(inputs, store, telemetry, targets, stop)
-        await parts.recall()
+        await parts.load_snapshot()
         await parts.front.watch.refresh()
         servers = [(listener(parts.ops.app([*ops_routes, *parts.dashboard.routes()])), ops_socket)]
         loops = parts.loops()
@@ -109,11 +109,11 @@ async def run_server(
         if settings.workers == 1:
             servers.append((parts.front.listener(), public_sockets[0]))
         else:
-            loops.append(("workers", parts.hire(inputs, public_sockets)))
+            loops.append(("workers", parts.add_workers(inputs, public_sockets)))
         if follows_files:
             loops.append(("reload", _reload(settings, parts, open_targets)))
         del inputs  # the first geo database must not stay in memory once it is replaced
-        telemetry.supervises(*(name for name, _ in loops))
+        telemetry.register_loops(*(name for name, _ in loops))
         settle_memory()
         async with asyncio.TaskGroup() as tasks:
             running = [
@@ -129,7 +129,7 @@ async def run_server(
 async def _announce(settings: Settings, parts: "_Parts", announce: str) -> None:
     """Print that requests are answered, once they are. The ops listener answers earlier."""
     await parts.ready()
-    _warn_of_few_files(settings.max_connections, parts.front.crowd.limit)
+    _warn_of_few_files(settings.max_connections, parts.front.connection_limit.limit)
     log.info(
         "serving",
         listen=str(settings.listen),
@@ -173,7 +173,7 @@ def open_store(settings: Settings, telemetry: Telemetry) -> Store:
         return MemoryStore()
     from router.store.redis import RedisStore  # 7 MB, needed only with Redis
 
-    return RedisStore(settings.redis_url, settings.store_timeout_s, telemetry.noticed)
+    return RedisStore(settings.redis_url, settings.store_timeout_s, telemetry.report_notice)
 
 
 def open_prober(inputs: Inputs, store: Store, telemetry: Telemetry) -> "ProberProcess | None":
@@ -203,7 +203,7 @@ class _Parts:
     ) -> None:
         settings = inputs.settings
         self.store, self.telemetry = store, telemetry
-        self.front = Front(inputs, store, telemetry)
+        self.front = PublicParts(inputs, store, telemetry)
         self._last_good = None if settings.state_dir is None else LastGood(settings.state_dir)
         self._workers: Workers | None = None
         self.monitor = Monitor(
@@ -215,7 +215,7 @@ class _Parts:
             feeds=lambda: self.ops.geo.feeds,
             workers=self._worker_count,
             workers_wanted=settings.workers,
-            happened=telemetry.happened,
+            on_event=telemetry.event_happened,
         )
         self.recorder = Recorder(
             watch=self.front.watch,
@@ -227,7 +227,7 @@ class _Parts:
         self._inputs = inputs
         self._purges = [Purge(target=target, store=store, observer=telemetry) for target in targets]
         for target in targets:
-            telemetry.purges(target.name)
+            telemetry.register_target(target.name)
         self._prober = open_prober(inputs, store, telemetry)
 
     def _open_ops(self, inputs: Inputs, stop: asyncio.Event) -> Ops:
@@ -258,12 +258,12 @@ class _Parts:
             stop=stop,
         )
 
-    async def recall(self) -> None:
+    async def load_snapshot(self) -> None:
         """Load the last good health, if a folder for it is set and responds."""
         if self._last_good is not None:
             saved = await load_in_time(self._last_good, self.telemetry)
             if saved is not None:
-                self.front.watch.recall(saved)
+                self.front.watch.restore(saved)
 
     def loops(self) -> list[tuple[str, Loop]]:
         """The loops to run, by name. From here on, changes are purged."""
@@ -272,28 +272,28 @@ class _Parts:
         loops.append(("history", self.recorder))
         loops += [("dashboard", loop) for loop in self.dashboard.loops]
         for purge in self._purges:
-            self.front.watch.on_swap(purge.swapped)
+            self.front.watch.on_fleet_replaced(purge.fleet_replaced)
             loops.append(("purge", purge))
         if self._last_good is not None:
             writer = SnapshotWriter(self._last_good, self.telemetry)
             self.front.watch.on_refresh(writer.offer)
             loops.append(("snapshot", writer))
         if self._prober is not None:
-            self.front.watch.on_refresh(self._prober.feed)
+            self.front.watch.on_refresh(self._prober.send_stored)
             loops.append(("prober", self._prober))
         return loops
 
-    def hire(self, inputs: Inputs, sockets: Sequence[socket.socket]) -> Workers:
+    def add_workers(self, inputs: Inputs, sockets: Sequence[socket.socket]) -> Workers:
         """Start workers, one for each socket."""
         self._workers = Workers(inputs, sockets, self.telemetry)
-        self._workers.feed(self.front.watch.held)
-        self.front.watch.on_refresh(self._workers.feed)
+        self._workers.send_stored(self.front.watch.stored)
+        self.front.watch.on_refresh(self._workers.send_stored)
         return self._workers
 
     async def ready(self) -> None:
         """Return once requests can be answered, or when the server stops."""
         if self._workers is not None:
-            await any_of(self._workers.ready, self.ops.stop)
+            await wait_for_any(self._workers.ready, self.ops.stop)
 
     def _worker_count(self) -> int:
         return 1 if self._workers is None else self._workers.ready_count
@@ -310,7 +310,7 @@ class _Parts:
     def replace(self, fresh: Inputs, targets: Sequence[Target]) -> None:
         """Replace what comes from files, between two requests."""
         self._inputs = fresh
-        self.front.take(fresh)
+        self.front.replace_inputs(fresh)
         self.ops.locator, self.ops.geo = self.front.locator, fresh.geo
         self.ops.token = fresh.settings.ops_token
         for purge, target in zip(self._purges, targets, strict=True):

@@ -100,10 +100,10 @@ class LastGood:
 class Observer(Protocol):
     """Is called with the outcome of saving; see router.telemetry.metrics."""
 
-    def saved(self, error: OSError | None) -> None:
+    def snapshot_saved(self, error: OSError | None) -> None:
         """The last good health was written to disk, or was not (TimeoutError: not in time)."""
 
-    def recalled(self, faults: tuple[str, ...]) -> None:
+    def snapshot_loaded(self, faults: tuple[str, ...]) -> None:
         """The last good health was loaded without some values: a line for each."""
 
 
@@ -151,13 +151,13 @@ class SnapshotWriter:
             await call_aside_patiently(
                 save,
                 timeout_s=self._timeout_s,
-                on_timeout=lambda: self._observer.saved(slow),
+                on_timeout=lambda: self._observer.snapshot_saved(slow),
                 name="save health",
             )
         except OSError as error:
-            self._observer.saved(error)
+            self._observer.snapshot_saved(error)
         else:
-            self._observer.saved(None)
+            self._observer.snapshot_saved(None)
 
 
 async def load_in_time(
@@ -169,10 +169,10 @@ async def load_in_time(
     try:
         saved = await call_aside(last_good.load, timeout_s=timeout_s, name="load health")
     except TimeoutError:
-        observer.saved(TimeoutError(f"no answer for {timeout_s:g} s at start"))
+        observer.snapshot_saved(TimeoutError(f"no answer for {timeout_s:g} s at start"))
         return None
     if saved is not None and saved.faults:
-        observer.recalled(saved.faults)
+        observer.snapshot_loaded(saved.faults)
     return saved
 
 

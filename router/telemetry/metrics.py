@@ -153,7 +153,7 @@ class Telemetry:
             for result in results:
                 counter.labels(result)
 
-    def supervises(self, *loops: str) -> None:
+    def register_loops(self, *loops: str) -> None:
         """Start the counters of these loops at zero."""
         for loop in loops:
             self._loop_failures.labels(loop)
@@ -176,25 +176,25 @@ class Telemetry:
         self._child_ends.labels(child, how).inc()
         log.error(f"a {child} ended; starting another", how=how, left=left)
 
-    def purges(self, target: str) -> None:
+    def register_target(self, target: str) -> None:
         """Start the counters of this CDN at zero."""
         for result in ("ok", "error"):
             self._purges.labels(target, result)
 
-    def probed(self, region: Region, probe: Probe) -> None:
+    def edge_probed(self, region: Region, probe: Probe) -> None:
         self._outcomes.labels(region.id, probe.outcome).inc()
         if probe.rtt_ms is not None:
             self._probes.labels(region.id).observe(probe.rtt_ms / 1_000)
 
-    def met(self, region: Region, probe: Probe) -> None:
+    def fault_found(self, region: Region, probe: Probe) -> None:
         """Log a failure of an edge that a person must correct."""
         log.warning("edge fails", edge=region.id, outcome=str(probe.outcome), met=probe.detail)
 
-    def changed(self, region: Region, transition: Transition) -> None:
+    def state_changed(self, region: Region, transition: Transition) -> None:
         """Count a change of an edge's state at this vantage."""
         self._transitions.labels(region.id, transition.after).inc()
 
-    def published(self, view: View, error: StoreError | None) -> None:
+    def view_published(self, view: View, error: StoreError | None) -> None:
         """Count a view that was written or failed; log when the result changes."""
         self._publishes.labels("ok" if error is None else "error").inc()
         self._held.set(len(view.held))
@@ -207,14 +207,14 @@ class Telemetry:
         self._publish_failed = failed
         self._standing_by = False
 
-    def stood_by(self, vantage: str) -> None:
+    def standing_by(self, vantage: str) -> None:
         """Count a view that another poller of this vantage publishes; log when that begins."""
         self._publishes.labels("standby").inc()
         if not self._standing_by:
             log.info("standing by: another poller publishes", vantage=vantage)
         self._standing_by = True
 
-    def happened(self, event: Event) -> None:
+    def event_happened(self, event: Event) -> None:
         """Count an event and log its fields."""
         self._events.labels(event.kind).inc()
         told = {
@@ -225,7 +225,7 @@ class Telemetry:
         bad = event.after in _BAD or event.kind in (EventKind.BRAKE, EventKind.ISOLATION)
         (log.warning if bad else log.info)(str(event.kind), **told)
 
-    def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
+    def store_read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
         """Count a read of the store; log when the result changes."""
         self._reads.labels("ok" if error is None else "error").inc()
         self._unreadable.inc(len(faults))
@@ -239,12 +239,12 @@ class Telemetry:
             log.info("the store can be read again")
         self._read_failed = failed
 
-    def noticed(self, notice: Notice, about: str) -> None:
+    def report_notice(self, notice: Notice, about: str) -> None:
         """Count and log an unusual event in the store."""
         self._notices.labels(notice).inc()
         log.warning("store", notice=str(notice), about=about)
 
-    def wished(self, edge: str, wish: Intent | None) -> None:
+    def intent_changed(self, edge: str, wish: Intent | None) -> None:
         """Log an operator's intent that was made, changed or ended, on any server."""
         if wish is None:
             log.info("intent over", edge=edge)
@@ -253,7 +253,7 @@ class Telemetry:
         about = {"actor": wish.actor, "reason": wish.reason, "until": until}
         log.info("intent", edge=edge, state=str(wish.state), **about)
 
-    def saved(self, error: OSError | None) -> None:
+    def snapshot_saved(self, error: OSError | None) -> None:
         """Count a write of the last good health to disk; log when the result changes."""
         self._saves.labels("ok" if error is None else "error").inc()
         text = None if error is None else str(error)[:MAX_TROUBLE]
@@ -264,19 +264,19 @@ class Telemetry:
         else:
             log.error("the last good health cannot be saved", error=text)
 
-    def recalled(self, faults: tuple[str, ...]) -> None:
+    def snapshot_loaded(self, faults: tuple[str, ...]) -> None:
         """Count and log the values of the last good health that were ignored."""
         self._unreadable.inc(len(faults))
         log.error("parts of the last good health were left out", faults="; ".join(faults))
 
-    def swapped(self, before: Fleet, after: Fleet) -> None:
+    def fleet_replaced(self, before: Fleet, after: Fleet) -> None:
         """Count a new Fleet; log when its status changes."""
         self._swaps.inc()
         if before.status is not after.status:
             say = log.info if after.status is Status.OK else log.warning
             say("fleet status", before=str(before.status), after=str(after.status))
 
-    def reloaded(self, faults: Sequence[str]) -> None:
+    def files_reloaded(self, faults: Sequence[str]) -> None:
         """Count a reload of changed files; log each error."""
         self._reloads.labels("refused" if faults else "ok").inc()
         self._reload_ok.set(not faults)
@@ -284,7 +284,7 @@ class Telemetry:
         for fault in faults:
             log.error("files not loaded; keeping the old ones", fault=fault)
 
-    def purged(self, target: str, delay_s: float, error: PurgeError | None) -> None:
+    def purge_ended(self, target: str, delay_s: float, error: PurgeError | None) -> None:
         """Count a purge request to a CDN."""
         self._purges.labels(target, "ok" if error is None else "error").inc()
         self.troubles.note(f"purge {target}", None if error is None else str(error)[:MAX_TROUBLE])

@@ -244,8 +244,8 @@ def test_viewer_without_coordinates_has_a_key_if_all_share_one_order(
     engine: Engine, country: str, has_key: bool, tmp_path: Path
 ) -> None:
     london = a_region("lon-01", country="GB", position=Position(51.5, -0.1))
-    twin = a_region("lon-02", country="GB", position=Position(51.5, -0.1))
-    ranker = Ranker(a_catalog(*a_catalog().regions, london, twin))
+    bind_again = a_region("lon-02", country="GB", position=Position(51.5, -0.1))
+    ranker = Ranker(a_catalog(*a_catalog().regions, london, bind_again))
     viewers = [Viewer(country, "", "", "44.192.0.1", scope) for scope in Scope]
     made = run(engine, [event(viewer) for viewer in viewers], tmp_path, ranker)
     assert [key is not None for key in made] == [has_key] * 2

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.api.app import PublicApp
-from router.api.channel import MAX_BYTES, Fed, messages
+from router.api.channel import MAX_BYTES, StoreContents, messages
 from router.api.http_protocol import Request
 from router.api.live_fleet import FleetWatch
 from router.config.catalog import parse_catalog
@@ -276,7 +276,7 @@ def test_any_feed_is_followed_to_its_end(bodies: list[bytes], rest: bytes) -> No
         writer.close()
         return heard
 
-    assert not [one for one in asyncio.run(act()) if isinstance(one, Fed) and one.views]
+    assert not [one for one in asyncio.run(act()) if isinstance(one, StoreContents) and one.views]
 
 
 def test_feed_too_long_to_be_true_is_not_waited_for() -> None:

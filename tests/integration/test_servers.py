@@ -14,11 +14,11 @@ from router.api.connection_limit import sockets_for
 from router.api.servers import (
     MIN_CONNECTIONS,
     SPARE_FILES,
-    affordable,
+    affordable_connections,
     bind,
+    bind_again,
     bind_shared,
     spare_files,
-    twin,
 )
 from router.config.values import Listen
 from router.errors import ConfigError
@@ -58,7 +58,7 @@ async def test_ipv6_can_be_listened_on() -> None:
 
 async def test_twin_takes_no_connections_before_somebody_listens() -> None:
     (shared,) = bind_shared("AUTOROUTER_LISTEN", Listen(HOST, 0), 1)
-    with shared, twin(shared) as other:
+    with shared, bind_again(shared) as other:
         port = other.getsockname()[1]
         assert port == shared.getsockname()[1]
         shared.close()
@@ -72,14 +72,14 @@ async def test_port_that_is_not_shared_has_no_twin() -> None:
         bind("AUTOROUTER_LISTEN", Listen(HOST, 0)) as alone,
         pytest.raises(OSError, match="in use"),
     ):
-        twin(alone)
+        bind_again(alone)
 
 
 LIMITS = """
 import resource
-from router.api.servers import affordable
+from router.api.servers import affordable_connections
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
-print(affordable(8_192), *resource.getrlimit(resource.RLIMIT_NOFILE))
+print(affordable_connections(8_192), *resource.getrlimit(resource.RLIMIT_NOFILE))
 """
 
 
@@ -150,5 +150,5 @@ def test_server_without_room_for_connections_says_what_to_do(tmp_path: Path) -> 
 
 def test_enough_files_are_left_alone() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert affordable(16) == 16
+    assert affordable_connections(16) == 16
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before

@@ -91,7 +91,7 @@ async def test_no_ops_request_stalls_the_loop_at_500_edges(
     ids = [f"edge-{number:03}" for number in range(EDGES)]
     watch, store = server.ops.watch, server.store
     await store.publish(a_view(edges=dict.fromkeys(ids, state), seq=2**52, probed_at=time.time()))
-    watch.adopt(a_ranker(*(a_region(id) for id in ids)))
+    watch.replace_ranker(a_ranker(*(a_region(id) for id in ids)))
     await watch.refresh()
     for id in ids:
         labels = Labels(

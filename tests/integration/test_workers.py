@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from router.api.supervisor import Workers
-from router.api.worker import COUNT_S, _work
+from router.api.worker import COUNT_S, _run
 from router.config.inputs import open_inputs
 from router.config.settings import Settings
 from router.processes.simulated_edges import Mode
@@ -306,7 +306,7 @@ async def work_here(channel: socket.socket, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("router.api.worker.settle_memory", lambda: None)
     with socket.create_server((HOST, 0)) as bound:
         async with asyncio.timeout(PATIENCE_S):
-            await _work(bound, channel)
+            await _run(bound, channel)
 
 
 async def test_worker_ends_if_the_main_process_is_gone_before_it_is_fed(
@@ -346,7 +346,7 @@ async def test_worker_that_cannot_start_is_tried_again(monkeypatch: pytest.Monke
 async def test_worker_that_ends_at_once_gets_no_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("router.api.supervisor.work", ends_at_once)
+    monkeypatch.setattr("router.api.supervisor.run_worker", ends_at_once)
     heard = Heard()
     async with workers(heard) as running:
         await eventually(lambda: heard.ends[:2] == ["exited"] * 2)

@@ -51,7 +51,7 @@ class Atlas:
                 self._known, self._table = await self._territory(table, table.fleet), table
             return self._known
 
-    async def imagined(self, table: RouteTable, fleet: Fleet) -> Territory:
+    async def territory_of(self, table: RouteTable, fleet: Fleet) -> Territory:
         """Which viewers would get which edge if the table had this fleet."""
         async with self._one_at_a_time:
             return await self._territory(table, fleet)

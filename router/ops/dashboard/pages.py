@@ -119,18 +119,18 @@ class Dashboard:
         except RouterError as error:
             return answer_json({"detail": str(error)}, 404)
         watch = self._ops.watch
-        table, imagined = watch.table, self._imagined(edges, state, dial)
+        table, previewed = watch.table, self._previewed(edges, state, dial)
         left = [] if state is Intended.ENABLED else countries_left(watch.fleet, edges)
         takes_last = state is not Intended.ENABLED and takes_the_last(watch.fleet, edges)
         before = await self._atlas.territory(table)
-        after = await self._atlas.imagined(table, imagined)
+        after = await self._atlas.territory_of(table, previewed)
         basis, weights = self._weights(before)
         moved = await asyncio.to_thread(moves, before.survey, weights, before.picks, after.picks)
         return answer_json(
             {
                 "edges": edges,
                 "state": state,
-                "status": imagined.status,
+                "status": previewed.status,
                 "basis": basis,
                 "moves": [
                     {
@@ -144,20 +144,20 @@ class Dashboard:
                 ],
                 "countries_left": left,
                 "needs_force": (bool(left) and not has_one_each(watch.fleet)) or takes_last,
-                "unanswered": not any(edge.enabled for edge in imagined.edges),
+                "unanswered": not any(edge.enabled for edge in previewed.edges),
             }
         )
 
-    def _imagined(self, edges: Sequence[str], state: Intended, dial: float | None) -> Fleet:
+    def _previewed(self, edges: Sequence[str], state: Intended, dial: float | None) -> Fleet:
         if state is Intended.ENABLED and dial is None:
-            return self._ops.watch.imagined((), without=edges)
+            return self._ops.watch.preview((), without=edges)
         now = self._ops.clock()
         end = now + MAX_INTENT_S
         share = 1.0 if dial is None else dial
         intent = Intent(
             edge="", state=state, actor="", reason="", created_at=now, expires_at=end, share=share
         )
-        return self._ops.watch.imagined([replace(intent, edge=id) for id in edges])
+        return self._ops.watch.preview([replace(intent, edge=id) for id in edges])
 
     def _weights(self, known: Territory) -> tuple[str, Mapping[Block, float]]:
         """How viewers are weighted (`people` or `answers`), and the share of viewers in each

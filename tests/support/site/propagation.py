@@ -84,13 +84,13 @@ class _Reader:
     The edge's `since` is that time. All processes share the monotonic clock.
     """
 
-    def read(self, error: Exception | None, faults: tuple[str, ...]) -> None: ...
+    def store_read(self, error: Exception | None, faults: tuple[str, ...]) -> None: ...
 
-    def wished(self, edge: str, wish: object) -> None: ...
+    def intent_changed(self, edge: str, wish: object) -> None: ...
 
     def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None: ...
 
-    def swapped(self, before: Fleet, after: Fleet) -> None:
+    def fleet_replaced(self, before: Fleet, after: Fleet) -> None:
         since = after.edges[0].since
         print(json.dumps([since, time.monotonic()]), flush=True)
 
@@ -105,13 +105,13 @@ async def read(url: str) -> None:
 class _Quiet:
     """The publisher's observer. An error ends the measurement."""
 
-    def published(self, view: View, error: Exception | None) -> None:
+    def view_published(self, view: View, error: Exception | None) -> None:
         if error is not None:
             raise error
 
-    def stood_by(self, vantage: str) -> None: ...
+    def standing_by(self, vantage: str) -> None: ...
 
-    def happened(self, event: Event) -> None: ...
+    def event_happened(self, event: Event) -> None: ...
 
 
 async def _follow(

@@ -10,14 +10,14 @@ import pytest
 from router.api.channel import (
     MAX_WAITING_BYTES,
     Beat,
-    Counted,
-    Fed,
-    FeedStore,
+    ChannelStore,
     Message,
-    counted,
-    counts_in,
+    NewCounts,
+    StoreContents,
     messages,
+    pack_counts,
     send,
+    unpack_counts,
 )
 from router.errors import StoreError
 from router.model import Intended, Level, Source
@@ -50,9 +50,9 @@ async def channel() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamW
         end.close()
 
 
-def a_feed(count: int = 1) -> Fed:
+def a_feed(count: int = 1) -> StoreContents:
     views = tuple(a_view(f"vantage-{number}") for number in range(count))
-    return Fed(views, (an_intent("yto-01", Intended.DISABLED),))
+    return StoreContents(views, (an_intent("yto-01", Intended.DISABLED),))
 
 
 async def received(reader: asyncio.StreamReader) -> list[Message]:
@@ -60,7 +60,7 @@ async def received(reader: asyncio.StreamReader) -> list[Message]:
 
 
 async def test_messages_arrive_unchanged() -> None:
-    sent: list[Message] = [a_feed(), Beat(), counted(COUNTS), Fed((), ())]
+    sent: list[Message] = [a_feed(), Beat(), pack_counts(COUNTS), StoreContents((), ())]
     async with channel() as (reader, writer):
         for message in sent:
             send(writer, message)
@@ -70,11 +70,11 @@ async def test_messages_arrive_unchanged() -> None:
 
 async def test_counts_arrive_unchanged() -> None:
     async with channel() as (reader, writer):
-        send(writer, counted(COUNTS))
+        send(writer, pack_counts(COUNTS))
         writer.close()
         (message,) = await received(reader)
-    assert isinstance(message, Counted)
-    assert counts_in(message) == COUNTS
+    assert isinstance(message, NewCounts)
+    assert unpack_counts(message) == COUNTS
 
 
 async def test_incomplete_message_is_dropped() -> None:
@@ -95,19 +95,19 @@ async def test_buffer_for_a_hung_peer_is_bounded() -> None:
 
 
 async def test_read_before_the_first_feed_is_a_store_error() -> None:
-    feed = FeedStore()
+    feed = ChannelStore()
     with pytest.raises(StoreError, match="nothing yet"):
         await feed.read(list(CITIES))
     fed = a_feed()
-    feed.take(fed)
+    feed.replace(fed)
     stored = await feed.read(list(CITIES))
     assert (stored.views, stored.intents, stored.faults) == (fed.views, fed.intents, ())
 
 
 async def test_new_feed_wakes_waiting_readers() -> None:
-    feed = FeedStore()
+    feed = ChannelStore()
     waiting = asyncio.create_task(feed.changed(0, 10))
     await asyncio.sleep(0)
-    feed.take(a_feed())
+    feed.replace(a_feed())
     async with asyncio.timeout(1):
         assert await waiting == 1

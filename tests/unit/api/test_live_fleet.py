@@ -61,16 +61,16 @@ class Recorder:
     wishes: list[tuple[str, Intended | None]] = field(default_factory=list)
     failures: list[tuple[str, Exception]] = field(default_factory=list)
 
-    def read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
+    def store_read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
         self.reads.append((error, faults))
 
-    def wished(self, edge: str, wish: Intent | None) -> None:
+    def intent_changed(self, edge: str, wish: Intent | None) -> None:
         self.wishes.append((edge, None if wish is None else wish.state))
 
     def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
         self.failures.append((loop, error))
 
-    def swapped(self, before: Fleet, after: Fleet) -> None:
+    def fleet_replaced(self, before: Fleet, after: Fleet) -> None:
         self.swaps.append((before.status, after.status))
 
 
@@ -339,7 +339,7 @@ async def test_follower_that_raises_does_not_stop_the_others(
 
     watch.on_refresh(broken)
     watch.on_refresh(lambda stored: seen.append(len(stored.views)))
-    watch.on_swap(broken)
+    watch.on_fleet_replaced(broken)
     store.put(down("yto-01"))
     await watch.refresh()
     assert (region_for_toronto(watch), seen) == ("yto-02", [1])
@@ -364,7 +364,7 @@ async def test_recalled_health_keeps_its_age(
 ) -> None:
     clock.now += 60
     watch = FleetWatch(a_ranker(), FakeStore(), recorder, clock=clock)
-    watch.recall(Stored((down("yto-01"),), ()))
+    watch.restore(Stored((down("yto-01"),), ()))
     assert (watch.fleet.status, region_for_toronto(watch)) == (Status.STALE, "yto-02")
 
 
@@ -425,7 +425,7 @@ async def test_followers_are_called_at_each_swap(recorder: Recorder) -> None:
     store = FakeStore()
     watch = FleetWatch(a_ranker(), store, recorder, clock=lambda: NOW)
     statuses: list[Status] = []
-    watch.on_swap(lambda _, after: statuses.append(after.status))
+    watch.on_fleet_replaced(lambda _, after: statuses.append(after.status))
     for _ in range(2):
         store.put(a_view())
         await watch.refresh()
@@ -440,7 +440,7 @@ async def test_adopted_catalog_is_used_at_once(recorder: Recorder) -> None:
     watch = FleetWatch(a_ranker(), store, recorder, clock=lambda: NOW)
     store.put(a_view())
     await watch.refresh()
-    watch.adopt(a_ranker(a_region("yto-01"), a_region("yto-09")))
+    watch.replace_ranker(a_ranker(a_region("yto-01"), a_region("yto-09")))
     assert [edge.region.id for edge in watch.table.fleet.edges] == ["yto-01", "yto-09"]
     assert [edge.observed for edge in watch.fleet.edges] == [Observed.UP, Observed.UNKNOWN]
     assert watch.table.ranker is watch.ranker
@@ -452,7 +452,7 @@ async def test_intents_are_read_for_the_adopted_edges(recorder: Recorder) -> Non
     watch = FleetWatch(a_ranker(), store, recorder, clock=lambda: NOW)
     await store.act(wishes(an_intent("yto-09")))
     await watch.refresh()
-    watch.adopt(a_ranker(a_region("yto-09"), a_region("yto-01")))
+    watch.replace_ranker(a_ranker(a_region("yto-09"), a_region("yto-01")))
     await watch.refresh()
     assert watch.fleet.edges[0].intended is Intended.DRAINING
 
@@ -460,7 +460,7 @@ async def test_intents_are_read_for_the_adopted_edges(recorder: Recorder) -> Non
 async def test_imagined_fleet_has_the_given_intents(watch: FleetWatch, store: FakeStore) -> None:
     store.put(a_view(), intents=[an_intent("yul-01")])
     await watch.refresh()
-    imagined = watch.imagined([an_intent("yto-01", Intended.DISABLED)], without=["yul-01"])
+    imagined = watch.preview([an_intent("yto-01", Intended.DISABLED)], without=["yul-01"])
     held = {edge.region.id for edge in imagined.edges if edge.intended is not Intended.ENABLED}
     assert (held, region_for_toronto(watch)) == ({"yto-01"}, "yto-01")
 
@@ -469,7 +469,7 @@ async def test_imagined_fleet_without_edges_fails_open(watch: FleetWatch, store:
     store.put(down(*(id for id in CITIES if id != "sfo-01")))
     await watch.refresh()
     assert watch.fleet.status is Status.OK
-    assert watch.imagined([an_intent("sfo-01")]).status is Status.FAIL_OPEN
+    assert watch.preview([an_intent("sfo-01")]).status is Status.FAIL_OPEN
 
 
 async def test_published_views_are_kept(watch: FleetWatch, store: FakeStore) -> None:

@@ -45,10 +45,10 @@ class Heard:
     purges: list[tuple[str, float, bool]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
-    def purged(self, target: str, delay_s: float, error: PurgeError | None) -> None:
+    def purge_ended(self, target: str, delay_s: float, error: PurgeError | None) -> None:
         self.purges.append((target, round(delay_s, 3), error is None))
 
-    def happened(self, event: Event) -> None:
+    def event_happened(self, event: Event) -> None:
         self.events.append(event)
 
 
@@ -88,7 +88,7 @@ class Bench:
         )
 
     def fall(self, *ids: str) -> None:
-        self.purge.swapped(a_fleet(), a_fleet_but(*(down(id) for id in ids)))
+        self.purge.fleet_replaced(a_fleet(), a_fleet_but(*(down(id) for id in ids)))
 
     async def turns(self, count: int = 50) -> None:
         for _ in range(count):
@@ -188,7 +188,7 @@ async def test_later_change_is_a_purge_of_its_own() -> None:
 
 async def test_change_of_no_edge_is_not_purged() -> None:
     async with a_bench() as bench:
-        bench.purge.swapped(a_fleet(), a_fleet())
+        bench.purge.fleet_replaced(a_fleet(), a_fleet())
         await bench.turns()
         assert (bench.cdn.taken, bench.time.slept) == ([], [])
 
@@ -196,7 +196,7 @@ async def test_change_of_no_edge_is_not_purged() -> None:
 async def test_many_edges_are_purged_as_everything() -> None:
     edges = [an_edge(f"e{number}") for number in range(MAX_TAGS + 1)]
     async with a_bench() as bench:
-        bench.purge.swapped(a_fleet(), a_fleet(*edges))
+        bench.purge.fleet_replaced(a_fleet(), a_fleet(*edges))
         await bench.turns()
         assert bench.cdn.taken == [[EVERY_TAG]]
 

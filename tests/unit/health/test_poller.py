@@ -120,22 +120,22 @@ class Heard:
     def loop_recovered(self, loop: str) -> None:
         self.loops.append((loop, "recovered"))
 
-    def probed(self, region: Region, probe: Probe) -> None:
+    def edge_probed(self, region: Region, probe: Probe) -> None:
         pass
 
-    def met(self, region: Region, probe: Probe) -> None:
+    def fault_found(self, region: Region, probe: Probe) -> None:
         self.faults.append((region.id, probe))
 
-    def changed(self, region: Region, transition: Transition) -> None:
+    def state_changed(self, region: Region, transition: Transition) -> None:
         self.changes.append((region.id, transition))
 
-    def published(self, view: View, error: StoreError | None) -> None:
+    def view_published(self, view: View, error: StoreError | None) -> None:
         self.results.append(error)
 
-    def stood_by(self, vantage: str) -> None:
+    def standing_by(self, vantage: str) -> None:
         self.stood_by_count += 1
 
-    def happened(self, event: Event) -> None:
+    def event_happened(self, event: Event) -> None:
         self.events.append(event)
 
 
@@ -712,7 +712,7 @@ async def test_catalog_with_new_ids_is_published_after_each_was_probed() -> None
             vantage.edges.outcomes[region.id] = Outcome.OK
             vantage.edges.takes_s[region.id] = 0.02
             vantage.edges.probes[region.id] = []
-        vantage.poller.adopt(a_catalog(*new))
+        vantage.poller.replace_catalog(a_catalog(*new))
         await until(lambda: "new-0" in vantage.store.last.edges)
         assert vantage.states() == {Observed.UP}
 
@@ -721,7 +721,7 @@ async def test_edge_with_another_weight_keeps_its_health() -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(30)
         asked = len(vantage.edges.probes["yto-01"])
-        vantage.poller.adopt(a_catalog(*(a_region(id, weight=2) for id in CITIES)))
+        vantage.poller.replace_catalog(a_catalog(*(a_region(id, weight=2) for id in CITIES)))
         await asyncio.sleep(0.2)
         assert vantage.states() == {Observed.UP}
         assert len(vantage.edges.probes["yto-01"]) <= asked + 1
@@ -735,7 +735,7 @@ async def test_new_catalog_keeps_the_health_of_edges_that_stay() -> None:
         vantage.edges.outcomes["yto-09"] = Outcome.OK
         vantage.edges.takes_s["yto-09"] = 0.02
         vantage.edges.probes["yto-09"] = []
-        vantage.poller.adopt(a_catalog(a_region("yul-01"), a_region("yto-09")))
+        vantage.poller.replace_catalog(a_catalog(a_region("yul-01"), a_region("yto-09")))
         await until(lambda: "yto-09" in vantage.store.last.edges)
         await until(lambda: vantage.state("yto-09") is Observed.UP, INTERVAL_S)
         assert set(vantage.store.last.edges) == {"yul-01", "yto-09"}
@@ -745,7 +745,7 @@ async def test_new_catalog_keeps_the_health_of_edges_that_stay() -> None:
 async def test_edge_that_left_the_catalog_is_not_probed_any_more() -> None:
     async with Vantage().polling() as vantage:
         await until(lambda: vantage.store.views)
-        vantage.poller.adopt(a_catalog(a_region("yul-01")))
+        vantage.poller.replace_catalog(a_catalog(a_region("yul-01")))
         await asyncio.sleep(HUNG_S)
         asked = len(vantage.edges.probes["yto-01"])
         await asyncio.sleep(60)
@@ -758,7 +758,7 @@ async def test_edge_with_a_new_url_keeps_its_published_state_until_probed() -> N
         vantage.edges.fail("yul-01")
         await until(lambda: vantage.store.views and vantage.down() == {"yul-01"})
         moved = a_region("yul-01", endpoint="https://elsewhere.example")
-        vantage.poller.adopt(a_catalog(moved, a_region("yto-01")))
+        vantage.poller.replace_catalog(a_catalog(moved, a_region("yto-01")))
         await asyncio.sleep(0.1)
         assert vantage.state("yul-01") is Observed.DOWN
         vantage.edges.fail("yul-01", outcome=Outcome.OK, takes_s=0.02)

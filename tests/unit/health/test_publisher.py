@@ -82,13 +82,13 @@ class Heard:
     events: list[Event] = field(default_factory=list)
     stood_by_count: int = 0
 
-    def published(self, view: View, error: StoreError | None) -> None:
+    def view_published(self, view: View, error: StoreError | None) -> None:
         self.results.append(error)
 
-    def stood_by(self, vantage: str) -> None:
+    def standing_by(self, vantage: str) -> None:
         self.stood_by_count += 1
 
-    def happened(self, event: Event) -> None:
+    def event_happened(self, event: Event) -> None:
         self.events.append(event)
 
 

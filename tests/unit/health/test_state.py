@@ -12,9 +12,9 @@ from router.health.state import (
     Transition,
     back_at,
     calm_at,
-    pardoned,
-    released,
+    end_hold_down,
     step,
+    undo_fall,
     usual_ms,
     wait_s,
 )
@@ -266,7 +266,7 @@ def test_fall_held_by_the_brake_leaves_no_trace() -> None:
     patient = a_patient(OK, OK)
     patient.fell()
     patient.probed(OK, OK)
-    health = pardoned(patient.health, before)
+    health = undo_fall(patient.health, before)
     assert (health.state, health.falls, health.held_until) == (Observed.UP, 0, 0.0)
     assert (health.changes, health.streak) == ((), 2)
 
@@ -443,14 +443,14 @@ def test_released_edge_is_up_after_two_passes() -> None:
     patient = Patient()
     patient.probed(OK)
     patient.fell()
-    patient.health = released(patient.health, patient.now)
+    patient.health = end_hold_down(patient.health, patient.now)
     patient.probed(OK, OK)
     assert patient.health.state is UP
 
 
 def test_released_edge_flaps_no_more() -> None:
     patient = a_flapping_patient()
-    patient.health = released(patient.health, patient.now)
+    patient.health = end_hold_down(patient.health, patient.now)
     patient.probed(OK, OK)
     assert (patient.health.state, patient.health.flapping) == (UP, False)
 
@@ -460,7 +460,7 @@ def test_fall_after_a_release_is_held_down() -> None:
     patient.probed(OK)
     at = patient.now
     patient.fell()
-    assert released(patient.health, at) == patient.health
+    assert end_hold_down(patient.health, at) == patient.health
 
 
 def test_failures_do_not_change_the_usual_time() -> None:

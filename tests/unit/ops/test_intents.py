@@ -64,14 +64,14 @@ def test_any_text_is_a_duration_within_bounds_or_none(text: str) -> None:
     assert seconds is None or 0 < seconds <= MAX_INTENT_S
 
 
-def wished(life_s: int = 60, reason: str = "new disks", actor: str = "ann") -> Intent:
+def a_wish(life_s: int = 60, reason: str = "new disks", actor: str = "ann") -> Intent:
     return new_intent(
         "yto-01", Intended.DRAINING, life_s=life_s, reason=reason, actor=actor, now=NOW
     )
 
 
 def test_intent_lasts_from_now_on_as_long_as_wished() -> None:
-    assert wished(life_s=60, reason=" new disks ", actor="ann ") == Intent(
+    assert a_wish(life_s=60, reason=" new disks ", actor="ann ") == Intent(
         edge="yto-01",
         state=Intended.DRAINING,
         actor="ann",
@@ -83,18 +83,18 @@ def test_intent_lasts_from_now_on_as_long_as_wished() -> None:
 
 @pytest.mark.parametrize("life_s", [1, MAX_INTENT_S])
 def test_life_within_72_hours_is_granted(life_s: int) -> None:
-    assert wished(life_s=life_s).expires_at == NOW + life_s
+    assert a_wish(life_s=life_s).expires_at == NOW + life_s
 
 
 @pytest.mark.parametrize("life_s", [0, -1, MAX_INTENT_S + 1])
 def test_life_out_of_bounds_is_refused(life_s: int) -> None:
     with pytest.raises(RefusedError, match="72 hours"):
-        wished(life_s=life_s)
+        a_wish(life_s=life_s)
 
 
 @pytest.mark.parametrize("text", ["x" * MAX_TEXT, "Straße 東京 🚧", "'; --"])
 def test_printable_text_is_granted(text: str) -> None:
-    assert wished(reason=text, actor=text).reason == text
+    assert a_wish(reason=text, actor=text).reason == text
 
 
 UNFIT = ["", " ", "\t", "x" * (MAX_TEXT + 1), "a\nb", "a\x00b", "\x1b[31m", "\u202e", "\ud800"]
@@ -103,9 +103,9 @@ UNFIT = ["", " ", "\t", "x" * (MAX_TEXT + 1), "a\nb", "a\x00b", "\x1b[31m", "\u2
 @pytest.mark.parametrize("text", UNFIT)
 def test_text_unfit_for_an_audit_is_refused(text: str) -> None:
     with pytest.raises(RefusedError, match="the reason must be"):
-        wished(reason=text)
+        a_wish(reason=text)
     with pytest.raises(RefusedError, match="the actor must be"):
-        wished(actor=text)
+        a_wish(actor=text)
 
 
 @given(st.text())

@@ -28,10 +28,10 @@ class Heard:
     reloads: list[tuple[str, ...]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
-    def reloaded(self, faults: Sequence[str]) -> None:
+    def files_reloaded(self, faults: Sequence[str]) -> None:
         self.reloads.append(tuple(faults))
 
-    def happened(self, event: Event) -> None:
+    def event_happened(self, event: Event) -> None:
         self.events.append(event)
 
 

@@ -138,7 +138,7 @@ def test_odd_events_are_left_out_or_shown(capsys: pytest.CaptureFixture[str], ev
     except UNREADABLE:
         return
     text.events([{"id": "1-0", **as_sent(kept)}])
-    Telemetry().happened(kept)
+    Telemetry().event_happened(kept)
     capsys.readouterr()
 
 

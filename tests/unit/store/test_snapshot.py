@@ -268,7 +268,7 @@ def test_server_starts_with_any_values_in_a_whole_file(
     saved = asyncio.run(load_in_time(kept, telemetry, timeout_s=PATIENCE_S))
     watch = FleetWatch(a_ranker(), Away(), telemetry, clock=lambda: NOW)
     if saved is not None:
-        watch.recall(saved)
+        watch.restore(saved)
     asyncio.run(watch.refresh())
     generate_latest(telemetry.registry)
     assert watch.fleet.status in tuple(Status)
@@ -297,7 +297,7 @@ def restart(kept: LastGood, time: Time) -> Restart:
         watch = FleetWatch(a_ranker(), Away(), Telemetry(), clock=time)
         saved = kept.load()
         if saved is not None:
-            watch.recall(saved)
+            watch.restore(saved)
         return watch
 
     return begin
@@ -389,10 +389,10 @@ class Heard:
     errors: list[OSError | None] = field(default_factory=list)
     faults: tuple[str, ...] = ()
 
-    def saved(self, error: OSError | None) -> None:
+    def snapshot_saved(self, error: OSError | None) -> None:
         self.errors.append(error)
 
-    def recalled(self, faults: tuple[str, ...]) -> None:
+    def snapshot_loaded(self, faults: tuple[str, ...]) -> None:
         self.faults = faults
 
 

@@ -8,16 +8,16 @@ LEFT_OUT = ("autorouter:{v1}:view:ams: not JSON",)
 
 def test_stored_values_left_out_are_remembered_until_they_are_read() -> None:
     one = Telemetry()
-    one.read(None, LEFT_OUT)
+    one.store_read(None, LEFT_OUT)
     known = one.troubles.get("store_values")
     assert known is not None
     assert known.text == LEFT_OUT[0]
-    one.read(None, ())
+    one.store_read(None, ())
     assert one.troubles.get("store_values") is None
 
 
 def test_failed_reading_says_nothing_of_single_values() -> None:
     one = Telemetry()
-    one.read(None, LEFT_OUT)
-    one.read(StoreError("gone"), ())
+    one.store_read(None, LEFT_OUT)
+    one.store_read(StoreError("gone"), ())
     assert one.troubles.get("store_values") is not None
