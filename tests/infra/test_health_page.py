@@ -20,16 +20,17 @@ PAGE = re.sub(r"\s+", " ", (ROOT / "docs" / "health.md").read_text(encoding="utf
 POLICY, DOUBT, FLEET, CHECK = HealthPolicy(), VantagePolicy(), FleetPolicy(), Check()
 
 PHRASES = [
-    "| lookup of the name: a probe waits for it; its own timeout | "
+    "| DNS lookup: how long a probe waits; timeout of the lookup | "
     f"{resolver.WAIT_S:g} s; {resolver.LOOKUP_S:g} s |",
     f"| connecting | {CHECK.connect_timeout_s:g} s |",
-    f"| the whole probe, from the end of the lookup | {CHECK.timeout_s:g} s |",
-    f"| body read | {probe.MAX_BODY_BYTES >> 10} KiB |",
+    f"| the whole probe, after the lookup | {CHECK.timeout_s:g} s |",
+    f"| body | {probe.MAX_BODY_BYTES >> 10} KiB |",
     f"| head of the response | {exchange.MAX_HEAD_BYTES >> 10} KiB, {exchange.MAX_FIELDS} fields |",
-    f"| 1xx responses before it | {exchange.MAX_INTERIM} |",
-    f"| parts (chunks) of the body | {exchange.MAX_PARTS:,} |",
-    f"| bytes on the wire | {exchange.RAW_FACTOR * 64 + 2 * (exchange.MAX_HEAD_BYTES >> 10)} KiB:",
-    f"| normal time between starts of probes (interval) | {POLICY.interval_s:g} s |",
+    f"| 1xx responses | {exchange.MAX_INTERIM} |",
+    f"| chunks of the body | {exchange.MAX_PARTS:,} |",
+    "| bytes received, with chunk headers | "
+    f"{exchange.RAW_FACTOR * 64 + 2 * (exchange.MAX_HEAD_BYTES >> 10)} KiB |",
+    f"| time between the starts of two probes (interval) | {POLICY.interval_s:g} s |",
     f"(recheck) | {POLICY.recheck_s:g} s, or the interval if that is less |",
     f"| jitter | ±{100 * JITTER:g} % each time;",
     f"| fall | to down after {CHECK.fall} failures in a row, "
@@ -42,15 +43,15 @@ PHRASES = [
     f"{POLICY.flap_window_s / 60:g} min:",
     f"| slow | {POLICY.slow_count} passes in a row, each over {CHECK.slow_ms:g} ms "
     f"and over {POLICY.slow_factor:g} times",
-    f"| only `local` faults for {DOUBT.fresh_s:g} s,",
-    f"The inventory is asked for about every {MODELS_INTERVAL_S:g} s:",
+    f"| only `local` outcomes for {DOUBT.fresh_s:g} s,",
+    f"The inventory is requested about every {MODELS_INTERVAL_S:g} s,",
     f"keeps its last inventory until that is {FLEET.models_fresh_s:g} s old",
     f"{probe.MAX_INVENTORY_BYTES >> 20} MiB and {MAX_MODELS:,} models are read, "
     f"and {MAX_VIEW_MODELS_BYTES >> 20} MiB of model ids",
     f"and at least {DOUBT.brake_count}, fail or fell within {DOUBT.window_s:g} s",
     f"For {DOUBT.settle_s:g} s more,",
     f"or after {DOUBT.hold_s:g} s.",
-    f"It lasts {LEASE_S:g} s",
+    f"The lease lasts {LEASE_S:g} s",
     f"| up to {FLEET.fresh_s:g} s old | `ok` |",
     f"| up to {FLEET.stale_s:g} s old | `stale` |",
 ]
