@@ -1,6 +1,6 @@
-"""The stand-in's cache keeps each answer for as long as its headers say, and no longer.
+"""The cache of the CDN stand-in follows the caching headers of each answer.
 
-The origin here is a script, so that lifetimes are short and every request is counted.
+The origin is scripted, so that lifetimes are short and every request is counted.
 """
 
 import sys
@@ -26,7 +26,7 @@ UNREPEATABLE = "public, max-age=1, stale-if-error=300"
 
 @dataclass
 class Script:
-    """What the origin answers next. While `resumed` is not set, it answers nothing."""
+    """The next response of the origin. It does not respond until `resumed` is set."""
 
     status: int = 200
     cache_control: str = LONG
@@ -43,7 +43,7 @@ class Origin(ThreadingHTTPServer):
     script = Script()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Varnish hangs up on what hangs; anything else is told."""
+        """Ignore that Varnish closes connections that hang. Report all other errors."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -66,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(script.body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,6 @@ def cdn(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 
 @pytest.fixture
 def script(origin: Origin, cdn: StandIn) -> Iterator[Script]:
-    """A new one, which nothing that is cached comes from."""
     origin.script = Script()
     origin.script.resumed.set()
     yield origin.script
@@ -98,7 +97,7 @@ def script(origin: Origin, cdn: StandIn) -> Iterator[Script]:
 
 @pytest.fixture
 def path(request: pytest.FixtureRequest) -> str:
-    """One of this test's own."""
+    """A path that only this test uses."""
     return f"/{request.node.name.replace('[', '/').replace(']', '')}"
 
 
@@ -108,7 +107,7 @@ def ask(cdn: StandIn, path: str, viewer: str = CANADIAN) -> tuple[bytes, str]:
 
 
 def wait_for(cdn: StandIn, path: str, cache: str) -> bytes:
-    """Ask until the cache does this; gives the body."""
+    """Ask until X-Cache has this value. Returns the body."""
     bodies: list[bytes] = []
 
     def met() -> bool:
@@ -180,7 +179,7 @@ def test_answer_purged_when_it_was_stale_is_not_given_while_revalidating(
     script.cache_control = BRIEF
     ask(cdn, path)
     script.resumed.clear()
-    wait_for(cdn, path, REVALIDATING)  # and what is fetched behind it does not come
+    wait_for(cdn, path, REVALIDATING)  # the revalidation hangs
     wait_until(lambda: len(script.asked) >= 2)
     hung, script.resumed = script.resumed, threading.Event()
     script.resumed.set()

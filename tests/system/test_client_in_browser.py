@@ -1,4 +1,4 @@
-"""The JavaScript client in a real browser: across origins, with a real router and edges."""
+"""The JavaScript client in a real browser, with a real router and edges on other origins."""
 
 import threading
 from collections.abc import Iterator
@@ -26,10 +26,9 @@ IDS = ["yto-01", "yul-01"]
 
 
 class Edge(BaseHTTPRequestHandler):
-    """Healthy, and says its port to any origin."""
+    """A healthy edge that sends its port to any origin."""
 
     def do_GET(self) -> None:
-        """Health, or the port."""
         port = cast(ThreadingHTTPServer, self.server).server_port
         body = b'{"status": "healthy"}' if self.path == "/health" else str(port).encode()
         self.send_response(200)
@@ -39,7 +38,7 @@ class Edge(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quietly."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -57,7 +56,7 @@ def an_edge() -> Iterator[ThreadingHTTPServer]:
 
 @pytest.fixture
 def ports(tmp_path: Path) -> Iterator[tuple[int, list[ThreadingHTTPServer], ExitStack]]:
-    """The router's port, its edges, and what ends the first of them."""
+    """The router's port, its edges, and a stack that stops the first edge when it closes."""
     with ExitStack() as stack:
         first = stack.enter_context(ExitStack())
         edges = [first.enter_context(an_edge()), stack.enter_context(an_edge())]

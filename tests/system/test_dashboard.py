@@ -1,4 +1,4 @@
-"""The operators' page in a real Chromium, on a real server with edges to break."""
+"""The dashboard in a real Chromium, on a real server with simulated edges."""
 
 import json
 import re
@@ -67,7 +67,7 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """A server for tests that change nothing on it."""
+    """A server for tests that do not change it."""
     with running_dev(tmp_path_factory.mktemp("calm"), **FAST) as one:
         wait_until(one.is_ready)
         yield one
@@ -81,7 +81,7 @@ def route(dev: Dev, viewer: str = VANCOUVERITE) -> dict[str, Any]:
 
 @contextmanager
 def held_up(page: Page, url: str) -> Iterator[list[Route]]:
-    """The requests that match are sent only when all is done; then their answers are in."""
+    """Hold back matching requests until the block ends, then wait for their responses."""
     held: list[Route] = []
     page.route(url, lambda route, _: held.append(route))
     yield held
@@ -99,7 +99,7 @@ def focused(page: Page) -> str:
     return str(page.evaluate("document.activeElement.getAttribute('aria-label')"))
 
 
-# How it looks
+# Appearance
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -134,7 +134,7 @@ def test_states_differ_by_shape_and_not_only_by_colour(browser: Browser, dev: De
     assert re.findall("<[a-z]+", up) != re.findall("<[a-z]+", down)
 
 
-# What it shows
+# Content
 
 
 def test_killed_edge_turns_in_the_findings_the_table_and_the_map(
@@ -446,7 +446,7 @@ def test_question_is_asked_again_when_the_fleet_changes(browser: Browser, dev: D
         assert f"gets {route(dev)['region']}" in seen.text(".verdict")
 
 
-# Truth
+# Accuracy
 
 
 def test_page_and_readiness_say_the_same(browser: Browser, dev: Dev) -> None:
@@ -556,7 +556,7 @@ def test_edge_is_dialled_after_its_preview(browser: Browser, dev: Dev) -> None:
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """A server with 300 edges, one with a hostile name, one drained for a hostile reason."""
+    """A server with 300 edges. One has a hostile name, one is drained with a hostile reason."""
     folder = tmp_path_factory.mktemp("crowd")
     name = "https://example.com/" + "x" * 60
     regions = folder / "hostile.yaml"
@@ -595,8 +595,8 @@ def test_300_edges_with_hostile_text_keep_the_layout(browser: Browser, crowd: De
 def test_300_edges_with_a_change_a_second_leave_the_browser_idle(
     browser: Browser, crowd: Dev
 ) -> None:
-    """In processor time of the main thread, which a busy machine does not lengthen. The target is
-    30 %, which a slow machine misses by a few points (docs/performance.md).
+    """Measured in CPU time of the main thread, which does not depend on the machine's load. The
+    target is 30 %. A slow machine needs a few points more (docs/performance.md).
     """
 
     def busy_s() -> float:
@@ -606,7 +606,7 @@ def test_300_edges_with_a_change_a_second_leave_the_browser_idle(
     with visit(browser, home(crowd), width=1920, height=1080) as seen:
         seen.page.wait_for_selector("tr[data-key=e299]", state="attached")
         seen.page.wait_for_selector(".map-frame .land", state="attached")
-        seen.page.wait_for_timeout(3_000)  # loading the page is not what is measured
+        seen.page.wait_for_timeout(3_000)  # do not measure the loading of the page
         session = seen.page.context.new_cdp_session(seen.page)
         session.send("Performance.enable", {"timeDomain": "threadTicks"})
         before, began = busy_s(), time.monotonic()
@@ -618,7 +618,7 @@ def test_300_edges_with_a_change_a_second_leave_the_browser_idle(
     assert 0 < busy <= 0.45
 
 
-# The line to the server
+# Connection to the server
 
 
 def test_page_polls_while_the_server_has_no_stream_left(browser: Browser, dev: Dev) -> None:
@@ -676,7 +676,7 @@ def test_page_takes_up_after_the_server_restarts(tmp_path: Path, browser: Browse
 
 @pytest.fixture
 def proxied(tmp_path: Path) -> Iterator[tuple[Dev, str]]:
-    """A server that wants a token, under /ops/ of a real nginx."""
+    """A server that requires a token, under /ops/ of a real nginx."""
     port = free_port()
     with running_dev(tmp_path, OPS_TOKEN=TOKEN, **FAST) as dev:
         text = NGINX.format(folder=tmp_path, host=HOST, port=port, ops_port=dev.ops_port)

@@ -1,5 +1,4 @@
-"""The page's memory in a real Chromium: the last hour, events by filter, hold-downs ended;
-and what it says before it knows. One server and one browser for all."""
+"""The dashboard's history in a real Chromium: the last hour, filtered events, hold-downs."""
 
 import csv
 import io

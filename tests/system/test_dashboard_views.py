@@ -1,6 +1,5 @@
-"""Every fact on the page in forced colours, in print, at 200 % zoom and with hostile texts, in a
-real Chromium. One server and one browser for all; what the server cannot be brought to say
-soon is put into its response on the way to the page."""
+"""The dashboard in forced colours, in print, at 200 % zoom and with hostile texts, in a real
+Chromium. If a state takes too long to produce, the test changes the server's response."""
 
 import json
 import re
@@ -24,7 +23,7 @@ HOSTILE = [
     "zq" + "x" * 198,
     "zq\u202egnp.exe\u2066\u05d0\u05d1",
 ]
-# Text nodes that hold a hostile text outside of a <bdi>, where it could reorder its neighbours.
+# Text nodes with a hostile text outside a <bdi>, where it could reorder the text around it.
 BARE = """() => {
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     const found = [];
@@ -47,7 +46,7 @@ Change = Callable[[dict[str, Any]], None]
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """One edge down, one degraded, one drained, one dialled."""
+    """A server with one edge down, one degraded, one drained and one dialled."""
     with running_dev(tmp_path_factory.mktemp("views"), POLL_INTERVAL_S="0.5") as one:
         wait_until(one.is_ready)
         break_edge(one, DOWN)
@@ -66,7 +65,7 @@ def intend(dev: Dev, id: str, wish: dict[str, Any]) -> None:
 
 
 def say(page: Page, path: str, change: Change) -> None:
-    """Have the page read what the server says at this path, with a change."""
+    """Change the server's response for this path on its way to the page."""
 
     def answer(route: Route) -> None:
         told = route.fetch().json()
@@ -77,7 +76,7 @@ def say(page: Page, path: str, change: Change) -> None:
 
 
 def say_of(page: Page, id: str, finding: dict[str, Any] | None = None, **facts: Any) -> None:
-    """Have the page read these facts of an edge, and perhaps a finding, which comes first."""
+    """Change facts of an edge in the response, and optionally add a first finding."""
 
     def change(told: dict[str, Any]) -> None:
         next(edge for edge in told["edges"] if edge["id"] == id).update(facts)
@@ -89,7 +88,7 @@ def say_of(page: Page, id: str, finding: dict[str, Any] | None = None, **facts: 
 
 
 def missing(seen: Visit, dev: Dev) -> list[str]:
-    """The facts about edges that their rows do not show, and findings that the page does not."""
+    """The facts of edges that are missing in their rows, and the findings that are not shown."""
     told = dev.ops("/v1/edges").json()
     lacking = []
     for edge in told["edges"]:
@@ -106,7 +105,7 @@ def missing(seen: Visit, dev: Dev) -> list[str]:
 
 
 def assert_whole(seen: Visit, dev: Dev) -> None:
-    """Within a while, as the page may be a moment behind the server."""
+    """Assert that nothing is missing. Retry, because the page is updated after the server."""
     for _ in range(100):
         if missing(seen, dev) == []:
             return
@@ -124,7 +123,7 @@ def test_every_fact_stays_in_each_way_to_look_at_the_page(browser: Browser, dev:
         seen.page.set_viewport_size({"width": 640, "height": 450})
         assert_whole(seen, dev)
         assert not seen.is_wider_than_the_window()
-        for width in (740, 1060):  # A4 and Letter, upright and across
+        for width in (740, 1060):  # A4 and Letter, portrait and landscape
             seen.page.set_viewport_size({"width": width, "height": 900})
             seen.page.emulate_media(media="print")
             assert_whole(seen, dev)

@@ -1,6 +1,7 @@
-"""The dial, counted from outside: directly, through the CDN's stand-in, and over Redis.
+"""The dial, counted in answers: direct, through the CDN stand-in, and with Redis.
 
-Of the viewers whose pick an edge would be, its share keep it. Who they are is asked before.
+The tests first record which viewers get an edge. After the dial is set, the edge must keep its
+share of them.
 """
 
 import itertools
@@ -24,12 +25,12 @@ from tests.support.stand_in import StandIn, a_geo_db, a_place, origin_behind_sta
 pytestmark = pytest.mark.anyio
 
 DIALS = {"yul-01": 0.5, "yto-01": 0.1, "dal-01": 0.9}
-NETWORKS = 2_000  # of each city, for direct answers
-VIEWERS = 24  # of each city, through the CDN
+NETWORKS = 2_000  # a city, for direct answers
+VIEWERS = 24  # a city, through the CDN
 MAX_AGE_S = 1
 SLOTS = 60
 POINTS = 0.02
-SHARED_POINTS = 0.03  # 2 at p99 for a single key; a late machine skips slots
+SHARED_POINTS = 0.03  # p99 is 0.02 for a single key; a busy machine skips slots
 PLACES = {
     "24.0.0.0/10": a_place("CA", MONTREAL, "Montreal"),
     "64.0.0.0/10": a_place("CA", TORONTO, "Toronto"),
@@ -38,7 +39,7 @@ PLACES = {
 
 
 def viewers(count: int) -> list[str]:
-    """So many networks of each city."""
+    """An address in each of `count` networks of each city."""
     cities = [network.partition(".")[0] for network in PLACES]
     numbers = range(0, 64 * 256, 64 * 256 // count)[:count]
     return [f"{city}.{n // 256}.{n % 256}.1" for city in cities for n in numbers]
@@ -46,7 +47,7 @@ def viewers(count: int) -> list[str]:
 
 @dataclass(kw_only=True)
 class Lab:
-    """A server, and the stand-in before it. `did`: what its cache did."""
+    """A server behind a CDN stand-in. `did`: counts of X-Cache values."""
 
     cdn: StandIn
     port: int
@@ -55,11 +56,11 @@ class Lab:
     did: Counter[str] = field(default_factory=Counter)
 
     async def directly(self, viewer: str) -> Any:
-        """The answer of the server itself."""
+        """The answer of the server without the CDN."""
         return (await self._ask(self.port, "X-Forwarded-For", viewer))[0]
 
     async def through(self, viewer: str) -> Any:
-        """The answer of the CDN."""
+        """The answer through the CDN."""
         told, did = await self._ask(self.cdn.port, "X-Stand-In-Viewer", viewer)
         self.did[did] += 1
         return told
@@ -71,7 +72,7 @@ class Lab:
             return await response.json(), response.headers.get("X-Cache", "")
 
     async def dial(self, shares: dict[str, float]) -> None:
-        """Set these shares, until the server answers by them."""
+        """Set these shares and wait until the server uses them."""
         for id, share in shares.items():
             url = f"http://{HOST}:{self.ops_port}/v1/edges/{id}/intent"
             wish = {"dial": share, "for": "1h", "reason": "test", "actor": "t"}
@@ -80,7 +81,7 @@ class Lab:
         await eventually(lambda: self.is_dialled(shares))
 
     async def is_dialled(self, shares: dict[str, float]) -> bool:
-        """Whether the server goes by these shares."""
+        """Whether the server uses these shares."""
         async with self.client.get(f"http://{HOST}:{self.ops_port}/v1/edges") as response:
             edges = {edge["id"]: edge for edge in (await response.json())["edges"]}
         return all(
@@ -89,7 +90,7 @@ class Lab:
         )
 
     def hit_ratio(self) -> float:
-        """Of the answers since the last time."""
+        """The hit ratio since the last call."""
         hits = sum(count for did, count in self.did.items() if "HIT" in did.upper())
         ratio = hits / self.did.total()
         self.did.clear()
@@ -115,7 +116,7 @@ async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
 
 
 def homes(picks: dict[str, str]) -> dict[str, list[str]]:
-    """Whose viewers they are, by the pick of each."""
+    """Edge → its viewers."""
     found: dict[str, list[str]] = {}
     for viewer, id in picks.items():
         found.setdefault(id, []).append(viewer)
@@ -144,7 +145,7 @@ async def test_direct_answers_keep_the_share_and_only_the_difference_moves(lab: 
 
 
 async def asked_for(lab: Lab, some: list[str], seconds: float) -> list[tuple[str, Any]]:
-    """Viewers in turn, through the CDN, for so long."""
+    """The answers through the CDN to viewers in turn, for this long."""
     until = time.monotonic() + seconds
     answers: list[tuple[str, Any]] = []
     for viewer in itertools.cycle(some):
@@ -155,12 +156,12 @@ async def asked_for(lab: Lab, some: list[str], seconds: float) -> list[tuple[str
 
 
 async def test_shared_answers_keep_the_share_and_the_hits(lab: Lab) -> None:
-    """As many slots as ten minutes have at the default max-age."""
+    """The number of slots is that of ten minutes with the default max-age."""
     some = viewers(VIEWERS)
     plain = await asked_for(lab, some, SLOTS / 4 * MAX_AGE_S)
     before, hits = {viewer: told["region"] for viewer, told in plain}, lab.hit_ratio()
     await lab.dial(DIALS)
-    await asked_for(lab, some, 3 * MAX_AGE_S)  # until what was cached before is gone
+    await asked_for(lab, some, 3 * MAX_AGE_S)  # until older cached answers are gone
     lab.did.clear()
     answers = await asked_for(lab, some, SLOTS * MAX_AGE_S)
     assert abs(lab.hit_ratio() - hits) < 0.01
@@ -176,7 +177,7 @@ async def test_shared_answers_keep_the_share_and_the_hits(lab: Lab) -> None:
 
 
 async def test_servers_agree_restart_and_expiry(joined: Site) -> None:
-    """On one Redis: two servers, one of which starts anew, and a dial that ends."""
+    """Two servers share a Redis. One restarts, then the dial expires."""
     poller = joined.poll()
     first, second = await joined.serve_until_ready(), await joined.serve_until_ready()
     some = [f"128.100.{number}.1" for number in range(100)]

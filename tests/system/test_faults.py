@@ -1,5 +1,5 @@
-"""What viewers get while edges, pollers and Redis fail, as processes: the quick ones of
-tests.support.site.scenarios, a few at a time, polled faster."""
+"""What viewers get while edges, pollers and Redis fail: the quick scenarios, with real processes
+and a short poll interval. Some scenarios run at the same time."""
 
 import asyncio
 from dataclasses import replace
@@ -50,7 +50,8 @@ OTHER_KINDS = broken(
 
 
 async def broken_promises(*wanted: tuple[Scenario, int]) -> dict[str, list[str]]:
-    """What was broken in scenarios that ran side by side, each with so many vantages."""
+    """Run scenarios at the same time, each with this number of vantages. Returns scenario →
+    broken promises."""
     results: list[Result] = await asyncio.gather(
         *(run(scenario, vantages, PACE, servers=1) for scenario, vantages in wanted)
     )

@@ -1,4 +1,4 @@
-"""Public answers through a linter for HTTP; docs/api.md says why it may find what it finds."""
+"""An HTTP linter checks public responses. docs/api.md explains each warning that remains."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ GERMAN = CANADIAN | {"X-Autorouter-Key": "DE~yul-01.yul-02.nyc-01"}
 
 
 class Case(NamedTuple):
-    """A question, and the status of its answer."""
+    """A request, and the expected status."""
 
     status: int
     method: str = "GET"
@@ -47,7 +47,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 
 
 def found(case: Case, response: httpx.Response) -> set[str]:
-    """The linter's warnings and worse."""
+    """The linter's warnings and errors."""
     request = HttpRequestLinter()
     request.process_request_topline(case.method.encode(), str(response.url).encode(), b"1.1")
     request.process_headers(response.request.headers.raw)
@@ -61,7 +61,7 @@ def found(case: Case, response: httpx.Response) -> set[str]:
 
 
 def documented() -> set[str]:
-    """What docs/api.md has a reason for."""
+    """The warnings that docs/api.md explains."""
     text = (ROOT / "docs" / "api.md").read_text()
     return set(re.findall(r"^- `([A-Z_]+)`: ", text, re.MULTILINE))
 

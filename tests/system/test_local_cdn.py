@@ -1,4 +1,4 @@
-"""What viewers get through the stand-in for the CDN: the very function, a real cache."""
+"""What viewers get through the CDN stand-in, with the real edge function and a real cache."""
 
 import contextlib
 import itertools
@@ -44,28 +44,28 @@ SPOOFED = {
 
 
 class Site(NamedTuple):
-    """An origin with simulated edges, and the stand-in before it."""
+    """An origin with simulated edges, behind a CDN stand-in."""
 
     dev: Dev
     cdn: StandIn
 
     def direct(self, query: str = "", viewer: str = CANADIAN) -> httpx.Response:
-        """What the origin tells a viewer who asks it without a CDN."""
+        """The origin's response to a viewer without the CDN."""
         url = f"http://{HOST}:{self.dev.port}/v1/route{query}"
         return get(url, headers={"X-Forwarded-For": viewer})
 
     def ops(self, method: str, path: str, body: Any = None) -> None:
-        """Tell the ops listener."""
+        """Send a request to the ops listener."""
         url = f"http://{HOST}:{self.dev.ops_port}{path}"
         self.cdn.client.request(method, url, json=body).raise_for_status()
 
     def edge(self, id: str) -> dict[str, Any]:
-        """What the origin knows of an edge."""
+        """The origin's document of an edge."""
         edges = self.dev.ops("/v1/edges").json()["edges"]
         return next(edge for edge in edges if edge["id"] == id)
 
     def drain(self, *ids: str) -> None:
-        """Take edges out, even all."""
+        """Drain edges, even all of them."""
         wish = {"state": "draining", "for": "1h", "reason": "test", "actor": "t", "force": True}
         self.ops("PUT", f"/v1/edges/{','.join(ids)}/intent", wish)
 
@@ -84,14 +84,14 @@ def a_site(folder: Path) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """One for tests that leave it as it was."""
+    """A site for tests that do not change it."""
     with a_site(tmp_path_factory.mktemp("site")) as one:
         yield one
 
 
 @pytest.fixture
 def own_site(tmp_path: Path) -> Iterator[Site]:
-    """One to break."""
+    """A site that a test may break."""
     with a_site(tmp_path) as one:
         yield one
 
@@ -106,12 +106,12 @@ _number = itertools.count()
 
 @pytest.fixture
 def fresh() -> str:
-    """A query that nobody has asked before."""
+    """A query that is not cached."""
     return f"all=no-{next(_number)}"
 
 
 def cache(response: httpx.Response) -> str:
-    """What the cache did: Miss, Hit, …"""
+    """The X-Cache value: Miss, Hit, …"""
     return response.headers["x-cache"]
 
 
@@ -120,7 +120,7 @@ def pick(response: httpx.Response) -> str:
 
 
 def alike(one: httpx.Response, other: httpx.Response) -> bool:
-    """The same answer, byte for byte."""
+    """Whether two responses have the same status, body and ETag."""
     return (one.status_code, one.content, one.headers.get("etag")) == (
         other.status_code,
         other.content,
@@ -128,7 +128,7 @@ def alike(one: httpx.Response, other: httpx.Response) -> bool:
     )
 
 
-# What never reaches the cache
+# Requests that do not reach the cache
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE"])
@@ -143,7 +143,7 @@ def test_get_with_a_body_is_refused(cdn: StandIn) -> None:
     assert cdn.ask(content=b"{}").status_code == 403
 
 
-# What is shared, and with whom
+# Sharing
 
 
 def test_second_question_is_a_hit(cdn: StandIn, fresh: str) -> None:
@@ -360,7 +360,7 @@ def test_edge_that_comes_back_is_there_at_the_purge(own_site: Site) -> None:
 
     own_site.ops("DELETE", f"/v1/edges/{preferred}/intent?actor=t")
     wait_until(lambda: pick(own_site.direct()) == preferred)
-    assert pick(own_site.cdn.ask()) != preferred  # without a purge it is kept for a while
+    assert pick(own_site.cdn.ask()) != preferred  # still cached, because there was no purge
     own_site.cdn.purge(f"edge:{preferred}")
 
     assert alike(own_site.cdn.ask(), own_site.direct())

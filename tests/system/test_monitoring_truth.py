@@ -1,5 +1,5 @@
-"""Known requests to a real server, scraped by a real Prometheus: every rule and every panel
-query must say what was counted from outside."""
+"""A real Prometheus scrapes a real server that gets known requests. Every rule and panel query must
+give the numbers that the client counted."""
 
 import re
 from collections import Counter
@@ -20,7 +20,7 @@ BROKEN = "yvr-02"
 EDGES = 10
 SCRAPED_S = 60.0
 
-# 40 % at home, 60 % abroad and 16.7 % faults: how the error budget was once blind.
+# With 40 % at home, 60 % abroad and 16.7 % errors, an earlier error budget showed no problem.
 SERVED = [
     (40, "GET", "/v1/route", CANADIAN),
     (60, "GET", "/v1/route", GERMAN),
@@ -36,7 +36,7 @@ REFUSED = [(22, "GET", "/v1/route", GERMAN)]
 
 @dataclass
 class Counted:
-    """What a client saw: answers by what they said."""
+    """Counts of the answers that the client got, by their fields."""
 
     codes: Counter[tuple[int, str]] = field(default_factory=Counter)
     regions: Counter[str] = field(default_factory=Counter)
@@ -58,7 +58,7 @@ class Counted:
 
     @property
     def asked(self) -> int:
-        """What the error budget counts."""
+        """The number of answers in the error budget."""
         return sum(n for (code, _), n in self.codes.items() if code == 200 or code >= 500)
 
     @property
@@ -95,7 +95,7 @@ def intents(dev: Dev) -> dict[str, str]:
 
 @dataclass
 class Run:
-    """A run, what was seen from outside, and what Prometheus says."""
+    """A server, its Prometheus, and the client's counts."""
 
     counted: Counted
     prometheus: Prometheus
@@ -114,7 +114,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 
 def known_requests(dev: Dev, prometheus: Prometheus) -> Counted:
-    """Every kind once, so that each has a series that rises later; then the known mix."""
+    """Send each kind of request once, so that its series exists, then the known mix."""
     put(dev, f"/simulation/{BROKEN}/down")
     wait_until(lambda: BROKEN in downs(dev))
     once = Counted()
@@ -143,7 +143,7 @@ def downs(dev: Dev) -> set[str]:
 
 
 def scraped(prometheus: Prometheus) -> Counter[tuple[int, str]]:
-    """Answers by code and reason as the last scrape has them."""
+    """Answers by code and reason in the last scrape."""
     expr = 'sum by (code, reason) (autorouter_answers_total{reason!="healthz"}) > 0'
     return Counter(
         {
@@ -159,12 +159,12 @@ def names_firing(prometheus: Prometheus) -> set[str]:
 
 
 def about(expected: float) -> Any:
-    """Prometheus extrapolates rates to the edges of their window, each series for itself."""
+    """Approximately `expected`: Prometheus extrapolates rates to the ends of their window."""
     return pytest.approx(expected, rel=0.25, abs=1e-9)
 
 
 def values(run: Run, expr: str) -> dict[tuple[str, ...], float]:
-    """Values by the labels that tell them apart, in the order of their names."""
+    """Label values, in the order of their names → sample value."""
     found = {}
     for one in run.prometheus.samples(expr):
         labels = {k: v for k, v in one["metric"].items() if k not in ("job", "__name__")}
@@ -173,7 +173,7 @@ def values(run: Run, expr: str) -> dict[tuple[str, ...], float]:
 
 
 def per_second(counts: dict[Any, int]) -> dict[Any, Any]:
-    """What a rate over the window of a panel, a minute, makes of these counts."""
+    """The rates of these counts over a panel's window of one minute."""
     return {key: about(count / 60) for key, count in counts.items()}
 
 
@@ -182,13 +182,13 @@ def answers(run: Run) -> Any:
 
 
 def within(low: float, high: float) -> Callable[[Run], Any]:
-    """Every series, and at least one, lies between."""
+    """There is at least one series, and all are between the bounds."""
     return lambda _: Between(low, high)
 
 
 @dataclass(eq=False)
 class Between:
-    """Equal to values that all lie between two bounds; an edge without answers has no time."""
+    """Equal to values that are all between two bounds. NaN is allowed: no answers, no time."""
 
     low: float
     high: float
@@ -209,9 +209,9 @@ def alone(value: float) -> Callable[[Run], Any]:
     return lambda _: {(): value}
 
 
-NONE: Callable[[Run], Any] = lambda _: {}  # noqa: E731 - one of the table's words
+NONE: Callable[[Run], Any] = lambda _: {}  # noqa: E731 - used as a value in TRUTH
 
-# Title of a panel → what each of its queries must give, in order.
+# Title of a panel → the expected result of each of its queries, in order.
 TRUTH: dict[str, list[Callable[[Run], Any]]] = {
     "Fleet status": [lambda run: {(fleet_status(run),): 1}],
     "Alerts": [lambda run: {(): number_firing(run)}],
@@ -258,7 +258,7 @@ TRUTH: dict[str, list[Callable[[Run], Any]]] = {
 
 @dataclass(eq=False)
 class Sums:
-    """Equal to rates by level and source whose sources add up to these."""
+    """Equal to rates by level and source whose sums by source are the expected ones."""
 
     sources: Counter[str]
     __hash__ = None  # type: ignore[assignment]
@@ -305,7 +305,7 @@ def test_panel_shows_what_was_counted(panel: dict[str, Any], run: Run) -> None:
         assert truth(run) == found, target["expr"]
 
 
-# Alerts that these faults must raise; every other must stay silent.
+# The alerts that these faults must fire. No other alert may fire.
 RAISED = {
     "AutorouterNoEdge",
     "AutorouterBudgetBurnsFast",

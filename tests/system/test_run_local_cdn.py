@@ -1,4 +1,4 @@
-"""The stand-in's launcher: what it refuses, what it starts, and that it leaves nothing."""
+"""The launcher of the CDN stand-in: its error messages, its children and its cleanup."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 
 
 def refused(*words: str, **settings: str) -> tuple[int, str]:
-    """Exit code and errors of a start that must fail."""
+    """The exit code and stderr of a start that must fail."""
     done = subprocess.run(
         [sys.executable, str(RUN), *words],
         env=clean_env(**settings),
@@ -53,7 +53,7 @@ def refused(*words: str, **settings: str) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def started(folder: Path, *words: str, **settings: str) -> Iterator[Process]:
-    """The launcher, once it has told what to try, with temporary files in `folder`."""
+    """The launcher, once it has printed its examples. Temporary files are in `folder`."""
     env = clean_env(**settings) | {"TMPDIR": str(folder)}
     process = Process([sys.executable, str(RUN), *words], folder / "run.log", env)
     try:
@@ -64,13 +64,13 @@ def started(folder: Path, *words: str, **settings: str) -> Iterator[Process]:
 
 
 def children(pid: int) -> dict[str, int]:
-    """The processes that a process has started, by name."""
+    """The name and pid of each child process."""
     pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return {Path(f"/proc/{pid}/comm").read_text().strip(): int(pid) for pid in pids}
 
 
 def is_running(group: int) -> bool:
-    """Whether a process of this group is there."""
+    """Whether a process of this group exists."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -165,7 +165,7 @@ def test_commands_that_are_printed_do_what_they_say(tmp_path: Path) -> None:
         edges = f"http://{HOST}:{ops_port}/v1/edges"
         wait_until(lambda: "unknown" not in get(edges).text)
         assert "X-Cache: Miss" in told(canadian)
-        # The first news of the edges purges what was stored before it.
+        # The first health of the edges purges the answers stored before it.
         wait_until(lambda: "X-Cache: Hit" in told(canadian))
         assert '"crossed_border":true' in told(german)
         assert "xkey-purged: " in told(purge)
@@ -176,7 +176,7 @@ def test_commands_that_are_printed_do_what_they_say(tmp_path: Path) -> None:
 
 
 def told(command: str) -> str:
-    """What a printed command prints."""
+    """The output of a printed command."""
     return subprocess.run(
         ["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True
     ).stdout

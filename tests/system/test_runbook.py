@@ -1,4 +1,4 @@
-"""Every command in docs/operations.md is run against a real fleet, Redis, poller and server."""
+"""Runs every command in docs/operations.md against a real fleet, Redis, poller and server."""
 
 import asyncio
 import os
@@ -16,21 +16,21 @@ from tests.support.servers import AUTOROUTER, HOST, clean_env
 pytestmark = pytest.mark.anyio
 
 PROGRAMS = ("autorouter", "curl", "redis-cli")
-# These run until they are stopped, or ask what only the real world has.
+# These run until they are stopped, or need the internet, or have tests elsewhere.
 ELSEWHERE = (
     "autorouter serve",
     "autorouter poll",
     "autorouter geodata feeds",
     "autorouter geodata update",
-    "autorouter simulate",  # it reads the whole geo database; test_simulate.py runs it
-    " --at ",  # a new server has no past; test_cli.py replays one
+    "autorouter simulate",  # reads the whole geo database; test_simulate.py runs it
+    " --at ",  # a new server has no history; test_cli.py replays one
     "polargrid.ai",
     "curl -sI",
 )
 
 
 def commands_in(text: str) -> list[str]:
-    """What stands in blocks and between backticks, in order, as a shell takes it."""
+    """The commands in indented blocks and between backticks, in order."""
     found = re.findall(r"^ {4,}(\S.*)$|`([^`]+)`", text, re.MULTILINE)
     spans = [" ".join((block or span).split()) for block, span in found]
     return [span for span in spans if is_command(span) and not any(e in span for e in ELSEWHERE)]

@@ -1,7 +1,7 @@
-"""`autorouter serve` under attack: whatever strangers do to a port, others are answered.
+"""`autorouter serve` under attack. Attacks must not affect other clients.
 
-Every attack goes on while a well-behaved client asks. It must be answered 200, in time,
-each time; afterwards nothing of the attack may be left.
+A well-behaved client sends requests during every attack. It must always get 200 in time. After the
+attack, the server must have released its connections and memory.
 """
 
 import asyncio
@@ -54,9 +54,9 @@ OPENED_PER_S = 2_000
 SENT_PER_S = 20_000_000  # bytes
 LIMIT = 4_000
 HOSTILE_EDGES = ("yto-01", "yto-02", "yul-01", "yul-02")
-STARTED = 30  # requests before an attack, while the server has more to do than later
-FEWEST = 100  # requests of others that a siege lasts for, so that there is a p99
-IN_TIME_S = 2.0  # an SDK's patience
+STARTED = 30  # requests before an attack, while the server is still starting up
+FEWEST = 100  # an attack lasts for at least this many requests of the client, for a p99
+IN_TIME_S = 2.0  # the timeout of an SDK
 REQUEST = b"GET /v1/route HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 GROWTH_MB = 24.0
@@ -67,7 +67,7 @@ LINE = b"GET /v1/route HTTP/1.1\r\n"
 
 @dataclass
 class Fortress:
-    """A server to be besieged."""
+    """A server under attack."""
 
     pid: int
     port: int
@@ -75,7 +75,7 @@ class Fortress:
     folder: Path  # for logs
 
     def rss_mb(self) -> float:
-        """What it has in memory of its own."""
+        """The private memory of the server."""
         told = Path(f"/proc/{self.pid}/status").read_text()
         return int(told.partition("RssAnon:")[2].split()[0]) / 1_024
 
@@ -83,7 +83,7 @@ class Fortress:
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def shed(self) -> float:
-        """Connections ended because of too many."""
+        """The number of connections closed or refused at the limit."""
         return sum(self.metric(f'autorouter_connections_shed_total{{how="{how}"}}') for how in Shed)
 
     def metric(self, name: str) -> float:
@@ -95,7 +95,7 @@ class Fortress:
 
 @pytest.fixture(scope="module", autouse=True)
 def _many_files() -> Iterator[None]:
-    """As many open files as we may have: each connection is one here too."""
+    """Raise the limit of open files, because each connection needs one here too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     yield
@@ -104,7 +104,7 @@ def _many_files() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def fortress(_many_files: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fortress]:
-    """One for all attacks: what an earlier one left would show."""
+    """One server for all attacks, so that what an earlier attack left is detected."""
     port, ops_port = free_port(), free_port()
     env = clean_env(
         LISTEN=f"{HOST}:{port}",
@@ -127,7 +127,7 @@ def fortress(_many_files: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def fill(port: int) -> None:
-    """Have as many connected as there can be: memory for so many is taken once, and kept."""
+    """Open the maximum number of connections once: the server keeps the memory for them."""
     with contextlib.ExitStack() as stack:
         for _ in range(LIMIT):
             one = stack.enter_context(socket.create_connection((HOST, port)))
@@ -136,7 +136,7 @@ def fill(port: int) -> None:
 
 
 class Civilian:
-    """A well-behaved client, in a process of its own."""
+    """A well-behaved client in its own process."""
 
     def __init__(self, port: int, folder: Path) -> None:
         program = ROOT / "tests" / "support" / "civilian.py"
@@ -145,7 +145,7 @@ class Civilian:
 
     @property
     def answers(self) -> list[tuple[int, float]]:
-        """Status and seconds of each request so far."""
+        """The status and duration in seconds of each request so far."""
         whole = self._process.output.rpartition("\n")[0].splitlines()
         return [(int(code), float(took)) for code, took in map(str.split, whole)]
 
@@ -162,8 +162,7 @@ class Civilian:
             self._process.kill()
 
     def judge(self, first: int = 0) -> None:
-        """Each request, from the `first` on, was answered 200 in time. Prints how long they
-        took."""
+        """Assert that each response was 200, and in time from the `first` on. Print the times."""
         took_s = self.took_s[first:]
         p99_ms = 1_000 * statistics.quantiles(took_s, n=100, method="inclusive")[98]
         most_ms = 1_000 * max(took_s)
@@ -174,7 +173,8 @@ class Civilian:
 
 @asynccontextmanager
 async def besieged(fortress: Fortress) -> AsyncIterator[Civilian]:
-    """A block of attacks, during which others are answered and after which all is as before."""
+    """A block with an attack. Asserts that the client is answered, and that files and memory
+    are released afterwards."""
     get(f"http://{HOST}:{fortress.port}/v1/route")
     files, rss_mb = fortress.files(), fortress.rss_mb()
     civilian = Civilian(fortress.port, fortress.folder)
@@ -191,7 +191,7 @@ async def besieged(fortress: Fortress) -> AsyncIterator[Civilian]:
 
 
 async def knock(port: int, said: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection on which so much was said."""
+    """Open a connection and send these bytes."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(said)
     return reader, writer
@@ -199,8 +199,11 @@ async def knock(port: int, said: bytes = b"") -> tuple[asyncio.StreamReader, asy
 
 @asynccontextmanager
 async def crowding(port: int, count: int, said: bytes = b"") -> AsyncIterator[None]:
-    """So many connections as long as the block lasts, at a rate that leaves a server time: past
-    what it can accept or read, others wait for those before them, whatever they send."""
+    """Open `count` connections that send these bytes, and hold them until the block ends.
+
+    The rate is limited. If the server had more to accept or read than it can, every client would
+    wait, whatever the connections send.
+    """
     with contextlib.ExitStack() as stack:
         for number in range(count):
             one = stack.enter_context(socket.socket())
@@ -214,7 +217,7 @@ async def crowding(port: int, count: int, said: bytes = b"") -> AsyncIterator[No
 
 
 async def heard(port: int, said: bytes, timeout_s: float = 5) -> bytes:
-    """What is answered until the server hangs up, or nothing more comes."""
+    """The response until the server closes the connection or the time is over."""
     reader, writer = await knock(port, said)
     told = b""
     try:
@@ -247,8 +250,8 @@ async def test_ten_thousand_who_only_wait_cost_others_nothing(
 
 
 async def test_empty_lines_hold_no_place_and_delay_no_stop(start: Start, tmp_path: Path) -> None:
-    """Two bytes a connection: each newcomer finds room, ten seconds end them all, and a stop
-    takes as long as ever."""
+    """Connections that send only empty lines are closed for new ones, end after ten seconds, and
+    do not delay a stop."""
     port, ops_port = free_port(), free_port()
     listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
     process = start("serve", **listens, MAX_CONNECTIONS="500")
@@ -275,7 +278,7 @@ async def test_empty_lines_hold_no_place_and_delay_no_stop(start: Start, tmp_pat
 
 
 class MemoryWatch(threading.Thread):
-    """The most memory that a process has of its own, looked at 20 times a second."""
+    """The peak private memory of a process, sampled 20 times a second."""
 
     def __init__(self, fortress: Fortress) -> None:
         super().__init__(daemon=True)
@@ -294,7 +297,7 @@ class MemoryWatch(threading.Thread):
 
 @contextlib.contextmanager
 def memory_limit(limit_bytes: int) -> Iterator[Path | None]:
-    """A cgroup with a limit on memory, or None where we may not make one."""
+    """A cgroup with a memory limit, or None if it cannot be created."""
     name = f"autorouter-siege-{secrets.token_hex(4)}"
     for root, limit in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
         group = Path("/sys/fs/cgroup", root, name)
@@ -311,8 +314,11 @@ def memory_limit(limit_bytes: int) -> Iterator[Path | None]:
 
 @pytest.mark.parametrize("listener", ["port", "ops_port"])
 async def test_unfinished_heads_cost_bounded_memory(tmp_path: Path, listener: str) -> None:
-    """What once killed a pod: heads of thousands of short fields, none of them complete. In the
-    512 MiB of infra/k8s, where we may set such a limit, and below the figure of docs/running.md."""
+    """Incomplete heads with thousands of short fields once killed a pod.
+
+    The server has the 512 MiB of infra/k8s if a limit can be set. It must stay below the figure in
+    docs/running.md.
+    """
     port, ops_port = free_port(), free_port()
     env = clean_env(LISTEN=f"{HOST}:{port}", OPS_LISTEN=f"{HOST}:{ops_port}")
     attacks = [
@@ -363,7 +369,7 @@ async def test_slow_clients_are_disconnected(fortress: Fortress) -> None:
 
 
 async def _drip(port: int, said: bytes) -> float:
-    """For how long it may go on."""
+    """Send a byte every half second. Returns the time until the server closes."""
     started = time.monotonic()
     reader, writer = await knock(port, said)
     with contextlib.suppress(ConnectionError):
@@ -395,8 +401,8 @@ async def test_clients_that_do_not_read_delay_nobody(fortress: Fortress) -> None
 async def test_clients_that_do_not_read_and_announce_a_body_make_room(
     start: Start, tmp_path: Path
 ) -> None:
-    """Their buffers are full, and a body is announced that never comes. They have every place;
-    as soon as they only wait, each newcomer is answered."""
+    """Clients with full buffers announce a body and do not send it. They use all connections.
+    When they are idle, new clients are answered."""
     port, ops_port, places = free_port(), free_port(), 16
     listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
     process = start("serve", **listens, MAX_CONNECTIONS=str(places))
@@ -416,7 +422,7 @@ async def test_clients_that_do_not_read_and_announce_a_body_make_room(
         async def is_let_in() -> bool:
             return (await heard(port, LAST)).startswith(b"HTTP/1.1 200 ")
 
-        await eventually(is_let_in)  # not while they still get answers
+        await eventually(is_let_in)  # the server still writes to them at first
         for _ in range(places):
             reader, writer = await knock(port, REQUEST)
             stack.callback(writer.transport.abort)
@@ -446,7 +452,7 @@ async def test_flood_of_requests_sent_ahead_leaves_time_for_others(fortress: For
 
 
 def _variants() -> list[bytes]:
-    """What has broken other servers."""
+    """Requests that have broken other servers."""
     host = b"Host: x\r\n"
     smuggled = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
     both = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -525,7 +531,7 @@ async def test_bad_http_is_refused_and_breaks_nothing(fortress: Fortress, listen
 
 
 async def test_nothing_is_smuggled_past_a_proxy(fortress: Fortress) -> None:
-    """Two lengths that differ are refused, and what follows is not taken for a request."""
+    """Ambiguous lengths are rejected, and the bytes after them are not read as a request."""
     for said in [one for one in _variants() if b"smuggled" in one and b"Upgrade" not in one]:
         told = await heard(fortress.port, said, 2)
         assert len(STATUS.findall(told)) == 1, (said, told)
@@ -550,7 +556,7 @@ def _mutated(rng: random.Random, said: bytes) -> bytes:
 
 
 async def test_flood_of_unique_questions_is_forgotten(fortress: Fortress) -> None:
-    """Memos are full after the first half; from then on memory is flat."""
+    """The memos are full after the first floods. Then memory does not grow."""
     numbers = itertools.count()
 
     async def flood(count: int) -> None:
@@ -590,7 +596,7 @@ def test_hashes_of_text_cannot_be_foreseen() -> None:
 async def test_newcomers_are_refused_where_nobody_can_be_closed(
     start: Start, tmp_path: Path
 ) -> None:
-    """More come in a moment than there are places; a moment later all is well again."""
+    """More connections arrive at once than the limit allows. Then new ones work again."""
     port, ops_port = free_port(), free_port()
     listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
     process = start("serve", **listens, MAX_CONNECTIONS="16")
@@ -667,7 +673,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 async def test_edges_that_never_stop_sending_delay_no_answer(
     start: Start, tmp_path: Path, head: bytes, piece: bytes
 ) -> None:
-    """Without Redis, where one process probes and answers."""
+    """Without Redis, one process both probes and answers."""
 
     async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):

@@ -1,4 +1,4 @@
-"""Two minutes of a day in the life, and that its judge would notice what it looks for."""
+"""Two minutes of the soak test, and tests of its checks."""
 
 from collections import Counter
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A short storm by seed, and that its judge would notice what it looks for."""
+"""A short run of the storm test, and tests of its checks."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -26,7 +26,7 @@ FAULTS = ("names fail", "redis demoted", "state folder hung", "worker hung")
 
 
 async def test_short_storm_breaks_no_promise() -> None:
-    """One round, because each lasts half a minute: faults that do not hide each other."""
+    """One round of half a minute. Its faults do not hide each other."""
     pace = Pace(interval_s=0.5, slack_s=2.0)
     rounds = [one async for one in run(37, [FAULTS], pace)]
     assert breaches(rounds) == []

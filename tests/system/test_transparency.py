@@ -1,7 +1,7 @@
-"""A cache is not there: through the stand-in, viewers get what the origin would tell them
-directly, whoever asked before, whatever they asked, and however the fleet changed.
+"""Through the CDN stand-in, viewers get the same answers as from the origin: for any earlier
+requests, any query and any change of the fleet.
 
-Nothing expires here. What a change makes wrong has to be found by its tags and purged.
+Cached answers do not expire here. Answers that a change makes wrong must be purged by their tags.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class Told(NamedTuple):
 
 @dataclass(kw_only=True)
 class Site:
-    """Edges, their origin, and the stand-in before it. `did`: what its cache did."""
+    """Edges, an origin and a CDN stand-in. `did`: counts of X-Cache values."""
 
     fleet: SimulatedFleet
     cdn: StandIn
@@ -70,12 +70,12 @@ class Site:
     did: Counter[str] = field(default_factory=Counter)
 
     async def through(self, questions: Iterable[Question]) -> list[Told]:
-        """What viewers get from the stand-in, all at once."""
+        """The stand-in's answers to concurrent questions."""
         asking = (self._ask(self.cdn.port, "X-Stand-In-Viewer", one) for one in questions)
         return await asyncio.gather(*asking)
 
     async def directly(self, questions: Iterable[Question]) -> list[Told]:
-        """What the origin tells them itself."""
+        """The origin's answers to concurrent questions."""
         asking = (self._ask(self.port, "X-Forwarded-For", one) for one in questions)
         return await asyncio.gather(*asking)
 
@@ -87,23 +87,23 @@ class Site:
             return Told(response.status, response.headers.get("ETag", ""), body)
 
     async def ops(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask the ops listener."""
+        """Send a request to the ops listener."""
         url = f"http://{HOST}:{self.ops_port}{path}"
         async with self.client.request(method, url, json=body) as response:
             response.raise_for_status()
             return await response.json()
 
     async def edges(self) -> dict[str, dict[str, Any]]:
-        """What the origin knows of the edges."""
+        """Id → the origin's document of the edge."""
         return {edge["id"]: edge for edge in (await self.ops("GET", "/v1/edges"))["edges"]}
 
     async def standing(self) -> dict[str, Any]:
-        """All of the edges that answers depend on."""
+        """Id → the facts of the edge that answers depend on."""
         facts = ("state", "intent", "models")
         return {id: [edge[fact] for fact in facts] for id, edge in (await self.edges()).items()}
 
     async def is_ready(self) -> bool:
-        """Whether it knows all that there is to know."""
+        """Whether the origin knows the state and models of every edge."""
         edges = (await self.edges()).values()
         return all(edge["state"] == "up" and edge["models"] is not None for edge in edges)
 
@@ -118,7 +118,7 @@ async def a_site(folder: Path, rng: random.Random, geo_db: Path) -> AsyncIterato
         origin = await stack.enter_async_context(
             origin_behind_stand_in(folder, fleet.endpoints, geo_db, **settings)
         )
-        few = aiohttp.TCPConnector(limit=8)  # the edges have to answer probes meanwhile
+        few = aiohttp.TCPConnector(limit=8)  # the same loop must also answer probes
         client = await stack.enter_async_context(aiohttp.ClientSession(connector=few))
         site = Site(
             fleet=fleet,
@@ -132,8 +132,10 @@ async def a_site(folder: Path, rng: random.Random, geo_db: Path) -> AsyncIterato
 
 
 def a_world(path: Path, rng: random.Random) -> list[Question]:
-    """Writes a database of real places; gives questions of people there. A few of them are
-    not in it, of others it knows the country only."""
+    """Write a database of real places. Returns questions of viewers there.
+
+    The database does not contain some of the viewers. For others it knows only the country.
+    """
     real = maxminddb.open_database(packaged_database())
     places: dict[str, dict[str, Any]] = {}
     questions: list[Question] = []
@@ -163,7 +165,7 @@ def a_record(real: dict[str, Any], rng: random.Random) -> dict[str, Any]:
 
 
 async def change(site: Site, rng: random.Random) -> list[str]:
-    """Operators take edges out or bring some back; gives which, once the origin knows."""
+    """Disable or enable some edges and wait until the origin knows. Returns their ids."""
     edges = await site.edges()
     gone = [id for id, edge in edges.items() if edge["intent"] != "enabled"]
     if rng.random() < len(gone) / len(edges):
@@ -181,7 +183,7 @@ async def change(site: Site, rng: random.Random) -> list[str]:
 
 
 def a_few(rng: random.Random) -> int:
-    """Mostly one."""
+    """Usually one."""
     return rng.choice([1, 1, 1, 2, 5])
 
 
@@ -191,7 +193,7 @@ async def intend(site: Site, ids: Iterable[str], states: set[str]) -> bool:
 
 
 async def sicken(site: Site, id: str, mode: Mode, state: str) -> list[str]:
-    """An edge misbehaves from now on, or no longer; gives it, once the origin knows."""
+    """Set an edge's mode and wait until the origin has it in this state. Returns its id."""
 
     async def is_known() -> bool:
         return bool((await site.edges())[id]["state"] == state)
@@ -202,7 +204,7 @@ async def sicken(site: Site, id: str, mode: Mode, state: str) -> list[str]:
 
 
 def sicknesses(rng: random.Random) -> dict[int, tuple[str, Mode, str]]:
-    """What befalls which edge at which step. None comes back from down so soon."""
+    """Step → edge, mode and state. No edge that goes down recovers during the test."""
     degraded, killed, failing, unhealthy = rng.sample(sorted(CITIES), 4)
     befallen = [
         (degraded, Mode.DEGRADED, "degraded"),
@@ -238,7 +240,7 @@ async def test_answers_through_the_cache_are_those_of_the_origin(seed: int, tmp_
             kept = zip(soon, during, before, after[:ASKED_DURING], strict=True)
             assert [told for told in kept if told[1] not in told[2:]] == [], where
         assert compared > STEPS / 2
-        assert site.did["Hit"] > 1_000  # else this proves little
+        assert site.did["Hit"] > 1_000  # with few hits the test would prove little
 
 
 def differing(

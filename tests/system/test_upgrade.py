@@ -1,5 +1,5 @@
-"""An upgrade and a rollback as docs/upgrade.md has them: this release and the one before, as
-processes on one Redis, while viewers of many places ask and edges fail."""
+"""An upgrade and a rollback as in docs/upgrade.md. Processes of this release and the previous one
+share a Redis while viewers in many places send requests and edges fail."""
 
 import asyncio
 import signal
@@ -24,7 +24,7 @@ from tests.support.site.viewers import ADDRESSES, Answer, Viewers
 
 pytestmark = pytest.mark.anyio
 
-# The edges of each viewer's own country; of the other viewers any edge is right.
+# The edges in each viewer's country. For all other viewers every edge is right.
 CANADA = {"yto-01", "yto-02", "yul-01", "yul-02", "yvr-02"}
 OWN_COUNTRY = {
     **dict.fromkeys(("128.100.1.1", "132.204.1.1", "142.103.1.1"), CANADA),
@@ -35,13 +35,13 @@ PATIENCE_S = 60.0
 
 
 async def met(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Wait for what may take long on a busy machine, without keeping it busy."""
+    """Wait with a long timeout and slow polling, for a busy machine."""
     await eventually(condition, PATIENCE_S, every_s=0.1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absence:
-    """How long no server may have named an edge, monotonic."""
+    """A time span in which no server may name an edge. Times are monotonic."""
 
     edge: str
     since: float
@@ -54,8 +54,8 @@ class Absence:
 
 @dataclass(kw_only=True)
 class Upgrade:
-    """Both releases on one site: the servers that viewers ask, and what must hold of the
-    answers."""
+    """Both releases on one site, the servers that viewers ask, and the expected absences of
+    edges."""
 
     old: Site
     new: Site
@@ -64,7 +64,7 @@ class Upgrade:
     absences: list[Absence] = field(default_factory=list)
 
     async def join(self, site: Site) -> Running:
-        """Start a server, and send viewers to it once it knows every edge."""
+        """Start a server and send viewers to it when it knows every edge."""
         server = site.serve()
         await met(server.is_ready)
         self.servers.append(server)
@@ -72,7 +72,7 @@ class Upgrade:
         return server
 
     async def leave(self, server: Running) -> None:
-        """Send no more viewers to the server, then end it."""
+        """Send no more viewers to the server, then stop it."""
         self.servers.remove(server)
         self._balance()
         server.process.send(signal.SIGTERM)
@@ -87,7 +87,7 @@ class Upgrade:
         assert await command.ended(PATIENCE_S) == 0, command.output
 
     async def named(self, server: Running) -> set[str]:
-        """Every edge that the server's answers may name."""
+        """The edges that the server offers."""
         regions = (await server.route("?all=true"))["regions"]
         return {each["region"] for each in regions}
 
@@ -99,7 +99,7 @@ class Upgrade:
 
     @asynccontextmanager
     async def absent(self, edge: str) -> AsyncIterator[None]:
-        """All servers leave the edge out, as long as the block lasts."""
+        """Wait until no server names the edge. None may name it until the block ends."""
         await met(lambda: self.none_names(edge))
         since = monotonic()
         yield
@@ -107,7 +107,7 @@ class Upgrade:
 
     @asynccontextmanager
     async def drained(self, edge: str, *, by: Site, until: Site) -> AsyncIterator[None]:
-        """One release drains the edge and the other one brings it back."""
+        """One release drains the edge, the other one enables it."""
         await self.act(by, "drain", edge, "--for", "10m", "--reason", "upgrade")
         async with self.absent(edge):
             yield
@@ -115,19 +115,19 @@ class Upgrade:
         await met(lambda: self.all_name(edge))
 
     async def lose(self, edge: str) -> None:
-        """Let an edge refuse connections until every server has left it out for a while."""
+        """Make an edge refuse connections until no server has named it for a while."""
         await self.old.fleet.edges[edge].set_mode(Mode.DOWN)
         async with self.absent(edge):
             await self.some_answers()
         await self.old.fleet.edges[edge].set_mode(Mode.HEALTHY)
 
     async def some_answers(self) -> None:
-        """Until every viewer has asked every server."""
+        """Wait until every viewer has asked every server."""
         enough = len(self.viewers.answers) + len(ADDRESSES) * len(self.servers)
         await met(lambda: len(self.viewers.answers) >= enough)
 
     async def picks(self, server: Running) -> dict[str, str]:
-        """What each viewer gets of the server."""
+        """Viewer → the edge that the server picks."""
         found = {}
         for address in ADDRESSES:
             url, headers = f"http://{HOST}:{server.port}/v1/route", {"X-Forwarded-For": address}
@@ -135,7 +135,7 @@ class Upgrade:
         return found
 
     async def agree(self, one: Running, other: Running) -> bool:
-        """Whether each viewer gets the same edge of both servers."""
+        """Whether both servers pick the same edge for each viewer."""
         return await self.picks(one) == await self.picks(other)
 
     def wrong_answers(self) -> list[Answer]:
@@ -166,7 +166,7 @@ async def upgrade(joined: Site, start_before: Start) -> AsyncIterator[Upgrade]:
 
 
 def test_archive_is_the_commit() -> None:
-    """Where the commit is in reach: a shallow clone has the archive only."""
+    """Compared only if the commit is available. A shallow clone has only the archive."""
     done = subprocess.run(
         ["git", "archive", COMMIT, *ARCHIVED], cwd=ROOT, capture_output=True, check=False
     )
@@ -179,7 +179,7 @@ def test_archive_is_the_commit() -> None:
 
 
 async def hand_over(poller: Process, site: Site, server: Running) -> Process:
-    """Start a poller of another release as the standby, and end the one that publishes."""
+    """Start a poller of another release as standby, then stop the one that publishes."""
     standby = site.poll()
     await met(lambda: "polling" in standby.output)
     poller.send(signal.SIGTERM)
@@ -193,7 +193,7 @@ async def test_upgrade_and_rollback_give_no_wrong_answer(upgrade: Upgrade) -> No
     poller = old.poll()
     old_server = await upgrade.join(old)
 
-    # Servers first: both releases read what the older poller writes.
+    # Upgrade the servers first: both releases read what the older poller writes.
     new_server = await upgrade.join(new)
     await met(lambda: upgrade.agree(old_server, new_server))
     async with upgrade.drained("yto-01", by=old, until=new):
@@ -202,14 +202,14 @@ async def test_upgrade_and_rollback_give_no_wrong_answer(upgrade: Upgrade) -> No
         await upgrade.some_answers()
     await upgrade.lose("nyc-01")
 
-    # Then the poller: both releases read what the newer one writes.
+    # Then upgrade the poller: both releases read what the newer one writes.
     poller = await hand_over(poller, new, new_server)
     await upgrade.lose("dal-01")
     await upgrade.leave(old_server)
     await upgrade.act(new, "dial", "yul-02", "40%", "--for", "10m", "--reason", "too warm")
     await upgrade.some_answers()
 
-    # And back, in the opposite order, with a dial that the older release does not know.
+    # Roll back in the opposite order, with a dial that the older release does not know.
     poller = await hand_over(poller, old, new_server)
     await upgrade.lose("yto-02")
     old_server = await upgrade.join(old)
