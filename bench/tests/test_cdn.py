@@ -48,14 +48,14 @@ rates = st.floats(1e-6, 1e4)
 # Formulas
 
 
-def test_lifetimes_are_those_of_our_answers() -> None:
+def test_lifetimes_equal_those_of_answers() -> None:
     assert (CachePolicy().max_age_s, STALE_WHILE_REVALIDATE_S) == (MAX_AGE_S, STALE_S)
 
 
 @pytest.mark.parametrize(
     ("keys", "total", "seconds"), [(1, 20, 9_000), (30, 30, 6_000), (3_000, 100, 3_000)]
 )
-def test_formulas_agree_with_counting(keys: int, total: float, seconds: float) -> None:
+def test_formulas_agree_with_the_simulation(keys: int, total: float, seconds: float) -> None:
     rng = random.Random(keys)
     weights = [rng.uniform(0.1, 1) for _ in range(keys)]
     asked = [weight * total / sum(weights) for weight in weights]
@@ -68,7 +68,7 @@ def test_formulas_agree_with_counting(keys: int, total: float, seconds: float) -
 
 
 @given(rate=rates)
-def test_figures_stay_within_what_is_possible(rate: float) -> None:
+def test_figures_are_within_their_bounds(rate: float) -> None:
     told = expected([rate])
 
     assert 0 <= told.hit_ratio <= 1
@@ -77,14 +77,14 @@ def test_figures_stay_within_what_is_possible(rate: float) -> None:
     assert rate - told.origin_rps <= rate * (told.hit_ratio + 1e-9)
 
 
-def test_lonely_requests_never_hit_and_are_never_wrong() -> None:
+def test_rare_requests_never_hit_and_are_never_wrong() -> None:
     told = expected([1e-9])
 
     assert told.hit_ratio == pytest.approx(0, abs=1e-6)
     assert told.wrong_s == pytest.approx(0, abs=1e-6)
 
 
-def test_crowded_key_asks_once_in_max_age_and_errs_half_of_it() -> None:
+def test_busy_key_is_fetched_once_a_max_age() -> None:
     told = expected([1e6])
 
     assert told.origin_rps == pytest.approx(1 / MAX_AGE_S)
@@ -106,24 +106,24 @@ def a_share(part: float, **changes: Any) -> Shares:
     return {share._replace(**changes): part}
 
 
-def test_key_of_one_city_misroutes_nobody() -> None:
+def test_key_of_one_city_misroutes_no_viewer() -> None:
     assert misrouted(a_share(0.7) | a_share(0.3, key="other", city="yul")) == 0
 
 
-def test_key_of_two_cities_misroutes_those_who_come_second() -> None:
+def test_key_of_two_cities_misroutes_viewers() -> None:
     shared = a_share(0.75) | a_share(0.25, city="yul")
 
     assert misrouted(shared) == pytest.approx(2 * 0.75 * 0.25)
 
 
-def test_caches_apart_do_not_misroute_each_other() -> None:
+def test_separate_caches_do_not_misroute() -> None:
     apart = a_share(0.75) | a_share(0.25, city="yul", cache="other")
 
     assert misrouted(apart) == 0
     assert misrouted(in_one_cache(apart)) == pytest.approx(2 * 0.75 * 0.25)
 
 
-def test_answer_from_abroad_is_counted_for_those_with_a_home() -> None:
+def test_edge_abroad_is_counted_if_the_country_has_an_edge() -> None:
     across = a_share(0.5) | a_share(0.5, country="US", city="nyc", city_country="US")
     homeless = a_share(0.5) | a_share(0.5, country="DE", city="yul")
 
@@ -158,14 +158,14 @@ def test_shares_of_all_viewers_add_up(shares: dict[str, Shares], kind: str) -> N
     assert sum(in_one_cache(shares[kind]).values()) == pytest.approx(1)
 
 
-def test_keys_tell_viewers_apart_as_they_should(shares: dict[str, Shares]) -> None:
+def test_each_kind_of_key_separates_viewers(shares: dict[str, Shares]) -> None:
     keys = {kind: {share.key for share in found} for kind, found in shares.items()}
 
     assert (len(keys["position"]), len(keys["1° cell"]), len(keys["country"])) == (6, 5, 3)
     assert "CA~yto-01.yto-02.yul-01" in keys["ranked edges"]
 
 
-def test_more_edges_are_put_into_cities_of_their_own() -> None:
+def test_new_edges_are_in_separate_metros() -> None:
     suburb = Position(TORONTO.latitude + 0.2, TORONTO.longitude)
     places = (
         Place(a_location(TORONTO), 4_096),
@@ -178,7 +178,7 @@ def test_more_edges_are_put_into_cities_of_their_own() -> None:
     assert [edge.position for edge in edges] == [suburb, MONTREAL]
 
 
-def test_cells_hold_the_same_addresses() -> None:
+def test_cells_have_the_same_number_of_addresses() -> None:
     near = Position(TORONTO.latitude + 0.001, TORONTO.longitude)
     places = (Place(a_location(TORONTO), 3), Place(a_location(near), 4))
 
@@ -187,7 +187,7 @@ def test_cells_hold_the_same_addresses() -> None:
     ] == [7]
 
 
-def test_our_key_and_the_position_misroute_nobody(shares: dict[str, Shares]) -> None:
+def test_ranked_edges_and_position_misroute_no_viewer(shares: dict[str, Shares]) -> None:
     assert misrouted(shares["ranked edges"]) == pytest.approx(0, abs=1e-9)
     assert misrouted(shares["position"]) == pytest.approx(0, abs=1e-9)
     assert misrouted(in_one_cache(shares["country"])) > 0.1
@@ -216,7 +216,7 @@ def test_targets_are_met() -> None:
         assert ours["wrong_country"] < 1e-9
 
 
-def test_simulation_agreed_when_it_was_measured() -> None:
+def test_saved_simulation_agrees_with_the_formulas() -> None:
     for kinds in results()["fleets"].values():
         for layouts in kinds.values():
             for told in layouts.values():

@@ -36,7 +36,7 @@ def test_every_kind_of_finding_is_tried() -> None:
     assert tried == set(FindingKind) - UNTRIED
 
 
-def test_there_are_over_thirty_faults_with_names_of_their_own() -> None:
+def test_over_thirty_faults_have_unique_names() -> None:
     assert len(set(dashboard_faults.NAMES)) == len(dashboard_faults.NAMES) > 30
 
 
@@ -50,7 +50,7 @@ def test_rows_of_several_runs_are_kept_in_order(
     assert [(row.fault, row.named_s) for row in table.kept()] == [(first, 2.0), (second, 3.0)]
 
 
-def test_table_says_what_is_not_right() -> None:
+def test_table_shows_failures() -> None:
     missed = Row(fault="edge: flaps", kind="flapping", works=False, alert="A", fires=False)
     assert table.table([RIGHT, missed]).splitlines()[2:] == [
         "| Redis: stops | 1.2 s | The store cannot be read | Bring Redis back; servers reconnect "

@@ -32,7 +32,7 @@ def test_stale_table_is_noticed(
     assert (tmp_path / stale).read_text() == (ROOT / "docs" / stale).read_text()
 
 
-def test_plot_of_routes_is_of_the_figures_kept() -> None:
+def test_plot_of_routes_has_the_saved_figures() -> None:
     figures = json.loads((RESULTS / "route.json").read_text())
     drawn = route.plot(figures)
 

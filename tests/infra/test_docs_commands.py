@@ -45,13 +45,13 @@ BY_TESTS = {
     r"autorouter geodata feeds": "test_command_tells_what_it_wrote",
     r".* --at ": "test_past_is_explained_by_its_own_fleet",
     r"eval ": "test_bash_completes_after_the_line_that_running_tells",
-    r"(commit=|git archive )": "test_archive_is_the_commit",
+    r"(commit=|git archive )": "test_archive_has_the_files_of_the_commit",
     r"\S*python -m pip wheel ": "test_wheel_is_pure_and_named_for_the_release",
-    r"AUTOROUTER_CDN_SECRET=\S+ \S+ infra/local-cdn/run.py": "test_function_of_ones_own_runs",
+    r"AUTOROUTER_CDN_SECRET=\S+ \S+ infra/local-cdn/run.py": "test_custom_function_runs",
     r"PYTHONPATH=\. python -m tests\.support\.route_keys": (
         "test_golden_vectors_are_what_the_command_writes"
     ),
-    r"curl -X PURGE ": "test_purge_tells_how_many_answers_are_gone",
+    r"curl -X PURGE ": "test_purge_returns_the_number_of_removed_answers",
 }
 # Pages that have a test of their own, which runs all of their commands.
 BY_PAGES = {DOCS / "operations.md": "test_every_command_works"}

@@ -18,10 +18,10 @@ from tests.support.stand_in import CANADIAN, UNKNOWN, StandIn, a_small_world, ru
 
 ORIGIN_TIMEOUT_S, SLACK_S = 1.0, 2.0
 HIT, MISS, ERROR = "Hit", "Miss", "Error"
-REVALIDATING, LAST_RESORT = "Hit, stale-while-revalidate", "Hit, stale-if-error"
+REVALIDATING, STALE_ON_ERROR = "Hit, stale-while-revalidate", "Hit, stale-if-error"
 LONG = "public, max-age=60, stale-while-revalidate=60, stale-if-error=300"
-BRIEF = "public, max-age=1, stale-while-revalidate=60, stale-if-error=300"
-UNREPEATABLE = "public, max-age=1, stale-if-error=300"
+SHORT = "public, max-age=1, stale-while-revalidate=60, stale-if-error=300"
+NOT_STALE = "public, max-age=1, stale-if-error=300"
 
 
 @dataclass
@@ -119,17 +119,17 @@ def wait_for(cdn: StandIn, path: str, cache: str) -> bytes:
     return bodies[-1]
 
 
-def test_fresh_answer_is_not_asked_for_again(cdn: StandIn, script: Script, path: str) -> None:
+def test_fresh_answer_is_served_from_the_cache(cdn: StandIn, script: Script, path: str) -> None:
     answers = [ask(cdn, path) for _ in range(3)]
 
     assert answers == [(b"first", MISS), (b"first", HIT), (b"first", HIT)]
     assert script.asked == [path]
 
 
-def test_stale_answer_is_given_while_another_is_fetched(
+def test_stale_answer_is_served_during_revalidation(
     cdn: StandIn, script: Script, path: str
 ) -> None:
-    script.cache_control = BRIEF
+    script.cache_control = SHORT
     ask(cdn, path)
     script.body, script.cache_control = b"second", LONG
 
@@ -141,7 +141,7 @@ def test_stale_answer_is_given_while_another_is_fetched(
 def test_viewers_do_not_wait_for_a_hung_origin_while_revalidating(
     cdn: StandIn, script: Script, path: str
 ) -> None:
-    script.cache_control = BRIEF
+    script.cache_control = SHORT
     ask(cdn, path)
     script.resumed.clear()
     wait_for(cdn, path, REVALIDATING)
@@ -151,17 +151,15 @@ def test_viewers_do_not_wait_for_a_hung_origin_while_revalidating(
     assert time.monotonic() - began < SLACK_S
 
 
-def test_without_leave_a_stale_answer_is_never_given(
-    cdn: StandIn, script: Script, path: str
-) -> None:
-    script.cache_control = UNREPEATABLE
+def test_stale_answer_needs_stale_while_revalidate(cdn: StandIn, script: Script, path: str) -> None:
+    script.cache_control = NOT_STALE
     ask(cdn, path)
     script.body = b"second"
 
     assert wait_for(cdn, path, MISS) == b"second"
 
 
-def test_purged_answer_is_never_given_again(cdn: StandIn, script: Script, path: str) -> None:
+def test_purged_answer_is_not_served_again(cdn: StandIn, script: Script, path: str) -> None:
     ask(cdn, path)
     script.body = b"second"
 
@@ -173,10 +171,10 @@ def test_purged_answer_is_never_given_again(cdn: StandIn, script: Script, path: 
     ]
 
 
-def test_answer_purged_when_it_was_stale_is_not_given_while_revalidating(
+def test_stale_answer_is_not_served_after_its_purge(
     cdn: StandIn, script: Script, path: str
 ) -> None:
-    script.cache_control = BRIEF
+    script.cache_control = SHORT
     ask(cdn, path)
     script.resumed.clear()
     wait_for(cdn, path, REVALIDATING)  # the revalidation hangs
@@ -190,7 +188,7 @@ def test_answer_purged_when_it_was_stale_is_not_given_while_revalidating(
     hung.set()
 
 
-def test_many_viewers_at_once_get_no_purged_answer(cdn: StandIn, script: Script, path: str) -> None:
+def test_concurrent_viewers_get_no_purged_answer(cdn: StandIn, script: Script, path: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         for number in range(20):
             script.body = str(number).encode()
@@ -200,20 +198,20 @@ def test_many_viewers_at_once_get_no_purged_answer(cdn: StandIn, script: Script,
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
-def test_purged_answer_is_the_last_resort_when_the_origin_fails(
+def test_purged_answer_is_served_when_the_origin_fails(
     cdn: StandIn, script: Script, path: str, status: int
 ) -> None:
     ask(cdn, path)
     cdn.purge("edge:yul-01")
     script.status = status
 
-    assert [ask(cdn, path) for _ in range(3)] == [(b"first", LAST_RESORT)] * 3
+    assert [ask(cdn, path) for _ in range(3)] == [(b"first", STALE_ON_ERROR)] * 3
 
     script.status, script.body = 200, b"second"
     assert ask(cdn, path) == (b"second", MISS)
 
 
-def test_last_resort_takes_many_viewers_no_longer_than_one(
+def test_concurrent_viewers_wait_for_one_origin_timeout(
     cdn: StandIn, script: Script, path: str
 ) -> None:
     ask(cdn, path)
@@ -223,11 +221,11 @@ def test_last_resort_takes_many_viewers_no_longer_than_one(
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: ask(cdn, path), range(20)))
 
-    assert answers == [(b"first", LAST_RESORT)] * 20
+    assert answers == [(b"first", STALE_ON_ERROR)] * 20
     assert time.monotonic() - began < ORIGIN_TIMEOUT_S + SLACK_S
 
 
-def test_failure_takes_many_viewers_no_longer_than_one(
+def test_concurrent_errors_take_at_most_two_origin_timeouts(
     cdn: StandIn, script: Script, path: str
 ) -> None:
     script.resumed.clear()
@@ -239,18 +237,20 @@ def test_failure_takes_many_viewers_no_longer_than_one(
     assert time.monotonic() - began < 2 * ORIGIN_TIMEOUT_S + SLACK_S
 
 
-def test_last_resort_ends_with_stale_if_error(cdn: StandIn, script: Script, path: str) -> None:
+def test_stale_answer_on_error_ends_after_stale_if_error(
+    cdn: StandIn, script: Script, path: str
+) -> None:
     script.cache_control = "public, max-age=1, stale-if-error=2"
     ask(cdn, path)
     script.status, script.body = 500, b"failed"
 
-    assert wait_for(cdn, path, LAST_RESORT) == b"first"
+    assert wait_for(cdn, path, STALE_ON_ERROR) == b"first"
     began = time.monotonic()
     assert wait_for(cdn, path, ERROR) == b"failed"
     assert time.monotonic() - began < 2 + SLACK_S
 
 
-def test_without_leave_there_is_no_last_resort(cdn: StandIn, script: Script, path: str) -> None:
+def test_error_is_served_without_stale_if_error(cdn: StandIn, script: Script, path: str) -> None:
     script.cache_control = "public, max-age=1"
     ask(cdn, path)
     script.status, script.body = 500, b"failed"
@@ -258,7 +258,7 @@ def test_without_leave_there_is_no_last_resort(cdn: StandIn, script: Script, pat
     assert wait_for(cdn, path, ERROR) == b"failed"
 
 
-def test_failure_is_kept_for_a_second(cdn: StandIn, script: Script, path: str) -> None:
+def test_error_is_cached_for_a_second(cdn: StandIn, script: Script, path: str) -> None:
     script.status = 500
     for _ in range(3):
         assert cdn.ask(path=path).status_code == 500
@@ -269,7 +269,7 @@ def test_failure_is_kept_for_a_second(cdn: StandIn, script: Script, path: str) -
 
 
 @pytest.mark.parametrize("cache_control", ["private, max-age=60", "no-store", "no-cache"])
-def test_what_is_not_for_sharing_is_not_kept(
+def test_private_answer_is_not_cached(
     cdn: StandIn, script: Script, path: str, cache_control: str
 ) -> None:
     script.cache_control = cache_control
@@ -279,7 +279,7 @@ def test_what_is_not_for_sharing_is_not_kept(
     assert ask(cdn, path) == (b"second", MISS)
 
 
-def test_private_answers_do_not_stand_in_line(cdn: StandIn, script: Script, path: str) -> None:
+def test_private_requests_run_concurrently(cdn: StandIn, script: Script, path: str) -> None:
     script.cache_control = "private, max-age=60"
     ask(cdn, path, UNKNOWN)
     script.resumed.clear()
@@ -291,12 +291,10 @@ def test_private_answers_do_not_stand_in_line(cdn: StandIn, script: Script, path
     assert [answer.result() for answer in answers] == [(b"first", MISS)] * 5
 
 
-def test_refused_answer_does_not_take_the_place_of_a_good_one(
-    cdn: StandIn, script: Script, path: str
-) -> None:
+def test_error_does_not_replace_a_good_answer(cdn: StandIn, script: Script, path: str) -> None:
     script.cache_control = "public, max-age=1, stale-while-revalidate=2, stale-if-error=300"
     ask(cdn, path)
     script.status, script.body = 503, b"failed"
 
     assert wait_for(cdn, path, REVALIDATING) == b"first"
-    assert wait_for(cdn, path, LAST_RESORT) == b"first"
+    assert wait_for(cdn, path, STALE_ON_ERROR) == b"first"

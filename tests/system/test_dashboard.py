@@ -66,9 +66,9 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+def shared_dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """A server for tests that do not change it."""
-    with running_dev(tmp_path_factory.mktemp("calm"), **FAST) as one:
+    with running_dev(tmp_path_factory.mktemp("shared"), **FAST) as one:
         wait_until(one.is_ready)
         yield one
 
@@ -80,7 +80,7 @@ def route(dev: Dev, viewer: str = VANCOUVERITE) -> dict[str, Any]:
 
 
 @contextmanager
-def held_up(page: Page, url: str) -> Iterator[list[Route]]:
+def delayed_requests(page: Page, url: str) -> Iterator[list[Route]]:
     """Hold back matching requests until the block ends, then wait for their responses."""
     held: list[Route] = []
     page.route(url, lambda route, _: held.append(route))
@@ -137,9 +137,7 @@ def test_states_differ_by_shape_and_not_only_by_colour(browser: Browser, dev: De
 # Content
 
 
-def test_killed_edge_turns_in_the_findings_the_table_and_the_map(
-    browser: Browser, dev: Dev
-) -> None:
+def test_killed_edge_is_shown_in_findings_table_and_map(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev)) as seen:
         assert seen.page.locator(".hatched").count() == 0
         before = seen.page.locator(".land").evaluate_all(
@@ -163,14 +161,14 @@ def test_killed_edge_turns_in_the_findings_the_table_and_the_map(
         assert seen.page.title() == "(1) autorouter"
 
 
-def test_trouble_comes_first_in_the_table(browser: Browser, dev: Dev) -> None:
+def test_down_edge_is_first_in_the_table(browser: Browser, dev: Dev) -> None:
     break_edge(dev, "sfo-01")
     with visit(browser, home(dev)) as seen:
         seen.wait_for_text("#edge-rows tr:first-child", "sfo-01")
         assert "refused" in seen.text("#edge-rows tr:first-child")
 
 
-def test_answers_are_shared_out_in_the_table(browser: Browser, dev: Dev) -> None:
+def test_table_shows_the_share_of_answers(browser: Browser, dev: Dev) -> None:
     for _ in range(3):
         assert route(dev)["region"] == "yvr-02"
     with visit(browser, home(dev)) as seen:
@@ -178,8 +176,8 @@ def test_answers_are_shared_out_in_the_table(browser: Browser, dev: Dev) -> None
         assert seen.text("#edges-note") == "share of 3 answers in the last 5 min"
 
 
-def test_chosen_edge_shows_its_territory(browser: Browser, calm: Dev) -> None:
-    with visit(browser, home(calm)) as seen:
+def test_chosen_edge_shows_its_territory(browser: Browser, shared_dev: Dev) -> None:
+    with visit(browser, home(shared_dev)) as seen:
         seen.page.click("tr[data-key=yvr-02] [data-control=select]")
         assert seen.page.locator(".chosen").count() > 3
         seen.page.click("tr[data-key=yvr-02] [data-control=select]")
@@ -188,8 +186,8 @@ def test_chosen_edge_shows_its_territory(browser: Browser, calm: Dev) -> None:
         seen.page.wait_for_selector("tr[data-key=dal-01][data-selected=true]")
 
 
-def test_map_can_be_brought_nearer(browser: Browser, calm: Dev) -> None:
-    with visit(browser, home(calm)) as seen:
+def test_map_can_be_zoomed(browser: Browser, shared_dev: Dev) -> None:
+    with visit(browser, home(shared_dev)) as seen:
         scene = "document.querySelector('#map-frame svg > g').getAttribute('transform')"
         views = [seen.page.evaluate(scene)]
         for button in ("#map-edges", "#map-in", "#map-out", "#map-world"):
@@ -199,7 +197,7 @@ def test_map_can_be_brought_nearer(browser: Browser, calm: Dev) -> None:
         assert views[4] == views[0]
 
 
-def test_projection_keeps_areas_and_can_be_undone(browser: Browser, calm: Dev) -> None:
+def test_projection_keeps_areas_and_is_invertible(browser: Browser, shared_dev: Dev) -> None:
     program = """async () => {
         const { project, unproject } = await import("./static/projection.js");
         const size = (x, y, d = 1e-4) => {
@@ -212,7 +210,7 @@ def test_projection_keeps_areas_and_can_be_undone(browser: Browser, calm: Dev) -
         const told = ([x, y]) => ({ x, y, size: size(x, y), back: unproject(...project(x, y)) });
         return places.map(told);
     }"""
-    with visit(browser, home(calm)) as seen:
+    with visit(browser, home(shared_dev)) as seen:
         told = seen.page.evaluate(program)
     for place in told:
         assert place["size"] == pytest.approx(told[0]["size"], rel=1e-3)
@@ -248,11 +246,13 @@ def test_edge_is_drained_after_its_preview_and_enabled_again(
         seen.wait_for_text("#event-rows", "yvr-02: draining → enabled")
 
 
-def test_late_answer_to_a_change_leaves_the_next_dialog_alone(browser: Browser, dev: Dev) -> None:
+def test_late_response_to_a_change_does_not_close_the_next_dialog(
+    browser: Browser, dev: Dev
+) -> None:
     with visit(browser, home(dev)) as seen:
         open_change(seen, "yvr-02")
         fill_change(seen)
-        with held_up(seen.page, "**/v1/edges/yvr-02/intent") as held:
+        with delayed_requests(seen.page, "**/v1/edges/yvr-02/intent") as held:
             with seen.page.expect_request("**/v1/edges/yvr-02/intent"):
                 seen.page.click("#change-submit")
             seen.page.type("#change-reason", " and more")
@@ -264,7 +264,7 @@ def test_late_answer_to_a_change_leaves_the_next_dialog_alone(browser: Browser, 
         assert "sfo-01" in seen.text("#change[open] #change-title")
 
 
-def test_finding_has_the_button_to_press(browser: Browser, dev: Dev) -> None:
+def test_finding_has_a_button_for_its_advice(browser: Browser, dev: Dev) -> None:
     break_edge(dev, "dal-02")
     with visit(browser, home(dev)) as seen:
         seen.wait_for_text("#headline", "dal-02")
@@ -276,7 +276,7 @@ def test_finding_has_the_button_to_press(browser: Browser, dev: Dev) -> None:
         seen.wait_for_text("#findings", "dal-02 (Dallas 02) is disabled by ann: broken disk")
 
 
-def test_country_is_left_without_an_edge_only_with_consent(
+def test_last_edge_of_a_country_is_drained_only_with_confirmation(
     tmp_path: Path, browser: Browser
 ) -> None:
     regions = tmp_path / "few.yaml"
@@ -304,8 +304,8 @@ def test_country_is_left_without_an_edge_only_with_consent(
         wait_until(lambda: route(dev, "85.214.132.117")["region"] != "ber-01")
 
 
-def test_dialog_works_by_keyboard_and_gives_the_focus_back(browser: Browser, calm: Dev) -> None:
-    with visit(browser, home(calm)) as seen:
+def test_dialog_works_by_keyboard_and_returns_the_focus(browser: Browser, shared_dev: Dev) -> None:
+    with visit(browser, home(shared_dev)) as seen:
         seen.page.focus("tr[data-key=yul-01] [data-control=change]")
         seen.page.keyboard.press("Enter")
         seen.page.wait_for_selector("#change[open]")
@@ -317,7 +317,7 @@ def test_dialog_works_by_keyboard_and_gives_the_focus_back(browser: Browser, cal
         assert focused(seen.page) == "Drain yul-01"
 
 
-def test_worst_is_announced_once(browser: Browser, dev: Dev) -> None:
+def test_worst_finding_is_announced_once(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev)) as seen:
         seen.page.evaluate(
             """() => {
@@ -363,16 +363,16 @@ def test_address_is_explained(browser: Browser, dev: Dev) -> None:
 
 
 @pytest.mark.parametrize("asked", ["Canada", "ca"])
-def test_country_is_explained(browser: Browser, calm: Dev, asked: str) -> None:
-    with visit(browser, home(calm)) as seen:
+def test_country_is_explained(browser: Browser, shared_dev: Dev, asked: str) -> None:
+    with visit(browser, home(shared_dev)) as seen:
         seen.page.fill("#why-viewer", asked)
         seen.page.click("#why-form [type=submit]")
         seen.wait_for_text(".verdict", "Canada gets")
         assert re.search(r"All viewers there (\S+ [\d.]+ %,? ?){5}", seen.text("#why-answer"))
 
 
-def test_place_on_the_map_is_explained(browser: Browser, calm: Dev) -> None:
-    with visit(browser, home(calm)) as seen:
+def test_place_on_the_map_is_explained(browser: Browser, shared_dev: Dev) -> None:
+    with visit(browser, home(shared_dev)) as seen:
         seen.page.locator("#map-frame").scroll_into_view_if_needed()
         box = seen.page.locator(".country[data-country=BR]").bounding_box()
         assert box is not None
@@ -381,10 +381,10 @@ def test_place_on_the_map_is_explained(browser: Browser, calm: Dev) -> None:
         assert "from this question" in seen.text("#why-answer")
 
 
-def test_late_answer_to_an_earlier_question_is_not_shown(browser: Browser, calm: Dev) -> None:
-    with visit(browser, home(calm)) as seen:
+def test_late_answer_to_an_earlier_question_is_not_shown(browser: Browser, shared_dev: Dev) -> None:
+    with visit(browser, home(shared_dev)) as seen:
         seen.wait_for_text("#why-answer .hint", "Or press a place")
-        with held_up(seen.page, "**/v1/explain?country=CA*") as held:
+        with delayed_requests(seen.page, "**/v1/explain?country=CA*") as held:
             for country in ("CA", "BR"):
                 seen.page.fill("#why-viewer", country)
                 seen.page.click("#why-form [type=submit]")
@@ -393,10 +393,10 @@ def test_late_answer_to_an_earlier_question_is_not_shown(browser: Browser, calm:
         assert "Brazil gets" in seen.text(".verdict")
 
 
-def test_late_preview_of_another_state_is_not_shown(browser: Browser, calm: Dev) -> None:
-    with visit(browser, home(calm)) as seen:
+def test_late_preview_of_another_state_is_not_shown(browser: Browser, shared_dev: Dev) -> None:
+    with visit(browser, home(shared_dev)) as seen:
         seen.page.wait_for_selector("tr[data-key=yvr-02] [data-control=change]")
-        with held_up(seen.page, "**/v1/preview?*state=draining") as held:
+        with delayed_requests(seen.page, "**/v1/preview?*state=draining") as held:
             seen.page.click("tr[data-key=yvr-02] [data-control=change]")
             seen.page.check("[name=state][value=disabled]")
             seen.page.wait_for_selector("#preview .note")
@@ -410,16 +410,16 @@ def test_late_preview_of_another_state_is_not_shown(browser: Browser, calm: Dev)
         assert seen.page.is_disabled("#change-submit")
 
 
-def test_what_cannot_be_explained_says_so(browser: Browser, calm: Dev) -> None:
-    with visit(browser, home(calm)) as seen:
+def test_invalid_address_is_reported(browser: Browser, shared_dev: Dev) -> None:
+    with visit(browser, home(shared_dev)) as seen:
         seen.away = True
         seen.page.fill("#why-viewer", "1.2.3")
         seen.page.click("#why-form [type=submit]")
         seen.wait_for_text("#why-answer .fault", "is not an IP address. Try 24.48.0.1")
 
 
-def test_question_and_choice_live_in_the_address(browser: Browser, calm: Dev) -> None:
-    with visit(browser, home(calm)) as seen:
+def test_question_and_selection_are_kept_in_the_url(browser: Browser, shared_dev: Dev) -> None:
+    with visit(browser, home(shared_dev)) as seen:
         seen.page.fill("#why-viewer", "Germany")
         seen.page.click("#why-form [type=submit]")
         seen.wait_for_text(".verdict", "Germany gets")
@@ -449,7 +449,7 @@ def test_question_is_asked_again_when_the_fleet_changes(browser: Browser, dev: D
 # Accuracy
 
 
-def test_page_and_readiness_say_the_same(browser: Browser, dev: Dev) -> None:
+def test_page_and_readyz_agree(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev)) as seen:
         break_edge(dev, "yvr-02")
         break_edge(dev, "sfo-01")
@@ -467,8 +467,8 @@ def test_page_and_readiness_say_the_same(browser: Browser, dev: Dev) -> None:
         assert seen.text("h3:target") == "AutorouterEdgeDown"
 
 
-def test_page_says_when_it_is_not_up_to_date(browser: Browser, calm: Dev) -> None:
-    with visit(browser, home(calm)) as seen:
+def test_page_says_when_it_is_not_up_to_date(browser: Browser, shared_dev: Dev) -> None:
+    with visit(browser, home(shared_dev)) as seen:
         seen.away = True
         seen.wait_for_text("#headline", "All well")
         seen.page.route("**/v1/edges", lambda route, _: route.abort())
@@ -478,16 +478,16 @@ def test_page_says_when_it_is_not_up_to_date(browser: Browser, calm: Dev) -> Non
         seen.wait_for_text("#headline", "All well")
 
 
-def test_served_by_sums_to_a_hundred(browser: Browser, calm: Dev) -> None:
+def test_percentages_sum_to_100(browser: Browser, shared_dev: Dev) -> None:
     program = """async () => {
         const { percents } = await import("./static/format.js");
         return [[1, 1, 1], [0.5, 0.25, 0.125, 0.125], [7], [0.006, 0.004]].map(percents);
     }"""
-    with visit(browser, home(calm)) as seen:
+    with visit(browser, home(shared_dev)) as seen:
         assert [sum(parts) for parts in seen.page.evaluate(program)] == [100, 100, 100, 100]
 
 
-def test_edge_out_of_answers_has_none_now(browser: Browser, dev: Dev) -> None:
+def test_down_edge_has_no_share_now(browser: Browser, dev: Dev) -> None:
     for _ in range(3):
         assert route(dev)["region"] == "yvr-02"
     break_edge(dev, "yvr-02")
@@ -511,7 +511,7 @@ def test_several_edges_are_changed_at_once(browser: Browser, dev: Dev) -> None:
             seen.wait_for_text(f"tr[data-key={id}] .held b", "drain")
 
 
-def test_draining_the_last_edge_of_all_says_503(browser: Browser, dev: Dev) -> None:
+def test_draining_all_edges_warns_of_503(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev)) as seen:
         ids = [edge["id"] for edge in dev.ops("/v1/edges").json()["edges"]]
         for id in ids:
@@ -525,7 +525,7 @@ def test_draining_the_last_edge_of_all_says_503(browser: Browser, dev: Dev) -> N
         seen.wait_for_text("#headline", "No edge is enabled")
 
 
-def test_preview_is_made_anew_when_the_fleet_changes(browser: Browser, dev: Dev) -> None:
+def test_preview_is_updated_when_the_fleet_changes(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev)) as seen:
         open_change(seen, "yvr-02")
         assert "yvr-02 → sfo-01" in seen.text("#preview")
@@ -555,9 +555,9 @@ def test_edge_is_dialled_after_its_preview(browser: Browser, dev: Dev) -> None:
 
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+def large_dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """A server with 300 edges. One has a hostile name, one is drained with a hostile reason."""
-    folder = tmp_path_factory.mktemp("crowd")
+    folder = tmp_path_factory.mktemp("large")
     name = "https://example.com/" + "x" * 60
     regions = folder / "hostile.yaml"
     lines = [
@@ -579,8 +579,8 @@ def intend(dev: Dev, id: str, **texts: str) -> None:
         client.put(f"v1/edges/{id}/intent", json=wish).raise_for_status()
 
 
-def test_300_edges_with_hostile_text_keep_the_layout(browser: Browser, crowd: Dev) -> None:
-    with visit(browser, home(crowd), width=1920, height=1080) as seen:
+def test_300_edges_with_hostile_text_keep_the_layout(browser: Browser, large_dev: Dev) -> None:
+    with visit(browser, home(large_dev), width=1920, height=1080) as seen:
         seen.page.wait_for_selector("tr[data-key=e299]", state="attached")
         seen.wait_for_text("tr[data-key=e001]", "r" * 200)
         assert not seen.is_wider_than_the_window()
@@ -593,7 +593,7 @@ def test_300_edges_with_hostile_text_keep_the_layout(browser: Browser, crowd: De
 
 
 def test_300_edges_with_a_change_a_second_leave_the_browser_idle(
-    browser: Browser, crowd: Dev
+    browser: Browser, large_dev: Dev
 ) -> None:
     """Measured in CPU time of the main thread, which does not depend on the machine's load. The
     target is 30 %. A slow machine needs a few points more (docs/performance.md).
@@ -603,7 +603,7 @@ def test_300_edges_with_a_change_a_second_leave_the_browser_idle(
         metrics = session.send("Performance.getMetrics")["metrics"]
         return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
 
-    with visit(browser, home(crowd), width=1920, height=1080) as seen:
+    with visit(browser, home(large_dev), width=1920, height=1080) as seen:
         seen.page.wait_for_selector("tr[data-key=e299]", state="attached")
         seen.page.wait_for_selector(".map-frame .land", state="attached")
         seen.page.wait_for_timeout(3_000)  # do not measure the loading of the page
@@ -611,7 +611,7 @@ def test_300_edges_with_a_change_a_second_leave_the_browser_idle(
         session.send("Performance.enable", {"timeDomain": "threadTicks"})
         before, began = busy_s(), time.monotonic()
         for number in range(10):
-            intend(crowd, f"e{100 + number}")
+            intend(large_dev, f"e{100 + number}")
             seen.page.wait_for_timeout(1_000)
         busy = (busy_s() - before) / (time.monotonic() - began)
         seen.wait_for_text("tr[data-key=e109] .held b", "drain")
@@ -621,7 +621,7 @@ def test_300_edges_with_a_change_a_second_leave_the_browser_idle(
 # Connection to the server
 
 
-def test_page_polls_while_the_server_has_no_stream_left(browser: Browser, dev: Dev) -> None:
+def test_page_polls_if_no_event_stream_is_free(browser: Browser, dev: Dev) -> None:
     def refuse(route: Route, _: Any) -> None:
         is_stream = "event-stream" in route.request.headers.get("accept", "")
         if is_stream:
@@ -643,7 +643,7 @@ def test_page_polls_while_the_server_has_no_stream_left(browser: Browser, dev: D
         context.close()
 
 
-def test_page_takes_up_after_the_server_restarts(tmp_path: Path, browser: Browser) -> None:
+def test_page_reconnects_after_a_server_restart(tmp_path: Path, browser: Browser) -> None:
     port, ops_port = free_port(), free_port()
     command = [str(AUTOROUTER), "dev", "--port", str(port), "--ops-port", str(ops_port)]
 
@@ -713,7 +713,7 @@ def test_page_works_under_a_prefix_with_a_token(browser: Browser, proxied: tuple
         assert json.loads(kept) == [{"autorouter-actor": "ann"}, {}, ""]
 
 
-def test_change_through_a_proxy_without_a_token_is_refused(
+def test_change_through_a_proxy_without_a_token_is_rejected(
     browser: Browser, tmp_path: Path, proxied: tuple[Dev, str]
 ) -> None:
     _, url = proxied

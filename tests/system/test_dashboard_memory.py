@@ -74,7 +74,7 @@ def test_page_reads_the_history_of_the_server(browser: Browser, dev: Dev) -> Non
         assert seen.faults() == []
 
 
-def test_events_are_filtered_as_the_file_is(browser: Browser, dev: Dev) -> None:
+def test_events_and_their_csv_have_the_same_filter(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev)) as seen:
         seen.wait_for_text("#event-rows", FALLEN)
         seen.page.fill("#events-edge", FALLEN)
@@ -95,7 +95,7 @@ def test_events_are_filtered_as_the_file_is(browser: Browser, dev: Dev) -> None:
         seen.wait_for_text("#event-rows", "none that fits")
 
 
-def test_hold_down_is_ended_from_its_finding(browser: Browser, dev: Dev) -> None:
+def test_hold_down_can_be_ended_from_its_finding(browser: Browser, dev: Dev) -> None:
     break_edge(dev, HELD)
     wait_until(lambda: state_of(dev, HELD) == "down")
     break_edge(dev, HELD, "healthy")

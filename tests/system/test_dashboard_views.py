@@ -113,7 +113,7 @@ def assert_whole(seen: Visit, dev: Dev) -> None:
     assert missing(seen, dev) == []
 
 
-def test_every_fact_stays_in_each_way_to_look_at_the_page(browser: Browser, dev: Dev) -> None:
+def test_every_fact_is_shown_in_forced_colours_zoom_and_print(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev), width=1280) as seen:
         seen.wait_for_text(f"tr[data-key={DIALLED}] .held b", "dialled to 40 %")
         assert_whole(seen, dev)
@@ -131,7 +131,7 @@ def test_every_fact_stays_in_each_way_to_look_at_the_page(browser: Browser, dev:
             assert not seen.is_wider_than_the_window()
 
 
-def test_states_are_told_by_shape_in_forced_colours(browser: Browser, dev: Dev) -> None:
+def test_states_differ_by_shape(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev)) as seen:
         seen.page.emulate_media(forced_colors="active")
         shapes = {
@@ -141,7 +141,7 @@ def test_states_are_told_by_shape_in_forced_colours(browser: Browser, dev: Dev) 
         assert len(set(map(tuple, shapes.values()))) == 3
 
 
-def test_hostile_texts_break_no_layout_wherever_they_stand(browser: Browser, dev: Dev) -> None:
+def test_hostile_texts_do_not_break_the_layout(browser: Browser, dev: Dev) -> None:
     url, word, bidi = HOSTILE
     with visit(browser, home(dev)) as seen:
         page = seen.page
@@ -186,7 +186,7 @@ def hostile_events(told: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["reason", "actor"])
-def test_new_texts_that_turn_the_direction_are_refused(dev: Dev, name: str) -> None:
+def test_texts_with_direction_controls_are_rejected(dev: Dev, name: str) -> None:
     wish = {"state": "draining", "for": "2h", "reason": "x", "actor": "ann", name: HOSTILE[2]}
     with httpx.Client(trust_env=False, base_url=home(dev), timeout=30) as client:
         answer = client.put("v1/edges/sfo-01/intent", json=wish)
@@ -194,7 +194,7 @@ def test_new_texts_that_turn_the_direction_are_refused(dev: Dev, name: str) -> N
     assert f"the {name} must be" in answer.json()["detail"]
 
 
-def test_first_seconds_say_starting_and_nothing_red(browser: Browser, dev: Dev) -> None:
+def test_page_shows_no_alarm_while_starting(browser: Browser, dev: Dev) -> None:
     starting = {
         "grade": "warning",
         "kind": "starting",
@@ -217,13 +217,13 @@ def test_first_seconds_say_starting_and_nothing_red(browser: Browser, dev: Dev) 
         assert seen.page.locator("[data-grade=alarm], tr[data-tone=bad]").count() == 0
 
 
-def test_edge_never_seen_working_is_told_in_its_row(browser: Browser, dev: Dev) -> None:
+def test_row_says_that_an_edge_never_worked(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev)) as seen:
         say_of(seen.page, DOWN, never_worked=True)
         seen.wait_for_text(f"tr[data-key={DOWN}]", "never seen working")
 
 
-def test_flapping_is_ended_by_its_button_and_is_on_record(browser: Browser, dev: Dev) -> None:
+def test_flapping_can_be_ended_and_is_recorded(browser: Browser, dev: Dev) -> None:
     why = "its state changed 6 times; up at 12:00:00 UTC if it does not change"
     finding = {
         "grade": "warning",

@@ -127,7 +127,7 @@ async def picks_of(lab: Lab, some: Iterable[str]) -> dict[str, str]:
     return {viewer: (await lab.directly(viewer))["region"] for viewer in some}
 
 
-async def test_direct_answers_keep_the_share_and_only_the_difference_moves(lab: Lab) -> None:
+async def test_dial_keeps_its_share_and_moves_only_the_difference(lab: Lab) -> None:
     some = viewers(NETWORKS)
     before = await picks_of(lab, some)
     await lab.dial(DIALS)
@@ -155,7 +155,7 @@ async def asked_for(lab: Lab, some: list[str], seconds: float) -> list[tuple[str
     raise AssertionError("never")
 
 
-async def test_shared_answers_keep_the_share_and_the_hits(lab: Lab) -> None:
+async def test_cached_answers_keep_the_share_and_the_hit_ratio(lab: Lab) -> None:
     """The number of slots is that of ten minutes with the default max-age."""
     some = viewers(VIEWERS)
     plain = await asked_for(lab, some, SLOTS / 4 * MAX_AGE_S)
@@ -176,7 +176,7 @@ async def test_shared_answers_keep_the_share_and_the_hits(lab: Lab) -> None:
     assert all(not told["crossed_border"] for _, told in answers)
 
 
-async def test_servers_agree_restart_and_expiry(joined: Site) -> None:
+async def test_servers_agree_on_a_dial_after_restart_and_expiry(joined: Site) -> None:
     """Two servers share a Redis. One restarts, then the dial expires."""
     poller = joined.poll()
     first, second = await joined.serve_until_ready(), await joined.serve_until_ready()
@@ -200,7 +200,7 @@ async def test_servers_agree_restart_and_expiry(joined: Site) -> None:
     poller.stop()
 
 
-async def test_neighbours_failure_gives_a_canary_no_more_than_its_share(site: Site) -> None:
+async def test_canary_keeps_its_share_when_its_neighbour_fails(site: Site) -> None:
     server = await site.serve_until_ready()
     some = [f"128.100.{number}.1" for number in range(256)]
     before = await served(server, some)

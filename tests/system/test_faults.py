@@ -58,7 +58,7 @@ async def broken_promises(*wanted: tuple[Scenario, int]) -> dict[str, list[str]]
     return {one.scenario: one.breaches for one in results if one.breaches or not one.answers}
 
 
-async def test_broken_edges_are_in_no_answer_once_that_is_known() -> None:
+async def test_detected_broken_edges_are_in_no_answer() -> None:
     assert (
         await broken_promises(
             (SOME_KINDS, 1), (OTHER_KINDS, 2), (USUAL["slow"], 1), (USUAL["expired-certificate"], 1)
@@ -67,7 +67,7 @@ async def test_broken_edges_are_in_no_answer_once_that_is_known() -> None:
     )
 
 
-async def test_mass_fall_and_broken_monitor_are_told_apart() -> None:
+async def test_mass_failure_and_broken_vantage_are_distinguished() -> None:
     assert (
         await broken_promises(
             (USUAL["mass-100-doubted"], 1),
@@ -79,7 +79,7 @@ async def test_mass_fall_and_broken_monitor_are_told_apart() -> None:
     )
 
 
-async def test_pollers_that_die_or_hang_are_replaced_or_outvoted() -> None:
+async def test_dead_or_hung_pollers_are_replaced_or_outvoted() -> None:
     paused = replace(
         USUAL["poller-paused-another-takes-over"], act=partial(pause_leader, pause_s=6)
     )
@@ -94,7 +94,7 @@ async def test_pollers_that_die_or_hang_are_replaced_or_outvoted() -> None:
     )
 
 
-async def test_redis_that_is_away_costs_viewers_nothing() -> None:
+async def test_unavailable_redis_does_not_affect_answers() -> None:
     hung = replace(USUAL["redis-hung"], act=partial(hang_redis, hang_s=6))
     loading = replace(USUAL["redis-loading"], act=partial(load_redis, keys=1_500))
     assert (

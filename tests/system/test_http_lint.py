@@ -66,7 +66,7 @@ def documented() -> set[str]:
     return set(re.findall(r"^- `([A-Z_]+)`: ", text, re.MULTILINE))
 
 
-def test_linter_finds_nothing_but_what_is_documented(dev: Dev) -> None:
+def test_linter_finds_only_documented_warnings(dev: Dev) -> None:
     notes: set[str] = set()
     with httpx.Client(base_url=f"http://{HOST}:{dev.port}", trust_env=False) as client:
         for name, case in CASES.items():
@@ -76,7 +76,7 @@ def test_linter_finds_nothing_but_what_is_documented(dev: Dev) -> None:
     assert notes == documented()
 
 
-def test_linter_finds_what_is_wrong() -> None:
+def test_linter_reports_wrong_headers() -> None:
     request = httpx.Request("GET", f"http://{HOST}/v1/route")
     wrong = {"Cache-Control": "private, max-age=soon", "Content-Length": "3"}
     answer = httpx.Response(200, headers=wrong, content=b"{}", request=request)

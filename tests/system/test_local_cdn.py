@@ -132,21 +132,21 @@ def alike(one: httpx.Response, other: httpx.Response) -> bool:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE"])
-def test_other_methods_are_refused_as_cloudfront_does(cdn: StandIn, method: str) -> None:
+def test_other_methods_are_rejected_as_by_cloudfront(cdn: StandIn, method: str) -> None:
     response = cdn.ask(method=method)
 
     assert (response.status_code, response.headers["content-type"]) == (403, "text/html")
     assert "x-cache" not in response.headers
 
 
-def test_get_with_a_body_is_refused(cdn: StandIn) -> None:
+def test_get_with_a_body_is_rejected(cdn: StandIn) -> None:
     assert cdn.ask(content=b"{}").status_code == 403
 
 
 # Sharing
 
 
-def test_second_question_is_a_hit(cdn: StandIn, fresh: str) -> None:
+def test_second_request_is_a_hit(cdn: StandIn, fresh: str) -> None:
     first, second = cdn.ask(f"?{fresh}"), cdn.ask(f"?{fresh}")
 
     assert (cache(first), cache(second)) == ("Miss", "Hit")
@@ -154,13 +154,13 @@ def test_second_question_is_a_hit(cdn: StandIn, fresh: str) -> None:
     assert [first.headers[name] for name in CACHING] == [second.headers[name] for name in CACHING]
 
 
-def test_viewers_of_one_key_share_an_answer(cdn: StandIn, fresh: str) -> None:
+def test_viewers_with_one_key_share_an_answer(cdn: StandIn, fresh: str) -> None:
     cdn.ask(f"?{fresh}", CANADIAN)
 
     assert cache(cdn.ask(f"?{fresh}", NEIGHBOUR)) == "Hit"
 
 
-def test_viewers_of_two_keys_never_share(site: Site, fresh: str) -> None:
+def test_viewers_with_different_keys_do_not_share(site: Site, fresh: str) -> None:
     answers = {viewer: site.cdn.ask(f"?{fresh}", viewer) for viewer in (CANADIAN, GERMAN, TEXAN)}
 
     assert {cache(answer) for answer in answers.values()} == {"Miss"}
@@ -169,14 +169,14 @@ def test_viewers_of_two_keys_never_share(site: Site, fresh: str) -> None:
     assert answers[GERMAN].json()["crossed_border"]
 
 
-def test_query_is_cut_down_to_what_counts_and_put_in_order(cdn: StandIn, fresh: str) -> None:
+def test_query_is_reduced_and_sorted(cdn: StandIn, fresh: str) -> None:
     cdn.ask(f"?{fresh}&model=kokoro&scope=global")
 
     junk = "?utm_source=x&scope=global&SCOPE=country&&=&model=kokoro"
     assert cache(cdn.ask(f"{junk}&{fresh}")) == "Hit"
 
 
-def test_first_of_repeated_parameters_counts(site: Site, fresh: str) -> None:
+def test_first_of_repeated_parameters_is_used(site: Site, fresh: str) -> None:
     query = f"?{fresh}&scope=global&scope=country&model=kokoro&model=other"
 
     assert site.cdn.ask(query, GERMAN).json()["scope"] == "global"
@@ -184,11 +184,11 @@ def test_first_of_repeated_parameters_counts(site: Site, fresh: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["?scope=%67lobal", "?scope=+Global%20", "?model=a%26b&all=true"])
-def test_encoded_queries_mean_what_they_mean_to_the_origin(site: Site, query: str) -> None:
+def test_encoded_queries_are_read_as_by_the_origin(site: Site, query: str) -> None:
     assert alike(site.cdn.ask(query), site.direct(query))
 
 
-def test_nothing_that_a_viewer_claims_is_believed(cdn: StandIn, fresh: str) -> None:
+def test_spoofed_headers_are_ignored(cdn: StandIn, fresh: str) -> None:
     honest = cdn.ask(f"?{fresh}")
     spoofed = cdn.ask(f"?{fresh}", headers=SPOOFED)
 
@@ -196,7 +196,7 @@ def test_nothing_that_a_viewer_claims_is_believed(cdn: StandIn, fresh: str) -> N
     assert alike(honest, spoofed)
 
 
-def test_nothing_that_a_viewer_claims_gets_into_the_cache(site: Site, fresh: str) -> None:
+def test_spoofed_headers_do_not_reach_the_cache(site: Site, fresh: str) -> None:
     spoofed = site.cdn.ask(f"?{fresh}", headers=SPOOFED)
 
     assert cache(spoofed) == "Miss"
@@ -204,7 +204,7 @@ def test_nothing_that_a_viewer_claims_gets_into_the_cache(site: Site, fresh: str
     assert alike(site.cdn.ask(f"?{fresh}", NEIGHBOUR), site.direct(f"?{fresh}"))
 
 
-def test_viewer_of_whom_only_the_country_is_known_is_placed_by_it(site: Site, fresh: str) -> None:
+def test_viewer_with_only_a_country_is_placed_by_it(site: Site, fresh: str) -> None:
     first, second = (site.cdn.ask(f"?{fresh}", COUNTRY_ONLY) for _ in range(2))
 
     # The country has edges in several cities, so the function makes no key.
@@ -221,7 +221,7 @@ def test_ipv6_viewer_is_placed(site: Site, fresh: str) -> None:
 
 
 @pytest.mark.parametrize("viewer", [UNKNOWN, "2001:db8:ffff::1", HOST])
-def test_viewer_in_no_database_is_answered_privately(site: Site, fresh: str, viewer: str) -> None:
+def test_unknown_viewer_gets_a_private_answer(site: Site, fresh: str, viewer: str) -> None:
     answers = [site.cdn.ask(f"?{fresh}", viewer) for _ in range(2)]
 
     assert [cache(answer) for answer in answers] == ["Miss", "Miss"]
@@ -229,7 +229,7 @@ def test_viewer_in_no_database_is_answered_privately(site: Site, fresh: str, vie
     assert alike(answers[0], site.direct(f"?{fresh}", viewer))
 
 
-def test_spoofed_place_does_not_share_an_unknown_viewers_answer(site: Site, fresh: str) -> None:
+def test_spoofed_location_of_an_unknown_viewer_is_ignored(site: Site, fresh: str) -> None:
     spoofed = site.cdn.ask(f"?{fresh}", UNKNOWN, headers=SPOOFED)
 
     assert spoofed.headers["cache-control"] == "private, max-age=300"
@@ -273,7 +273,7 @@ def test_known_private_answer_is_not_sent_again(site: Site, fresh: str) -> None:
     assert unchanged.headers["cache-control"] == "private, max-age=300"
 
 
-def test_other_tag_gets_the_answer(cdn: StandIn, fresh: str) -> None:
+def test_other_etag_gets_the_answer(cdn: StandIn, fresh: str) -> None:
     cdn.ask(f"?{fresh}")
     answer = cdn.ask(f"?{fresh}", headers={"If-None-Match": '"another"'})
 
@@ -293,7 +293,9 @@ def test_strict_404_is_shared(cdn: StandIn, fresh: str) -> None:
     ("path", "query", "status"),
     [("/elsewhere", "", 404), ("/v1/route", f"?model={'m' * 129}", 400), ("/healthz", "", 200)],
 )
-def test_what_must_not_be_stored_is_not(cdn: StandIn, path: str, query: str, status: int) -> None:
+def test_uncacheable_responses_are_not_stored(
+    cdn: StandIn, path: str, query: str, status: int
+) -> None:
     answers = [cdn.ask(query, path=path) for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [status, status]
@@ -303,7 +305,7 @@ def test_what_must_not_be_stored_is_not(cdn: StandIn, path: str, query: str, sta
 # Purges
 
 
-def test_purge_reaches_what_bears_a_tag_and_nothing_else(cdn: StandIn, fresh: str) -> None:
+def test_purge_removes_only_answers_with_the_tag(cdn: StandIn, fresh: str) -> None:
     for viewer in (CANADIAN, TEXAN):
         cdn.ask(f"?{fresh}", viewer)
 
@@ -312,7 +314,7 @@ def test_purge_reaches_what_bears_a_tag_and_nothing_else(cdn: StandIn, fresh: st
     assert cache(cdn.ask(f"?{fresh}", CANADIAN)) == "Hit"
 
 
-def test_purge_tells_how_many_answers_are_gone(cdn: StandIn, fresh: str) -> None:
+def test_purge_returns_the_number_of_removed_answers(cdn: StandIn, fresh: str) -> None:
     cdn.purge("route")
     for viewer in (CANADIAN, NEIGHBOUR, GERMAN, TEXAN, UNKNOWN):
         cdn.ask(f"?{fresh}", viewer)
@@ -328,7 +330,7 @@ def test_purge_tells_how_many_answers_are_gone(cdn: StandIn, fresh: str) -> None
         ("POST", "/", {"xkey-purge": "route"}),
     ],
 )
-def test_what_is_no_purge_is_refused(
+def test_malformed_purge_is_rejected(
     cdn: StandIn, fresh: str, method: str, path: str, headers: dict[str, str]
 ) -> None:
     cdn.ask(f"?{fresh}")
@@ -340,7 +342,7 @@ def test_what_is_no_purge_is_refused(
 # While edges come and go
 
 
-def test_killed_edge_is_gone_at_the_purge(own_site: Site) -> None:
+def test_killed_edge_is_not_served_after_the_purge(own_site: Site) -> None:
     gone = pick(own_site.cdn.ask())
     own_site.ops("PUT", f"/simulation/{gone}/down")
     wait_until(lambda: own_site.edge(gone)["state"] == "down")
@@ -352,7 +354,7 @@ def test_killed_edge_is_gone_at_the_purge(own_site: Site) -> None:
     assert alike(after, own_site.direct())
 
 
-def test_edge_that_comes_back_is_there_at_the_purge(own_site: Site) -> None:
+def test_enabled_edge_is_served_after_the_purge(own_site: Site) -> None:
     preferred = pick(own_site.direct())
     own_site.drain(preferred)
     wait_until(lambda: pick(own_site.direct()) != preferred)
@@ -375,7 +377,7 @@ def timed(site: Site, viewer: str = CANADIAN) -> tuple[httpx.Response, float]:
     return answer, time.monotonic() - began
 
 
-def test_hung_origin_leaves_what_is_cached(own_site: Site) -> None:
+def test_cached_answers_are_served_while_the_origin_hangs(own_site: Site) -> None:
     before = own_site.cdn.ask()
     own_site.dev.process.send(signal.SIGSTOP)
     own_site.cdn.purge("route")
@@ -392,7 +394,7 @@ def test_hung_origin_leaves_what_is_cached(own_site: Site) -> None:
     wait_until(lambda: cache(own_site.cdn.ask()) == "Miss")
 
 
-def test_killed_origin_leaves_what_is_cached(own_site: Site) -> None:
+def test_cached_answers_are_served_after_the_origin_is_killed(own_site: Site) -> None:
     before = own_site.cdn.ask()
     own_site.dev.process.kill()
     own_site.cdn.purge("route")
@@ -406,7 +408,7 @@ def test_killed_origin_leaves_what_is_cached(own_site: Site) -> None:
     assert took_s < SLACK_S
 
 
-def test_origin_that_answers_5xx_leaves_what_is_cached(own_site: Site) -> None:
+def test_cached_answers_are_served_when_the_origin_answers_5xx(own_site: Site) -> None:
     before = own_site.cdn.ask()
     edges = [edge["id"] for edge in own_site.dev.ops("/v1/edges").json()["edges"]]
     own_site.drain(*edges)

@@ -292,7 +292,7 @@ def number_firing(run: Run) -> int:
     return sum(one["state"] == "firing" for one in listed)
 
 
-def test_every_panel_has_its_truth() -> None:
+def test_every_panel_has_expected_values() -> None:
     assert {panel["title"]: len(panel["targets"]) for panel in panels()} == {
         title: len(queries) for title, queries in TRUTH.items()
     }
@@ -313,7 +313,7 @@ RAISED = {
 }
 
 
-def test_exactly_the_alerts_of_the_known_faults_fire(run: Run) -> None:
+def test_only_the_alerts_of_the_known_faults_fire(run: Run) -> None:
     of_geo = {"AutorouterGeoOld"} if geo_age_days(run) > 90 else set()
     assert names_firing(run.prometheus) & set(ALERTS) == RAISED | of_geo
 
@@ -336,7 +336,7 @@ RATIOS: dict[str, Callable[[Run], float]] = {
 
 
 @pytest.mark.parametrize("record", sorted(RECORDED))
-def test_recorded_figure_is_what_was_counted(record: str, run: Run) -> None:
+def test_recording_rule_gives_what_was_counted(record: str, run: Run) -> None:
     subject, window = re.findall(r"autorouter_(\w+):.*?rate(\d+\w)", record)[0]
     (found,) = values(run, record).values()
     if subject == "asked":

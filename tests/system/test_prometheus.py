@@ -56,9 +56,7 @@ def break_edge(dev: Dev) -> None:
         client.put(f"http://{HOST}:{dev.ops_port}/simulation/{EDGE}/down").raise_for_status()
 
 
-def test_edge_that_falls_raises_an_alert_until_it_is_taken_out(
-    dev: Dev, prometheus: Prometheus
-) -> None:
+def test_down_edge_fires_an_alert_until_it_is_disabled(dev: Dev, prometheus: Prometheus) -> None:
     assert prometheus.alerts("AutorouterEdgeDown") == []
     break_edge(dev)
     wait_until(lambda: prometheus.alerts("AutorouterEdgeDown", region=EDGE) != [], SCRAPED_S)

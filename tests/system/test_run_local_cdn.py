@@ -82,7 +82,7 @@ def two_ports() -> list[str]:
     return ["--port", str(free_port()), "--cache-port", str(free_port())]
 
 
-def test_all_faults_are_reported_at_once(dev: Dev) -> None:
+def test_all_errors_are_reported_at_once(dev: Dev) -> None:
     code, errors = refused("--port", str(dev.port), "--cache-port", str(dev.ops_port))
 
     assert code == 1
@@ -91,14 +91,14 @@ def test_all_faults_are_reported_at_once(dev: Dev) -> None:
     assert f"error: port {dev.ops_port} is taken; choose another, see --help\n" in errors
 
 
-def test_origin_that_is_away_is_reported() -> None:
+def test_unreachable_origin_is_reported() -> None:
     origin = f"{HOST}:{free_port()}"
     code, errors = refused("--origin", origin, *two_ports(), CDN_SECRET=SECRET)
 
     assert (code, errors) == (1, f"error: no origin answers on http://{origin}; see --dev\n")
 
 
-def test_catalog_that_is_faulty_is_reported(dev: Dev, tmp_path: Path) -> None:
+def test_invalid_catalog_is_reported(dev: Dev, tmp_path: Path) -> None:
     (tmp_path / "regions.yaml").write_text("regions: 1\n")
     words = ["--origin", f"{HOST}:{dev.port}", "--regions", str(tmp_path / "regions.yaml")]
     code, errors = refused(*words, *two_ports(), CDN_SECRET=SECRET)
@@ -137,7 +137,7 @@ def test_nothing_is_left_behind(dev: Dev, tmp_path: Path, number: signal.Signals
 
 
 @pytest.mark.parametrize("name", ["nginx", "varnishd"])
-def test_end_of_one_ends_all_and_is_reported(dev: Dev, tmp_path: Path, name: str) -> None:
+def test_end_of_one_child_ends_all_and_is_reported(dev: Dev, tmp_path: Path, name: str) -> None:
     words = ["--origin", f"{HOST}:{dev.port}", *two_ports()]
     with started(tmp_path, *words, CDN_SECRET=SECRET) as process:
         pids = children(process.pid)
@@ -148,13 +148,13 @@ def test_end_of_one_ends_all_and_is_reported(dev: Dev, tmp_path: Path, name: str
     wait_until(lambda: not any(is_running(group) for group in pids.values()))
 
 
-def test_function_of_ones_own_runs(dev: Dev, tmp_path: Path) -> None:
+def test_custom_function_runs(dev: Dev, tmp_path: Path) -> None:
     (tmp_path / "function.js").write_text(SAN_FRANCISCO_FOR_ALL)
     with running_stand_in(tmp_path, dev.port, "--function", str(tmp_path / "function.js")) as cdn:
         assert cdn.ask().json()["region"] == "sfo-01"
 
 
-def test_commands_that_are_printed_do_what_they_say(tmp_path: Path) -> None:
+def test_printed_commands_work(tmp_path: Path) -> None:
     port, origin_port, ops_port = free_port(), free_port(), free_port()
     ports = ["--port", str(port), "--cache-port", str(free_port())]
     origin = ["--dev", "--origin", f"{HOST}:{origin_port}", "--ops-port", str(ops_port)]

@@ -65,7 +65,7 @@ def run(command: str, folder: Path, env: dict[str, str]) -> "subprocess.Complete
     )
 
 
-def test_commands_are_found() -> None:
+def test_commands_are_extracted_from_the_page() -> None:
     text = "1. Do:\n\n       A=1 autorouter check\n\nor `autorouter\nedges` or `autorouter serve`"
     assert commands_in(text) == ["A=1 autorouter check", "autorouter edges"]
     assert len(COMMANDS) > 30

@@ -240,7 +240,7 @@ async def heard(port: int, said: bytes, timeout_s: float = 5) -> bytes:
     ],
     ids=["silent", "half-a-head", "half-a-body", "empty-lines"],
 )
-async def test_ten_thousand_who_only_wait_cost_others_nothing(
+async def test_ten_thousand_idle_connections_do_not_delay_others(
     fortress: Fortress, said: bytes
 ) -> None:
     before = fortress.shed()
@@ -249,7 +249,9 @@ async def test_ten_thousand_who_only_wait_cost_others_nothing(
         assert fortress.metric("autorouter_connections") <= LIMIT
 
 
-async def test_empty_lines_hold_no_place_and_delay_no_stop(start: Start, tmp_path: Path) -> None:
+async def test_empty_lines_keep_no_connection_and_delay_no_stop(
+    start: Start, tmp_path: Path
+) -> None:
     """Connections that send only empty lines are closed for new ones, end after ten seconds, and
     do not delay a stop."""
     port, ops_port = free_port(), free_port()
@@ -313,7 +315,7 @@ def memory_limit(limit_bytes: int) -> Iterator[Path | None]:
 
 
 @pytest.mark.parametrize("listener", ["port", "ops_port"])
-async def test_unfinished_heads_cost_bounded_memory(tmp_path: Path, listener: str) -> None:
+async def test_unfinished_heads_use_bounded_memory(tmp_path: Path, listener: str) -> None:
     """Incomplete heads with thousands of short fields once killed a pod.
 
     The server has the 512 MiB of infra/k8s if a limit can be set. It must stay below the figure in
@@ -382,7 +384,7 @@ async def _drip(port: int, said: bytes) -> float:
     return time.monotonic() - started
 
 
-async def test_clients_that_do_not_read_delay_nobody(fortress: Fortress) -> None:
+async def test_clients_that_do_not_read_do_not_delay_others(fortress: Fortress) -> None:
     async with besieged(fortress):
         stack = contextlib.ExitStack()
         deaf = [stack.enter_context(socket.socket()) for _ in range(40)]
@@ -398,7 +400,7 @@ async def test_clients_that_do_not_read_delay_nobody(fortress: Fortress) -> None
         stack.close()
 
 
-async def test_clients_that_do_not_read_and_announce_a_body_make_room(
+async def test_clients_that_do_not_read_are_closed_for_new_ones(
     start: Start, tmp_path: Path
 ) -> None:
     """Clients with full buffers announce a body and do not send it. They use all connections.
@@ -430,7 +432,7 @@ async def test_clients_that_do_not_read_and_announce_a_body_make_room(
     assert fortress.shed() > 0
 
 
-async def test_requests_sent_ahead_are_answered_in_order(fortress: Fortress) -> None:
+async def test_pipelined_requests_are_answered_in_order(fortress: Fortress) -> None:
     count, asked = 500, b""
     for number in range(count):
         asked += b"GET /v1/route?model=m%d HTTP/1.1\r\nHost: x\r\n\r\n" % number
@@ -445,7 +447,7 @@ async def test_requests_sent_ahead_are_answered_in_order(fortress: Fortress) -> 
     assert told.count(b"HTTP/1.1 200 OK\r\n") == count + 1
 
 
-async def test_flood_of_requests_sent_ahead_leaves_time_for_others(fortress: Fortress) -> None:
+async def test_flood_of_pipelined_requests_does_not_delay_others(fortress: Fortress) -> None:
     async with besieged(fortress):
         floods = [asyncio.create_task(heard(fortress.port, REQUEST * 5_000, 3)) for _ in range(30)]
         await asyncio.gather(*floods)
@@ -521,7 +523,7 @@ STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 
 
 @pytest.mark.parametrize("listener", ["port", "ops_port"])
-async def test_bad_http_is_refused_and_breaks_nothing(fortress: Fortress, listener: str) -> None:
+async def test_bad_http_is_rejected_and_breaks_nothing(fortress: Fortress, listener: str) -> None:
     port = getattr(fortress, listener)
     async with besieged(fortress):
         told = await asyncio.gather(*(heard(port, said, 3) for said in _variants()))
@@ -530,7 +532,7 @@ async def test_bad_http_is_refused_and_breaks_nothing(fortress: Fortress, listen
     assert all(len(STATUS.findall(answer)) <= 2 for answer in told)
 
 
-async def test_nothing_is_smuggled_past_a_proxy(fortress: Fortress) -> None:
+async def test_no_request_is_smuggled_past_a_proxy(fortress: Fortress) -> None:
     """Ambiguous lengths are rejected, and the bytes after them are not read as a request."""
     for said in [one for one in _variants() if b"smuggled" in one and b"Upgrade" not in one]:
         told = await heard(fortress.port, said, 2)
@@ -555,7 +557,7 @@ def _mutated(rng: random.Random, said: bytes) -> bytes:
     return bytes(damaged)
 
 
-async def test_flood_of_unique_questions_is_forgotten(fortress: Fortress) -> None:
+async def test_unique_requests_use_bounded_memory(fortress: Fortress) -> None:
     """The memos are full after the first floods. Then memory does not grow."""
     numbers = itertools.count()
 
@@ -593,7 +595,7 @@ def test_hashes_of_text_cannot_be_foreseen() -> None:
     assert told[0] != told[1]
 
 
-async def test_newcomers_are_refused_where_nobody_can_be_closed(
+async def test_new_connections_are_rejected_if_none_can_be_closed(
     start: Start, tmp_path: Path
 ) -> None:
     """More connections arrive at once than the limit allows. Then new ones work again."""
@@ -614,7 +616,7 @@ async def test_newcomers_are_refused_where_nobody_can_be_closed(
     assert get(f"http://{HOST}:{port}/v1/route").status_code == 200
 
 
-async def test_ops_listener_is_bounded_too(fortress: Fortress) -> None:
+async def test_ops_listener_limits_event_streams(fortress: Fortress) -> None:
     accept = b"GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
     async with besieged(fortress):
         streams = [await knock(fortress.ops_port, accept) for _ in range(80)]
@@ -633,7 +635,7 @@ async def test_ops_listener_is_bounded_too(fortress: Fortress) -> None:
     writer.transport.abort()
 
 
-async def test_streams_that_nobody_reads_make_room_for_an_operator(start: Start) -> None:
+async def test_oldest_unread_stream_is_closed_for_a_new_one(start: Start) -> None:
     port, ops_port = free_port(), free_port()
     start("serve", LISTEN=f"{HOST}:{port}", OPS_LISTEN=f"{HOST}:{ops_port}")
     await eventually(lambda: is_open(ops_port))
@@ -670,7 +672,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     ],
     ids=["interim", "extensions", "empty-lines"],
 )
-async def test_edges_that_never_stop_sending_delay_no_answer(
+async def test_endless_edge_responses_delay_no_answer(
     start: Start, tmp_path: Path, head: bytes, piece: bytes
 ) -> None:
     """Without Redis, one process both probes and answers."""
@@ -698,7 +700,7 @@ async def test_edges_that_never_stop_sending_delay_no_answer(
         edge.close()
 
 
-async def test_large_bodies_are_not_kept(fortress: Fortress) -> None:
+async def test_large_bodies_are_not_stored(fortress: Fortress) -> None:
     head = b"PUT /v1/edges/yto-01/intent HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     head += b"Content-Length: 100000000\r\n\r\n"
     async with besieged(fortress):

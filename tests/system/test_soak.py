@@ -21,7 +21,7 @@ def usages(*memory_mb: float, files: int = 20) -> list[Usage]:
     return [Usage(at=at * 5.0, memory_mb=mb, files=files) for at, mb in enumerate(memory_mb)]
 
 
-async def test_two_stormy_minutes_break_no_promise() -> None:
+async def test_two_minutes_of_faults_break_no_promise() -> None:
     result = await run(2, seed=37, pace=Pace(interval_s=0.5, slack_s=3.0))
     assert result.breaches == []
     assert set(result.codes) == {200}
@@ -31,26 +31,26 @@ async def test_two_stormy_minutes_break_no_promise() -> None:
     assert set(kinds) == {"edges", "geo", "poller", "redis", "regions"}
 
 
-def test_edge_is_known_to_be_broken_once_there_was_time() -> None:
+def test_edge_must_be_known_broken_after_the_detection_time() -> None:
     storm = Storm(seed=1, broken=[("nyc-01", 80.0, 120.0), ("dal-01", 95.0, 120.0)])
     assert known_broken(100.0, storm, caught_s=10.0) == {"nyc-01"}
     assert known_broken(119.0, storm, caught_s=10.0) == {"nyc-01", "dal-01"}
     assert known_broken(121.0, storm, caught_s=10.0) == set()
 
 
-def test_time_of_trouble_does_not_count() -> None:
+def test_disturbed_time_does_not_count() -> None:
     assert noticed_from(80.0, 100.0, [(70.0, 79.0), (101.0, 110.0)]) == 80.0
     assert noticed_from(80.0, 100.0, [(70.0, 85.0), (82.0, 84.0)]) == 85.0
     assert noticed_from(80.0, 100.0, [(99.0, 130.0)]) == 130.0
 
 
-def test_answer_that_leads_out_of_the_country_is_noticed() -> None:
+def test_answer_with_an_edge_abroad_is_detected() -> None:
     abroad = replace(ANSWER, named=("nyc-01", "yto-01"))
     assert (is_led_out(ANSWER), is_led_out(abroad)) == (False, True)
     assert not is_led_out(replace(abroad, address="128.100.1.1"))
 
 
-def test_growth_is_noticed_and_a_spike_is_not() -> None:
+def test_growth_is_detected_and_a_spike_is_not() -> None:
     steady = [100.0] * 30
     grown = [100.0 + 3 * number for number in range(30)]
     spiky = [*steady[:28], 900.0, *steady[28:]]
@@ -59,6 +59,6 @@ def test_growth_is_noticed_and_a_spike_is_not() -> None:
     assert line.startswith("worker grew by ")
 
 
-def test_open_files_are_noticed() -> None:
+def test_more_open_files_are_detected() -> None:
     before, after = usages(*[100.0] * 20), usages(*[100.0] * 10, files=90)
     assert leaks({"main": before + after}) == ["main opened 70 files more"]

@@ -217,7 +217,7 @@ def sicknesses(rng: random.Random) -> dict[int, tuple[str, Mode, str]]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_answers_through_the_cache_are_those_of_the_origin(seed: int, tmp_path: Path) -> None:
+async def test_cached_answers_equal_those_of_the_origin(seed: int, tmp_path: Path) -> None:
     rng = random.Random(seed)
     questions = a_world(tmp_path / "world.mmdb", rng)
     sick, compared = sicknesses(rng), 0

@@ -165,7 +165,7 @@ async def upgrade(joined: Site, start_before: Start) -> AsyncIterator[Upgrade]:
     asking.cancel()
 
 
-def test_archive_is_the_commit() -> None:
+def test_archive_has_the_files_of_the_commit() -> None:
     """Compared only if the commit is available. A shallow clone has only the archive."""
     done = subprocess.run(
         ["git", "archive", COMMIT, *ARCHIVED], cwd=ROOT, capture_output=True, check=False
