@@ -30,7 +30,7 @@ from router.routing.cache_headers import format_key
 from router.routing.fleet import Fleet
 from router.routing.query import Query
 from router.routing.ranking import METRO_RADIUS_KM, Ranker, RouteKey
-from router.whatif.moves import Side, made_up_networks
+from router.whatif.moves import Side, sample_networks
 from router.whatif.scenario import NO_CHANGE, changed_fleet
 
 HERE = Path(__file__).parent
@@ -247,7 +247,7 @@ def shares_by_kind(
     total = census.addresses
     found: dict[str, defaultdict[Share, float]] = {kind: defaultdict(float) for kind in kinds}
     for place in census.places:
-        location, seeds = place.location, made_up_networks(place, total)
+        location, seeds = place.location, sample_networks(place, total)
         cache = nearest_cache(side.ranker.origin(location))
         for seed in seeds:
             key = side.ranker.key(location, seed, Scope.COUNTRY)

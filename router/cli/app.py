@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from router.config.settings import Described, describe_settings
+from router.config.settings import SettingDescription, describe_settings
 from router.errors import ConfigError, RouterError
 from router.safe_text import escaped_lines
 
@@ -70,7 +70,7 @@ class Commands(Group):
         return ctx.exit(1)
 
 
-def _described(setting: Described) -> str:
+def _described(setting: SettingDescription) -> str:
     accepts = " ".join(filter(None, [setting.accepts, setting.unit]))
     default = f" [default: {setting.default}]" if setting.default else ""
     file = f" Or {setting.variable}_FILE: a file that holds it." if setting.is_secret else ""

@@ -10,9 +10,9 @@ import msgspec
 
 from router.cli.words import count
 from router.config.inputs import geo_folder, read_catalog, read_geo, read_overrides, regions_path
-from router.config.settings import Settings, read_settings, secret_paths, strangers
+from router.config.settings import Settings, read_settings, secret_paths, unknown_settings
 from router.errors import ConfigError
-from router.geo.database import GeoDatabase, shown_files
+from router.geo.database import GeoDatabase, describe_files
 from router.geo.feeds import OLD_DAYS, feeds_path, read_notes
 from router.geo.geofeed import MAX_BYTES, unnamed_coordinates
 from router.model import Catalog
@@ -31,7 +31,7 @@ def check(environ: Mapping[str, str], regions: Path | None) -> dict[str, Any]:
         facts.append("settings: all good")
     if regions is not None:
         settings = msgspec.structs.replace(settings, regions=regions)
-    warnings = [*strangers(environ), *_geofeed_warnings(settings), *_feed_warnings(settings)]
+    warnings = [*unknown_settings(environ), *_geofeed_warnings(settings), *_feed_warnings(settings)]
     _check_catalog(settings, faults, facts, warnings)
     _check_geo(settings, faults, facts, warnings)
     facts += _other_paths(settings, environ)
@@ -96,7 +96,7 @@ def _check_geo(
         return
     now = time.time()
     age = round(geo.age_days(now))
-    facts.append(f"geo data: {geo.type}, {count(age, 'day')} old ({shown_files(geo)})")
+    facts.append(f"geo data: {geo.type}, {count(age, 'day')} old ({describe_files(geo)})")
     warnings += _database_warnings(geo, now)
     facts += [
         f"feed {one.name}: {count(one.networks, 'network')}, "
@@ -117,8 +117,8 @@ def _database_warnings(geo: GeoDatabase, now: float) -> Iterator[str]:
         )
     elif geo.is_from_future(now):
         yield (
-            f"{shown_files(geo)}: says that it was built in the future, so its age cannot be told; "
-            "run `autorouter geodata update --force`"
+            f"{describe_files(geo)}: says that it was built in the future, so its age cannot be "
+            "told; run `autorouter geodata update --force`"
         )
     elif geo.age_days(now) > GEO_OLD_DAYS:
         age = count(round(geo.age_days(now)), "day")

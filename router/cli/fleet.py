@@ -133,10 +133,10 @@ def _who(viewer: str | None, key: str | None, headers: Sequence[str]) -> list[tu
 
 def _country(text: str) -> str:
     """The code of a country that is given by its name; other text stays as it is."""
-    from router.config.inputs import shipped
+    from router.config.inputs import packaged_path
     from router.geo.countries import load_countries
 
-    countries = load_countries(shipped("geodata/countries.csv"))
+    countries = load_countries(packaged_path("geodata/countries.csv"))
     names = {one.name.casefold(): code for code, one in countries.items()}
     return names.get(text.casefold(), text)
 

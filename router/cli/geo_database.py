@@ -8,7 +8,7 @@ from router.config.inputs import database_paths, geo_folder
 from router.config.settings import Settings
 from router.errors import GeoDataError
 from router.geo.database import open_database
-from router.geodata import Tell
+from router.geodata import Progress
 from router.geodata import update as updates
 from router.geodata.default import look_by_default, update_by_default
 from router.geodata.fetch import Fetcher, open_client
@@ -49,31 +49,33 @@ def plan_update(
     )
 
 
-def look(plan: Plan, tell: Tell) -> Found:
+def look(plan: Plan, progress: Progress) -> Found:
     """Whether there is a newer one. Raises GeoDataError."""
     act = updates.look if plan.ask.origin else look_by_default
     with open_client() as client:
-        return act(plan, Fetcher(client=client, tell=tell), time.time())
+        return act(plan, Fetcher(client=client, progress=progress), time.time())
 
 
-def update(plan: Plan, settings: Settings, tell: Tell) -> Updated:
+def update(plan: Plan, settings: Settings, progress: Progress) -> Updated:
     """Replace the database by a newer one. Raises GeoDataError. If no source was available, the
     text says what is used instead, how that affects viewers, and what to do.
     """
     act = updates.update if plan.ask.origin else update_by_default
     try:
         with open_client() as client:
-            return act(plan, Fetcher(client=client, tell=tell), time.time())
+            return act(plan, Fetcher(client=client, progress=progress), time.time())
     except GeoDataError as error:
         if plan.ask.origin:
             raise
         raise GeoDataError(f"{error}. {_instead(settings)}") from error
 
 
-def fetch_first(settings: Settings, tell: Tell) -> None:
+def fetch_first(settings: Settings, progress: Progress) -> None:
     """Fetch a database if there is none at all. Raises GeoDataError."""
     if not in_use(settings):
-        update(plan_update(settings, Ask(origin="", mirror=settings.geo_mirror)), settings, tell)
+        update(
+            plan_update(settings, Ask(origin="", mirror=settings.geo_mirror)), settings, progress
+        )
 
 
 def _instead(settings: Settings) -> str:

@@ -120,8 +120,12 @@ def update(
         key=settings.maxmind_license_key,
     )
     plan = commands.plan_update(settings, ask, output or (), member=member, force=force)
-    with working() as tell:
-        found = commands.look(plan, tell) if only_look else commands.update(plan, settings, tell)
+    with working() as progress:
+        found = (
+            commands.look(plan, progress)
+            if only_look
+            else commands.update(plan, settings, progress)
+        )
     show = render.update_found if only_look else render.updated
     print_json(asdict(found)) if as_json else show(asdict(found))
 
@@ -162,8 +166,8 @@ def feeds(sources: tuple[str, ...], min_age_days: int | None, as_json: bool) -> 
     chosen = chosen_sources(sources, folder)
     if min_age_days is not None and are_fresh(chosen, folder, min_age_days, time.time()):
         return
-    with open_client() as client, working() as tell:
-        fetcher = Fetcher(client=client, tell=tell, max_bytes=MAX_FEED_BYTES)
+    with open_client() as client, working() as progress:
+        fetcher = Fetcher(client=client, progress=progress, max_bytes=MAX_FEED_BYTES)
         done = collect(chosen, folder, read_places(), fetcher, time.time())
     found = msgspec.to_builtins(done, enc_hook=str)
     print_json(found) if as_json else render.collected(found)
@@ -194,6 +198,6 @@ def compare(first: Path, second: Path, count: int, regions: Path | None, as_json
     from router.routing.ranking import Ranker
 
     ranker = Ranker(read_catalog(read_settings(regions)))
-    with working() as tell:
-        told = run(open_database(first), open_database(second), ranker, count, tell)
+    with working() as progress:
+        told = run(open_database(first), open_database(second), ranker, count, progress)
     print_json(told) if as_json else render.comparison(told)

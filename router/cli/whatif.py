@@ -97,7 +97,7 @@ def simulate(
     from router.cli.whatif_text import moves
     from router.config.inputs import read_regions
     from router.model import Nearness
-    from router.whatif.command import Supposed
+    from router.whatif.command import SimulationInput
     from router.whatif.command import simulate as run
     from router.whatif.scenario import Change
 
@@ -112,12 +112,12 @@ def simulate(
     )
     if not change.text:
         raise click.UsageError(f"say what changes: {_CHANGES}")
-    supposed = Supposed(change, _query(scope, model), server, all_up)
-    with working() as tell:
-        outcome = asyncio.run(run(read_settings(regions), supposed, tell))
+    supposed = SimulationInput(change, _query(scope, model), server, all_up)
+    with working() as progress:
+        outcome = asyncio.run(run(read_settings(regions), supposed, progress))
     if svg is not None:
         svg.write(outcome.svg.encode())
-    print_json(outcome.told) if as_json else moves(outcome.told)
+    print_json(outcome.document) if as_json else moves(outcome.document)
 
 
 def _query(scope: str, model: str | None) -> "Query":

@@ -28,7 +28,7 @@ T = TypeVar("T")
 _PACKAGE = Path(__file__).parent.parent
 
 
-def shipped(name: str) -> Path:
+def packaged_path(name: str) -> Path:
     """The path of a data file that ships with autorouter: in the installed package, or else beside
     it in a checkout.
     """
@@ -38,12 +38,12 @@ def shipped(name: str) -> Path:
 
 def outlines() -> bytes:
     """The world map, as TopoJSON."""
-    return shipped("geodata/outlines.json").read_bytes()
+    return packaged_path("geodata/outlines.json").read_bytes()
 
 
 def read_cells() -> dict[Cell, int]:
     """How many people live in each cell of the map."""
-    return load_cells(shipped("geodata/cells.csv"))
+    return load_cells(packaged_path("geodata/cells.csv"))
 
 
 def regions_path(settings: Settings) -> Path:
@@ -66,7 +66,7 @@ def regions_path(settings: Settings) -> Path:
 
 def read_catalog(settings: Settings) -> Catalog:
     """The catalog in use. Raises ConfigError."""
-    countries = load_countries(shipped("geodata/countries.csv"))
+    countries = load_countries(packaged_path("geodata/countries.csv"))
     catalog = load_catalog(regions_path(settings), countries)
     return with_latency(settings, catalog) if catalog.nearness is Nearness.NETWORK else catalog
 
@@ -76,7 +76,7 @@ def with_latency(settings: Settings, catalog: Catalog) -> Catalog:
     own = settings.latency
     measured = {} if own is None else load_measured(own, catalog.countries, catalog.regions)
     facts = latency_facts(
-        load_table(shipped("geodata/latency.csv")), homes_of(read_cells()), measured
+        load_table(packaged_path("geodata/latency.csv")), homes_of(read_cells()), measured
     )
     return replace(catalog, nearness=Nearness.NETWORK, latency=facts)
 
@@ -85,7 +85,7 @@ def read_overrides(settings: Settings) -> Overrides | None:
     """The operator's overrides of network locations; None if there are none. Raises ConfigError."""
     if settings.geo_overrides is None:
         return None
-    countries = load_countries(shipped("geodata/countries.csv"))
+    countries = load_countries(packaged_path("geodata/countries.csv"))
     rules = Rules(countries=countries, find_city=city_finder())
     return load_overrides(
         settings.geo_overrides, rules, "create it, or unset AUTOROUTER_GEO_OVERRIDES"
@@ -99,7 +99,7 @@ def geo_folder(settings: Settings) -> Path:
 
 def read_feeds(settings: Settings) -> Overrides | None:
     """The geofeeds that were fetched; None if there are none. Raises ConfigError."""
-    return load_feeds(geo_folder(settings), load_countries(shipped("geodata/countries.csv")))
+    return load_feeds(geo_folder(settings), load_countries(packaged_path("geodata/countries.csv")))
 
 
 def city_finder() -> FindCity:
@@ -109,7 +109,7 @@ def city_finder() -> FindCity:
 
     @cache
     def cities() -> Cities:
-        return load_cities(shipped("geodata/cities.csv"))
+        return load_cities(packaged_path("geodata/cities.csv"))
 
     def find(country: str, region: str, name: str) -> Position | None:
         return cities().find(country, region, name)
@@ -119,7 +119,7 @@ def city_finder() -> FindCity:
 
 def read_regions(file: Path) -> tuple[Region, ...]:
     """The regions of another file like regions.yaml. Raises ConfigError."""
-    return load_catalog(file, load_countries(shipped("geodata/countries.csv"))).regions
+    return load_catalog(file, load_countries(packaged_path("geodata/countries.csv"))).regions
 
 
 def read_geo(settings: Settings) -> GeoDatabase:
@@ -127,9 +127,9 @@ def read_geo(settings: Settings) -> GeoDatabase:
     database files. Raises ConfigError.
     """
     faults: list[str] = []
-    overrides = _tried(read_overrides, settings, faults)
-    feeds = _tried(read_feeds, settings, faults)
-    database = _tried(_read_database, settings, faults)
+    overrides = _try_read(read_overrides, settings, faults)
+    feeds = _try_read(read_feeds, settings, faults)
+    database = _try_read(_read_database, settings, faults)
     if database is None or faults:
         raise ConfigError(faults)
     for layer in (feeds, overrides):
@@ -140,14 +140,14 @@ def read_geo(settings: Settings) -> GeoDatabase:
 def read_all(settings: Settings) -> tuple[Catalog, GeoDatabase]:
     """The catalog and the geo database. Raises ConfigError with the faults of both."""
     faults: list[str] = []
-    catalog = _tried(read_catalog, settings, faults)
-    geo = _tried(read_geo, settings, faults)
+    catalog = _try_read(read_catalog, settings, faults)
+    geo = _try_read(read_geo, settings, faults)
     if catalog is None or geo is None:
         raise ConfigError(faults)
     return catalog, geo
 
 
-def _tried(read: Callable[[Settings], T], settings: Settings, faults: list[str]) -> T | None:
+def _try_read(read: Callable[[Settings], T], settings: Settings, faults: list[str]) -> T | None:
     try:
         return read(settings)
     except ConfigError as error:

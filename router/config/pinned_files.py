@@ -41,7 +41,7 @@ def read_pinned(paths: Sequence[Path], read: Callable[[], T]) -> tuple[T, tuple[
     replaced repeatedly meanwhile, and anything that `read` raises.
     """
     for _ in range(TRIES):
-        pins = [_pinned(path) for path in paths]
+        pins = [_pin(path) for path in paths]
         result = read()
         files = tuple(pin for pin in pins if pin is not None)
         if len(files) == len(paths) and all(file.is_at_its_path() for file in files):
@@ -50,7 +50,7 @@ def read_pinned(paths: Sequence[Path], read: Callable[[], T]) -> tuple[T, tuple[
     raise GeoDataError(f"{names}: replaced while being read; try again when nothing writes there")
 
 
-def _pinned(path: Path) -> PinnedFile | None:
+def _pin(path: Path) -> PinnedFile | None:
     try:
         return PinnedFile(path)
     except OSError:

@@ -204,7 +204,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "auto"
 
 
-class Described(NamedTuple):
+class SettingDescription(NamedTuple):
     """One setting for people to read."""
 
     variable: str
@@ -232,11 +232,11 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         try:
             text = _text(variable, kind, environ)
             if text is not None:
-                values[name] = _parsed(text, kind)
+                values[name] = _parse(text, kind)
         except ValueError as error:
             faults.append(f"{variable}: {error}")
     settings = Settings(**values)
-    return settings, faults + _lacking(settings, faults)
+    return settings, faults + _missing_settings(settings, faults)
 
 
 def with_secrets(settings: Settings, environ: Mapping[str, str]) -> Settings:
@@ -252,7 +252,7 @@ def secret_paths(environ: Mapping[str, str]) -> list[Path]:
     return [Path(environ[each].strip()) for each in variables if environ.get(each, "").strip()]
 
 
-def _lacking(settings: Settings, faults: Sequence[str]) -> list[str]:
+def _missing_settings(settings: Settings, faults: Sequence[str]) -> list[str]:
     """A line for each secret that another setting needs, unless it is faulty itself."""
     wanted = {spec.kind for spec in settings.purge}
     lines = []
@@ -267,7 +267,7 @@ def _lacking(settings: Settings, faults: Sequence[str]) -> list[str]:
     return lines
 
 
-def strangers(environ: Mapping[str, str]) -> list[str]:
+def unknown_settings(environ: Mapping[str, str]) -> list[str]:
     """A line for each unknown AUTOROUTER_ variable. This is no fault, because Kubernetes sets such
     names for a Service called autorouter.
     """
@@ -282,17 +282,17 @@ def strangers(environ: Mapping[str, str]) -> list[str]:
     return lines
 
 
-def describe_settings() -> list[Described]:
+def describe_settings() -> list[SettingDescription]:
     """Every setting, in the order of the class."""
     defaults = {each.name: each.default for each in msgspec.structs.fields(Settings)}
-    return [_described(name, kind, defaults[name]) for name, kind in _kinds()]
+    return [_describe(name, kind, defaults[name]) for name, kind in _kinds()]
 
 
 def _kinds() -> Iterator[tuple[str, Any]]:
     yield from typing.get_type_hints(Settings, include_extras=True).items()
 
 
-def _bare(kind: Any) -> type:
+def _inner_type(kind: Any) -> type:
     """The type without Annotated and `| None`."""
     inner = typing.get_args(kind)[0]
     options = [option for option in typing.get_args(inner) if option is not type(None)]
@@ -302,7 +302,7 @@ def _bare(kind: Any) -> type:
 
 
 def _is_secret(kind: Any) -> bool:
-    bare = _bare(kind)
+    bare = _inner_type(kind)
     return isinstance(bare, type) and issubclass(bare, Secret | Secrets)
 
 
@@ -325,8 +325,8 @@ def _text(variable: str, kind: Any, environ: Mapping[str, str]) -> str | None:
     return text or None
 
 
-def _parsed(text: str, kind: Any) -> Any:
-    bare = _bare(kind)
+def _parse(text: str, kind: Any) -> Any:
+    bare = _inner_type(kind)
     if bare is Path:
         return parse_path(text)
     if hasattr(bare, "parse"):
@@ -338,11 +338,11 @@ def _parsed(text: str, kind: Any) -> Any:
         raise ValueError(f"{text[:80]!r} is not accepted; use {accepts}") from None
 
 
-def _described(name: str, kind: Any, default: Any) -> Described:
+def _describe(name: str, kind: Any, default: Any) -> SettingDescription:
     meta = typing.get_args(kind)[1]
-    return Described(
+    return SettingDescription(
         variable=PREFIX + name.upper(),
-        accepts=_accepts(_bare(kind), meta),
+        accepts=_accepts(_inner_type(kind), meta),
         unit=meta.extra["unit"],
         default=_shown(default),
         about=meta.description,

@@ -56,7 +56,7 @@ class Cidrs(tuple[str, ...]):
     def parse(cls, text: str) -> Self:
         """`10.0.0.0/8,2001:db8::/32`."""
         wrong = []
-        for block in items(text):
+        for block in split_items(text):
             try:
                 ipaddress.ip_network(block)
             except ValueError as error:
@@ -64,7 +64,7 @@ class Cidrs(tuple[str, ...]):
         if wrong:
             told = "; ".join(wrong)
             raise ValueError(f"{told}; write CIDR blocks like 10.0.0.0/8, 2001:db8::/32")
-        return cls(items(text))
+        return cls(split_items(text))
 
 
 class Names(tuple[str, ...]):
@@ -75,10 +75,12 @@ class Names(tuple[str, ...]):
     @classmethod
     def parse(cls, text: str) -> Self:
         """`CloudFront-Viewer-Country,CloudFront-Viewer-Latitude`."""
-        wrong = [name for name in items(text) if not name.lower().startswith("cloudfront-viewer-")]
+        wrong = [
+            name for name in split_items(text) if not name.lower().startswith("cloudfront-viewer-")
+        ]
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: only CloudFront-Viewer-… headers are understood")
-        return cls(items(text))
+        return cls(split_items(text))
 
 
 class Hosts(tuple[str, ...]):
@@ -89,10 +91,10 @@ class Hosts(tuple[str, ...]):
     @classmethod
     def parse(cls, text: str) -> Self:
         """`ops.example.com,router.svc`."""
-        wrong = [name for name in items(text) if not _HOST_NAME.fullmatch(name)]
+        wrong = [name for name in split_items(text) if not _HOST_NAME.fullmatch(name)]
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: write names like ops.example.com")
-        return cls(name.lower() for name in items(text))
+        return cls(name.lower() for name in split_items(text))
 
 
 class Share(float):
@@ -120,10 +122,10 @@ class Urls(tuple[str, ...]):
     @classmethod
     def parse(cls, text: str) -> Self:
         """`https://example.com/,https://example.net/`."""
-        wrong = [url for url in items(text) if not _is_url(url)]
+        wrong = [url for url in split_items(text) if not _is_url(url)]
         if wrong:
             raise ValueError(f"{_shown(wrong)}: write URLs like https://example.com/")
-        return cls(items(text))
+        return cls(split_items(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ class PurgeSpecs(tuple[PurgeSpec, ...]):
         """`varnish:http://127.0.0.1:6081/,cloudfront:E2QWRUHAPOMQZL`."""
         if text == "none":
             return cls()
-        specs = [PurgeSpec(*item.partition(":")[::2]) for item in items(text)]
+        specs = [PurgeSpec(*item.partition(":")[::2]) for item in split_items(text)]
         wrong = [str(spec) for spec in specs if not _is_purgeable(spec)]
         if wrong:
             kinds = "varnish:URL, cloudfront:ID, fastly:ID or cloudflare:ID"
@@ -163,7 +165,7 @@ class GeoFiles(tuple[Path, ...]):
     @classmethod
     def parse(cls, text: str) -> Self:
         """`city.mmdb`, `city-ipv4.mmdb,city-ipv6.mmdb`."""
-        paths = items(text)
+        paths = split_items(text)
         if not 1 <= len(paths) <= 2:
             raise ValueError("name one file, or one of IPv4 and one of IPv6, separated by a comma")
         return cls(parse_path(path) for path in paths)
@@ -196,11 +198,11 @@ class Secrets(tuple[Secret, ...]):
     @classmethod
     def parse(cls, text: str) -> Self:
         """One, or two by comma."""
-        if any(len(item) < MIN_SECRET_LENGTH for item in items(text) or [""]):
+        if any(len(item) < MIN_SECRET_LENGTH for item in split_items(text) or [""]):
             raise ValueError(f"each secret needs at least {MIN_SECRET_LENGTH} characters")
         if not _is_sendable(text):
             raise ValueError(_NOT_SENDABLE)
-        return cls(Secret(item) for item in items(text))
+        return cls(Secret(item) for item in split_items(text))
 
 
 class RedisUrl(Secret):
@@ -225,7 +227,7 @@ def parse_path(text: str) -> Path:
         raise ValueError(f"{text[:80]!r}: no such user, so no such home directory") from None
 
 
-def items(text: str) -> list[str]:
+def split_items(text: str) -> list[str]:
     """The non-empty items between commas."""
     return [item.strip() for item in text.split(",") if item.strip()]
 

@@ -19,7 +19,7 @@ from router.geo.feeds import FeedNote
 from router.geo.folder import newest_database
 from router.geo.licences import Terms, terms_of
 from router.geo.memory_file import MemoryFile, copy_to_memory
-from router.geo.overrides import FeedLine, Overrides, layered
+from router.geo.overrides import FeedLine, Overrides, look_up_overrides
 from router.geo.records import Locate, layout_of
 from router.model import Location
 from router.text_files import printable
@@ -113,7 +113,9 @@ class GeoDatabase:
     def after(self, overrides: Overrides) -> "GeoDatabase":
         """The same database, which asks these overrides first."""
         return replace(
-            self, look_up=layered(overrides, self.locate), overrides=(overrides, *self.overrides)
+            self,
+            look_up=look_up_overrides(overrides, self.locate),
+            overrides=(overrides, *self.overrides),
         )
 
     def line_of(self, address: str) -> FeedLine | None:
@@ -167,7 +169,7 @@ def open_database(*paths: Path) -> GeoDatabase:
     return GeoDatabase(files=(v4, v6), look_up=locate)
 
 
-def shown_files(database: GeoDatabase) -> str:
+def describe_files(database: GeoDatabase) -> str:
     """Its files as people write them in AUTOROUTER_GEO_DB; `none` without one."""
     return ",".join(map(str, database.paths)) or "none"
 
@@ -192,7 +194,7 @@ def packaged_database() -> Path:
 
 def _open_file(path: Path) -> DatabaseFile:
     try:
-        return _opened(path)
+        return _open_reader(path)
     except FileNotFoundError:
         raise GeoDataError(f"{path}: no such file; {_FIX}") from None
     except GeoDataError:
@@ -201,7 +203,7 @@ def _open_file(path: Path) -> DatabaseFile:
         raise GeoDataError(f"{path}: not a usable geo database ({error}); {_FIX}") from error
 
 
-def _opened(path: Path) -> DatabaseFile:
+def _open_reader(path: Path) -> DatabaseFile:
     memory = copy_to_memory(path)
     reader = maxminddb_rust.open_database(memory.path)
     metadata = reader.metadata()

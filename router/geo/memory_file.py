@@ -43,7 +43,7 @@ def copy_to_memory(path: Path) -> MemoryFile:
     with path.open("rb") as file:
         before = os.fstat(file.fileno())
         name = f"{_NAME}-{before.st_dev}-{before.st_ino}-{before.st_size}-{before.st_mtime_ns}"
-        shared = _shared(name)
+        shared = _find_shared_copy(name)
         if shared is not None:
             return MemoryFile(descriptor=shared)
         copy = MemoryFile(descriptor=_new_file(name))
@@ -83,42 +83,42 @@ def _new_file(name: str) -> int:
         return os.dup(file.fileno())
 
 
-def _shared(name: str) -> int | None:
+def _find_shared_copy(name: str) -> int | None:
     """A sealed copy of the same file that another process of the same user and Python holds, such
     as a worker's parent or another server.
     """
     target = f"/memfd:{name} (deleted)"
-    for files in _open_files_of_alike():
+    for files in _open_file_folders():
         with suppress(OSError):
             for number in os.listdir(files):  # noqa: PTH208
                 link = f"{files}/{number}"
-                if _leads_to(link, target):
-                    return _opened_if_sealed(link, target)
+                if _is_link_to(link, target):
+                    return _open_if_sealed(link, target)
     return None
 
 
-def _open_files_of_alike() -> Iterator[str]:
+def _open_file_folders() -> Iterator[str]:
     """The /proc folders with the open files of processes that run the same program as this one."""
     with suppress(OSError):
         program = os.readlink("/proc/self/exe")  # noqa: PTH115
         for process in os.listdir("/proc"):  # noqa: PTH208
-            if process.isdigit() and _leads_to(f"/proc/{process}/exe", program):
+            if process.isdigit() and _is_link_to(f"/proc/{process}/exe", program):
                 yield f"/proc/{process}/fd"
 
 
-def _leads_to(link: str, target: str) -> bool:
+def _is_link_to(link: str, target: str) -> bool:
     """Avoids pathlib, which is slow: this reads thousands of links during the start."""
     with suppress(OSError):
         return os.readlink(link) == target  # noqa: PTH115
     return False
 
 
-def _opened_if_sealed(path: str, target: str) -> int | None:
+def _open_if_sealed(path: str, target: str) -> int | None:
     """The descriptor may refer to another file by now, so check what was opened. A file of another
     user is not used.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    is_right = _leads_to(f"/proc/self/fd/{descriptor}", target)
+    is_right = _is_link_to(f"/proc/self/fd/{descriptor}", target)
     is_ours = os.fstat(descriptor).st_uid == os.geteuid()
     if is_right and is_ours and fcntl.fcntl(descriptor, _GET_SEALS) & _SEALS == _SEALS:
         return descriptor

@@ -22,7 +22,7 @@ from router.geo.geofeed import (
     TooManyLinesError,
     read_geofeed,
 )
-from router.geo.ranges import Ranges, v4_ranges, v6_ranges
+from router.geo.ranges import Ranges, build_v4_ranges, build_v6_ranges
 from router.model import Country, Level, Location, Position, Source
 from router.text_files import read_text
 
@@ -87,7 +87,7 @@ class Overrides:
         out = {place for place, _ in repeats}
         v4, v6 = (_distinct(spans[version], out) for version in (4, 6))
         self.count = len(v4) + len(v6)
-        self._ranges = Ranges(v4_ranges(_starts(v4, 32)), v6_ranges(_starts(v6, 128)))
+        self._ranges = Ranges(build_v4_ranges(_starts(v4, 32)), build_v6_ranges(_starts(v6, 128)))
 
     def find(self, address: str) -> Location | None:
         """Where an address is, by the smallest network that contains it; None if no network does.
@@ -125,7 +125,7 @@ class Overrides:
                 yield span.place, Fault(entries[span.place - 1].number, text)
 
 
-def layered(overrides: Overrides, beneath: Locate) -> Locate:
+def look_up_overrides(overrides: Overrides, beneath: Locate) -> Locate:
     """A look-up that asks the overrides first. If they name only a country, and the other look-up
     agrees on it, its position is used, so that overrides never make an answer worse.
     """

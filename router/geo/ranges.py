@@ -22,7 +22,7 @@ _MAX_UINT64 = (1 << 64) - 1
 _SPLIT = _MAX_UINT32
 
 
-def merged(starts: Starts) -> Iterator[tuple[int, int]]:
+def merge_starts(starts: Starts) -> Iterator[tuple[int, int]]:
     """The ranges without those that map to the same number as the range before them."""
     before = None
     for start, meaning in starts:
@@ -93,7 +93,7 @@ class Ranges(NamedTuple):
         return self.v4.find(inet_pton(AF_INET, address))
 
 
-def v4_ranges(starts: Starts) -> V4Ranges:
+def build_v4_ranges(starts: Starts) -> V4Ranges:
     """From ranges in order, the first of them at 0."""
     firsts, rests, meanings = array("I"), array("H"), array("I")
     for start, meaning in starts:
@@ -109,7 +109,7 @@ def _fill(firsts: Numbers, last: int, count: int) -> None:
     firsts.extend([count] * (last + 1 - len(firsts)))
 
 
-def v6_ranges(starts: Starts) -> V6Ranges:
+def build_v6_ranges(starts: Starts) -> V6Ranges:
     """From ranges in order, the first of them at 0."""
     deep = [array("Q"), array("Q"), array("I")]
     blocks, firsts, rests, meanings = array("I"), array("I"), array("I"), array("I")

@@ -6,8 +6,8 @@ Must not be used while a request is answered; that is router.geo.
 from collections.abc import Callable
 
 # Called with progress: the name of the step, the amount done, and the total if known.
-Tell = Callable[[str, int, int | None], None]
+Progress = Callable[[str, int, int | None], None]
 
 
-def in_silence(what: str, done: int, total: int | None) -> None:
+def no_progress(what: str, done: int, total: int | None) -> None:
     """Ignores progress."""

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from router.geo.database import GeoDatabase
 from router.geo.sphere import distance_km
-from router.geodata import Tell, in_silence
+from router.geodata import Progress, no_progress
 from router.geodata.sample import v4_sample, v6_sample
 from router.model import Level, Location, Region, Scope
 from router.routing.client_address import parse_address
 from router.routing.ranking import Ranker
 
-_TELL_EVERY = 1_000
+_PROGRESS_EVERY = 1_000
 _QUANTILES = (50, 90, 99)
 
 
@@ -31,31 +31,39 @@ class Pair(NamedTuple):
 
 
 def compare(
-    first: GeoDatabase, second: GeoDatabase, ranker: Ranker, count: int, tell: Tell = in_silence
+    first: GeoDatabase,
+    second: GeoDatabase,
+    ranker: Ranker,
+    count: int,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Compare two databases by `count` public IPv4 addresses and as many IPv6 addresses: how many
     each knows, and how often country and pick agree for those that both know.
     """
     samples = {"ipv4": v4_sample(count), "ipv6": v6_sample(count)}
     told = {
-        family: _told([*_pairs(first, second, addresses, tell, family)], ranker)
+        family: _compare_pairs([*_pairs(first, second, addresses, progress, family)], ranker)
         for family, addresses in samples.items()
     }
     return {"first": str(first.path), "second": str(second.path), "sampled": count, **told}
 
 
 def _pairs(
-    first: GeoDatabase, second: GeoDatabase, addresses: Sequence[str], tell: Tell, family: str
+    first: GeoDatabase,
+    second: GeoDatabase,
+    addresses: Sequence[str],
+    progress: Progress,
+    family: str,
 ) -> Iterator[Pair]:
     for number, text in enumerate(addresses):
-        if number % _TELL_EVERY == 0:
-            tell(f"comparing {family}", number, len(addresses))
+        if number % _PROGRESS_EVERY == 0:
+            progress(f"comparing {family}", number, len(addresses))
         address = parse_address(text)
         if address is not None:
             yield Pair(address.seed, first.locate(address.text), second.locate(address.text))
 
 
-def _told(pairs: Sequence[Pair], ranker: Ranker) -> dict[str, Any]:
+def _compare_pairs(pairs: Sequence[Pair], ranker: Ranker) -> dict[str, Any]:
     known = [pair for pair in pairs if pair.is_known]
     at_country = [pair for pair in known if Level.COUNTRY in (pair.first.level, pair.second.level)]
     return {

@@ -24,33 +24,37 @@ def update_by_default(plan: Plan, fetcher: Fetcher, now: float) -> Updated:
     """Install from the first source that is available. Raises GeoDataError with the reason of each
     source.
     """
-    return _first(plan, fetcher, now, lambda asked, current: install(asked, current, fetcher, now))
+    return _try_each(
+        plan, fetcher, now, lambda asked, current: install(asked, current, fetcher, now)
+    )
 
 
 def look_by_default(plan: Plan, fetcher: Fetcher, now: float) -> Found:
     """Whether the first source that answers has a newer one. Raises GeoDataError."""
-    return _first(plan, fetcher, now, compare_versions)
+    return _try_each(plan, fetcher, now, compare_versions)
 
 
-def _first(plan: Plan, fetcher: Fetcher, now: float, act: Callable[[Plan, Offer], T]) -> T:
+def _try_each(plan: Plan, fetcher: Fetcher, now: float, act: Callable[[Plan, Offer], T]) -> T:
     failures = []
     for origin in ORIGINS:
         asked = replace(plan, ask=replace(plan.ask, origin=origin))
         try:
-            return act(asked, answering(asked.ask, fetcher, now))
+            return act(asked, ask_in_time(asked.ask, fetcher, now))
         except GeoDataError as error:
             failures.append(str(error))
     raise GeoDataError(f"no current geo database is available: {'; '.join(failures)}")
 
 
-def answering(ask: Ask, fetcher: Fetcher, now: float) -> Offer:
+def ask_in_time(ask: Ask, fetcher: Fetcher, now: float) -> Offer:
     """What a source offers. Raises GeoDataError if it does not answer in time."""
     patience = ANSWER_S if ask.origin == "dbip" else NPM_ANSWER_S
     hasty = replace(fetcher, tries=1)
-    return within(patience, lambda: offer(replace(ask, npm_s=patience), hasty, now), ask.origin)
+    return call_in_time(
+        patience, lambda: offer(replace(ask, npm_s=patience), hasty, now), ask.origin
+    )
 
 
-def within(seconds: float, act: Callable[[], T], name: str) -> T:
+def call_in_time(seconds: float, act: Callable[[], T], name: str) -> T:
     """What `act` returns or raises. Raises GeoDataError if it takes longer: socket timeouts do not
     limit a slow resolver, or a server that sends single bytes.
     """

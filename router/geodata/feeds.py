@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from router.config.inputs import city_finder, shipped
+from router.config.inputs import city_finder, packaged_path
 from router.errors import GeoDataError
 from router.geo.countries import load_countries
 from router.geo.feeds import FeedNote, feeds_path, note_path, read_notes
@@ -71,9 +71,9 @@ class Collected:
 def read_places() -> Places:
     """The countries, cities and cloud regions that ship with autorouter. Raises ConfigError."""
     return Places(
-        countries=load_countries(shipped("geodata/countries.csv")),
+        countries=load_countries(packaged_path("geodata/countries.csv")),
         find_city=city_finder(),
-        cloud_regions=load_cloud_regions(shipped("geodata/cloud_regions.csv")),
+        cloud_regions=load_cloud_regions(packaged_path("geodata/cloud_regions.csv")),
     )
 
 
@@ -86,7 +86,7 @@ def chosen_sources(told: Sequence[str], folder: Path) -> tuple[FeedSource, ...]:
         if notes:
             return tuple(FeedSource(name=note.name, source=note.source) for note in notes)
         return tuple(FeedSource(name=name, source=url) for name, url in WELL_KNOWN.items())
-    sources = tuple(map(_source, told))
+    sources = tuple(map(_parse_source, told))
     names = [each.name for each in sources]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -124,10 +124,10 @@ def collect(
             published = fetched.result()
         except GeoDataError as error:
             entries = old.get(source.name, [])
-            note = _kept(before.get(source.name), source, str(error), now)
+            note = _failed_note(before.get(source.name), source, str(error), now)
         else:
             entries = [each._replace(feed=source.name) for each in published.entries]
-            note = _note(source, published, now)
+            note = _new_note(source, published, now)
         fresh = {each.network: each for each in reversed(entries)}
         notes.append(msgspec.structs.replace(note, networks=len(fresh)))
         repeated += len(fresh.keys() & merged.keys())
@@ -147,55 +147,55 @@ def _fetch_all(
     sources: Sequence[FeedSource], places: Places, fetcher: Fetcher
 ) -> list[tuple[FeedSource, Future[Published]]]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return [(one, pool.submit(_published, one, places, fetcher)) for one in sources]
+        return [(one, pool.submit(_read_source, one, places, fetcher)) for one in sources]
 
 
-def _source(told: str) -> FeedSource:
+def _parse_source(told: str) -> FeedSource:
     name, equals, source = told.partition("=")
     if equals and _NAME.fullmatch(name):
-        return FeedSource(name=name, source=_full(source))
+        return FeedSource(name=name, source=_absolute(source))
     if told in WELL_KNOWN:
         return FeedSource(name=told, source=WELL_KNOWN[told])
     host = urlsplit(told).hostname if "://" in told else Path(told).stem
     name = re.sub("[^a-z0-9.-]+", "-", (host or "").lower()).strip("-.")[:63]
     if not name:
         raise GeoDataError(f"{printable(told)}: is no feed; give NAME=URL or NAME=FILE")
-    return FeedSource(name=name, source=_full(told))
+    return FeedSource(name=name, source=_absolute(told))
 
 
-def _full(source: str) -> str:
+def _absolute(source: str) -> str:
     """The source with an absolute path, so that the next run finds it from any folder."""
     return source if "://" in source else str(Path(source).absolute())
 
 
-def _published(source: FeedSource, places: Places, fetcher: Fetcher) -> Published:
+def _read_source(source: FeedSource, places: Places, fetcher: Fetcher) -> Published:
     try:
-        return read_feed(_content(source, fetcher), places)
+        return read_feed(_read_content(source, fetcher), places)
     except GeoDataError as error:
         text = str(error)
         raise GeoDataError(text if source.source in text else f"{source.source}: {text}") from error
 
 
-def _content(source: FeedSource, fetcher: Fetcher) -> bytes:
+def _read_content(source: FeedSource, fetcher: Fetcher) -> bytes:
     if "://" not in source.source:
-        return _read(Path(source.source))
-    content = _fetched(source.source, fetcher)
+        return _read_file(Path(source.source))
+    content = _fetch(source.source, fetcher)
     if source.source == WELL_KNOWN["azure"]:
         found = _AZURE_FILE.search(content)
         if found is None:
             raise GeoDataError("the page names no ServiceTags_Public file; give azure=URL of one")
-        content = _fetched(found[0].decode(), fetcher)
+        content = _fetch(found[0].decode(), fetcher)
     return content
 
 
-def _fetched(url: str, fetcher: Fetcher) -> bytes:
+def _fetch(url: str, fetcher: Fetcher) -> bytes:
     with TemporaryDirectory(prefix="autorouter-feed-") as folder:
         target = Path(folder) / "feed"
         fetcher.file(Remote(url=url), target)
-        return _read(target)
+        return _read_file(target)
 
 
-def _read(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FEED_BYTES + 1)
@@ -206,7 +206,7 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _note(source: FeedSource, published: Published, now: float) -> FeedNote:
+def _new_note(source: FeedSource, published: Published, now: float) -> FeedNote:
     faults = sorted(published.faults)
     return FeedNote(
         name=source.name,
@@ -219,7 +219,7 @@ def _note(source: FeedSource, published: Published, now: float) -> FeedNote:
     )
 
 
-def _kept(before: FeedNote | None, source: FeedSource, error: str, now: float) -> FeedNote:
+def _failed_note(before: FeedNote | None, source: FeedSource, error: str, now: float) -> FeedNote:
     """The note of a source that failed; it keeps the age of its networks."""
     if before is None:
         return FeedNote(name=source.name, source=source.source, fetched_at=now, error=error)

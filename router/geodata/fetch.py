@@ -17,7 +17,7 @@ import msgspec
 
 from router import __version__
 from router.errors import GeoDataError
-from router.geodata import Tell, in_silence
+from router.geodata import Progress, no_progress
 
 TRIES = 5
 TIMEOUT_S = 30.0
@@ -59,7 +59,7 @@ class _TryAgainError(Exception):
         self.wait_s = wait_s
 
 
-class _LieError(Exception):
+class _WrongContentError(Exception):
     """The server sent something else than it announced; the partial data is discarded."""
 
 
@@ -79,7 +79,7 @@ class Fetcher:
     """Fetches with one client. Raises GeoDataError that says what to do."""
 
     client: httpx.Client
-    tell: Tell = in_silence
+    progress: Progress = no_progress
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     max_bytes: int = MAX_BYTES
@@ -89,28 +89,28 @@ class Fetcher:
         """A version that changes with the file, empty if the server gives none; None if the server
         has no such file.
         """
-        return self._until_it_works(remote, lambda: self._version(remote))
+        return self._retry(remote, lambda: self._version(remote))
 
     def text(self, remote: Remote) -> str:
         """A short text, such as a checksum."""
-        return self._until_it_works(remote, lambda: self._text(remote))
+        return self._retry(remote, lambda: self._text(remote))
 
     def file(self, remote: Remote, target: Path) -> None:
         """Fetch the whole file to `target` and compare its digest."""
         part = target.with_name(f"{target.name}.part")
         ends: set[int] = set()
         try:
-            self._until_it_works(remote, lambda: self._go_on(remote, part, ends))
-        except _LieError as error:
-            _discard(part)
+            self._retry(remote, lambda: self._fetch_rest(remote, part, ends))
+        except _WrongContentError as error:
+            _delete_part(part)
             raise GeoDataError(f"{remote.url}: {error}; use another source") from None
         if remote.digest is not None and _digest_of(part, remote.digest[0]) != remote.digest[1]:
-            _discard(part)
+            _delete_part(part)
             raise GeoDataError(f"{remote.url}: what arrived has another checksum; try again")
         part.replace(target)
         _note_of(part).unlink(missing_ok=True)
 
-    def _until_it_works(self, remote: Remote, act: Callable[[], T]) -> T:
+    def _retry(self, remote: Remote, act: Callable[[], T]) -> T:
         started = self.clock()
         for tried in range(1, self.tries + 1):
             try:
@@ -128,7 +128,7 @@ class Fetcher:
         raise GeoDataError(f"{remote.url}: {why}; tried {tried} times. Run it again: it goes on")
 
     def _version(self, remote: Remote) -> str | None:
-        with self._asked("HEAD", remote, {}) as response:
+        with self._request("HEAD", remote, {}) as response:
             if response.status_code in (404, 410):
                 return None
             if response.status_code in (405, 501):
@@ -138,7 +138,7 @@ class Fetcher:
             return _validator(response) or told.get("last-modified", told.get("content-length", ""))
 
     def _text(self, remote: Remote) -> str:
-        with self._asked("GET", remote, {}) as response:
+        with self._request("GET", remote, {}) as response:
             _check_status(remote, response)
             found = b""
             for chunk in response.iter_bytes():
@@ -147,21 +147,21 @@ class Fetcher:
                     raise GeoDataError(f"{remote.url}: is no short text")
             return found.decode("utf-8", "replace")
 
-    def _go_on(self, remote: Remote, part: Path, ends: set[int]) -> None:
+    def _fetch_rest(self, remote: Remote, part: Path, ends: set[int]) -> None:
         """Fetch the rest of `part`. `ends`: the sizes at which earlier transfers broke off."""
         headers = _range_headers(remote, part)
-        with self._asked("GET", remote, headers) as response:
+        with self._request("GET", remote, headers) as response:
             if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                _discard(part)
+                _delete_part(part)
                 raise _TryAgainError("the server has another file than before")
             _check_status(remote, response)
             first, total = _span(response)
             if first and first != (part.stat().st_size if headers else 0):
-                raise _LieError("it sends another part of the file than was requested")
+                raise _WrongContentError("it sends another part of the file than was requested")
             if (total or 0) > self.max_bytes:
-                raise _LieError(f"is larger than {self.max_bytes:,} bytes")
+                raise _WrongContentError(f"is larger than {self.max_bytes:,} bytes")
             if not first:
-                _discard(part)  # never keep old bytes beside a new note
+                _delete_part(part)  # never keep old bytes beside a new note
             note = _Note(remote.url, _validator(response))
             _note_of(part).write_bytes(msgspec.json.encode(note))
             with part.open("r+b" if first else "wb") as file:
@@ -175,7 +175,9 @@ class Fetcher:
                     is_stuck = had > first and had in ends
                     ends.add(had)
                     if is_stuck:
-                        raise _LieError(f"it ends after {had:,} bytes each time, before its end")
+                        raise _WrongContentError(
+                            f"it ends after {had:,} bytes each time, before its end"
+                        )
 
     def _receive(
         self, remote: Remote, response: httpx.Response, file: IO[bytes], total: int | None
@@ -185,18 +187,20 @@ class Fetcher:
         for chunk in response.iter_raw():
             had = file.tell() + len(chunk)
             if had > self.max_bytes:
-                raise _LieError(f"is larger than {self.max_bytes:,} bytes")
+                raise _WrongContentError(f"is larger than {self.max_bytes:,} bytes")
             if total is not None and had > total:
-                raise _LieError(f"it sends more than the {total:,} bytes that it announced")
+                raise _WrongContentError(
+                    f"it sends more than the {total:,} bytes that it announced"
+                )
             if self.clock() - started > LONGEST_S:
                 raise GeoDataError(f"{remote.url}: is too slow. Run it again: it goes on")
             file.write(chunk)
-            self.tell("downloading", had, total)
+            self.progress("downloading", had, total)
         if total is not None and file.tell() < total:
             raise _TryAgainError(f"broke off after {file.tell():,} of {total:,} bytes")
 
     @contextmanager
-    def _asked(
+    def _request(
         self, method: str, remote: Remote, headers: dict[str, str]
     ) -> Iterator[httpx.Response]:
         auth = None if remote.auth is None else httpx.BasicAuth(*remote.auth)
@@ -247,7 +251,7 @@ def _span(response: httpx.Response) -> tuple[int, int | None]:
         return 0, int(length) if length.isdecimal() else None
     told = _RANGE.fullmatch(response.headers.get("content-range", ""))
     if told is None:
-        raise _LieError("it sends a part of the file without a valid Content-Range")
+        raise _WrongContentError("it sends a part of the file without a valid Content-Range")
     return int(told[1]), None if told[2] == "*" else int(told[2])
 
 
@@ -261,7 +265,7 @@ def _note_of(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _discard(part: Path) -> None:
+def _delete_part(part: Path) -> None:
     part.unlink(missing_ok=True)
     _note_of(part).unlink(missing_ok=True)
 

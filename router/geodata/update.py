@@ -124,15 +124,15 @@ def install(plan: Plan, current: Offer, fetcher: Fetcher, now: float) -> Updated
     """
     if compare_versions(plan, current).is_newer is False and not plan.force:
         return _updated(plan, current, is_new=False)
-    with _workshop(plan.output) as folder:
-        packed = current.file or _fetched(current, fetcher, folder)
+    with _work_folder(plan.output) as folder:
+        packed = current.file or _fetch(current, fetcher, folder)
         members, licence = unpack(packed, folder, name=plan.ask.origin)
-        fresh = _opened(plan, members)
+        fresh = _open_fetched(plan, members)
         verify(fresh, [*v4_sample(VERIFIED), *v6_sample(VERIFIED)])
         if not plan.force:
-            _check(fresh, _running(plan), now)
+            _check(fresh, _open_running(plan), now)
         outputs = plan.outputs_for(len(fresh.files))
-        _swap(outputs, current, fresh, licence, now)
+        _install(outputs, current, fresh, licence, now)
     return _updated(replace(plan, outputs=outputs), current, is_new=True)
 
 
@@ -158,7 +158,7 @@ def _updated(plan: Plan, current: Offer, *, is_new: bool) -> Updated:
 
 
 @contextmanager
-def _workshop(output: Path) -> Iterator[Path]:
+def _work_folder(output: Path) -> Iterator[Path]:
     """A temporary folder beside the output, locked for one update at a time. Partial downloads
     stay in it; other files are removed.
     """
@@ -194,14 +194,14 @@ def _clear(folder: Path) -> None:
         folder.rmdir()
 
 
-def _fetched(current: Offer, fetcher: Fetcher, folder: Path) -> Path:
+def _fetch(current: Offer, fetcher: Fetcher, folder: Path) -> Path:
     if current.remote is None:
         raise GeoDataError(f"{current.name}: there is nothing to fetch")
     fetcher.file(current.remote, folder / _PACKED)
     return folder / _PACKED
 
 
-def _opened(plan: Plan, members: Sequence[Member]) -> GeoDatabase:
+def _open_fetched(plan: Plan, members: Sequence[Member]) -> GeoDatabase:
     """Open what was fetched. There must be as many files as outputs."""
     origin, outputs = plan.ask.origin, plan.outputs
     chosen = choose(members, wanted=plan.member, origin=origin, outputs=len(outputs))
@@ -221,7 +221,7 @@ def _opened(plan: Plan, members: Sequence[Member]) -> GeoDatabase:
     return open_member(origin, *chosen)
 
 
-def _running(plan: Plan) -> GeoDatabase | None:
+def _open_running(plan: Plan) -> GeoDatabase | None:
     """The database to compare with: the file to be replaced, or else the one in use."""
     for paths in filter(None, (plan.outputs, plan.running)):
         with suppress(GeoDataError):
@@ -270,18 +270,20 @@ def _losses(
     in_cities = [new for new, old in known if old.level is Level.CITY]
     cities = [new for new in in_cities if new.level is Level.CITY]
     if len(kept) < least.known * len(known):
-        yield f"it knows {_part(kept, known)} of the {family} addresses that the running one knows"
+        share = _percent(kept, known)
+        yield f"it knows {share} of the {family} addresses that the running one knows"
     elif len(same) < least.same_country * len(kept):
-        yield f"it puts {_part(same, kept)} of {family} addresses into the same country"
+        yield f"it puts {_percent(same, kept)} of {family} addresses into the same country"
     elif len(cities) < least.cities * len(in_cities):
-        yield f"it knows the city of {_part(cities, in_cities)} of {family} addresses that had one"
+        share = _percent(cities, in_cities)
+        yield f"it knows the city of {share} of {family} addresses that had one"
 
 
-def _part(some: Sequence[object], of: Sequence[object]) -> str:
+def _percent(some: Sequence[object], of: Sequence[object]) -> str:
     return f"{len(some) / len(of):.0%}"
 
 
-def _swap(
+def _install(
     outputs: Sequence[Path], current: Offer, fresh: GeoDatabase, licence: str, now: float
 ) -> None:
     """Rename the new files to the outputs, IPv4 first; old ones stay as `.previous`."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from router.errors import RouterError
 from router.model import MAX_INTENT_S, Event, EventKind, Intended, Intent
-from router.routing.fleet import Edge, Fleet, useful
+from router.routing.fleet import Edge, Fleet, useful_edges
 from router.routing.unknown_edges import unknown_edges
 from router.store import Change, Store
 
@@ -173,8 +173,8 @@ def takes_the_last(fleet: Fleet, edges: Iterable[str]) -> bool:
 def countries_left(fleet: Fleet, edges: Iterable[str]) -> list[str]:
     """The countries that have offered edges now, but would have none without these."""
     leaving = set(edges)
-    staying = {edge.region.country for edge in useful(fleet) if edge.region.id not in leaving}
-    touched = {edge.region.country for edge in useful(fleet) if edge.region.id in leaving}
+    staying = {edge.region.country for edge in useful_edges(fleet) if edge.region.id not in leaving}
+    touched = {edge.region.country for edge in useful_edges(fleet) if edge.region.id in leaving}
     return sorted(touched - staying)
 
 

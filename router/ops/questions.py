@@ -11,7 +11,7 @@ from router.geo.sphere import valid_position
 from router.model import Location, Position, Source
 from router.routing.cache_headers import Sharing, parse_key
 from router.routing.client_address import Address, parse_address
-from router.routing.explain import not_a_country, parse_country, placed_in
+from router.routing.explain import country_fault, parse_country, place_in_country
 from router.routing.location import PLACING, VERIFY, Locator, Placed, PlacedBy
 
 MAX_HEADERS = 8
@@ -47,9 +47,9 @@ def subject(params: Params, locator: Locator) -> Subject:
         return Subject(locator.place_address(address), address)
     country = parse_country(asked.get("country", ""))
     if country is not None:
-        return Subject(placed_in(country, _position(asked)), is_many=True)
+        return Subject(place_in_country(country, _position(asked)), is_many=True)
     if asked.get("country"):
-        raise QuestionError(not_a_country(asked["country"]))
+        raise QuestionError(country_fault(asked["country"]))
     text = asked.get("ip", "")[:80]
     raise QuestionError(f"{text!r} is not an IP address; give one like 24.48.0.1, or a country")
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from router.config.catalog import with_endpoints
-from router.config.inputs import Inputs, read_all, shipped
+from router.config.inputs import Inputs, packaged_path, read_all
 from router.config.settings import Settings
 from router.config.values import Cidrs, Listen
 from router.geo.database import GeoDatabase
@@ -45,7 +45,7 @@ Ctrl-C stops everything.
 
 async def dev(settings: Settings) -> None:
     """Run until SIGINT or SIGTERM, on loopback, without Redis. Raises ConfigError."""
-    regions = settings.regions or shipped("regions.yaml")
+    regions = settings.regions or packaged_path("regions.yaml")
     settings = msgspec.structs.replace(settings, regions=regions)
     catalog, geo = read_all(settings)
     local = msgspec.structs.replace(

@@ -31,7 +31,7 @@ from router.config.inputs import (
     regions_path,
 )
 from router.config.settings import Settings
-from router.geo.database import shown_files
+from router.geo.database import describe_files
 from router.ops.app import Ops
 from router.ops.dashboard import Dashboard
 from router.ops.monitor import Monitor
@@ -135,7 +135,7 @@ async def _announce(settings: Settings, parts: "_Parts", announce: str) -> None:
         listen=str(settings.listen),
         ops=str(settings.ops_listen),
         regions=str(regions_path(settings)),
-        geo_db=shown_files(parts.ops.geo),
+        geo_db=describe_files(parts.ops.geo),
     )
     if announce:
         print(announce, flush=True)

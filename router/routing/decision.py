@@ -102,7 +102,7 @@ def decide(
     """
     model = None if query.model is None else resolve_model(query.model, ranker.catalog, fleet)
     residency = ranker.catalog.residency.get(key.country or "")
-    ordered = _in_order(ranker, fleet, key, query.scope)
+    ordered = _order_edges(ranker, fleet, key, query.scope)
     order = tuple(ordered) if enough is None else ()
     ordered = order or ordered
     # Residency is checked before anything else, so no later rule can allow an edge that it
@@ -112,12 +112,12 @@ def decide(
     holders = frozenset() if model is None else fleet.holders.get(model.casefold(), frozenset())
     case = _Case(fleet, key, query, model, residency, holders)
     problem = _common_problem(case)
-    judged = [] if problem is not None and enough is not None else _judged(case, ordered, enough)
-    offered = _offered(judged)
+    judged = [] if problem is not None and enough is not None else _judge(case, ordered, enough)
+    offered = _select_offered(judged)
     if problem is None and not offered and not query.strict:
         # If only edges that cannot be offered have the model, any other edge can load it.
-        judged = _judged(case._replace(model=None), [edge for edge, _ in judged], enough)
-        offered = _offered(judged)
+        judged = _judge(case._replace(model=None), [edge for edge, _ in judged], enough)
+        offered = _select_offered(judged)
     if problem is None and not offered:
         problem = Problem.NO_EDGE_IN_COUNTRY
     rejected = tuple((edge, why) for edge, why in judged if why is not None)
@@ -130,7 +130,7 @@ def decide(
             residency=residency,
             order=order,
         )
-    ranked = tuple(_by_tier(offered, case))
+    ranked = tuple(_sort_by_tier(offered, case))
     return Decision(
         status=fleet.status,
         candidates=ranked[:enough],
@@ -138,7 +138,7 @@ def decide(
         reason=_reason(ranker, case, ranked),
         crossed_border=key.country not in (None, ranked[0].region.country),
         model=model,
-        model_state=None if model is None else _told(model_state(ranked[0], model)),
+        model_state=None if model is None else _hide_absent(model_state(ranked[0], model)),
         residency=residency,
         order=order,
     )
@@ -169,7 +169,7 @@ class _Case(NamedTuple):
         return is_known and edge.region.id not in self.holders
 
 
-def _in_order(ranker: Ranker, fleet: Fleet, key: RouteKey, scope: Scope) -> Iterable[Edge]:
+def _order_edges(ranker: Ranker, fleet: Fleet, key: RouteKey, scope: Scope) -> Iterable[Edge]:
     """Every edge in the viewer's order of preference; those never chosen come last."""
     for region in ranker.in_order(key, scope):
         yield fleet.by_id[region.id]
@@ -178,7 +178,7 @@ def _in_order(ranker: Ranker, fleet: Fleet, key: RouteKey, scope: Scope) -> Iter
             yield edge
 
 
-def _judged(case: _Case, ordered: Iterable[Edge], enough: int | None) -> list[Judged]:
+def _judge(case: _Case, ordered: Iterable[Edge], enough: int | None) -> list[Judged]:
     """Edges, each with its rejection or None. Stops when no later edge can come before the
     candidates needed: edges abroad come last in the order of preference, so a later edge is never
     in a better tier than the best for this country.
@@ -205,7 +205,7 @@ def _is_allowed(edge: Edge, residency: frozenset[str] | None) -> bool:
     return residency is None or edge.region.country in residency
 
 
-def _offered(judged: list[Judged]) -> list[Edge]:
+def _select_offered(judged: list[Judged]) -> list[Edge]:
     return [edge for edge, why in judged if why is None]
 
 
@@ -244,7 +244,7 @@ def _common_problem(case: _Case) -> Problem | None:
     return None
 
 
-def _by_tier(offered: list[Edge], case: _Case) -> list[Edge]:
+def _sort_by_tier(offered: list[Edge], case: _Case) -> list[Edge]:
     """By what outweighs distance. Home comes before abroad already."""
     if case.model is None and not case.fleet.inferior:
         return offered
@@ -287,7 +287,7 @@ def _has_home_without_model(case: _Case) -> bool:
     return best.region.country == case.key.country
 
 
-def _told(state: ModelState) -> ModelState:
+def _hide_absent(state: ModelState) -> ModelState:
     """The model state in an answer. It never says "absent", because the edge may load the model on
     request.
     """

@@ -26,36 +26,36 @@ Picked = tuple[str | None, ...]
 
 # Edge id → a viewer's position in [0, 1) on its dial. The viewer keeps the edge if it is below the
 # share.
-Standing = Callable[[str], float]
+DialPosition = Callable[[str], float]
 
 
-def standing_of(fleet: Fleet, key: RouteKey, sharing: Sharing, seed: int) -> Standing:
+def dial_position(fleet: Fleet, key: RouteKey, sharing: Sharing, seed: int) -> DialPosition:
     """The position for an answer. For a private answer it depends on the viewer's network; for a
     shared one, which is for many viewers, on its key and the time slot.
     """
     if sharing is Sharing.PRIVATE:
-        return partial(network_standing, seed)
-    return partial(slot_standing, fleet.slot or 0, key)
+        return partial(network_position, seed)
+    return partial(slot_position, fleet.slot or 0, key)
 
 
-def network_standing(seed: int, id: str) -> float:
+def network_position(seed: int, id: str) -> float:
     """Uses another hash than the ranking inside a metro, because viewers who rank an edge first
     all have high values of that hash.
     """
     return mix32(mix32(seed) ^ fnv1a32(f"dial {id}")) / 2**32
 
 
-def slot_standing(slot: int, key: RouteKey, id: str) -> float:
+def slot_position(slot: int, key: RouteKey, id: str) -> float:
     """Successive multiples of the golden ratio fill [0, 1) evenly, however few they are."""
     return (mix32(fnv1a32(f"dial {id} {format_key(key)}")) / 2**32 + slot * GOLDEN_RATIO) % 1.0
 
 
-def dialled(decision: Decision, key: RouteKey, standing: Standing) -> Decision:
+def apply_dial(decision: Decision, key: RouteKey, position_of: DialPosition) -> Decision:
     """The decision, with its pick replaced if the dial moves this viewer away."""
     if not decision.candidates:
         return decision
     pick = decision.candidates[0]
-    edge = _named(decision, key, standing)
+    edge = _pick_by_dial(decision, key, position_of)
     if edge is pick:
         return decision
     rest = (one for one in decision.candidates[1:] if one is not edge)
@@ -69,7 +69,7 @@ def dialled(decision: Decision, key: RouteKey, standing: Standing) -> Decision:
 def picker(ranker: Ranker, fleet: Fleet, query: Query) -> Callable[[RouteKey], Picked]:
     """A function for callers with many keys: the picks of the viewers of each."""
     dials = [edge.region.id for edge in fleet.edges if edge.share < 1.0]
-    standings = {id: _even_standings(id) for id in dials}
+    positions = {id: _even_positions(id) for id in dials}
     enough = None if fleet.slot is not None else 1
 
     def pick(key: RouteKey) -> Picked:
@@ -79,39 +79,42 @@ def picker(ranker: Ranker, fleet: Fleet, query: Query) -> Callable[[RouteKey], P
         if decision.candidates[0].share >= 1.0:
             return (decision.candidates[0].region.id,)
         parts = (
-            _named(decision, key, partial(_part_standing, standings, part)) for part in range(PARTS)
+            _pick_by_dial(decision, key, partial(_part_position, positions, part))
+            for part in range(PARTS)
         )
         return tuple(edge.region.id for edge in parts)
 
     return pick
 
 
-def _part_standing(standings: Mapping[str, Sequence[float]], part: int, id: str) -> float:
-    return standings[id][part] if id in standings else 0.0
+def _part_position(positions: Mapping[str, Sequence[float]], part: int, id: str) -> float:
+    return positions[id][part] if id in positions else 0.0
 
 
-def _even_standings(id: str) -> list[float]:
+def _even_positions(id: str) -> list[float]:
     """The positions of PARTS equal parts of the viewers on an edge's dial: evenly over [0, 1), in
     a different order for each edge, because dials are independent of each other.
     """
-    seed, standings = fnv1a32(f"dial {id}"), [0.0] * PARTS
+    seed, positions = fnv1a32(f"dial {id}"), [0.0] * PARTS
     for place, part in enumerate(sorted(range(PARTS), key=lambda part: mix32(part ^ seed))):
-        standings[part] = (place + 0.5) / PARTS
-    return standings
+        positions[part] = (place + 0.5) / PARTS
+    return positions
 
 
-def _named(decision: Decision, key: RouteKey, standing: Standing) -> Edge:
+def _pick_by_dial(decision: Decision, key: RouteKey, position_of: DialPosition) -> Edge:
     """The pick, or, if the viewer is dialled away from it, the first suitable candidate."""
     pick, *others = decision.candidates
-    if standing(pick.region.id) < pick.share:
+    if position_of(pick.region.id) < pick.share:
         return pick
     for edge in others:
-        if standing(edge.region.id) < edge.share and _is_as_good(edge, pick, key, decision.model):
+        if position_of(edge.region.id) < edge.share and _is_suitable(
+            edge, pick, key, decision.model
+        ):
             return edge
     return pick
 
 
-def _is_as_good(edge: Edge, pick: Edge, key: RouteKey, model: str | None) -> bool:
+def _is_suitable(edge: Edge, pick: Edge, key: RouteKey, model: str | None) -> bool:
     if pick.region.country == key.country != edge.region.country:
         return False
     if edge.observed is not Observed.UP and edge.observed is not pick.observed:

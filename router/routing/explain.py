@@ -12,7 +12,7 @@ from router.geo.sphere import distance_km
 from router.model import Level, Location, Position, Source
 from router.routing.cache_headers import CachePolicy, Sharing, format_key
 from router.routing.decision import Decision, Rejection, decide
-from router.routing.dial import dialled, picker, standing_of
+from router.routing.dial import apply_dial, dial_position, picker
 from router.routing.fleet import Edge, Fleet
 from router.routing.location import Placed
 from router.routing.query import Query
@@ -39,8 +39,8 @@ def explain(
     """
     key = _key(ranker, placed, query)
     whole = decide(ranker, fleet, key, query)
-    standing = standing_of(fleet, key, placed.sharing, placed.seed)
-    decision = dialled(whole, key, standing)
+    position_of = dial_position(fleet, key, placed.sharing, placed.seed)
+    decision = apply_dial(whole, key, position_of)
     origin = ranker.origin(placed.location)
 
     def far(edge: Edge) -> dict[str, Any]:
@@ -49,11 +49,11 @@ def explain(
 
     def kept(edge: Edge) -> bool | None:
         """Whether the edge's dial keeps this viewer; None without a dial."""
-        return standing(edge.region.id) < edge.share if edge.share < 1.0 else None
+        return position_of(edge.region.id) < edge.share if edge.share < 1.0 else None
 
     answer = RouteTable(ranker, fleet, policy).answer(key, query, placed.sharing, placed.seed)
     return {
-        "location": {**_location(ranker, placed.location), **_line(line)},
+        "location": {**_location(ranker, placed.location), **_feed_line(line)},
         "query": query._asdict(),
         "key": format_key(key),
         **_verdict(decision),
@@ -113,13 +113,13 @@ def parse_country(text: str) -> str | None:
     return country_code(text.strip())
 
 
-def not_a_country(text: str) -> str:
+def country_fault(text: str) -> str:
     """What is wrong with text that `parse_country` does not accept, and what to write."""
     code = text.strip()[:40]
     return f"{code!r} is not the code of a country; {code_advice(code)}"
 
 
-def placed_in(country: str, position: Position | None = None) -> Placed:
+def place_in_country(country: str, position: Position | None = None) -> Placed:
     """A viewer at a place that an operator gives; without a position, anywhere in the country."""
     level = Level.COUNTRY if position is None else Level.CITY
     location = Location(country, position, level, Source.ASKED)
@@ -152,7 +152,7 @@ def _location(ranker: Ranker, location: Location) -> dict[str, Any]:
     }
 
 
-def _line(line: FeedLine | None) -> dict[str, Any]:
+def _feed_line(line: FeedLine | None) -> dict[str, Any]:
     return {"feed": line and line.feed, "line": line and line.number}
 
 

@@ -16,7 +16,7 @@ from router.model import (
     Status,
     View,
 )
-from router.routing.steps import finished
+from router.routing.steps import run_to_end
 
 MODELS_A_STEP = 100
 
@@ -97,10 +97,10 @@ class Fleet:
 
     def __post_init__(self, inventory: tuple[Ids, Ids] | None) -> None:
         """Compute the look-ups."""
-        spellings, holders = inventory or finished(_inventory(self.edges))
+        spellings, holders = inventory or run_to_end(_inventory(self.edges))
         object.__setattr__(self, "by_id", {edge.region.id: edge for edge in self.edges})
         object.__setattr__(self, "enabled", tuple(edge for edge in self.edges if edge.enabled))
-        fit = frozenset(edge.region.id for edge in useful(self))
+        fit = frozenset(edge.region.id for edge in useful_edges(self))
         object.__setattr__(self, "fit", fit)
         object.__setattr__(self, "unproven", _unproven(self))
         object.__setattr__(self, "inferior", _degraded(self) or self.unproven)
@@ -115,7 +115,7 @@ class Fleet:
     @property
     def routing(self) -> tuple[object, ...]:
         """Everything that answers depend on: equal values mean equal answers."""
-        edges = tuple((_standing(edge), edge.share) for edge in self.edges)
+        edges = tuple((_routing_of(edge), edge.share) for edge in self.edges)
         return self.status, self.slot, edges, self.unproven
 
 
@@ -135,10 +135,10 @@ def _inventory(edges: Iterable[Edge]) -> Generator[None, None, tuple[Ids, Ids]]:
             holders[model.casefold()].update(ids)
             if number % MODELS_A_STEP == 0:
                 yield
-    return (yield from _frozen(spellings)), (yield from _frozen(holders))
+    return (yield from _freeze(spellings)), (yield from _freeze(holders))
 
 
-def _frozen(found: Mapping[str, set[str]]) -> Generator[None, None, Ids]:
+def _freeze(found: Mapping[str, set[str]]) -> Generator[None, None, Ids]:
     frozen = {}
     for number, (model, ids) in enumerate(found.items()):
         frozen[model] = frozenset(ids)
@@ -157,7 +157,7 @@ def combine(
     """The Fleet at `now`. If no view is fresh enough to vote, older ones are used as the last
     known state; if all are too old, health is ignored (`static`).
     """
-    return finished(combine_in_steps(catalog, views, intents, now, policy))
+    return run_to_end(combine_in_steps(catalog, views, intents, now, policy))
 
 
 def combine_in_steps(
@@ -228,7 +228,7 @@ def changed_edges(before: Fleet, after: Fleet) -> tuple[str, ...]:
     """
     known, now = (
         {
-            edge.region.id: (_standing(edge), edge.region.id in fleet.unproven)
+            edge.region.id: (_routing_of(edge), edge.region.id in fleet.unproven)
             for edge in fleet.edges
         }
         for fleet in (before, after)
@@ -236,7 +236,7 @@ def changed_edges(before: Fleet, after: Fleet) -> tuple[str, ...]:
     return tuple(id for id in {**known, **now} if known.get(id) != now.get(id))
 
 
-def _standing(edge: Edge) -> tuple[object, ...]:
+def _routing_of(edge: Edge) -> tuple[object, ...]:
     """Everything about an edge that answers depend on, except its dial."""
     return edge.region, edge.enabled, edge.observed, edge.models
 
@@ -246,7 +246,7 @@ def is_offered(edge: Edge) -> bool:
     return edge.enabled and edge.observed in (Observed.UP, Observed.DEGRADED)
 
 
-def useful(fleet: Fleet) -> list[Edge]:
+def useful_edges(fleet: Fleet) -> list[Edge]:
     """The edges that answers can name now: offered, or all enabled while health is ignored."""
     judged = fleet.health_counts
     return [edge for edge in fleet.enabled if not judged or is_offered(edge)]
@@ -292,12 +292,12 @@ def _edge(
     region: Region, voters: list[View], intent: Intent | None, now: float, policy: FleetPolicy
 ) -> Edge:
     seen = {
-        view.vantage: _aged(view.edges[region.id], view, policy)
+        view.vantage: _age_state(view.edges[region.id], view, policy)
         for view in voters
         if region.id in view.edges
     }
     votes = {vantage: one.state for vantage, one in seen.items()}
-    observed = verdict(votes.values())
+    observed = combine_votes(votes.values())
     witness = _witness(seen.values(), observed)
     return Edge(
         region=region,
@@ -319,7 +319,7 @@ def _share(intent: Intent | None, now: float) -> float:
     return intent.share_at(now) if intent is not None and is_dial else 1.0
 
 
-def _aged(edge: EdgeView, view: View, policy: FleetPolicy) -> EdgeView:
+def _age_state(edge: EdgeView, view: View, policy: FleetPolicy) -> EdgeView:
     """The state of an edge in a view: unknown if its vantage could not probe it although it probed
     others.
     """
@@ -328,7 +328,7 @@ def _aged(edge: EdgeView, view: View, policy: FleetPolicy) -> EdgeView:
     return replace(edge, state=Observed.UNKNOWN)
 
 
-def verdict(votes: Iterable[Observed]) -> Observed:
+def combine_votes(votes: Iterable[Observed]) -> Observed:
     """One state from the vantages' votes; UNKNOWN abstains. Down needs the only voter, both of
     two, or more than half of three or more. With fewer votes for down, the edge is degraded, as it
     is if half say degraded.

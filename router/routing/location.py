@@ -29,7 +29,7 @@ ADDRESS = b"cloudfront-viewer-address"
 
 # All headers that say where a viewer is.
 PLACING = frozenset({FORWARDED, VERIFY, KEY, COUNTRY, LATITUDE, LONGITUDE, ADDRESS})
-_TOLD = frozenset({COUNTRY, LATITUDE, LONGITUDE})
+_CDN_LOCATION = frozenset({COUNTRY, LATITUDE, LONGITUDE})
 
 _DEGREES = re.compile(r"-?\d{1,3}(\.\d{1,20})?", re.ASCII)
 
@@ -85,7 +85,7 @@ class Locator:
         self._trusted = trusted
         self._secrets = tuple(secret.encode() for secret in secrets)
         listed = {name.lower().encode() for name in key_headers}
-        self._sharing = Sharing.BY_HEADERS if listed >= _TOLD else Sharing.PRIVATE
+        self._sharing = Sharing.BY_HEADERS if listed >= _CDN_LOCATION else Sharing.PRIVATE
 
     def place(self, peer: str | None, headers: Sequence[tuple[bytes, bytes]]) -> Placed:
         """Locate the viewer of one request. Header names are in lower case."""
@@ -94,7 +94,7 @@ class Locator:
             for name, value in headers:
                 if name in PLACING:
                     found.setdefault(name, []).append(value)
-            placed = self._by_cdn(peer, found) if self._is_cdn(found[VERIFY]) else None
+            placed = self._place_by_fields(peer, found) if self._is_cdn(found[VERIFY]) else None
             if placed is not None:
                 return placed
         return self._place_forwarded(peer, [value for name, value in headers if name == FORWARDED])
@@ -111,46 +111,46 @@ class Locator:
         found: dict[bytes, list[bytes]] = {}
         for name, value in headers:
             found.setdefault(name, []).append(value)
-        return self._by_cdn(None, found)
+        return self._place_by_fields(None, found)
 
     def _place_forwarded(self, peer: str | None, forwarded: Sequence[bytes]) -> Placed:
         address = viewer_address(peer, forwarded, self._trusted)
         is_peer = address is self._trusted.peer(peer or "")[0]
         return self.place_address(address, _BY_PEER if is_peer else _BY_FORWARDED)
 
-    def _is_cdn(self, told: Sequence[bytes]) -> bool:
-        matches = [compare_digest(secret, told[0]) for secret in self._secrets]
-        return len(told) == 1 and any(matches)
+    def _is_cdn(self, located: Sequence[bytes]) -> bool:
+        matches = [compare_digest(secret, located[0]) for secret in self._secrets]
+        return len(located) == 1 and any(matches)
 
-    def _by_cdn(self, peer: str | None, found: Found) -> Placed | None:
-        key = parse_key(_only(found, KEY))
+    def _place_by_fields(self, peer: str | None, found: Found) -> Placed | None:
+        key = parse_key(_single(found, KEY))
         if key is not None:
             location = Location(country=key.country, source=Source.CDN_KEY)
             return Placed(location, 0, Sharing.KEYED, key, PlacedBy.KEY)
-        told, address = _told(found), parse_host_port(_only(found, ADDRESS))
-        if told.level is Level.UNKNOWN:
+        located, address = _read_location(found), parse_host_port(_single(found, ADDRESS))
+        if located.level is Level.UNKNOWN:
             return None if address is None else self.place_address(address, PlacedBy.CDN_ADDRESS)
-        if told.position is None and told.country in self._divided:
-            return self._in_divided(told, address or self._forwarded(peer, found))
+        if located.position is None and located.country in self._divided:
+            return self._place_in_divided(located, address or self._forwarded_address(peer, found))
         if self._sharing is Sharing.BY_HEADERS or address is None:
-            return Placed(told, place_seed(told), self._sharing, None, PlacedBy.CDN_HEADERS)
-        return Placed(told, address.seed, Sharing.PRIVATE, None, PlacedBy.CDN_HEADERS)
+            return Placed(located, place_seed(located), self._sharing, None, PlacedBy.CDN_HEADERS)
+        return Placed(located, address.seed, Sharing.PRIVATE, None, PlacedBy.CDN_HEADERS)
 
-    def _in_divided(self, told: Location, address: Address | None) -> Placed:
+    def _place_in_divided(self, located: Location, address: Address | None) -> Placed:
         """A viewer whose country only is known to the CDN, and has edges in several cities. The
         answer is never shared. The address decides the city, unless the database locates it in
         another country; the operator's overrides are always used.
         """
         if address is None:
-            return Placed(told, place_seed(told), Sharing.PRIVATE, None, PlacedBy.CDN_HEADERS)
+            return Placed(located, place_seed(located), Sharing.PRIVATE, None, PlacedBy.CDN_HEADERS)
         here = self._locate(address.text)
-        is_believed = here.country in (told.country, None) or here.source is not Source.DATABASE
+        is_believed = here.country in (located.country, None) or here.source is not Source.DATABASE
         if here.position is None or not is_believed:
-            return Placed(told, address.seed, Sharing.PRIVATE, None, PlacedBy.CDN_HEADERS)
-        here = here._replace(country=here.country or told.country)
+            return Placed(located, address.seed, Sharing.PRIVATE, None, PlacedBy.CDN_HEADERS)
+        here = here._replace(country=here.country or located.country)
         return Placed(here, address.seed, Sharing.PRIVATE, None, PlacedBy.CDN_ADDRESS)
 
-    def _forwarded(self, peer: str | None, found: Found) -> Address | None:
+    def _forwarded_address(self, peer: str | None, found: Found) -> Address | None:
         """The address that trusted proxies forwarded. The peer is not used, because it may be the
         CDN.
         """
@@ -158,12 +158,14 @@ class Locator:
         return None if address is self._trusted.peer(peer or "")[0] else address
 
 
-def _told(found: Found) -> Location:
+def _read_location(found: Found) -> Location:
     """The location in CloudFront's headers, which have no coordinates for some networks. A
     position without a country is used too.
     """
-    country = country_code(_only(found, COUNTRY))
-    position = valid_position(_degrees(_only(found, LATITUDE)), _degrees(_only(found, LONGITUDE)))
+    country = country_code(_single(found, COUNTRY))
+    position = valid_position(
+        _degrees(_single(found, LATITUDE)), _degrees(_single(found, LONGITUDE))
+    )
     if position is not None:
         return Location(country, position, Level.CITY, Source.CDN_HEADERS)
     if country is not None:
@@ -176,7 +178,7 @@ def _degrees(text: str) -> float | None:
     return float(text) if _DEGREES.fullmatch(text) else None
 
 
-def _only(found: Found, name: bytes) -> str:
+def _single(found: Found, name: bytes) -> str:
     """The header's value; empty unless the header came exactly once."""
     values = found.get(name, ())
     return values[0].decode("latin-1").strip() if len(values) == 1 else ""

@@ -22,7 +22,7 @@ from router.routing.cache_headers import (
     success_headers,
 )
 from router.routing.decision import Decision, ModelState, Problem, decide, model_state
-from router.routing.dial import dialled, standing_of
+from router.routing.dial import apply_dial, dial_position
 from router.routing.fleet import Edge, Fleet, version
 from router.routing.query import Query
 from router.routing.ranking import Ranker, RouteKey
@@ -77,7 +77,7 @@ class RouteTable:
             if len(self._decisions) >= KNOWN_ANSWERS:
                 self._decisions.clear()
             self._decisions[key, query] = whole
-        decision = dialled(whole, key, standing_of(self.fleet, key, sharing, seed))
+        decision = apply_dial(whole, key, dial_position(self.fleet, key, sharing, seed))
         pick = decision.candidates[0].region.id if decision.candidates else None
         question = (key, query, sharing, pick)
         answer = self._answers.get(question)

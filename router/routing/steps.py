@@ -6,7 +6,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-def finished(work: Generator[None, None, Result]) -> Result:
+def run_to_end(work: Generator[None, None, Result]) -> Result:
     """The result of the work, done without a pause."""
     while True:
         try:

@@ -92,7 +92,7 @@ def survey(ranker: Ranker, weights: Mapping[Cell, float]) -> Generator[None, Non
         totals[Block(cell.country, cells[cell])] += weight
         yield
     groups.append(key_shares(ranker, Location()))
-    homes = yield from picks(ranker, ideal(ranker), groups)
+    homes = yield from picks(ranker, all_up_fleet(ranker), groups)
     return Survey(groups=tuple(groups), cells=cells, weights=totals, homes=homes)
 
 
@@ -104,7 +104,7 @@ def key_shares(
     return {key: count / NETWORKS for key, count in counts.items()}
 
 
-def ideal(ranker: Ranker) -> Fleet:
+def all_up_fleet(ranker: Ranker) -> Fleet:
     """The fleet with every edge up and enabled."""
     regions = ranker.catalog.regions
     edges = tuple(Edge(region=one, observed=Observed.UP, votes={}) for one in regions)
@@ -142,7 +142,7 @@ def weigh(surveyed: Survey, answers: Mapping[str | None, int]) -> dict[Block, fl
     return shares
 
 
-def mix(group: Mapping[RouteKey, float], picked: Picks) -> Shares:
+def edge_shares(group: Mapping[RouteKey, float], picked: Picks) -> Shares:
     """The share of a group's viewers that each edge gets."""
     shares: defaultdict[str | None, float] = defaultdict(float)
     for key, share in group.items():
@@ -151,11 +151,11 @@ def mix(group: Mapping[RouteKey, float], picked: Picks) -> Shares:
     return shares
 
 
-def served(
+def country_shares(
     surveyed: Survey, weights: Mapping[Block, float], picked: Picks
 ) -> Mapping[str | None, Shares]:
     """Country → the edges of its viewers, in shares of all viewers."""
-    mixes = [mix(group, picked) for group in surveyed.groups]
+    mixes = [edge_shares(group, picked) for group in surveyed.groups]
     countries: dict[str | None, defaultdict[str | None, float]] = {}
     for block, weight in weights.items():
         country = countries.setdefault(block.country, defaultdict(float))
@@ -184,13 +184,13 @@ def changes(group: Mapping[RouteKey, float], before: Picks, after: Picks) -> Map
     for key, share in group.items():
         if before[key] != after[key]:
             parts = max(len(before[key]), len(after[key]))
-            for change in zip(_parted(before[key], parts), _parted(after[key], parts), strict=True):
+            for change in zip(_repeat(before[key], parts), _repeat(after[key], parts), strict=True):
                 if change[0] != change[1]:
                     found[change] += share / parts
     return found
 
 
-def _parted(picked: Picked, parts: int) -> Picked:
+def _repeat(picked: Picked, parts: int) -> Picked:
     return picked if len(picked) == parts else picked * parts
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from router.model import EdgeView, Event, Intended, Intent, Observed, Outcome, View
-from router.routing.steps import finished
+from router.routing.steps import run_to_end
 from router.store.bounds import (
     MAX_ADDRESSES,
     MAX_MODELS,
@@ -97,7 +97,7 @@ def read(text: bytes, kind: type[Kept], now: float) -> Kept:
     UNREADABLE.
     """
     if kind is View:
-        return finished(view_in_steps(text, now))  # type: ignore[return-value]
+        return run_to_end(view_in_steps(text, now))  # type: ignore[return-value]
     _check_format(text, kind)
     try:
         value = msgspec.json.decode(text, type=kind)

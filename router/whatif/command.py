@@ -9,7 +9,7 @@ import msgspec
 from router.config.inputs import read_all, with_latency
 from router.config.settings import Settings
 from router.errors import RouterError
-from router.geodata import Tell, in_silence
+from router.geodata import Progress, no_progress
 from router.geodata.survey import read_census
 from router.model import Catalog, EdgeView, Intended, Nearness, Observed, Status
 from router.ops.client import ask, stored_fleet
@@ -20,7 +20,7 @@ from router.whatif.scenario import NO_CHANGE, Change, changed_catalog, changed_f
 from router.whatif.svg_map import draw
 
 
-class Supposed(NamedTuple):
+class SimulationInput(NamedTuple):
     """What to simulate. `server`: the ops listener to start from, or None for the one of
     the settings; `all_up`: start from every edge up instead."""
 
@@ -30,51 +30,53 @@ class Supposed(NamedTuple):
     all_up: bool = False
 
 
-class Simulated(NamedTuple):
+class SimulationResult(NamedTuple):
     """The outcome as plain data, and as a map."""
 
-    told: dict[str, Any]
+    document: dict[str, Any]
     svg: str
 
 
-class _ToldDial(msgspec.Struct):
+class _ServerDial(msgspec.Struct):
     share: float
 
 
-class _ToldEdge(msgspec.Struct):
+class _ServerEdge(msgspec.Struct):
     id: str
     state: Observed
     intent: Intended
     models: frozenset[str] | None = None
-    dial: _ToldDial | None = None
+    dial: _ServerDial | None = None
     never_worked: bool = False
 
 
-class _ToldFleet(msgspec.Struct):
+class _ServerFleet(msgspec.Struct):
     status: Status
-    edges: list[_ToldEdge]
+    edges: list[_ServerEdge]
 
 
 _UNPROVEN = {"told": EdgeView(state=Observed.UNKNOWN, since=0.0, worked=False)}
 
 
-async def simulate(settings: Settings, supposed: Supposed, tell: Tell = in_silence) -> Simulated:
-    """Compare the present fleet with the supposed one. `tell` is called with the progress of
+async def simulate(
+    settings: Settings, asked: SimulationInput, progress: Progress = no_progress
+) -> SimulationResult:
+    """Compare the present fleet with the supposed one. `progress` is called with the progress of
     reading the geo database.
     """
     catalog, geo = read_all(settings)
-    change, query, now = supposed.change, supposed.query, time.time()
-    catalog_after = _by(change.nearness, settings, changed_catalog(catalog, change))
-    present, origin, strangers = await _present(settings, catalog, supposed)
+    change, query, now = asked.change, asked.query, time.time()
+    catalog_after = _with_nearness(change.nearness, settings, changed_catalog(catalog, change))
+    present, origin, unknown_ids = await _present_fleet(settings, catalog, asked)
     before = Side(catalog, changed_fleet(catalog, present, NO_CHANGE, now), query)
     after = Side(catalog_after, changed_fleet(catalog_after, present, change, now), query)
-    census = read_census(geo, settings.state_dir, tell)
+    census = read_census(geo, settings.state_dir, progress)
     moves = compare(census, before, after)
-    told = {
+    document = {
         "from": origin,
         "change": change.text,
         "query": query._asdict(),
-        "not_in_catalog": strangers,
+        "not_in_catalog": unknown_ids,
         "census": {
             "database": census.database,
             "credit": geo.terms.attribution,
@@ -85,10 +87,12 @@ async def simulate(settings: Settings, supposed: Supposed, tell: Tell = in_silen
         **summary(moves, before, after),
     }
     regions = before.regions | after.regions
-    return Simulated(told, draw(moves, regions, told, change.text, geo.terms.attribution))
+    return SimulationResult(
+        document, draw(moves, regions, document, change.text, geo.terms.attribution)
+    )
 
 
-def _by(nearness: Nearness | None, settings: Settings, catalog: Catalog) -> Catalog:
+def _with_nearness(nearness: Nearness | None, settings: Settings, catalog: Catalog) -> Catalog:
     """The catalog with this order of cities; unchanged for None."""
     if nearness is Nearness.NETWORK:
         return with_latency(settings, catalog)
@@ -97,25 +101,25 @@ def _by(nearness: Nearness | None, settings: Settings, catalog: Catalog) -> Cata
     return catalog
 
 
-async def _present(
-    settings: Settings, catalog: Catalog, supposed: Supposed
+async def _present_fleet(
+    settings: Settings, catalog: Catalog, asked: SimulationInput
 ) -> tuple[Fleet, str, list[str]]:
     """The present fleet, its source, and edges that it has but the catalog lacks."""
-    if supposed.all_up:
+    if asked.all_up:
         return Fleet(edges=(), status=Status.OK), "every edge up", []
-    told = await ask(settings, "/v1/edges", base=supposed.server)
-    if told is not None:
-        return _told_fleet(catalog, told)
-    if supposed.server is not None:
-        raise RouterError(f"{supposed.server}: no server answers there")
+    document = await ask(settings, "/v1/edges", base=asked.server)
+    if document is not None:
+        return _fleet_from_server(catalog, document)
+    if asked.server is not None:
+        raise RouterError(f"{asked.server}: no server answers there")
     return *await stored_fleet(settings, catalog), []
 
 
-def _told_fleet(catalog: Catalog, told: dict[str, Any]) -> tuple[Fleet, str, list[str]]:
+def _fleet_from_server(catalog: Catalog, document: dict[str, Any]) -> tuple[Fleet, str, list[str]]:
     try:
-        fleet = msgspec.convert(told, _ToldFleet)
+        fleet = msgspec.convert(document, _ServerFleet)
     except msgspec.ValidationError as error:
-        raise RouterError(f"{told['from']}: not an autorouter's fleet ({error})") from error
+        raise RouterError(f"{document['from']}: not an autorouter's fleet ({error})") from error
     regions = {region.id: region for region in catalog.regions}
     edges = tuple(
         Edge(
@@ -130,5 +134,5 @@ def _told_fleet(catalog: Catalog, told: dict[str, Any]) -> tuple[Fleet, str, lis
         for edge in fleet.edges
         if edge.id in regions
     )
-    strangers = [edge.id for edge in fleet.edges if edge.id not in regions]
-    return Fleet(edges=edges, status=fleet.status), told["from"], strangers
+    unknown_ids = [edge.id for edge in fleet.edges if edge.id not in regions]
+    return Fleet(edges=edges, status=fleet.status), document["from"], unknown_ids

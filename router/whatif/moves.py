@@ -12,8 +12,8 @@ from router.geodata.census import Census, Place
 from router.model import Catalog, Location
 from router.routing.cache_headers import Sharing
 from router.routing.decision import Decision, decide
-from router.routing.dial import dialled, standing_of
-from router.routing.fleet import Fleet, useful
+from router.routing.dial import apply_dial, dial_position
+from router.routing.fleet import Fleet, useful_edges
 from router.routing.query import Query
 from router.routing.ranking import Ranker, RouteKey, mix32, place_seed
 
@@ -100,8 +100,8 @@ class Side:
             enough = None if self.fleet.slot is not None else 1
             whole = decide(self.ranker, self.fleet, key, self.query, enough)
             self._decisions[key] = whole
-        standing = standing_of(self.fleet, key, Sharing.PRIVATE, seed)
-        candidates = dialled(whole, key, standing).candidates
+        position_of = dial_position(self.fleet, key, Sharing.PRIVATE, seed)
+        candidates = apply_dial(whole, key, position_of).candidates
         return candidates[0].region.id if candidates else None
 
     def distance_km(self, location: Location, edge: str | None) -> float | None:
@@ -122,7 +122,7 @@ def compare(census: Census, before: Side, after: Side, sampled: int = SAMPLED_NE
     """
     moves, total = Moves(), census.addresses
     for place in census.places:
-        location, seeds = place.location, made_up_networks(place, total, sampled)
+        location, seeds = place.location, sample_networks(place, total, sampled)
         pairs = Counter((before.pick(location, seed), after.pick(location, seed)) for seed in seeds)
         for (old, new), count in pairs.items():
             flow = Flow(location.country, old, new)
@@ -131,7 +131,7 @@ def compare(census: Census, before: Side, after: Side, sampled: int = SAMPLED_NE
     return moves
 
 
-def made_up_networks(place: Place, total: int, sampled: int = SAMPLED_NETWORKS) -> list[int]:
+def sample_networks(place: Place, total: int, sampled: int = SAMPLED_NETWORKS) -> list[int]:
     """Seeds that represent the networks of a place, the same each time. `total`: the number of
     addresses of all places.
     """
@@ -162,7 +162,7 @@ def _extra_km(location: Location, flow: Flow, before: Side, after: Side) -> floa
 
 
 def _countries(fleet: Fleet) -> set[str]:
-    return {edge.region.country for edge in useful(fleet)}
+    return {edge.region.country for edge in useful_edges(fleet)}
 
 
 def _totals(flows: Flows, before: Side, after: Side) -> dict[str, Any]:

@@ -54,9 +54,9 @@ def changed_catalog(catalog: Catalog, change: Change) -> Catalog:
     is taken or unknown.
     """
     regions = (*catalog.regions, *change.added)
-    faults = _taken(catalog, change.added)
+    faults = _taken_ids(catalog, change.added)
     named = (*change.drained, *change.down, *change.without, *change.dials, *change.weights)
-    faults += _unknown(regions, named)
+    faults += _unknown_ids(regions, named)
     staying = tuple(
         replace(region, weight=change.weights.get(region.id, region.weight))
         for region in regions
@@ -88,14 +88,14 @@ def changed_fleet(catalog: Catalog, present: Fleet, change: Change, now: float) 
     return combine(catalog, [view], intents, now)
 
 
-def _taken(catalog: Catalog, added: Iterable[Region]) -> list[str]:
+def _taken_ids(catalog: Catalog, added: Iterable[Region]) -> list[str]:
     known = {region.id for region in catalog.regions}
     return [
         f"{one.id} is in the catalog already; use another id" for one in added if one.id in known
     ]
 
 
-def _unknown(regions: Iterable[Region], ids: Iterable[str]) -> list[str]:
+def _unknown_ids(regions: Iterable[Region], ids: Iterable[str]) -> list[str]:
     known = sorted({region.id for region in regions})
     there = ", ".join(known[:_MAX_NAMED])
     return [

@@ -41,17 +41,17 @@ class _Kind(NamedTuple):
 def draw(
     moves: Moves,
     regions: Mapping[str, Region],
-    told: Mapping[str, Any],
+    document: Mapping[str, Any],
     title: str,
     credit: str,
 ) -> str:
     """The map after the moves. Spots where most viewers get another edge than before have the full
-    colour, the others a pale one. `regions`: of both sides; `told`: the summary of the moves.
+    colour, the others a pale one. `regions`: of both sides; `document`: the summary of the moves.
     """
-    groups = _together(regions.values())
+    groups = _group_near(regions.values())
     colours = _colours(groups)
     height = TITLE_HEIGHT + MAP_HEIGHT + math.ceil(len(regions) / LEGEND_COLUMNS) * LEGEND_ROW + 16
-    gone = {row["region"] for row in told["edges"] if row["after"] == 0}
+    gone = {row["region"] for row in document["edges"] if row["after"] == 0}
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
@@ -64,7 +64,7 @@ def draw(
             _graticule(),
             *_dots(moves, colours),
             *_marks(groups, colours, gone),
-            *_legend(told["edges"], colours),
+            *_legend(document["edges"], colours),
             "</g>",
             "</svg>",
             "",
@@ -130,7 +130,7 @@ def _free(x: float, y: float, labels: Iterable[tuple[float, float]]) -> tuple[fl
     return x, y
 
 
-def _together(regions: Iterable[Region]) -> list[list[Region]]:
+def _group_near(regions: Iterable[Region]) -> list[list[Region]]:
     groups: list[list[Region]] = []
     for region in regions:
         near = (group for group in groups if _are_near(group[0].position, region.position))
@@ -153,8 +153,8 @@ def _legend(edges: Iterable[Mapping[str, Any]], colours: Mapping[str, str]) -> I
         row, column = divmod(number, LEGEND_COLUMNS)
         x, y = 12 + column * WIDTH // LEGEND_COLUMNS, MAP_HEIGHT + 18 + row * LEGEND_ROW
         yield f'<circle cx="{x + 5}" cy="{y - 4}" r="5" fill="{colours[edge["region"]]}"/>'
-        told = f"{edge['region']}  {edge['before']:.1%} → {edge['after']:.1%}"
-        yield f'<text x="{x + 16}" y="{y}" fill="{_INK}">{escape(told)}</text>'
+        label = f"{edge['region']}  {edge['before']:.1%} → {edge['after']:.1%}"
+        yield f'<text x="{x + 16}" y="{y}" fill="{_INK}">{escape(label)}</text>'
 
 
 def _colours(groups: Iterable[list[Region]]) -> dict[str, str]:

@@ -179,7 +179,7 @@ def function_sees_the_headers_that_it_reads(template: Template) -> object:
 
 @rule((f"{SENT}.HeadersConfig.Headers.3", "CloudFront-Viewer-ASN"))
 def origin_sees_the_headers_that_it_reads(template: Template) -> object:
-    ours = {location.KEY, location.ADDRESS, *location._TOLD}
+    ours = {location.KEY, location.ADDRESS, *location._CDN_LOCATION}
     return {name.decode() for name in ours} <= listed_headers(template)
 
 

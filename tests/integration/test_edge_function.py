@@ -28,7 +28,7 @@ from tests.support.route_keys import (
     an_address,
     by_python,
     made_up_viewers,
-    shipped,
+    packaged_path,
 )
 from tests.support.servers import ROOT
 
@@ -123,7 +123,7 @@ def run(
 ) -> list[str | None]:
     """The keys that an engine makes from these events. `values` is the content of the
     KeyValueStore; by default it is the table of the ranker."""
-    ranker = ranker or shipped()
+    ranker = ranker or packaged_path()
     program = render(ranker, read_program(engine.target))
     if engine.target is KVS:
         assert program.startswith(IMPORT)
@@ -173,7 +173,7 @@ def test_key_equals_the_key_from_python(
 ) -> None:
     asked = viewers()
     made = run(engine, [event(viewer) for viewer in asked], tmp_path)
-    expected = [by_python(shipped(), viewer) for viewer in asked]
+    expected = [by_python(packaged_path(), viewer) for viewer in asked]
     assert [pair for pair in zip(asked, expected, made, strict=True) if pair[1] != pair[2]] == []
 
 
@@ -193,7 +193,7 @@ def test_latency_order_equals_the_order_from_python(engine: Engine, tmp_path: Pa
     made = run(engine, [event(viewer) for viewer in asked], tmp_path, ranker)
     expected = [by_python(ranker, viewer) for viewer in asked]
     assert [pair for pair in zip(asked, expected, made, strict=True) if pair[1] != pair[2]] == []
-    by_distance = [by_python(shipped(), viewer) for viewer in asked]
+    by_distance = [by_python(packaged_path(), viewer) for viewer in asked]
     assert expected != by_distance
 
 
@@ -222,7 +222,7 @@ def test_route_key_from_a_viewer_is_ignored(engine: Engine, tmp_path: Path) -> N
     unplaced = Viewer("", "", "", "85.214.132.117")
     somewhere = Viewer("US", "", "", "44.192.0.1")
     asked = [event(viewer, **spoofed) for viewer in (placed, unplaced, somewhere)]
-    assert run(engine, asked, tmp_path) == [by_python(shipped(), placed), None, None]
+    assert run(engine, asked, tmp_path) == [by_python(packaged_path(), placed), None, None]
 
 
 @ENGINES
@@ -261,7 +261,7 @@ def test_position_without_a_country_gives_a_key(
     (key,) = run(engine, [event(viewer)], tmp_path)
     assert key is not None
     assert key.startswith("ZZ~yul-0")
-    assert key == by_python(shipped(), viewer)
+    assert key == by_python(packaged_path(), viewer)
 
 
 @ENGINES
@@ -270,11 +270,11 @@ def test_first_repeated_scope_is_used(engine: Engine, tmp_path: Path) -> None:
     asked = event(viewer)
     values = [{"value": "global"}, {"value": "country"}]
     asked["request"]["querystring"]["scope"] = {"value": "country", "multiValue": values}
-    assert run(engine, [asked], tmp_path) == [by_python(shipped(), viewer)]
+    assert run(engine, [asked], tmp_path) == [by_python(packaged_path(), viewer)]
 
 
 def test_origin_accepts_every_key() -> None:
-    keys = [by_python(shipped(), viewer) for viewer in every_kind()]
+    keys = [by_python(packaged_path(), viewer) for viewer in every_kind()]
     assert all(parse_key(key) is not None for key in keys if key is not None)
 
 
@@ -312,7 +312,7 @@ def test_500_edges_are_ranked_from_a_key_value_store(engine: Engine, tmp_path: P
     assert [pair for pair in zip(asked, expected, made, strict=True) if pair[1] != pair[2]] == []
 
 
-@pytest.mark.parametrize("ranker", [shipped, many_edges])
+@pytest.mark.parametrize("ranker", [packaged_path, many_edges])
 def test_table_fits_a_key_value_store(ranker: Callable[[], Ranker]) -> None:
     table = make_table(ranker())
     assert table.size_bytes <= MAX_TABLE_BYTES
@@ -354,7 +354,7 @@ def test_store_without_a_table_gives_no_key(
 
 @KVS_ENGINES
 def test_function_without_a_store_gives_no_key(engine: Engine, tmp_path: Path) -> None:
-    program = render(shipped(), read_program(KVS)).removeprefix(IMPORT)
+    program = render(packaged_path(), read_program(KVS)).removeprefix(IMPORT)
     asked = [event(viewer, **{"x-autorouter-key": "CA~yto-01"}) for viewer in real_viewers()[:3]]
     (tmp_path / "events.json").write_text(json.dumps(asked))
     none = "var cf = { kvs: function () { throw new Error('no store is associated'); } };\n"
@@ -364,7 +364,7 @@ def test_function_without_a_store_gives_no_key(engine: Engine, tmp_path: Path) -
 
 @pytest.mark.parametrize("target", [INLINE, KVS])
 def test_function_is_within_the_size_limit_of_cloudfront(target: Target) -> None:
-    assert len(render(shipped(), read_program(target)).encode()) <= MAX_BYTES
+    assert len(render(packaged_path(), read_program(target)).encode()) <= MAX_BYTES
 
 
 def test_guide_has_the_largest_fleet_that_fits() -> None:
@@ -377,11 +377,11 @@ def test_guide_has_the_largest_fleet_that_fits() -> None:
 
 
 def test_function_with_a_store_is_the_same_for_every_fleet() -> None:
-    assert render(many_edges(), read_program(KVS)) == render(shipped(), read_program(KVS))
+    assert render(many_edges(), read_program(KVS)) == render(packaged_path(), read_program(KVS))
 
 
 def test_function_uses_no_modern_ecmascript() -> None:
-    program = render(shipped(), read_program())
+    program = render(packaged_path(), read_program())
     modern = ("=>", "`", "let ", "const ", "class ", "?.", "...", " of ", "async ")
     assert [word for word in modern if word in program] == []
 

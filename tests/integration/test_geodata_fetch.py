@@ -58,7 +58,7 @@ def test_file_arrives_whole(origin: Origin, fetcher: Fetcher, tmp_path: Path) ->
 
 def test_progress_is_reported(origin: Origin, client: httpx.Client, tmp_path: Path) -> None:
     told: list[tuple[str, int, int | None]] = []
-    fetcher = Fetcher(client=client, tell=lambda *words: told.append(words))
+    fetcher = Fetcher(client=client, progress=lambda *words: told.append(words))
     fetcher.file(served(origin), tmp_path / "file")
     assert told[-1] == ("downloading", len(CONTENT), len(CONTENT))
 

@@ -40,7 +40,7 @@ class Viewer(NamedTuple):
 
 
 @cache
-def shipped() -> Ranker:
+def packaged_path() -> Ranker:
     return Ranker(read_catalog(Settings()))
 
 
@@ -131,7 +131,7 @@ def golden() -> list[dict[str, Any]]:
         for viewer in made_up_viewers(MADE_UP)
     )
     return [
-        {**viewer._asdict(), "key": by_python(shipped(), viewer)}
+        {**viewer._asdict(), "key": by_python(packaged_path(), viewer)}
         for viewer in (*city_viewers(OF_CITIES), *made_up)
     ]
 

@@ -23,7 +23,16 @@ from router.routing.cache_headers import etag
 from router.routing.fleet import Fleet
 from router.routing.ranking import Metro, Ranker
 from router.routing.route_table import RouteTable
-from router.routing.territory import CELL_DEG, Block, Cell, changes, mix, moves, served, weigh
+from router.routing.territory import (
+    CELL_DEG,
+    Block,
+    Cell,
+    changes,
+    country_shares,
+    edge_shares,
+    moves,
+    weigh,
+)
 from router.telemetry.recent_counts import Tally
 
 MIN_ANSWERS = 100  # with fewer, viewers are weighted by population
@@ -64,7 +73,7 @@ class Dashboard:
         known = await self._atlas.territory(self._ops.watch.table)
         weights = self._weights(known)[1]
         homes: defaultdict[str, float] = defaultdict(float)
-        for shares in served(known.survey, weights, known.survey.homes).values():
+        for shares in country_shares(known.survey, weights, known.survey.homes).values():
             for edge, share in shares.items():
                 if edge is not None:
                     homes[edge] += share
@@ -188,7 +197,7 @@ def _territory(
         "basis": basis,
         "cell_deg": CELL_DEG,
         "sites": [_site(metro, known.ranker) for metro in known.ranker.metros],
-        "groups": [_shares(mix(group, known.picks)) for group in surveyed.groups],
+        "groups": [_shares(edge_shares(group, known.picks)) for group in surveyed.groups],
         "moved": [
             sum(changes(group, surveyed.homes, known.picks).values()) for group in surveyed.groups
         ],
@@ -221,8 +230,8 @@ def _shares(shares: Mapping[str | None, float]) -> list[tuple[str | None, float]
 def _countries(known: Territory, weights: Mapping[Block, float]) -> list[dict[str, Any]]:
     """Every country that viewers come from, the largest share first."""
     names = known.ranker.catalog.countries
-    now = served(known.survey, weights, known.picks)
-    well = served(known.survey, weights, known.survey.homes)
+    now = country_shares(known.survey, weights, known.picks)
+    well = country_shares(known.survey, weights, known.survey.homes)
     rows = [
         {
             "code": code,

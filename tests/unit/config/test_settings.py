@@ -13,7 +13,7 @@ from router.config.settings import (
     describe_settings,
     load_settings,
     read_settings,
-    strangers,
+    unknown_settings,
 )
 from router.config.values import Listen, PurgeSpec
 from router.errors import ConfigError
@@ -307,17 +307,17 @@ def test_range_unit_and_default_are_described(
     ],
 )
 def test_strangers_are_told_with_a_guess(variable: str, line: str) -> None:
-    assert strangers({variable: "x", "HOME": "/"})[0].startswith(line)
+    assert unknown_settings({variable: "x", "HOME": "/"})[0].startswith(line)
 
 
 def test_known_variables_are_no_strangers() -> None:
     every = {each.variable: "x" for each in describe_settings()}
     files = {f"{each.variable}_FILE": "x" for each in describe_settings() if each.is_secret}
-    assert strangers(every | files) == []
+    assert unknown_settings(every | files) == []
 
 
 def test_file_of_no_secret_is_a_stranger() -> None:
-    (line,) = strangers({"AUTOROUTER_TTL_S_FILE": "/x"})
+    (line,) = unknown_settings({"AUTOROUTER_TTL_S_FILE": "/x"})
     assert line.startswith("AUTOROUTER_TTL_S_FILE: is an unknown setting")
 
 

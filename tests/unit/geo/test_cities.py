@@ -22,7 +22,7 @@ SHIPPED = Path(__file__).parents[3] / "geodata" / "cities.csv"
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Cities:
+def packaged_path() -> Cities:
     return load_cities(SHIPPED)
 
 
@@ -83,8 +83,8 @@ def test_bad_rows_are_named_by_line(tmp_path: Path) -> None:
     ],
 )
 def test_shipped_file_knows_cities(
-    shipped: Cities, country: str, region: str, name: str, place: Position
+    packaged_path: Cities, country: str, region: str, name: str, place: Position
 ) -> None:
-    found = shipped.find(country, region, name)
+    found = packaged_path.find(country, region, name)
     assert found is not None
     assert distance_km(found, place) < 25

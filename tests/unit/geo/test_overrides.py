@@ -22,8 +22,8 @@ from router.geo.overrides import (
     FeedLine,
     Overrides,
     Rules,
-    layered,
     load_overrides,
+    look_up_overrides,
     parse_overrides,
 )
 from router.model import Level, Location, Position, Source
@@ -269,7 +269,7 @@ def test_a_feed_never_makes_an_answer_worse_than_its_own_words(
     database = Location(known_country, known, level, Source.DATABASE)
     city = {"CA": "CA-ON,Toronto", "US": "US-TX,Dallas"}[country] if has_city else ","
     feed = overrides(f"192.0.2.0/24,{country},{city}", rules=FETCHED)
-    found = layered(feed, lambda _: database)("192.0.2.1")
+    found = look_up_overrides(feed, lambda _: database)("192.0.2.1")
     assert found.country == country
     if has_city:
         assert found.position == {"CA": TORONTO, "US": DALLAS}[country]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.geo.ranges import merged, v4_ranges, v6_ranges
+from router.geo.ranges import build_v4_ranges, build_v6_ranges, merge_starts
 
 V4_END, V6_END = 2**32, 2**128
 
@@ -38,7 +38,7 @@ def expected(starts: list[tuple[int, int]], value: int) -> int:
 @given(st.lists(v4_points), st.lists(v4_points, min_size=1))
 def test_v4_address_is_in_its_range(points: list[int], asked: list[int]) -> None:
     starts = table(points)
-    ranges = v4_ranges(starts)
+    ranges = build_v4_ranges(starts)
     for value in (*asked, *points, 0, V4_END - 1):
         assert ranges.find(value.to_bytes(4)) == expected(starts, value)
 
@@ -46,14 +46,14 @@ def test_v4_address_is_in_its_range(points: list[int], asked: list[int]) -> None
 @given(st.lists(v6_points), st.lists(v6_points, min_size=1))
 def test_v6_address_is_in_its_range(points: list[int], asked: list[int]) -> None:
     starts = table(points)
-    ranges = v6_ranges(starts)
+    ranges = build_v6_ranges(starts)
     around = [(point + step) % V6_END for point in points for step in (-1, 0, 1, 2**64)]
     for value in (*asked, *around, 0, V6_END - 1):
         assert ranges.find(value.to_bytes(16)) == expected(starts, value)
 
 
 def test_more_ranges_than_sixteen_bits_count_are_found() -> None:
-    ranges = v4_ranges((number << 15, number) for number in range(1 << 17))
+    ranges = build_v4_ranges((number << 15, number) for number in range(1 << 17))
     for number in (0, 1, 65_535, 65_536, 100_000, (1 << 17) - 1):
         assert ranges.find(((number << 15) + 77).to_bytes(4)) == number
 
@@ -62,7 +62,7 @@ def test_many_ranges_in_one_network_are_found() -> None:
     rng = random.Random(6)
     network = 0x2001_0DB8_0000_0001 << 64
     starts = table([network + rng.getrandbits(64) for _ in range(1_000)])
-    ranges = v6_ranges(starts)
+    ranges = build_v6_ranges(starts)
     for value in [network + rng.getrandbits(64) for _ in range(1_000)]:
         assert ranges.find(value.to_bytes(16)) == expected(starts, value)
     assert len(ranges.rests) == 3
@@ -79,4 +79,4 @@ def test_many_ranges_in_one_network_are_found() -> None:
 def test_neighbours_that_mean_the_same_are_merged(
     starts: list[tuple[int, int]], kept: list[tuple[int, int]]
 ) -> None:
-    assert list(merged(starts)) == kept
+    assert list(merge_starts(starts)) == kept

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from router.config.catalog import load_catalog
-from router.config.inputs import shipped
+from router.config.inputs import packaged_path
 from router.geo.countries import load_countries
 from router.geo.database import open_database
 from router.model import Scope
@@ -33,7 +33,7 @@ regions:
 def ranker(tmp_path_factory: pytest.TempPathFactory) -> Ranker:
     path = tmp_path_factory.mktemp("world") / "regions.yaml"
     path.write_text(WORLD)
-    return Ranker(load_catalog(path, load_countries(shipped("geodata/countries.csv"))))
+    return Ranker(load_catalog(path, load_countries(packaged_path("geodata/countries.csv"))))
 
 
 def pick(ranker: Ranker, folder: Path, record: Any) -> tuple[str, str]:

@@ -20,7 +20,7 @@ NOBODY = Networks()
 
 addresses = st.ip_addresses().map(str)
 proxies = st.sampled_from(["10.0.0.1", "10.1.2.3", "192.0.2.7", "2001:db8:ffff::1"])
-strangers = st.sampled_from(["203.0.113.9", "11.0.0.1", "2001:db8:1::9", "192.0.2.8"])
+unknown_settings = st.sampled_from(["203.0.113.9", "11.0.0.1", "2001:db8:1::9", "192.0.2.8"])
 rubbish = st.sampled_from(["unknown", "_hidden", "1.2.3", "1.2.3.4.5", "::g", "-", "10.0.0.256"])
 
 
@@ -334,7 +334,7 @@ def test_walk_never_raises(peer: str | None, lines: list[bytes]) -> None:
     assert viewer is None or len(viewer.packed) in (4, 16)
 
 
-@given(st.lists(addresses, max_size=3), strangers, st.lists(proxies, max_size=6), st.data())
+@given(st.lists(addresses, max_size=3), unknown_settings, st.lists(proxies, max_size=6), st.data())
 def test_nobody_reaches_past_the_first_stranger(
     forged: list[str], stranger: str, added: list[str], data: st.DataObject
 ) -> None:

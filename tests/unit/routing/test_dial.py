@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from router.model import Intended, Intent, Observed, Scope, Status
 from router.routing.cache_headers import CachePolicy, Sharing
 from router.routing.decision import Decision, decide
-from router.routing.dial import dialled, network_standing, slot_standing, standing_of
+from router.routing.dial import apply_dial, dial_position, network_position, slot_position
 from router.routing.fleet import Edge, Fleet, combine
 from router.routing.query import Query
 from router.routing.ranking import Ranker, RouteKey
@@ -60,7 +60,8 @@ def picks(fleet: Fleet, key: RouteKey, query: Query = Query()) -> list[str]:
     """One for each seed, of private answers."""
     whole = decide(a_ranker(), fleet, key, query)
     return [
-        pick(dialled(whole, key, standing_of(fleet, key, Sharing.PRIVATE, seed))) for seed in SEEDS
+        pick(apply_dial(whole, key, dial_position(fleet, key, Sharing.PRIVATE, seed)))
+        for seed in SEEDS
     ]
 
 
@@ -80,7 +81,7 @@ def test_viewers_of_one_edge_of_a_metro_keep_the_share() -> None:
         key = ranker.key(a_location(), seed, Scope.COUNTRY)
         if key.preferred[0] == "yto-01":
             mine += 1
-            kept += network_standing(seed, "yto-01") < 0.7
+            kept += network_position(seed, "yto-01") < 0.7
     assert mine > len(SEEDS) / 4
     assert kept / mine == pytest.approx(0.7, abs=2 * TOLERANCE)
 
@@ -95,7 +96,7 @@ def test_lower_share_moves_the_difference_and_no_others() -> None:
 @given(seed=st.integers(0, 2**32 - 1), low=st.floats(0, 1), high=st.floats(0, 1))
 def test_who_keeps_a_low_share_keeps_a_high_one(seed: int, low: float, high: float) -> None:
     low, high = sorted((low, high))
-    stands = network_standing(seed, "yto-01")
+    stands = network_position(seed, "yto-01")
     assert not stands < low or stands < high
 
 
@@ -106,7 +107,7 @@ def test_shared_answers_keep_the_share_over_slots(share: float) -> None:
     wrong: dict[int, list[float]] = {30: [], 60: []}
     for number in range(40):
         key = a_key("yto-01", f"e-{number}")
-        is_kept = [slot_standing(slot, key, "yto-01") < share for slot in range(1_060)]
+        is_kept = [slot_position(slot, key, "yto-01") < share for slot in range(1_060)]
         for first in range(0, 1_000, 37):
             for slots, off in wrong.items():
                 off.append(abs(sum(is_kept[first : first + slots]) / slots - share))
@@ -121,13 +122,13 @@ def test_shared_answers_of_a_city_keep_the_share_within_5_minutes() -> None:
         a_key("yto-01", second, "nyc-01") for second in ("yto-02", "yul-01", "yul-02", "nyc-02")
     ]
     for share in (0.1, 0.5, 0.9):
-        kept = [slot_standing(slot, key, "yto-01") < share for slot in range(30) for key in keys]
+        kept = [slot_position(slot, key, "yto-01") < share for slot in range(30) for key in keys]
         assert sum(kept) / len(kept) == pytest.approx(share, abs=0.02)
 
 
 def test_dialled_edge_is_the_first_alternate() -> None:
     decision = decide(a_ranker(), a_dialled(0.0), KEY, Query())
-    moved = dialled(decision, KEY, lambda _: 0.5)
+    moved = apply_dial(decision, KEY, lambda _: 0.5)
     assert [edge.region.id for edge in moved.candidates[:2]] == ["yul-01", "yto-01"]
     assert sorted(edge.region.id for edge in moved.candidates) == sorted(
         edge.region.id for edge in decision.candidates
@@ -193,7 +194,7 @@ def test_random_dials_keep_residency_border_and_health(data: st.DataObject) -> N
     key, query = data.draw(strategies.keys(catalog)), data.draw(strategies.queries)
     sharing, seed = data.draw(st.sampled_from(Sharing)), data.draw(st.integers(0, 2**32 - 1))
     whole = decide(Ranker(catalog), fleet, key, query)
-    moved = dialled(whole, key, standing_of(fleet, key, sharing, seed))
+    moved = apply_dial(whole, key, dial_position(fleet, key, sharing, seed))
     before, after = ([edge.region.id for edge in one.candidates] for one in (whole, moved))
     assert sorted(before) == sorted(after)
     if moved.candidates and moved.candidates[0] is not whole.candidates[0]:

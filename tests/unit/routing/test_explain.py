@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router.model import Catalog, Intended, Location, Observed, Scope, Status
 from router.routing.cache_headers import CachePolicy, Sharing
-from router.routing.explain import explain, parse_country, placed_in, spread
+from router.routing.explain import explain, parse_country, place_in_country, spread
 from router.routing.fleet import Fleet
 from router.routing.location import Placed
 from router.routing.query import Query
@@ -146,8 +146,8 @@ def test_explanation_is_of_the_answer_served(case: tuple[Catalog, Fleet, Placed,
     ranker = Ranker(catalog)
     told = explain(ranker, fleet, viewer, query, CachePolicy())
     key = ranker.key(viewer.location, viewer.seed, query.scope)
-    served = RouteTable(ranker, fleet, CachePolicy()).answer(key, query, Sharing.PRIVATE)
-    body = msgspec.json.decode(served.body)
+    country_shares = RouteTable(ranker, fleet, CachePolicy()).answer(key, query, Sharing.PRIVATE)
+    body = msgspec.json.decode(country_shares.body)
     assert told["region"] == body.get("region")
     assert told["problem"] == body.get("code")
     assert told["reason"] == body.get("reason")
@@ -206,20 +206,20 @@ def test_country_is_the_code_of_one(text: str, code: str | None) -> None:
 
 
 def test_country_asked_for_is_explained_from_its_centre() -> None:
-    told = explained(placed_in("DE"))
+    told = explained(place_in_country("DE"))
     assert told["location"]["source"] == "asked"
     assert told["location"]["country_name"] == "Germany"
     assert 5_850 < told["candidates"][0]["distance_km"] < 5_900
 
 
 def test_place_asked_for_is_explained_from_there() -> None:
-    told = explained(placed_in("CA", VANCOUVER))
+    told = explained(place_in_country("CA", VANCOUVER))
     assert (told["region"], told["candidates"][0]["distance_km"]) == ("yvr-02", 0)
 
 
 def test_viewers_of_a_country_are_spread_over_its_cities() -> None:
     fleet = a_fleet()
-    shares = spread(a_ranker_for(fleet), fleet, placed_in("CA").location, Query())
+    shares = spread(a_ranker_for(fleet), fleet, place_in_country("CA").location, Query())
     assert {each["region"] for each in shares} == {
         id for id, city in CITIES.items() if city[1] == "CA"
     }
@@ -229,5 +229,5 @@ def test_viewers_of_a_country_are_spread_over_its_cities() -> None:
 def test_spread_tells_of_viewers_without_an_edge() -> None:
     fleet = a_fleet()
     query = Query(strict=True)
-    shares = spread(a_ranker_for(fleet), fleet, placed_in("DE").location, query)
+    shares = spread(a_ranker_for(fleet), fleet, place_in_country("DE").location, query)
     assert shares == [{"region": None, "share": 1.0}]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.model import Catalog, EdgeView, Intended, Intent, Observed, Outcome, Status, View
-from router.routing.fleet import Edge, Fleet, FleetPolicy, combine, is_offered, verdict
+from router.routing.fleet import Edge, Fleet, FleetPolicy, combine, combine_votes, is_offered
 from tests.support.builders import (
     CITIES,
     NOW,
@@ -71,25 +71,25 @@ def seen_by(*states: Observed) -> Fleet:
     ],
 )
 def test_down_needs_more_than_half(votes: list[Observed], expected: Observed) -> None:
-    assert verdict(votes) is expected
+    assert combine_votes(votes) is expected
 
 
 @given(votes_of_all)
 def test_abstaining_is_no_vote(votes: list[Observed]) -> None:
-    assert verdict([*votes, UNKNOWN]) is verdict(votes)
+    assert combine_votes([*votes, UNKNOWN]) is combine_votes(votes)
 
 
 @given(votes_of_all)
 def test_votes_count_in_any_order(votes: list[Observed]) -> None:
-    assert verdict(reversed(votes)) is verdict(sorted(votes)) is verdict(votes)
+    assert combine_votes(reversed(votes)) is combine_votes(sorted(votes)) is combine_votes(votes)
 
 
 @given(votes_of_all)
 def test_up_needs_nobody_to_say_down(votes: list[Observed]) -> None:
     count = Counter(votes)
     majority = 2 * count[DOWN] > count.total() - count[UNKNOWN]
-    assert (verdict(votes) is DOWN) is majority
-    assert verdict(votes) is not UP or not count[DOWN]
+    assert (combine_votes(votes) is DOWN) is majority
+    assert combine_votes(votes) is not UP or not count[DOWN]
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,13 @@ from router.routing.territory import (
     Cell,
     Picks,
     Survey,
+    all_up_fleet,
     changes,
-    ideal,
+    country_shares,
+    edge_shares,
     key_shares,
-    mix,
     moves,
     picks,
-    served,
     survey,
     weigh,
 )
@@ -62,7 +62,7 @@ def picked(fleet: Fleet, surveyed: Survey) -> Picks:
 
 def shares_of(cell: Cell, fleet: Fleet) -> Mapping[str | None, float]:
     surveyed = a_survey()
-    return mix(surveyed.groups[surveyed.cells[cell]], picked(fleet, surveyed))
+    return edge_shares(surveyed.groups[surveyed.cells[cell]], picked(fleet, surveyed))
 
 
 def totals(countries: Mapping[str | None, Mapping[str | None, float]]) -> dict[str | None, float]:
@@ -122,7 +122,7 @@ def test_sample_has_the_cities_of_every_viewer(
 def test_sample_follows_weights() -> None:
     ranker = a_ranker(a_region("yto-01", weight=3.0), a_region("yto-02", weight=1.0))
     surveyed = a_survey({TORONTO: 1.0}, ranker)
-    shares = mix(surveyed.groups[0], surveyed.homes)
+    shares = edge_shares(surveyed.groups[0], surveyed.homes)
     assert shares["yto-01"] == pytest.approx(0.75, abs=0.08)
 
 
@@ -139,7 +139,7 @@ def test_survey_pauses_between_cells() -> None:
 
 
 def test_ideal_fleet_is_all_up() -> None:
-    fleet = ideal(a_ranker())
+    fleet = all_up_fleet(a_ranker())
     assert [edge.region.id for edge in fleet.edges] == list(CITIES)
     assert {(edge.observed, edge.enabled) for edge in fleet.edges} == {(Observed.UP, True)}
 
@@ -173,7 +173,7 @@ def test_country_without_people_weighs_nothing() -> None:
 
 def test_served_shares_add_up() -> None:
     surveyed = a_survey()
-    now = served(surveyed, weigh(surveyed, {}), surveyed.homes)
+    now = country_shares(surveyed, weigh(surveyed, {}), surveyed.homes)
     assert sum(totals(now).values()) == pytest.approx(1)
     assert sum(now["DE"].values()) == pytest.approx(8 / 20)
 
@@ -223,11 +223,11 @@ def test_moves_are_the_difference_of_what_is_served(
     other = data.draw(fleets(ranker.catalog))
     before, after = (finish(picks(ranker, one, surveyed.groups)) for one in (fleet, other))
     weights = weigh(surveyed, {})
-    flow = totals(served(surveyed, weights, before))
+    flow = totals(country_shares(surveyed, weights, before))
     for move in moves(surveyed, weights, before, after):
         flow[move.origin] = flow.get(move.origin, 0.0) - move.share
         flow[move.target] = flow.get(move.target, 0.0) + move.share
-    told = totals(served(surveyed, weights, after))
+    told = totals(country_shares(surveyed, weights, after))
     for edge in {*flow, *told}:
         assert flow.get(edge, 0.0) == pytest.approx(told.get(edge, 0.0), abs=1e-9)
 
@@ -256,7 +256,7 @@ def test_two_dials_decide_apart() -> None:
 def test_lower_dial_moves_the_difference_and_no_others() -> None:
     surveyed = a_survey({TORONTO: 1.0})
     before, after = (picked(a_dialled(yto_01=share), surveyed) for share in (0.7, 0.6))
-    home = mix(surveyed.groups[0], surveyed.homes)["yto-01"]
+    home = edge_shares(surveyed.groups[0], surveyed.homes)["yto-01"]
     found = moves(surveyed, weigh(surveyed, {}), before, after)
     assert {move.origin for move in found} == {"yto-01"}
     assert sum(move.share for move in found) == pytest.approx(0.1 * home, abs=0.001)
