@@ -157,7 +157,7 @@ def test_alert_says_what_is_wrong_and_where_to_read_on(name: str) -> None:
 def test_alert_has_its_entry_in_the_runbook(name: str) -> None:
     entry = re.search(rf"^### {name}\n(.*?)(?=^##)", RUNBOOK + "\n##", re.MULTILINE | re.DOTALL)
     assert entry is not None
-    for part in ("Means:", "Hits:", "See:", "Do:", "Over when:"):
+    for part in ("Means:", "Affects:", "Check:", "Do:", "Ends when:"):
         assert f"**{part}**" in entry[1], part
 
 
