@@ -69,7 +69,7 @@ async def _through(url: str, near: RedisStore, times: int) -> dict[str, float]:
             view = replace(a_view("vantage-1", IDS, 10 + number), held=())
             await timed("publish", lambda view=view: store.publish(view))  # type: ignore[misc]
             await timed("lease", lambda: store.hold_lease("vantage-1", "a", 10))
-            await timed("act", lambda: store.act([a_change()]))
+            await timed("act", lambda: store.change_intents([a_change()]))
     finally:
         await store.close()
     return {name: statistics.median(each) for name, each in took.items()}

@@ -14,7 +14,7 @@ from router.routing.fleet import Fleet, FleetPolicy, combine, combine_in_steps
 from router.routing.ranking import Ranker
 from router.routing.route_table import RouteTable
 from router.store import Stored
-from router.store.slices import in_slices, released
+from router.store.slices import free_in_slices, in_slices
 
 POLL_S = 1.0
 
@@ -134,7 +134,7 @@ class FleetWatch:
                 fleet = await self._combine_in_slices(self._views.values(), self._intents)
             replaced = [*self.fleet.edges]
             self._replace_fleet(fleet)
-            await released(replaced)
+            await free_in_slices(replaced)
 
     def _notify(self, follower: Callable[..., None], *news: object) -> None:
         """One follower that raises must not stop health, nor the other followers."""

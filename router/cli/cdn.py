@@ -113,11 +113,11 @@ def _replace(path: Path, text: str) -> None:
 
 def _summary(change: Any) -> dict[str, Any]:
     """The plan, with counts in place of the values."""
-    told = asdict(change)
-    told["puts"], told["deletes"] = len(change.puts), len(change.deletes)
-    told["calls"] = change.calls
-    del told["etag"]
-    return told
+    document = asdict(change)
+    document["puts"], document["deletes"] = len(change.puts), len(change.deletes)
+    document["calls"] = change.calls
+    del document["etag"]
+    return document
 
 
 def _show(change: Any) -> None:

@@ -47,17 +47,17 @@ def edges(
     from router.ops import client as inquire
 
     while True:
-        told = asyncio.run(inquire.edges(server_settings(), lambda: read_settings(regions)))
-        told["edges"] = _chosen(told["edges"], ids)
+        document = asyncio.run(inquire.edges(server_settings(), lambda: read_settings(regions)))
+        document["edges"] = _chosen(document["edges"], ids)
         if watch and sys.stdout.isatty():
             click.clear()
         if as_json:
-            print_json(told)
+            print_json(document)
         elif ids:
-            for edge in told["edges"]:
-                show_edge(told, edge)
+            for edge in document["edges"]:
+                show_edge(document, edge)
         else:
-            show_edges(told, wide=wide)
+            show_edges(document, wide=wide)
         if not watch:
             return
         time.sleep(WATCH_S)
@@ -116,8 +116,10 @@ def explain(
         raise click.UsageError(str(error)) from error
     if asked is None:
         raise click.UsageError("--model must be at most 128 characters, none a control character")
-    told = asyncio.run(inquire.explain(server_settings(), lambda: read_settings(regions), asked))
-    print_json(told) if as_json else render.explanation(told)
+    document = asyncio.run(
+        inquire.explain(server_settings(), lambda: read_settings(regions), asked)
+    )
+    print_json(document) if as_json else render.explanation(document)
 
 
 def _who(viewer: str | None, key: str | None, headers: Sequence[str]) -> list[tuple[str, str]]:
@@ -154,12 +156,12 @@ def events(follow: bool, since: float | None, edge: str | None, as_json: bool) -
     from router.cli import text as render
     from router.ops import client as inquire
 
-    def show(told: Sequence[dict[str, Any]]) -> None:
+    def show(document: Sequence[dict[str, Any]]) -> None:
         if not as_json:
-            render.events(told)
+            render.events(document)
             return
-        for event in told:
+        for event in document:
             click.echo(escaped_json(msgspec.json.encode(event).decode()))
 
-    told = inquire.show_events(server_settings(), show, edge=edge, since=since, follow=follow)
-    asyncio.run(told)
+    document = inquire.show_events(server_settings(), show, edge=edge, since=since, follow=follow)
+    asyncio.run(document)

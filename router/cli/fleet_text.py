@@ -25,36 +25,36 @@ GAP = 2
 Row = dict[str, str]
 
 
-def show_edges(told: dict[str, Any], *, wide: bool = False, out: Console | None = None) -> None:
+def show_edges(document: dict[str, Any], *, wide: bool = False, out: Console | None = None) -> None:
     """The fleet, one line an edge."""
-    told, out = escaped_values(told), out or console()
-    for line in fleet_lines(told, None if wide or not out.is_terminal else out.width):
+    document, out = escaped_values(document), out or console()
+    for line in fleet_lines(document, None if wide or not out.is_terminal else out.width):
         out.print(line, highlight=False)
 
 
-def show_edge(told: dict[str, Any], edge: dict[str, Any], out: Console | None = None) -> None:
+def show_edge(document: dict[str, Any], edge: dict[str, Any], out: Console | None = None) -> None:
     """All that is known of one edge, and what the diagnosis says about it."""
-    told, edge, out = escaped_values(told), escaped_values(edge), out or console()
+    document, edge, out = escaped_values(document), escaped_values(edge), out or console()
     for name, text in _facts(edge):
         out.print(Text.assemble((f"{name:10}", "bold"), text), highlight=False)
-    for finding in told.get("findings", ()):
+    for finding in document.get("findings", ()):
         if edge["id"] in finding["edges"]:
             out.print(f"{'now':10}{finding['title']}", highlight=False)
             out.print(f"{'do':10}{finding['action']}", highlight=False)
-    out.print(f"{'from':10}{told['from']}", highlight=False)
+    out.print(f"{'from':10}{document['from']}", highlight=False)
 
 
-def fleet_lines(told: dict[str, Any], width: int | None) -> list[Text]:
+def fleet_lines(document: dict[str, Any], width: int | None) -> list[Text]:
     """What the fleet is, a line of headings, and a line for each edge. `width`: the columns
     of the terminal; None shows everything."""
-    rows = [_row(edge) for edge in told["edges"]]
+    rows = [_row(edge) for edge in document["edges"]]
     sizes = {name: max([len(name), *(len(row[name]) for row in rows)]) for name in COLUMNS}
     names = columns_that_fit(sizes, width)
     heading = Text.assemble(*((name.ljust(sizes[name] + GAP), "bold") for name in names))
     heading.rstrip()
-    said = f"fleet {told['status']}, from {told['from']}"
-    if "headline" in told:
-        said += f"; {told['headline']}"
+    said = f"fleet {document['status']}, from {document['from']}"
+    if "headline" in document:
+        said += f"; {document['headline']}"
     return [Text(said), heading, *(_line(row, names, sizes) for row in rows)]
 
 

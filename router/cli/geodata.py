@@ -54,8 +54,8 @@ def info(file: Path | None, as_json: bool) -> None:
 
     paths = (file,) if file else database_paths(read_settings(None))
     feeds = () if file else read_notes(geo_folder(read_settings(None)))
-    told = describe(open_database(*paths), time.time(), feeds)
-    print_json(told) if as_json else render.database(told)
+    document = describe(open_database(*paths), time.time(), feeds)
+    print_json(document) if as_json else render.database(document)
 
 
 @geodata.command(epilog="autorouter geodata update")
@@ -199,5 +199,5 @@ def compare(first: Path, second: Path, count: int, regions: Path | None, as_json
 
     ranker = Ranker(read_catalog(read_settings(regions)))
     with working() as progress:
-        told = run(open_database(first), open_database(second), ranker, count, progress)
-    print_json(told) if as_json else render.comparison(told)
+        document = run(open_database(first), open_database(second), ranker, count, progress)
+    print_json(document) if as_json else render.comparison(document)

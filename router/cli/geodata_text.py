@@ -8,30 +8,30 @@ from router.cli.text import console, date, percent, safe, table_of
 from router.cli.words import count
 
 
-def database(told: dict[str, Any]) -> None:
+def database(document: dict[str, Any]) -> None:
     """What `geodata info` found."""
     out = console()
-    built = date(told["built_at"])
+    built = date(document["built_at"])
     rows = [
-        ("file", f"{told['path']} ({told['bytes'] / 1e6:.1f} MB)"),
-        ("type", f"{told['type']}, {count(told['networks'], 'network')}"),
-        ("built", f"{built}, {count(told['age_days'], 'day')} ago"),
-        ("licence", told["licence"] or "unknown"),
-        ("show", told["attribution"] or "no attribution known to be asked"),
+        ("file", f"{document['path']} ({document['bytes'] / 1e6:.1f} MB)"),
+        ("type", f"{document['type']}, {count(document['networks'], 'network')}"),
+        ("built", f"{built}, {count(document['age_days'], 'day')} ago"),
+        ("licence", document["licence"] or "unknown"),
+        ("show", document["attribution"] or "no attribution known to be asked"),
     ]
-    if told["origin"] is not None:
-        fetched = date(told["origin"]["fetched_at"])
-        version = told["origin"]["version"][:40]
-        rows.append(("from", f"{told['origin']['origin']} {version}, fetched {fetched}"))
+    if document["origin"] is not None:
+        fetched = date(document["origin"]["fetched_at"])
+        version = document["origin"]["version"][:40]
+        rows.append(("from", f"{document['origin']['origin']} {version}, fetched {fetched}"))
     for family in ("ipv4", "ipv6"):
-        shares = told[family]
+        shares = document[family]
         known = f"city of {shares['city']:.1%}, country only of {shares['country']:.1%}"
         rows.append((family, f"{known}, of sampled addresses"))
-    rows += [("feed", _feed(one)) for one in told["feeds"]]
-    rows += [("sample", _sampled(one)) for one in told["samples"]]
+    rows += [("feed", _feed(one)) for one in document["feeds"]]
+    rows += [("sample", _sampled(one)) for one in document["samples"]]
     for name, text in rows:
         out.print(f"{name:8}{text}", highlight=False, markup=False)
-    for line in told["missing"]:
+    for line in document["missing"]:
         out.print(Text.assemble(("missing ", "yellow"), line))
 
 
@@ -49,10 +49,10 @@ def _sampled(one: dict[str, Any]) -> str:
 
 
 @safe
-def collected(told: dict[str, Any]) -> None:
+def collected(document: dict[str, Any]) -> None:
     """What `geodata feeds` wrote."""
     table = table_of("feed", "dated", "networks", "skipped", "unknown regions")
-    for one in told["sources"]:
+    for one in document["sources"]:
         table.add_row(
             one["name"],
             one["dated"],
@@ -61,39 +61,41 @@ def collected(told: dict[str, Any]) -> None:
             ", ".join(f"{name} ({count})" for name, count in one["unknown_regions"].items()),
         )
     console().print(table)
-    for one in told["sources"]:
+    for one in document["sources"]:
         if one["error"] is not None:
             _plain(f"error: {one['name']}: {one['error']}")
         for example in one["examples"][:5]:
             _plain(f"skipped: {one['name']} {example}")
-    again = f", {told['repeated']:,} named by two feeds" if told["repeated"] else ""
-    _plain(f"{told['output']}: {count(told['networks'], 'network')}{again}")
+    again = f", {document['repeated']:,} named by two feeds" if document["repeated"] else ""
+    _plain(f"{document['output']}: {count(document['networks'], 'network')}{again}")
 
 
 @safe
-def update_found(told: dict[str, Any]) -> None:
+def update_found(document: dict[str, Any]) -> None:
     """What `geodata update --check` found."""
     news = {True: "is newer than", False: "is the same as", None: "may be newer than"}
-    version, had = told["version"] or "its file", told["had"] or "what is here"
-    _plain(f"{told['origin']}: {version} {news[told['is_newer']]} {had}")
+    version, had = document["version"] or "its file", document["had"] or "what is here"
+    _plain(f"{document['origin']}: {version} {news[document['is_newer']]} {had}")
 
 
 @safe
-def updated(told: dict[str, Any]) -> None:
+def updated(document: dict[str, Any]) -> None:
     """What `geodata update` did."""
-    built = date(told["built_at"])
-    done = "replaced by" if told["is_new"] else "is already"
-    size = f"{told['bytes'] / 1e6:.1f} MB"
-    _plain(f"{told['output']}: {done} {told['origin']}, built {built}, {size}")
+    built = date(document["built_at"])
+    done = "replaced by" if document["is_new"] else "is already"
+    size = f"{document['bytes'] / 1e6:.1f} MB"
+    _plain(f"{document['output']}: {done} {document['origin']}, built {built}, {size}")
 
 
 @safe
-def comparison(told: dict[str, Any]) -> None:
+def comparison(document: dict[str, Any]) -> None:
     """How far two databases agree."""
     out = console()
-    out.print(f"1: {told['first']}\n2: {told['second']}", highlight=False, markup=False)
-    table = table_of(f"of {count(told['sampled'], 'address', 'addresses')} each", "ipv4", "ipv6")
-    families = [told["ipv4"], told["ipv6"]]
+    out.print(f"1: {document['first']}\n2: {document['second']}", highlight=False, markup=False)
+    table = table_of(
+        f"of {count(document['sampled'], 'address', 'addresses')} each", "ipv4", "ipv6"
+    )
+    families = [document["ipv4"], document["ipv6"]]
     for number, which in enumerate(("first", "second"), 1):
         for level in ("city", "country", "unknown"):
             shares = [percent(family[which][level], 1) for family in families]

@@ -10,7 +10,7 @@ from router.cli.app import Command
 from router.cli.options import ACTOR, EDGES, JSON, print_json, server_settings, whoami
 
 
-def _leaving(
+def _intent_command(
     state: str, about: str, example: str
 ) -> Callable[[Callable[..., None]], click.Command]:
     """The options that `drain` and `disable` share."""
@@ -32,7 +32,7 @@ def _leaving(
     return decorate
 
 
-def _take_out(state: str, options: dict[str, Any]) -> None:
+def _put_intent(state: str, options: dict[str, Any]) -> None:
     body = {
         "state": state,
         "for": options["for_"],
@@ -51,11 +51,11 @@ def _change(edges: tuple[str, ...], body: dict[str, Any], as_json: bool) -> None
     for name, text in (("--for", body["for"]), ("--over", body.get("over"))):
         if text is not None and parse_duration(text) is None:
             raise click.BadParameter("write 90s, 30m, 2h or 3d; 72h at most", param_hint=name)
-    done = asyncio.run(inquire.take_out(server_settings("OPS_TOKEN", "REGIONS"), edges, body))
+    done = asyncio.run(inquire.put_intent(server_settings("OPS_TOKEN", "REGIONS"), edges, body))
     print_json({"events": done}) if as_json else render.events(done)
 
 
-@_leaving(
+@_intent_command(
     "drain",
     "Leave edges out of new answers for a while; clients that use them may go on.\n\n"
     "Refused without --force when it would leave a country without an edge. `autorouter "
@@ -64,10 +64,10 @@ def _change(edges: tuple[str, ...], body: dict[str, Any], as_json: bool) -> None
 )
 def drain(**options: Any) -> None:
     """See the help above."""
-    _take_out("draining", options)
+    _put_intent("draining", options)
 
 
-@_leaving(
+@_intent_command(
     "disable",
     "Leave edges out of every answer for a while, because they are out of order.\n\n"
     "Refused without --force when it would leave a country without an edge.",
@@ -75,7 +75,7 @@ def drain(**options: Any) -> None:
 )
 def disable(**options: Any) -> None:
     """See the help above."""
-    _take_out("disabled", options)
+    _put_intent("disabled", options)
 
 
 class Share(click.ParamType[float]):
@@ -140,5 +140,5 @@ def enable(edges: tuple[str, ...], actor: str | None, at_once: bool, as_json: bo
     from router.ops import client as inquire
 
     by, settings = actor or whoami(), server_settings("OPS_TOKEN", "REGIONS")
-    done = asyncio.run(inquire.bring_back(settings, edges, by, at_once=at_once))
+    done = asyncio.run(inquire.enable_edges(settings, edges, by, at_once=at_once))
     print_json({"events": done}) if as_json else render.events(done)

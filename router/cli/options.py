@@ -81,6 +81,6 @@ def read_settings(regions: Path | None) -> Settings:
     return msgspec.structs.replace(settings, regions=regions) if regions else settings
 
 
-def print_json(told: Any) -> None:
-    text = msgspec.json.format(msgspec.json.encode(told), indent=2).decode()
+def print_json(document: Any) -> None:
+    text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
     click.echo(escaped_json(text))

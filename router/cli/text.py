@@ -22,8 +22,8 @@ def safe(show: Callable[[Any], None]) -> Callable[[Any], None]:
     actors come from edges, Redis and people."""
 
     @wraps(show)
-    def shown(told: Any) -> None:
-        show(escaped_values(told))
+    def shown(document: Any) -> None:
+        show(escaped_values(document))
 
     return shown
 
@@ -55,10 +55,10 @@ def _probe(row: dict[str, Any]) -> Text:
 
 
 @safe
-def events(told: list[dict[str, Any]]) -> None:
+def events(document: list[dict[str, Any]]) -> None:
     """What happened, one line an event."""
     out = console()
-    for event in told:
+    for event in document:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(event["at"]))
         what = f"{event['before'] or ''} → {event['after']}" if event["before"] else event["after"]
         told_of = [event["kind"], event["edge"] or event["vantage"] or "", what or ""]
@@ -72,42 +72,42 @@ def events(told: list[dict[str, Any]]) -> None:
 
 
 @safe
-def explanation(told: dict[str, Any]) -> None:
+def explanation(document: dict[str, Any]) -> None:
     """Why a viewer gets an edge."""
     out = console()
-    out.print(_verdict(told), highlight=False)
-    for name, text in _circumstances(told):
+    out.print(_verdict(document), highlight=False)
+    for name, text in _circumstances(document):
         out.print(f"  {name:8}{text}", highlight=False)
     table = table_of("edge", "name", "country", "distance", "state", "for", "verdict")
-    for edge in told["candidates"]:
+    for edge in document["candidates"]:
         new = ", never seen working" if edge.get("never_worked") else ""
         _add(table, edge, f"{edge['role']}{_kept(edge.get('kept'))}{new}")
-    for edge in told["rejected"]:
+    for edge in document["rejected"]:
         since = f" for {age(edge['why_since'])}" if edge["why_since"] is not None else ""
         about = f": {edge['intent_reason']}" if edge["intent_reason"] else ""
         _add(table, edge, f"out: {edge['why']}{since}{about}")
     out.print(table)
 
 
-def _circumstances(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _circumstances(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What led to the answer, and how long caches keep it."""
-    place = told["location"]
+    place = document["location"]
     yield "place", f"{_where(place)} ({place['level']} level, by {place['source']})"
     if place.get("feed"):
         yield "feed", f"{place['feed']}, line {place['line']}"
-    yield "key", told["key"]
-    if told.get("dial") is not None:
-        yield "dial", _dial_verdict(told["dial"])
-    if told["residency"] is not None:
-        yield "stays", f"in {' or '.join(told['residency'])}, by residency"
-    if told.get("fleet") is not None:
-        yield "fleet", f"{told['fleet']}{_when(told['at'])}"
-    yield "health", f"{told['status']}, from {told['from']}"
+    yield "key", document["key"]
+    if document.get("dial") is not None:
+        yield "dial", _dial_verdict(document["dial"])
+    if document["residency"] is not None:
+        yield "stays", f"in {' or '.join(document['residency'])}, by residency"
+    if document.get("fleet") is not None:
+        yield "fleet", f"{document['fleet']}{_when(document['at'])}"
+    yield "health", f"{document['status']}, from {document['from']}"
     for name in ("cache-control", "vary", "cache-tag"):
-        if name in told["headers"]:
-            yield "caches", f"{name}: {told['headers'][name]}"
-    if len(told.get("spread", ())) > 1:
-        shares = [f"{one['region'] or 'no edge'} {one['share']:.0%}" for one in told["spread"]]
+        if name in document["headers"]:
+            yield "caches", f"{name}: {document['headers'][name]}"
+    if len(document.get("spread", ())) > 1:
+        shares = [f"{one['region'] or 'no edge'} {one['share']:.0%}" for one in document["spread"]]
         yield "all", ", ".join(shares)
 
 
@@ -141,18 +141,18 @@ def _when(at: float | None) -> str:
     return "" if at is None else time.strftime(", as of %Y-%m-%d %H:%M:%SZ", time.gmtime(at))
 
 
-def _verdict(told: dict[str, Any]) -> str:
-    who = told["ip"] or _viewer(told)
-    if told["problem"] is not None:
-        return f"{who} gets no edge: {told['problem']}"
-    crossed = ", across the border" if told["crossed_border"] else ""
-    return f"{who} gets {told['region']}: {told['reason']}{crossed}"
+def _verdict(document: dict[str, Any]) -> str:
+    who = document["ip"] or _viewer(document)
+    if document["problem"] is not None:
+        return f"{who} gets no edge: {document['problem']}"
+    crossed = ", across the border" if document["crossed_border"] else ""
+    return f"{who} gets {document['region']}: {document['reason']}{crossed}"
 
 
-def _viewer(told: dict[str, Any]) -> str:
-    if told["location"]["source"] == "cdn_key":
-        return f"a viewer with the key {told['key']}"
-    country = told["location"]["country"]
+def _viewer(document: dict[str, Any]) -> str:
+    if document["location"]["source"] == "cdn_key":
+        return f"a viewer with the key {document['key']}"
+    country = document["location"]["country"]
     return f"a viewer in {country}" if country else "a viewer in an unknown country"
 
 
@@ -183,8 +183,8 @@ def _add(table: Table, edge: dict[str, Any], verdict: str) -> None:
 
 def _far(km: float | None, ms: float | None) -> str:
     """A distance, and the estimated time where it decides."""
-    told = [] if km is None else [f"{km:,} km"]
-    return ", ".join([*told, *([] if ms is None else [f"{ms:.0f} ms"])])
+    document = [] if km is None else [f"{km:,} km"]
+    return ", ".join([*document, *([] if ms is None else [f"{ms:.0f} ms"])])
 
 
 def console() -> Console:

@@ -12,24 +12,24 @@ MAX_COUNTRIES = 20
 
 
 @safe
-def moves(told: dict[str, Any]) -> None:
+def moves(document: dict[str, Any]) -> None:
     """What moves where."""
     out = console()
-    for line in _outcome(told):
+    for line in _outcome(document):
         out.print(line, highlight=False)
     table = table_of("edge", "name", "country", "before", "after")
-    for edge in told["edges"]:
+    for edge in document["edges"]:
         shares = percent(edge["before"]), percent(edge["after"])
         table.add_row(edge["region"], edge["name"], edge["country"], *shares)
     out.print(table)
     out.print()
     table = table_of("from", "to", "share", "farther")
-    for move in told["moves"]:
+    for move in document["moves"]:
         table.add_row(*_ends(move), percent(move["share"]), _farther(move["extra_km"]))
     out.print(table)
     out.print()
     table = table_of("country", "share", "of it moved", "farther", "abroad before", "abroad after")
-    moving = [row for row in told["countries"] if row["moved"]]
+    moving = [row for row in document["countries"] if row["moved"]]
     for row in moving[:MAX_COUNTRIES]:
         abroad = percent(row["abroad"]["before"]), percent(row["abroad"]["after"])
         shares = percent(row["share"]), percent(row["moved"])
@@ -40,27 +40,28 @@ def moves(told: dict[str, Any]) -> None:
         out.print(f"and {left}; --json has all")
 
 
-def _outcome(told: dict[str, Any]) -> Iterator[str | Text]:
+def _outcome(document: dict[str, Any]) -> Iterator[str | Text]:
     """The moves in words."""
-    yield f"{told['change']}; from {told['from']}, scope {told['query']['scope']}"
-    if told.get("gain_ms") is not None:
-        yield f"movers whose country has no edge gain {told['gain_ms']:.1f} ms in the mean"
-    for status in {told["status"]["before"], told["status"]["after"]} - {"ok"}:
+    yield f"{document['change']}; from {document['from']}, scope {document['query']['scope']}"
+    if document.get("gain_ms") is not None:
+        yield f"movers whose country has no edge gain {document['gain_ms']:.1f} ms in the mean"
+    for status in {document["status"]["before"], document["status"]["after"]} - {"ok"}:
         yield Text(f"the fleet is {status} on one side or both", "yellow")
-    if told["not_in_catalog"]:
+    if document["not_in_catalog"]:
         yield Text(
-            f"left out, as regions.yaml lacks them: {' '.join(told['not_in_catalog'])}", "yellow"
+            f"left out, as regions.yaml lacks them: {' '.join(document['not_in_catalog'])}",
+            "yellow",
         )
-    if told["countries_left"]:
-        yield Text(f"left without an edge: {', '.join(told['countries_left'])}", "red")
-    farther = _farther(told["extra_km"])
+    if document["countries_left"]:
+        yield Text(f"left without an edge: {', '.join(document['countries_left'])}", "red")
+    farther = _farther(document["extra_km"])
     mean = f", {farther} farther on average" if farther else ""
-    yield f"{percent(told['moved'])} of the address space gets another edge{mean}"
+    yield f"{percent(document['moved'])} of the address space gets another edge{mean}"
     for key, text in (("abroad", "sent across a border"), ("unanswered", "without an answer")):
-        before, after = told[key]["before"], told[key]["after"]
+        before, after = document[key]["before"], document[key]["after"]
         if before or after:
             yield f"{text}: {percent(before)} before, {percent(after)} after"
-    census = told["census"]
+    census = document["census"]
     built = date(census["built_at"])
     addresses = count(census["addresses"], "IPv4 address", "IPv4 addresses")
     yield f"weighed by {addresses}, {census['database']} of {built}"

@@ -41,11 +41,11 @@ def compare(
     each knows, and how often country and pick agree for those that both know.
     """
     samples = {"ipv4": v4_sample(count), "ipv6": v6_sample(count)}
-    told = {
+    document = {
         family: _compare_pairs([*_pairs(first, second, addresses, progress, family)], ranker)
         for family, addresses in samples.items()
     }
-    return {"first": str(first.path), "second": str(second.path), "sampled": count, **told}
+    return {"first": str(first.path), "second": str(second.path), "sampled": count, **document}
 
 
 def _pairs(
@@ -89,8 +89,8 @@ def _levels(locations: Sequence[Location]) -> dict[str, float]:
 
 def _share(outcomes: Iterable[bool]) -> float | None:
     """A share; None if the total is 0."""
-    told = list(outcomes)
-    return sum(told) / len(told) if told else None
+    document = list(outcomes)
+    return sum(document) / len(document) if document else None
 
 
 def _pick(location: Location, seed: int, ranker: Ranker) -> Region:

@@ -48,7 +48,7 @@ def describe(database: GeoDatabase, now: float, feeds: Sequence[FeedNote] = ()) 
     note = read_note(database.path)
     v4 = coverage(database, v4_sample(SAMPLED))
     v6 = coverage(database, v6_sample(SAMPLED))
-    told = {
+    document = {
         "path": ",".join(map(str, database.paths)),
         "type": database.type,
         "built_at": database.built_at,
@@ -62,10 +62,10 @@ def describe(database: GeoDatabase, now: float, feeds: Sequence[FeedNote] = ()) 
         "ipv6": asdict(v6),
         "samples": [_sample(address, database) for address in _KNOWN],
     }
-    told["feeds"] = [
+    document["feeds"] = [
         {**msgspec.to_builtins(one), "age_days": round(one.age_days(now))} for one in feeds
     ]
-    return {**told, "missing": _missing(told, v4, v6)}
+    return {**document, "missing": _missing(document, v4, v6)}
 
 
 def _sample(address: str, database: GeoDatabase) -> dict[str, Any]:
@@ -81,18 +81,18 @@ def _sample(address: str, database: GeoDatabase) -> dict[str, Any]:
     }
 
 
-def _missing(told: dict[str, Any], v4: Coverage, v6: Coverage) -> list[str]:
+def _missing(document: dict[str, Any], v4: Coverage, v6: Coverage) -> list[str]:
     """A line for each thing that makes answers worse than they could be."""
     lines = []
-    if told["age_days"] < -1:
+    if document["age_days"] < -1:
         lines.append("says that it was built in the future: its age cannot be told")
-    if told["age_days"] > OLD_DAYS:
+    if document["age_days"] > OLD_DAYS:
         lines.append(
-            f"{told['age_days']} days old: get a newer one with `autorouter geodata update`"
+            f"{document['age_days']} days old: get a newer one with `autorouter geodata update`"
         )
     lines += [
         f"feed {one['name']} is {one['age_days']} days old: run `autorouter geodata feeds`"
-        for one in told["feeds"]
+        for one in document["feeds"]
         if one["age_days"] > FEEDS_OLD_DAYS
     ]
     for name, found in (("IPv4", v4), ("IPv6", v6)):
@@ -100,6 +100,6 @@ def _missing(told: dict[str, Any], v4: Coverage, v6: Coverage) -> list[str]:
             lines.append(f"knows nothing of {name}: those viewers get the catalog's default order")
         elif found.city == 0.0:
             lines.append(f"knows no cities for {name}: viewers are spread over their country")
-    if not told["licence"]:
+    if not document["licence"]:
         lines.append("its licence cannot be told from its type")
     return lines

@@ -77,20 +77,20 @@ def read_places() -> Places:
     )
 
 
-def chosen_sources(told: Sequence[str], folder: Path) -> tuple[FeedSource, ...]:
+def chosen_sources(texts: Sequence[str], folder: Path) -> tuple[FeedSource, ...]:
     """The sources asked for: a well-known name, NAME=URL, NAME=FILE, a URL or a file. Without any,
     the sources of the last run, or else all well-known ones. Raises GeoDataError.
     """
-    if not told:
+    if not texts:
         notes = read_notes(folder)
         if notes:
             return tuple(FeedSource(name=note.name, source=note.source) for note in notes)
         return tuple(FeedSource(name=name, source=url) for name, url in WELL_KNOWN.items())
-    sources = tuple(map(_parse_source, told))
+    sources = tuple(map(_parse_source, texts))
     names = [each.name for each in sources]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise GeoDataError(f"two feeds are called {repeated[0]}: name them, like a={told[0]}")
+        raise GeoDataError(f"two feeds are called {repeated[0]}: name them, like a={texts[0]}")
     if len(sources) > MAX_SOURCES:
         raise GeoDataError(f"at most {MAX_SOURCES} feeds")
     return sources
@@ -150,17 +150,17 @@ def _fetch_all(
         return [(one, pool.submit(_read_source, one, places, fetcher)) for one in sources]
 
 
-def _parse_source(told: str) -> FeedSource:
-    name, equals, source = told.partition("=")
+def _parse_source(texts: str) -> FeedSource:
+    name, equals, source = texts.partition("=")
     if equals and _NAME.fullmatch(name):
         return FeedSource(name=name, source=_absolute(source))
-    if told in WELL_KNOWN:
-        return FeedSource(name=told, source=WELL_KNOWN[told])
-    host = urlsplit(told).hostname if "://" in told else Path(told).stem
+    if texts in WELL_KNOWN:
+        return FeedSource(name=texts, source=WELL_KNOWN[texts])
+    host = urlsplit(texts).hostname if "://" in texts else Path(texts).stem
     name = re.sub("[^a-z0-9.-]+", "-", (host or "").lower()).strip("-.")[:63]
     if not name:
-        raise GeoDataError(f"{printable(told)}: is no feed; give NAME=URL or NAME=FILE")
-    return FeedSource(name=name, source=_absolute(told))
+        raise GeoDataError(f"{printable(texts)}: is no feed; give NAME=URL or NAME=FILE")
+    return FeedSource(name=name, source=_absolute(texts))
 
 
 def _absolute(source: str) -> str:

@@ -22,8 +22,8 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
 
 def stamp_of(path: Path) -> tuple[int, int]:
     """Size and modification time. Raises OSError."""
-    told = path.stat()
-    return told.st_size, told.st_mtime_ns
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def note_path(database: Path) -> Path:

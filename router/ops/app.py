@@ -28,7 +28,7 @@ from router.errors import RouterError, StoreError
 from router.geo.database import GeoDatabase
 from router.model import Intended, Status
 from router.ops import edge_conditions
-from router.ops.auth import Changes, how_to_change, is_cross_site, may_change
+from router.ops.auth import ChangeAccess, change_access, is_cross_site, may_change
 from router.ops.diagnosis import grouped
 from router.ops.event_filter import FilterError, as_csv, wanted
 from router.ops.event_stream import MAX_STREAMS, EventStream, Streams
@@ -53,7 +53,7 @@ from router.routing.fleet import Fleet
 from router.routing.location import Locator
 from router.routing.response import Labels
 from router.store import Logged, Store
-from router.telemetry.recent_counts import WINDOW_S, Tally
+from router.telemetry.recent_counts import WINDOW_S, RecentCounts
 
 MAX_BODY_BYTES = 4_096
 STREAM_POLL_S = 1.0
@@ -87,7 +87,7 @@ class Ops:
     geo: GeoDatabase
     policy: CachePolicy
     registry: CollectorRegistry
-    answers: Tally[Labels]
+    answers: RecentCounts[Labels]
     monitor: Monitor
     history: History
     host: str
@@ -153,7 +153,7 @@ class Ops:
         head = {
             "now": now,
             "version": __version__,
-            "changes": how_to_change(self.token, self.host),
+            "changes": change_access(self.token, self.host),
             "headline": self.monitor.headline(found),
             "findings": found,
             "answers": {"window_s": WINDOW_S, "total": sum(given.values())},
@@ -211,7 +211,7 @@ class Ops:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return answer_json({"detail": f"the body is not valid: {error}"}, 400)
         except RouterError as error:
-            return _refused(error)
+            return _refusal_response(error)
         return answer_json({"events": events})
 
     async def drop_intent(self, request: Request) -> Response:
@@ -228,7 +228,7 @@ class Ops:
                 self.store, self.watch.fleet, edges, actor=actor, now=self.clock()
             )
         except RouterError as error:
-            return _refused(error)
+            return _refusal_response(error)
         return answer_json({"events": events})
 
     def _refusal(self, request: Request) -> Response | None:
@@ -242,7 +242,7 @@ class Ops:
             return None
         if self.token is not None:
             return _forbidden(_WRONG_TOKEN if given else _NO_TOKEN)
-        if how_to_change(None, self.host) is Changes.OPEN:
+        if change_access(None, self.host) is ChangeAccess.OPEN:
             return _forbidden("without AUTOROUTER_OPS_TOKEN only this machine may change the fleet")
         return _forbidden("set AUTOROUTER_OPS_TOKEN on this server to allow changes")
 
@@ -263,7 +263,7 @@ class Ops:
         except FilterError as error:
             return answer_json({"detail": str(error)}, 400)
         except StoreError as error:
-            return _refused(error)
+            return _refusal_response(error)
         if request.query_params.get("format") == "csv":
             return Response(as_csv(logged), headers=_AS_FILE, media_type="text/csv")
         return answer_json({"events": [_with_id(one) for one in logged]})
@@ -327,7 +327,7 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _refused(error: RouterError) -> Response:
+def _refusal_response(error: RouterError) -> Response:
     if isinstance(error, StoreError):
         return answer_json({"detail": str(error)}, 503)
     can_force = isinstance(error, UnforcedError)

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
-class Changes(StrEnum):
+class ChangeAccess(StrEnum):
     """How the fleet can be changed through this listener."""
 
     OPEN = "open"  # without a token, but only from this machine
@@ -14,11 +14,11 @@ class Changes(StrEnum):
     REFUSED = "refused"  # not at all, until a token is set
 
 
-def how_to_change(token: str | None, listen_host: str) -> Changes:
+def change_access(token: str | None, listen_host: str) -> ChangeAccess:
     """What a request needs to change the fleet."""
     if token is not None:
-        return Changes.TOKEN
-    return Changes.OPEN if ip_address(listen_host).is_loopback else Changes.REFUSED
+        return ChangeAccess.TOKEN
+    return ChangeAccess.OPEN if ip_address(listen_host).is_loopback else ChangeAccess.REFUSED
 
 
 def may_change(
@@ -35,7 +35,9 @@ def may_change(
     So a page that rebinds its own name to 127.0.0.1 is refused: it sends that name.
     """
     if token is None:
-        is_local = how_to_change(token, listen_host) is Changes.OPEN and _is_loopback(asked_host)
+        is_local = change_access(token, listen_host) is ChangeAccess.OPEN and _is_loopback(
+            asked_host
+        )
         return is_local and (origin is None or _is_loopback(_host_of(origin)))
     scheme, _, credentials = authorization.partition(" ")
     matches = compare_digest(credentials.strip().encode(), token.encode())

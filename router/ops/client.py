@@ -20,7 +20,7 @@ from router.errors import RouterError
 from router.geo.second_reader import place_name
 from router.model import Catalog, Intended, Location
 from router.ops.fleet_document import describe_fleet
-from router.ops.history import History, decoded, past_fleet
+from router.ops.history import History, decode, past_fleet
 from router.ops.intents import (
     drop_intents,
     enable_at_once,
@@ -127,10 +127,10 @@ async def _fleet_at(
     async with _redis(settings) as store:
         body = await store.history()
     history, now = History(), time.time()
-    history.put_before(decoded(body or b"", now), now)
+    history.prepend(decode(body or b"", now), now)
     found = history.nearest(at)
     if found is None:
-        raise RouterError(history.lacking(at))
+        raise RouterError(history.explain_gap(at))
     fleet = past_fleet(catalog, found, at, settings.cdn_max_age_s)
     return fleet, "the history in Redis", {"at": found.at, "fleet": found.fleet}
 
@@ -173,22 +173,22 @@ async def _events(settings: Settings, after: str) -> Sequence[dict[str, Any]]:
     return events
 
 
-async def take_out(settings: Settings, edges: Sequence[str], body: dict[str, Any]) -> list[Any]:
+async def put_intent(settings: Settings, edges: Sequence[str], body: dict[str, Any]) -> list[Any]:
     """Drain, disable or dial edges, in Redis or else through a running server. `body`: the body
     of `PUT /v1/edges/{id}/intent`. Returns the events."""
     if settings.redis_url is not None:
-        return await _in_redis(settings, edges, body)
-    return await _through_server(settings, "PUT", edges, json=body)
+        return await _set_in_redis(settings, edges, body)
+    return await _change_on_server(settings, "PUT", edges, json=body)
 
 
-async def bring_back(
+async def enable_edges(
     settings: Settings, edges: Sequence[str], actor: str, *, at_once: bool = False
 ) -> list[Any]:
     """Enable edges, in Redis or else through a running server; `at_once`: pollers also end
     their hold-down and flapping. Returns the events."""
     if settings.redis_url is None:
         asked = {"actor": actor} | ({"now": "true"} if at_once else {})
-        return await _through_server(settings, "DELETE", edges, params=asked)
+        return await _change_on_server(settings, "DELETE", edges, params=asked)
     enable = enable_at_once if at_once else drop_intents
     fleet, _ = await stored_fleet(settings, read_catalog(settings))
     async with _redis(settings) as store:
@@ -196,7 +196,9 @@ async def bring_back(
     return [msgspec.to_builtins(event) for event in done]
 
 
-async def _in_redis(settings: Settings, edges: Sequence[str], body: dict[str, Any]) -> list[Any]:
+async def _set_in_redis(
+    settings: Settings, edges: Sequence[str], body: dict[str, Any]
+) -> list[Any]:
     fleet, _ = await stored_fleet(settings, read_catalog(settings))
     async with _redis(settings) as store:
         done = await set_intents(
@@ -214,7 +216,7 @@ async def _in_redis(settings: Settings, edges: Sequence[str], body: dict[str, An
     return [msgspec.to_builtins(event) for event in done]
 
 
-async def _through_server(
+async def _change_on_server(
     settings: Settings, method: str, edges: Sequence[str], **sent: Any
 ) -> list[Any]:
     """Change all edges in one request. If it is refused, none of them is changed."""
@@ -232,7 +234,7 @@ async def ask(
 ) -> dict[str, Any] | None:
     """The response of the ops listener at `base`, or else at the address in the settings. None
     if no server listens there."""
-    server = base.rstrip("/") if base else f"http://{_reachable(settings)}"
+    server = base.rstrip("/") if base else f"http://{_reachable_address(settings)}"
     url = f"{server}{path}"
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
@@ -259,7 +261,7 @@ def _policy(settings: Settings) -> CachePolicy:
     )
 
 
-def _reachable(settings: Settings) -> str:
+def _reachable_address(settings: Settings) -> str:
     """The address at which a client on this machine reaches the ops listener."""
     listen = settings.ops_listen
     address = ipaddress.ip_address(listen.host)

@@ -79,7 +79,7 @@ class ExplainRoute:
             return table.fleet, {"at": None, "fleet": version(table.fleet)}
         found = self.history.nearest(at)
         if found is None:
-            raise NotKeptError(self.history.lacking(at))
+            raise NotKeptError(self.history.explain_gap(at))
         fleet = past_fleet(table.ranker.catalog, found, at, self.policy.max_age_s)
         return fleet, {"at": found.at, "fleet": found.fleet}
 

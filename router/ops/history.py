@@ -97,21 +97,21 @@ class History:
         """Append the newest sample, and merge and remove old ones."""
         self._replace([*self._samples, fresh], fresh.at)
 
-    def put_before(self, older: Iterable[Sample], now: float) -> None:
+    def prepend(self, older: Iterable[Sample], now: float) -> None:
         """Put the samples of an earlier process before those of this one."""
         first = self._samples[0].at if self._samples else now
         self._replace([*(one for one in older if one.at < first), *self._samples], now)
 
     def _replace(self, samples: Sequence[Sample], now: float) -> None:
         kept = [one for one in samples if one.at > now - KEPT_S]
-        self._samples = deque(_coarsened(kept, now - HOUR_S), maxlen=MAX_SAMPLES)
+        self._samples = deque(_coarsen(kept, now - HOUR_S), maxlen=MAX_SAMPLES)
 
     def nearest(self, at: float) -> Sample | None:
         """The sample of one minute that was taken at this time or at most a minute later."""
         fits = (one for one in self._samples if 0 <= one.at - at <= MINUTE_S)
         return next((one for one in fits if one.span_s == MINUTE_S), None)
 
-    def lacking(self, at: float) -> str:
+    def explain_gap(self, at: float) -> str:
         """A sentence about why there is no sample for that time."""
         fine = [one.at for one in self._samples if one.span_s == MINUTE_S]
         if not fine:
@@ -143,17 +143,17 @@ def past_fleet(catalog: Catalog, one: Sample, at: float, slot_s: int) -> Fleet:
     return Fleet(edges=edges, status=one.status, seen_at=one.at, slot=slot)
 
 
-def _coarsened(samples: Sequence[Sample], until: float) -> list[Sample]:
+def _coarsen(samples: Sequence[Sample], until: float) -> list[Sample]:
     """The samples; those of ten minutes that ended before `until` are merged into one."""
     merged: list[Sample] = []
     for bucket, group in groupby(samples, key=lambda one: (one.at - 1) // COARSE_S):
         together = list(group)
         is_over = (bucket + 1) * COARSE_S <= until
-        merged += [_merged(together)] if is_over and len(together) > 1 else together
+        merged += [_merge(together)] if is_over and len(together) > 1 else together
     return merged
 
 
-def _merged(samples: Sequence[Sample]) -> Sample:
+def _merge(samples: Sequence[Sample]) -> Sample:
     """One sample from several, with the edges of the last one."""
     last, places = samples[-1], _places(samples)
 
@@ -208,7 +208,7 @@ def _rounded(ms: float | None) -> float | None:
     return None if ms is None else round(ms, 1)
 
 
-def encoded(samples: Sequence[Sample]) -> bytes:
+def encode(samples: Sequence[Sample]) -> bytes:
     """Samples as bytes to store. The oldest are left out if the size would exceed
     MAX_HISTORY_BYTES.
     """
@@ -220,8 +220,8 @@ def encoded(samples: Sequence[Sample]) -> bytes:
         samples = samples[len(samples) // 2 + 1 :]
 
 
-def decoded(body: bytes, now: float) -> list[Sample]:
-    """Samples from stored bytes. Empty if anything is not as `encoded` writes it."""
+def decode(body: bytes, now: float) -> list[Sample]:
+    """Samples from stored bytes. Empty if anything is not as `encode` writes it."""
     unpack = zlib.decompressobj()
     try:
         plain = unpack.decompress(body, MAX_PLAIN_BYTES)

@@ -146,31 +146,31 @@ def check_leaving(fleet: Fleet, edges: Iterable[str]) -> None:
     Countries do not count in a fleet with one edge per country: every change would need force
     there, so force would become a habit.
     """
-    if takes_the_last(fleet, edges):
+    if leaves_no_edge(fleet, edges):
         raise UnforcedError(
             "this would leave no edge at all: every viewer would get 503; use force to do it anyway"
         )
-    left = [] if has_one_each(fleet) else countries_left(fleet, edges)
+    left = [] if has_one_edge_per_country(fleet) else countries_without_edge(fleet, edges)
     if left:
         raise UnforcedError(
             f"this would leave {', '.join(left)} without an edge; use force to do it anyway"
         )
 
 
-def has_one_each(fleet: Fleet) -> bool:
+def has_one_edge_per_country(fleet: Fleet) -> bool:
     """Whether no country has a second routable edge."""
     countries = [edge.region.country for edge in fleet.edges if edge.region.routable]
     return len(countries) == len(set(countries))
 
 
-def takes_the_last(fleet: Fleet, edges: Iterable[str]) -> bool:
+def leaves_no_edge(fleet: Fleet, edges: Iterable[str]) -> bool:
     """Whether an edge is enabled now, but none would be without these."""
     leaving = set(edges)
     enabled = {edge.region.id for edge in fleet.edges if edge.enabled}
     return bool(enabled) and enabled <= leaving
 
 
-def countries_left(fleet: Fleet, edges: Iterable[str]) -> list[str]:
+def countries_without_edge(fleet: Fleet, edges: Iterable[str]) -> list[str]:
     """The countries that have offered edges now, but would have none without these."""
     leaving = set(edges)
     staying = {edge.region.country for edge in useful_edges(fleet) if edge.region.id not in leaving}
@@ -261,7 +261,7 @@ async def enable_at_once(
 
 
 async def _carry_out(store: Store, changes: Sequence[Change]) -> list[Event]:
-    await store.act(changes)
+    await store.change_intents(changes)
     return [change.event for change in changes if change.event is not None]
 
 

@@ -25,7 +25,7 @@ from router.routing.fleet import Fleet
 from router.routing.response import Counts, Shed
 from router.store import Store
 from router.telemetry.logs import lines
-from router.telemetry.recent_counts import Tally
+from router.telemetry.recent_counts import RecentCounts
 from router.telemetry.troubles import Troubles
 
 EVERY_S = 1.0
@@ -47,7 +47,7 @@ class Outlook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class DiagnosisInput:
     """The input of a diagnosis. It is immutable, so any thread may read it."""
 
     fleet: Fleet
@@ -56,7 +56,7 @@ class Seen:
     signs: Signs
     catalog: Catalog
 
-    def is_same(self, before: "Seen") -> bool:
+    def is_same(self, before: "DiagnosisInput") -> bool:
         """Whether both lead to the same findings."""
         return (
             self.fleet is before.fleet
@@ -90,9 +90,9 @@ class Monitor:
         self._since: dict[Key, float] = {}
         self._is_loaded = False
         self._looking = asyncio.Lock()
-        self._last: Seen | None = None
+        self._last: DiagnosisInput | None = None
         self._found: list[Finding] = []
-        self.tally: Tally[str] = Tally(lambda: counted(self.counts()))
+        self.tally: RecentCounts[str] = RecentCounts(lambda: recent_input(self.counts()))
 
     async def run(self) -> None:
         """Diagnose every second, and log findings that begin or end."""
@@ -109,9 +109,11 @@ class Monitor:
         """
         async with self._looking:
             await self._load_open_findings()
-            seen = self._seen()
+            seen = self._input()
             if self._last is None or not seen.is_same(self._last):
-                self._found, self._since = await asyncio.to_thread(_dated, seen, self._since)
+                self._found, self._since = await asyncio.to_thread(
+                    _find_with_starts, seen, self._since
+                )
                 self._last = seen
         return self._found
 
@@ -123,11 +125,11 @@ class Monitor:
             return
         with contextlib.suppress(StoreError):
             logged = await self.store.events()
-            self._since = _unended([one.event for one in logged], socket.gethostname())
+            self._since = _open_findings([one.event for one in logged], socket.gethostname())
             self._is_loaded = True
 
-    def _seen(self) -> "Seen":
-        return Seen(
+    def _input(self) -> "DiagnosisInput":
+        return DiagnosisInput(
             fleet=self.watch.fleet,
             views=self.watch.published or self.watch.stored.views,
             now=self.clock(),
@@ -188,7 +190,7 @@ def _key(finding: Finding) -> Key:
     return finding.kind, finding.subject
 
 
-def _unended(events: Sequence[Event], host: str) -> dict[Key, float]:
+def _open_findings(events: Sequence[Event], host: str) -> dict[Key, float]:
     """When the findings about the whole server that have not ended began. Findings about one edge
     or vantage are left out, because they have their own `since`.
     """
@@ -203,7 +205,9 @@ def _unended(events: Sequence[Event], host: str) -> dict[Key, float]:
     return began
 
 
-def _dated(seen: Seen, since: Mapping[Key, float]) -> tuple[list[Finding], dict[Key, float]]:
+def _find_with_starts(
+    seen: DiagnosisInput, since: Mapping[Key, float]
+) -> tuple[list[Finding], dict[Key, float]]:
     """The findings, and when each was first seen. This time is the `since` of a finding that has
     none.
     """
@@ -240,7 +244,7 @@ def _missing_models(fleet: Fleet, catalog: Catalog) -> list[str]:
 _COUNTED = tuple(Recent.__dataclass_fields__)
 
 
-def counted(counts: Counts) -> Counter[str]:
+def recent_input(counts: Counts) -> Counter[str]:
     """The counts that a diagnosis needs, under the names of Recent."""
     found: Counter[str] = Counter()
     for labels, count in counts.answers.items():

@@ -17,7 +17,7 @@ from typing import Protocol
 from router.api.live_fleet import FleetWatch
 from router.errors import StoreError
 from router.model import Observed
-from router.ops.history import MINUTE_S, History, decoded, encoded, sample
+from router.ops.history import MINUTE_S, History, decode, encode, sample
 from router.routing.fleet import Fleet
 from router.routing.response import Counts
 from router.store import MAX_HISTORY_BYTES, Store
@@ -91,7 +91,7 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
-def keeper_of(folder: Path | None, store: Store, *, is_shared: bool) -> Keeper:
+def choose_keeper(folder: Path | None, store: Store, *, is_shared: bool) -> Keeper:
     """Saves in the store if it is shared or if there is no state folder; else in that folder."""
     return StoreKeeper(store) if is_shared or folder is None else FileKeeper(folder)
 
@@ -135,8 +135,8 @@ class Recorder:
             self._is_loaded = True
             if body is not None:
                 now = self.clock()
-                older = await asyncio.to_thread(decoded, body, now)
-                self.history.put_before(older, now)
+                older = await asyncio.to_thread(decode, body, now)
+                self.history.prepend(older, now)
 
     async def save(self) -> None:
         """Save the history. Does nothing until the saved one is loaded, so that it is not lost."""
@@ -144,7 +144,7 @@ class Recorder:
         if not self._is_loaded:
             return
         with contextlib.suppress(StoreError, OSError):
-            body = await asyncio.to_thread(encoded, self.history.samples)
+            body = await asyncio.to_thread(encode, self.history.samples)
             await self.keeper.save(body)
 
     def look(self) -> bool:

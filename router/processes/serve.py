@@ -36,7 +36,7 @@ from router.ops.app import Ops
 from router.ops.dashboard import Dashboard
 from router.ops.monitor import Monitor
 from router.ops.public_probe import PublicProbe, reachable
-from router.ops.recorder import Recorder, keeper_of
+from router.ops.recorder import Recorder, choose_keeper
 from router.processes.reload import Reload
 from router.routing.response import Counts
 from router.store import Store
@@ -46,7 +46,7 @@ from router.supervised import keep_running
 from router.telemetry.collector import ServerCollector
 from router.telemetry.logs import lines, log
 from router.telemetry.metrics import Telemetry
-from router.telemetry.recent_counts import Tally
+from router.telemetry.recent_counts import RecentCounts
 from router.telemetry.unheard import report_unheard
 
 if TYPE_CHECKING:
@@ -220,10 +220,14 @@ class _Parts:
         self.recorder = Recorder(
             watch=self.front.watch,
             counts=self.counts,
-            keeper=keeper_of(settings.state_dir, store, is_shared=settings.redis_url is not None),
+            keeper=choose_keeper(
+                settings.state_dir, store, is_shared=settings.redis_url is not None
+            ),
         )
         self.ops = self._open_ops(inputs, stop)
-        self.dashboard = Dashboard(self.ops, read_cells(), Tally(lambda: self.counts().countries))
+        self.dashboard = Dashboard(
+            self.ops, read_cells(), RecentCounts(lambda: self.counts().countries)
+        )
         self._inputs = inputs
         self._purges = [Purge(target=target, store=store, observer=telemetry) for target in targets]
         for target in targets:
@@ -250,7 +254,7 @@ class _Parts:
             geo=inputs.geo,
             policy=self.front.policy,
             registry=self.telemetry.registry,
-            answers=Tally(lambda: self.counts().answers),
+            answers=RecentCounts(lambda: self.counts().answers),
             collectors=lambda: [collector.moment()],
             host=settings.ops_listen.host,
             token=settings.ops_token,

@@ -73,7 +73,7 @@ class Store(Protocol):
     async def drop_lease(self, vantage: str, holder: str) -> None:
         """Release the lease, if it is ours."""
 
-    async def act(self, changes: Sequence[Change]) -> None:
+    async def change_intents(self, changes: Sequence[Change]) -> None:
         """Change intents, append their events and hint. Otherwise raises StoreError, whose text
         says what is in force now. An intent ends by itself when it expires.
         """

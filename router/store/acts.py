@@ -19,7 +19,7 @@ from router.errors import StoreError
 from router.model import Event
 from router.store import Change, scripts
 from router.store.bounds import MAX_INTENT_BYTES
-from router.store.codec import written
+from router.store.codec import encode
 from router.store.connect import Client
 from router.store.event_log import EVENTS, add_trim, append
 from router.store.keys import Part, ServerKeys
@@ -33,7 +33,7 @@ TRIES = 3
 async def carry_out(link: Link, changes: Sequence[Change]) -> None:
     """Make all of these changes. Otherwise raises StoreError, which says what is in force now."""
     try:
-        before = await _there(link, changes)
+        before = await _read_stored(link, changes)
     except StoreError as error:
         raise StoreError(f"{error}. Nothing was changed") from error
     if isinstance(link.client, RedisCluster):
@@ -43,10 +43,10 @@ async def carry_out(link: Link, changes: Sequence[Change]) -> None:
     except StoreError as error:
         if isinstance(error.__cause__, ExecAbortError):
             raise StoreError(f"{error}. Nothing was changed") from error
-        await _settle(link, changes, before, error)
+        await _check_outcome(link, changes, before, error)
 
 
-async def _there(link: Link, changes: Sequence[Change]) -> list[Part]:
+async def _read_stored(link: Link, changes: Sequence[Change]) -> list[Part]:
     """The stored intents of these edges."""
     names = [intent_key(change.edge) for change in changes]
     limits = [MAX_INTENT_BYTES] * len(names)
@@ -73,10 +73,10 @@ def _add_change(pipe: Any, change: Change) -> None:
     if intent is None:
         pipe.delete(key)
     else:
-        pipe.set(key, written(intent), pxat=round(intent.expires_at * 1_000))
+        pipe.set(key, encode(intent), pxat=round(intent.expires_at * 1_000))
 
 
-async def _settle(
+async def _check_outcome(
     link: Link, changes: Sequence[Change], before: Sequence[Part], error: StoreError
 ) -> None:
     """Return if the changes were made; otherwise raise StoreError with what is in force."""
@@ -87,15 +87,15 @@ async def _settle(
             f"{error}. Whether the change of {names} is in force is not known, because Redis "
             "does not answer; look with: autorouter edges"
         ) from error
-    wanted = _wanted(changes)
+    wanted = _expected(changes)
     if now == wanted != list(before):
         return
     state = "Nothing was changed" if now == list(before) else "Others changed the same edges"
     raise StoreError(f"{error}. {state}") from error
 
 
-def _wanted(changes: Sequence[Change]) -> list[Part]:
-    return [None if one.intent is None else written(one.intent) for one in changes]
+def _expected(changes: Sequence[Change]) -> list[Part]:
+    return [None if one.intent is None else encode(one.intent) for one in changes]
 
 
 async def _read_again(link: Link, changes: Sequence[Change]) -> list[Part] | None:
@@ -103,7 +103,7 @@ async def _read_again(link: Link, changes: Sequence[Change]) -> list[Part] | Non
     for _ in range(TRIES):
         link.renew("the outcome of a change is not known")
         try:
-            return await _there(link, changes)
+            return await _read_stored(link, changes)
         except StoreError:
             await asyncio.sleep(link.timeout_s / 10)
     return None
@@ -116,10 +116,10 @@ async def _one_by_one(link: Link, changes: Sequence[Change]) -> None:
             await link.call(lambda client, change=change: _write_one(client, change))  # type: ignore[misc]
         except StoreError as error:
             now = await _read_again(link, [change])
-            if now == _wanted([change]):
+            if now == _expected([change]):
                 continue
             if now is not None:
-                await _correct(link, change)
+                await _log_correction(link, change)
             names = ", ".join(one.edge for one in changes[:done]) or "none"
             state = "is not known" if now is None else "is not changed"
             raise StoreError(f"{error}. Changed: {names}; {change.edge} {state}") from error
@@ -135,10 +135,10 @@ async def _write_one(client: Client, change: Change) -> None:
     if intent is None:
         await client.delete(key)
     else:
-        await client.set(key, written(intent), pxat=round(intent.expires_at * 1_000))
+        await client.set(key, encode(intent), pxat=round(intent.expires_at * 1_000))
 
 
-async def _correct(link: Link, change: Change) -> None:
+async def _log_correction(link: Link, change: Change) -> None:
     """Append an event that an intent was not changed, if Redis accepts it."""
     if change.event is None:
         return

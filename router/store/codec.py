@@ -85,14 +85,14 @@ _states = {str(state): state for state in Observed}
 _reasons = {str(reason): reason for reason in Outcome}
 
 
-def written(value: Value) -> bytes:
+def encode(value: Value) -> bytes:
     """The value as JSON. The texts of an event are made safe."""
     if isinstance(value, Event):
         value = safe_event(value)
     return b'{"v":%d,' % WRITTEN[type(value)] + msgspec.json.encode(value)[1:]
 
 
-def read(text: bytes, kind: type[Kept], now: float) -> Kept:
+def decode(text: bytes, kind: type[Kept], now: float) -> Kept:
     """The value in JSON of any release, within its bounds. Raises one of the exceptions in
     UNREADABLE.
     """
@@ -102,7 +102,7 @@ def read(text: bytes, kind: type[Kept], now: float) -> Kept:
     try:
         value = msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError:
-        value = msgspec.convert(_understood(msgspec.json.decode(text), kind), kind)
+        value = msgspec.convert(_check_fields(msgspec.json.decode(text), kind), kind)
     return _bounded(value, now)  # type: ignore[return-value]
 
 
@@ -195,7 +195,7 @@ def _check_readable(format: int, kind: type[Value]) -> None:
         raise msgspec.DecodeError(f"format {format} is newer than this release can read")
 
 
-def _understood(fields: dict[str, Any], kind: type[Value]) -> dict[str, Any]:
+def _check_fields(fields: dict[str, Any], kind: type[Value]) -> dict[str, Any]:
     """The JSON, with an unknown state of an intent, from a newer release, replaced."""
     if kind is Intent and _is_new(fields.get("state"), Intended):
         # "enabled" is the default and is not stored, so a new state keeps its edge out.
@@ -207,7 +207,7 @@ def _is_new(name: Any, names: type[Intended]) -> bool:
     return isinstance(name, str) and name not in set(names)
 
 
-def fitted(view: View, limit: int) -> View:
+def fit_view(view: View, limit: int) -> View:
     """The view, without its largest inventories if its JSON would exceed `limit` bytes."""
     excess = len(msgspec.json.encode(view)) + 32 - limit
     if excess <= 0:

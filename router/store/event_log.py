@@ -8,7 +8,7 @@ from typing import Any
 
 from router.model import Event
 from router.store import EVENTS_KEPT, KIND_KEPT, OTHER_KINDS_KEPT, Logged, scripts
-from router.store.codec import UNREADABLE, read, written
+from router.store.codec import UNREADABLE, decode, encode
 from router.store.connect import Client
 from router.store.link import raise_first
 
@@ -19,7 +19,7 @@ HARD_LIMIT = 2 * EVENTS_KEPT
 
 def append(pipe: Any, event: Event) -> None:
     """Add the command that appends an event to a pipeline."""
-    pipe.xadd(EVENTS, {"event": written(event)}, maxlen=HARD_LIMIT, approximate=True)
+    pipe.xadd(EVENTS, {"event": encode(event)}, maxlen=HARD_LIMIT, approximate=True)
 
 
 async def log_events(client: Client, events: Sequence[Event]) -> bool:
@@ -44,7 +44,7 @@ async def log_once(client: Client, events: Sequence[Event]) -> None:
     """Append each event, unless a recent one is equal except for its time."""
     pipe = client.pipeline(transaction=False)
     for event in events:
-        text = written(event)
+        text = encode(event)
         pipe.eval(scripts.LOG_ONCE, 1, EVENTS, text, text[text.index(b'"kind"') :])
     raise_first(await pipe.execute(raise_on_error=False))
 
@@ -55,12 +55,12 @@ async def read_events(client: Client, after: str, limit: int, now: float) -> tup
     args = (EVENTS, oldest, str(limit), str(MAX_EVENT_BYTES))
     found: Any = await client.eval(scripts.EVENTS, 1, *args)
     pairs = zip(found[::2], found[1::2], strict=True)
-    return tuple(reversed(list(_decoded(pairs, now))))
+    return tuple(reversed(list(_decode(pairs, now))))
 
 
-def _decoded(pairs: Iterable[tuple[bytes, bytes]], now: float) -> Iterable[Logged]:
+def _decode(pairs: Iterable[tuple[bytes, bytes]], now: float) -> Iterable[Logged]:
     for id, text in pairs:
         try:
-            yield Logged(id.decode(), read(text, Event, now))
+            yield Logged(id.decode(), decode(text, Event, now))
         except UNREADABLE:
             continue  # from a newer release, or not an event

@@ -67,12 +67,12 @@ class Link:
             answer = await within(ask(client), CALLS_S * self.timeout_s)
         except StoreError as error:
             if client is self.client:
-                self._consider(error)
+                self._note_error(error)
             raise
         self._succeeded_at = time.monotonic()
         return answer
 
-    def _consider(self, error: StoreError) -> None:
+    def _note_error(self, error: StoreError) -> None:
         """Replace the client if the error calls for it, at most once in RENEW_S."""
         now = time.monotonic()
         is_due = now - self._renewed_at >= RENEW_S
@@ -95,17 +95,17 @@ class Link:
         try:
             await asyncio.sleep(CALLS_S * self.timeout_s)
         finally:
-            await quietly(client)
+            await close_quietly(client)
 
     async def close(self) -> None:
         """Close every connection."""
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
-        await quietly(self.client)
+        await close_quietly(self.client)
 
 
-async def quietly(client: Client) -> None:
+async def close_quietly(client: Client) -> None:
     """Close a client, whatever state its server is in."""
     try:
         await disconnect(client)

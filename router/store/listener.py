@@ -14,7 +14,7 @@ from router.store.link import (
     CALLS_S,
     FAULTS,
     cancellations,
-    quietly,
+    close_quietly,
     within,
 )
 from router.store.memory import Hints
@@ -33,19 +33,19 @@ class Listener:
         self._url = url
         self._timeout_s = timeout_s
         self._report = report
-        self._task = self._started()
+        self._task = self._start()
 
     def restart(self) -> None:
         """Close the connection, and resolve the URL again."""
         self._task.cancel()
-        self._task = self._started(after=self._task)
+        self._task = self._start(after=self._task)
 
     async def close(self) -> None:
         """Stop listening."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def _started(self, after: asyncio.Task[None] | None = None) -> asyncio.Task[None]:
+    def _start(self, after: asyncio.Task[None] | None = None) -> asyncio.Task[None]:
         return asyncio.create_task(self._run(after), name="redis listener")
 
     async def _run(self, after: asyncio.Task[None] | None) -> None:
@@ -56,10 +56,10 @@ class Listener:
             try:
                 await self._follow(client)
             except (StoreError, *FAULTS):
-                await quietly(client)
+                await close_quietly(client)
                 await asyncio.sleep(RECONNECT_S)
             finally:
-                await quietly(client)
+                await close_quietly(client)
 
     async def _follow(self, client: Client) -> None:
         """Listen on one connection until it fails."""
@@ -67,12 +67,12 @@ class Listener:
         async with client.pubsub() as pubsub:
             await within(pubsub.subscribe(CHANGED), CALLS_S * self._timeout_s)
             try:
-                await self._hear(pubsub)
+                await self._receive(pubsub)
             except FAULTS as error:
                 self._report(Notice.HINTS_LOST, str(error) or type(error).__name__)
                 raise
 
-    async def _hear(self, pubsub: Any) -> None:
+    async def _receive(self, pubsub: Any) -> None:
         """Each message is a hint. The reply to the subscription counts as one too, because changes
         may have been missed before.
         """

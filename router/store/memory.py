@@ -61,7 +61,7 @@ class MemoryStore:
         if self._leases.get(vantage, ("", 0.0))[0] == holder:
             del self._leases[vantage]
 
-    async def act(self, changes: Sequence[Change]) -> None:
+    async def change_intents(self, changes: Sequence[Change]) -> None:
         """See Store."""
         for change in changes:
             if change.intent is None:

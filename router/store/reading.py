@@ -22,7 +22,7 @@ from router.store.bounds import (
     check_size,
     too_large,
 )
-from router.store.codec import UNREADABLE, read, view_in_steps
+from router.store.codec import UNREADABLE, decode, view_in_steps
 from router.store.keys import HEAD_BYTES, VANTAGES, Before, Head, Keys, Names, Part, Refusal
 from router.store.link import FAULTS
 from router.store.slices import Pace, in_slices
@@ -81,12 +81,12 @@ class Reader:
         if fresh:
             more = await keys.heads([view_key(name) for name in fresh])
             heads |= dict(zip(fresh, more, strict=True))
-        faults = _crowd(names)
-        known = await self._renewed(keys, heads, faults)
+        faults = _list_faults(names)
+        known = await self._renew(keys, heads, faults)
         intents = await self._intents(edges, parts, faults)
         self._known = known
         self._held = frozenset(key for key, part in parts.items() if part is not None)
-        self._list(names)
+        self._cache_names(names)
         # Also vantages whose view exists although the list is lost or too long.
         self._names = sorted({*names.names, *known})
         return Stored(
@@ -96,7 +96,7 @@ class Reader:
             faults=_lines(faults),
         )
 
-    def _list(self, names: Names) -> None:
+    def _cache_names(self, names: Names) -> None:
         """Cache the vantages' names for LISTED_READS readings at most, because another list can
         have the same length.
         """
@@ -106,7 +106,7 @@ class Reader:
         if self._listed_reads >= LISTED_READS:
             self._listed = None
 
-    async def _renewed(
+    async def _renew(
         self, keys: Keys, heads: dict[str, Head], faults: dict[str, str]
     ) -> dict[str, Known]:
         """The newest vantages' views, read again where they have changed."""
@@ -122,15 +122,15 @@ class Reader:
         left = MAX_TOTAL_BYTES - sum(one.length for one in known.values())
         affordable = _affordable(changed, left, faults)
         small = [name for name in affordable if (changed[name].length or 0) <= LARGE_BYTES]
-        known |= await self._fetched(keys, changed, small, faults)
+        known |= await self._fetch(keys, changed, small, faults)
         large = {name: changed[name] for name in affordable if name not in small}
-        known |= await self._fetched_in_time(keys, large, faults)
+        known |= await self._fetch_in_time(keys, large, faults)
         for name, one in known.items():
             if one.view is None:
                 faults[view_key(name)] = one.fault
         return known
 
-    async def _fetched(
+    async def _fetch(
         self, keys: Keys, heads: dict[str, Head], names: Sequence[str], faults: dict[str, str]
     ) -> dict[str, Known]:
         """These views, read and decoded."""
@@ -142,10 +142,10 @@ class Reader:
             if isinstance(part, Refusal):
                 faults[view_key(name)] = part.value
             elif part is not None:
-                known[name] = await self._decoded(name, part, pace)
+                known[name] = await self._decode(name, part, pace)
         return known
 
-    async def _fetched_in_time(
+    async def _fetch_in_time(
         self, keys: Keys, heads: dict[str, Head], faults: dict[str, str]
     ) -> dict[str, Known]:
         """Large views, one by one. One that takes too long is left out until it changes."""
@@ -154,13 +154,13 @@ class Reader:
         for name, head in heads.items():
             try:
                 async with asyncio.timeout(deadline - time.monotonic()):
-                    known |= await self._fetched(keys, heads, [name], faults)
+                    known |= await self._fetch(keys, heads, [name], faults)
             except FAULTS as error:
                 fault = f"too large to be read in time ({type(error).__name__})"
                 known[name] = Known(head=head.start, length=len(head.start), fault=fault)
         return known
 
-    async def _decoded(self, name: str, text: bytes, pace: Pace) -> Known:
+    async def _decode(self, name: str, text: bytes, pace: Pace) -> Known:
         try:
             check_size(len(text), MAX_VALUE_BYTES)
             view = await in_slices(view_in_steps(text, self._clock()), pace)
@@ -178,7 +178,7 @@ class Reader:
                 continue
             await pace.pause()
             try:
-                intents.append(intent_in(edge, part, self._clock()))
+                intents.append(decode_intent(edge, part, self._clock()))
             except UNREADABLE as error:
                 faults[intent_key(edge)] = str(error)
         return intents
@@ -200,12 +200,12 @@ async def silent_names(keys: Keys) -> list[str]:
     return [name for name, head in zip(names, heads, strict=True) if _is_gone(head)]
 
 
-def intent_in(edge: str, part: bytes | Refusal, now: float) -> Intent:
+def decode_intent(edge: str, part: bytes | Refusal, now: float) -> Intent:
     """The intent for an edge. Raises one of the exceptions in UNREADABLE."""
     if isinstance(part, Refusal):
         raise OutOfBoundsError(part.value)
     check_size(len(part), MAX_INTENT_BYTES)
-    intent = read(part, Intent, now)
+    intent = decode(part, Intent, now)
     check_same("edge", intent.edge, edge)
     return intent
 
@@ -228,7 +228,7 @@ def _affordable(heads: dict[str, Head], left: int, faults: dict[str, str]) -> li
     return names
 
 
-def _crowd(names: Names) -> dict[str, str]:
+def _list_faults(names: Names) -> dict[str, str]:
     """What is wrong with the list of vantages."""
     if names.total is None:
         return {VANTAGES: Refusal.WRONG_TYPE.value}

@@ -21,7 +21,7 @@ from router.model import Event, View
 from router.store import EVENTS_KEPT, MAX_HISTORY_BYTES, Change, Logged, Stored, scripts
 from router.store.acts import carry_out
 from router.store.bounds import MAX_VALUE_BYTES, MAX_VANTAGES
-from router.store.codec import fitted, written
+from router.store.codec import encode, fit_view
 from router.store.connect import TIMEOUT_S, Client
 from router.store.event_log import EVENTS, log_events, log_once, read_events
 from router.store.keys import VANTAGES, ServerKeys
@@ -80,7 +80,7 @@ class RedisStore:
 
     async def publish(self, view: View) -> int:
         """See Store."""
-        body = written(fitted(view, MAX_VALUE_BYTES))
+        body = encode(fit_view(view, MAX_VALUE_BYTES))
         highest = round(self._clock() * 1_000) + AHEAD_MS
         args = (view_key(view.vantage), str(view.seq), body, str(VIEW_LIFE_S), str(highest))
         seq, replaced = await self._link.call(lambda client: _publish(client, view.vantage, args))
@@ -108,8 +108,8 @@ class RedisStore:
         unexplained = self._lost.unexplained(lost, [logged.event for logged in recent])
         for event in unexplained:
             self._report(Notice.INTENT_LOST, f"{event.edge}: {event.reason}")
-        if told := [*back, *unexplained]:
-            await self._link.call(lambda client: log_once(client, told))
+        if events := [*back, *unexplained]:
+            await self._link.call(lambda client: log_once(client, events))
 
     async def changed(self, seen: int, timeout_s: float) -> int:
         """See Store."""
@@ -125,7 +125,7 @@ class RedisStore:
         args = (lease_key(vantage), holder)
         await self._link.call(lambda client: client.eval(scripts.DROP_LEASE, 1, *args))
 
-    async def act(self, changes: Sequence[Change]) -> None:
+    async def change_intents(self, changes: Sequence[Change]) -> None:
         """See Store."""
         if not changes:
             return

@@ -42,7 +42,7 @@ async def in_slices(work: Generator[None, None, Result], pace: Pace | None = Non
             return result
 
 
-async def released(values: list[Any]) -> None:
+async def free_in_slices(values: list[Any]) -> None:
     """Empty the list in slices: to free what many values hold takes as long as to make it."""
     pace = Pace()
     while values:

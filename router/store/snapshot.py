@@ -29,7 +29,7 @@ from router.store.bounds import (
     MAX_VANTAGES,
     check_size,
 )
-from router.store.codec import UNREADABLE, read
+from router.store.codec import UNREADABLE, decode
 from router.supervised import call_aside, call_aside_patiently
 
 FILE_NAME = "last-good.json"
@@ -190,7 +190,7 @@ def _bounded(
     for number, text in enumerate(texts, 1):
         try:
             check_size(len(text), limit)
-            bounded.values.append(read(bytes(text), kind, now))
+            bounded.values.append(decode(bytes(text), kind, now))
         except UNREADABLE as error:
             bounded.faults.append(f"{kind.__name__.lower()} {number}: {error}"[:MAX_FAULT_LENGTH])
     return bounded

@@ -107,9 +107,9 @@ class _QueueHandler(logging.Handler):
 
 def _dropped_line(handler: logging.Handler, count: int) -> bytes:
     stamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    told = {"count": count, "event": "log lines dropped", "level": "warning", "timestamp": stamp}
+    fields_ = {"count": count, "event": "log lines dropped", "level": "warning", "timestamp": stamp}
     record = logging.LogRecord("autorouter", logging.WARNING, "", 0, "", (), None)
-    record.msg, record.__dict__["_logger"] = told, None
+    record.msg, record.__dict__["_logger"] = fields_, None
     record.__dict__["_name"] = "warning"
     return handler.format(record).encode() + b"\n"
 

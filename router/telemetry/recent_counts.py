@@ -12,7 +12,7 @@ STEP_S = 15
 Key = TypeVar("Key")
 
 
-class Tally(Generic[Key]):
+class RecentCounts(Generic[Key]):
     """Remembers the values of a counter over the last WINDOW_S."""
 
     def __init__(

@@ -17,7 +17,7 @@ from router.routing.cache_headers import CachePolicy
 from router.routing.route_table import RouteTable
 from router.routing.territory import Cell
 from router.store.slices import SLICE_S, Pace, in_slices
-from router.telemetry.recent_counts import Tally
+from router.telemetry.recent_counts import RecentCounts
 from tests.support.builders import CITIES, a_fleet, a_fleet_but, a_ranker, an_edge
 from tests.support.ops_server import Server
 from tests.support.servers import ROOT, Stand
@@ -34,7 +34,9 @@ CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
 def server(server: Server, stand: tuple[Stand, int]) -> Server:
     """The shared server with the dashboard's routes."""
     listening, _ = stand
-    dashboard = Dashboard(server.ops, POPULATION, Tally(lambda: server.public.counts.countries))
+    dashboard = Dashboard(
+        server.ops, POPULATION, RecentCounts(lambda: server.public.counts.countries)
+    )
     listening.app = server.ops.app(dashboard.routes())
     return server
 

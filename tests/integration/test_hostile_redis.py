@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from router.model import Intended
 from router.processes.simulated_edges import Mode
-from router.store.codec import written
+from router.store.codec import encode
 from router.store.event_log import EVENTS
 from router.store.keys import VANTAGES
 from router.store.reading import intent_key, view_key
@@ -30,15 +30,15 @@ async def plant(redis_url: str) -> None:
     inventory that lies about its age, a name without a view, and a list in place of a view."""
     now = time.time()
     wish = an_intent("yto-01", Intended.DISABLED, expires_at=now + 60)
-    fields = {**json.loads(written(wish)), "created_at": now * 1_000, "expires_at": now * 1_000}
-    endless = {**json.loads(written(wish)), "edge": "yul-01", "expires_at": 1e300}
+    fields = {**json.loads(encode(wish)), "created_at": now * 1_000, "expires_at": now * 1_000}
+    endless = {**json.loads(encode(wish)), "edge": "yul-01", "expires_at": 1e300}
     lie = an_edge_view(models=["lie"], models_at=now + 1e6)
     event = {"at": 1e300, "kind": "intent", "edge": "yto-01", "until": now * 1e6}
     async with Redis.from_url(redis_url) as client:
         await client.set(intent_key("yto-01"), json.dumps(fields))
         await client.set(intent_key("yul-01"), json.dumps(endless))
         await client.sadd(VANTAGES, "evil", "nobody", "list")
-        await client.set(view_key("evil"), written(a_view("evil", {"nyc-01": lie}, seq=2**60)))
+        await client.set(view_key("evil"), encode(a_view("evil", {"nyc-01": lie}, seq=2**60)))
         await client.lpush(view_key("list"), "x")
         await client.xadd(EVENTS, {"event": json.dumps(event)})
 

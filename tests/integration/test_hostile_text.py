@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from router.model import Event, EventKind, Intended
-from router.store.codec import written
+from router.store.codec import encode
 from router.store.event_log import EVENTS
 from router.store.reading import intent_key
 from tests.support.builders import an_intent
@@ -72,8 +72,8 @@ async def plant(redis_url: str) -> None:
         return value
 
     async with Redis.from_url(redis_url) as client:
-        await client.set(intent_key("yul-01"), mangled(written(intent)))
-        await client.xadd(EVENTS, {"event": mangled(written(event))})
+        await client.set(intent_key("yul-01"), mangled(encode(intent)))
+        await client.xadd(EVENTS, {"event": mangled(encode(event))})
 
 
 @pytest.fixture

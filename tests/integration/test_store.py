@@ -14,7 +14,7 @@ import redis
 from router.errors import StoreError
 from router.model import Event, EventKind, Intended, Intent, Observed, Outcome
 from router.store import EVENTS_KEPT, MAX_HISTORY_BYTES, Change, Store, Stored
-from router.store.codec import written
+from router.store.codec import encode
 from router.store.memory import MemoryStore
 from router.store.notices import Notice
 from router.store.reading import LISTED_READS
@@ -186,26 +186,26 @@ async def test_publishing_tells_the_seq_it_stored(store: Store) -> None:
 async def test_intents_are_read_for_the_edges_asked_for(store: Store) -> None:
     drained, other = lasting("yto-01"), lasting("yul-01", Intended.DISABLED)
     for intent in (drained, other):
-        await store.act(wishes(intent))
+        await store.change_intents(wishes(intent))
     assert (await store.read(["yto-01", "nyc-01"])).intents == (drained,)
     assert set((await store.read(list(CITIES))).intents) == {drained, other}
 
 
 async def test_later_intent_replaces_the_first(store: Store) -> None:
     for state in (Intended.DRAINING, Intended.DISABLED):
-        await store.act(wishes(lasting("yto-01", state)))
+        await store.change_intents(wishes(lasting("yto-01", state)))
     assert [one.state for one in (await store.read(["yto-01"])).intents] == [Intended.DISABLED]
 
 
 async def test_dropped_intent_is_gone(store: Store) -> None:
-    await store.act(wishes(lasting("yto-01")))
-    await store.act([Change("yto-01", None)])
-    await store.act([Change("yul-01", None)])
+    await store.change_intents(wishes(lasting("yto-01")))
+    await store.change_intents([Change("yto-01", None)])
+    await store.change_intents([Change("yul-01", None)])
     assert (await store.read(list(CITIES))).intents == ()
 
 
 async def test_intent_expires_by_itself(store: Store) -> None:
-    await store.act(wishes(an_intent(expires_at=time.time() + 0.2)))
+    await store.change_intents(wishes(an_intent(expires_at=time.time() + 0.2)))
     assert len((await store.read(["yto-01"])).intents) == 1
 
     async def is_gone() -> bool:
@@ -215,8 +215,8 @@ async def test_intent_expires_by_itself(store: Store) -> None:
 
 
 async def test_intents_hint(store: Store) -> None:
-    assert await hint_s(store, lambda: store.act(wishes(lasting("yto-01")))) < PROMPTLY_S
-    assert await hint_s(store, lambda: store.act([Change("yto-01", None)])) < PROMPTLY_S
+    assert await hint_s(store, lambda: store.change_intents(wishes(lasting("yto-01")))) < PROMPTLY_S
+    assert await hint_s(store, lambda: store.change_intents([Change("yto-01", None)])) < PROMPTLY_S
 
 
 async def test_lease_is_for_one_holder_at_a_time(store: Store) -> None:
@@ -293,7 +293,7 @@ async def test_no_key_is_without_a_bound(redis_url: str, raw: Any) -> None:
     async with opened(redis_url) as store:
         await store.publish(a_view())
         await store.hold_lease("local", "a", 10)
-        await store.act(wishes(lasting("yto-01")))
+        await store.change_intents(wishes(lasting("yto-01")))
         await store.log_events([an_event(1)])
     lives = {key.decode(): raw.ttl(key) for key in raw.keys("*")}
     assert lives.pop(EVENTS) == -1  # bounded in size
@@ -339,7 +339,7 @@ async def test_reading_runs_no_script_while_nothing_is_new(redis_url: str, raw: 
     edges = [f"edge-{number:03}" for number in range(250)]
     async with opened(redis_url) as store:
         await store.publish(a_view())
-        await store.act(wishes(lasting("edge-120")))
+        await store.change_intents(wishes(lasting("edge-120")))
         assert (await store.read(edges)).intents == (lasting("edge-120"),)
         raw.config_resetstat()
         for _ in range(5):
@@ -435,10 +435,10 @@ async def test_wrong_redis_type_at_a_view_costs_that_view(redis_url: str, raw: A
 async def test_wrong_redis_type_at_an_intent_costs_that_intent(redis_url: str, raw: Any) -> None:
     raw.lpush(intent_key("yto-01"), "x")
     async with opened(redis_url) as store:
-        await store.act(wishes(lasting("yul-01")))
+        await store.change_intents(wishes(lasting("yul-01")))
         stored = await store.read(list(CITIES))
         assert (stored.intents, stored.unread) == ((lasting("yul-01"),), frozenset({"yto-01"}))
-        await store.act(wishes(lasting("yto-01")))
+        await store.change_intents(wishes(lasting("yto-01")))
         assert len((await store.read(list(CITIES))).intents) == 2
 
 
@@ -474,7 +474,7 @@ async def test_wrong_redis_type_at_the_events_costs_the_events(redis_url: str, r
         raw.delete(EVENTS)
         raw.set(EVENTS, "x")
         wish = lasting("yto-01")
-        await store.act([Change("yto-01", wish, an_event(2))])
+        await store.change_intents([Change("yto-01", wish, an_event(2))])
         assert [logged.event for logged in await store.events()] == [an_event(2)]
         assert (await store.read(["yto-01"])).intents == (wish,)
 
@@ -496,8 +496,8 @@ async def test_value_at_the_key_of_another_is_refused(redis_url: str, raw: Any) 
     async with opened(redis_url) as store:
         await store.publish(a_view())
         raw.sadd(VANTAGES, "evil")
-        raw.set(view_key("evil"), written(a_view("local", {}, seq=9)))
-        raw.set(intent_key("yul-01"), written(an_intent("yto-01")))
+        raw.set(view_key("evil"), encode(a_view("local", {}, seq=9)))
+        raw.set(intent_key("yul-01"), encode(an_intent("yto-01")))
         stored = await store.read(["yul-01"])
     assert (stored.views, stored.intents) == ((a_view(),), ())
     assert len(stored.faults) == 2
@@ -508,7 +508,7 @@ async def test_crowd_of_names_does_not_hide_the_newest(redis_url: str, raw: Any)
     now_ms = round(time.time() * 1_000)
     names = [f"a{n:04}" for n in range(4_900)]
     raw.sadd(VANTAGES, *names)
-    raw.mset({view_key(name): written(a_view(name, {})) for name in names[:500]})
+    raw.mset({view_key(name): encode(a_view(name, {})) for name in names[:500]})
     async with opened(redis_url) as store, opened(redis_url) as newcomer:
         for number in range(10):
             await store.publish(a_view(f"real-{number}", seq=now_ms + number))
@@ -520,7 +520,7 @@ async def test_crowd_of_names_does_not_hide_the_newest(redis_url: str, raw: Any)
 async def test_name_ahead_of_every_clock_is_not_the_newest(redis_url: str, raw: Any) -> None:
     names = [f"a{n:03}" for n in range(100)]
     raw.sadd(VANTAGES, *names)
-    raw.mset({view_key(name): written(a_view(name, {}, seq=2**53)) for name in names})
+    raw.mset({view_key(name): encode(a_view(name, {}, seq=2**53)) for name in names})
     async with opened(redis_url) as store:
         await store.publish(a_view("real", seq=round(time.time() * 1_000)))
         assert "real" in {one.vantage for one in (await store.read([])).views}
@@ -552,7 +552,7 @@ async def test_huge_view_costs_that_view(redis_url: str, raw: Any) -> None:
 async def test_views_of_one_refresh_are_bounded_together(redis_url: str, raw: Any) -> None:
     """The small one is read, and of the large ones as many as fit; the rest is reported."""
     padded = {
-        name: written(a_view(name, {}))[:-1] + b',"x":"' + b"x" * 3_900_000 + b'"}'
+        name: encode(a_view(name, {}))[:-1] + b',"x":"' + b"x" * 3_900_000 + b'"}'
         for name in (f"a{n}" for n in range(8))
     }
     raw.sadd(VANTAGES, *padded)
@@ -570,7 +570,7 @@ async def test_views_of_one_refresh_are_bounded_together(redis_url: str, raw: An
 async def test_seq_ahead_of_every_clock_does_not_silence_a_vantage(
     redis_url: str, raw: Any
 ) -> None:
-    raw.set(view_key("local"), written(a_view(seq=2**53)))
+    raw.set(view_key("local"), encode(a_view(seq=2**53)))
     async with opened(redis_url) as store:
         assert await store.publish(a_view(seq=7)) == 7
         assert (await store.read([])).views == (a_view(seq=7),)

@@ -91,9 +91,9 @@ async def state(store: RedisStore) -> tuple[set[str], set[str]]:
 
 async def test_act_is_in_force_with_its_events(redis_url: str) -> None:
     async with opened(redis_url) as store:
-        await store.act(drains(*EDGES))
+        await store.change_intents(drains(*EDGES))
         assert await state(store) == (set(EDGES), set(EDGES))
-        await store.act(returns("yul-01"))
+        await store.change_intents(returns("yul-01"))
         assert await state(store) == ({"yto-01", "nyc-01"}, {"yto-01", "nyc-01"})
 
 
@@ -104,7 +104,7 @@ async def test_missing_right_changes_nothing(tmp_path: Path, missing: str) -> No
         nodes.append(Node(tmp_path, 'save ""', f"user default on nopass {rights}"))
         async with opened(f"redis://{HOST}:{nodes[0].port}/0") as store:
             with pytest.raises(StoreError, match="Nothing was changed"):
-                await store.act(drains(*EDGES))
+                await store.change_intents(drains(*EDGES))
             assert await state(store) == (set(), set())
 
 
@@ -113,7 +113,7 @@ async def test_redis_without_transactions_is_reported_as_it_is(tmp_path: Path) -
     with running() as nodes:
         nodes.append(Node(tmp_path, 'save ""', "user default on nopass ~* &* +@all -multi"))
         async with opened(f"redis://{HOST}:{nodes[0].port}/0") as store:
-            await store.act(drains(*EDGES))
+            await store.change_intents(drains(*EDGES))
             assert await state(store) == (set(EDGES), set(EDGES))
 
 
@@ -122,7 +122,7 @@ async def test_full_redis_changes_nothing(redis_url: str, raw: Any) -> None:
         await store.read(EDGES)
         raw.config_set("maxmemory", "1")
         with pytest.raises(StoreError, match="Nothing was changed"):
-            await store.act(drains(*EDGES))
+            await store.change_intents(drains(*EDGES))
         raw.config_set("maxmemory", "0")
         assert await state(store) == (set(), set())
 
@@ -135,7 +135,7 @@ async def test_pause_of_redis_does_not_part_intent_and_event(
     """The answer to the operator, the intents and the events say the same."""
     async with opened(redis.url) as store, opened(redis.url) as other:
         await state(store)
-        acting = asyncio.create_task(store.act(drains(*EDGES)))
+        acting = asyncio.create_task(store.change_intents(drains(*EDGES)))
         await asyncio.sleep(after_s)
         redis.pause()
         resuming = asyncio.create_task(resume_after(redis, pause_s))
@@ -160,7 +160,7 @@ async def test_lost_reply_is_looked_up(redis: RedisServer) -> None:
         async with opened(url, timeout_s=0.5) as store, opened(redis.url) as other:
             await state(store)
             address.lose_replies_to(b"XADD")
-            await store.act(drains(*EDGES))
+            await store.change_intents(drains(*EDGES))
             assert await state(other) == (set(EDGES), set(EDGES))
 
 
@@ -170,7 +170,7 @@ async def test_redis_that_stays_away_leaves_the_outcome_open(redis: RedisServer)
         async with opened(url, timeout_s=0.3) as store:
             await state(store)
             address.lose_replies_to(b"XADD")
-            acting = asyncio.create_task(store.act(drains("yto-01")))
+            acting = asyncio.create_task(store.change_intents(drains("yto-01")))
             await eventually(lambda: address.lost > 0)
             redis.pause()
             with pytest.raises(StoreError, match=r"is not known.*autorouter edges"):
@@ -183,16 +183,16 @@ async def test_dead_redis_changes_nothing(redis: RedisServer) -> None:
         await state(store)
         redis.kill()
         with pytest.raises(StoreError, match="Nothing was changed"):
-            await store.act(drains(*EDGES))
+            await store.change_intents(drains(*EDGES))
 
 
 async def test_act_in_a_cluster_never_lacks_its_event(tmp_path: Path) -> None:
     """With a node gone some edges cannot be changed: the error names those that were."""
     with cluster(tmp_path) as nodes:
         async with opened(f"redis+cluster://{HOST}:{nodes[0].port}") as store:
-            await store.act(drains(*EDGES))
+            await store.change_intents(drains(*EDGES))
             assert await state(store) == (set(EDGES), set(EDGES))
-            await store.act(returns(*EDGES))
+            await store.change_intents(returns(*EDGES))
             assert await state(store) == (set(), set())
 
 
@@ -204,7 +204,7 @@ async def test_act_in_a_cluster_without_a_right_says_what_holds(tmp_path: Path) 
                 with redis.Redis(port=node.port) as client:
                     client.execute_command("ACL", "SETUSER", "default", "-set")
             with pytest.raises(StoreError, match="Changed: none; yto-01 is not changed"):
-                await store.act(drains(*EDGES))
+                await store.change_intents(drains(*EDGES))
             assert await state(store) == (set(), set())
 
 
@@ -222,7 +222,7 @@ async def lost_events(
         for _ in range(3)
     ]
     try:
-        await stores[0].act(drains(*EDGES))
+        await stores[0].change_intents(drains(*EDGES))
         for store in stores:
             await store.read(EDGES)
         await lose(stores[1])
@@ -262,7 +262,7 @@ async def test_intent_that_an_operator_ends_is_not_lost(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def enable(store: RedisStore) -> None:
-        await store.act(returns(*EDGES))
+        await store.change_intents(returns(*EDGES))
 
     assert await lost_events(redis_url, enable, monkeypatch) == []
 
@@ -278,12 +278,12 @@ async def test_ended_intent_that_an_old_file_brings_back_is_reported_once(
     server = RedisStore(node.url, report=lambda notice, about: reports.append((notice, about)))
     try:
         async with opened(node.url) as operator:
-            await operator.act(drains(*EDGES))
+            await operator.change_intents(drains(*EDGES))
             await server.read(EDGES)
             shutil.copytree(tmp_path / "appendonlydir", tmp_path / "old")
-            await operator.act([*returns("yto-01"), *drains_anew("yul-01")])
+            await operator.change_intents([*returns("yto-01"), *drains_anew("yul-01")])
             await server.read(EDGES)
-            await server.act(returns("nyc-01"))
+            await server.change_intents(returns("nyc-01"))
             await server.read(EDGES)
         node.kill()
         shutil.rmtree(tmp_path / "appendonlydir")
@@ -323,6 +323,6 @@ async def test_act_on_a_whole_fleet_keeps_other_events(redis_url: str, raw: Any)
     reload = Event(at=1, kind=EventKind.RELOAD, after="ok")
     async with opened(redis_url) as store:
         await store.log_events([reload])
-        await store.act(drains(*(f"e-{number:04}" for number in range(1_500))))
+        await store.change_intents(drains(*(f"e-{number:04}" for number in range(1_500))))
         assert reload in [one.event for one in await store.events()]
     assert raw.xlen(EVENTS) <= 1_000

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from router.errors import StoreError
-from router.store.codec import written
+from router.store.codec import encode
 from router.store.notices import Notice
 from router.store.redis import VANTAGES, RedisStore, view_key
 from tests.support.builders import CITIES, a_view, an_intent, wishes
@@ -199,7 +199,7 @@ async def test_far_redis_is_written_and_read(redis: RedisServer, round_trip_s: f
         async with opened(f"redis://{HOST}:{address.port}/0") as store:
             assert await store.hold_lease("local", "a", 5)
             await store.publish(a_view())
-            await store.act(wishes(an_intent(expires_at=round(time.time()) + 60)))
+            await store.change_intents(wishes(an_intent(expires_at=round(time.time()) + 60)))
             stored = await store.read(list(CITIES))
             assert (len(stored.views), len(stored.intents)) == (1, 1)
             started = time.monotonic()
@@ -212,7 +212,7 @@ async def test_far_redis_is_written_and_read(redis: RedisServer, round_trip_s: f
 
 async def test_large_view_on_a_slow_line_costs_that_view(redis_url: str, raw: Any) -> None:
     """What is left of the time for it is not taken from the others."""
-    padded = written(a_view("a0", {}))[:-1] + b',"x":"' + b"x" * 3_900_000 + b'"}'
+    padded = encode(a_view("a0", {}))[:-1] + b',"x":"' + b"x" * 3_900_000 + b'"}'
     raw.sadd(VANTAGES, "a0")
     raw.set(view_key("a0"), padded)
     port = raw.connection_pool.connection_kwargs["port"]

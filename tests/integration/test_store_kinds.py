@@ -63,11 +63,11 @@ async def _keeps_its_promises(url: str) -> None:
         assert await writer.publish(view) == view.seq
         assert await writer.publish(a_view("east", {}, seq=1)) == view.seq
         wish = an_intent(expires_at=round(time.time()) + 60)
-        await writer.act(wishes(wish))
+        await writer.change_intents(wishes(wish))
         stored = await reader.read(list(CITIES))
         assert view in stored.views
         assert (stored.intents, stored.faults) == ((wish,), ())
-        await writer.act([Change(wish.edge, None)])
+        await writer.change_intents([Change(wish.edge, None)])
         assert (await reader.read(list(CITIES))).intents == ()
         assert [await writer.hold_lease("east", who, 5) for who in "aba"] == [True, False, True]
         await writer.drop_lease("east", "a")

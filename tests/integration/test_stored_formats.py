@@ -19,7 +19,7 @@ from router.api.live_fleet import FleetWatch
 from router.model import Event, EventKind, Intended, Intent, Observed, Outcome, View
 from router.routing.cache_headers import CachePolicy
 from router.routing.fleet import combine
-from router.store.codec import FORMAT, UNREADABLE, read, written
+from router.store.codec import FORMAT, UNREADABLE, decode, encode
 from router.store.redis import EVENTS, VANTAGES, RedisStore, intent_key, view_key
 from router.store.snapshot import LastGood
 from router.telemetry.metrics import Telemetry
@@ -68,7 +68,7 @@ Clock = Callable[[], float]
 
 def newer(value: View | Intent | Event, **changes: Any) -> bytes:
     """As a release to come may write it: with more fields, at any depth, in any order."""
-    told = json.loads(written(value))
+    told = json.loads(encode(value))
     for edge in told.get("edges", {}).values():
         edge |= {"loss": 0.5, "zones": {"a": [1]}}
     return json.dumps({"later": {"x": [None]}, **told, **changes}).encode()
@@ -118,13 +118,13 @@ def _as_older(told: dict[str, Any]) -> dict[str, Any]:
 def test_values_of_an_older_release_are_read_whole(key: str) -> None:
     text = RECORDED["values"][key].encode()
     kind: Any = View if ":view:" in key else Intent
-    kept = read(text, kind, RECORDED_AT)
+    kept = decode(text, kind, RECORDED_AT)
     assert _as_older(json.loads(msgspec.json.encode(kept))) == json.loads(text)
 
 
 @pytest.mark.parametrize("text", RECORDED["events"])
 def test_events_of_an_older_release_are_read_whole(text: str) -> None:
-    assert msgspec.to_builtins(read(text.encode(), Event, NOW)) == json.loads(text)
+    assert msgspec.to_builtins(decode(text.encode(), Event, NOW)) == json.loads(text)
 
 
 async def test_redis_of_an_older_release_is_taken_over(redis_url: str, raw: Any) -> None:
@@ -147,9 +147,9 @@ async def test_redis_of_an_older_release_is_taken_over(redis_url: str, raw: Any)
 
 
 def test_older_release_reads_what_is_written_now() -> None:
-    view = msgspec.json.decode(written(VIEW), type=older.View)
-    intent = msgspec.json.decode(written(INTENT), type=older.Intent)
-    event = msgspec.json.decode(written(EVENT), type=older.Event)
+    view = msgspec.json.decode(encode(VIEW), type=older.View)
+    intent = msgspec.json.decode(encode(INTENT), type=older.Intent)
+    event = msgspec.json.decode(encode(EVENT), type=older.Event)
     assert msgspec.to_builtins(view) == _as_older(msgspec.to_builtins(VIEW))
     assert msgspec.to_builtins(intent) == _as_older(msgspec.to_builtins(INTENT))
     assert msgspec.to_builtins(event) == msgspec.to_builtins(EVENT)
@@ -157,48 +157,48 @@ def test_older_release_reads_what_is_written_now() -> None:
 
 def test_older_release_reads_a_dial_as_enabled() -> None:
     dial = replace(INTENT, state=Intended.ENABLED, share=0.3, from_share=0.9, over_s=900.0)
-    told = msgspec.json.decode(written(dial), type=older.Intent)
+    told = msgspec.json.decode(encode(dial), type=older.Intent)
     assert told.state is older.Intended.ENABLED
     assert msgspec.to_builtins(told) == _as_older(msgspec.to_builtins(dial))
-    assert read(written(dial), Intent, NOW) == dial
+    assert decode(encode(dial), Intent, NOW) == dial
 
 
 def test_older_release_finds_the_seq_of_what_is_written_now() -> None:
     """It looks at the first 256 bytes, and replaces what it finds none in."""
     vantage = "v" * 63
-    found = re.search(rb'"seq":(\d+)', written(replace(VIEW, vantage=vantage))[:256])
+    found = re.search(rb'"seq":(\d+)', encode(replace(VIEW, vantage=vantage))[:256])
     assert found is not None
     assert int(found[1]) == VIEW.seq
 
 
 def test_wish_for_an_edge_at_once_is_enabled_to_an_older_release() -> None:
     wish = replace(an_intent("yto-01", Intended.ENABLED), at_once=True)
-    assert msgspec.json.decode(written(wish), type=older.Intent).state == "enabled"
+    assert msgspec.json.decode(encode(wish), type=older.Intent).state == "enabled"
 
 
 # What a newer release wrote
 
 
 def test_every_value_has_its_format() -> None:
-    assert [json.loads(written(value))["v"] for value in (VIEW, INTENT, EVENT)] == [FORMAT] * 3
+    assert [json.loads(encode(value))["v"] for value in (VIEW, INTENT, EVENT)] == [FORMAT] * 3
 
 
 @pytest.mark.parametrize("value", [VIEW, INTENT, EVENT], ids=["view", "intent", "event"])
 def test_fields_to_come_are_ignored(value: View | Intent | Event) -> None:
     kind: Any = type(value)
-    assert read(newer(value), kind, NOW) == value
+    assert decode(newer(value), kind, NOW) == value
 
 
 def test_state_to_come_abstains_and_reason_to_come_is_untold() -> None:
     told = json.loads(newer(VIEW))
     told["edges"]["yto-01"] |= {"state": "overheated", "reason": "thermal"}
-    view = read(json.dumps(told).encode(), View, NOW)
+    view = decode(json.dumps(told).encode(), View, NOW)
     assert (view.edges["yto-01"].state, view.edges["yto-01"].reason) == (Observed.UNKNOWN, None)
     assert view.edges["yul-01"] == VIEW.edges["yul-01"]
 
 
 def test_intent_to_come_keeps_its_edge_out() -> None:
-    kept = read(newer(INTENT, state="quarantined"), Intent, NOW)
+    kept = decode(newer(INTENT, state="quarantined"), Intent, NOW)
     assert kept == replace(INTENT, state=Intended.DRAINING)
 
 
@@ -206,7 +206,7 @@ def test_intent_to_come_keeps_its_edge_out() -> None:
 def test_other_format_is_not_guessed_at(value: View | Intent | Event) -> None:
     kind: Any = type(value)
     with pytest.raises(msgspec.DecodeError, match="format 2 is newer than this release"):
-        read(newer(value, v=FORMAT + 1), kind, NOW)
+        decode(newer(value, v=FORMAT + 1), kind, NOW)
 
 
 async def test_events_to_come_are_skipped(redis_url: str, raw: Any) -> None:
@@ -231,7 +231,7 @@ async def test_what_cannot_be_read_any_more_is_held(redis: RedisServer, raw: Any
             clock=lambda: now[0],
         )
         await store.publish(replace(VIEW, seq=1))
-        raw.set(intent_key("yul-01"), written(wish))
+        raw.set(intent_key("yul-01"), encode(wish))
         await watch.refresh()
         before = watch.fleet.routing
         raw.set(view_key("fra"), newer(VIEW, v=FORMAT + 1))
@@ -247,7 +247,7 @@ async def test_what_cannot_be_read_any_more_is_held(redis: RedisServer, raw: Any
 async def test_intent_that_is_dropped_is_not_held(redis: RedisServer, raw: Any) -> None:
     async with opened(redis.url) as store:
         watch = FleetWatch(a_ranker(), store, Telemetry(), clock=lambda: NOW)
-        raw.set(intent_key("yul-01"), written(an_intent("yul-01", Intended.DISABLED)))
+        raw.set(intent_key("yul-01"), encode(an_intent("yul-01", Intended.DISABLED)))
         await watch.refresh()
         assert not _edge(watch, "yul-01").enabled
         raw.delete(intent_key("yul-01"))
@@ -288,7 +288,7 @@ KINDS = st.sampled_from([(VIEW, View), (INTENT, Intent), (EVENT, Event)])
 @given(KINDS, st.data())
 def test_hostile_fields_are_refused_or_read(case: tuple[Any, Any], data: st.DataObject) -> None:
     value, kind = case
-    told = json.loads(written(value))
+    told = json.loads(encode(value))
     name = data.draw(st.sampled_from([*told, "v", "edges", "state"]))
     told[name] = data.draw(values)
     _is_refused_or_read(json.dumps(told).encode(), kind)
@@ -298,7 +298,7 @@ def test_hostile_fields_are_refused_or_read(case: tuple[Any, Any], data: st.Data
 def test_hostile_bytes_are_refused_or_read(
     case: tuple[Any, Any], junk: bytes, start: int, length: int
 ) -> None:
-    text = written(case[0])
+    text = encode(case[0])
     _is_refused_or_read(text[:start] + junk + text[start + length :], case[1])
 
 
@@ -310,11 +310,11 @@ def test_nested_contents_are_refused_or_read(told: Any, case: tuple[Any, Any]) -
 
 def _is_refused_or_read(text: bytes, kind: Any) -> None:
     try:
-        kept = read(text, kind, NOW)
+        kept = decode(text, kind, NOW)
     except UNREADABLE:
         return
     assert isinstance(kept, kind)
-    assert read(written(kept), kind, NOW) == kept
+    assert decode(encode(kept), kind, NOW) == kept
 
 
 def test_last_good_health_of_a_newer_release_is_no_trouble(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ async def an_app(fleet: str) -> PublicApp:
     if fleet == "out":
         for id in CITIES:
             intent = an_intent(id, Intended.DRAINING, expires_at=now + 999)
-            await store.act(wishes(replace(intent, created_at=now)))
+            await store.change_intents(wishes(replace(intent, created_at=now)))
     watch = FleetWatch(a_ranker(), store, Telemetry())
     await watch.refresh()
     trusted = Networks.parse(["127.0.0.0/8"])

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from router.model import Event, Intent, View
-from router.store.codec import written
+from router.store.codec import encode
 from tests.support.builders import NOW
 
 # Terminal escape sequences, line ends, right-to-left marks, C1 controls and Unicode tags.
@@ -40,7 +40,7 @@ many = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], dea
 @st.composite
 def mangled(draw: st.DrawFn, value: View | Intent | Event) -> bytes:
     """The value with one field, at any depth, missing or odd."""
-    fields = json.loads(written(value))
+    fields = json.loads(encode(value))
     target = fields
     if isinstance(value, View) and draw(st.booleans()):
         target = fields["edges"]["yto-01"]

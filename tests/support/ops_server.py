@@ -28,7 +28,7 @@ from router.store import Change, Logged, Store
 from router.store.memory import MemoryStore
 from router.telemetry.collector import ServerCollector
 from router.telemetry.metrics import Telemetry
-from router.telemetry.recent_counts import Tally
+from router.telemetry.recent_counts import RecentCounts
 from tests.support.builders import CITIES, a_ranker, a_view
 from tests.support.servers import Stand, plain_client, served
 
@@ -46,10 +46,10 @@ class Shelf(MemoryStore):
 
     error: StoreError | None = None
 
-    async def act(self, changes: Sequence[Change]) -> None:
+    async def change_intents(self, changes: Sequence[Change]) -> None:
         if self.error is not None:
             raise self.error
-        await super().act(changes)
+        await super().change_intents(changes)
 
     async def events(self, after: str = "", limit: int = 1_000) -> tuple[Logged, ...]:
         if self.error is not None:
@@ -143,7 +143,7 @@ async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Se
         geo=geo,
         policy=policy,
         registry=telemetry.registry,
-        answers=Tally(lambda: public.counts.answers),
+        answers=RecentCounts(lambda: public.counts.answers),
         history=History(),
         collectors=lambda: [collector.moment()],
         host="127.0.0.1",

@@ -81,7 +81,7 @@ class Upgrade:
     def _balance(self) -> None:
         self.viewers.ports = [server.port for server in self.servers]
 
-    async def act(self, site: Site, *words: str) -> None:
+    async def change_intents(self, site: Site, *words: str) -> None:
         """Run a command of one release."""
         command = site.start(*words, **site.settings)
         assert await command.ended(PATIENCE_S) == 0, command.output
@@ -108,10 +108,10 @@ class Upgrade:
     @asynccontextmanager
     async def drained(self, edge: str, *, by: Site, until: Site) -> AsyncIterator[None]:
         """One release drains the edge, the other one enables it."""
-        await self.act(by, "drain", edge, "--for", "10m", "--reason", "upgrade")
+        await self.change_intents(by, "drain", edge, "--for", "10m", "--reason", "upgrade")
         async with self.absent(edge):
             yield
-        await self.act(until, "enable", edge)
+        await self.change_intents(until, "enable", edge)
         await met(lambda: self.all_name(edge))
 
     async def lose(self, edge: str) -> None:
@@ -206,7 +206,9 @@ async def test_upgrade_and_rollback_give_no_wrong_answer(upgrade: Upgrade) -> No
     poller = await hand_over(poller, new, new_server)
     await upgrade.lose("dal-01")
     await upgrade.leave(old_server)
-    await upgrade.act(new, "dial", "yul-02", "40%", "--for", "10m", "--reason", "too warm")
+    await upgrade.change_intents(
+        new, "dial", "yul-02", "40%", "--for", "10m", "--reason", "too warm"
+    )
     await upgrade.some_answers()
 
     # Roll back in the opposite order, with a dial that the older release does not know.
@@ -215,7 +217,7 @@ async def test_upgrade_and_rollback_give_no_wrong_answer(upgrade: Upgrade) -> No
     old_server = await upgrade.join(old)
     await upgrade.leave(new_server)
     assert await upgrade.named(old_server) >= {"yul-01", "yul-02"}
-    await upgrade.act(old, "enable", "yul-02")
+    await upgrade.change_intents(old, "enable", "yul-02")
     await upgrade.some_answers()
 
     assert poller.is_alive()

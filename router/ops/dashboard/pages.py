@@ -17,7 +17,12 @@ from router.ops.app import Ops
 from router.ops.dashboard.assets import read_assets, tagged
 from router.ops.dashboard.atlas import Atlas, Territory
 from router.ops.health_routes import answer_json
-from router.ops.intents import check_known, countries_left, has_one_each, takes_the_last
+from router.ops.intents import (
+    check_known,
+    countries_without_edge,
+    has_one_edge_per_country,
+    leaves_no_edge,
+)
 from router.ops.monitor import Outlook
 from router.routing.cache_headers import etag
 from router.routing.fleet import Fleet
@@ -33,7 +38,7 @@ from router.routing.territory import (
     moves,
     weigh,
 )
-from router.telemetry.recent_counts import Tally
+from router.telemetry.recent_counts import RecentCounts
 
 MIN_ANSWERS = 100  # with fewer, viewers are weighted by population
 MAX_COUNTRIES = 12
@@ -46,7 +51,7 @@ class Dashboard:
     """`/`, its files, `/v1/territory` and `/v1/preview` of one server."""
 
     def __init__(
-        self, ops: Ops, people: Mapping[Cell, float], countries: Tally[str | None]
+        self, ops: Ops, people: Mapping[Cell, float], countries: RecentCounts[str | None]
     ) -> None:
         self._ops = ops
         self._countries = countries
@@ -54,7 +59,7 @@ class Dashboard:
         self._assets = read_assets()
 
     @property
-    def loops(self) -> "Sequence[Tally[Any] | Dashboard]":
+    def loops(self) -> "Sequence[RecentCounts[Any] | Dashboard]":
         """The loops to run beside the listener."""
         return [self._countries, self._ops.answers, self]
 
@@ -129,8 +134,8 @@ class Dashboard:
             return answer_json({"detail": str(error)}, 404)
         watch = self._ops.watch
         table, previewed = watch.table, self._previewed(edges, state, dial)
-        left = [] if state is Intended.ENABLED else countries_left(watch.fleet, edges)
-        takes_last = state is not Intended.ENABLED and takes_the_last(watch.fleet, edges)
+        left = [] if state is Intended.ENABLED else countries_without_edge(watch.fleet, edges)
+        takes_last = state is not Intended.ENABLED and leaves_no_edge(watch.fleet, edges)
         before = await self._atlas.territory(table)
         after = await self._atlas.territory_of(table, previewed)
         basis, weights = self._weights(before)
@@ -152,7 +157,8 @@ class Dashboard:
                     for move in moved
                 ],
                 "countries_left": left,
-                "needs_force": (bool(left) and not has_one_each(watch.fleet)) or takes_last,
+                "needs_force": (bool(left) and not has_one_edge_per_country(watch.fleet))
+                or takes_last,
                 "unanswered": not any(edge.enabled for edge in previewed.edges),
             }
         )

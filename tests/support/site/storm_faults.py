@@ -14,7 +14,7 @@ import redis as redis_client
 
 from router.model import Intended
 from router.processes.simulated_edges import Mode
-from router.store.codec import written
+from router.store.codec import encode
 from router.store.redis import EVENTS, VANTAGES, intent_key, lease_key, view_key
 from router.store.snapshot import FILE_NAME
 from tests.support.builders import CITIES, a_view, an_edge_view, an_intent
@@ -129,14 +129,14 @@ async def wrong_types(site: Site, rng: random.Random) -> AsyncIterator[None]:
 async def hostile_values(site: Site, rng: random.Random) -> AsyncIterator[None]:
     """Times in milliseconds, a future inventory, thousands of vantages, and large views."""
     lie = a_view("evil", {"nyc-01": an_edge_view(models=["lie"], models_at=time.time() + 1e6)})
-    padded = written(a_view("a0", {}))[:-1] + b',"x":"' + b"x" * 3_900_000 + b'"}'
+    padded = encode(a_view("a0", {}))[:-1] + b',"x":"' + b"x" * 3_900_000 + b'"}'
     wish = an_intent("nyc-02", Intended.DISABLED, expires_at=time.time() * 1_000)
     names = [f"a{number:04}" for number in range(4_000)]
     keys = [view_key("evil"), intent_key("nyc-02"), *(view_key(name) for name in names[:8])]
     with _client(site) as client:
         client.sadd(VANTAGES, *names, "evil")
-        client.set(view_key("evil"), written(lie))
-        client.set(intent_key("nyc-02"), written(wish))
+        client.set(view_key("evil"), encode(lie))
+        client.set(intent_key("nyc-02"), encode(wish))
         for name in names[:8]:
             client.set(view_key(name), padded.replace(b'"a0"', f'"{name}"'.encode()))
     _repair(site, *keys)

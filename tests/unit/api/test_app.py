@@ -75,7 +75,7 @@ class Public:
         }
         await self.store.publish(a_view(edges=edges, seq=time.monotonic_ns(), probed_at=now))
         for intent in intents:
-            await self.store.act(wishes(intent))
+            await self.store.change_intents(wishes(intent))
         await self.watch.refresh()
 
     async def get(self, path: str = "/v1/route", **headers: str) -> httpx.Response:

@@ -450,7 +450,7 @@ async def test_adopted_catalog_is_used_at_once(recorder: Recorder) -> None:
 async def test_intents_are_read_for_the_adopted_edges(recorder: Recorder) -> None:
     store = MemoryStore(lambda: NOW)
     watch = FleetWatch(a_ranker(), store, recorder, clock=lambda: NOW)
-    await store.act(wishes(an_intent("yto-09")))
+    await store.change_intents(wishes(an_intent("yto-09")))
     await watch.refresh()
     watch.replace_ranker(a_ranker(a_region("yto-09"), a_region("yto-01")))
     await watch.refresh()

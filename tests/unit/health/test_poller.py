@@ -502,7 +502,7 @@ async def test_drained_edges_do_not_count_towards_the_brake() -> None:
     rest, out = list(CITIES)[:6], list(CITIES)[6:]
     async with Vantage().polling() as vantage:
         for id in rest[2:]:
-            await vantage.store.act(
+            await vantage.store.change_intents(
                 wishes(an_intent(id, Intended.DISABLED, expires_at=NOW + 9_999))
             )
         await asyncio.sleep(30)

@@ -392,7 +392,7 @@ async def test_two_vantages_that_see_the_same_believe_each_other(
 
 async def test_brake_counts_enabled_edges_only(vantage: Vantage) -> None:
     for id in ALL[6:]:
-        await vantage.store.act(wishes(a_wish(id)))
+        await vantage.store.change_intents(wishes(a_wish(id)))
     await vantage.publish()
     await vantage.sees(Observed.DOWN, *ALL[:4])
     assert vantage.view.held == tuple(sorted(ALL[:4]))
@@ -400,7 +400,7 @@ async def test_brake_counts_enabled_edges_only(vantage: Vantage) -> None:
 
 async def test_edges_taken_out_by_operators_put_no_brake_on(vantage: Vantage) -> None:
     for id in MOST[:4]:
-        await vantage.store.act(wishes(a_wish(id)))
+        await vantage.store.change_intents(wishes(a_wish(id)))
     await vantage.publish()
     await vantage.sees(Observed.DOWN, *MOST)
     assert (vantage.down(), vantage.view.held) == (set(MOST), ())
@@ -418,10 +418,10 @@ async def test_operator_ends_a_hold_down_through_the_store(vantage: Vantage) -> 
     await vantage.publish()
     assert vantage.view.edges["yto-01"].back_at == vantage.clock.now + 60
     wish = replace(a_wish("yto-01"), state=Intended.ENABLED, created_at=vantage.clock.now)
-    await vantage.store.act([Change("yto-01", wish)])
+    await vantage.store.change_intents([Change("yto-01", wish)])
     await vantage.publish()
     assert one.health.held_until > vantage.clock.now  # a dial does not end it
-    await vantage.store.act([Change("yto-01", replace(wish, at_once=True))])
+    await vantage.store.change_intents([Change("yto-01", replace(wish, at_once=True))])
     await vantage.publish()
     assert one.health.held_until <= vantage.clock.now
     assert vantage.view.edges["yto-01"].back_at is None
@@ -454,7 +454,7 @@ async def test_brake_says_since_and_until_when_it_holds(vantage: Vantage) -> Non
 
 async def test_brake_remembers_intents_while_the_store_is_away(vantage: Vantage) -> None:
     for id in ALL[4:]:
-        await vantage.store.act(wishes(a_wish(id)))
+        await vantage.store.change_intents(wishes(a_wish(id)))
     await vantage.publish()
     await vantage.sees(Observed.DOWN, *ALL[:4])
     vantage.store.errs = {"read"}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.ops.auth import Changes, how_to_change, is_cross_site, may_change
+from router.ops.auth import ChangeAccess, change_access, is_cross_site, may_change
 
 TOKEN = "a-token-of-operators"
 
@@ -74,15 +74,17 @@ def test_no_other_text_is_the_token(text: str) -> None:
 @pytest.mark.parametrize(
     ("token", "host", "changes"),
     [
-        (None, "127.0.0.1", Changes.OPEN),
-        (None, "::1", Changes.OPEN),
-        (None, "10.0.0.1", Changes.REFUSED),
-        (TOKEN, "127.0.0.1", Changes.TOKEN),
-        (TOKEN, "0.0.0.0", Changes.TOKEN),
+        (None, "127.0.0.1", ChangeAccess.OPEN),
+        (None, "::1", ChangeAccess.OPEN),
+        (None, "10.0.0.1", ChangeAccess.REFUSED),
+        (TOKEN, "127.0.0.1", ChangeAccess.TOKEN),
+        (TOKEN, "0.0.0.0", ChangeAccess.TOKEN),
     ],
 )
-def test_what_a_change_needs_is_reported(token: str | None, host: str, changes: Changes) -> None:
-    assert how_to_change(token, host) is changes
+def test_what_a_change_needs_is_reported(
+    token: str | None, host: str, changes: ChangeAccess
+) -> None:
+    assert change_access(token, host) is changes
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from router.ops.fleet_document import describe_edge
 from router.ops.intents import Dial, RefusedError, parse_share, requested_dial, set_intents
 from router.routing.cache_headers import CachePolicy
 from router.routing.fleet import Fleet, combine
-from router.store.codec import UNREADABLE, read, written
+from router.store.codec import UNREADABLE, decode, encode
 from router.store.memory import MemoryStore
 from tests.support.builders import NOW, a_catalog, a_view
 
@@ -154,12 +154,12 @@ A_DIAL = Intent(
 
 
 def test_older_release_reads_a_dial_as_enabled() -> None:
-    old = msgspec.json.decode(written(A_DIAL), type=OldIntent)
+    old = msgspec.json.decode(encode(A_DIAL), type=OldIntent)
     assert (old.state, old.v) == (Intended.ENABLED, 1)
 
 
 def test_dial_is_read_as_it_was_written() -> None:
-    assert read(written(A_DIAL), Intent, NOW) == A_DIAL
+    assert decode(encode(A_DIAL), Intent, NOW) == A_DIAL
 
 
 def test_intent_of_an_older_release_has_no_dial() -> None:
@@ -167,7 +167,7 @@ def test_intent_of_an_older_release_has_no_dial() -> None:
         name: value for name, value in msgspec.to_builtins(A_DIAL).items() if "share" not in name
     }
     del old["over_s"]
-    assert read(msgspec.json.encode({**old, "v": 1}), Intent, NOW).share == 1.0
+    assert decode(msgspec.json.encode({**old, "v": 1}), Intent, NOW).share == 1.0
 
 
 @pytest.mark.parametrize("field", ["share", "from_share", "over_s"])
@@ -175,4 +175,4 @@ def test_intent_of_an_older_release_has_no_dial() -> None:
 def test_dial_out_of_bounds_is_unreadable(field: str, value: object) -> None:
     fields = {**msgspec.to_builtins(A_DIAL), field: value, "v": 1}
     with pytest.raises(UNREADABLE):
-        read(msgspec.json.encode(fields), Intent, NOW)
+        decode(msgspec.json.encode(fields), Intent, NOW)

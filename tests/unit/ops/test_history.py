@@ -19,9 +19,9 @@ from router.ops.history import (
     MINUTE_S,
     History,
     Sample,
-    decoded,
+    decode,
     document,
-    encoded,
+    encode,
     past_fleet,
     sample,
 )
@@ -135,7 +135,7 @@ def test_today_begins_at_midnight() -> None:
 
 def test_samples_survive_storage() -> None:
     samples = a_history(2 * 60, given={"yto-01": 3}).samples
-    assert decoded(encoded(samples), NOON) == list(samples)
+    assert decode(encode(samples), NOON) == list(samples)
 
 
 def test_500_edges_for_a_day_fit_the_bound() -> None:
@@ -144,7 +144,7 @@ def test_500_edges_for_a_day_fit_the_bound() -> None:
     given = {edge.region.id: n * 37 % 1_000 for n, edge in enumerate(edges)}
     one = a_sample(fleet=fleet, given=given)
     samples = [msgspec.structs.replace(one, at=NOON - n) for n in range(MAX_SAMPLES)]
-    assert len(decoded(encoded(samples), NOON)) == MAX_SAMPLES
+    assert len(decode(encode(samples), NOON)) == MAX_SAMPLES
 
 
 def test_too_large_a_history_loses_its_oldest_samples() -> None:
@@ -161,8 +161,8 @@ def test_too_large_a_history_loses_its_oldest_samples() -> None:
         )
         for n in range(60)
     ]
-    body = encoded(samples)
-    kept = decoded(body, NOON)
+    body = encode(samples)
+    kept = decode(body, NOON)
     assert len(body) <= MAX_HISTORY_BYTES
     assert 0 < len(kept) < 60
     assert kept[-1] == samples[-1]
@@ -198,7 +198,7 @@ def plain(samples: Sequence[Sample], **changed: Any) -> bytes:
     ids=str,
 )
 def test_unsound_history_is_not_used(changed: dict[str, Any]) -> None:
-    assert decoded(plain([a_sample()], **changed), NOON) == []
+    assert decode(plain([a_sample()], **changed), NOON) == []
 
 
 @pytest.mark.parametrize(
@@ -207,18 +207,18 @@ def test_unsound_history_is_not_used(changed: dict[str, Any]) -> None:
     ids=["empty", "text", "deep", "bomb", "object"],
 )
 def test_hostile_history_is_not_used(body: bytes) -> None:
-    assert decoded(body, NOON) == []
+    assert decode(body, NOON) == []
 
 
 def test_samples_of_the_future_and_of_yesterday_are_left_out() -> None:
     ages = (-60.0, 0.0, KEPT_S - 1.0, KEPT_S + 1.0)
-    body = encoded([a_sample(NOON - age) for age in ages])
-    assert [NOON - one.at for one in decoded(body, NOON)] == [KEPT_S - 1.0, 0.0]
+    body = encode([a_sample(NOON - age) for age in ages])
+    assert [NOON - one.at for one in decode(body, NOON)] == [KEPT_S - 1.0, 0.0]
 
 
 def test_earlier_process_comes_before_this_one() -> None:
     history = a_history(2)
-    history.put_before(a_history(5, NOON - MINUTE_S).samples, NOON)
+    history.prepend(a_history(5, NOON - MINUTE_S).samples, NOON)
     assert [NOON - one.at for one in history.samples] == [
         ago * MINUTE_S for ago in reversed(range(6))
     ]
@@ -270,7 +270,7 @@ def test_dial_of_the_past_has_its_slot() -> None:
 
 
 def test_times_that_are_kept_are_named() -> None:
-    assert a_history(3).lacking(0.0) == (
+    assert a_history(3).explain_gap(0.0) == (
         "no sample for 1970-01-01T00:00:00Z; there is one for each minute from "
         "2023-11-15T11:58:00Z to 2023-11-15T12:00:00Z"
     )

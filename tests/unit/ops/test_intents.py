@@ -14,7 +14,7 @@ from router.ops.intents import (
     check_known,
     check_leaving,
     check_text,
-    has_one_each,
+    has_one_edge_per_country,
     intent_event,
     new_intent,
     parse_duration,
@@ -235,7 +235,7 @@ def test_no_country_loses_its_last_edge_unless_forced(
     except RefusedError:
         return
     left = {region.country for region in useful if region.id not in leaving}
-    assert has_one_each(fleet) or left == {region.country for region in useful}
+    assert has_one_edge_per_country(fleet) or left == {region.country for region in useful}
 
 
 def test_event_of_an_intent_tells_who_why_and_until() -> None:

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from router.api.live_fleet import FleetWatch
 from router.model import EventKind, Level, Source
 from router.ops.findings import FindingKind
-from router.ops.monitor import FindingsCollector, Monitor, counted
+from router.ops.monitor import FindingsCollector, Monitor, recent_input
 from router.routing.location import PlacedBy
 from router.routing.response import Counts, Labels, Placement
 from router.store.memory import MemoryStore
@@ -106,7 +106,7 @@ def test_counts_are_told_apart_for_the_diagnosis() -> None:
     nobody = Placement(Source.NONE, Level.UNKNOWN, PlacedBy.PEER)
     known = Placement(Source.DATABASE, Level.CITY, PlacedBy.PEER)
     counts = Counts({FAULT: 2, refused: 3, abroad: 5}, {nobody: 7, known: 11})
-    found = counted(counts)
+    found = recent_input(counts)
     assert (found["faults"], found["residency_refused"]) == (2, 3)
     assert (found["placed"], found["unplaced"], found["model_unavailable"]) == (18, 7, 0)
 

@@ -25,11 +25,11 @@ class Shelf(MemoryStore):
         super().__init__(lambda: NOW)
         self.acts_left = 99
 
-    async def act(self, changes: Sequence[Change]) -> None:
+    async def change_intents(self, changes: Sequence[Change]) -> None:
         if self.acts_left == 0:
             raise StoreError("Redis: gone")
         self.acts_left -= 1
-        await super().act(changes)
+        await super().change_intents(changes)
 
     async def fleet(self) -> Fleet:
         stored = await self.read(list(CITIES))

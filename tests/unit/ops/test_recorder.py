@@ -7,7 +7,7 @@ import pytest
 from router.api.live_fleet import FleetWatch
 from router.errors import StoreError
 from router.model import Observed
-from router.ops.recorder import FileKeeper, Keeper, Recorder, StoreKeeper, keeper_of
+from router.ops.recorder import FileKeeper, Keeper, Recorder, StoreKeeper, choose_keeper
 from router.routing.response import Counts, Labels
 from router.store.memory import MemoryStore
 from router.telemetry.metrics import Telemetry
@@ -150,6 +150,6 @@ async def test_file_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 def test_shared_store_comes_before_the_folder(tmp_path: Path) -> None:
     store = MemoryStore()
-    assert isinstance(keeper_of(tmp_path, store, is_shared=True), StoreKeeper)
-    assert isinstance(keeper_of(tmp_path, store, is_shared=False), FileKeeper)
-    assert isinstance(keeper_of(None, store, is_shared=False), StoreKeeper)
+    assert isinstance(choose_keeper(tmp_path, store, is_shared=True), StoreKeeper)
+    assert isinstance(choose_keeper(tmp_path, store, is_shared=False), FileKeeper)
+    assert isinstance(choose_keeper(None, store, is_shared=False), StoreKeeper)

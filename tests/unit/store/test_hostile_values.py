@@ -22,7 +22,7 @@ from router.routing.cache_headers import CachePolicy, Sharing
 from router.routing.explain import explain
 from router.routing.query import Query
 from router.store import Stored
-from router.store.codec import UNREADABLE, read, written
+from router.store.codec import UNREADABLE, decode, encode
 from router.store.keys import Before, Head, Names, Part, Survey
 from router.store.memory import MemoryStore
 from router.store.reading import Reader, intent_key, view_key
@@ -122,7 +122,7 @@ def test_odd_values_never_raise_past_reading(
 ) -> None:
     values = {
         view_key("evil"): view,
-        view_key("good"): written(a_view("good", {"nyc-01": Observed.UP})),
+        view_key("good"): encode(a_view("good", {"nyc-01": Observed.UP})),
         intent_key("yto-01"): intent,
     }
     watch = everything_follows(values)
@@ -134,7 +134,7 @@ def test_odd_values_never_raise_past_reading(
 @given(mangled(EVENT))
 def test_odd_events_are_left_out_or_shown(capsys: pytest.CaptureFixture[str], event: bytes) -> None:
     try:
-        kept = read(event, Event, NOW)
+        kept = decode(event, Event, NOW)
     except UNREADABLE:
         return
     text.events([{"id": "1-0", **as_sent(kept)}])
@@ -147,13 +147,13 @@ def test_odd_events_are_left_out_or_shown(capsys: pytest.CaptureFixture[str], ev
 def test_intent_with_odd_times_costs_that_intent(
     capsys: pytest.CaptureFixture[str], field: str, at: float
 ) -> None:
-    fields = {**json.loads(written(INTENT)), field: at}
+    fields = {**json.loads(encode(INTENT)), field: at}
     good = an_intent("yul-01", Intended.DISABLED)
     watch = everything_follows(
         {
-            view_key("local"): written(a_view()),
+            view_key("local"): encode(a_view()),
             intent_key("yto-01"): json.dumps(fields).encode(),
-            intent_key("yul-01"): written(good),
+            intent_key("yul-01"): encode(good),
         }
     )
     held = {edge.region.id: edge.intended for edge in watch.fleet.edges}
@@ -174,15 +174,15 @@ def test_inventory_from_the_future_decides_nothing(
 ) -> None:
     false = a_view("evil", {"yto-01": an_edge_view(models=["lie"], models_at=NOW + ahead_s)})
     true = a_view("good", {"yto-01": an_edge_view(models=["kokoro-82m"], models_at=NOW - 10)})
-    alone = everything_follows({view_key("evil"): written(false)})
+    alone = everything_follows({view_key("evil"): encode(false)})
     assert models_of(alone) is None
-    both = everything_follows({view_key("evil"): written(false), view_key("good"): written(true)})
+    both = everything_follows({view_key("evil"): encode(false), view_key("good"): encode(true)})
     assert models_of(both) == frozenset({"kokoro-82m"})
 
 
 def test_one_false_inventory_of_three_decides_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     def view(name: str, model: str, at: float) -> bytes:
-        return written(a_view(name, {"yto-01": an_edge_view(models=[model], models_at=at)}))
+        return encode(a_view(name, {"yto-01": an_edge_view(models=[model], models_at=at)}))
 
     watch = everything_follows(
         {
@@ -195,18 +195,18 @@ def test_one_false_inventory_of_three_decides_nothing(capsys: pytest.CaptureFixt
 
 
 def test_oversized_inventory_is_unknown() -> None:
-    fields = json.loads(written(VIEW))
+    fields = json.loads(encode(VIEW))
     for models in (["x" * 300], [f"m{number}" for number in range(20_000)]):
         fields["edges"]["yto-01"]["models"] = models
-        edge = read(json.dumps(fields).encode(), View, NOW).edges["yto-01"]
+        edge = decode(json.dumps(fields).encode(), View, NOW).edges["yto-01"]
         assert (edge.models, edge.state) == (None, Observed.DEGRADED)
 
 
 def test_values_of_every_field_are_read_back() -> None:
     """A field that is added to a kind has to be read too."""
     for value in (VIEW, INTENT, EVENT):
-        assert read(written(value), type(value), NOW) == value  # type: ignore[type-var]
-    kept = read(written(VIEW), View, NOW).edges["yto-01"]
+        assert decode(encode(value), type(value), NOW) == value  # type: ignore[type-var]
+    kept = decode(encode(VIEW), View, NOW).edges["yto-01"]
     full = {name: getattr(kept, name) for name in kept.__slots__}
     assert full == {name: getattr(EDGE, name) for name in EDGE.__slots__}
 
@@ -214,26 +214,26 @@ def test_values_of_every_field_are_read_back() -> None:
 @pytest.mark.parametrize("field", ["reason", "rtt_ms"])
 def test_optional_fields_of_an_edge_are_read_back(field: str) -> None:
     odd: dict[str, Any] = {"reason": Outcome.TIMEOUT, "rtt_ms": 12.5}
-    fields = json.loads(written(VIEW))
+    fields = json.loads(encode(VIEW))
     fields["edges"]["yto-01"][field] = odd[field]
-    edge = read(json.dumps(fields).encode(), View, NOW).edges["yto-01"]
+    edge = decode(json.dumps(fields).encode(), View, NOW).edges["yto-01"]
     assert getattr(edge, field) == odd[field]
 
 
 @pytest.mark.parametrize("field", ["back_at", "calm_at", "usual_ms"])
 @pytest.mark.parametrize("value", [-1.0, 1e300])
 def test_times_of_an_edge_that_cannot_be_right_are_dropped(field: str, value: float) -> None:
-    fields = json.loads(written(VIEW))
+    fields = json.loads(encode(VIEW))
     fields["edges"]["yto-01"][field] = value
-    edge = read(json.dumps(fields).encode(), View, NOW).edges["yto-01"]
+    edge = decode(json.dumps(fields).encode(), View, NOW).edges["yto-01"]
     assert getattr(edge, field) is None
 
 
 @pytest.mark.parametrize("field", ["isolated_since", "held_since", "held_until"])
 @pytest.mark.parametrize("value", [-1.0, 1e300])
 def test_times_of_a_view_that_cannot_be_right_are_dropped(field: str, value: float) -> None:
-    text = json.dumps({**json.loads(written(VIEW)), field: value}).encode()
-    assert getattr(read(text, View, NOW), field) is None
+    text = json.dumps({**json.loads(encode(VIEW)), field: value}).encode()
+    assert getattr(decode(text, View, NOW), field) is None
 
 
 @given(mangled(replace(EVENT, reason="".join(HOSTILE_TEXTS), actor=HOSTILE_TEXTS[0])))
@@ -241,19 +241,19 @@ def test_texts_of_events_are_safe_once_they_are_stored(text: bytes) -> None:
     """From Redis, whoever wrote them, and from this process, whichever store keeps them."""
     try:
         event = msgspec.json.decode(text, type=Event)
-        read_back = read(text, Event, NOW)
+        read_back = decode(text, Event, NOW)
     except UNREADABLE:
         return
     store = MemoryStore()
     asyncio.run(store.log_events([event]))
     ((_, kept),) = asyncio.run(store.events())
-    for one in (read_back, kept, msgspec.json.decode(written(event), type=Event)):
+    for one in (read_back, kept, msgspec.json.decode(encode(event), type=Event)):
         texts = [value for name in fields(one) if isinstance(value := getattr(one, name.name), str)]
         assert all(text.isprintable() and len(text) <= 1_000 for text in texts)
 
 
 def test_texts_of_intents_from_redis_are_safe() -> None:
     hostile = replace(INTENT, reason="".join(HOSTILE_TEXTS), actor=HOSTILE_TEXTS[0])
-    intent = read(written(hostile), Intent, NOW)
+    intent = decode(encode(hostile), Intent, NOW)
     assert intent.reason.isprintable()
     assert intent.actor == r"\x1b[2J"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from router.telemetry.recent_counts import STEP_S, WINDOW_S, Tally
+from router.telemetry.recent_counts import STEP_S, WINDOW_S, RecentCounts
 
 
 @dataclass
@@ -15,11 +15,11 @@ class Till:
     counts: Counter[str] = field(default_factory=Counter)
     now: float = 0.0
 
-    def tally(self) -> Tally[str]:
-        return Tally(lambda: self.counts, clock=lambda: self.now)
+    def tally(self) -> RecentCounts[str]:
+        return RecentCounts(lambda: self.counts, clock=lambda: self.now)
 
 
-def pass_time(till: Till, tally: Tally[str], seconds: float) -> None:
+def pass_time(till: Till, tally: RecentCounts[str], seconds: float) -> None:
     """As `run` does it."""
     for _ in range(int(seconds // STEP_S)):
         till.now += STEP_S
