@@ -8,8 +8,10 @@ from pathlib import Path
 
 import httpx
 
-from bench.servers import free_port, running
+from bench.servers import running
 from router.geo.database import packaged_database
+from tests.support.proc import children_of
+from tests.support.servers import free_port
 
 CDN_SECRET = "a-secret-for-measuring-only"
 MODULES = Path("/usr/lib/nginx/modules")
@@ -79,8 +81,7 @@ def nginx(answer: httpx.Response, folder: Path) -> Iterator[tuple[int, int]]:
         )
     )
     with running(["nginx", "-p", str(folder), "-c", str(config)], port) as pid:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        yield port, int(children[0])
+        yield port, children_of(pid)[0]
 
 
 def _fields(answer: httpx.Response) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ from router.routing.ranking import Ranker
 from router.routing.route_table import RouteTable
 from router.store.memory import MemoryStore
 from router.telemetry.metrics import Telemetry
+from tests.support.builders import a_request
 
 ROUNDS = 5
 SOME = 10_000
@@ -29,7 +30,7 @@ def decision_costs(viewers: Sequence[str]) -> dict[str, float]:
     """Name → µs, or a ratio if the name has no unit. Each is the best of some rounds."""
     settings = msgspec.structs.replace(Settings(), trusted_proxies=Cidrs(["127.0.0.0/8"]))
     catalog, geo = read_all(settings)
-    requests = [a_request(viewer) for viewer in viewers]
+    requests = [a_request(viewer=viewer) for viewer in viewers]
     front = a_front(Inputs(settings, catalog, geo))
     costs = {
         "an address to an answer, µs": decided_us(front, viewers),
@@ -45,11 +46,6 @@ def decision_costs(viewers: Sequence[str]) -> dict[str, float]:
         costs[f"a new fleet's first answers, {count:,} edges, µs"] = rebuilt_us(large, some[:2_000])
     costs["answers known, 500 edges ÷ 10"] = warm[500] / warm[10]
     return costs
-
-
-def a_request(viewer: str) -> Request:
-    """A request that a proxy on loopback forwards."""
-    return Request(b"GET", b"/v1/route", [(b"x-forwarded-for", viewer.encode())], "127.0.0.1")
 
 
 def a_front(inputs: Inputs) -> PublicParts:

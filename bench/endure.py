@@ -20,7 +20,6 @@ import httpx
 from bench.route import RESULTS, SETTLE_S, forwarded
 from bench.servers import (
     autorouter,
-    free_port,
     load,
     memory_mb,
     real_addresses,
@@ -29,6 +28,8 @@ from bench.servers import (
 )
 from router.config.inputs import read_catalog
 from router.config.settings import Settings
+from tests.support.proc import open_files
+from tests.support.servers import free_port
 
 VIEWERS = 200_000
 SHARE = 0.7
@@ -63,8 +64,7 @@ def measure(stack: ExitStack, minutes: float) -> dict[str, Any]:
     rounds = []
     for number in range(round(minutes * 60 / ROUND_S)):
         told = load(port, pid, script, ROUND_S, rate=top * SHARE)
-        files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-        rounds.append({**told, "memory_mb": memory_mb(pid), "open_files": files})
+        rounds.append({**told, "memory_mb": memory_mb(pid), "open_files": open_files(pid)})
         print(f"{number + 1}: {rounds[-1]}", file=sys.stderr)
     memory = [one["memory_mb"] for one in rounds]
     quarter = max(1, len(rounds) // 4)

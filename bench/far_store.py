@@ -19,7 +19,7 @@ from router.model import Intended, Intent
 from router.store import Change
 from router.store.redis import RedisStore
 from tests.support.forwarder import forwarding
-from tests.support.servers import HOST, RedisServer
+from tests.support.servers import HOST, running_redis
 
 IDS = [f"edge-{number:02}" for number in range(10)]
 
@@ -39,8 +39,7 @@ def main() -> None:
 
 async def measured(trip_s: float, times: int) -> dict[str, float]:
     """The median duration of each call in seconds. The first read also connects."""
-    with tempfile.TemporaryDirectory() as folder:
-        server = RedisServer(Path(folder))
+    with tempfile.TemporaryDirectory() as folder, running_redis(Path(folder)) as server:
         near = RedisStore(server.url)
         try:
             for number in range(3):
@@ -49,7 +48,6 @@ async def measured(trip_s: float, times: int) -> dict[str, float]:
                 return await _through(f"redis://{HOST}:{far.port}/0", near, times)
         finally:
             await near.close()
-            server.kill()
 
 
 async def _through(url: str, near: RedisStore, times: int) -> dict[str, float]:

@@ -6,7 +6,6 @@ process without a network, because it measures memory and not speed.
 
 import argparse
 import os
-from pathlib import Path
 
 from router.api.assembly import PublicParts
 from router.api.http_protocol import Request
@@ -14,6 +13,7 @@ from router.config.inputs import Inputs, read_all
 from router.config.settings import Settings
 from router.store.memory import MemoryStore
 from router.telemetry.metrics import Telemetry
+from tests.support.proc import private_mb
 
 STEPS = 10
 
@@ -26,12 +26,12 @@ def main() -> None:
     settings = Settings(trusted_proxies=("127.0.0.0/8",))  # type: ignore[arg-type]
     front = PublicParts(Inputs(settings, *read_all(settings)), MemoryStore(), Telemetry())
     print(f"{'questions':>10} {'MiB':>6}")
-    print(f"{0:>10,} {private_mb():>6.0f}")
+    print(f"{0:>10,} {private_mb(os.getpid()):>6.0f}")
     step = options.questions // STEPS
     for start in range(0, options.questions, step):
         for number in range(start, start + step):
             front.app.respond(question(number))
-        print(f"{start + step:>10,} {private_mb():>6.0f}", flush=True)
+        print(f"{start + step:>10,} {private_mb(os.getpid()):>6.0f}", flush=True)
 
 
 def question(number: int) -> Request:
@@ -39,12 +39,6 @@ def question(number: int) -> Request:
     viewer = b"%d.%d.%d.1" % (1 + number // 65_536 % 223, number // 256 % 256, number % 256)
     target = b"/v1/route?all=true&model=m%d" % number
     return Request(b"GET", target, [(b"x-forwarded-for", viewer)], "127.0.0.1")
-
-
-def private_mb() -> float:
-    """The private memory of this process, without mapped files (proc_pid_status(5))."""
-    status = Path(f"/proc/{os.getpid()}/status").read_text()
-    return int(status.partition("RssAnon:")[2].split()[0]) / 1_024
 
 
 if __name__ == "__main__":

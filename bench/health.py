@@ -19,9 +19,10 @@ from router.health.poller import Poller
 from router.health.publisher import Publisher
 from router.health.state import Health, HealthPolicy, Transition, step, wait_s
 from router.health.watched import Watched
-from router.model import Catalog, Check, Event, Observed, Outcome, Position, Probe, Region, View
+from router.model import Catalog, Check, Observed, Outcome, Position, Probe, Region
 from router.store.memory import MemoryStore
 from tests.support import virtual_loop as virtual
+from tests.support.observers import QuietObserver
 
 RESULTS = Path(__file__).parent / "results"
 MONTH_S = 30 * 86_400
@@ -106,7 +107,7 @@ class _Silent(Publisher):
     async def publish(self, watched: Sequence[Watched]) -> None: ...
 
 
-class _Detections:
+class _Detections(QuietObserver):
     """An observer that records when each edge goes down."""
 
     def __init__(self, deaths: dict[str, float]) -> None:
@@ -119,21 +120,6 @@ class _Detections:
             self.took_s.append(transition.at - self.deaths[region.id])
         if len(self.took_s) == len(self.deaths):
             self.complete.set()
-
-    def edge_probed(self, region: Region, probe: Probe) -> None: ...
-
-    def fault_found(self, region: Region, probe: Probe) -> None: ...
-
-    def view_published(self, view: View, error: Exception | None) -> None: ...
-
-    def standing_by(self, vantage: str) -> None: ...
-
-    def event_happened(self, event: Event) -> None: ...
-
-    def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
-        raise error
-
-    def loop_recovered(self, loop: str) -> None: ...
 
 
 async def _die(kind: str, edges: int) -> list[float]:

@@ -22,8 +22,6 @@ from bench.contestants import CDN_SECRET, bare_uvicorn, nginx
 from bench.decision import decision_costs
 from bench.servers import (
     autorouter,
-    children_of,
-    free_port,
     load,
     memory_mb,
     real_addresses,
@@ -37,6 +35,8 @@ from router.routing.cache_headers import KEY_HEADER, format_key
 from router.routing.client_address import Networks, parse_address
 from router.routing.location import Locator
 from router.routing.ranking import Ranker
+from tests.support.proc import workers_of
+from tests.support.servers import free_port
 
 RESULTS = Path(__file__).parent / "results"
 VIEWERS, KEYS = 200_000, 10_000
@@ -173,7 +173,7 @@ def workers(regions: Path, script: Path, rounds: int, seconds: int) -> Any:
         port = free_port()
         with autorouter(port, regions, cores="0,1", AUTOROUTER_WORKERS=str(count)) as pid:
             time.sleep(SETTLE_S)
-            pids = children_of(pid) if count > 1 else [pid]
+            pids = workers_of(pid) if count > 1 else [pid]
             load(port, pids, script, seconds)
             full = [load(port, pids, script, seconds) for _ in range(rounds)]
             paced = [load(port, pids, script, seconds, rate=PACE) for _ in range(rounds)]

@@ -24,11 +24,11 @@ from router.health.client import open_client
 from router.health.poller import Poller
 from router.health.probe import Prober
 from router.health.publisher import Publisher
-from router.health.state import Transition
-from router.model import Catalog, EdgeView, Event, Observed, Position, Probe, Region, View
+from router.model import Catalog, EdgeView, Observed, Position, Probe, Region, View
 from router.processes.simulated_edges import SimulatedFleet
 from router.routing.fleet import combine
 from router.store.memory import MemoryStore
+from tests.support.observers import QuietObserver
 
 RESULTS = Path(__file__).parent / "results"
 DESCRIPTORS = 16_384
@@ -110,7 +110,7 @@ async def simulate(count: int) -> None:
         await asyncio.Event().wait()
 
 
-class _Starts:
+class _Starts(QuietObserver):
     """A prober that records when each probe starts, and an observer that counts outcomes."""
 
     def __init__(self, prober: Prober) -> None:
@@ -127,21 +127,6 @@ class _Starts:
 
     def edge_probed(self, region: Region, probe: Probe) -> None:
         self.outcomes[probe.outcome] = self.outcomes.get(probe.outcome, 0) + 1
-
-    def fault_found(self, region: Region, probe: Probe) -> None: ...
-
-    def state_changed(self, region: Region, transition: Transition) -> None: ...
-
-    def view_published(self, view: View, error: Exception | None) -> None: ...
-
-    def standing_by(self, vantage: str) -> None: ...
-
-    def event_happened(self, event: Event) -> None: ...
-
-    def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
-        raise error
-
-    def loop_recovered(self, loop: str) -> None: ...
 
 
 async def _poll(catalog: Catalog, seconds: int) -> dict[str, Any]:

@@ -14,25 +14,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
 from router.config.inputs import read_catalog, read_geo
 from router.config.settings import Settings
 from router.model import Catalog
 from router.processes.simulated_edges import SimulatedFleet
+from tests.support.servers import a_regions_file, free_port
 
 SERVER_CORE, LOAD_CORE = "0", "1"
 PACED_CONNECTIONS = 256
 DEADLINE_S = 20
 _LATENCY = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def real_addresses(count: int) -> list[str]:
@@ -51,20 +42,7 @@ def simulated_regions() -> Iterator[Path]:
     """A regions.yaml whose edges are simulated in a thread of this process."""
     catalog = read_catalog(Settings())
     with tempfile.TemporaryDirectory() as folder, _running_fleet(catalog) as endpoints:
-        path = Path(folder) / "regions.yaml"
-        entries = [
-            {
-                "id": region.id,
-                "name": region.name,
-                "country": region.country,
-                "latitude": region.position.latitude,
-                "longitude": region.position.longitude,
-                "endpoint": endpoints[region.id],
-            }
-            for region in catalog.regions
-        ]
-        path.write_text(yaml.safe_dump({"regions": entries}))
-        yield path
+        yield a_regions_file(Path(folder) / "regions.yaml", endpoints)
 
 
 @contextlib.contextmanager
@@ -210,14 +188,6 @@ def wrk_script(requests: Sequence[Mapping[str, str]], path: Path) -> Path:
         "end\n"
     )
     return path
-
-
-def children_of(pid: int) -> list[int]:
-    """The pids of a server's workers."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [
-        int(one) for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()
-    ]
 
 
 def memory_mb(pid: int) -> float:

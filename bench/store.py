@@ -19,7 +19,7 @@ import redis.asyncio
 
 from router.model import EdgeView, Observed, Outcome, View
 from router.store.redis import RedisStore
-from tests.support.servers import RedisServer
+from tests.support.servers import running_redis
 
 RESULTS = Path(__file__).parent / "results"
 VANTAGES = 3
@@ -44,8 +44,7 @@ def main() -> None:
 async def measured(edges: int, times: int) -> dict[str, float]:
     """The cost for one fleet size, with three vantages."""
     ids = [f"edge-{number:04}" for number in range(edges)]
-    with tempfile.TemporaryDirectory() as folder:
-        server = RedisServer(Path(folder))
+    with tempfile.TemporaryDirectory() as folder, running_redis(Path(folder)) as server:
         store = RedisStore(server.url)
         asking = redis.asyncio.from_url(server.url)
         try:
@@ -59,7 +58,6 @@ async def measured(edges: int, times: int) -> dict[str, float]:
         finally:
             await asking.aclose()
             await store.close()
-            server.kill()
     return {
         "read_cpu_us": read["cpu_us"] - nothing["cpu_us"],
         "read_bytes": read["sent"] - nothing["sent"],

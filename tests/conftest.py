@@ -11,7 +11,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.running import joined, site
-from tests.support.servers import AUTOROUTER, Process, RedisServer, Start, clean_env
+from tests.support.servers import (
+    AUTOROUTER,
+    Process,
+    RedisServer,
+    Start,
+    clean_env,
+    running_redis,
+)
 
 __all__ = ["joined", "site"]  # fixtures of tests.support.running
 
@@ -46,9 +53,8 @@ def anyio_backend() -> str:
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A redis-server for one test, to be broken at will."""
-    server = RedisServer(tmp_path)
-    yield server
-    server.kill()
+    with running_redis(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

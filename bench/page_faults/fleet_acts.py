@@ -23,6 +23,8 @@ from router.processes.simulated_edges import Mode
 from router.store.redis import VANTAGES, view_key
 from tests.support.builders import CITIES
 from tests.support.databases import set_built_at
+from tests.support.proc import children_of
+from tests.support.running import replace_file
 from tests.support.servers import HOST, run_autorouter, wait_until
 from tests.support.site.fleet import EDGE
 from tests.support.site.soak import rewrite
@@ -65,12 +67,7 @@ def mend_network(site: FleetSite) -> None:
 
 
 def replace(name: str, content: Callable[[], bytes]) -> Act[FleetSite]:
-    def act(site: FleetSite) -> None:
-        fresh = site.folder / f"{name}.new"
-        fresh.write_bytes(content())
-        fresh.replace(site.folder / name)
-
-    return act
+    return lambda site: replace_file(site.folder / name, content())
 
 
 def renew_database(site: FleetSite) -> None:
@@ -164,8 +161,7 @@ def limit_files(limit: int | None) -> Act[FleetSite]:
 
     def act(site: FleetSite) -> None:
         pid = site.all.pollers[SIGHTED].pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for one in (pid, *map(int, children)):
+        for one in (pid, *children_of(pid)):
             _, hard = resource.prlimit(one, resource.RLIMIT_NOFILE)
             soft = hard if limit is None else limit
             resource.prlimit(one, resource.RLIMIT_NOFILE, (soft, hard))

@@ -20,10 +20,10 @@ from bench.page_faults.site import (
     Site,
 )
 from router.processes.simulated_edges import Mode
+from tests.support.proc import workers_of
 from tests.support.servers import HOST
 from tests.support.site.fleet import Pace, Server, Setup, open_site
 from tests.support.site.fleet import Site as Processes
-from tests.support.site.storm_faults import workers_of
 
 PER_SECOND = 10
 SETUP = Setup(partial=True, witness=True, tls=True, workers=2, own_geo=True, cdn=True)
@@ -95,7 +95,7 @@ class FleetSite(Site):
         def go_on() -> None:
             while not self.tormented.wait(0.05):
                 with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-                    act(workers_of(self.server))
+                    act(workers_of(self.server.process.pid))
 
         threading.Thread(target=go_on, daemon=True).start()
 

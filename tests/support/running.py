@@ -5,7 +5,7 @@ import json
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,14 @@ class Running:
 
     async def picks(self, region: str) -> bool:
         return bool((await self.route())["region"] == region)
+
+    async def edges_for(self, viewers: Iterable[str]) -> dict[str, str]:
+        """Viewer → the edge that the server picks."""
+        url, found = f"http://{HOST}:{self.port}/v1/route", {}
+        for viewer in viewers:
+            response = await self.client.get(url, headers={"X-Forwarded-For": viewer})
+            found[viewer] = str(response.json()["region"])
+        return found
 
 
 @dataclass
@@ -153,10 +161,15 @@ async def taken() -> AsyncIterator[int]:
         yield one.getsockname()[1]
 
 
-def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Change a YAML document and replace its file in one step."""
     document = yaml.safe_load(path.read_text())
     change(document)
+    replace_file(path, yaml.safe_dump(document).encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file in one step."""
     fresh = path.with_suffix(".new")
-    fresh.write_text(yaml.safe_dump(document))
+    fresh.write_bytes(content)
     fresh.replace(path)

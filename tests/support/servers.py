@@ -138,6 +138,7 @@ class RedisServer:
     """A redis-server on loopback, without persistence by default."""
 
     def __init__(self, directory: Path, **options: str) -> None:
+        directory.mkdir(exist_ok=True)
         self.port = free_port()
         self.url = f"redis://{HOST}:{self.port}/0"
         self._directory = directory
@@ -169,6 +170,16 @@ class RedisServer:
 
     def resume(self) -> None:
         self._process.send(signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def running_redis(directory: Path, **options: str) -> Iterator[RedisServer]:
+    """A redis-server that is killed at the end of the block."""
+    server = RedisServer(directory, **options)
+    try:
+        yield server
+    finally:
+        server.kill()
 
 
 def clean_env(**settings: str) -> dict[str, str]:

@@ -181,15 +181,15 @@ async def test_servers_agree_on_a_dial_after_restart_and_expiry(joined: Site) ->
     poller = joined.poll()
     first, second = await joined.serve_until_ready(), await joined.serve_until_ready()
     some = [f"128.100.{number}.1" for number in range(100)]
-    before = await served(first, some)
+    before = await first.edges_for(some)
     edge = Counter(before.values()).most_common(1)[0][0]
     wish = {"dial": 0.3, "for": "20s", "reason": "test", "actor": "t"}
     await put(first, edge, wish)
-    moved = await served(first, some)
+    moved = await first.edges_for(some)
     assert 0 < sum(id == edge for id in moved.values()) < list(before.values()).count(edge)
 
     async def agrees(server: Running, expected: dict[str, str]) -> bool:
-        return await served(server, some) == expected
+        return await server.edges_for(some) == expected
 
     await eventually(lambda: agrees(second, moved))
     second.process.stop()
@@ -203,18 +203,18 @@ async def test_servers_agree_on_a_dial_after_restart_and_expiry(joined: Site) ->
 async def test_canary_keeps_its_share_when_its_neighbour_fails(site: Site) -> None:
     server = await site.serve_until_ready()
     some = [f"128.100.{number}.1" for number in range(256)]
-    before = await served(server, some)
+    before = await server.edges_for(some)
     ids = {id for id in before.values() if id.startswith("yto")}
     assert ids == {"yto-01", "yto-02"}
     await put(server, "yto-02", {"dial": 0.05, "for": "1h", "reason": "canary", "actor": "t"})
-    canary = await served(server, some)
+    canary = await server.edges_for(some)
     await site.fleet.edges["yto-01"].set_mode(Mode.DOWN)
 
     async def has_fallen() -> bool:
-        return "yto-01" not in set((await served(server, some)).values())
+        return "yto-01" not in set((await server.edges_for(some)).values())
 
     await eventually(has_fallen)
-    after = await served(server, some)
+    after = await server.edges_for(some)
     neighbours = [viewer for viewer, id in before.items() if id == "yto-01"]
     taken = sum(after[viewer] == "yto-02" for viewer in neighbours) / len(neighbours)
     assert taken < 0.05 + 3 * (0.05 * 0.95 / len(neighbours)) ** 0.5
@@ -222,15 +222,6 @@ async def test_canary_keeps_its_share_when_its_neighbour_fails(site: Site) -> No
     assert {viewer for viewer in own if after[viewer] == "yto-02"} == {
         viewer for viewer in own if canary[viewer] == "yto-02"
     }
-
-
-async def served(server: Running, some: Iterable[str]) -> dict[str, str]:
-    """The pick of each viewer."""
-    url, found = f"http://{HOST}:{server.port}/v1/route", {}
-    for viewer in some:
-        response = await server.client.get(url, headers={"X-Forwarded-For": viewer})
-        found[viewer] = str(response.json()["region"])
-    return found
 
 
 async def put(server: Running, id: str, wish: dict[str, Any]) -> None:

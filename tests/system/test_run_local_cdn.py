@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.proc import children_of
 from tests.support.servers import (
     HOST,
     Dev,
@@ -65,8 +66,7 @@ def started(folder: Path, *words: str, **settings: str) -> Iterator[Process]:
 
 def children(pid: int) -> dict[str, int]:
     """The name and pid of each child process."""
-    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return {Path(f"/proc/{pid}/comm").read_text().strip(): int(pid) for pid in pids}
+    return {Path(f"/proc/{pid}/comm").read_text().strip(): pid for pid in children_of(pid)}
 
 
 def is_running(group: int) -> bool:

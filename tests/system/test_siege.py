@@ -28,6 +28,7 @@ import pytest
 
 from router.ops.event_stream import MIN_STREAM_S
 from router.routing.response import Shed
+from tests.support.proc import open_files, private_mb
 from tests.support.servers import (
     AUTOROUTER,
     HOST,
@@ -69,18 +70,16 @@ LINE = b"GET /v1/route HTTP/1.1\r\n"
 class Fortress:
     """A server under attack."""
 
-    pid: int
+    process: Process
     port: int
     ops_port: int
     folder: Path  # for logs
 
-    def rss_mb(self) -> float:
-        """The private memory of the server."""
-        told = Path(f"/proc/{self.pid}/status").read_text()
-        return int(told.partition("RssAnon:")[2].split()[0]) / 1_024
+    def memory_mb(self) -> float:
+        return private_mb(self.process.pid)
 
     def files(self) -> int:
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+        return open_files(self.process.pid)
 
     def shed(self) -> float:
         """The number of connections closed or refused at the limit."""
@@ -118,12 +117,21 @@ def fortress(_many_files: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     try:
         process.wait_for(lambda: is_open(port))
         fill(port)
-        yield Fortress(process.pid, port, ops_port, folder)
+        yield Fortress(process, port, ops_port, folder)
         assert process.stop() == 0
         assert not [line for line in process.output.splitlines() if "Traceback" in line]
     finally:
         if process.is_alive():
             process.kill()
+
+
+async def serving(start: Start, folder: Path, **settings: str) -> Fortress:
+    """A separate server for one test."""
+    port, ops_port = free_port(), free_port()
+    listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
+    process = start("serve", **listens, **settings)
+    await eventually(lambda: is_open(port))
+    return Fortress(process, port, ops_port, folder)
 
 
 def fill(port: int) -> None:
@@ -176,7 +184,7 @@ async def besieged(fortress: Fortress) -> AsyncIterator[Civilian]:
     """A block with an attack. Asserts that the client is answered, and that files and memory
     are released afterwards."""
     get(f"http://{HOST}:{fortress.port}/v1/route")
-    files, rss_mb = fortress.files(), fortress.rss_mb()
+    files, memory_mb = fortress.files(), fortress.memory_mb()
     civilian = Civilian(fortress.port, fortress.folder)
     await eventually(lambda: len(civilian.codes) > 2)
     try:
@@ -187,7 +195,7 @@ async def besieged(fortress: Fortress) -> AsyncIterator[Civilian]:
         civilian.rest()
     civilian.judge()
     await eventually(lambda: fortress.files() <= files + 4)
-    assert fortress.rss_mb() < rss_mb + GROWTH_MB
+    assert fortress.memory_mb() < memory_mb + GROWTH_MB
 
 
 async def knock(port: int, said: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -254,11 +262,8 @@ async def test_empty_lines_keep_no_connection_and_delay_no_stop(
 ) -> None:
     """Connections that send only empty lines are closed for new ones, end after ten seconds, and
     do not delay a stop."""
-    port, ops_port = free_port(), free_port()
-    listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
-    process = start("serve", **listens, MAX_CONNECTIONS="500")
-    await eventually(lambda: is_open(port))
-    fortress = Fortress(process.pid, port, ops_port, tmp_path)
+    fortress = await serving(start, tmp_path, MAX_CONNECTIONS="500")
+    process, port = fortress.process, fortress.port
     async with besieged(fortress), crowding(port, 1_000, b"\r\n"):
         assert fortress.metric('autorouter_connections_shed_total{how="refused"}') == 0
     idle = [await knock(port, b"\r\n") for _ in range(100)]
@@ -286,11 +291,11 @@ class MemoryWatch(threading.Thread):
         super().__init__(daemon=True)
         self._fortress = fortress
         self._ended = threading.Event()
-        self.peak_mb = fortress.rss_mb()
+        self.peak_mb = fortress.memory_mb()
 
     def run(self) -> None:
         while not self._ended.wait(0.05):
-            self.peak_mb = max(self.peak_mb, self._fortress.rss_mb())
+            self.peak_mb = max(self.peak_mb, self._fortress.memory_mb())
 
     def end(self) -> None:
         self._ended.set()
@@ -336,7 +341,7 @@ async def test_unfinished_heads_use_bounded_memory(tmp_path: Path, listener: str
         process = Process(command, tmp_path / "serve.log", env)
         try:
             await eventually(lambda: is_open(port))
-            fortress = Fortress(process.pid, port, ops_port, tmp_path)
+            fortress = Fortress(process, port, ops_port, tmp_path)
             memory = MemoryWatch(fortress)
             memory.start()
             civilian = Civilian(port, tmp_path)
@@ -405,11 +410,9 @@ async def test_clients_that_do_not_read_are_closed_for_new_ones(
 ) -> None:
     """Clients with full buffers announce a body and do not send it. They use all connections.
     When they are idle, new clients are answered."""
-    port, ops_port, places = free_port(), free_port(), 16
-    listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
-    process = start("serve", **listens, MAX_CONNECTIONS=str(places))
-    await eventually(lambda: is_open(port))
-    fortress = Fortress(process.pid, port, ops_port, tmp_path)
+    places = 16
+    fortress = await serving(start, tmp_path, MAX_CONNECTIONS=str(places))
+    port = fortress.port
     expect = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
     with contextlib.ExitStack() as stack:
         for _ in range(places):
@@ -572,10 +575,10 @@ async def test_unique_requests_use_bounded_memory(fortress: Fortress) -> None:
 
     civilian = Civilian(fortress.port, fortress.folder)
     await asyncio.gather(*(flood(17_500) for _ in range(4)))
-    full_mb = fortress.rss_mb()
+    full_mb = fortress.memory_mb()
     await asyncio.gather(*(flood(7_500) for _ in range(4)))
     civilian.rest()
-    assert fortress.rss_mb() < full_mb + GROWTH_MB
+    assert fortress.memory_mb() < full_mb + GROWTH_MB
     civilian.judge()
 
 
@@ -599,11 +602,8 @@ async def test_new_connections_are_rejected_if_none_can_be_closed(
     start: Start, tmp_path: Path
 ) -> None:
     """More connections arrive at once than the limit allows. Then new ones work again."""
-    port, ops_port = free_port(), free_port()
-    listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
-    process = start("serve", **listens, MAX_CONNECTIONS="16")
-    await eventually(lambda: is_open(port))
-    fortress = Fortress(process.pid, port, ops_port, tmp_path)
+    fortress = await serving(start, tmp_path, MAX_CONNECTIONS="16")
+    port = fortress.port
 
     async def is_refused() -> bool:
         async with crowding(port, 16):
@@ -635,9 +635,8 @@ async def test_ops_listener_limits_event_streams(fortress: Fortress) -> None:
     writer.transport.abort()
 
 
-async def test_oldest_unread_stream_is_closed_for_a_new_one(start: Start) -> None:
-    port, ops_port = free_port(), free_port()
-    start("serve", LISTEN=f"{HOST}:{port}", OPS_LISTEN=f"{HOST}:{ops_port}")
+async def test_oldest_unread_stream_is_closed_for_a_new_one(start: Start, tmp_path: Path) -> None:
+    ops_port = (await serving(start, tmp_path)).ops_port
     await eventually(lambda: is_open(ops_port))
     accept = b"GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
     deaf = [await knock(ops_port, accept) for _ in range(64)]
@@ -690,11 +689,9 @@ async def test_endless_edge_responses_delay_no_answer(
     endpoints = [f"http://{HOST}:{edge.sockets[0].getsockname()[1]}" for edge in edges]
     named = dict(zip(HOSTILE_EDGES, endpoints, strict=True))
     regions = a_regions_file(tmp_path / "regions.yaml", named)
-    port, ops_port = free_port(), free_port()
-    listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
-    process = start("serve", **listens, REGIONS=str(regions), POLL_INTERVAL_S="0.3")
-    await eventually(lambda: is_open(port))
-    async with besieged(Fortress(process.pid, port, ops_port, tmp_path)):
+    async with besieged(
+        await serving(start, tmp_path, REGIONS=str(regions), POLL_INTERVAL_S="0.3")
+    ):
         await asyncio.sleep(3)
     for edge in edges:
         edge.close()

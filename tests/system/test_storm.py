@@ -8,14 +8,10 @@ import pytest
 
 from tests.support.site.fleet import Pace
 from tests.support.site.storm import Round, breaches, counters, covering, is_wrong, run
-from tests.support.site.viewers import Answer
+from tests.support.site.viewers import an_answer
 
 pytestmark = pytest.mark.anyio
 
-ANSWER = Answer(
-    query="?all=true", address="128.59.1.1", asked_at=100.0, took_s=0.01, code=200,
-    region="nyc-01", endpoint="http://127.0.0.1:1", status="ok", named=("nyc-01", "dal-01"),
-)  # fmt: skip
 ROUND = Round(
     faults=("redis hung",), edges=("nyc-01",), answers=500, late=50, wrong=0, unusable=0,
     statuses={"ok": 500}, healed_s=3.0, signals=("finding store",),
@@ -44,9 +40,9 @@ def test_covering_sets_contain_every_pair() -> None:
 
 
 def test_answer_is_wrong_if_it_names_a_broken_edge_as_ok() -> None:
-    assert is_wrong(ANSWER, ["dal-01"])
-    assert not is_wrong(ANSWER, ["yto-01"])
-    assert not is_wrong(replace(ANSWER, status="stale"), ["dal-01"])
+    assert is_wrong(an_answer(), ["dal-01"])
+    assert not is_wrong(an_answer(), ["yto-01"])
+    assert not is_wrong(an_answer(status="stale"), ["dal-01"])
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from router.processes.simulated_edges import Mode
 from tests.support.builders import CITIES
 from tests.support.release_before import ARCHIVE, ARCHIVED, COMMIT, starting_in, unpacked
 from tests.support.running import Running, Site
-from tests.support.servers import HOST, ROOT, Process, Start, eventually
+from tests.support.servers import ROOT, Process, Start, eventually
 from tests.support.site.viewers import ADDRESSES, Answer, Viewers
 
 pytestmark = pytest.mark.anyio
@@ -126,17 +126,9 @@ class Upgrade:
         enough = len(self.viewers.answers) + len(ADDRESSES) * len(self.servers)
         await met(lambda: len(self.viewers.answers) >= enough)
 
-    async def picks(self, server: Running) -> dict[str, str]:
-        """Viewer → the edge that the server picks."""
-        found = {}
-        for address in ADDRESSES:
-            url, headers = f"http://{HOST}:{server.port}/v1/route", {"X-Forwarded-For": address}
-            found[address] = (await server.client.get(url, headers=headers)).json()["region"]
-        return found
-
     async def agree(self, one: Running, other: Running) -> bool:
         """Whether both servers pick the same edge for each viewer."""
-        return await self.picks(one) == await self.picks(other)
+        return await one.edges_for(ADDRESSES) == await other.edges_for(ADDRESSES)
 
     def wrong_answers(self) -> list[Answer]:
         return [each for each in self.viewers.answers if self._is_wrong(each)]

@@ -20,6 +20,7 @@ from router.store.snapshot import FILE_NAME
 from tests.support.builders import CITIES
 from tests.support.dns import NameServer, name_server
 from tests.support.forwarder import Forwarder, forwarding
+from tests.support.running import replace_file
 from tests.support.servers import (
     AUTOROUTER,
     HOST,
@@ -30,6 +31,7 @@ from tests.support.servers import (
     eventually,
     free_port,
     plain_client,
+    running_redis,
 )
 from tests.support.site.certificates import Door, trusted_by
 from tests.support.site.viewers import QUESTIONS, Answer, Viewers
@@ -200,9 +202,7 @@ class Site:
 
     def set_clocks(self, offset_s: int) -> None:
         """Shift the clocks of `setup.clocks` by this number of seconds."""
-        fresh = self.folder / "clock.new"
-        fresh.write_text(f"{offset_s:+d}\n")
-        fresh.replace(self.folder / "clock")
+        replace_file(self.folder / "clock", f"{offset_s:+d}\n".encode())
 
     async def restart(self, server: Server) -> None:
         """Restart a server with the same settings. Viewers do not use it until it answers."""
@@ -274,7 +274,7 @@ async def open_site(
         await witness.start()
         stack.push_async_callback(witness.stop)
         client = await stack.enter_async_context(plain_client())
-        redis = stack.enter_context(_redis(folder / "redis"))
+        redis = stack.enter_context(running_redis(folder / "redis"))
         site = Site(
             folder=folder,
             pace=pace,
@@ -362,21 +362,13 @@ def _kill_all(site: Site) -> None:
 
 
 @contextmanager
-def _redis(folder: Path, **options: str) -> Iterator[RedisServer]:
-    folder.mkdir()
-    server = RedisServer(folder, **options)
-    try:
-        yield server
-    finally:
-        server.kill()
-
-
-@contextmanager
 def _watched(site: Site) -> Iterator[tuple[RedisServer, str]]:
     """A replica of the site's Redis and a Sentinel. Yields the replica and the store URL."""
     with ExitStack() as stack:
         port = site.redis.port
-        replica = stack.enter_context(_redis(site.folder / "replica", replicaof=f"{HOST} {port}"))
+        replica = stack.enter_context(
+            running_redis(site.folder / "replica", replicaof=f"{HOST} {port}")
+        )
         config, sentinel_port = site.folder / "sentinel.conf", free_port()
         config.write_text(
             f"bind {HOST}\nport {sentinel_port}\ndir {site.folder}\n"

@@ -6,11 +6,10 @@ import contextlib
 import json
 import math
 import random
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,14 @@ from router.config.settings import Settings
 from router.health.publisher import Publisher
 from router.health.state import Health
 from router.health.watched import Watched
-from router.model import Event, Observed, View
+from router.model import Observed, View
 from router.routing.fleet import Fleet
 from router.routing.ranking import Ranker
 from router.store.redis import RedisStore
-from tests.support.servers import free_port
+from tests.support.observers import QuietObserver
+from tests.support.servers import HOST, PATIENCE_S, ROOT, running_redis
 
-ROOT = Path(__file__).parents[3]
-HOST = "127.0.0.1"
 PROCESSES, READERS = 2, 5
-PATIENCE_S = 20.0
 # Transitions come after random gaps up to this, so that they are not in step with the polls.
 GAPS_S = {"hinted": 0.06, "polled": 1.0}
 
@@ -41,41 +38,14 @@ _DEAF = ("on", "nopass", "~*", "&*", "+@all", "-subscribe")
 
 def measured(transitions: int, kinds: tuple[str, ...] = ("hinted", "polled")) -> dict[str, Any]:
     """Seconds from a transition to one reader, and to the last of all, by kind of reader."""
-    with running_redis() as port:
-        urls = {"hinted": f"redis://{HOST}:{port}/0", "polled": f"redis://deaf:any@{HOST}:{port}/0"}
+    with tempfile.TemporaryDirectory() as folder, running_redis(Path(folder)) as server:
+        with redis.Redis(port=server.port) as client:
+            client.execute_command("ACL", "SETUSER", "deaf", *_DEAF)
+        urls = {"hinted": server.url, "polled": f"redis://deaf:any@{HOST}:{server.port}/0"}
         return {
             kind: uvloop.run(_follow(urls["hinted"], urls[kind], transitions, GAPS_S[kind]))
             for kind in kinds
         }
-
-
-@contextlib.contextmanager
-def running_redis() -> Iterator[int]:
-    """A redis-server of our own, with a user who may not subscribe; gives its port."""
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        words = ["--port", str(port), "--bind", HOST, "--save", "", "--dir", folder]
-        server = subprocess.Popen(["redis-server", *words], stdout=subprocess.DEVNULL)
-        try:
-            _await_redis(port)
-            yield port
-        finally:
-            server.terminate()
-            server.wait()
-
-
-def _await_redis(port: int) -> None:
-    until = time.monotonic() + PATIENCE_S
-    with redis.Redis(port=port) as client:
-        while True:
-            try:
-                client.execute_command("ACL", "SETUSER", "deaf", *_DEAF)
-            except redis.ConnectionError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
 
 
 class _Reader:
@@ -102,16 +72,12 @@ async def read(url: str) -> None:
     await asyncio.gather(*(watch.run() for watch in watches))
 
 
-class _Quiet:
+class _Strict(QuietObserver):
     """The publisher's observer. An error ends the measurement."""
 
     def view_published(self, view: View, error: Exception | None) -> None:
         if error is not None:
             raise error
-
-    def standing_by(self, vantage: str) -> None: ...
-
-    def event_happened(self, event: Event) -> None: ...
 
 
 async def _follow(
@@ -119,7 +85,7 @@ async def _follow(
 ) -> dict[str, Any]:
     catalog, rng = read_catalog(Settings()), random.Random(4)
     store = RedisStore(writer_url)
-    publisher = Publisher(catalog=catalog, store=store, observer=_Quiet(), vantage="bench")
+    publisher = Publisher(catalog=catalog, store=store, observer=_Strict(), vantage="bench")
     watched = [
         Watched(region, Health(state=Observed.UP, since=0.0), probed_at=time.time())
         for region in catalog.regions

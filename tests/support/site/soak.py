@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from router.geo.database import packaged_database
 from router.health.publisher import LEASE_S
 from router.model import Check
 from router.processes.simulated_edges import Mode
 from router.routing.fleet import FleetPolicy
 from tests.support.builders import CITIES
+from tests.support.proc import open_files, private_mb, workers_of
+from tests.support.running import replace_file, rewritten
 from tests.support.servers import HOST, Process, eventually
 from tests.support.site.fleet import Pace, Server, Setup, Site, open_site
 from tests.support.site.viewers import Answer, Viewers
@@ -245,10 +245,10 @@ async def replace_geo(site: Site, storm: Storm, rng: random.Random) -> None:
     )
     storm.done[f"geo {how}"] += 1
     try:
-        _replace(site.folder / "geo.mmdb", damaged)
+        replace_file(site.folder / "geo.mmdb", damaged)
         await asyncio.sleep(rng.uniform(3, 8))
     finally:
-        _replace(site.folder / "geo.mmdb", sound)
+        replace_file(site.folder / "geo.mmdb", sound)
 
 
 async def replace_regions(site: Site, storm: Storm, rng: random.Random) -> None:
@@ -259,7 +259,7 @@ async def replace_regions(site: Site, storm: Storm, rng: random.Random) -> None:
         try:
             if how == "cut":
                 # A cut between two entries would leave a valid file without the "[".
-                _replace(path, before[: rng.randrange(1, len(before))] + b"\n[")
+                replace_file(path, before[: rng.randrange(1, len(before))] + b"\n[")
             elif how == "faulty":
                 rewrite(site, lambda told: told["regions"][0].update(latitude=91))
             else:
@@ -267,21 +267,12 @@ async def replace_regions(site: Site, storm: Storm, rng: random.Random) -> None:
                 rewrite(site, lambda told: told["regions"][0].update(weight=weight))
             await asyncio.sleep(rng.uniform(3, 8))
         finally:
-            _replace(path, before)
+            replace_file(path, before)
 
 
-def rewrite(site: Site, change: Callable[[Any], None]) -> None:
+def rewrite(site: Site, change: Callable[[dict[str, Any]], object]) -> None:
     """Change regions.yaml in one step."""
-    path = site.folder / "regions.yaml"
-    told = yaml.safe_load(path.read_text())
-    change(told)
-    _replace(path, yaml.safe_dump(told).encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(content)
-    fresh.replace(path)
+    rewritten(site.folder / "regions.yaml", change)
 
 
 # Viewers and measurements
@@ -345,21 +336,13 @@ async def watch(server: Server, usage: dict[str, list[Usage]]) -> None:
 
 def processes_of(pid: int) -> dict[str, int]:
     """Name → pid of the main process and its workers."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
-    workers = sorted(child for child, command in commands.items() if b"spawn_main" in command)
-    return {"main": pid} | {f"worker {number}": one for number, one in enumerate(workers, 1)}
+    workers = enumerate(sorted(workers_of(pid)), 1)
+    return {"main": pid} | {f"worker {number}": one for number, one in workers}
 
 
 def used_by(pid: int) -> Usage:
-    """The current usage of a process (proc_pid_status(5))."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    private_kb = int(status.partition("RssAnon:")[2].split()[0])
-    return Usage(
-        at=time.monotonic(),
-        memory_mb=private_kb / 1_024,
-        files=len(list(Path(f"/proc/{pid}/fd").iterdir())),
-    )
+    """The current usage of a process."""
+    return Usage(at=time.monotonic(), memory_mb=private_mb(pid), files=open_files(pid))
 
 
 # Checks

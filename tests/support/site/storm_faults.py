@@ -19,8 +19,9 @@ from router.store.redis import EVENTS, VANTAGES, intent_key, lease_key, view_key
 from router.store.snapshot import FILE_NAME
 from tests.support.builders import CITIES, a_view, an_edge_view, an_intent
 from tests.support.dns import HANG, SERVFAIL, Answer
+from tests.support.proc import workers_of
 from tests.support.servers import HOST, RedisServer
-from tests.support.site.fleet import Server, Site, name_of
+from tests.support.site.fleet import Site, name_of
 from tests.support.site.soak import rewrite
 
 Fault = Callable[[Site, random.Random], contextlib.AbstractAsyncContextManager[None]]
@@ -67,7 +68,6 @@ async def redis_demoted(site: Site, rng: random.Random) -> AsyncIterator[None]:
     """A planned failover behind one address. The old primary becomes a replica."""
     assert site.address is not None
     folder = site.folder / f"redis-{rng.randrange(2**32)}"
-    folder.mkdir()
     old = site.redis
     fresh = await asyncio.to_thread(RedisServer, folder, replicaof=f"{HOST} {old.port}")
     with redis_client.Redis(port=fresh.port) as client:
@@ -222,7 +222,7 @@ def _unresolved(site: Site, rng: random.Random, answer: Answer) -> Iterator[None
 @contextlib.asynccontextmanager
 async def worker_hung(site: Site, rng: random.Random) -> AsyncIterator[None]:
     """One worker of one server is stopped. It resumes long after it was replaced."""
-    victim = rng.choice(workers_of(rng.choice(site.servers)))
+    victim = rng.choice(workers_of(rng.choice(site.servers).process.pid))
     os.kill(victim, signal.SIGSTOP)
     site.hung_at.append(time.monotonic())
     try:
@@ -230,17 +230,6 @@ async def worker_hung(site: Site, rng: random.Random) -> AsyncIterator[None]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGCONT)
-
-
-def workers_of(server: Server) -> list[int]:
-    """The pids of a server's worker processes."""
-    pid = server.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [
-        int(child)
-        for child in children
-        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
 
 
 @contextlib.asynccontextmanager

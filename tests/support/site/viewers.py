@@ -67,6 +67,22 @@ class Answer:
         return "all=true" in self.query
 
 
+def an_answer(**changes: Any) -> Answer:
+    """An answer to a viewer in New York, who is in a country with edges."""
+    usual = {
+        "query": "?all=true",
+        "address": "128.59.1.1",
+        "asked_at": 100.0,
+        "took_s": 0.01,
+        "code": 200,
+        "region": "nyc-01",
+        "endpoint": "http://127.0.0.1:1",
+        "status": "ok",
+        "named": ("nyc-01", "dal-01"),
+    }
+    return Answer(**(usual | changes))  # type: ignore[arg-type]
+
+
 @dataclass
 class Viewers:
     """Viewers who ask the servers at `ports` in turn, at a fixed rate.
