@@ -359,15 +359,6 @@ async def test_health_ages_when_reading_raises(
     assert (watch.fleet.status, region_for_toronto(watch)) == (Status.STALE, "yto-02")
 
 
-async def test_recalled_health_keeps_its_age(
-    store: FakeStore, recorder: Recorder, clock: Clock
-) -> None:
-    clock.now += 60
-    watch = FleetWatch(a_ranker(), FakeStore(), recorder, clock=clock)
-    watch.restore(Stored((down("yto-01"),), ()))
-    assert (watch.fleet.status, region_for_toronto(watch)) == (Status.STALE, "yto-02")
-
-
 async def test_published_view_reaches_answers_at_once(recorder: Recorder) -> None:
     store = MemoryStore()
     watch = FleetWatch(a_ranker(), store, recorder, clock=lambda: NOW)

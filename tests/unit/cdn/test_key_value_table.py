@@ -1,4 +1,4 @@
-"""The table in a KeyValueStore: what its cells hold, and how large it is."""
+"""The CloudFront KeyValueStore table: the contents of its cells and its size."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from router.routing.ranking import Ranker
 from tests.support.builders import a_catalog, a_region
 
 
-def spread(count: int, seed: int = 1) -> Ranker:
+def a_spread_ranker(count: int, seed: int = 1) -> Ranker:
     rng = random.Random(seed)
     return Ranker(
         Catalog(
@@ -30,7 +30,7 @@ def spread(count: int, seed: int = 1) -> Ranker:
 
 
 def cell_of(values: dict[str, str], tree: str, place: Position) -> list[str]:
-    """The first edges of the metros in the smallest cell around a place."""
+    """Returns the first edge of each metro in the smallest cell around a place."""
     across, up, cell = (place.longitude + 180) / 360, (place.latitude + 90) / 180, ""
     while (rows := json.loads(values[f"{tree}.{cell}"])) == 0:
         column, row = min(1, math.floor(across * 2)), min(1, math.floor(up * 2))
@@ -38,29 +38,29 @@ def cell_of(values: dict[str, str], tree: str, place: Position) -> list[str]:
     return [row[5][0] for row in rows]
 
 
-def test_cell_holds_the_nearest_metros_of_every_place_in_it() -> None:
-    ranker, rng = spread(40), random.Random(2)
+def test_cell_has_the_nearest_metros_of_each_place_in_it() -> None:
+    ranker, rng = a_spread_ranker(40), random.Random(2)
     table = make_table(ranker)
     for _ in range(1_000):
         place = Position(rng.uniform(-90, 90), rng.uniform(-180, 180))
         metros = ranker.around("CA", place, Scope.COUNTRY)
-        held = cell_of(dict(table.values), f"{table.version}.CA.in", place)
-        assert {metro.edges[0].id for metro in metros} <= {*held}
+        cell_edges = cell_of(dict(table.values), f"{table.version}.CA.in", place)
+        assert {metro.edges[0].id for metro in metros} <= {*cell_edges}
 
 
 def test_same_catalog_gives_the_same_version() -> None:
-    assert make_table(spread(20)) == make_table(spread(20))
-    assert make_table(spread(20)).version != make_table(spread(21)).version
+    assert make_table(a_spread_ranker(20)) == make_table(a_spread_ranker(20))
+    assert make_table(a_spread_ranker(20)).version != make_table(a_spread_ranker(21)).version
 
 
-def test_city_of_many_edges_is_divided() -> None:
+def test_city_with_many_edges_is_split() -> None:
     regions = [a_region(f"{'x' * 55}-{number:03}") for number in range(200)]
     table = make_table(Ranker(a_catalog(*regions)))
     assert max(len(name) + len(text) for name, text in table.values.items()) <= MAX_PAIR_BYTES
 
 
-def one_place(spacing: float) -> Ranker:
-    """20 countries whose only edges stand almost on one spot."""
+def a_ranker_at_one_position(spacing: float) -> Ranker:
+    """20 countries with one edge each, all at almost the same position."""
     return Ranker(
         a_catalog(
             *(
@@ -75,23 +75,23 @@ def one_place(spacing: float) -> Ranker:
     )
 
 
-def test_metros_of_one_place_come_in_their_order() -> None:
-    ranker, rng = one_place(0), random.Random(3)
+def test_metros_at_one_position_keep_their_order() -> None:
+    ranker, rng = a_ranker_at_one_position(0), random.Random(3)
     table = make_table(ranker)
     for _ in range(100):
         place = Position(rng.uniform(-90, 90), rng.uniform(-180, 180))
         metros = ranker.around(None, place, Scope.GLOBAL)
-        held = cell_of(dict(table.values), f"{table.version}.all", place)
-        assert [metro.edges[0].id for metro in metros] == [*held][: len(metros)]
+        cell_edges = cell_of(dict(table.values), f"{table.version}.all", place)
+        assert [metro.edges[0].id for metro in metros] == [*cell_edges][: len(metros)]
 
 
-def test_metros_that_no_cell_tells_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metros_too_close_to_separate_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("router.cdn.key_value_table.MAX_TABLE_BYTES", 100_000)
     with pytest.raises(ConfigError, match="20 edges has more than"):
-        make_table(one_place(1e-8))
+        make_table(a_ranker_at_one_position(1e-8))
 
 
 def test_table_that_is_too_large_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("router.cdn.key_value_table.MAX_TABLE_BYTES", 1_000)
     with pytest.raises(ConfigError, match="AUTOROUTER_CACHE_KEY_HEADERS"):
-        make_table(spread(5))
+        make_table(a_spread_ranker(5))

@@ -1,4 +1,4 @@
-"""What is purged, when, how often it is tried, and that nothing waits for it."""
+"""What is purged, when, and how failed purges are retried."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,26 +21,26 @@ from tests.support.builders import NOW, a_fleet, a_fleet_but, a_region, an_edge
 pytestmark = pytest.mark.anyio
 
 
-class Cdn:
-    """A target that takes purges, errs or hangs."""
+class FakeCdn:
+    """A purge target that records purges or fails."""
 
     name = "varnish"
 
     def __init__(self) -> None:
-        self.taken: list[list[str]] = []
-        self.refused = 0
+        self.purged_tags: list[list[str]] = []
+        self.failures = 0
         self.error: PurgeError | None = None
 
     async def purge(self, tags: Sequence[str]) -> None:
         if self.error is not None:
-            self.refused += 1
+            self.failures += 1
             raise self.error
-        self.taken.append(list(tags))
+        self.purged_tags.append(list(tags))
 
 
 @dataclass
-class Heard:
-    """An observer that keeps what it hears."""
+class Recorder:
+    """An observer that records its calls."""
 
     purges: list[tuple[str, float, bool]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -52,8 +52,8 @@ class Heard:
         self.events.append(event)
 
 
-class Time:
-    """Time that passes only while somebody sleeps; what happens meanwhile can be told."""
+class SleepClock:
+    """A clock that only `sleep` advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -69,19 +69,19 @@ class Time:
 
 
 @dataclass
-class Bench:
+class RunningPurge:
     """A running purge of one target."""
 
-    cdn: Cdn = field(default_factory=Cdn)
-    heard: Heard = field(default_factory=Heard)
-    time: Time = field(default_factory=Time)
+    cdn: FakeCdn = field(default_factory=FakeCdn)
+    recorder: Recorder = field(default_factory=Recorder)
+    time: SleepClock = field(default_factory=SleepClock)
     store: MemoryStore = field(default_factory=MemoryStore)
 
     def __post_init__(self) -> None:
         self.purge = Purge(
             target=self.cdn,
             store=self.store,
-            observer=self.heard,
+            observer=self.recorder,
             clock=lambda: NOW + self.time.now,
             monotonic=self.time,
             sleep=self.time.sleep,
@@ -90,27 +90,27 @@ class Bench:
     def fall(self, *ids: str) -> None:
         self.purge.fleet_replaced(a_fleet(), a_fleet_but(*(down(id) for id in ids)))
 
-    async def turns(self, count: int = 50) -> None:
+    async def run_loop(self, count: int = 50) -> None:
         for _ in range(count):
             await asyncio.sleep(0)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """The very step after which it holds."""
+        """Run the loop until the condition holds."""
         for _ in range(1_000):
             if condition():
                 return
             await asyncio.sleep(0)
-        raise AssertionError("never so")
+        raise AssertionError("the condition never held")
 
-    async def told(self) -> list[tuple[str | None, str | None]]:
+    async def logged(self) -> list[tuple[str | None, str | None]]:
         return [(one.event.after, one.event.reason) for one in await self.store.events()]
 
 
 @asynccontextmanager
-async def a_bench() -> AsyncIterator[Bench]:
-    bench = Bench()
-    running = asyncio.create_task(bench.purge.run())
-    yield bench
+async def running_purge() -> AsyncIterator[RunningPurge]:
+    run = RunningPurge()
+    running = asyncio.create_task(run.purge.run())
+    yield run
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -119,7 +119,7 @@ def down(id: str) -> Edge:
     return an_edge(id, observed=Observed.DOWN)
 
 
-# Which
+# Changed edges
 
 
 @pytest.mark.parametrize(
@@ -132,17 +132,17 @@ def down(id: str) -> Edge:
     ],
     ids=["down", "degraded", "draining", "models"],
 )
-def test_edge_that_answers_treat_otherwise_has_changed(changed: Edge) -> None:
+def test_edge_that_affects_answers_has_changed(changed: Edge) -> None:
     assert changed_edges(a_fleet(), a_fleet_but(changed)) == ("yto-01",)
     assert changed_edges(a_fleet_but(changed), a_fleet()) == ("yto-01",)
 
 
-def test_kind_of_intent_does_not_matter_to_answers() -> None:
+def test_draining_to_disabled_is_no_change() -> None:
     draining, disabled = (an_edge("yto-01", intended=one) for one in list(Intended)[1:])
     assert changed_edges(a_fleet_but(draining), a_fleet_but(disabled)) == ()
 
 
-def test_edge_that_came_or_went_has_changed() -> None:
+def test_added_or_removed_edge_has_changed() -> None:
     few, more = a_fleet(an_edge("yto-01")), a_fleet(an_edge("yto-01"), an_edge("yul-01"))
     assert changed_edges(few, more) == changed_edges(more, few) == ("yul-01",)
 
@@ -153,60 +153,60 @@ def test_edge_that_moved_has_changed() -> None:
 
 
 @given(st.data())
-def test_no_change_means_equal_answers(data: st.DataObject) -> None:
+def test_no_change_means_equal_routing(data: st.DataObject) -> None:
     catalog = data.draw(strategies.catalogs())
     before, after = data.draw(strategies.fleets(catalog)), data.draw(strategies.fleets(catalog))
     assert (changed_edges(before, after) == ()) is (before.routing[2:] == after.routing[2:])
 
 
-# When
+# Debounce
 
 
-async def test_change_is_purged_after_a_moment() -> None:
-    async with a_bench() as bench:
-        bench.fall("yto-01")
-        await bench.turns()
-        assert bench.cdn.taken == [["edge:yto-01"]]
-        assert bench.heard.purges == [("varnish", DEBOUNCE_S, True)]
+async def test_change_is_purged_after_the_debounce() -> None:
+    async with running_purge() as run:
+        run.fall("yto-01")
+        await run.run_loop()
+        assert run.cdn.purged_tags == [["edge:yto-01"]]
+        assert run.recorder.purges == [("varnish", DEBOUNCE_S, True)]
 
 
-async def test_changes_that_come_together_are_one_purge() -> None:
-    async with a_bench() as bench:
-        bench.fall("yto-01")
-        bench.fall("yul-01", "nyc-01")
-        await bench.turns()
-        assert bench.cdn.taken == [["edge:nyc-01", "edge:yto-01", "edge:yul-01"]]
+async def test_simultaneous_changes_are_one_purge() -> None:
+    async with running_purge() as run:
+        run.fall("yto-01")
+        run.fall("yul-01", "nyc-01")
+        await run.run_loop()
+        assert run.cdn.purged_tags == [["edge:nyc-01", "edge:yto-01", "edge:yul-01"]]
 
 
-async def test_later_change_is_a_purge_of_its_own() -> None:
-    async with a_bench() as bench:
+async def test_later_change_is_a_separate_purge() -> None:
+    async with running_purge() as run:
         for _ in range(2):
-            bench.fall("yto-01")
-            await bench.turns()
-        assert bench.cdn.taken == [["edge:yto-01"]] * 2
+            run.fall("yto-01")
+            await run.run_loop()
+        assert run.cdn.purged_tags == [["edge:yto-01"]] * 2
 
 
-async def test_change_of_no_edge_is_not_purged() -> None:
-    async with a_bench() as bench:
-        bench.purge.fleet_replaced(a_fleet(), a_fleet())
-        await bench.turns()
-        assert (bench.cdn.taken, bench.time.slept) == ([], [])
+async def test_unchanged_fleet_is_not_purged() -> None:
+    async with running_purge() as run:
+        run.purge.fleet_replaced(a_fleet(), a_fleet())
+        await run.run_loop()
+        assert (run.cdn.purged_tags, run.time.slept) == ([], [])
 
 
-async def test_many_edges_are_purged_as_everything() -> None:
+async def test_many_edges_are_purged_by_one_tag() -> None:
     edges = [an_edge(f"e{number}") for number in range(MAX_TAGS + 1)]
-    async with a_bench() as bench:
-        bench.purge.fleet_replaced(a_fleet(), a_fleet(*edges))
-        await bench.turns()
-        assert bench.cdn.taken == [[EVERY_TAG]]
+    async with running_purge() as run:
+        run.purge.fleet_replaced(a_fleet(), a_fleet(*edges))
+        await run.run_loop()
+        assert run.cdn.purged_tags == [[EVERY_TAG]]
 
 
-async def test_purge_is_told_of() -> None:
-    async with a_bench() as bench:
-        bench.fall("yto-01", "yul-01")
-        await bench.turns()
-        (logged,) = await bench.store.events()
-        assert logged.event == bench.heard.events[0]
+async def test_purge_is_an_event() -> None:
+    async with running_purge() as run:
+        run.fall("yto-01", "yul-01")
+        await run.run_loop()
+        (logged,) = await run.store.events()
+        assert logged.event == run.recorder.events[0]
         assert logged.event == Event(
             at=NOW + DEBOUNCE_S,
             kind=EventKind.PURGE,
@@ -216,82 +216,82 @@ async def test_purge_is_told_of() -> None:
         )
 
 
-# Again
+# Retries
 
 
-async def test_failed_purge_is_tried_again_more_and_more_slowly() -> None:
-    async with a_bench() as bench:
-        bench.cdn.error = PurgeError("answered 503")
-        bench.fall("yto-01")
-        await bench.until(lambda: bench.cdn.refused == 5)
-        assert bench.time.slept[:5] == [DEBOUNCE_S, 0.5, 1.0, 2.0, 4.0]
-        bench.cdn.error = None
-        await bench.turns()
-        assert bench.cdn.taken == [["edge:yto-01"]]
+async def test_failed_purge_is_retried_with_backoff() -> None:
+    async with running_purge() as run:
+        run.cdn.error = PurgeError("answered 503")
+        run.fall("yto-01")
+        await run.until(lambda: run.cdn.failures == 5)
+        assert run.time.slept[:5] == [DEBOUNCE_S, 0.5, 1.0, 2.0, 4.0]
+        run.cdn.error = None
+        await run.run_loop()
+        assert run.cdn.purged_tags == [["edge:yto-01"]]
 
 
-async def test_waits_between_tries_are_bounded() -> None:
-    async with a_bench() as bench:
-        bench.cdn.error = PurgeError("answered 503")
+async def test_backoff_is_bounded() -> None:
+    async with running_purge() as run:
+        run.cdn.error = PurgeError("answered 503")
         for _ in range(20):
-            bench.fall("yto-01")
-            await bench.turns(10)
-        assert max(bench.time.slept) == LAST_RETRY_S
+            run.fall("yto-01")
+            await run.run_loop(10)
+        assert max(run.time.slept) == LAST_RETRY_S
 
 
 async def test_change_during_retries_is_purged_with_the_rest() -> None:
-    async with a_bench() as bench:
-        bench.cdn.error = PurgeError("answered 503")
-        bench.fall("yto-01")
-        await bench.until(lambda: bench.cdn.refused == 2)
-        bench.fall("yul-01")
-        bench.cdn.error = None
-        await bench.turns()
-        assert bench.cdn.taken == [["edge:yto-01", "edge:yul-01"]]
+    async with running_purge() as run:
+        run.cdn.error = PurgeError("answered 503")
+        run.fall("yto-01")
+        await run.until(lambda: run.cdn.failures == 2)
+        run.fall("yul-01")
+        run.cdn.error = None
+        await run.run_loop()
+        assert run.cdn.purged_tags == [["edge:yto-01", "edge:yul-01"]]
 
 
-async def test_purge_is_given_up_once_caches_are_past_it() -> None:
-    async with a_bench() as bench:
-        bench.cdn.error = PurgeError("answered 503")
-        bench.fall("yto-01")
-        await bench.until(lambda: len(bench.heard.events) == 2)
-        assert LIFE_S <= bench.time.now <= LIFE_S + LAST_RETRY_S
-        assert await bench.told() == [("failing", "answered 503"), ("gave up", "answered 503")]
-        tries = bench.cdn.refused
-        await bench.turns()
-        assert bench.cdn.refused == tries
+async def test_purge_is_abandoned_after_the_cache_lifetime() -> None:
+    async with running_purge() as run:
+        run.cdn.error = PurgeError("answered 503")
+        run.fall("yto-01")
+        await run.until(lambda: len(run.recorder.events) == 2)
+        assert LIFE_S <= run.time.now <= LIFE_S + LAST_RETRY_S
+        assert await run.logged() == [("failing", "answered 503"), ("gave up", "answered 503")]
+        tries = run.cdn.failures
+        await run.run_loop()
+        assert run.cdn.failures == tries
 
 
-async def test_next_purge_after_a_success_is_prompt_again() -> None:
-    async with a_bench() as bench:
-        bench.cdn.error = PurgeError("answered 503")
-        bench.fall("yto-01")
-        await bench.until(lambda: bench.cdn.refused == 2)
-        bench.cdn.error = None
-        await bench.turns()
-        bench.time.slept.clear()
-        bench.fall("yul-01")
-        await bench.turns()
-        assert bench.time.slept == [DEBOUNCE_S]
+async def test_success_resets_the_backoff() -> None:
+    async with running_purge() as run:
+        run.cdn.error = PurgeError("answered 503")
+        run.fall("yto-01")
+        await run.until(lambda: run.cdn.failures == 2)
+        run.cdn.error = None
+        await run.run_loop()
+        run.time.slept.clear()
+        run.fall("yul-01")
+        await run.run_loop()
+        assert run.time.slept == [DEBOUNCE_S]
 
 
-async def test_every_failure_is_counted_but_told_once() -> None:
-    async with a_bench() as bench:
-        bench.cdn.error = PurgeError("answered 503")
-        bench.fall("yto-01")
-        await bench.until(lambda: len(bench.heard.purges) == 5)
-        assert [ok for _, _, ok in bench.heard.purges] == [False] * 5
-        assert await bench.told() == [("failing", "answered 503")]
+async def test_every_failure_is_counted_but_logged_once() -> None:
+    async with running_purge() as run:
+        run.cdn.error = PurgeError("answered 503")
+        run.fall("yto-01")
+        await run.until(lambda: len(run.recorder.purges) == 5)
+        assert [ok for _, _, ok in run.recorder.purges] == [False] * 5
+        assert await run.logged() == [("failing", "answered 503")]
 
 
-async def test_store_that_is_away_does_not_stop_purging() -> None:
-    class Away(MemoryStore):
+async def test_store_error_does_not_stop_purging() -> None:
+    class FailingStore(MemoryStore):
         async def log_events(self, events: Sequence[Event]) -> None:
-            raise StoreError("Redis: refused")
+            raise StoreError("Redis: failures")
 
-    async with a_bench() as bench:
-        bench.purge.store = Away()
+    async with running_purge() as run:
+        run.purge.store = FailingStore()
         for _ in range(2):
-            bench.fall("yto-01")
-            await bench.turns()
-        assert len(bench.cdn.taken) == len(bench.heard.events) == 2
+            run.fall("yto-01")
+            await run.run_loop()
+        assert len(run.cdn.purged_tags) == len(run.recorder.events) == 2

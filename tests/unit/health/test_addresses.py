@@ -1,10 +1,10 @@
-"""Which of an edge's addresses are called bad."""
+"""Which addresses of an edge are reported as bad."""
 
 from router.health.addresses import BAD_AFTER, MAX_COUNTED, bad_addresses, counted
 from router.model import Outcome, Probe
 
 
-def after(*probes: Probe) -> tuple[str, ...]:
+def bad_after(*probes: Probe) -> tuple[str, ...]:
     counts: dict[str, int] = {}
     for probe in probes:
         counts = counted(counts, probe)
@@ -15,22 +15,22 @@ def passed(address: str, *lost: str) -> Probe:
     return Probe(outcome=Outcome.OK, address=address, lost=lost)
 
 
-def test_address_that_never_connects_first_is_bad() -> None:
-    assert after(*[passed("a", "b")] * (BAD_AFTER - 1)) == ()
-    assert after(*[passed("a", "b")] * BAD_AFTER) == ("b",)
+def test_address_that_always_connects_too_late_is_bad() -> None:
+    assert bad_after(*[passed("a", "b")] * (BAD_AFTER - 1)) == ()
+    assert bad_after(*[passed("a", "b")] * BAD_AFTER) == ("b",)
 
 
 def test_address_that_answers_with_errors_is_bad() -> None:
     fails = Probe(outcome=Outcome.STATUS, address="b")
-    assert after(*[passed("a"), fails] * BAD_AFTER) == ("b",)
+    assert bad_after(*[passed("a"), fails] * BAD_AFTER) == ("b",)
 
 
-def test_address_that_works_again_is_good() -> None:
-    assert after(*[passed("a", "b")] * BAD_AFTER, passed("b")) == ()
+def test_address_that_works_again_is_not_bad() -> None:
+    assert bad_after(*[passed("a", "b")] * BAD_AFTER, passed("b")) == ()
 
 
 def test_edge_without_a_working_address_has_no_bad_address() -> None:
-    assert after(*[Probe(outcome=Outcome.REFUSED, lost=("a", "b"))] * 9) == ()
+    assert bad_after(*[Probe(outcome=Outcome.REFUSED, lost=("a", "b"))] * 9) == ()
 
 
 def test_memory_is_bounded() -> None:

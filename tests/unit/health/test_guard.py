@@ -1,4 +1,4 @@
-"""When a vantage doubts what it sees: the fleet brake and isolation, as pure rules."""
+"""The fleet brake and isolation: when a vantage does not trust its own probes."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -35,12 +35,12 @@ def fallen(ago_s: float = 1.0) -> Health:
 
 
 def suspect(state: Observed = Observed.UP) -> Health:
-    """Failing, not often enough yet."""
+    """Failing, but not often enough to be down."""
     return Health(state=state, since=LONG_AGO, streak=-1)
 
 
-def a_fleet_seen(*groups: tuple[int, Health]) -> dict[str, Health]:
-    """The first so many edges like this, the next like that, the rest up."""
+def healths_of(*groups: tuple[int, Health]) -> dict[str, Health]:
+    """The health of every edge: each group covers the next edges, and the rest are up."""
     seen: list[Health] = []
     for count, health in groups:
         seen += [health] * count
@@ -83,52 +83,52 @@ def judged(
 def test_brake_is_on_while_more_than_half_fall_at_once(
     groups: list[tuple[int, Health]], is_on: bool
 ) -> None:
-    assert (judged(a_fleet_seen(*groups)) is not None) is is_on
+    assert (judged(healths_of(*groups)) is not None) is is_on
 
 
 @pytest.mark.parametrize(("enabled", "is_on"), [(1, False), (2, False), (3, True), (4, True)])
 def test_brake_needs_three_falls_in_a_small_fleet(enabled: int, is_on: bool) -> None:
-    healths = a_fleet_seen((10, fallen()))
+    healths = healths_of((10, fallen()))
     assert (judged(healths, enabled=ALL[:enabled]) is not None) is is_on
 
 
 def test_new_brake_has_its_time_and_edges() -> None:
-    assert judged(a_fleet_seen((2, fallen()), (4, suspect()))) == a_brake(*ALL[:6], since=NOW)
+    assert judged(healths_of((2, fallen()), (4, suspect()))) == a_brake(*ALL[:6], since=NOW)
 
 
-def test_edges_held_back_by_operators_do_not_count() -> None:
-    healths = a_fleet_seen((6, fallen()))
+def test_edges_disabled_by_operators_do_not_count() -> None:
+    healths = healths_of((6, fallen()))
     assert judged(healths, enabled=ALL[4:]) is None
     assert judged(healths, enabled=ALL[:7]) == a_brake(*ALL[:6], since=NOW)
-    assert judged(a_fleet_seen((4, fallen())), enabled=ALL[:7]) == a_brake(*ALL[:4], since=NOW)
+    assert judged(healths_of((4, fallen())), enabled=ALL[:7]) == a_brake(*ALL[:4], since=NOW)
 
 
-def test_enabled_edge_without_a_probe_counts_as_enabled() -> None:
+def test_edge_without_a_probe_counts_as_enabled() -> None:
     healths = {id: fallen() for id in ALL[:5]}
     assert judged(healths) is None
     assert judged(healths, enabled=ALL[:9]) is not None
 
 
 def test_brake_stays_when_its_falls_are_old() -> None:
-    brake = judged(a_fleet_seen((6, fallen(60))), a_brake(*ALL[:6], since=NOW - 60))
+    brake = judged(healths_of((6, fallen(60))), a_brake(*ALL[:6], since=NOW - 60))
     assert brake == a_brake(*ALL[:6], since=NOW - 60)
 
 
 def test_edge_that_falls_later_joins_the_brake() -> None:
-    healths = a_fleet_seen((6, fallen(60)), (1, fallen()))
+    healths = healths_of((6, fallen(60)), (1, fallen()))
     brake = judged(healths, a_brake(*ALL[:6], since=NOW - 60))
     assert brake == a_brake(*ALL[:7], since=NOW - 60)
 
 
 def test_edge_down_since_before_the_brake_never_joins() -> None:
-    healths = a_fleet_seen((6, fallen(60)), (1, fallen(500)))
+    healths = healths_of((6, fallen(60)), (1, fallen(500)))
     brake = judged(healths, a_brake(*ALL[:6], since=NOW - 60))
     assert brake is not None
     assert ALL[6] not in brake.fallen
 
 
-def test_brake_is_lifted_once_half_of_the_fleet_answers() -> None:
-    healths = a_fleet_seen((5, fallen()))
+def test_brake_is_lifted_when_half_of_the_fleet_answers() -> None:
+    healths = healths_of((5, fallen()))
     lifted = judged(healths, a_brake(*ALL[:6]))
     assert lifted == replace(a_brake(*ALL[:6]), lifted_at=NOW)
     assert held_edges(lifted, healths, removed=()) == set(ALL[:5])
@@ -138,11 +138,11 @@ def test_brake_is_lifted_once_half_of_the_fleet_answers() -> None:
 
 def test_lifted_brake_is_on_again_when_most_fail_again() -> None:
     lifted = replace(a_brake(*ALL[:6]), lifted_at=NOW - 5)
-    assert judged(a_fleet_seen((6, fallen())), lifted) == a_brake(*ALL[:6])
+    assert judged(healths_of((6, fallen())), lifted) == a_brake(*ALL[:6])
 
 
 def test_edge_that_another_vantage_saw_fall_is_not_held() -> None:
-    healths, brake = a_fleet_seen((6, fallen())), a_brake(*ALL[:6])
+    healths, brake = healths_of((6, fallen())), a_brake(*ALL[:6])
     other = a_view("other", {ALL[0]: Observed.DOWN, ALL[1]: Observed.UP, ALL[9]: Observed.DOWN})
     confirmed = confirmed_edges(brake, [other], NOW, POLICY)
     assert confirmed == {ALL[0]}
@@ -157,20 +157,20 @@ def test_edge_is_not_confirmed_by_an_old_or_isolated_view(changes: dict[str, Any
 
 @pytest.mark.parametrize(("age_s", "believed"), [(119, False), (120, True), (500, True)])
 def test_brake_believes_falls_after_two_minutes(age_s: float, believed: bool) -> None:
-    brake = judged(a_fleet_seen((6, fallen(age_s))), a_brake(*ALL[:6], since=NOW - age_s))
+    brake = judged(healths_of((6, fallen(age_s))), a_brake(*ALL[:6], since=NOW - age_s))
     assert brake is not None
     assert brake.believed is believed
 
 
 def test_believed_brake_stays_believed() -> None:
-    brake = judged(a_fleet_seen((7, fallen())), a_brake(*ALL[:6], believed=True))
+    brake = judged(healths_of((7, fallen())), a_brake(*ALL[:6], believed=True))
     assert brake == a_brake(*ALL[:7], believed=True)
 
 
 def test_next_mass_fall_puts_the_brake_on_again() -> None:
     believed = a_brake(*ALL[:6], believed=True)
-    between = judged(a_fleet_seen(), believed)
-    assert judged(a_fleet_seen((6, fallen())), between) == a_brake(*ALL[:6], since=NOW)
+    between = judged(healths_of(), believed)
+    assert judged(healths_of((6, fallen())), between) == a_brake(*ALL[:6], since=NOW)
 
 
 @pytest.mark.parametrize(
@@ -182,14 +182,14 @@ def test_next_mass_fall_puts_the_brake_on_again() -> None:
     ],
 )
 def test_held_edges_are_down_and_not_removed_yet(brake: Brake | None, held: set[str]) -> None:
-    healths = a_fleet_seen((4, fallen()), (2, suspect()))
+    healths = healths_of((4, fallen()), (2, suspect()))
     assert held_edges(brake, healths, removed=ALL[:1]) == held
 
 
 def seen_by(
     *down: str, held: Collection[str] = (), ago_s: float = 0.0, isolated: bool = False
 ) -> View:
-    """What another vantage says."""
+    """The view of another vantage."""
     edges = dict.fromkeys(ALL, Observed.UP) | dict.fromkeys(down, Observed.DOWN)
     view = a_view("other", edges, probed_at=NOW - ago_s, isolated=isolated)
     return replace(view, held=tuple(held))
@@ -266,7 +266,7 @@ def test_only_enabled_edges_that_are_down_and_not_removed_are_held(
 
 
 @given(healths=fleets_seen, brake=brakes, enabled=some_edges)
-def test_brake_names_at_least_three_and_most_of_the_enabled(
+def test_brake_has_at_least_three_and_most_enabled_edges(
     healths: dict[str, Health], brake: Brake | None, enabled: set[str]
 ) -> None:
     judgement = judged(healths, brake, enabled)
@@ -276,7 +276,7 @@ def test_brake_names_at_least_three_and_most_of_the_enabled(
 
 
 @given(healths=fleets_seen, enabled=some_edges)
-def test_nothing_is_held_for_more_than_two_minutes(
+def test_no_edge_is_held_for_more_than_two_minutes(
     healths: dict[str, Health], enabled: set[str]
 ) -> None:
     first = judged(healths, None, enabled)
@@ -285,7 +285,7 @@ def test_nothing_is_held_for_more_than_two_minutes(
 
 
 @given(healths=fleets_seen, brake=brakes, enabled=some_edges)
-def test_judging_again_at_once_changes_nothing(
+def test_judging_twice_gives_the_same_brake(
     healths: dict[str, Health], brake: Brake | None, enabled: set[str]
 ) -> None:
     once = judged(healths, brake, enabled)

@@ -1,4 +1,4 @@
-"""Which edge an answer names, and why: every reason, every rung of the ladder."""
+"""Which edge an answer names and why: every reason and every tier."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -41,7 +41,7 @@ UP, DEGRADED, DOWN, UNKNOWN = Observed.UP, Observed.DEGRADED, Observed.DOWN, Obs
 CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
 AMERICAN = [id for id, (_, country, _) in CITIES.items() if country == "US"]
 TORONTONIAN = a_key("yto-01", "yto-02", "yul-01", country="CA")
-NOBODY = RouteKey(None, ())
+UNPLACED = RouteKey(None, ())
 GERMAN = a_key("yul-01", "yul-02", "nyc-01", country="DE")
 STRICT = Query(strict=True)
 GLOBAL = Query(scope=Scope.GLOBAL)
@@ -61,14 +61,14 @@ def rejections(decision: Decision) -> dict[str, Rejection]:
 
 
 def all_but(observed: Observed, *others: Edge, ids: list[str] = CANADIAN) -> Fleet:
-    """Every edge of `ids` as observed, the rest up, but for the others."""
+    """A fleet that is up, except the edges of `ids` (`observed`) and `others`."""
     return a_fleet_but(*(an_edge(id, observed) for id in ids), *others)
 
 
 def a_fleet_loading(**loaded: list[str] | None) -> Fleet:
-    """Every shipped edge up with an empty inventory, but for these (`yto_01=[…]`)."""
-    told = {id.replace("_", "-"): models for id, models in loaded.items()}
-    return a_fleet(*(an_edge(id, models=told.get(id, [])) for id in CITIES))
+    """A fleet that is up; inventories are empty unless given (`yto_01=[…]`)."""
+    inventories = {id.replace("_", "-"): models for id, models in loaded.items()}
+    return a_fleet(*(an_edge(id, models=inventories.get(id, [])) for id in CITIES))
 
 
 # Reasons
@@ -114,8 +114,8 @@ def a_fleet_loading(**loaded: list[str] | None) -> Fleet:
             RouteReason.MODEL_ELSEWHERE,
             True,
         ),
-        (NOBODY, Query(), a_fleet(), "yto-01", RouteReason.DEFAULT_ORDER, False),
-        (NOBODY, GLOBAL, a_fleet(), "yto-01", RouteReason.DEFAULT_ORDER, False),
+        (UNPLACED, Query(), a_fleet(), "yto-01", RouteReason.DEFAULT_ORDER, False),
+        (UNPLACED, GLOBAL, a_fleet(), "yto-01", RouteReason.DEFAULT_ORDER, False),
         (
             RouteKey(None, ("dal-01",)),
             Query(),
@@ -126,7 +126,7 @@ def a_fleet_loading(**loaded: list[str] | None) -> Fleet:
         ),
     ],
 )
-def test_reason_says_why_this_edge(
+def test_decision_has_the_reason_for_its_edge(
     key: RouteKey, query: Query, fleet: Fleet, pick: str, reason: RouteReason, *, crossed: bool
 ) -> None:
     decision = decided(fleet, key, query)
@@ -135,9 +135,9 @@ def test_reason_says_why_this_edge(
     assert decision.crossed_border is crossed
 
 
-@pytest.mark.parametrize("key", [TORONTONIAN, GERMAN, NOBODY])
+@pytest.mark.parametrize("key", [TORONTONIAN, GERMAN, UNPLACED])
 @pytest.mark.parametrize("query", [Query(), GLOBAL, LLAMA])
-def test_failing_open_is_the_reason_whoever_asks(key: RouteKey, query: Query) -> None:
+def test_fail_open_is_the_reason_for_every_request(key: RouteKey, query: Query) -> None:
     fleet = a_fleet(*(an_edge(id, DOWN) for id in CITIES), status=Status.FAIL_OPEN)
     assert decided(fleet, key, query).reason is RouteReason.FAIL_OPEN
 
@@ -149,14 +149,14 @@ def test_unroutable_edge_covers_no_country() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.OK, Status.STALE, Status.STATIC])
-def test_status_is_the_fleets(status: Status) -> None:
+def test_decision_has_the_status_of_the_fleet(status: Status) -> None:
     assert decided(a_fleet(status=status)).status is status
 
 
-# The ladder
+# Preference order
 
 
-def test_up_in_country_beats_everything_nearer() -> None:
+def test_up_at_home_beats_nearer_degraded_edges() -> None:
     degraded = [an_edge(id, DEGRADED) for id in ("yto-01", "yto-02", "yul-01", "yul-02")]
     assert offered(decided(a_fleet_but(*degraded)))[0] == "yvr-02"
 
@@ -172,7 +172,7 @@ def test_degraded_at_home_beats_degraded_abroad() -> None:
     assert decision.reason is RouteReason.NEAREST_IN_COUNTRY
 
 
-def test_degraded_abroad_beats_nothing_at_home() -> None:
+def test_degraded_abroad_is_used_if_home_is_down() -> None:
     fleet = all_but(DOWN, *(an_edge(id, DEGRADED) for id in AMERICAN))
     assert offered(decided(fleet))[0] in {"nyc-01", "nyc-02"}
 
@@ -196,12 +196,12 @@ def test_static_fleet_ignores_health() -> None:
     assert offered(decided(fleet))[0] == "yto-01"
 
 
-def test_stale_fleet_still_avoids_what_was_down() -> None:
+def test_stale_fleet_avoids_edges_last_seen_down() -> None:
     fleet = a_fleet_but(an_edge("yto-01", DOWN), status=Status.STALE)
     assert offered(decided(fleet))[0] == "yto-02"
 
 
-def test_global_scope_knows_no_country() -> None:
+def test_global_scope_ignores_the_country() -> None:
     key = a_key("yvr-02", "sfo-01", "dal-01", country="US")
     fleet = a_fleet_but(an_edge("yvr-02", DOWN))
     assert offered(decided(fleet, key, GLOBAL))[0] == "sfo-01"
@@ -216,18 +216,18 @@ def test_global_scope_still_prefers_up_to_degraded() -> None:
 # Strict
 
 
-def test_strict_offers_home_edges_alone() -> None:
+def test_strict_offers_only_edges_at_home() -> None:
     decision = decided(a_fleet(), TORONTONIAN, STRICT)
     assert sorted(offered(decision)) == CANADIAN
     assert {rejections(decision)[id] for id in AMERICAN} == {Rejection.ABROAD}
 
 
-def test_strict_takes_degraded_at_home() -> None:
+def test_strict_uses_degraded_edges_at_home() -> None:
     assert offered(decided(all_but(DEGRADED), TORONTONIAN, STRICT))[0] == "yto-01"
 
 
 @pytest.mark.parametrize(
-    ("fleet", "key"), [(all_but(DOWN), TORONTONIAN), (a_fleet(), GERMAN), (a_fleet(), NOBODY)]
+    ("fleet", "key"), [(all_but(DOWN), TORONTONIAN), (a_fleet(), GERMAN), (a_fleet(), UNPLACED)]
 )
 def test_strict_without_home_edge_is_a_problem(fleet: Fleet, key: RouteKey) -> None:
     decision = decided(fleet, key, STRICT)
@@ -235,7 +235,7 @@ def test_strict_without_home_edge_is_a_problem(fleet: Fleet, key: RouteKey) -> N
     assert decision.candidates == ()
 
 
-def test_strict_outweighs_a_global_scope() -> None:
+def test_strict_overrides_global_scope() -> None:
     decision = decided(all_but(DOWN), TORONTONIAN, Query(scope=Scope.GLOBAL, strict=True))
     assert decision.problem is Problem.NO_EDGE_IN_COUNTRY
 
@@ -267,7 +267,7 @@ def test_each_rejected_edge_says_why(edge: Edge, why: Rejection) -> None:
 
 
 @pytest.mark.parametrize("intended", [Intended.DRAINING, Intended.DISABLED])
-def test_fleet_held_back_altogether_is_a_problem(intended: Intended) -> None:
+def test_fleet_without_enabled_edges_is_a_problem(intended: Intended) -> None:
     fleet = a_fleet(*(an_edge(id, intended=intended) for id in CITIES), status=Status.FAIL_OPEN)
     decision = decided(fleet)
     assert decision.problem is Problem.NO_EDGE
@@ -288,7 +288,9 @@ def test_fleet_held_back_altogether_is_a_problem(intended: Intended) -> None:
         (a_fleet(), "yto-01", ModelState.UNKNOWN),
     ],
 )
-def test_loaded_beats_unknown_wherever_it_is(fleet: Fleet, pick: str, state: ModelState) -> None:
+def test_loaded_model_beats_unknown_at_any_distance(
+    fleet: Fleet, pick: str, state: ModelState
+) -> None:
     decision = decided(fleet, TORONTONIAN, LLAMA)
     assert offered(decision)[0] == pick
     assert decision.model_state is state
@@ -309,14 +311,14 @@ def test_one_unknown_inventory_keeps_the_model_possible() -> None:
     assert decided(a_fleet_loading(sfo_01=None), TORONTONIAN, LLAMA).problem is None
 
 
-def test_unknown_inventory_of_a_held_edge_promises_nothing() -> None:
+def test_unknown_inventory_of_a_disabled_edge_does_not_count() -> None:
     held = an_edge("sfo-01", intended=Intended.DISABLED)
     fleet = a_fleet(held, *(an_edge(id, models=[]) for id in CANADIAN))
     assert decided(fleet, TORONTONIAN, LLAMA).problem is Problem.MODEL_UNAVAILABLE
 
 
 @pytest.mark.parametrize("models", [None, ["llama-3"]])
-def test_model_only_where_all_is_down_is_still_routed(models: list[str] | None) -> None:
+def test_model_only_on_edges_that_are_down_is_unknown(models: list[str] | None) -> None:
     lost = an_edge("sfo-01", DOWN, models=models)
     fleet = a_fleet(*(an_edge(id, models=[]) for id in CANADIAN), lost)
     decision = decided(fleet, TORONTONIAN, LLAMA)
@@ -330,15 +332,12 @@ def test_strict_without_the_model_at_home_is_a_problem() -> None:
     assert decision.problem is Problem.NO_EDGE_IN_COUNTRY
 
 
-def test_home_down_is_not_told_as_model_elsewhere() -> None:
-    lost = [an_edge(id, DOWN, models=["llama-3"]) for id in CANADIAN]
-    fleet = a_fleet_but(*lost, an_edge("dal-01", models=["llama-3"]))
-    assert decided(fleet, TORONTONIAN, LLAMA).reason is RouteReason.COUNTRY_UNAVAILABLE
-
-
-def test_home_degraded_is_not_told_as_model_elsewhere() -> None:
-    poor = [an_edge(id, DEGRADED, models=[]) for id in CANADIAN]
-    fleet = a_fleet_but(*poor, an_edge("dal-01", models=["llama-3"]))
+@pytest.mark.parametrize(("observed", "models"), [(DOWN, ["llama-3"]), (DEGRADED, [])])
+def test_unavailable_home_is_not_reported_as_model_elsewhere(
+    observed: Observed, models: list[str]
+) -> None:
+    home = [an_edge(id, observed, models=models) for id in CANADIAN]
+    fleet = a_fleet_but(*home, an_edge("dal-01", models=["llama-3"]))
     assert decided(fleet, TORONTONIAN, LLAMA).reason is RouteReason.COUNTRY_UNAVAILABLE
 
 
@@ -377,16 +376,16 @@ def test_model_resolves_to_what_edges_report(
         (["LLAMA-3"], ModelState.LOADED),
     ],
 )
-def test_inventory_tells_the_models_state(models: list[str] | None, state: ModelState) -> None:
+def test_model_state_follows_the_inventory(models: list[str] | None, state: ModelState) -> None:
     assert model_state(an_edge(models=models), "llama-3") is state
 
 
-def test_without_a_model_none_is_reported() -> None:
+def test_decision_without_a_model_reports_none() -> None:
     decision = decided(a_fleet_loading())
     assert (decision.model, decision.model_state) == (None, None)
 
 
-# Whatever the fleet
+# Any fleet
 
 
 @st.composite
@@ -396,13 +395,13 @@ def questions(draw: st.DrawFn) -> tuple[Catalog, Fleet, RouteKey, Query]:
 
 
 def can_serve(edge: Edge, fleet: Fleet) -> bool:
-    """The rule in the contract, told once more: enabled, and up unless health is ignored."""
+    """The rule of the contract, written again: enabled, and up unless health is ignored."""
     trusted = fleet.status in (Status.OK, Status.STALE)
     return edge.enabled and (not trusted or edge.observed in (UP, DEGRADED))
 
 
 @given(questions())
-def test_never_empty_while_an_edge_is_eligible(
+def test_every_eligible_edge_is_offered(
     asked: tuple[Catalog, Fleet, RouteKey, Query],
 ) -> None:
     catalog, fleet, key, query = asked
@@ -414,7 +413,7 @@ def test_never_empty_while_an_edge_is_eligible(
 
 
 @given(questions())
-def test_asking_for_a_model_loses_only_for_good_reason(
+def test_model_is_unavailable_only_if_no_edge_may_have_it(
     asked: tuple[Catalog, Fleet, RouteKey, Query],
 ) -> None:
     catalog, fleet, key, query = asked
@@ -433,42 +432,42 @@ def test_every_edge_is_offered_or_rejected_once(
 ) -> None:
     catalog, fleet, key, query = asked
     decision = decide(Ranker(catalog), fleet, key, query)
-    told = [*offered(decision), *(edge.region.id for edge, _ in decision.rejected)]
-    assert sorted(told) == sorted(region.id for region in catalog.regions)
+    listed = [*offered(decision), *(edge.region.id for edge, _ in decision.rejected)]
+    assert sorted(listed) == sorted(region.id for region in catalog.regions)
     assert (decision.reason is None) is (decision.problem is not None)
 
 
 @given(questions())
-def test_each_rung_is_used_up_before_the_next(
+def test_better_tiers_come_first(
     asked: tuple[Catalog, Fleet, RouteKey, Query],
 ) -> None:
     catalog, fleet, key, query = asked
     decision = decide(Ranker(catalog), fleet, key, query._replace(model=None))
     trusted = fleet.status in (Status.OK, Status.STALE)
-    rungs = [
+    tiers = [
         (
             trusted and edge.observed is DEGRADED,
             query.scope is Scope.COUNTRY and edge.region.country != key.country,
         )
         for edge in decision.candidates
     ]
-    assert rungs == sorted(rungs)
+    assert tiers == sorted(tiers)
 
 
 @given(questions())
-def test_on_one_rung_preference_decides(
+def test_preference_decides_within_a_tier(
     asked: tuple[Catalog, Fleet, RouteKey, Query],
 ) -> None:
     catalog, fleet, key, query = asked
     ranker = Ranker(catalog)
     decision = decide(ranker, fleet, key, query)
     place = {region.id: index for index, region in enumerate(ranker.order(key, query.scope))}
-    by_rung: dict[object, list[int]] = {}
+    by_tier: dict[object, list[int]] = {}
     for edge in decision.candidates:
         has_model = decision.model is not None and model_state(edge, decision.model)
-        rung = (edge.observed, edge.region.country == key.country, has_model)
-        by_rung.setdefault(rung, []).append(place[edge.region.id])
-    assert all(places == sorted(places) for places in by_rung.values())
+        tier = (edge.observed, edge.region.country == key.country, has_model)
+        by_tier.setdefault(tier, []).append(place[edge.region.id])
+    assert all(places == sorted(places) for places in by_tier.values())
 
 
 @given(questions())
@@ -480,7 +479,7 @@ def test_strict_never_crosses_the_border(asked: tuple[Catalog, Fleet, RouteKey, 
 
 
 @given(questions())
-def test_home_comes_first_unless_asked_otherwise(
+def test_home_comes_first_in_country_scope(
     asked: tuple[Catalog, Fleet, RouteKey, Query],
 ) -> None:
     catalog, fleet, key, query = asked
@@ -492,7 +491,7 @@ def test_home_comes_first_unless_asked_otherwise(
 
 
 @given(questions())
-def test_the_same_question_gives_the_same_decision(
+def test_same_input_gives_the_same_decision(
     asked: tuple[Catalog, Fleet, RouteKey, Query],
 ) -> None:
     catalog, fleet, key, query = asked
@@ -501,28 +500,28 @@ def test_the_same_question_gives_the_same_decision(
 
 
 @given(questions())
-def test_last_edge_up_gets_everyone(
+def test_last_edge_up_is_offered(
     asked: tuple[Catalog, Fleet, RouteKey, Query],
 ) -> None:
     _, fleet, key, _ = asked
     decision = decided(fleet, key)
     if decision.candidates and decision.status is Status.OK:
         pick = decision.candidates[0]
-        spoilt = [
+        edges = [
             edge if edge == pick else an_edge(edge.region, DOWN, intended=edge.intended)
             for edge in fleet.edges
         ]
-        assert decided(a_fleet(*spoilt), key).candidates == (pick,)
+        assert decided(a_fleet(*edges), key).candidates == (pick,)
 
 
 @pytest.mark.parametrize(("country", "pick"), [("CA", "yto-01"), ("US", "nyc-01")])
-def test_country_alone_still_picks_at_home(country: str, pick: str) -> None:
+def test_country_alone_picks_an_edge_at_home(country: str, pick: str) -> None:
     decision = decided(a_fleet(), RouteKey(country, ()))
     assert offered(decision)[0] == pick
     assert decision.reason is RouteReason.NEAREST_IN_COUNTRY
 
 
-# Soon
+# Short decisions
 
 
 def spread(country: str, count: int, first: int = 0) -> list[Region]:
@@ -538,58 +537,63 @@ def spread(country: str, count: int, first: int = 0) -> list[Region]:
 
 
 @given(st.data())
-def test_short_decision_is_the_beginning_of_the_whole(data: st.DataObject) -> None:
+def test_short_decision_is_a_prefix_of_the_full_one(data: st.DataObject) -> None:
     catalog = data.draw(strategies.catalogs() | strategies.bounded_catalogs())
     fleet = data.draw(strategies.fleets(catalog))
     ranker, key = Ranker(catalog), data.draw(strategies.keys(catalog))
     query, enough = data.draw(strategies.queries), data.draw(st.integers(1, 4))
-    is_beginning(ranker, fleet, key, query, enough)
+    assert_prefix(ranker, fleet, key, query, enough)
 
 
-def is_beginning(ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query, enough: int) -> None:
+def assert_prefix(ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query, enough: int) -> None:
     short = decide(ranker, fleet, key, query, enough)
-    whole = decide(ranker, fleet, key, query)
-    assert short.candidates == whole.candidates[:enough]
-    assert replace(short, candidates=(), rejected=()) == replace(whole, candidates=(), rejected=())
+    full = decide(ranker, fleet, key, query)
+    assert short.candidates == full.candidates[:enough]
+    assert replace(short, candidates=(), rejected=()) == replace(full, candidates=(), rejected=())
 
 
-WELL = st.sampled_from([Observed.UP] * 4 + [Observed.DEGRADED, Observed.DOWN])
-WISHED = st.sampled_from([Intended.ENABLED] * 4 + [Intended.DRAINING])
-STOCKS = st.none() | st.sets(st.sampled_from(["a", "A", "b"]))
+MOSTLY_UP = st.sampled_from([Observed.UP] * 4 + [Observed.DEGRADED, Observed.DOWN])
+MOSTLY_ENABLED = st.sampled_from([Intended.ENABLED] * 4 + [Intended.DRAINING])
+INVENTORIES = st.none() | st.sets(st.sampled_from(["a", "A", "b"]))
 
 
 @given(st.data())
-def test_short_decision_on_a_model_is_the_beginning_of_the_whole(data: st.DataObject) -> None:
+def test_short_decision_on_a_model_is_a_prefix_of_the_full_one(data: st.DataObject) -> None:
     catalog = data.draw(strategies.catalogs())
     edges = [
-        an_edge(region, data.draw(WELL), models=data.draw(STOCKS), intended=data.draw(WISHED))
+        an_edge(
+            region,
+            data.draw(MOSTLY_UP),
+            models=data.draw(INVENTORIES),
+            intended=data.draw(MOSTLY_ENABLED),
+        )
         for region in catalog.regions
     ]
     fleet = a_fleet(*edges, status=data.draw(st.sampled_from(Status)))
     query = Query(data.draw(st.sampled_from(Scope)), data.draw(st.sampled_from("aAbBc")))
     key = data.draw(strategies.keys(catalog))
-    is_beginning(Ranker(catalog), fleet, key, query, data.draw(st.integers(1, 4)))
+    assert_prefix(Ranker(catalog), fleet, key, query, data.draw(st.integers(1, 4)))
 
 
 @pytest.mark.parametrize("model", [None, "that-no-edge-reports"])
-def test_decision_looks_at_few_of_many_edges(model: str | None) -> None:
+def test_decision_visits_few_of_many_edges(model: str | None) -> None:
     regions = [*spread("CA", 40), *spread("US", 40, first=40)]
-    met: list[Region] = []
+    visited: list[Region] = []
 
     class Watched(Ranker):
         def in_order(self, key: RouteKey, scope: Scope) -> Iterator[Region]:
             for region in super().in_order(key, scope):
-                met.append(region)
+                visited.append(region)
                 yield region
 
     key = a_key("ca-03", "ca-05", "ca-01")
     ranker, fleet = Watched(a_catalog(*regions)), a_fleet(*map(an_edge, regions))
     assert len(decide(ranker, fleet, key, Query(model=model), 4).candidates) == 4
-    assert len(met) == 4
+    assert len(visited) == 4
 
 
-def test_model_far_away_takes_no_longer_than_all_edges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether enough is found was once counted anew over all edges before, at each edge."""
+def test_search_for_a_distant_model_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old code counted all previous edges again at each edge."""
     compared = 0
 
     class Counted(tuple[bool, ...]):
@@ -603,10 +607,10 @@ def test_model_far_away_takes_no_longer_than_all_edges(monkeypatch: pytest.Monke
     regions = spread("CA", 100)
     edges = [*map(an_edge, regions[:-1]), an_edge(regions[-1], models={"far"})]
     tier = decision._tier
-    monkeypatch.setattr(decision, "_tier", lambda *told: Counted(tier(*told)))
+    monkeypatch.setattr(decision, "_tier", lambda *args: Counted(tier(*args)))
     found = decide(a_ranker(*regions), a_fleet(*edges), a_key("ca-00"), Query(model="far"), 4)
     assert found.candidates[0] is edges[-1]
-    assert 0 < compared <= 8 * len(edges)  # tiers are eight at most
+    assert 0 < compared <= 8 * len(edges)  # there are at most eight tiers
 
 
 # Edges never seen working
@@ -618,7 +622,7 @@ def never_worked(region: Region | str, observed: Observed = DOWN) -> Edge:
 
 
 def failing_open(*changed: Edge) -> Fleet:
-    """Every shipped edge down after it was seen working, but for these."""
+    """Every shipped edge is down but has worked before, except `changed`."""
     by_id = {id: has_worked(id) for id in CITIES} | {edge.region.id: edge for edge in changed}
     return a_fleet(*by_id.values(), status=Status.FAIL_OPEN)
 
@@ -641,7 +645,7 @@ def test_edge_never_seen_working_is_no_first_alternate() -> None:
     assert "yto-02" not in [edge.region.id for edge in short.candidates]
 
 
-def test_country_never_seen_working_comes_after_those_that_were() -> None:
+def test_country_never_seen_working_comes_last() -> None:
     decision = decided(failing_open(*(never_worked(id) for id in CANADIAN)))
     assert set(offered(decision)[: len(AMERICAN)]) == set(AMERICAN)
     assert decision.crossed_border
@@ -658,7 +662,7 @@ def test_fleet_never_seen_working_is_offered_by_distance() -> None:
     assert offered(decided(fresh)) == offered(decided(known))
 
 
-def test_edge_of_a_release_that_does_not_say_counts_as_seen_working() -> None:
+def test_edge_without_the_field_counts_as_seen_working() -> None:
     silent = replace(an_edge("yto-01", DOWN), seen={"local": an_edge_view(DOWN)})
     assert offered(decided(failing_open(silent)))[0] == "yto-01"
 
@@ -670,7 +674,7 @@ def test_one_vantage_that_saw_it_working_is_enough() -> None:
     assert offered(decided(failing_open(seen)))[0] == "yto-01"
 
 
-def test_answers_change_when_an_edge_turns_out_to_have_worked() -> None:
+def test_routing_changes_when_an_edge_has_worked() -> None:
     before, after = failing_open(never_worked("yto-01")), failing_open()
     assert before.routing != after.routing
     assert version(before) != version(after)

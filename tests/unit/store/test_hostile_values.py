@@ -1,5 +1,7 @@
-"""Whatever stands in Redis: reading it never raises, and what is read never makes answers,
-documents, metrics, log lines or the command line raise."""
+"""Invalid data in Redis never raises, neither when it is read nor where it is used.
+
+It is used by answers, documents, metrics, log lines and the command line.
+"""
 
 import asyncio
 import json
@@ -55,7 +57,7 @@ EVENT = Event(
 
 
 class Bytes:
-    """Keys with these values."""
+    """Redis keys with the given values."""
 
     def __init__(self, values: Mapping[str, bytes]) -> None:
         self.values = values
@@ -76,7 +78,7 @@ class Bytes:
 
 
 class Source:
-    """A store for a FleetWatch that has these values."""
+    """A store for a FleetWatch that reads the given values."""
 
     def __init__(self, values: Mapping[str, bytes]) -> None:
         self._keys = Bytes(values)
@@ -94,16 +96,16 @@ def as_sent(document: Any) -> Any:
     return json.loads(msgspec.json.encode(document))
 
 
-def everything_follows(values: Mapping[str, bytes]) -> FleetWatch:
-    """A server that read these values answers, explains and shows itself."""
+def use_everywhere(values: Mapping[str, bytes]) -> FleetWatch:
+    """Read the values, then answer, explain and show the fleet."""
     telemetry = Telemetry()
     watch = FleetWatch(a_ranker(), Source(values), telemetry, clock=lambda: NOW)
     asyncio.run(watch.refresh())
     for query in (Query(), Query(model="kokoro-82m"), Query(scope=Scope.GLOBAL, all=True)):
         assert watch.table.answer(a_key(), query, Sharing.PRIVATE).code in (200, 404)
-        told = explain(watch.ranker, watch.fleet, a_placed(), query, CachePolicy())
+        explanation = explain(watch.ranker, watch.fleet, a_placed(), query, CachePolicy())
         text.explanation(
-            {"from": "here", "ip": "192.0.2.1", **json.loads(msgspec.json.encode(told))}
+            {"from": "here", "ip": "192.0.2.1", **json.loads(msgspec.json.encode(explanation))}
         )
     shown = {
         **describe_fleet(watch.fleet, now=NOW),
@@ -117,7 +119,7 @@ def everything_follows(values: Mapping[str, bytes]) -> FleetWatch:
 
 @many
 @given(mangled(VIEW), mangled(INTENT))
-def test_odd_values_never_raise_past_reading(
+def test_invalid_values_never_raise_outside_the_reader(
     capsys: pytest.CaptureFixture[str], view: bytes, intent: bytes
 ) -> None:
     values = {
@@ -125,14 +127,16 @@ def test_odd_values_never_raise_past_reading(
         view_key("good"): encode(a_view("good", {"nyc-01": Observed.UP})),
         intent_key("yto-01"): intent,
     }
-    watch = everything_follows(values)
+    watch = use_everywhere(values)
     assert "good" in {view.vantage for view in watch.published}
     capsys.readouterr()
 
 
 @many
 @given(mangled(EVENT))
-def test_odd_events_are_left_out_or_shown(capsys: pytest.CaptureFixture[str], event: bytes) -> None:
+def test_invalid_events_are_dropped_or_shown(
+    capsys: pytest.CaptureFixture[str], event: bytes
+) -> None:
     try:
         kept = decode(event, Event, NOW)
     except UNREADABLE:
@@ -144,20 +148,20 @@ def test_odd_events_are_left_out_or_shown(capsys: pytest.CaptureFixture[str], ev
 
 @pytest.mark.parametrize("at", ODD_TIMES)
 @pytest.mark.parametrize("field", ["created_at", "expires_at"])
-def test_intent_with_odd_times_costs_that_intent(
+def test_intent_with_invalid_times_affects_no_other(
     capsys: pytest.CaptureFixture[str], field: str, at: float
 ) -> None:
     fields = {**json.loads(encode(INTENT)), field: at}
     good = an_intent("yul-01", Intended.DISABLED)
-    watch = everything_follows(
+    watch = use_everywhere(
         {
             view_key("local"): encode(a_view()),
             intent_key("yto-01"): json.dumps(fields).encode(),
             intent_key("yul-01"): encode(good),
         }
     )
-    held = {edge.region.id: edge.intended for edge in watch.fleet.edges}
-    assert held["yul-01"] is Intended.DISABLED
+    intended = {edge.region.id: edge.intended for edge in watch.fleet.edges}
+    assert intended["yul-01"] is Intended.DISABLED
     assert all(
         edge.intent is None or edge.intent.ends_at <= NOW + 5 * 86_400 for edge in watch.fleet.edges
     )
@@ -169,22 +173,22 @@ def models_of(watch: FleetWatch, id: str = "yto-01") -> frozenset[str] | None:
 
 
 @pytest.mark.parametrize("ahead_s", [60.0, 1e6, 1e9])
-def test_inventory_from_the_future_decides_nothing(
+def test_inventory_from_the_future_is_ignored(
     capsys: pytest.CaptureFixture[str], ahead_s: float
 ) -> None:
     false = a_view("evil", {"yto-01": an_edge_view(models=["lie"], models_at=NOW + ahead_s)})
     true = a_view("good", {"yto-01": an_edge_view(models=["kokoro-82m"], models_at=NOW - 10)})
-    alone = everything_follows({view_key("evil"): encode(false)})
+    alone = use_everywhere({view_key("evil"): encode(false)})
     assert models_of(alone) is None
-    both = everything_follows({view_key("evil"): encode(false), view_key("good"): encode(true)})
+    both = use_everywhere({view_key("evil"): encode(false), view_key("good"): encode(true)})
     assert models_of(both) == frozenset({"kokoro-82m"})
 
 
-def test_one_false_inventory_of_three_decides_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_false_inventory_of_three_is_outvoted(capsys: pytest.CaptureFixture[str]) -> None:
     def view(name: str, model: str, at: float) -> bytes:
         return encode(a_view(name, {"yto-01": an_edge_view(models=[model], models_at=at)}))
 
-    watch = everything_follows(
+    watch = use_everywhere(
         {
             view_key("evil"): view("evil", "lie", NOW),
             view_key("one"): view("one", "kokoro-82m", NOW - 10),
@@ -202,8 +206,8 @@ def test_oversized_inventory_is_unknown() -> None:
         assert (edge.models, edge.state) == (None, Observed.DEGRADED)
 
 
-def test_values_of_every_field_are_read_back() -> None:
-    """A field that is added to a kind has to be read too."""
+def test_every_field_is_read_back() -> None:
+    """Fails for a new field that the reader does not know."""
     for value in (VIEW, INTENT, EVENT):
         assert decode(encode(value), type(value), NOW) == value  # type: ignore[type-var]
     kept = decode(encode(VIEW), View, NOW).edges["yto-01"]
@@ -222,7 +226,7 @@ def test_optional_fields_of_an_edge_are_read_back(field: str) -> None:
 
 @pytest.mark.parametrize("field", ["back_at", "calm_at", "usual_ms"])
 @pytest.mark.parametrize("value", [-1.0, 1e300])
-def test_times_of_an_edge_that_cannot_be_right_are_dropped(field: str, value: float) -> None:
+def test_impossible_times_of_an_edge_are_dropped(field: str, value: float) -> None:
     fields = json.loads(encode(VIEW))
     fields["edges"]["yto-01"][field] = value
     edge = decode(json.dumps(fields).encode(), View, NOW).edges["yto-01"]
@@ -231,14 +235,14 @@ def test_times_of_an_edge_that_cannot_be_right_are_dropped(field: str, value: fl
 
 @pytest.mark.parametrize("field", ["isolated_since", "held_since", "held_until"])
 @pytest.mark.parametrize("value", [-1.0, 1e300])
-def test_times_of_a_view_that_cannot_be_right_are_dropped(field: str, value: float) -> None:
+def test_impossible_times_of_a_view_are_dropped(field: str, value: float) -> None:
     text = json.dumps({**json.loads(encode(VIEW)), field: value}).encode()
     assert getattr(decode(text, View, NOW), field) is None
 
 
 @given(mangled(replace(EVENT, reason="".join(HOSTILE_TEXTS), actor=HOSTILE_TEXTS[0])))
-def test_texts_of_events_are_safe_once_they_are_stored(text: bytes) -> None:
-    """From Redis, whoever wrote them, and from this process, whichever store keeps them."""
+def test_texts_of_stored_events_are_safe(text: bytes) -> None:
+    """For events read from Redis and for events that this process writes to any store."""
     try:
         event = msgspec.json.decode(text, type=Event)
         read_back = decode(text, Event, NOW)

@@ -1,4 +1,4 @@
-"""Which store URLs are accepted, what they name, and what is said of the others."""
+"""Which store URLs are accepted, what they mean, and the errors for the others."""
 
 import pytest
 from hypothesis import example, given
@@ -22,7 +22,7 @@ def a_place(
     password: str | None = None,
     options: dict[str, str | bool] | None = None,
 ) -> Place:
-    """A server on its usual port unless told."""
+    """A server on the default port unless given."""
     return Place(
         kind=kind,
         tls=tls,
@@ -103,7 +103,7 @@ def a_place(
         ),
     ],
 )
-def test_accepted_url_names_a_place(url: str, place: Place) -> None:
+def test_valid_url_is_parsed(url: str, place: Place) -> None:
     assert (fault_in(url), read_url(url)) == (None, place)
 
 
@@ -164,7 +164,7 @@ SCHEME = "SCHEME://HOST:PORT"
         ("rediss://h?SSL_CA_CERTS=/a.crt", "ssl_ca_certs=FILE"),
     ],
 )
-def test_other_urls_are_refused_with_what_to_write(url: str, fault: str) -> None:
+def test_invalid_url_is_rejected_with_a_correction(url: str, fault: str) -> None:
     assert fault in (fault_in(url) or "accepted")
 
 
@@ -182,11 +182,11 @@ def test_other_urls_are_refused_with_what_to_write(url: str, fault: str) -> None
         "hunter2",
     ],
 )
-def test_no_fault_shows_a_password(url: str) -> None:
-    told = fault_in(url)
-    assert told is not None
-    assert "hunter2" not in told
-    assert "ter2" not in told
+def test_no_error_shows_a_password(url: str) -> None:
+    fault = fault_in(url)
+    assert fault is not None
+    assert "hunter2" not in fault
+    assert "ter2" not in fault
 
 
 words = st.text(st.sampled_from("ahr1:/@,[]?&=%.# -+s"), max_size=20)
@@ -196,7 +196,7 @@ words = st.text(st.sampled_from("ahr1:/@,[]?&=%.# -+s"), max_size=20)
 @example("redis", "@@:1")
 @example("redis", "h?&")
 @pytest.mark.anyio
-async def test_client_can_be_made_of_every_url_without_a_fault(scheme: str, rest: str) -> None:
+async def test_every_accepted_url_makes_a_client(scheme: str, rest: str) -> None:
     url = f"{scheme}://{rest}"
     if fault_in(url) is None:
         await disconnect(connect(url))
@@ -205,7 +205,7 @@ async def test_client_can_be_made_of_every_url_without_a_fault(scheme: str, rest
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_store_nobody_offers_is_a_store_error_and_closes(scheme: str) -> None:
+async def test_unreachable_store_is_a_store_error_and_closes(scheme: str) -> None:
     store = RedisStore(f"{scheme}://127.0.0.1:1{'/main' if 'sentinel' in scheme else ''}")
     with pytest.raises(StoreError):
         await store.read(["yto-01"])
