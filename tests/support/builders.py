@@ -134,6 +134,12 @@ def a_fleet_but(*changed: Edge, status: Status = Status.OK) -> Fleet:
     return a_fleet(*by_id.values(), status=status)
 
 
+def a_dialled_fleet(shares: Mapping[str, float], *, slot: int = 0) -> Fleet:
+    """The ten shipped edges, up, with the dials of `shares`."""
+    edges = (replace(an_edge(id), share=shares.get(id, 1.0)) for id in CITIES)
+    return replace(a_fleet(*edges), slot=slot)
+
+
 def a_ranker(*regions: Region) -> Ranker:
     return Ranker(a_catalog(*regions))
 

@@ -109,3 +109,12 @@ queries = st.builds(
     strict=st.booleans(),
     all=st.booleans(),
 )
+
+Question = tuple[Catalog, Fleet, RouteKey, Query]
+
+
+@st.composite
+def questions(draw: st.DrawFn, kinds: st.SearchStrategy[Catalog] = catalogs()) -> Question:
+    """A catalog of one of the `kinds`, with a fleet, a key and a query."""
+    catalog = draw(kinds)
+    return catalog, draw(fleets(catalog)), draw(keys(catalog)), draw(queries)

@@ -174,11 +174,6 @@ async def test_model_is_found_through_its_alias(public: Public) -> None:
     assert body["model"] == {"requested": "Kokoro", "resolved": "kokoro-82m", "state": "loaded"}
 
 
-async def test_model_state_is_unknown_without_inventories(public: Public) -> None:
-    body = (await public.get("/v1/route?model=kokoro")).json()
-    assert body["model"]["state"] == "unknown"
-
-
 async def test_model_loaded_nowhere_is_404(public: Public) -> None:
     await public.publish(models={})
     answer = await public.get("/v1/route?model=nothing")

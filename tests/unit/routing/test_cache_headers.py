@@ -1,4 +1,4 @@
-"""A shared cache may hold only what its key decides."""
+"""A shared cache may store only answers that depend on their key alone."""
 
 import re
 
@@ -28,7 +28,7 @@ LOCATION_HEADERS = (
     "CloudFront-Viewer-Latitude",
     "CloudFront-Viewer-Longitude",
 )
-UNSURE = [Status.STALE, Status.STATIC, Status.FAIL_OPEN]
+UNCERTAIN = [Status.STALE, Status.STATIC, Status.FAIL_OPEN]
 SHARED = [Sharing.KEYED, Sharing.BY_HEADERS]
 
 ids = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
@@ -51,29 +51,29 @@ def names(headers: Headers) -> list[bytes]:
     return [name for name, _ in headers]
 
 
-# The table in the design: who may keep what
+# Which cache may store what
 
 
 @pytest.mark.parametrize("sharing", SHARED)
-def test_shared_answers_live_ten_seconds(sharing: Sharing) -> None:
-    told = a_200(sharing)[b"cache-control"]
-    assert told == b"public, max-age=10, stale-while-revalidate=10, stale-if-error=300"
+def test_shared_answers_are_fresh_for_ten_seconds(sharing: Sharing) -> None:
+    value = a_200(sharing)[b"cache-control"]
+    assert value == b"public, max-age=10, stale-while-revalidate=10, stale-if-error=300"
 
 
 @pytest.mark.parametrize("sharing", SHARED)
-@pytest.mark.parametrize("status", UNSURE)
-def test_unsure_answers_live_two_seconds(sharing: Sharing, status: Status) -> None:
-    told = a_200(sharing, status)[b"cache-control"]
-    assert told == b"public, max-age=2, stale-while-revalidate=10, stale-if-error=300"
+@pytest.mark.parametrize("status", UNCERTAIN)
+def test_uncertain_answers_are_fresh_for_two_seconds(sharing: Sharing, status: Status) -> None:
+    value = a_200(sharing, status)[b"cache-control"]
+    assert value == b"public, max-age=2, stale-while-revalidate=10, stale-if-error=300"
 
 
 @pytest.mark.parametrize("status", Status)
-def test_unsure_answers_never_outlive_sure_ones(status: Status) -> None:
-    told = a_200(status=status, policy=CachePolicy(max_age_s=1))[b"cache-control"]
-    assert told.startswith(b"public, max-age=1,")
+def test_uncertain_answers_never_outlive_certain_ones(status: Status) -> None:
+    value = a_200(status=status, policy=CachePolicy(max_age_s=1))[b"cache-control"]
+    assert value.startswith(b"public, max-age=1,")
 
 
-def test_keyed_answers_vary_by_the_key_alone() -> None:
+def test_keyed_answers_vary_only_by_the_key() -> None:
     assert a_200(Sharing.KEYED)[b"vary"] == b"X-Autorouter-Key"
 
 
@@ -81,10 +81,12 @@ def test_header_keyed_answers_vary_by_those_headers() -> None:
     assert a_200(Sharing.BY_HEADERS)[b"vary"] == ", ".join(LOCATION_HEADERS).encode()
 
 
-@pytest.mark.parametrize(("status", "ttl_s"), [(Status.OK, 300), *((each, 30) for each in UNSURE)])
-def test_private_answers_live_as_long_as_the_ttl(status: Status, ttl_s: int) -> None:
-    told = a_200(Sharing.PRIVATE, status)
-    assert told == {b"etag": etag(BODY), b"cache-control": f"private, max-age={ttl_s}".encode()}
+@pytest.mark.parametrize(
+    ("status", "ttl_s"), [(Status.OK, 300), *((each, 30) for each in UNCERTAIN)]
+)
+def test_private_answers_are_fresh_for_the_ttl(status: Status, ttl_s: int) -> None:
+    headers = a_200(Sharing.PRIVATE, status)
+    assert headers == {b"etag": etag(BODY), b"cache-control": f"private, max-age={ttl_s}".encode()}
 
 
 def test_lifetimes_follow_the_settings() -> None:
@@ -94,23 +96,23 @@ def test_lifetimes_follow_the_settings() -> None:
     assert a_200(policy=policy)[b"cache-control"].startswith(b"public, max-age=25,")
 
 
-def test_tags_name_every_preferred_edge() -> None:
-    told = a_200(key=a_key("yto-01", "yul-02"))
-    assert told[b"cache-tag"] == b"route,edge:yto-01,edge:yul-02"
-    assert told[b"xkey"] == b"route edge:yto-01 edge:yul-02"
+def test_tags_contain_every_preferred_edge() -> None:
+    headers = a_200(key=a_key("yto-01", "yul-02"))
+    assert headers[b"cache-tag"] == b"route,edge:yto-01,edge:yul-02"
+    assert headers[b"xkey"] == b"route edge:yto-01 edge:yul-02"
 
 
 @pytest.mark.parametrize("sharing", Sharing)
 @pytest.mark.parametrize("status", Status)
-def test_no_header_is_told_twice_or_forbids_stale(sharing: Sharing, status: Status) -> None:
+def test_no_header_is_repeated_or_forbids_stale(sharing: Sharing, status: Status) -> None:
     headers = success_headers(sharing, status, a_key().preferred, etag(BODY), CachePolicy())
     assert len(set(names(headers))) == len(headers)
     assert not re.search(rb"s-maxage|no-cache|must-revalidate", dict(headers)[b"cache-control"])
 
 
 def test_keyed_404_is_shared_for_ten_seconds() -> None:
-    told = dict(not_found_headers(Sharing.KEYED, Status.OK, ["yto-01"], CachePolicy()))
-    assert told == {
+    headers = dict(not_found_headers(Sharing.KEYED, Status.OK, ["yto-01"], CachePolicy()))
+    assert headers == {
         b"cache-control": b"public, max-age=10",
         b"vary": b"X-Autorouter-Key",
         b"cache-tag": b"route,edge:yto-01",
@@ -119,20 +121,20 @@ def test_keyed_404_is_shared_for_ten_seconds() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.STALE, Status.STATIC, Status.FAIL_OPEN])
-def test_keyed_404_is_brief_while_unsure(status: Status) -> None:
-    told = dict(not_found_headers(Sharing.KEYED, status, [], CachePolicy()))
-    assert told[b"cache-control"] == b"public, max-age=2"
+def test_uncertain_keyed_404_is_fresh_for_two_seconds(status: Status) -> None:
+    headers = dict(not_found_headers(Sharing.KEYED, status, [], CachePolicy()))
+    assert headers[b"cache-control"] == b"public, max-age=2"
 
 
 def test_private_404_is_not_stored() -> None:
-    told = not_found_headers(Sharing.PRIVATE, Status.OK, ["yto-01"], CachePolicy())
-    assert told == [(b"cache-control", b"no-store")]
+    headers = not_found_headers(Sharing.PRIVATE, Status.OK, ["yto-01"], CachePolicy())
+    assert headers == [(b"cache-control", b"no-store")]
 
 
 # The key
 
 
-def test_key_reads_as_country_and_preferred() -> None:
+def test_key_has_country_and_preferred_edges() -> None:
     assert format_key(a_key()) == "CA~yto-01.yto-02.yul-01"
 
 
@@ -142,17 +144,17 @@ def test_unknown_country_is_zz() -> None:
 
 
 @pytest.mark.parametrize("code", ["EU", "AP", "XX", "UK", "AN"])
-def test_code_of_no_country_in_a_key_is_unknown(code: str) -> None:
+def test_invalid_country_in_a_key_is_unknown(code: str) -> None:
     assert parse_key(f"{code}~yto-01") == RouteKey(None, ("yto-01",))
 
 
 @given(route_keys)
-def test_every_key_survives_its_writing(key: RouteKey) -> None:
+def test_every_key_is_read_back(key: RouteKey) -> None:
     assert parse_key(format_key(key)) == key
 
 
 @given(route_keys, route_keys)
-def test_unlike_keys_are_written_unlike(one: RouteKey, other: RouteKey) -> None:
+def test_different_keys_have_different_text(one: RouteKey, other: RouteKey) -> None:
     assert (format_key(one) == format_key(other)) == (one == other)
 
 
@@ -184,12 +186,12 @@ def test_unlike_keys_are_written_unlike(one: RouteKey, other: RouteKey) -> None:
         "CA~" + "." * 100_000,
     ],
 )
-def test_malformed_key_is_no_key(text: str) -> None:
+def test_malformed_key_is_rejected(text: str) -> None:
     assert parse_key(text) is None
 
 
 @given(st.text() | st.text("ACZ~.-a1\n"))
-def test_any_text_is_a_key_or_none(text: str) -> None:
+def test_any_text_is_a_valid_key_or_rejected(text: str) -> None:
     key = parse_key(text)
     assert key is None or parse_key(format_key(key)) == key
     assert key is None or format_key(key)[2:] == text[2:]
@@ -199,7 +201,7 @@ def test_any_text_is_a_key_or_none(text: str) -> None:
 
 
 @given(st.binary(), st.binary())
-def test_tags_are_equal_when_bodies_are(one: bytes, other: bytes) -> None:
+def test_tags_are_equal_if_bodies_are_equal(one: bytes, other: bytes) -> None:
     assert (etag(one) == etag(other)) == (one == other)
 
 
@@ -209,7 +211,7 @@ def test_tags_are_strong_and_quoted(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "value",
     [
         b'"abc"',
         b'W/"abc"',
@@ -221,15 +223,15 @@ def test_tags_are_strong_and_quoted(body: bytes) -> None:
         b" * ",
     ],
 )
-def test_named_tag_matches(told: bytes) -> None:
-    assert is_match(told, b'"abc"')
+def test_listed_tag_matches(value: bytes) -> None:
+    assert is_match(value, b'"abc"')
 
 
 @pytest.mark.parametrize(
-    "told", [b"", b"abc", b'"ab"', b'"abcd"', b'"ABC"', b'"x", "y"', b'"abc', b"**", b'"*"', b","]
+    "value", [b"", b"abc", b'"ab"', b'"abcd"', b'"ABC"', b'"x", "y"', b'"abc', b"**", b'"*"', b","]
 )
-def test_unnamed_tag_does_not_match(told: bytes) -> None:
-    assert not is_match(told, b'"abc"')
+def test_other_tag_does_not_match(value: bytes) -> None:
+    assert not is_match(value, b'"abc"')
 
 
 @given(st.lists(st.binary()), st.binary())
@@ -239,5 +241,5 @@ def test_tag_is_found_in_any_list(others: list[bytes], body: bytes) -> None:
 
 
 @given(st.binary())
-def test_matching_never_raises(told: bytes) -> None:
-    assert is_match(told, etag(b"")) is (told.strip() == b"*" or etag(b"") in told)
+def test_matching_never_raises(value: bytes) -> None:
+    assert is_match(value, etag(b"")) is (value.strip() == b"*" or etag(b"") in value)

@@ -1,4 +1,4 @@
-"""The dial moves its share of viewers and no others, and nobody to where they may not go."""
+"""A dial moves its share of viewers and no others, and only to edges that they may use."""
 
 import statistics
 from dataclasses import replace
@@ -19,6 +19,7 @@ from tests.support import strategies
 from tests.support.builders import (
     NOW,
     a_catalog,
+    a_dialled_fleet,
     a_fleet,
     a_key,
     a_location,
@@ -47,20 +48,15 @@ def a_dial(edge: str = "yto-01", share: float = 0.7, **changes: object) -> Inten
     return replace(intent, **changes)  # type: ignore[arg-type]
 
 
-def a_dialled(share: float, *, edge: str = "yto-01", slot: int = 0) -> Fleet:
-    edges = [replace(one, share=share) if one.region.id == edge else one for one in a_fleet().edges]
-    return replace(a_fleet(), edges=tuple(edges), slot=slot)
-
-
 def pick(decision: Decision) -> str:
     return decision.candidates[0].region.id
 
 
 def picks(fleet: Fleet, key: RouteKey, query: Query = Query()) -> list[str]:
-    """One for each seed, of private answers."""
-    whole = decide(a_ranker(), fleet, key, query)
+    """Returns the pick of a private answer for each seed."""
+    full = decide(a_ranker(), fleet, key, query)
     return [
-        pick(apply_dial(whole, key, dial_position(fleet, key, Sharing.PRIVATE, seed)))
+        pick(apply_dial(full, key, dial_position(fleet, key, Sharing.PRIVATE, seed)))
         for seed in SEEDS
     ]
 
@@ -70,40 +66,47 @@ KEY = a_key("yto-01", "yul-01", "yto-02")
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 1.0])
 def test_private_answers_keep_the_share(share: float) -> None:
-    kept = picks(a_dialled(share), KEY).count("yto-01") / len(SEEDS)
+    kept = picks(a_dialled_fleet({"yto-01": share}), KEY).count("yto-01") / len(SEEDS)
     assert kept == pytest.approx(share, abs=TOLERANCE)
 
 
-def test_viewers_of_one_edge_of_a_metro_keep_the_share() -> None:
-    """Who has an edge as pick is chosen by their seed too: it must not decide twice."""
-    ranker, mine, kept = a_ranker(), 0, 0
+def test_viewers_of_one_edge_in_a_metro_keep_the_share() -> None:
+    """The seed also chooses the edge in a metro; the two choices must be independent."""
+    ranker, viewers, kept = a_ranker(), 0, 0
     for seed in SEEDS:
         key = ranker.key(a_location(), seed, Scope.COUNTRY)
         if key.preferred[0] == "yto-01":
-            mine += 1
+            viewers += 1
             kept += network_position(seed, "yto-01") < 0.7
-    assert mine > len(SEEDS) / 4
-    assert kept / mine == pytest.approx(0.7, abs=2 * TOLERANCE)
+    assert viewers > len(SEEDS) / 4
+    assert kept / viewers == pytest.approx(0.7, abs=2 * TOLERANCE)
 
 
-def test_lower_share_moves_the_difference_and_no_others() -> None:
-    at_70, at_60 = picks(a_dialled(0.7), KEY), picks(a_dialled(0.6), KEY)
+def test_lower_share_moves_only_the_difference() -> None:
+    at_70, at_60 = (
+        picks(a_dialled_fleet({"yto-01": 0.7}), KEY),
+        picks(a_dialled_fleet({"yto-01": 0.6}), KEY),
+    )
     moved = [(old, new) for old, new in zip(at_70, at_60, strict=True) if old != new]
     assert {old for old, _ in moved} == {"yto-01"}
     assert len(moved) / len(SEEDS) == pytest.approx(0.1, abs=TOLERANCE)
 
 
 @given(seed=st.integers(0, 2**32 - 1), low=st.floats(0, 1), high=st.floats(0, 1))
-def test_who_keeps_a_low_share_keeps_a_high_one(seed: int, low: float, high: float) -> None:
+def test_viewer_kept_at_a_low_share_is_kept_at_a_high_one(
+    seed: int, low: float, high: float
+) -> None:
     low, high = sorted((low, high))
-    stands = network_position(seed, "yto-01")
-    assert not stands < low or stands < high
+    position = network_position(seed, "yto-01")
+    assert not position < low or position < high
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_shared_answers_keep_the_share_over_slots(share: float) -> None:
-    """Of 30 slots (a client's ttl) 2 points in the median and 7 at worst but 1 %; of 60
-    slots (10 minutes) 2 points at worst but 1 %; sampled over keys and beginnings."""
+    """Bounds the error over 30 slots (the TTL of a client) and 60 slots (10 minutes).
+
+    Sampled over keys and starts: the median and the 99th percentile.
+    """
     wrong: dict[int, list[float]] = {30: [], 60: []}
     for number in range(40):
         key = a_key("yto-01", f"e-{number}")
@@ -117,7 +120,7 @@ def test_shared_answers_keep_the_share_over_slots(share: float) -> None:
 
 
 def test_shared_answers_of_a_city_keep_the_share_within_5_minutes() -> None:
-    """Several keys are out of step, so together they are closer."""
+    """Keys have different phases, so the error of several keys together is smaller."""
     keys = [
         a_key("yto-01", second, "nyc-01") for second in ("yto-02", "yul-01", "yul-02", "nyc-02")
     ]
@@ -127,7 +130,7 @@ def test_shared_answers_of_a_city_keep_the_share_within_5_minutes() -> None:
 
 
 def test_dialled_edge_is_the_first_alternate() -> None:
-    decision = decide(a_ranker(), a_dialled(0.0), KEY, Query())
+    decision = decide(a_ranker(), a_dialled_fleet({"yto-01": 0.0}), KEY, Query())
     moved = apply_dial(decision, KEY, lambda _: 0.5)
     assert [edge.region.id for edge in moved.candidates[:2]] == ["yul-01", "yto-01"]
     assert sorted(edge.region.id for edge in moved.candidates) == sorted(
@@ -135,8 +138,8 @@ def test_dialled_edge_is_the_first_alternate() -> None:
     )
 
 
-def test_neighbours_failure_gives_a_canary_no_more_than_its_share() -> None:
-    fleet = a_dialled(0.05, edge="yto-02")
+def test_failure_of_a_neighbour_does_not_raise_a_dialled_share() -> None:
+    fleet = a_dialled_fleet({"yto-02": 0.05})
     edges = tuple(
         replace(one, observed=Observed.DOWN) if one.region.id == "yto-01" else one
         for one in fleet.edges
@@ -147,18 +150,14 @@ def test_neighbours_failure_gives_a_canary_no_more_than_its_share() -> None:
 
 
 def test_two_dialled_edges_each_keep_their_share() -> None:
-    fleet = a_dialled(0.5)
-    edges = tuple(
-        replace(one, share=0.2) if one.region.id == "yul-01" else one for one in fleet.edges
-    )
-    found = picks(replace(fleet, edges=edges), KEY)
+    found = picks(a_dialled_fleet({"yto-01": 0.5, "yul-01": 0.2}), KEY)
     assert found.count("yto-01") / len(SEEDS) == pytest.approx(0.5, abs=TOLERANCE)
     assert found.count("yul-01") / len(SEEDS) == pytest.approx(0.1, abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("scope", Scope)
-def test_nobody_is_sent_across_a_border(scope: Scope) -> None:
-    fleet = a_dialled(0.0, edge="yvr-02")
+def test_dial_sends_no_viewer_across_a_border(scope: Scope) -> None:
+    fleet = a_dialled_fleet({"yvr-02": 0.0})
     edges = tuple(
         replace(one, observed=Observed.DOWN) if one.region.country == "CA" and one.share else one
         for one in fleet.edges
@@ -167,8 +166,8 @@ def test_nobody_is_sent_across_a_border(scope: Scope) -> None:
     assert set(found) == {"yvr-02"}
 
 
-def test_nobody_is_sent_to_a_degraded_edge() -> None:
-    fleet = a_dialled(0.0)
+def test_dial_sends_no_viewer_to_a_degraded_edge() -> None:
+    fleet = a_dialled_fleet({"yto-01": 0.0})
     edges = tuple(
         one if one.region.id == "yto-01" else replace(one, observed=Observed.DEGRADED)
         for one in fleet.edges
@@ -176,7 +175,7 @@ def test_nobody_is_sent_to_a_degraded_edge() -> None:
     assert set(picks(replace(fleet, edges=edges), KEY)) == {"yto-01"}
 
 
-def test_nobody_is_sent_to_an_edge_never_seen_working() -> None:
+def test_dial_sends_no_viewer_to_an_edge_never_seen_working() -> None:
     new = {"local": replace(an_edge_view(Observed.DOWN), worked=False)}
     worked = {"local": replace(an_edge_view(Observed.DOWN), worked=True)}
     others = [replace(edge, observed=Observed.DOWN, seen=new) for edge in a_fleet().edges[1:]]
@@ -186,19 +185,19 @@ def test_nobody_is_sent_to_an_edge_never_seen_working() -> None:
 
 
 @given(st.data())
-def test_random_dials_keep_residency_border_and_health(data: st.DataObject) -> None:
+def test_any_dial_respects_residency_border_and_health(data: st.DataObject) -> None:
     catalog = data.draw(strategies.bounded_catalogs() | strategies.catalogs())
     plain = data.draw(strategies.fleets(catalog))
     edges = tuple(replace(edge, share=data.draw(shares)) for edge in plain.edges)
     fleet = replace(plain, edges=edges, slot=data.draw(st.integers(0, 10**9)))
     key, query = data.draw(strategies.keys(catalog)), data.draw(strategies.queries)
     sharing, seed = data.draw(st.sampled_from(Sharing)), data.draw(st.integers(0, 2**32 - 1))
-    whole = decide(Ranker(catalog), fleet, key, query)
-    moved = apply_dial(whole, key, dial_position(fleet, key, sharing, seed))
-    before, after = ([edge.region.id for edge in one.candidates] for one in (whole, moved))
+    full = decide(Ranker(catalog), fleet, key, query)
+    moved = apply_dial(full, key, dial_position(fleet, key, sharing, seed))
+    before, after = ([edge.region.id for edge in one.candidates] for one in (full, moved))
     assert sorted(before) == sorted(after)
-    if moved.candidates and moved.candidates[0] is not whole.candidates[0]:
-        old, new = whole.candidates[0], moved.candidates[0]
+    if moved.candidates and moved.candidates[0] is not full.candidates[0]:
+        old, new = full.candidates[0], moved.candidates[0]
         is_home = old.region.country == key.country
         assert new.region.country == key.country or not is_home
         assert new.observed is not Observed.DEGRADED or old.observed is Observed.DEGRADED
@@ -207,8 +206,8 @@ def test_random_dials_keep_residency_border_and_health(data: st.DataObject) -> N
 
 
 @given(st.data())
-def test_answer_is_a_function_of_key_query_fleet_and_seed(data: st.DataObject) -> None:
-    fleet = a_dialled(data.draw(shares), slot=data.draw(st.integers(0, 100)))
+def test_answer_depends_only_on_key_query_fleet_and_seed(data: st.DataObject) -> None:
+    fleet = a_dialled_fleet({"yto-01": data.draw(shares)}, slot=data.draw(st.integers(0, 100)))
     sharing, seed = data.draw(st.sampled_from(Sharing)), data.draw(st.integers(0, 2**32 - 1))
     used = RouteTable(a_ranker(), fleet, CachePolicy())
     for other in range(5):
@@ -231,7 +230,7 @@ def share_of(fleet: Fleet, id: str = "yto-01") -> float:
     return next(edge.share for edge in fleet.edges if edge.region.id == id)
 
 
-def test_slot_is_there_only_while_a_dial_is_on() -> None:
+def test_fleet_has_a_slot_only_while_a_dial_is_active() -> None:
     assert combined().slot is None
     assert combined(a_dial()).slot == NOW // 10
     assert combined(a_dial(), now=NOW + 3_601).slot is None
@@ -244,17 +243,17 @@ def test_dialled_edge_is_enabled() -> None:
 
 
 @pytest.mark.parametrize(("after_s", "share"), [(0, 1.0), (450, 0.5), (890, 0.01), (900, 0.0)])
-def test_share_moves_in_a_line_with_over(after_s: float, share: float) -> None:
-    slowly = a_dial(share=0.0, from_share=1.0, over_s=900)
-    assert share_of(combined(slowly, now=NOW + after_s)) == share
+def test_share_changes_linearly_over_time(after_s: float, share: float) -> None:
+    gradual = a_dial(share=0.0, from_share=1.0, over_s=900)
+    assert share_of(combined(gradual, now=NOW + after_s)) == share
 
 
-def test_draining_wins_no_share() -> None:
+def test_dial_of_a_draining_edge_is_ignored() -> None:
     drained = replace(a_dial(), state=Intended.DRAINING)
     assert share_of(combined(drained)) == 1.0
 
 
-def test_edges_of_other_shares_give_other_answers() -> None:
+def test_different_shares_have_different_routing() -> None:
     one, other = combined(a_dial(share=0.5)), combined(a_dial(share=0.4))
     assert one.routing != other.routing
     assert an_edge("yto-01").share == 1.0

@@ -1,4 +1,4 @@
-"""Views and intents become one Fleet: by quorum, by age, by the operator's wish."""
+"""Views and intents are combined into a Fleet by quorum, age and intent."""
 
 from collections import Counter
 from dataclasses import replace
@@ -75,17 +75,17 @@ def test_down_needs_more_than_half(votes: list[Observed], expected: Observed) ->
 
 
 @given(votes_of_all)
-def test_abstaining_is_no_vote(votes: list[Observed]) -> None:
+def test_unknown_is_not_a_vote(votes: list[Observed]) -> None:
     assert combine_votes([*votes, UNKNOWN]) is combine_votes(votes)
 
 
 @given(votes_of_all)
-def test_votes_count_in_any_order(votes: list[Observed]) -> None:
+def test_order_of_votes_does_not_matter(votes: list[Observed]) -> None:
     assert combine_votes(reversed(votes)) is combine_votes(sorted(votes)) is combine_votes(votes)
 
 
 @given(votes_of_all)
-def test_up_needs_nobody_to_say_down(votes: list[Observed]) -> None:
+def test_one_vote_for_down_prevents_up(votes: list[Observed]) -> None:
     count = Counter(votes)
     majority = 2 * count[DOWN] > count.total() - count[UNKNOWN]
     assert (combine_votes(votes) is DOWN) is majority
@@ -95,20 +95,20 @@ def test_up_needs_nobody_to_say_down(votes: list[Observed]) -> None:
 @pytest.mark.parametrize(
     ("states", "expected"), [([UP, DOWN], DEGRADED), ([DOWN, DOWN, UP], DOWN), ([UNKNOWN], UNKNOWN)]
 )
-def test_fresh_views_vote(states: list[Observed], expected: Observed) -> None:
+def test_fresh_views_are_counted(states: list[Observed], expected: Observed) -> None:
     edge = the_edge(seen_by(*states))
     assert edge.observed is expected
     assert list(edge.votes.values()) == states
 
 
-def test_isolated_views_do_not_vote() -> None:
+def test_isolated_views_are_not_counted() -> None:
     honest, cut_off = a_view("a"), a_view("b", dict.fromkeys(CITIES, DOWN), isolated=True)
     fleet = combined(honest, cut_off)
     assert the_edge(fleet).observed is UP
     assert the_edge(fleet).votes == {"a": UP}
 
 
-def test_isolated_views_alone_are_no_news() -> None:
+def test_only_isolated_views_give_a_static_fleet() -> None:
     fleet = combined(a_view(isolated=True))
     assert (fleet.status, fleet.seen_at) == (Status.STATIC, None)
 
@@ -119,18 +119,18 @@ def test_old_views_do_not_outvote_a_fresh_one() -> None:
     assert (the_edge(fleet).observed, fleet.status) == (UP, Status.OK)
 
 
-def test_edge_tells_who_saw_its_state_longest() -> None:
-    told = {
+def test_edge_has_the_earliest_time_of_its_state() -> None:
+    seen = {
         "late": an_edge_view(UP, since=NOW - 100),
         "early": an_edge_view(UP, since=NOW - 500),
         "other": an_edge_view(DEGRADED, since=NOW - 900),
     }
-    views = [a_view(vantage, {"yto-01": seen}) for vantage, seen in told.items()]
+    views = [a_view(vantage, {"yto-01": seen}) for vantage, seen in seen.items()]
     assert the_edge(combined(*views)).since == NOW - 500
 
 
 @pytest.mark.parametrize("calm", [UP, UNKNOWN])
-def test_split_vote_tells_who_saw_trouble(calm: Observed) -> None:
+def test_split_vote_has_the_time_of_the_failure(calm: Observed) -> None:
     troubled = {"yto-01": an_edge_view(DOWN, since=NOW - 5)}
     calm_views = [
         a_view(name, {"yto-01": an_edge_view(state)})
@@ -166,7 +166,7 @@ def test_last_known_state_is_kept_while_stale() -> None:
     assert fleet.status is Status.STALE
 
 
-def test_without_views_health_is_ignored() -> None:
+def test_fleet_without_views_is_static() -> None:
     fleet = combined()
     assert (fleet.status, fleet.seen_at) == (Status.STATIC, None)
 
@@ -178,24 +178,24 @@ def test_future_stamps_count_as_now(ahead_s: float) -> None:
 
 
 def braked(held_s: float, vantage: str = "local") -> View:
-    """A view whose vantage has held a removal for so long."""
+    """A view whose vantage has held a removal for `held_s`."""
     return replace(a_view(vantage, held=["nyc-01"]), held_since=NOW - held_s)
 
 
 @pytest.mark.parametrize(("held_s", "status"), [(15.0, Status.OK), (16.0, Status.STALE)])
-def test_health_that_only_a_doubted_vantage_tells_is_stale(held_s: float, status: Status) -> None:
+def test_health_from_a_braked_vantage_alone_becomes_stale(held_s: float, status: Status) -> None:
     fleet = combine(a_catalog(), [braked(held_s)], [], NOW)
     assert (fleet.status, fleet.by_id["nyc-01"].observed) == (status, Observed.UP)
 
 
-def test_another_vantage_that_holds_nothing_keeps_health_fresh() -> None:
+def test_health_stays_fresh_with_a_vantage_without_a_brake() -> None:
     views = [braked(60.0), a_view("nyc")]
     assert combine(a_catalog(), views, [], NOW).status is Status.OK
     gone = [braked(60.0), a_view("nyc", probed_at=NOW - 16)]
     assert combine(a_catalog(), gone, [], NOW).status is Status.STALE
 
 
-def test_fleet_was_seen_when_its_newest_view_was() -> None:
+def test_fleet_has_the_time_of_its_newest_view() -> None:
     fleet = combined(a_view("a", probed_at=NOW - 9), a_view("b", probed_at=NOW - 4))
     assert fleet.seen_at == NOW - 4
 
@@ -210,17 +210,17 @@ def test_stale_fleet_with_nothing_up_fails_open() -> None:
     assert combined(view).status is Status.FAIL_OPEN
 
 
-def test_one_degraded_edge_keeps_the_fleet_closed() -> None:
+def test_one_degraded_edge_prevents_fail_open() -> None:
     view = a_view(edges=dict.fromkeys(CITIES, DOWN) | {"sfo-01": DEGRADED})
     assert combined(view).status is Status.OK
 
 
-def test_fleet_with_only_held_edges_up_fails_open() -> None:
+def test_fleet_with_only_draining_edges_up_fails_open() -> None:
     view = a_view(edges={"yto-01": UP, "yto-02": DOWN})
     assert combined(view, intents=(an_intent("yto-01"),)).status is Status.FAIL_OPEN
 
 
-def test_unroutable_edge_does_not_keep_the_fleet_closed() -> None:
+def test_unroutable_edge_does_not_prevent_fail_open() -> None:
     catalog = a_catalog(a_region("yto-01", routable=False), a_region("yto-02"))
     fleet = combine(catalog, [a_view(edges={"yto-01": UP, "yto-02": DOWN})], [], NOW)
     assert fleet.status is Status.FAIL_OPEN
@@ -239,7 +239,7 @@ def test_ages_follow_the_policy() -> None:
 
 
 @pytest.mark.parametrize("state", [DRAINING, DISABLED])
-def test_intent_holds_an_edge_back(state: Intended) -> None:
+def test_intent_disables_an_edge(state: Intended) -> None:
     intent = an_intent("yto-01", state)
     edge = the_edge(combined(a_view(), intents=(intent,)))
     assert (edge.intended, edge.intent, edge.enabled) == (state, intent, False)
@@ -247,7 +247,7 @@ def test_intent_holds_an_edge_back(state: Intended) -> None:
 
 
 @pytest.mark.parametrize(("left_s", "intended"), [(0.1, DRAINING), (0.0, ENABLED), (-60, ENABLED)])
-def test_intent_expires_by_itself(left_s: float, intended: Intended) -> None:
+def test_expired_intent_is_ignored(left_s: float, intended: Intended) -> None:
     intent = an_intent("yto-01", DRAINING, expires_at=NOW + left_s)
     assert the_edge(combined(a_view(), intents=(intent,))).intended is intended
 
@@ -281,14 +281,14 @@ def test_inventory_ages_to_unknown(age_s: float, models: frozenset[str] | None) 
     assert the_edge(combined(a_view(edges={"yto-01": seen}))).models == models
 
 
-def test_newest_inventory_counts() -> None:
+def test_newest_inventory_is_used() -> None:
     old = an_edge_view(models=["old"], models_at=NOW - 20)
     new = an_edge_view(models=["new"], models_at=NOW - 10)
     fleet = combined(a_view("a", {"yto-01": new}), a_view("b", {"yto-01": old}))
     assert the_edge(fleet).models == frozenset({"new"})
 
 
-def test_vantage_without_inventory_hides_no_others() -> None:
+def test_vantage_without_inventory_does_not_hide_others() -> None:
     known = an_edge_view(models=["llama-3"])
     fleet = combined(a_view("a", {"yto-01": UP}), a_view("b", {"yto-01": known}))
     assert the_edge(fleet).models == LLAMA
@@ -300,32 +300,34 @@ def test_empty_inventory_is_known() -> None:
     )
 
 
-# The catalog rules
+# The catalog
 
 
-def test_edge_new_in_the_catalog_is_unknown() -> None:
+def test_new_edge_of_the_catalog_is_unknown() -> None:
     edges = {id: UP for id in CITIES if id != "yul-02"}
     edge = the_edge(combined(a_view(edges=edges)), "yul-02")
     assert (edge.observed, edge.since, edge.models, edge.votes) == (UNKNOWN, None, None, {})
 
 
-def test_edge_gone_from_the_catalog_is_gone() -> None:
+def test_edge_outside_the_catalog_is_dropped() -> None:
     fleet = combine(a_catalog(a_region("yto-01")), [a_view()], [], NOW)
     assert [edge.region.id for edge in fleet.edges] == ["yto-01"]
 
 
-def test_edges_keep_the_catalogs_order() -> None:
+def test_edges_have_the_order_of_the_catalog() -> None:
     assert [edge.region.id for edge in combined(a_view()).edges] == list(CITIES)
 
 
 @given(catalogs(), st.data())
-def test_fail_open_says_that_nothing_is_offered(catalog: Catalog, data: st.DataObject) -> None:
+def test_status_is_fail_open_only_without_offered_edges(
+    catalog: Catalog, data: st.DataObject
+) -> None:
     fleet = data.draw(fleets(catalog))
     offered = any(is_offered(edge) for edge in fleet.edges)
     assert offered is (fleet.status in (Status.OK, Status.STALE))
 
 
-# What answers depend on
+# Routing state
 
 
 @pytest.mark.parametrize(
@@ -339,17 +341,17 @@ def test_fail_open_says_that_nothing_is_offered(catalog: Catalog, data: st.DataO
         a_fleet(an_edge("yto-01")),
     ],
 )
-def test_routing_tells_what_answers_depend_on(other: Fleet) -> None:
+def test_routing_changes_with_what_answers_depend_on(other: Fleet) -> None:
     assert other.routing != a_fleet().routing
 
 
-def test_routing_is_deaf_to_the_rest() -> None:
+def test_routing_ignores_everything_else() -> None:
     later = a_view(edges={id: an_edge_view(since=NOW) for id in CITIES}, probed_at=NOW - 1, seq=9)
     assert combined(later).routing == combined(a_view()).routing
     assert hash(combined(later).routing) == hash(combined(a_view()).routing)
 
 
-def test_edge_tells_its_last_outcome() -> None:
+def test_edge_has_its_last_outcome() -> None:
     seen = EdgeView(state=DOWN, since=NOW - 5, reason=Outcome.TLS, rtt_ms=12.5, streak=-3)
     edge = the_edge(combined(a_view(edges={"yto-01": seen})))
     assert (edge.reason, edge.rtt_ms) == (Outcome.TLS, 12.5)

@@ -1,4 +1,4 @@
-"""Cities are ordered by time only where the country has no edge, and only for a real gain."""
+"""Cities are ordered by latency only for countries without an edge and only for a real gain."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ figures = st.lists(
 
 
 @given(figures)
-def test_a_city_overtakes_a_nearer_one_only_for_a_gain(cities: list[tuple[int, int]]) -> None:
+def test_city_precedes_a_nearer_one_only_for_a_gain(cities: list[tuple[int, int]]) -> None:
     km, ms = [float(one[0]) for one in cities], [float(one[1]) for one in cities]
     order = in_network_order(range(len(cities)), km, ms)
     assert sorted(order) == list(range(len(cities)))
@@ -43,26 +43,26 @@ def test_a_city_overtakes_a_nearer_one_only_for_a_gain(cities: list[tuple[int, i
                 assert ms[city] <= ms[later] - MIN_GAIN_MS
 
 
-def test_equal_times_leave_the_order_by_distance() -> None:
+def test_equal_latencies_keep_the_order_by_distance() -> None:
     assert in_network_order(range(3), [300.0, 100.0, 200.0], [50.0, 54.0, 50.0]) == [1, 2, 0]
 
 
-def test_measured_time_is_found_at_the_measured_places() -> None:
+def test_latency_at_measured_places_is_the_measured_one() -> None:
     assert ESTIMATOR.ms(BERLIN, NEW_YORK) == pytest.approx(80.0, abs=15.0)
 
 
-def test_far_from_any_measured_place_distance_decides() -> None:
+def test_latency_far_from_measured_places_follows_distance() -> None:
     south_pole = Position(-89.0, 0.1)
     assert ESTIMATOR.ms(south_pole, NEW_YORK) == 0.016 * distance_km(south_pole, NEW_YORK)
 
 
-def test_what_an_operator_measured_counts_before_estimates() -> None:
+def test_latency_measured_by_an_operator_overrides_estimates() -> None:
     facts = replace(FACTS, measured_ms={"DE": {"nyc-01": 33.0, "nyc-02": 31.0}})
     city = City(("nyc-01", "nyc-02"), NEW_YORK)
     assert Estimator(facts, COUNTRIES).country_ms("DE", city) == 31.0
 
 
-def test_country_without_people_known_is_seen_from_its_centre() -> None:
+def test_country_without_population_uses_its_centre() -> None:
     centre = COUNTRIES["JP"].centre
     assert ESTIMATOR.homes("JP") == ((centre, 1.0),)
     assert ESTIMATOR.homes("AQ") == ()
@@ -70,7 +70,7 @@ def test_country_without_people_known_is_seen_from_its_centre() -> None:
 
 
 @pytest.mark.parametrize("scope", list(Scope))
-def test_countries_without_an_edge_follow_the_network(scope: Scope) -> None:
+def test_countries_without_an_edge_are_ordered_by_latency(scope: Scope) -> None:
     by_distance, by_network = Ranker(read_catalog(Settings())), Ranker(network())
     berlin = Location("DE", BERLIN, Level.CITY)
     first = [ranker.key(berlin, 1, scope).preferred[0][:3] for ranker in (by_distance, by_network)]
@@ -79,7 +79,7 @@ def test_countries_without_an_edge_follow_the_network(scope: Scope) -> None:
 
 
 @pytest.mark.parametrize("country", ["CA", "US", None])
-def test_countries_with_edges_stay_with_distance(country: str | None) -> None:
+def test_countries_with_edges_are_ordered_by_distance(country: str | None) -> None:
     here = Location(country, TORONTO, Level.CITY)
     catalogs = (read_catalog(Settings()), network())
     keys = {Ranker(one).key(here, 7, Scope.COUNTRY) for one in catalogs}
@@ -87,7 +87,7 @@ def test_countries_with_edges_stay_with_distance(country: str | None) -> None:
     assert Ranker(network()).estimated_ms(country, "nyc-01") is None
 
 
-def test_operators_figures_move_a_country(tmp_path: Path) -> None:
+def test_operator_figures_change_the_order_of_a_country(tmp_path: Path) -> None:
     path = tmp_path / "latency.csv"
     path.write_text("country,region,ms\nNG,sfo-01,5\n", encoding="utf-8")
     ranker = Ranker(network(Settings(latency=path)))

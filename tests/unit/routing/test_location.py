@@ -1,4 +1,4 @@
-"""Where a viewer is: the CDN's word counts only beside its secret, then the address."""
+"""The location of a viewer: from CDN headers if their secret is valid, else from the address."""
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ PROXIES = Networks.parse(["10.0.0.0/8"])
 PLACING = ("CloudFront-Viewer-Country", "cloudfront-viewer-latitude", "CloudFront-Viewer-Longitude")
 IN_GERMANY = a_location(BERLIN, "DE")
 VIEWER = "203.0.113.9"
-OWN_WORDS = [(b"x-origin-verify", SECRET.encode())]
+VALID_SECRET = [(b"x-origin-verify", SECRET.encode())]
 TORONTO_HEADERS = [
     (b"cloudfront-viewer-country", b"CA"),
     (b"cloudfront-viewer-latitude", b"43.65320"),
@@ -28,23 +28,25 @@ A_KEY = (b"x-autorouter-key", b"CA~yto-01.yul-01")
 Header = tuple[bytes, bytes]
 
 
-class Atlas:
-    """A geo database of one country that remembers who was looked up."""
+class FakeDatabase:
+    """A geo database of one country that records the addresses looked up."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.lookups: list[str] = []
 
     def __call__(self, address: str) -> Location:
-        self.asked.append(address)
+        self.lookups.append(address)
         return IN_GERMANY
 
 
 def a_locator(
-    atlas: Atlas | None = None,
+    database: FakeDatabase | None = None,
     secrets: tuple[str, ...] = (SECRET, NEXT_SECRET),
     key_headers: tuple[str, ...] = (),
 ) -> Locator:
-    return Locator(atlas or Atlas(), trusted=PROXIES, secrets=secrets, key_headers=key_headers)
+    return Locator(
+        database or FakeDatabase(), trusted=PROXIES, secrets=secrets, key_headers=key_headers
+    )
 
 
 def placed(
@@ -54,7 +56,7 @@ def placed(
 
 
 def placed_by_cdn(*headers: Header, key_headers: tuple[str, ...] = ()) -> Placed:
-    return placed(*OWN_WORDS, *headers, key_headers=key_headers)
+    return placed(*VALID_SECRET, *headers, key_headers=key_headers)
 
 
 def seed_of(address: str) -> int:
@@ -71,16 +73,16 @@ def test_viewer_is_looked_up_by_peer() -> None:
 
 
 def test_viewer_behind_a_proxy_is_looked_up() -> None:
-    atlas = Atlas()
-    a_locator(atlas).place("10.0.0.1", [(b"x-forwarded-for", b"203.0.113.9, 10.0.0.2")])
-    assert atlas.asked == [VIEWER]
+    database = FakeDatabase()
+    a_locator(database).place("10.0.0.1", [(b"x-forwarded-for", b"203.0.113.9, 10.0.0.2")])
+    assert database.lookups == [VIEWER]
 
 
-def test_every_forwarded_line_counts() -> None:
-    atlas = Atlas()
+def test_every_forwarded_for_line_is_read() -> None:
+    database = FakeDatabase()
     lines = [(b"x-forwarded-for", b"6.6.6.6, 203.0.113.9"), (b"x-forwarded-for", b"10.0.0.2")]
-    a_locator(atlas).place("10.0.0.1", lines)
-    assert atlas.asked == [VIEWER]
+    a_locator(database).place("10.0.0.1", lines)
+    assert database.lookups == [VIEWER]
 
 
 @pytest.mark.parametrize("peer", [None, "", "unix"])
@@ -100,7 +102,7 @@ def test_either_secret_is_accepted(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "headers",
     [
         [],
         [(b"x-origin-verify", b"")],
@@ -109,37 +111,37 @@ def test_either_secret_is_accepted(secret: str) -> None:
         [(b"x-origin-verify", SECRET.upper().encode())],
         [(b"x-origin-verify", b"\xff\xfe")],
         [(b"x-origin-verify", f"{SECRET},{NEXT_SECRET}".encode())],
-        [*OWN_WORDS, *OWN_WORDS],
-        [*OWN_WORDS, (b"x-origin-verify", b"wrong")],
+        [*VALID_SECRET, *VALID_SECRET],
+        [*VALID_SECRET, (b"x-origin-verify", b"wrong")],
         [(b"X-Origin-Verify", SECRET.encode())],
     ],
 )
-def test_without_the_secret_cdn_headers_are_ignored(told: list[Header]) -> None:
-    found = placed(*told, A_KEY, *TORONTO_HEADERS, AN_ADDRESS, key_headers=PLACING)
+def test_without_the_secret_cdn_headers_are_ignored(headers: list[Header]) -> None:
+    found = placed(*headers, A_KEY, *TORONTO_HEADERS, AN_ADDRESS, key_headers=PLACING)
     assert found == placed()
 
 
-@pytest.mark.parametrize("told", [b"", b"None", b"guess"])
-def test_without_secrets_set_nobody_is_the_cdn(told: bytes) -> None:
+@pytest.mark.parametrize("secret", [b"", b"None", b"guess"])
+def test_cdn_headers_are_ignored_if_no_secret_is_set(secret: bytes) -> None:
     locator = a_locator(secrets=())
-    found = locator.place(VIEWER, [(b"x-origin-verify", told), A_KEY])
+    found = locator.place(VIEWER, [(b"x-origin-verify", secret), A_KEY])
     assert found == locator.place(VIEWER, [])
 
 
 # The CDN's key
 
 
-def test_cdn_key_is_taken_as_it_is() -> None:
+def test_cdn_key_is_used_unchanged() -> None:
     found = placed_by_cdn(A_KEY, *TORONTO_HEADERS)
     assert found.key == RouteKey("CA", ("yto-01", "yul-01"))
     assert found.sharing is Sharing.KEYED
     assert found.location == Location(country="CA", source=Source.CDN_KEY)
 
 
-def test_cdn_key_spares_the_database() -> None:
-    atlas = Atlas()
-    a_locator(atlas).place(VIEWER, [*OWN_WORDS, A_KEY])
-    assert atlas.asked == []
+def test_cdn_key_needs_no_lookup() -> None:
+    database = FakeDatabase()
+    a_locator(database).place(VIEWER, [*VALID_SECRET, A_KEY])
+    assert database.lookups == []
 
 
 @pytest.mark.parametrize(
@@ -153,10 +155,10 @@ def test_cdn_key_spares_the_database() -> None:
         [b"CA~yto-01", b"DE~yul-01"],
     ],
 )
-def test_malformed_or_repeated_key_is_no_key(keys: list[bytes]) -> None:
-    told = [(b"x-autorouter-key", key) for key in keys]
-    assert placed_by_cdn(*told) == placed()
-    assert placed_by_cdn(*told, *TORONTO_HEADERS).location.source is Source.CDN_HEADERS
+def test_malformed_or_repeated_key_is_ignored(keys: list[bytes]) -> None:
+    headers = [(b"x-autorouter-key", key) for key in keys]
+    assert placed_by_cdn(*headers) == placed()
+    assert placed_by_cdn(*headers, *TORONTO_HEADERS).location.source is Source.CDN_HEADERS
 
 
 # The CDN's location headers
@@ -200,7 +202,7 @@ def test_bad_coordinates_leave_the_country(latitude: bytes, longitude: bytes) ->
     assert (location.country, location.level) == ("CA", Level.COUNTRY)
 
 
-NO_COUNTRIES = pytest.mark.parametrize(
+INVALID_COUNTRIES = pytest.mark.parametrize(
     "country",
     [
         *(b"", b"CAN", b"C", b"C1", b"??", b"\xc3\x84", b"\xc4\xc4", b"\xdf"),
@@ -209,21 +211,21 @@ NO_COUNTRIES = pytest.mark.parametrize(
 )
 
 
-@NO_COUNTRIES
-def test_position_counts_without_a_country(country: bytes) -> None:
+@INVALID_COUNTRIES
+def test_position_is_used_without_a_country(country: bytes) -> None:
     headers = [(b"cloudfront-viewer-country", country), *TORONTO_HEADERS[1:]]
     location = placed_by_cdn(*headers, key_headers=PLACING).location
     position = Position(43.6532, -79.3832)
     assert location == Location(None, position, Level.CITY, Source.CDN_HEADERS)
 
 
-@NO_COUNTRIES
-def test_code_of_no_country_alone_leaves_the_address_to_decide(country: bytes) -> None:
+@INVALID_COUNTRIES
+def test_invalid_country_alone_is_ignored(country: bytes) -> None:
     headers = [(b"cloudfront-viewer-country", country)]
     assert placed_by_cdn(*headers, key_headers=PLACING) == placed()
 
 
-def test_repeated_country_is_no_country() -> None:
+def test_repeated_country_is_ignored() -> None:
     assert placed_by_cdn(*TORONTO_HEADERS, TORONTO_HEADERS[0]).location.country is None
 
 
@@ -234,7 +236,7 @@ GERMANY = (b"cloudfront-viewer-country", b"DE")
 PROXIED = (b"x-forwarded-for", b"192.0.2.77")
 
 
-def in_divided_germany(
+def placed_in_divided_germany(
     *headers: Header,
     place: Location = IN_GERMANY,
     peer: str = VIEWER,
@@ -247,23 +249,25 @@ def in_divided_germany(
         key_headers=key_headers,
         divided={"DE"},
     )
-    return locator.place(peer, [*OWN_WORDS, *headers])
+    return locator.place(peer, [*VALID_SECRET, *headers])
 
 
 @pytest.mark.parametrize("key_headers", [(), PLACING])
-def test_country_alone_leaves_its_cities_to_the_address(key_headers: tuple[str, ...]) -> None:
-    found = in_divided_germany(GERMANY, AN_ADDRESS, key_headers=key_headers)
+def test_city_in_the_country_of_the_cdn_comes_from_the_address(
+    key_headers: tuple[str, ...],
+) -> None:
+    found = placed_in_divided_germany(GERMANY, AN_ADDRESS, key_headers=key_headers)
     seed = seed_of("198.51.100.10")
     assert found == Placed(IN_GERMANY, seed, Sharing.PRIVATE, None, PlacedBy.CDN_ADDRESS)
 
 
-def test_forwarded_address_serves_where_the_cdn_sends_none() -> None:
-    found = in_divided_germany(GERMANY, PROXIED, peer="10.0.0.1")
+def test_forwarded_address_is_used_if_the_cdn_sends_none() -> None:
+    found = placed_in_divided_germany(GERMANY, PROXIED, peer="10.0.0.1")
     assert (found.location, found.seed) == (IN_GERMANY, seed_of("192.0.2.77"))
 
 
-def test_the_cdns_own_address_says_nothing_of_the_viewer() -> None:
-    found = in_divided_germany(GERMANY, PROXIED)
+def test_address_of_the_cdn_itself_is_not_looked_up() -> None:
+    found = placed_in_divided_germany(GERMANY, PROXIED)
     assert found.location == Location("DE", None, Level.COUNTRY, Source.CDN_HEADERS)
     assert found.sharing is Sharing.PRIVATE
 
@@ -271,46 +275,46 @@ def test_the_cdns_own_address_says_nothing_of_the_viewer() -> None:
 @pytest.mark.parametrize(
     "place", [Location(), a_location(None, "DE"), a_location(None, "FR"), a_location(BERLIN, "FR")]
 )
-def test_cdns_country_stands_where_the_address_tells_no_city_in_it(place: Location) -> None:
-    found = in_divided_germany(GERMANY, AN_ADDRESS, place=place)
+def test_cdn_country_is_kept_if_the_address_has_no_city_in_it(place: Location) -> None:
+    found = placed_in_divided_germany(GERMANY, AN_ADDRESS, place=place)
     assert found.location == Location("DE", None, Level.COUNTRY, Source.CDN_HEADERS)
     assert (found.seed, found.sharing) == (seed_of("198.51.100.10"), Sharing.PRIVATE)
     assert found.placed_by is PlacedBy.CDN_HEADERS
 
 
-def test_operators_word_outranks_the_cdns_country() -> None:
-    told = a_location(BERLIN, "FR")._replace(source=Source.OVERRIDE)
-    assert in_divided_germany(GERMANY, AN_ADDRESS, place=told).location == told
+def test_override_has_priority_over_the_cdn_country() -> None:
+    override = a_location(BERLIN, "FR")._replace(source=Source.OVERRIDE)
+    assert placed_in_divided_germany(GERMANY, AN_ADDRESS, place=override).location == override
 
 
-def test_position_of_unknown_country_is_in_the_cdns() -> None:
-    found = in_divided_germany(GERMANY, AN_ADDRESS, place=a_location(BERLIN, None))
+def test_position_without_a_country_gets_the_cdn_country() -> None:
+    found = placed_in_divided_germany(GERMANY, AN_ADDRESS, place=a_location(BERLIN, None))
     assert found.location == IN_GERMANY
 
 
-def test_coordinates_from_the_cdn_need_no_address() -> None:
+def test_cdn_coordinates_have_priority_over_the_address() -> None:
     berlin = [(b"cloudfront-viewer-latitude", b"52.5"), (b"cloudfront-viewer-longitude", b"13.4")]
-    found = in_divided_germany(GERMANY, *berlin, AN_ADDRESS)
+    found = placed_in_divided_germany(GERMANY, *berlin, AN_ADDRESS)
     assert (found.sharing, found.placed_by) == (Sharing.BY_HEADERS, PlacedBy.CDN_HEADERS)
 
 
 @pytest.mark.parametrize(
-    ("told", "viewer"),
+    ("address", "viewer"),
     [
         (b"198.51.100.10:46532", "198.51.100.10"),
         (b"2001:db8:77::1:46532", "2001:db8:77::1"),
         (b"[2001:db8:77::1]:46532", "2001:db8:77::1"),
     ],
 )
-def test_cdn_address_tells_the_network(told: bytes, viewer: str) -> None:
-    found = placed_by_cdn(*TORONTO_HEADERS, (b"cloudfront-viewer-address", told))
+def test_seed_comes_from_the_cdn_address(address: bytes, viewer: str) -> None:
+    found = placed_by_cdn(*TORONTO_HEADERS, (b"cloudfront-viewer-address", address))
     assert found.seed == seed_of(viewer)
     assert found.sharing is Sharing.PRIVATE
 
 
-@pytest.mark.parametrize("told", [b"", b"junk", b"198.51.100.10"])
-def test_without_cdn_address_the_place_is_the_network(told: bytes) -> None:
-    found = placed_by_cdn(*TORONTO_HEADERS, (b"cloudfront-viewer-address", told))
+@pytest.mark.parametrize("address", [b"", b"invalid", b"198.51.100.10"])
+def test_seed_comes_from_the_place_without_a_cdn_address(address: bytes) -> None:
+    found = placed_by_cdn(*TORONTO_HEADERS, (b"cloudfront-viewer-address", address))
     assert found.seed == place_seed(found.location)
     assert found.sharing is Sharing.PRIVATE
 
@@ -318,25 +322,25 @@ def test_without_cdn_address_the_place_is_the_network(told: bytes) -> None:
 # Sharing by headers
 
 
-def test_listed_headers_let_the_answer_be_shared() -> None:
+def test_answer_is_shared_if_its_headers_are_listed() -> None:
     found = placed_by_cdn(*TORONTO_HEADERS, AN_ADDRESS, key_headers=PLACING)
     assert found.sharing is Sharing.BY_HEADERS
     assert found.seed == place_seed(found.location)
 
 
 @pytest.mark.parametrize("missing", PLACING)
-def test_one_unlisted_header_keeps_it_private(missing: str) -> None:
+def test_one_unlisted_header_makes_the_answer_private(missing: str) -> None:
     listed = tuple(name for name in PLACING if name != missing)
     found = placed_by_cdn(*TORONTO_HEADERS, AN_ADDRESS, key_headers=listed)
     assert found.sharing is Sharing.PRIVATE
 
 
-def test_country_level_viewers_share_by_headers_too() -> None:
+def test_country_level_answer_is_shared_by_headers() -> None:
     found = placed_by_cdn(TORONTO_HEADERS[0], AN_ADDRESS, key_headers=PLACING)
     assert found.sharing is Sharing.BY_HEADERS
 
 
-def test_listed_headers_unsent_keep_it_private() -> None:
+def test_answer_without_the_listed_headers_is_private() -> None:
     assert placed_by_cdn(key_headers=PLACING).sharing is Sharing.PRIVATE
 
 
@@ -350,34 +354,34 @@ values = st.binary(max_size=20) | st.sampled_from(
 
 
 @given(st.sampled_from([VIEWER, "10.0.0.1"]), st.lists(st.tuples(names, values), max_size=12))
-def test_no_headers_make_it_raise(peer: str, headers: list[Header]) -> None:
+def test_arbitrary_headers_never_raise(peer: str, headers: list[Header]) -> None:
     found = a_locator().place(peer, headers)
     assert (found.key is not None) is (found.sharing is Sharing.KEYED)
     assert 0 <= found.seed <= 0xFFFFFFFF
 
 
 @given(st.lists(st.tuples(names, values), max_size=12))
-def test_nobody_shares_without_the_secret(headers: list[Header]) -> None:
-    told = [(name, value) for name, value in headers if value != SECRET.encode()]
-    found = a_locator(key_headers=PLACING).place(VIEWER, told)
+def test_answer_without_the_secret_is_private(headers: list[Header]) -> None:
+    headers = [(name, value) for name, value in headers if value != SECRET.encode()]
+    found = a_locator(key_headers=PLACING).place(VIEWER, headers)
     assert found == placed()
 
 
 @given(st.lists(st.tuples(names, values), max_size=12))
-def test_what_is_shared_by_headers_depends_on_them_alone(headers: list[Header]) -> None:
+def test_shared_answer_depends_only_on_its_headers(headers: list[Header]) -> None:
     placing = [each for each in headers if each[0] in {name for name, _ in TORONTO_HEADERS}]
-    whole, bare = (
-        a_locator(key_headers=PLACING).place(peer, [*OWN_WORDS, *told])
-        for peer, told in (("10.0.0.1", [*placing, AN_ADDRESS]), (VIEWER, placing))
+    full, bare = (
+        a_locator(key_headers=PLACING).place(peer, [*VALID_SECRET, *headers])
+        for peer, headers in (("10.0.0.1", [*placing, AN_ADDRESS]), (VIEWER, placing))
     )
-    if Sharing.BY_HEADERS in (whole.sharing, bare.sharing):
-        assert whole == bare
+    if Sharing.BY_HEADERS in (full.sharing, bare.sharing):
+        assert full == bare
 
 
-@pytest.mark.parametrize("told", [[], [(b"cloudfront-viewer-country", b"")]])
-def test_address_from_the_cdn_counts_where_it_knows_no_country(told: list[Header]) -> None:
+@pytest.mark.parametrize("headers", [[], [(b"cloudfront-viewer-country", b"")]])
+def test_cdn_address_is_used_if_the_cdn_sends_no_country(headers: list[Header]) -> None:
     address = (b"cloudfront-viewer-address", b"203.0.113.9:4711")
-    somebody = (b"x-forwarded-for", b"6.6.6.6")
-    found = placed_by_cdn(*told, address, somebody)
+    forwarded = (b"x-forwarded-for", b"6.6.6.6")
+    found = placed_by_cdn(*headers, address, forwarded)
     seed = seed_of(VIEWER)
     assert found == Placed(IN_GERMANY, seed, Sharing.PRIVATE, None, PlacedBy.CDN_ADDRESS)

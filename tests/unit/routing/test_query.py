@@ -1,4 +1,4 @@
-"""A query is read leniently: only a hostile model is refused."""
+"""A query is read leniently: only an invalid model is rejected."""
 
 from urllib.parse import quote_plus
 
@@ -20,7 +20,7 @@ def the_model(raw: bytes) -> str | None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"&", b"&&&", b"=", b"=&=", b"?", b"utm=1&x", b"%", b"\xff"])
-def test_nothing_asked_gives_the_defaults(raw: bytes) -> None:
+def test_query_without_known_fields_gives_the_defaults(raw: bytes) -> None:
     assert parse_query(raw) == Query()
 
 
@@ -46,12 +46,12 @@ def test_scope_is_country_unless_global(raw: bytes, scope: Scope) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "is_set"),
+    ("text", "is_set"),
     [(b"true", True), (b"TRUE", True), (b"+true+", True), (b"1", False), (b"yes", False)],
 )
-def test_switches_are_set_by_true_alone(told: bytes, *, is_set: bool) -> None:
-    assert parse_query(b"strict=" + told) == Query(strict=is_set)
-    assert parse_query(b"all=" + told) == Query(all=is_set)
+def test_switches_are_set_only_by_true(text: bytes, *, is_set: bool) -> None:
+    assert parse_query(b"strict=" + text) == Query(strict=is_set)
+    assert parse_query(b"all=" + text) == Query(all=is_set)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_model_is_decoded_and_trimmed(raw: bytes, model: str | None) -> None:
     assert the_model(raw) == model
 
 
-def test_everything_can_be_asked_at_once() -> None:
+def test_all_fields_can_be_combined() -> None:
     query = parse_query(b"all=true&model=kokoro&strict=true&scope=global")
     assert query == Query(Scope.GLOBAL, "kokoro", strict=True, all=True)
 
@@ -91,21 +91,21 @@ def test_model_may_be_128_characters_long(length: int) -> None:
 
 
 @pytest.mark.parametrize("length", [MAX_MODEL_LENGTH + 1, 10_240, 1_000_000])
-def test_longer_model_is_refused(length: int) -> None:
+def test_longer_model_is_rejected(length: int) -> None:
     assert parse_query(b"model=" + b"m" * length) is None
 
 
 @pytest.mark.parametrize("code", [0x00, 0x01, 0x0A, 0x0D, 0x1B, 0x1F, 0x7F])
-def test_control_characters_are_refused(code: int) -> None:
+def test_control_characters_are_rejected(code: int) -> None:
     assert parse_query(f"model=a%{code:02x}b".encode()) is None
 
 
 @pytest.mark.parametrize("raw", [b"model=a%C2%85b", b"model=a%C2%9Fb", b"model=a\x9fb"])
-def test_upper_control_characters_are_refused(raw: bytes) -> None:
+def test_c1_control_characters_are_rejected(raw: bytes) -> None:
     assert parse_query(raw) is None
 
 
-def test_bad_model_is_judged_by_its_first_value() -> None:
+def test_first_of_repeated_models_is_used() -> None:
     assert the_model(b"model=fine&model=%00") == "fine"
     assert parse_query(b"model=%00&model=fine") is None
 
@@ -117,17 +117,17 @@ def test_fields_past_the_limit_are_ignored() -> None:
 
 
 @given(st.binary())
-def test_no_bytes_make_it_raise(raw: bytes) -> None:
+def test_arbitrary_bytes_never_raise(raw: bytes) -> None:
     query = parse_query(raw)
     assert query is None or query.model is None or 0 < len(query.model) <= MAX_MODEL_LENGTH
 
 
 @given(st.lists(st.sampled_from([b"model=", b"scope=", b"&", b"%", b"0", b"+", b"\n", b"\xff"])))
-def test_no_near_miss_makes_it_raise(parts: list[bytes]) -> None:
+def test_fragments_of_queries_never_raise(parts: list[bytes]) -> None:
     query = parse_query(b"".join(parts))
     assert query is None or query.model is None or query.model == query.model.strip()
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=MAX_MODEL_LENGTH))
-def test_every_model_an_sdk_quotes_arrives(model: str) -> None:
+def test_quoted_model_is_read_back(model: str) -> None:
     assert the_model(b"model=" + quote_plus(model).encode()) == (model.strip() or None)

@@ -1,4 +1,4 @@
-"""Where viewers must stay, nothing sends them elsewhere: no health, query, key or cache."""
+"""A residency policy holds for every health, query, key and cache."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from router.api.app import PublicApp
 from router.api.http_protocol import Request
@@ -15,7 +14,7 @@ from router.api.live_fleet import FleetWatch
 from router.cli.check import check
 from router.config.catalog import parse_catalog
 from router.errors import ConfigError
-from router.model import Catalog, Country, Intended, Observed, Position, Scope, Status
+from router.model import Catalog, Country, Intended, Location, Observed, Position, Scope, Status
 from router.routing.cache_headers import CachePolicy, Sharing
 from router.routing.client_address import Networks
 from router.routing.decision import Rejection, decide
@@ -40,11 +39,12 @@ from tests.support.builders import (
     a_placed,
     an_edge,
 )
+from tests.support.strategies import Question
 
 STAY_HOME = {"CA": frozenset({"CA"}), "DE": frozenset({"US"})}
 CANADIANS = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
 SECRET = "0123456789abcdef"
-queries = strategies.queries
+bounded_questions = strategies.questions(strategies.bounded_catalogs())
 
 
 def bounded(policy: dict[str, frozenset[str]] = STAY_HOME) -> Catalog:
@@ -62,11 +62,11 @@ def answered(
 
 
 def countries_named(answer: Answer) -> set[str]:
-    """Of the pick, the alternates and the list."""
-    told = json.loads(answer.body)
+    """Returns the countries of the pick, the alternates and the list."""
+    body = json.loads(answer.body)
     if answer.code != 200:
         return set()
-    return {one["country"] for one in [told, *told["alternates"], *told.get("regions", ())]}
+    return {one["country"] for one in [body, *body["alternates"], *body.get("regions", ())]}
 
 
 def all_down(country: str) -> Fleet:
@@ -77,11 +77,9 @@ def all_down(country: str) -> Fleet:
 # Properties
 
 
-@given(data=st.data())
-def test_no_answer_names_an_edge_beyond_the_policy(data: st.DataObject) -> None:
-    catalog = data.draw(strategies.bounded_catalogs())
-    fleet = data.draw(strategies.fleets(catalog))
-    key, query = data.draw(strategies.keys(catalog)), data.draw(queries)
+@given(bounded_questions)
+def test_no_answer_names_an_edge_outside_the_policy(question: Question) -> None:
+    catalog, fleet, key, query = question
     answer = answered(key, fleet, query, catalog)
     allowed = catalog.residency.get(key.country or "")
     if allowed is not None:
@@ -91,11 +89,9 @@ def test_no_answer_names_an_edge_beyond_the_policy(data: st.DataObject) -> None:
         assert answer.labels.residency == ""
 
 
-@given(data=st.data())
-def test_refusal_is_blamed_on_the_policy_only_where_it_is_the_reason(data: st.DataObject) -> None:
-    catalog = data.draw(strategies.bounded_catalogs())
-    fleet = data.draw(strategies.fleets(catalog))
-    key, query = data.draw(strategies.keys(catalog)), data.draw(queries)
+@given(bounded_questions)
+def test_error_is_labelled_refused_only_if_the_policy_is_the_reason(question: Question) -> None:
+    catalog, fleet, key, query = question
     answer = answered(key, fleet, query, catalog)
     free = answered(key, fleet, query, replace(catalog, residency={}))
     if answer.code != 200 and free.code == 200:
@@ -105,24 +101,23 @@ def test_refusal_is_blamed_on_the_policy_only_where_it_is_the_reason(data: st.Da
         assert answer.labels.residency == ""
 
 
-@given(data=st.data())
-def test_no_viewer_is_told_of_an_edge_beyond_the_policy(data: st.DataObject) -> None:
-    catalog = data.draw(strategies.bounded_catalogs())
-    fleet = data.draw(strategies.fleets(catalog))
-    placed = a_placed(data.draw(strategies.locations), seed=data.draw(strategies.seeds))
-    told = explain(Ranker(catalog), fleet, placed, data.draw(queries), CachePolicy())
+@given(bounded_questions, strategies.locations, strategies.seeds)
+def test_explanation_has_no_candidate_outside_the_policy(
+    question: Question, location: Location, seed: int
+) -> None:
+    catalog, fleet, _, query = question
+    placed = a_placed(location, seed=seed)
+    body = explain(Ranker(catalog), fleet, placed, query, CachePolicy())
     allowed = catalog.residency.get(placed.location.country or "")
     if allowed is not None:
-        assert {one["country"] for one in told["candidates"]} <= allowed
-        assert told["residency"] == sorted(allowed)
+        assert {one["country"] for one in body["candidates"]} <= allowed
+        assert body["residency"] == sorted(allowed)
 
 
-@given(data=st.data())
-def test_policy_only_takes_edges_away(data: st.DataObject) -> None:
-    catalog = data.draw(strategies.bounded_catalogs())
-    fleet = data.draw(strategies.fleets(catalog))
-    key = data.draw(strategies.keys(catalog))
-    query = data.draw(queries)._replace(model=None)
+@given(bounded_questions)
+def test_policy_only_removes_edges(question: Question) -> None:
+    catalog, fleet, key, query = question
+    query = query._replace(model=None)
     free = decide(Ranker(replace(catalog, residency={})), fleet, key, query)
     kept = decide(Ranker(catalog), fleet, key, query)
     allowed = catalog.residency.get(key.country or "")
@@ -130,65 +125,54 @@ def test_policy_only_takes_edges_away(data: st.DataObject) -> None:
     assert list(kept.candidates) == wanted
 
 
-@given(data=st.data())
-def test_every_edge_is_either_offered_or_explained(data: st.DataObject) -> None:
-    catalog = data.draw(strategies.bounded_catalogs())
-    fleet = data.draw(strategies.fleets(catalog))
-    key, query = data.draw(strategies.keys(catalog)), data.draw(queries)
-    decision = decide(Ranker(catalog), fleet, key, query)
-    told = [*decision.candidates, *(edge for edge, _ in decision.rejected)]
-    assert sorted(edge.region.id for edge in told) == sorted(e.region.id for e in fleet.edges)
-    assert (decision.problem is None) is bool(decision.candidates)
-
-
 # Cases
 
 
 def test_nearest_edge_abroad_is_not_offered() -> None:
     near_the_border = a_key("nyc-01", "nyc-02", "yul-01", country="CA")
-    told = json.loads(answered(near_the_border, query=Query(scope=Scope.GLOBAL, all=True)).body)
-    assert told["country"] == "CA"
-    assert sorted(one["id"] for one in told["regions"]) == sorted(CANADIANS)
+    body = json.loads(answered(near_the_border, query=Query(scope=Scope.GLOBAL, all=True)).body)
+    assert body["country"] == "CA"
+    assert sorted(one["id"] for one in body["regions"]) == sorted(CANADIANS)
 
 
-def test_viewer_without_an_edge_at_home_stays_where_allowed() -> None:
+def test_viewer_without_an_edge_at_home_stays_in_allowed_countries() -> None:
     answer = answered(a_key("yto-01", "yto-02", "nyc-01", country="DE"))
     assert countries_named(answer) == {"US"}
     assert json.loads(answer.body)["crossed_border"]
 
 
 @pytest.mark.parametrize("country", ["US", "JP", None])
-def test_viewers_of_other_countries_go_anywhere(country: str | None) -> None:
+def test_viewers_of_other_countries_are_not_restricted(country: str | None) -> None:
     fleet = all_down("US")
     answer = answered(a_key("nyc-01", country=country), fleet)
     assert (countries_named(answer), answer.labels.residency) == ({"CA"}, "")
 
 
-def test_when_nothing_allowed_works_the_viewer_gets_404() -> None:
+def test_404_if_every_allowed_edge_is_down() -> None:
     answer = answered(fleet=all_down("CA"))
     assert (answer.code, answer.labels.reason) == (404, "no_edge_in_country")
-    told = json.loads(answer.body)
-    assert told["code"] == "no_edge_in_country"
-    assert told["detail"] == "No edge is up in CA, where viewers in CA must stay."
+    body = json.loads(answer.body)
+    assert body["code"] == "no_edge_in_country"
+    assert body["detail"] == "No edge is up in CA, where viewers in CA must stay."
 
 
-def test_when_everything_allowed_is_drained_the_viewer_gets_404() -> None:
+def test_404_if_every_allowed_edge_is_draining() -> None:
     drained = [an_edge(id, intended=Intended.DRAINING) for id in CANADIANS]
     assert answered(fleet=a_fleet_but(*drained)).labels.reason == "no_edge_in_country"
 
 
-def test_when_everything_is_drained_the_viewer_is_asked_to_come_back() -> None:
+def test_503_if_every_edge_is_disabled() -> None:
     drained = a_fleet(*(an_edge(id, intended=Intended.DISABLED) for id in CITIES))
     assert answered(fleet=drained).code == 503
 
 
 @pytest.mark.parametrize("status", [Status.FAIL_OPEN, Status.STATIC])
-def test_health_ignored_is_no_way_out(status: Status) -> None:
+def test_policy_holds_when_health_is_ignored(status: Status) -> None:
     fleet = a_fleet(*(an_edge(id, Observed.DOWN) for id in CITIES), status=status)
     assert countries_named(answered(fleet=fleet, query=Query(all=True))) == {"CA"}
 
 
-def test_model_that_only_others_have_is_unavailable() -> None:
+def test_model_only_outside_the_policy_is_unavailable() -> None:
     models = {id: ("m",) if city[1] == "US" else () for id, city in CITIES.items()}
     fleet = a_fleet(*(an_edge(id, models=models[id]) for id in CITIES))
     answer = answered(fleet=fleet, query=Query(model="m"))
@@ -197,62 +181,64 @@ def test_model_that_only_others_have_is_unavailable() -> None:
     assert detail == "No edge in CA, where viewers in CA must stay, has the model 'm' loaded."
 
 
-def test_model_that_may_be_loaded_at_home_is_offered_at_home() -> None:
+def test_model_that_may_be_loaded_at_home_is_routed_at_home() -> None:
     unknown_down = an_edge("yto-01", Observed.DOWN)
     others = [an_edge(id, models=()) for id in CITIES if id != "yto-01"]
     answer = answered(fleet=a_fleet(unknown_down, *others), query=Query(model="m"))
     assert countries_named(answer) == {"CA"}
 
 
-def test_model_on_a_fallen_edge_is_no_way_out() -> None:
-    fallen = [an_edge(id, Observed.DOWN) for id in CANADIANS]
-    answer = answered(fleet=a_fleet_but(*fallen), query=Query(model="m"))
+def test_policy_holds_for_a_model_on_an_edge_that_is_down() -> None:
+    edges = [an_edge(id, Observed.DOWN) for id in CANADIANS]
+    answer = answered(fleet=a_fleet_but(*edges), query=Query(model="m"))
     assert (answer.code, answer.labels.reason) == (404, "no_edge_in_country")
 
 
-def test_strict_and_residency_together_mean_both() -> None:
+def test_strict_and_residency_both_apply() -> None:
     answer = answered(a_key("nyc-01", country="DE"), query=Query(strict=True))
     assert (answer.code, answer.labels.reason) == (404, "no_edge_in_country")
 
 
-def test_explain_tells_the_policy_and_what_it_forbids() -> None:
-    told = explain(Ranker(bounded()), a_fleet(), a_placed(), Query(), CachePolicy())
-    assert told["residency"] == ["CA"]
-    forbidden = {one["region"] for one in told["rejected"] if one["why"] == Rejection.RESIDENCY}
+def test_explanation_has_the_policy_and_the_rejected_edges() -> None:
+    body = explain(Ranker(bounded()), a_fleet(), a_placed(), Query(), CachePolicy())
+    assert body["residency"] == ["CA"]
+    forbidden = {one["region"] for one in body["rejected"] if one["why"] == Rejection.RESIDENCY}
     assert forbidden == set(CITIES) - set(CANADIANS)
 
 
-def test_explain_of_a_free_viewer_tells_no_policy() -> None:
+def test_explanation_without_a_policy_has_none() -> None:
     placed = a_placed(a_location(MONTREAL, "US"))
-    told = explain(Ranker(bounded()), a_fleet(), placed, Query(), CachePolicy())
-    assert told["residency"] is None
+    body = explain(Ranker(bounded()), a_fleet(), placed, Query(), CachePolicy())
+    assert body["residency"] is None
 
 
 # Through the public application
 
 
-def asked(catalog: Catalog, *headers: tuple[bytes, bytes], query: bytes = b"") -> dict[str, Any]:
-    """What a server with no health yet says to a viewer near New York, in Canada."""
+def answer_of_the_app(
+    catalog: Catalog, *headers: tuple[bytes, bytes], query: bytes = b""
+) -> dict[str, Any]:
+    """Returns the answer of a server without health data to a viewer in Canada near New York."""
     watch = FleetWatch(Ranker(catalog), MemoryStore(), Telemetry())
     place = a_location(Position(45.0, -74.7), "CA")
     locator = Locator(lambda _: place, trusted=Networks(), secrets=[SECRET])
     request = Request(b"GET", b"/v1/route?" + query, list(headers), "203.0.113.9")
     response = PublicApp(watch, locator).respond(request)
-    told: dict[str, Any] = json.loads(response.rest.partition(b"\r\n\r\n")[2])
-    return told
+    body: dict[str, Any] = json.loads(response.rest.partition(b"\r\n\r\n")[2])
+    return body
 
 
 @pytest.mark.parametrize("key", [b"CA~nyc-01.nyc-02.dal-01", b"CA~", b"CA~sfo-01"])
 @pytest.mark.parametrize("query", [b"all=true", b"all=true&scope=global", b"all=true&model=x"])
-def test_key_from_the_cdn_cannot_lead_abroad(key: bytes, query: bytes) -> None:
-    own_words = (b"x-origin-verify", SECRET.encode())
-    told = asked(bounded(), own_words, (b"x-autorouter-key", key), query=query)
-    assert {one["country"] for one in [told, *told["alternates"], *told["regions"]]} == {"CA"}
+def test_policy_holds_for_a_key_from_the_cdn(key: bytes, query: bytes) -> None:
+    secret = (b"x-origin-verify", SECRET.encode())
+    body = answer_of_the_app(bounded(), secret, (b"x-autorouter-key", key), query=query)
+    assert {one["country"] for one in [body, *body["alternates"], *body["regions"]]} == {"CA"}
 
 
-def test_viewer_placed_by_address_stays_too() -> None:
-    told = asked(bounded(), query=b"all=true&scope=global")
-    assert {one["country"] for one in told["regions"]} == {"CA"}
+def test_policy_holds_for_a_viewer_placed_by_address() -> None:
+    body = answer_of_the_app(bounded(), query=b"all=true&scope=global")
+    assert {one["country"] for one in body["regions"]} == {"CA"}
 
 
 # In regions.yaml
@@ -286,7 +272,7 @@ def test_policy_is_read() -> None:
     assert catalog.residency == {"CA": frozenset({"CA"}), "NO": frozenset({"NO", "CA"})}
 
 
-def test_catalog_without_a_policy_bounds_nobody() -> None:
+def test_policy_is_optional() -> None:
     text = a_file("{}").split("\n", 1)[1]
     assert parse_catalog(text, COUNTRIES).residency == {}
 
@@ -306,24 +292,24 @@ def test_catalog_without_a_policy_bounds_nobody() -> None:
         ("{DE: [DE, FR]}", "residency.DE: no routable region stands in DE or FR; add one"),
     ],
 )
-def test_faulty_policy_names_line_key_and_fix(policy: str, words: str) -> None:
+def test_error_in_the_policy_has_line_key_and_fix(policy: str, words: str) -> None:
     fault = fault_in(policy)
     assert fault.startswith("regions.yaml:1: ")
     assert words in fault
 
 
-def test_edge_that_is_not_routable_meets_no_policy() -> None:
+def test_policy_needs_a_routable_edge() -> None:
     assert "no routable region stands in NO" in fault_in("{DE: ['NO']}", routable="false")
 
 
-def test_faults_of_regions_do_not_make_up_more() -> None:
+def test_error_in_a_region_causes_no_second_error() -> None:
     text = a_file("{DE: ['NO']}").replace("country: 'NO'", "country: norway")
     with pytest.raises(ConfigError) as caught:
         parse_catalog(text, COUNTRIES)
     assert [fault.split(":")[1] for fault in caught.value.faults] == ["4"]
 
 
-def test_check_tells_who_stays_where(tmp_path: Path) -> None:
+def test_check_reports_the_policy(tmp_path: Path) -> None:
     path = tmp_path / "regions.yaml"
     path.write_text(a_file("{DE: [CA, 'NO']}"), encoding="utf-8")
     assert "residency: viewers in DE stay in CA or NO" in check({}, path)["facts"]

@@ -1,4 +1,4 @@
-"""Answers as bytes: the contract's body, and nothing that the key does not decide."""
+"""Answers as bytes: the body of the contract, which depends on the key alone."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -26,7 +26,7 @@ from tests.support.builders import (
     a_table,
     an_edge,
 )
-from tests.support.strategies import MODELS, catalogs, fleets, keys, queries
+from tests.support.strategies import MODELS, Question, catalogs, keys, queries, questions
 
 DOWN = Observed.DOWN
 BASE_KEYS = [
@@ -41,10 +41,8 @@ BASE_KEYS = [
     "status",
     "alternates",
 ]
-ALL_IN_DISTRESS = a_fleet(*(an_edge(id, DOWN) for id in CITIES), status=Status.FAIL_OPEN)
+ALL_DOWN = a_fleet(*(an_edge(id, DOWN) for id in CITIES), status=Status.FAIL_OPEN)
 NOTHING_LOADED = a_fleet(*(an_edge(id, models=[]) for id in CITIES))
-
-Asked = tuple[Catalog, Fleet, RouteKey, Query]
 
 
 def answered(
@@ -66,20 +64,14 @@ def header(answer: Answer, name: bytes) -> bytes | None:
     return dict(answer.headers).get(name)
 
 
-@st.composite
-def questions(draw: st.DrawFn) -> Asked:
-    catalog = draw(catalogs())
-    return catalog, draw(fleets(catalog)), draw(keys(catalog)), draw(queries)
-
-
-def tabled(catalog: Catalog, fleet: Fleet) -> RouteTable:
+def a_table_of(catalog: Catalog, fleet: Fleet) -> RouteTable:
     return RouteTable(Ranker(catalog), fleet, CachePolicy())
 
 
 # The body
 
 
-def test_body_is_the_contracts_to_the_byte() -> None:
+def test_body_equals_the_contract_byte_for_byte() -> None:
     montreal = an_edge("yul-01")
     answer = answered(fleet=a_fleet(an_edge("yto-01"), montreal), key=a_key("yto-01", "yul-01"))
     assert answer.body == (
@@ -100,39 +92,21 @@ def test_body_is_the_contracts_to_the_byte() -> None:
         (Query(model="kokoro", all=True, scope=Scope.GLOBAL), ["model", "regions"]),
     ],
 )
-def test_keys_come_in_the_contracts_order(query: Query, extra: list[str]) -> None:
+def test_keys_have_the_order_of_the_contract(query: Query, extra: list[str]) -> None:
     assert list(body_of(answered(query))) == [*BASE_KEYS, *extra]
 
 
-def test_model_is_told_as_asked_and_as_resolved() -> None:
+def test_model_is_reported_as_requested_and_resolved() -> None:
     fleet = a_fleet_but(an_edge("yul-01", models=["kokoro-82m"]))
-    told = body_of(answered(Query(model="Kokoro"), fleet))
+    body = body_of(answered(Query(model="Kokoro"), fleet))
     expected = {"requested": "Kokoro", "resolved": "kokoro-82m", "state": "loaded"}
-    assert told["model"] == expected
-    assert list(told["model"]) == list(expected)
+    assert body["model"] == expected
+    assert list(body["model"]) == list(expected)
 
 
-def test_model_nobody_knows_of_is_unknown() -> None:
-    told = body_of(answered(Query(model="llama-3")))["model"]
-    assert told == {"requested": "llama-3", "resolved": "llama-3", "state": "unknown"}
-
-
-def test_all_lists_every_eligible_edge_pick_first() -> None:
-    regions = body_of(answered(Query(all=True)))["regions"]
-    assert list(regions[0]) == ["id", "region", "name", "country", "endpoint"]
-    assert regions[0]["id"] == regions[0]["region"] == "yto-01"
-    assert sorted(entry["id"] for entry in regions) == sorted(CITIES)
-
-
-def test_scope_is_told_as_understood() -> None:
-    assert body_of(answered(Query(scope=Scope.GLOBAL)))["scope"] == "global"
-
-
-@pytest.mark.parametrize("count", [1, 2, 4, 10])
-def test_alternates_are_three_at_most(count: int) -> None:
-    fleet = a_fleet(*(an_edge(id) for id in list(CITIES)[:count]))
-    alternates = body_of(answered(fleet=fleet, key=a_key("yto-01")))["alternates"]
-    assert len(alternates) == min(count - 1, ALTERNATES_COUNT)
+def test_model_in_no_inventory_is_unknown() -> None:
+    body = body_of(answered(Query(model="llama-3")))["model"]
+    assert body == {"requested": "llama-3", "resolved": "llama-3", "state": "unknown"}
 
 
 def test_alternates_follow_the_preferred() -> None:
@@ -144,33 +118,18 @@ def test_alternates_follow_the_preferred() -> None:
     ("status", "ttl"),
     [(Status.OK, 300), (Status.STALE, 30), (Status.STATIC, 30), (Status.FAIL_OPEN, 30)],
 )
-def test_ttl_is_short_unless_all_is_well(status: Status, ttl: int) -> None:
-    told = body_of(answered(fleet=a_fleet(status=status)))
-    assert (told["status"], told["ttl"]) == (status.value, ttl)
+def test_ttl_is_short_unless_the_status_is_ok(status: Status, ttl: int) -> None:
+    body = body_of(answered(fleet=a_fleet(status=status)))
+    assert (body["status"], body["ttl"]) == (status.value, ttl)
 
 
 def test_ttl_follows_the_settings() -> None:
     policy = CachePolicy(ttl_s=86_400, degraded_ttl_s=1)
     assert body_of(answered(policy=policy))["ttl"] == 86_400
-    assert body_of(answered(fleet=ALL_IN_DISTRESS, policy=policy))["ttl"] == 1
+    assert body_of(answered(fleet=ALL_DOWN, policy=policy))["ttl"] == 1
 
 
-@pytest.mark.parametrize(
-    "edge",
-    [
-        an_edge("yto-01", DOWN),
-        an_edge("yto-01", Observed.UNKNOWN),
-        an_edge("yto-01", intended=Intended.DRAINING),
-        an_edge("yto-01", intended=Intended.DISABLED),
-        an_edge(a_region("yto-01", routable=False)),
-    ],
-)
-def test_edge_out_of_service_is_never_named(edge: Edge) -> None:
-    answer = answered(Query(all=True), a_fleet_but(edge), a_key("yto-02", "yul-01"))
-    assert b"yto-01" not in answer.body
-
-
-# Refusals
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -188,7 +147,7 @@ def test_edge_out_of_service_is_never_named(edge: Edge) -> None:
         ),
     ],
 )
-def test_refusal_has_its_code_and_advice(
+def test_error_has_its_status_and_code(
     query: Query, fleet: Fleet, key: RouteKey, code: int, problem: str
 ) -> None:
     answer = answered(query, fleet, key)
@@ -197,19 +156,20 @@ def test_refusal_has_its_code_and_advice(
     assert (body_of(answer)["code"], answer.labels.reason) == (problem, problem)
 
 
-def test_503_says_when_to_come_back() -> None:
-    held = a_fleet(an_edge("yto-01", intended=Intended.DISABLED))
-    answer = answered(fleet=held, key=a_key("yto-01"))
+def test_503_says_when_to_retry() -> None:
+    disabled = a_fleet(an_edge("yto-01", intended=Intended.DISABLED))
+    answer = answered(fleet=disabled, key=a_key("yto-01"))
     assert header(answer, b"retry-after") == b"5"
     assert header(answer, b"cache-control") == b"no-store"
 
 
 @pytest.mark.parametrize(
-    ("sharing", "told"), [(Sharing.KEYED, b"public, max-age=10"), (Sharing.PRIVATE, b"no-store")]
+    ("sharing", "expected"),
+    [(Sharing.KEYED, b"public, max-age=10"), (Sharing.PRIVATE, b"no-store")],
 )
-def test_404_is_kept_only_under_its_key(sharing: Sharing, told: bytes) -> None:
+def test_404_is_cached_only_under_its_key(sharing: Sharing, expected: bytes) -> None:
     answer = answered(Query(model="llama-3"), NOTHING_LOADED, sharing=sharing)
-    assert header(answer, b"cache-control") == told
+    assert header(answer, b"cache-control") == expected
 
 
 @pytest.mark.parametrize(
@@ -233,35 +193,35 @@ def test_model_404_names_the_model_resolved() -> None:
 
 
 @pytest.mark.parametrize("sharing", Sharing)
-@pytest.mark.parametrize("fleet", [a_fleet(), NOTHING_LOADED, ALL_IN_DISTRESS])
-def test_every_answer_is_json_open_to_all_pages(sharing: Sharing, fleet: Fleet) -> None:
+@pytest.mark.parametrize("fleet", [a_fleet(), NOTHING_LOADED, ALL_DOWN])
+def test_every_answer_is_json_with_cors(sharing: Sharing, fleet: Fleet) -> None:
     answer = answered(Query(model="llama-3"), fleet, sharing=sharing)
     assert header(answer, b"content-type") == b"application/json"
     assert header(answer, b"content-length") == str(len(answer.body)).encode()
     assert header(answer, b"access-control-allow-origin") == b"*"
 
 
-def test_etag_is_that_of_the_body() -> None:
+def test_etag_is_computed_from_the_body() -> None:
     answer = answered()
     assert header(answer, b"etag") == answer.etag == etag(answer.body)
 
 
-def test_refusal_has_no_etag() -> None:
+def test_error_has_no_etag() -> None:
     answer = answered(Query(strict=True), key=a_key(country="DE"))
     assert (header(answer, b"etag"), answer.etag) == (None, b"")
 
 
 def tagged(answer: Answer) -> list[str]:
-    """The edges in an answer's tags."""
+    """Returns the edges in the cache tags of an answer."""
     tags = (header(answer, b"xkey") or b"").decode().split()
     return [tag.removeprefix("edge:") for tag in tags if tag != "route"]
 
 
-def test_tags_name_the_preferred_and_the_alternates() -> None:
+def test_tags_include_the_preferred_and_the_alternates() -> None:
     assert tagged(answered()) == ["yto-01", "yto-02", "yul-01", "yul-02"]
 
 
-def test_tags_name_what_would_come_before_the_edges_named() -> None:
+def test_tags_include_better_edges_that_are_down() -> None:
     out = [an_edge(id, DOWN) for id in ("yto-01", "yul-02")]
     answer = answered(fleet=a_fleet_but(*out))
     named = [edge["region"] for edge in body_of(answer)["alternates"]]
@@ -278,25 +238,25 @@ def test_tags_name_what_would_come_before_the_edges_named() -> None:
         (Query(model="llama-3"), NOTHING_LOADED),
     ],
 )
-def test_tags_name_every_edge_where_any_may_matter(query: Query, fleet: Fleet) -> None:
+def test_tags_include_every_edge_that_may_change_the_answer(query: Query, fleet: Fleet) -> None:
     assert set(tagged(answered(query, fleet))) == set(CITIES)
 
 
-def test_tags_name_an_edge_whose_inventory_says_how_a_model_is_spelt() -> None:
+def test_tags_include_an_edge_that_defines_the_model_spelling() -> None:
     spare = an_edge(a_region("e-01", routable=False), models=["Whisper"])
     answer = answered(Query(model="whisper"), a_fleet(an_edge("yto-01"), spare), a_key("yto-01"))
     assert body_of(answer)["model"]["resolved"] == "Whisper"
     assert tagged(answer) == ["yto-01", "e-01"]
 
 
-def test_tags_name_edges_at_home_that_a_key_from_before_them_puts_last() -> None:
+def test_tags_include_home_edges_that_an_old_key_lacks() -> None:
     out = [an_edge(id, DOWN) for id in ("yto-01", "yto-02", "yul-02", "yvr-02")]
     answer = answered(fleet=a_fleet_but(*out), key=a_key("nyc-01", "nyc-02", "dal-01"))
     assert body_of(answer)["region"] == "yul-01"
     assert {"yto-01", "yto-02", "yul-02", "yvr-02"} <= set(tagged(answer))
 
 
-def test_no_more_tags_than_a_cdn_keeps_the_likeliest_first() -> None:
+def test_number_of_tags_is_limited_to_the_likeliest() -> None:
     regions = [a_region(f"e-{number:03}") for number in range(200)]
     fleet = a_fleet(*(an_edge(region) for region in regions))
     answer = answered(Query(all=True), fleet, a_key("e-150", "e-151", "e-152"))
@@ -309,8 +269,8 @@ def test_no_more_tags_than_a_cdn_keeps_the_likeliest_first() -> None:
     ]
 
 
-def judged(edges: Iterable[Edge]) -> Fleet:
-    """A fleet whose health is known."""
+def with_status(edges: Iterable[Edge]) -> Fleet:
+    """A fleet with fresh health: ok, or fail-open if no edge is offered."""
     known = tuple(edges)
     works = any(is_offered(edge) for edge in known)
     return a_fleet(*known, status=Status.OK if works else Status.FAIL_OPEN)
@@ -334,52 +294,52 @@ def test_edge_outside_the_tags_does_not_change_the_answer(
     fleet = [data.draw(edges(region, mostly_up)) for region in catalog.regions]
     key, query = data.draw(keys(catalog)), data.draw(queries)
     ranker = Ranker(catalog)
-    before = RouteTable(ranker, judged(fleet), CachePolicy()).answer(key, query, Sharing.KEYED)
+    before = RouteTable(ranker, with_status(fleet), CachePolicy()).answer(key, query, Sharing.KEYED)
     for place, edge in enumerate(fleet):
         if before.code == 503 or edge.region.id in tagged(before):
             continue
         changed = data.draw(edges(edge.region, list(Observed)))
-        now = judged([*fleet[:place], changed, *fleet[place + 1 :]])
+        now = with_status([*fleet[:place], changed, *fleet[place + 1 :]])
         after = RouteTable(ranker, now, CachePolicy()).answer(key, query, Sharing.KEYED)
         assert (before.code, before.body) == (after.code, after.body)
 
 
-def test_unsure_fleet_shortens_the_shared_life() -> None:
-    told = header(answered(fleet=ALL_IN_DISTRESS), b"cache-control")
-    assert told is not None
-    assert told.startswith(b"public, max-age=2,")
+def test_degraded_status_shortens_the_shared_lifetime() -> None:
+    cache_control = header(answered(fleet=ALL_DOWN), b"cache-control")
+    assert cache_control is not None
+    assert cache_control.startswith(b"public, max-age=2,")
 
 
-def test_answer_is_counted_under_its_outcome() -> None:
+def test_answer_has_labels_for_its_outcome() -> None:
     labels = answered(Query(scope=Scope.GLOBAL)).labels
     assert labels == Labels(
         "200", "yto-01", "nearest_global", "ok", "global", sharing="keyed", crossed="false"
     )
 
 
-def test_answer_across_the_border_is_counted_as_such() -> None:
+def test_answer_across_the_border_is_labelled() -> None:
     labels = answered(key=a_key(country="DE"), sharing=Sharing.PRIVATE).labels
     assert (labels.sharing, labels.crossed) == ("private", "true")
 
 
 @pytest.mark.parametrize("query", [Query(), Query(strict=True)])
-def test_answer_knows_the_viewer_s_country(query: Query) -> None:
+def test_answer_has_the_country_of_the_viewer(query: Query) -> None:
     assert answered(query, key=a_key(country="DE")).country == "DE"
 
 
-# The memo
+# The cache of answers
 
 
-def test_repeated_question_is_looked_up() -> None:
+def test_repeated_question_is_cached() -> None:
     table = a_table()
     first = table.answer(a_key(), Query(), Sharing.KEYED)
     table.answer(a_key(), Query(all=True), Sharing.KEYED)
     assert table.answer(a_key(), Query(), Sharing.KEYED) is first
 
 
-def test_unlike_questions_are_answered_apart() -> None:
+def test_different_questions_have_separate_answers() -> None:
     table = a_table()
-    questions = [
+    asked = [
         (a_key(), Query(), Sharing.KEYED),
         (a_key(), Query(), Sharing.PRIVATE),
         (a_key(), Query(all=True), Sharing.KEYED),
@@ -387,19 +347,11 @@ def test_unlike_questions_are_answered_apart() -> None:
         (a_key("yul-01"), Query(), Sharing.KEYED),
         (a_key("yul-01", country="US"), Query(), Sharing.KEYED),
     ]
-    answers = [table.answer(*question) for question in questions]
-    assert len({(answer.body, tuple(answer.headers)) for answer in answers}) == len(questions)
+    answers = [table.answer(*question) for question in asked]
+    assert len({(answer.body, tuple(answer.headers)) for answer in answers}) == len(asked)
 
 
-def test_memo_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "KNOWN_ANSWERS", 100)
-    table = a_table(a_fleet(an_edge("yto-01")))
-    for number in range(250):
-        table.answer(a_key("yto-01"), Query(model=f"m{number}"), Sharing.PRIVATE)
-        assert 0 < len(table._answers) <= 100
-
-
-def test_memo_of_long_answers_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_of_long_answers_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "KNOWN_BYTES", 100_000)
     regions = [a_region(f"e-{number}") for number in range(100)]
     table = RouteTable(Ranker(a_catalog(*regions)), a_fleet(*map(an_edge, regions)), CachePolicy())
@@ -409,42 +361,44 @@ def test_memo_of_long_answers_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     assert 0 < sum(kept) < 100_000 + max(kept)
 
 
-# Whatever the fleet
+# Any fleet
 
 
 @given(questions(), st.sampled_from(Sharing))
-def test_remembered_answer_is_the_fresh_one(asked: Asked, sharing: Sharing) -> None:
-    catalog, fleet, key, query = asked
-    table = tabled(catalog, fleet)
+def test_cached_answer_equals_a_new_one(question: Question, sharing: Sharing) -> None:
+    catalog, fleet, key, query = question
+    table = a_table_of(catalog, fleet)
     for other in (query, query._replace(all=not query.all), query._replace(model=None), query):
-        assert table.answer(key, other, sharing) == tabled(catalog, fleet).answer(
+        assert table.answer(key, other, sharing) == a_table_of(catalog, fleet).answer(
             key, other, sharing
         )
 
 
 @given(questions())
-def test_body_does_not_depend_on_who_may_keep_it(asked: Asked) -> None:
-    catalog, fleet, key, query = asked
-    answers = [tabled(catalog, fleet).answer(key, query, sharing) for sharing in Sharing]
+def test_body_does_not_depend_on_sharing(question: Question) -> None:
+    catalog, fleet, key, query = question
+    answers = [a_table_of(catalog, fleet).answer(key, query, sharing) for sharing in Sharing]
     assert len({(answer.code, answer.body) for answer in answers}) == 1
 
 
 @given(questions())
-def test_equal_routing_gives_equal_bytes(asked: Asked) -> None:
-    catalog, fleet, key, query = asked
+def test_equal_routing_gives_equal_bytes(question: Question) -> None:
+    catalog, fleet, key, query = question
     edges = [
         an_edge(e.region, e.observed, intended=e.intended, models=e.models) for e in fleet.edges
     ]
     other = Fleet(edges=tuple(edges), status=fleet.status, seen_at=1.0)
     assert other.routing == fleet.routing
-    answers = [tabled(catalog, each).answer(key, query, Sharing.KEYED) for each in (fleet, other)]
+    answers = [
+        a_table_of(catalog, each).answer(key, query, Sharing.KEYED) for each in (fleet, other)
+    ]
     assert answers[0] == answers[1]
 
 
 @given(questions())
-def test_body_is_what_every_sdk_can_read(asked: Asked) -> None:
-    catalog, fleet, key, query = asked
-    answer = tabled(catalog, fleet).answer(key, query, Sharing.PRIVATE)
+def test_body_has_the_types_that_sdks_expect(question: Question) -> None:
+    catalog, fleet, key, query = question
+    answer = a_table_of(catalog, fleet).answer(key, query, Sharing.PRIVATE)
     body = body_of(answer)
     if answer.code == 200:
         entries = [body, *body["alternates"], *body.get("regions", [])]
@@ -459,9 +413,9 @@ def test_body_is_what_every_sdk_can_read(asked: Asked) -> None:
 
 
 @given(questions())
-def test_pick_alternates_and_regions_agree(asked: Asked) -> None:
-    catalog, fleet, key, query = asked
-    answer = tabled(catalog, fleet).answer(key, query._replace(all=True), Sharing.PRIVATE)
+def test_pick_alternates_and_regions_agree(question: Question) -> None:
+    catalog, fleet, key, query = question
+    answer = a_table_of(catalog, fleet).answer(key, query._replace(all=True), Sharing.PRIVATE)
     if answer.code == 200:
         body = body_of(answer)
         ranked = [entry["id"] for entry in body["regions"]]
@@ -472,29 +426,29 @@ def test_pick_alternates_and_regions_agree(asked: Asked) -> None:
 
 
 @given(questions())
-def test_regions_name_no_edge_out_of_service(asked: Asked) -> None:
-    catalog, fleet, key, query = asked
-    answer = tabled(catalog, fleet).answer(key, query._replace(all=True), Sharing.PRIVATE)
+def test_regions_contain_no_edge_out_of_service(question: Question) -> None:
+    catalog, fleet, key, query = question
+    answer = a_table_of(catalog, fleet).answer(key, query._replace(all=True), Sharing.PRIVATE)
     named = {entry["id"] for entry in body_of(answer).get("regions", [])}
-    held = {edge.region.id for edge in fleet.edges if not edge.enabled}
+    disabled = {edge.region.id for edge in fleet.edges if not edge.enabled}
     lost = {edge.region.id for edge in fleet.edges if edge.observed is DOWN}
-    assert named.isdisjoint(held)
+    assert named.isdisjoint(disabled)
     assert fleet.status in (Status.STATIC, Status.FAIL_OPEN) or named.isdisjoint(lost)
 
 
 @given(questions())
-def test_only_an_idle_fleet_gives_a_5xx(asked: Asked) -> None:
-    catalog, fleet, key, query = asked
-    answer = tabled(catalog, fleet).answer(key, query, Sharing.PRIVATE)
+def test_only_a_fleet_without_enabled_edges_gives_a_503(question: Question) -> None:
+    catalog, fleet, key, query = question
+    answer = a_table_of(catalog, fleet).answer(key, query, Sharing.PRIVATE)
     assert answer.code in (200, 404, 503)
     assert (answer.code == 503) is (not any(edge.enabled for edge in fleet.edges))
     assert answer.code != 404 or query.strict or query.model is not None
 
 
 @given(questions())
-def test_all_adds_regions_and_changes_nothing_else(asked: Asked) -> None:
-    catalog, fleet, key, query = asked
-    table = tabled(catalog, fleet)
+def test_all_only_adds_regions(question: Question) -> None:
+    catalog, fleet, key, query = question
+    table = a_table_of(catalog, fleet)
     bodies = [
         body_of(table.answer(key, query._replace(all=every), Sharing.PRIVATE))
         for every in (False, True)
@@ -504,14 +458,14 @@ def test_all_adds_regions_and_changes_nothing_else(asked: Asked) -> None:
 
 
 @given(questions())
-def test_all_is_written_as_any_other_json(asked: Asked) -> None:
-    catalog, fleet, key, query = asked
-    body = tabled(catalog, fleet).answer(key, query._replace(all=True), Sharing.PRIVATE).body
+def test_list_of_all_is_encoded_as_other_json(question: Question) -> None:
+    catalog, fleet, key, query = question
+    body = a_table_of(catalog, fleet).answer(key, query._replace(all=True), Sharing.PRIVATE).body
     assert body == msgspec.json.encode(msgspec.json.decode(body))
 
 
-def test_all_lists_each_edge_once_told() -> None:
-    table = tabled(a_catalog(), a_fleet())
+def test_all_describes_each_edge_correctly() -> None:
+    table = a_table_of(a_catalog(), a_fleet())
     keys = a_key("yto-01"), a_key("yul-01")
     listed = [body_of(table.answer(key, Query(all=True), Sharing.KEYED))["regions"] for key in keys]
     assert listed[0] != listed[1]
