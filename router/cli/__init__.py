@@ -1,8 +1,8 @@
-"""The command line: arguments in, text for people out.
+"""The command line: reads arguments and prints text for people.
 
-Must not hold logic that a server needs.
+It must not have logic that a server needs.
 """
 
 import gc
 
-gc.set_threshold(50_000)  # objects made at start stay alive: 150 collections would free nothing
+gc.set_threshold(50_000)  # saves 150 collections at the start, which would free nothing

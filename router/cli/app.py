@@ -1,4 +1,4 @@
-"""What all commands share: how help is written, and how an error becomes an exit code."""
+"""What all commands share: the format of help, and the exit codes of errors."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from router.config.settings import SettingDescription, describe_settings
 from router.errors import ConfigError, RouterError
 from router.safe_text import escaped_lines
 
-INTERRUPTED = 130  # as shells report a command that SIGINT ended
+INTERRUPTED = 130  # the code with which shells report that SIGINT ended a command
 
 _EXIT_CODES = [
     ("0", "done"),
-    ("1", "an error, or refused"),
+    ("1", "an error, or a rejected change"),
     ("2", "wrong usage"),
     ("130", "ended by Ctrl-C"),
 ]
@@ -24,10 +24,10 @@ _COMPLETION = [
 
 
 class Command(click.Command):
-    """Its epilog is an example."""
+    """A command whose epilog is an example."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The example, and what the exit codes mean."""
+        """Write the example and the exit codes."""
         with formatter.section("Example"):
             formatter.write_text(self.epilog or "")
         with formatter.section("Exit codes"):
@@ -39,25 +39,25 @@ class Group(click.Group):
 
 
 class Commands(Group):
-    """Commands in the order written, with the settings after them in --help."""
+    """The top-level group. Its --help also lists the settings."""
 
     group_class = Group
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order of their definition."""
+        """The commands in the order in which they were added."""
         return list(self.commands)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The environment, the exit codes, and how to enable completion."""
+        """Write the settings, the exit codes, and how to enable completion."""
         with formatter.section("Settings (environment)"):
             formatter.write_dl([(each.variable, _described(each)) for each in describe_settings()])
         with formatter.section("Exit codes"):
             formatter.write_dl(_EXIT_CODES)
-        with formatter.section("Completion, in the shell's start file"):
+        with formatter.section("Shell completion (add the line to the shell's start file)"):
             formatter.write_dl(_COMPLETION)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Print our errors for people, one line per fault, and exit with 1."""
+        """Run the command. Print a RouterError, one line per fault, and exit with 1."""
         try:
             return super().invoke(ctx)
         except ConfigError as error:
@@ -73,5 +73,5 @@ class Commands(Group):
 def _described(setting: SettingDescription) -> str:
     accepts = " ".join(filter(None, [setting.accepts, setting.unit]))
     default = f" [default: {setting.default}]" if setting.default else ""
-    file = f" Or {setting.variable}_FILE: a file that holds it." if setting.is_secret else ""
+    file = f" Or {setting.variable}_FILE: a file that contains it." if setting.is_secret else ""
     return f"{setting.about} ({accepts}){default}{file}"

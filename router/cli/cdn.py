@@ -1,4 +1,4 @@
-"""What a CDN in front needs from the catalog."""
+"""Commands that generate from the catalog what a CDN in front needs."""
 
 import os
 from dataclasses import asdict
@@ -18,7 +18,7 @@ _NAMES_SHOWN = 10
 
 @click.group(cls=Group)
 def cdn() -> None:
-    """What a CDN in front needs from the catalog."""
+    """Generate from the catalog what a CDN in front needs."""
 
 
 @cdn.command(epilog="autorouter cdn render --output function.js")
@@ -39,13 +39,13 @@ def cdn() -> None:
     "--output",
     "-o",
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
-    help="A file to write, instead of printing.",
+    help="Write to this file instead of standard output.",
 )
 def render(regions: Path | None, where: str, kvs: bool, output: Path | None) -> None:
-    """Write the program for the CDN that makes the route key, from regions.yaml.
+    """Generate the CDN program that makes the route key, from regions.yaml.
 
-    Publish it again whenever edges are added or removed; health does not matter to it. With
-    --kvs, only when the release changes: `autorouter cdn publish` has the edges.
+    Deploy it again when edges are added or removed; it does not depend on health. With --kvs,
+    deploy it again only for a new release: `autorouter cdn publish` writes the edges.
     """
     from router.cdn.edge_function import fill
     from router.cdn.edge_function import render as fitted
@@ -67,13 +67,14 @@ def render(regions: Path | None, where: str, kvs: bool, output: Path | None) -> 
 )
 @click.argument("store", metavar="ARN")
 @REGIONS
-@click.option("--yes", "acts", is_flag=True, help="Write it. Without, only say what would change.")
+@click.option("--yes", "acts", is_flag=True, help="Write the table.")
 @JSON
 def publish(store: str, regions: Path | None, acts: bool, as_json: bool) -> None:
     """Write the table for `autorouter cdn render --kvs` to a CloudFront KeyValueStore.
 
-    Says what would change; --yes does it. Needs boto3 with awscrt, and AWS credentials as boto3
-    finds them. Only one may publish at a time: a second writer is noticed and stops.
+    Without --yes it only shows what would change. Needs boto3 with awscrt, and AWS credentials
+    where boto3 finds them. If two processes publish at the same time, one of them stops with an
+    error.
     """
     from router.cdn import key_value_store as kvs
     from router.cdn.key_value_table import make_table
@@ -112,12 +113,12 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _summary(change: Any) -> dict[str, Any]:
-    """The plan, with counts in place of the values."""
-    document = asdict(change)
-    document["puts"], document["deletes"] = len(change.puts), len(change.deletes)
-    document["calls"] = change.calls
-    del document["etag"]
-    return document
+    """The plan, with the numbers of values in place of the values."""
+    summary = asdict(change)
+    summary["puts"], summary["deletes"] = len(change.puts), len(change.deletes)
+    summary["calls"] = change.calls
+    del summary["etag"]
+    return summary
 
 
 def _show(change: Any) -> None:
@@ -125,7 +126,7 @@ def _show(change: Any) -> None:
     click.echo(f"current version  {current}")
     click.echo(f"this catalog     {change.version}, {change.size_bytes:,} bytes")
     if change.is_empty:
-        click.echo("nothing to do: the store holds this table")
+        click.echo("nothing to do: the store already has this table")
         return
     for sign, ids in (("+", change.edges_added), ("-", change.edges_removed)):
         for id in ids[:_NAMES_SHOWN]:

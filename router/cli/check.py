@@ -1,4 +1,4 @@
-"""`autorouter check`: everything that could stop a start, found without starting."""
+"""`autorouter check`: finds everything that would prevent a start, without starting."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ from router.text_files import read_text
 
 def check(environ: Mapping[str, str], regions: Path | None) -> dict[str, Any]:
     """The document `{"ok", "faults", "warnings", "facts"}`. The last three are lists of lines;
-    facts describe what is correct.
+    facts describe what is valid.
     """
     facts: list[str] = []
     settings, faults = read_settings(environ)
@@ -58,7 +58,7 @@ def _check_catalog(
 
 
 def _other_paths(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
-    """Files and folders in use beside the catalog and the geo data."""
+    """The other files and folders in use."""
     if settings.latency is not None:
         yield f"round-trip times, for `nearness: network`: {settings.latency}"
     if settings.state_dir is not None:
@@ -68,8 +68,9 @@ def _other_paths(settings: Settings, environ: Mapping[str, str]) -> Iterator[str
 
 
 def _idle_weights(catalog: Catalog) -> Iterator[str]:
-    """Weights divide viewers between the edges of one city. The weight of a city's only edge has
-    no effect, except on viewers whose city is unknown in a country with several cities.
+    """Warnings about weights without effect. Weights divide viewers between the edges of one city.
+    The weight of a city's only edge affects only viewers whose city is unknown, in a country with
+    several cities.
     """
     weights = {region.id: region.weight for region in catalog.regions}
     ranker = Ranker(catalog)
@@ -80,8 +81,8 @@ def _idle_weights(catalog: Catalog) -> Iterator[str]:
         is_divided = metro.country in ranker.divided
         but = ", except on viewers whose city is unknown" if is_divided else ""
         yield (
-            f"{id}: its weight of {weights[id]:g} has no effect{but}, as it is the only edge in "
-            f"its city; remove it, or use `autorouter dial {id} 70% …` to shed viewers"
+            f"{id}: its weight of {weights[id]:g} has no effect{but}, because it is the only edge "
+            f"in its city; remove the weight, or use `autorouter dial {id} 70% …` to shed viewers"
         )
 
 
@@ -117,8 +118,8 @@ def _database_warnings(geo: GeoDatabase, now: float) -> Iterator[str]:
         )
     elif geo.is_from_future(now):
         yield (
-            f"{describe_files(geo)}: says that it was built in the future, so its age cannot be "
-            "told; run `autorouter geodata update --force`"
+            f"{describe_files(geo)}: its build date is in the future, so its age is "
+            "unknown; run `autorouter geodata update --force`"
         )
     elif geo.age_days(now) > GEO_OLD_DAYS:
         age = count(round(geo.age_days(now)), "day")

@@ -1,4 +1,4 @@
-"""Shell completion of edge ids, from the running server, or else from regions.yaml."""
+"""Shell completion of edge ids: from a server, else from Redis, else from regions.yaml."""
 
 import asyncio
 import os
@@ -8,11 +8,11 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-PATIENCE_S = 1.0
+TIMEOUT_S = 1.0
 
 
 def edge_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Edges whose id begins with the text, with their name and state. Empty if none can be found:
+    """Edges whose id begins with the text, with their name and state. Empty on any error, because
     completion must not print errors.
     """
     named = set(ctx.params.get(param.name or "") or ())
@@ -30,7 +30,7 @@ def _edges() -> list[dict[str, Any]]:
     from router.ops import client
 
     async def ask() -> dict[str, Any]:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             return await client.edges(
                 read_settings(os.environ)[0], lambda: load_settings(os.environ)
             )

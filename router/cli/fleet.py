@@ -30,18 +30,18 @@ WATCH_S = 2.0
 
 @click.command(cls=Command, epilog="autorouter edges --wide")
 @click.argument("ids", nargs=-1, metavar="[ID]...", shell_complete=edge_ids)
-@click.option("--wide", is_flag=True, help="Show every column, however narrow the terminal is.")
-@click.option("--watch", is_flag=True, help="Show it again every 2 seconds until Ctrl-C.")
+@click.option("--wide", is_flag=True, help="Show all columns, even if the terminal is narrow.")
+@click.option("--watch", is_flag=True, help="Refresh every 2 seconds until Ctrl-C.")
 @REGIONS
 @JSON
 def edges(
     ids: tuple[str, ...], wide: bool, watch: bool, regions: Path | None, as_json: bool
 ) -> None:
-    """Show the fleet, one line per edge, or everything about the edges named.
+    """Show the fleet, one line per edge, or all details of the given edges.
 
-    Asks the server on AUTOROUTER_OPS_LISTEN; without one, reads Redis; without that,
-    shows the catalog alone. A narrow terminal shows fewer columns, but always the state,
-    the reason and what operators want.
+    Asks the server on AUTOROUTER_OPS_LISTEN. If there is none, reads Redis. Without Redis, shows
+    only the catalog. A narrow terminal shows fewer columns, but always the state, the reason and
+    the operators' intent.
     """
     from router.cli.fleet_text import show_edge, show_edges
     from router.ops import client as inquire
@@ -73,20 +73,20 @@ def _chosen(edges: list[dict[str, Any]], ids: Sequence[str]) -> list[dict[str, A
 
 @click.command(cls=Command, epilog="autorouter explain 24.48.0.1 --model kokoro")
 @click.argument("viewer", required=False, metavar="[IP|COUNTRY]")
-@click.option("--key", help="A route key, as request lines have it: CA~yto-01.yul-01.")
+@click.option("--key", help="A route key, as in request log lines: CA~yto-01.yul-01.")
 @click.option(
     "--header",
     "headers",
     multiple=True,
     metavar="NAME:VALUE",
-    help="A header that the CDN sent, like 'CloudFront-Viewer-Country: CA'; repeat it for more.",
+    help="A header that the CDN sent, like 'CloudFront-Viewer-Country: CA'. Repeat for more.",
 )
 @click.option(
-    "--at", type=Moment(), help="Use the fleet of that time: 20m (ago), 14:30 (UTC), an ISO time."
+    "--at", type=Moment(), help="Use the fleet of this time: 20m (ago), 14:30 (UTC), an ISO time."
 )
 @SCOPE
 @click.option("--model", help="Leave out edges that are known not to have this model.")
-@click.option("--strict", is_flag=True, help="Never cross the border.")
+@click.option("--strict", is_flag=True, help="Only edges in the viewer's country.")
 @REGIONS
 @JSON
 def explain(
@@ -100,10 +100,10 @@ def explain(
     regions: Path | None,
     as_json: bool,
 ) -> None:
-    """Say why the viewer at an IP address, or viewers in a country (DE or Germany), get their edge.
+    """Explain which edge a viewer gets, by IP address or by country (DE or Germany).
 
-    Asks the server on AUTOROUTER_OPS_LISTEN; without one, decides here from Redis;
-    without that, from the catalog alone. --at needs a server or Redis, and goes back an hour.
+    Asks the server on AUTOROUTER_OPS_LISTEN. If there is none, uses the health in Redis. Without
+    Redis, uses only the catalog. --at needs a server or Redis, and goes back one hour.
     """
     from router.cli import text as render
     from router.ops import client as inquire
@@ -115,7 +115,7 @@ def explain(
     except QuestionError as error:
         raise click.UsageError(str(error)) from error
     if asked is None:
-        raise click.UsageError("--model must be at most 128 characters, none a control character")
+        raise click.UsageError("--model must be at most 128 characters, without control characters")
     document = asyncio.run(
         inquire.explain(server_settings(), lambda: read_settings(regions), asked)
     )
@@ -123,9 +123,9 @@ def explain(
 
 
 def _who(viewer: str | None, key: str | None, headers: Sequence[str]) -> list[tuple[str, str]]:
-    """The one viewer asked about, as `/v1/explain` is asked."""
+    """The viewer, as parameters of `/v1/explain`."""
     if sum(map(bool, (viewer, key, headers))) != 1:
-        raise click.UsageError("give one of an IP address, a country, --key, --header")
+        raise click.UsageError("give exactly one of: an IP address, a country, --key, --header")
     if viewer:
         text = viewer.strip()
         is_address = any(one.isdigit() or one == ":" for one in text)
@@ -134,7 +134,7 @@ def _who(viewer: str | None, key: str | None, headers: Sequence[str]) -> list[tu
 
 
 def _country(text: str) -> str:
-    """The code of a country that is given by its name; other text stays as it is."""
+    """The code of the country with this name; any other text unchanged."""
     from router.config.inputs import packaged_path
     from router.geo.countries import load_countries
 
@@ -144,14 +144,16 @@ def _country(text: str) -> str:
 
 
 @click.command(cls=Command, epilog="autorouter events --since 2h")
-@click.option("--follow", "-f", is_flag=True, help="Go on with new ones until Ctrl-C.")
-@click.option("--since", type=Moment(), help="Only from then on: 2h ago, 14:30 (UTC), an ISO time.")
-@click.option("--edge", help="Only of this edge.", shell_complete=edge_ids)
+@click.option("--follow", "-f", is_flag=True, help="Also show new events until Ctrl-C.")
+@click.option(
+    "--since", type=Moment(), help="Only from this time on: 2h (ago), 14:30 (UTC), an ISO time."
+)
+@click.option("--edge", help="Only events of this edge.", shell_complete=edge_ids)
 @JSON
 def events(follow: bool, since: float | None, edge: str | None, as_json: bool) -> None:
-    """Show what happened: transitions, intents, the brake, isolation, purges, reloads.
+    """Show events: transitions, intents, the brake, isolation, purges, reloads.
 
-    With --json one object a line.
+    With --json, prints one object per line.
     """
     from router.cli import text as render
     from router.ops import client as inquire

@@ -1,6 +1,6 @@
-"""The fleet as text: one line an edge that fits the terminal, or one edge in full.
+"""The fleet as text: one line per edge that fits the terminal, or all details of one edge.
 
-An id, a state, a reason and an intent are never shortened or left out.
+The id, the state, the reason and the intent are never shortened or left out.
 """
 
 import time
@@ -26,14 +26,14 @@ Row = dict[str, str]
 
 
 def show_edges(document: dict[str, Any], *, wide: bool = False, out: Console | None = None) -> None:
-    """The fleet, one line an edge."""
+    """Print the fleet, one line per edge."""
     document, out = escaped_values(document), out or console()
     for line in fleet_lines(document, None if wide or not out.is_terminal else out.width):
         out.print(line, highlight=False)
 
 
 def show_edge(document: dict[str, Any], edge: dict[str, Any], out: Console | None = None) -> None:
-    """All that is known of one edge, and what the diagnosis says about it."""
+    """Print all details of one edge, and the findings about it."""
     document, edge, out = escaped_values(document), escaped_values(edge), out or console()
     for name, text in _facts(edge):
         out.print(Text.assemble((f"{name:10}", "bold"), text), highlight=False)
@@ -45,17 +45,18 @@ def show_edge(document: dict[str, Any], edge: dict[str, Any], out: Console | Non
 
 
 def fleet_lines(document: dict[str, Any], width: int | None) -> list[Text]:
-    """What the fleet is, a line of headings, and a line for each edge. `width`: the columns
-    of the terminal; None shows everything."""
+    """A summary, a line of headings, and a line for each edge. `width`: the characters in a line of
+    the terminal; None shows everything.
+    """
     rows = [_row(edge) for edge in document["edges"]]
     sizes = {name: max([len(name), *(len(row[name]) for row in rows)]) for name in COLUMNS}
     names = columns_that_fit(sizes, width)
     heading = Text.assemble(*((name.ljust(sizes[name] + GAP), "bold") for name in names))
     heading.rstrip()
-    said = f"fleet {document['status']}, from {document['from']}"
+    summary = f"fleet {document['status']}, from {document['from']}"
     if "headline" in document:
-        said += f"; {document['headline']}"
-    return [Text(said), heading, *(_line(row, names, sizes) for row in rows)]
+        summary += f"; {document['headline']}"
+    return [Text(summary), heading, *(_line(row, names, sizes) for row in rows)]
 
 
 def columns_that_fit(sizes: dict[str, int], width: int | None) -> list[str]:
@@ -101,7 +102,7 @@ def _votes(edge: dict[str, Any]) -> str:
 
 
 def intent_text(edge: dict[str, Any]) -> str:
-    """`draining, 4 m left` until earlier answers have expired, then `drained`."""
+    """`draining, 4 m left` while earlier answers can be in use, then `drained`."""
     if not edge["routable"]:
         return "not routable"
     detail = edge["intent_detail"]
@@ -136,12 +137,12 @@ def _facts(edge: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _times(edge: dict[str, Any]) -> list[tuple[str, str]]:
-    """When the edge is back, when it stops flapping, and its usual round trip, if known. Servers
-    of earlier releases do not send them.
+    """When the edge is back, when it stops flapping, and its usual round trip, if known. Older
+    servers do not send these.
     """
     back, calm, usual = (edge.get(name) for name in ("back_at", "calm_at", "usual_ms"))
     texts = [
-        ("back", "" if back is None else f"at {clock_time(back)}, if it keeps passing"),
+        ("back", "" if back is None else f"at {clock_time(back)}, if its probes keep passing"),
         ("steady", "" if calm is None else f"at {clock_time(calm)}, if its state does not change"),
         ("usually", "" if usual is None else f"{usual:,.0f} ms"),
     ]

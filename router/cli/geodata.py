@@ -1,4 +1,4 @@
-"""The geo database: what it is, a newer one, how two compare."""
+"""Commands about geo databases and feeds."""
 
 import sys
 import time
@@ -16,16 +16,16 @@ from router.config.values import GeoFiles
 
 @click.group(cls=Group)
 def geodata() -> None:
-    """The geo database: what it is, a newer one, how two compare."""
+    """Show, update and compare geo databases; fetch geofeeds."""
 
 
 class GeoFilesType(click.ParamType[GeoFiles]):
-    """One geo database file, or two, comma-separated."""
+    """One geo database file, or two separated by a comma."""
 
     name = "PATH[,PATH]"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> GeoFiles:
-        """As in AUTOROUTER_GEO_DB."""
+        """Parse it like AUTOROUTER_GEO_DB."""
         try:
             return value if isinstance(value, GeoFiles) else GeoFiles.parse(value)
         except ValueError as error:
@@ -41,10 +41,9 @@ _FILE = click.argument(
 @_FILE
 @JSON
 def info(file: Path | None, as_json: bool) -> None:
-    """Say what a geo database is: AUTOROUTER_GEO_DB, or FILE.
+    """Show details of the geo database in use, or of FILE.
 
-    Its type, source, age, size, licence, how much of the Internet it knows, and what is
-    missing.
+    These are its type, source, age, size, licence, coverage, and what is missing.
     """
     from router.cli import geodata_text as render
     from router.config.inputs import database_paths, geo_folder
@@ -72,18 +71,18 @@ def info(file: Path | None, as_json: bool) -> None:
     help="The file to replace, or two: IPV4_PATH,IPV6_PATH.  "
     "[default: AUTOROUTER_GEO_DB, else a file in AUTOROUTER_GEO_DIR]",
 )
-@click.option("--member", help="Which .mmdb of an archive that holds several.")
-@click.option("--edition", default="GeoLite2-City", help="Which of MaxMind's databases.")
-@click.option("--mirror", help="A server to ask in place of MaxMind's or DB-IP's.")
+@click.option("--member", help="Which .mmdb to use from an archive with several.")
+@click.option("--edition", default="GeoLite2-City", help="The name of MaxMind's database.")
+@click.option("--mirror", help="A server to use instead of MaxMind's or DB-IP's.")
 @click.option(
     "--older-than",
     "min_age_days",
     type=click.IntRange(0, 3_650),
     metavar="DAYS",
-    help="Only if the database in use is older.",
+    help="Update only if the database in use is older.",
 )
-@click.option("--check", "only_look", is_flag=True, help="Only say whether there is a newer one.")
-@click.option("--force", is_flag=True, help="Even if it is the same, or seems unfit.")
+@click.option("--check", "only_look", is_flag=True, help="Only check whether there is a newer one.")
+@click.option("--force", is_flag=True, help="Replace it even if the new one is the same or worse.")
 @JSON
 def update(
     origin: str | None,
@@ -96,13 +95,12 @@ def update(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Fetch a current geo database and put it in place of the old one.
+    """Fetch a current geo database and replace the old one.
 
-    Needs no option: DB-IP City Lite of this month or the last, from its own site or from npm.
-    It is checked first: that it opens, is not older, and knows the addresses that the
-    running one knows. The old file stays beside it as .previous, and the licence is kept.
-    Running servers take the new one in by themselves. A transfer that broke off is resumed at the
-    next run.
+    Without options it fetches DB-IP City Lite of this or the last month, from DB-IP's site or
+    from npm. First it checks that the new database opens, is not older, and knows the addresses
+    that the old one knows. The old file is kept as .previous, and the licence is saved. Running
+    servers reload the database automatically. The next run resumes an interrupted download.
     """
     from router.cli import geo_database as commands
     from router.cli import geodata_text as render
@@ -137,17 +135,17 @@ def update(
     "min_age_days",
     type=click.IntRange(0, 3_650),
     metavar="DAYS",
-    help="Only if the feeds in use were fetched longer ago.",
+    help="Fetch only if the feeds in use are older.",
 )
 @JSON
 def feeds(sources: tuple[str, ...], min_age_days: int | None, as_json: bool) -> None:
-    """Fetch what networks publish of where they are, for servers to use.
+    """Fetch geofeeds, in which networks publish their locations.
 
     SOURCE is a well-known name (aws, google, azure, oracle, starlink, digitalocean, linode,
-    vultr), NAME=URL, NAME=FILE, a URL or a file. Without any: those of the last time, or else
-    all well-known ones. Understood are geofeeds (RFC 8805) and the address lists of AWS,
-    Google, Azure and Oracle. Writes feeds.csv and feeds.json into AUTOROUTER_GEO_DIR; running
-    servers reload it. A source that cannot be fetched keeps the networks it had, and the exit
+    vultr), NAME=URL, NAME=FILE, a URL or a file. Without SOURCE it fetches those of the last run,
+    or else all well-known ones. It reads geofeeds (RFC 8805) and the address lists of AWS,
+    Google, Azure and Oracle. It writes feeds.csv and feeds.json to AUTOROUTER_GEO_DIR; running
+    servers reload them. If a source cannot be fetched, its earlier networks stay, and the exit
     code is 1.
     """
     from router.cli import geodata_text as render
@@ -181,14 +179,14 @@ def feeds(sources: tuple[str, ...], min_age_days: int | None, as_json: bool) -> 
     "--count",
     type=click.IntRange(100, 10_000_000),
     default=100_000,
-    help="Addresses to look up, of each family.",
+    help="How many addresses to look up, of IPv4 and of IPv6 each.",
 )
 @REGIONS
 @JSON
 def compare(first: Path, second: Path, count: int, regions: Path | None, as_json: bool) -> None:
-    """Say how far two geo databases agree, and how many viewers get another edge by them.
+    """Show how far two geo databases agree, and how many viewers would get another edge.
 
-    Looks up COUNT public addresses of IPv4 and as many of IPv6 in both.
+    Looks up COUNT public IPv4 addresses and as many IPv6 addresses in both.
     """
     from router.cli import geodata_text as render
     from router.cli.text import working

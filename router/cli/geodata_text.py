@@ -1,4 +1,4 @@
-"""What the `geodata` commands found and did, as text for people."""
+"""The results of the `geodata` commands, as text for people."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from router.cli.words import count
 
 
 def database(document: dict[str, Any]) -> None:
-    """What `geodata info` found."""
+    """Print the result of `geodata info`."""
     out = console()
     built = date(document["built_at"])
     rows = [
@@ -17,7 +17,7 @@ def database(document: dict[str, Any]) -> None:
         ("type", f"{document['type']}, {count(document['networks'], 'network')}"),
         ("built", f"{built}, {count(document['age_days'], 'day')} ago"),
         ("licence", document["licence"] or "unknown"),
-        ("show", document["attribution"] or "no attribution known to be asked"),
+        ("show", document["attribution"] or "no attribution is known to be required"),
     ]
     if document["origin"] is not None:
         fetched = date(document["origin"]["fetched_at"])
@@ -25,8 +25,8 @@ def database(document: dict[str, Any]) -> None:
         rows.append(("from", f"{document['origin']['origin']} {version}, fetched {fetched}"))
     for family in ("ipv4", "ipv6"):
         shares = document[family]
-        known = f"city of {shares['city']:.1%}, country only of {shares['country']:.1%}"
-        rows.append((family, f"{known}, of sampled addresses"))
+        known = f"city for {shares['city']:.1%}, only country for {shares['country']:.1%}"
+        rows.append((family, f"{known} of sampled addresses"))
     rows += [("feed", _feed(one)) for one in document["feeds"]]
     rows += [("sample", _sampled(one)) for one in document["samples"]]
     for name, text in rows:
@@ -50,7 +50,7 @@ def _sampled(one: dict[str, Any]) -> str:
 
 @safe
 def collected(document: dict[str, Any]) -> None:
-    """What `geodata feeds` wrote."""
+    """Print the result of `geodata feeds`."""
     table = table_of("feed", "dated", "networks", "skipped", "unknown regions")
     for one in document["sources"]:
         table.add_row(
@@ -66,21 +66,21 @@ def collected(document: dict[str, Any]) -> None:
             _plain(f"error: {one['name']}: {one['error']}")
         for example in one["examples"][:5]:
             _plain(f"skipped: {one['name']} {example}")
-    again = f", {document['repeated']:,} named by two feeds" if document["repeated"] else ""
+    again = f", {document['repeated']:,} in two feeds" if document["repeated"] else ""
     _plain(f"{document['output']}: {count(document['networks'], 'network')}{again}")
 
 
 @safe
 def update_found(document: dict[str, Any]) -> None:
-    """What `geodata update --check` found."""
+    """Print the result of `geodata update --check`."""
     news = {True: "is newer than", False: "is the same as", None: "may be newer than"}
-    version, had = document["version"] or "its file", document["had"] or "what is here"
+    version, had = document["version"] or "its file", document["had"] or "the one here"
     _plain(f"{document['origin']}: {version} {news[document['is_newer']]} {had}")
 
 
 @safe
 def updated(document: dict[str, Any]) -> None:
-    """What `geodata update` did."""
+    """Print the result of `geodata update`."""
     built = date(document["built_at"])
     done = "replaced by" if document["is_new"] else "is already"
     size = f"{document['bytes'] / 1e6:.1f} MB"
@@ -89,7 +89,7 @@ def updated(document: dict[str, Any]) -> None:
 
 @safe
 def comparison(document: dict[str, Any]) -> None:
-    """How far two databases agree."""
+    """Print the result of `geodata compare`."""
     out = console()
     out.print(f"1: {document['first']}\n2: {document['second']}", highlight=False, markup=False)
     table = table_of(

@@ -1,4 +1,4 @@
-"""Commands that change what operators want of edges: `drain`, `disable`, `dial`, `enable`."""
+"""Commands that set operators' intents for edges: `drain`, `disable`, `dial`, `enable`."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,20 +9,23 @@ import click
 from router.cli.app import Command
 from router.cli.options import ACTOR, EDGES, JSON, print_json, server_settings, whoami
 
+_FOR = "How long: 30m, 2h, at most 3d."
+_REASON = "The reason, for the events."
+
 
 def _intent_command(
     state: str, about: str, example: str
 ) -> Callable[[Callable[..., None]], click.Command]:
-    """The options that `drain` and `disable` share."""
+    """A decorator that makes `drain` or `disable`, with the options of both."""
 
     def decorate(run: Callable[..., None]) -> click.Command:
         for option in reversed(
             [
                 EDGES,
-                click.option("--for", "for_", required=True, help="How long: 30m, 2h, 3d at most."),
-                click.option("--reason", required=True, help="Why; events show it."),
+                click.option("--for", "for_", required=True, help=_FOR),
+                click.option("--reason", required=True, help=_REASON),
                 ACTOR,
-                click.option("--force", is_flag=True, help="Even if a country has no edge left."),
+                click.option("--force", is_flag=True, help="Allow a country to have no edge left."),
                 JSON,
             ]
         ):
@@ -57,24 +60,24 @@ def _change(edges: tuple[str, ...], body: dict[str, Any], as_json: bool) -> None
 
 @_intent_command(
     "drain",
-    "Leave edges out of new answers for a while; clients that use them may go on.\n\n"
-    "Refused without --force when it would leave a country without an edge. `autorouter "
-    "edges` counts down to when nobody uses an older answer.",
+    "Leave edges out of new answers for some time; clients that use them may continue.\n\n"
+    "Rejected without --force if a country would have no edge left. `autorouter edges` shows "
+    "how long older answers may be in use.",
     'autorouter drain yto-01 --for 2h --reason "new kernel"',
 )
 def drain(**options: Any) -> None:
-    """See the help above."""
+    """The command's help is above."""
     _put_intent("draining", options)
 
 
 @_intent_command(
     "disable",
-    "Leave edges out of every answer for a while, because they are out of order.\n\n"
-    "Refused without --force when it would leave a country without an edge.",
+    "Leave edges out of all answers for some time, because they do not work.\n\n"
+    "Rejected without --force if a country would have no edge left.",
     'autorouter disable yul-02 --for 8h --reason "disk, ticket 4711"',
 )
 def disable(**options: Any) -> None:
-    """See the help above."""
+    """The command's help is above."""
     _put_intent("disabled", options)
 
 
@@ -84,7 +87,7 @@ class Share(click.ParamType[float]):
     name = "share"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """From 0 to 1."""
+        """Parse a share from 0 to 1."""
         from router.ops.intents import parse_share
 
         share = value if isinstance(value, float) else parse_share(value)
@@ -96,9 +99,9 @@ class Share(click.ParamType[float]):
 @click.command(cls=Command, epilog='autorouter dial yto-01 70% --for 2h --reason "GPUs hot"')
 @EDGES
 @click.argument("share", type=Share())
-@click.option("--for", "for_", required=True, help="How long: 30m, 2h, 3d at most.")
-@click.option("--reason", required=True, help="Why; events show it.")
-@click.option("--over", help="Move there from the present share in this time: 15m.")
+@click.option("--for", "for_", required=True, help=_FOR)
+@click.option("--reason", required=True, help=_REASON)
+@click.option("--over", help="Change gradually from the present share, in this time: 15m.")
 @ACTOR
 @JSON
 def dial(
@@ -110,10 +113,10 @@ def dial(
     actor: str | None,
     as_json: bool,
 ) -> None:
-    """Leave edges a share of their viewers for a while: 70% or 0.7.
+    """Limit edges to a share of their viewers for some time: 70% or 0.7.
 
-    The other viewers get their next edge in the same country, and this one as first
-    alternate. A viewer without another edge there stays. `autorouter enable` ends it.
+    The other viewers get their next edge in the same country, and this one as first alternate.
+    Viewers without another edge there keep this one. `autorouter enable` ends the dial.
     """
     body = {
         "dial": share,
@@ -131,10 +134,10 @@ def dial(
 @click.option("--now", "at_once", is_flag=True, help="Also end their hold-down and flapping.")
 @JSON
 def enable(edges: tuple[str, ...], actor: str | None, at_once: bool, as_json: bool) -> None:
-    """Bring drained or disabled edges back before the time is over.
+    """End the drain, disable or dial of edges before its time is over.
 
-    An edge that fell waits for the end of its hold-down, and one that flaps for a quiet time.
-    With --now it is up after two good probes.
+    If an edge was down, it waits for the end of its hold-down. If it is flapping, it waits until
+    its state stops changing. With --now it is up after two passed probes.
     """
     from router.cli import text as render
     from router.ops import client as inquire

@@ -1,4 +1,4 @@
-"""The command line: argv → a command, its result → text or JSON, errors → exit codes."""
+"""The entry point: the top-level command with all its subcommands."""
 
 import platform
 
@@ -11,7 +11,7 @@ from router.cli.app import Command, Commands
 
 @click.command(cls=Command, epilog="autorouter version")
 def version() -> None:
-    """Print the release, and the Python that runs it."""
+    """Print the versions of autorouter and Python."""
     click.echo(f"autorouter {__version__}, Python {platform.python_version()}")
 
 
@@ -27,7 +27,7 @@ def version() -> None:
 def main() -> None:
     """Tells every SDK which inference edge is nearest and healthy.
 
-    Start with `autorouter dev`. Each command has a --help of its own, with an example.
+    Start with `autorouter dev`. Each command has its own --help, with an example.
     """
 
 

@@ -1,4 +1,4 @@
-"""Options, arguments and words that several commands share."""
+"""Options, arguments and helpers that several commands use."""
 
 import getpass
 import os
@@ -29,7 +29,7 @@ SCOPE = click.option(
     "--scope",
     type=click.Choice(["country", "global"]),
     default="country",
-    help="Prefer the viewer's country, or take the nearest anywhere.",
+    help="Prefer edges in the viewer's country, or use the nearest of all.",
 )
 EDGES = click.argument("edges", nargs=-1, required=True, metavar="ID...", shell_complete=edge_ids)
 ACTOR = click.option("--actor", help="Who makes the change.  [default: your user and host name]")
@@ -38,12 +38,12 @@ _TO_REACH = ("OPS_LISTEN", "REDIS_URL", "STORE_TIMEOUT_S")
 
 
 class Ids(click.ParamType[tuple[str, ...]]):
-    """Ids, comma-separated."""
+    """Ids separated by commas."""
 
     name = "ID,.."
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
-        """A tuple of them."""
+        """Split them into a tuple."""
         return (
             value if isinstance(value, tuple) else tuple(filter(None, re.split(r"[,\s]+", value)))
         )
@@ -59,16 +59,17 @@ class Moment(click.ParamType[float]):
     name = "time"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """In Unix seconds."""
+        """Parse it as Unix seconds."""
         at = value if isinstance(value, float) else parse_moment(value, time.time())
         if at is None:
-            self.fail(f"{value!r} is no time in the past; {MOMENTS}", param, ctx)
+            self.fail(f"{value!r} is not a time in the past; {MOMENTS}", param, ctx)
         return at
 
 
 def server_settings(*also: str) -> Settings:
-    """What it takes to reach a server or Redis: the address of each, and `also`. Faults of other
-    settings do not matter here. Raises ConfigError."""
+    """The settings that are needed to reach a server or Redis, and `also`. Errors in other settings
+    are ignored. Raises ConfigError.
+    """
     settings, faults = parse_settings(os.environ)
     needed = tuple(f"AUTOROUTER_{name}:" for name in (*_TO_REACH, *also))
     if found := [fault for fault in faults if fault.startswith(needed)]:

@@ -1,4 +1,4 @@
-"""`autorouter check --probe`: ask every edge once, and say what each one needs."""
+"""`autorouter check --probe`: probes every edge once, and says what to change."""
 
 import asyncio
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ AT_ONCE = 32
 
 
 def probe_edges(environ: Mapping[str, str], regions: Path | None) -> list[dict[str, Any]]:
-    """One row per edge, in the catalog's order. Raises ConfigError."""
+    """A row for each edge, in catalog order. Raises ConfigError."""
     settings = load_settings(environ)
     if regions is not None:
         settings = msgspec.structs.replace(settings, regions=regions)

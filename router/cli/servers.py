@@ -1,4 +1,4 @@
-"""Commands that run for long: `dev`, `serve`, `poll`; and `check`, which starts nothing."""
+"""Commands that run servers: `dev`, `serve`, `poll`; and `check`, which starts nothing."""
 
 import os
 import sys
@@ -21,10 +21,10 @@ from router.errors import ConfigError
 @click.option("--port", type=PORT, default=8080, help="The public API's port.")
 @click.option("--ops-port", type=PORT, default=9090, help="The ops port.")
 def dev(regions: Path | None, port: int, ops_port: int) -> None:
-    """Run everything on this machine, with a simulated fleet to break.
+    """Run everything on this machine, with a simulated fleet.
 
-    Nothing to configure: real HTTP edges on loopback, a poller, an embedded store, the
-    API and the ops listener. Fetches a geo database if there is none. Prints what to try.
+    Needs no configuration. Starts HTTP edges on loopback, a poller, an embedded store, the API
+    and the ops listener. Fetches a geo database if there is none. Prints commands to try.
     """
     from router.cli import geo_database as databases
     from router.cli import text as render
@@ -44,7 +44,7 @@ def dev(regions: Path | None, port: int, ops_port: int) -> None:
 
 
 def _in_options_of_dev(fault: str) -> str:
-    """A port that is taken is changed by an option of `dev`, not by a setting."""
+    """The fault with options of `dev` in place of settings: these options set the ports."""
     return fault.replace("AUTOROUTER_LISTEN:", "--port:").replace(
         "AUTOROUTER_OPS_LISTEN:", "--ops-port:"
     )
@@ -55,15 +55,15 @@ def _in_options_of_dev(fault: str) -> str:
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    help="Processes that answer, instead of AUTOROUTER_WORKERS; one for each core.",
+    help="Worker processes, instead of AUTOROUTER_WORKERS. Use one per core.",
 )
-@click.option("--port", type=PORT, help="The public port, instead of AUTOROUTER_LISTEN's.")
+@click.option("--port", type=PORT, help="The public port, instead of that of AUTOROUTER_LISTEN.")
 def serve(regions: Path | None, workers: int | None, port: int | None) -> None:
     """Serve the public API and its ops listener.
 
-    Without AUTOROUTER_REDIS_URL it polls the edges itself; with it, it reads what
-    `autorouter poll` publishes there. However many workers, one process polls, reads
-    Redis and has the ops listener.
+    Without AUTOROUTER_REDIS_URL it polls the edges itself. With it, it reads from Redis what
+    `autorouter poll` publishes. Only one process polls, reads Redis and has the ops listener,
+    whatever the number of workers.
     """
     from router.processes.serve import serve as run
 
@@ -81,8 +81,8 @@ def serve(regions: Path | None, workers: int | None, port: int | None) -> None:
 def poll(regions: Path | None) -> None:
     """Poll the edges and publish their health to Redis.
 
-    Give each place that polls a name of its own, AUTOROUTER_VANTAGE; of several pollers
-    with one name, one works and the others stand by. AUTOROUTER_POLL_LISTEN gives it
+    Set AUTOROUTER_VANTAGE to a different name at each place that polls. If several pollers have
+    the same name, one of them polls and the others wait as standby. AUTOROUTER_POLL_LISTEN adds
     /healthz, /readyz and /metrics.
     """
     from router.processes.poll import poll as run
@@ -92,14 +92,14 @@ def poll(regions: Path | None) -> None:
 
 @click.command(cls=Command, epilog="autorouter check --regions my-regions.yaml --probe")
 @REGIONS
-@click.option("--probe", "asks", is_flag=True, help="Ask every edge once, too.")
+@click.option("--probe", "asks", is_flag=True, help="Also probe every edge once.")
 @JSON
 def check(regions: Path | None, asks: bool, as_json: bool) -> None:
     """Validate settings, regions.yaml and the geo database; list every fault.
 
-    Starts nothing, and sends requests only with --probe. Warns of variables that look like a
-    misspelt setting. With --probe, a line for each edge says what it answered and what to
-    change; run it where the poller will run.
+    Starts nothing, and sends requests only with --probe. Warns about variables that look like a
+    misspelled setting. With --probe, it prints for each edge what it answered and what to change.
+    Run it where the poller will run.
     """
     from router.cli.check import check as examine
 
@@ -119,7 +119,7 @@ def check(regions: Path | None, asks: bool, as_json: bool) -> None:
 
 
 def _run(settings: Settings, command: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
-    """Run a long-lived command on uvloop, with logging."""
+    """Set up logging, and run a server command on uvloop."""
     import uvloop
 
     from router.telemetry.logs import start_logging

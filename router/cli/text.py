@@ -18,8 +18,9 @@ _STATE_STYLES = {"up": "green", "degraded": "yellow", "down": "red", "unknown": 
 
 
 def safe(show: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Escape what is not printable in a document before it is shown: model ids, reasons and
-    actors come from edges, Redis and people."""
+    """A decorator that escapes unprintable characters in the document. Its texts come from edges,
+    Redis and people.
+    """
 
     @wraps(show)
     def shown(document: Any) -> None:
@@ -30,7 +31,7 @@ def safe(show: Callable[[Any], None]) -> Callable[[Any], None]:
 
 @safe
 def findings(found: dict[str, Any]) -> None:
-    """What `check` found."""
+    """Print the result of `check`."""
     out = console()
     for kind, style in (("facts", "green"), ("warnings", "yellow"), ("faults", "red")):
         label = {"facts": "ok", "warnings": "warning", "faults": "fault"}[kind]
@@ -56,24 +57,24 @@ def _probe(row: dict[str, Any]) -> Text:
 
 @safe
 def events(document: list[dict[str, Any]]) -> None:
-    """What happened, one line an event."""
+    """Print events, one line each."""
     out = console()
     for event in document:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(event["at"]))
         what = f"{event['before'] or ''} → {event['after']}" if event["before"] else event["after"]
-        told_of = [event["kind"], event["edge"] or event["vantage"] or "", what or ""]
+        facts = [event["kind"], event["edge"] or event["vantage"] or "", what or ""]
         why = f"({event['reason']})" if event["reason"] else ""
         who = f"by {event['actor']}" if event["actor"] else ""
         until = ""
         if event["until"] is not None:
             until = time.strftime("until %Y-%m-%d %H:%M:%SZ", time.gmtime(event["until"]))
-        line = " ".join(filter(None, [f"{at}Z", *told_of, why, who, until]))
+        line = " ".join(filter(None, [f"{at}Z", *facts, why, who, until]))
         out.print(line, highlight=False, markup=False)
 
 
 @safe
 def explanation(document: dict[str, Any]) -> None:
-    """Why a viewer gets an edge."""
+    """Print why a viewer gets an edge."""
     out = console()
     out.print(_verdict(document), highlight=False)
     for name, text in _circumstances(document):
@@ -90,7 +91,7 @@ def explanation(document: dict[str, Any]) -> None:
 
 
 def _circumstances(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What led to the answer, and how long caches keep it."""
+    """The location, the rules and the caching that led to the answer, as rows."""
     place = document["location"]
     yield "place", f"{_where(place)} ({place['level']} level, by {place['source']})"
     if place.get("feed"):
@@ -121,8 +122,8 @@ def _where(place: dict[str, Any]) -> str:
 
 @contextmanager
 def working() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Shows progress bars on standard error. Yields a function to call with the name of the step,
-    the amount done, and the total. Shows nothing if standard error is no terminal.
+    """Shows progress bars on standard error, if that is a terminal. Yields a function to call with
+    the name of the step, the amount done, and the total.
     """
     out = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
@@ -162,7 +163,7 @@ def _dial_verdict(dial: dict[str, Any]) -> str:
 
 
 def _kept(kept: bool | None) -> str:
-    """What the dial of a candidate does to this viewer."""
+    """Whether the dial of a candidate keeps this viewer."""
     if kept is None:
         return ""
     return ", dialled: keeps this viewer" if kept else ", dialled: leaves this viewer to others"
@@ -182,14 +183,14 @@ def _add(table: Table, edge: dict[str, Any], verdict: str) -> None:
 
 
 def _far(km: float | None, ms: float | None) -> str:
-    """A distance, and the estimated time where it decides."""
-    document = [] if km is None else [f"{km:,} km"]
-    return ", ".join([*document, *([] if ms is None else [f"{ms:.0f} ms"])])
+    """A distance, and the estimated time if edges are ordered by it."""
+    texts = [None if km is None else f"{km:,} km", None if ms is None else f"{ms:.0f} ms"]
+    return ", ".join(filter(None, texts))
 
 
 def console() -> Console:
-    """A console for standard output. If that is no terminal, columns are plain and of full width,
-    so that lines can be filtered.
+    """A console for standard output. If that is not a terminal, lines are wide and not wrapped, so
+    that other programs can filter them.
     """
     out = Console(soft_wrap=True, markup=False, emoji=False)
     return out if out.is_terminal else Console(width=200, soft_wrap=True, markup=False, emoji=False)
@@ -209,7 +210,7 @@ def state_text(state: str) -> Text:
 
 
 def age(since: float | None) -> str:
-    """How long ago that was, in words; nothing when it is unknown."""
+    """How long ago that was, as text; empty if it is unknown."""
     return "" if since is None else duration(time.time() - since)
 
 
@@ -223,7 +224,7 @@ def duration(seconds_long: float) -> str:
 
 
 def date(at: float) -> str:
-    """A date, or a note that the time is not possible: a file can contain any number."""
+    """A date. A file can contain any number, so a time that is out of range gets a note."""
     try:
         return time.strftime("%Y-%m-%d", time.gmtime(at))
     except (OverflowError, ValueError, OSError):
@@ -231,5 +232,5 @@ def date(at: float) -> str:
 
 
 def percent(share: float | None, digits: int = 2) -> str:
-    """A share as people read it; nothing when it is unknown."""
+    """A share in percent; empty if it is unknown."""
     return "" if share is None else f"{share:.{digits}%}"

@@ -1,4 +1,4 @@
-"""`simulate`: what would move where."""
+"""`autorouter simulate`: which viewers would move to which edges."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ class _Numbers(click.ParamType[tuple[str, float]]):
         self._least, self._most = least, most
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, float]:
-        """The id, and the number within its bounds."""
+        """Parse the id and the number, and check its bounds."""
         if isinstance(value, tuple):
             return value
         match = re.fullmatch(r"([a-z0-9-]{1,63})=(\d{1,4}(?:\.\d{1,6})?)%?", value, re.ASCII)
@@ -36,38 +36,38 @@ class _Numbers(click.ParamType[tuple[str, float]]):
 
 
 @click.command(cls=Command, epilog="autorouter simulate --drain yto-01,yto-02 --svg map.svg")
-@click.option("--drain", "drained", type=Ids(), default=(), help="Edges left out of new answers.")
-@click.option("--down", type=Ids(), default=(), help="Edges that fail.")
-@click.option("--without", type=Ids(), default=(), help="Regions taken out of the catalog.")
+@click.option("--drain", "drained", type=Ids(), default=(), help="Edges to drain.")
+@click.option("--down", type=Ids(), default=(), help="Edges that are down.")
+@click.option("--without", type=Ids(), default=(), help="Regions to remove from the catalog.")
 @click.option(
     "--dial",
     "dials",
     type=_Numbers("ID=SHARE", 0.0, 100.0),
     multiple=True,
-    help="Edges that keep a share of their viewers, in percent: yto-01=70.",
+    help="An edge, and the share of viewers that it keeps, in percent: yto-01=70.",
 )
 @click.option(
     "--weight",
     "weights",
     type=_Numbers("ID=N", 0.001, 1_000.0),
     multiple=True,
-    help="Edges of another weight: yto-01=2.",
+    help="An edge, and its new weight: yto-01=2.",
 )
 @click.option(
     "--add",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A file like regions.yaml with further regions.",
+    help="A file like regions.yaml, with regions to add.",
 )
 @click.option(
     "--nearness",
     type=click.Choice(["distance", "network"]),
-    help="Order cities for viewers whose country has no edge by this.",
+    help="How to order cities for viewers whose country has no edge.",
 )
 @SCOPE
-@click.option("--model", help="For viewers who ask for this model.")
+@click.option("--model", help="Simulate viewers who ask for this model.")
 @click.option("--from", "server", metavar="URL", help="Start from the fleet of this ops listener.")
-@click.option("--all-up", is_flag=True, help="Start from every edge up and enabled.")
-@click.option("--svg", type=_PICTURE, help="Draw a map as SVG.")
+@click.option("--all-up", is_flag=True, help="Start with every edge up and enabled.")
+@click.option("--svg", type=_PICTURE, help="Write a map to this SVG file.")
 @REGIONS
 @JSON
 def simulate(
@@ -86,12 +86,12 @@ def simulate(
     regions: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what would move where if edges were drained, dialled, down, added or gone.
+    """Show which viewers would move if edges were drained, dialled, down, added or removed.
 
-    Changes nothing. Starts from the present fleet: asks the server on
-    AUTOROUTER_OPS_LISTEN; without one, reads Redis; without that, takes every edge as up.
-    Viewers are weighed by the IPv4 addresses of the geo database. To read it takes half a
-    minute; AUTOROUTER_STATE_DIR keeps what was found.
+    Changes nothing. Starts from the present fleet: that of the server on AUTOROUTER_OPS_LISTEN.
+    If there is none, reads Redis. Without Redis, every edge is up. Viewers are weighted by the
+    IPv4 addresses in the geo database. Counting these takes half a minute; the result is saved in
+    AUTOROUTER_STATE_DIR.
     """
     from router.cli.text import working
     from router.cli.whatif_text import moves
@@ -111,7 +111,7 @@ def simulate(
         weights=dict(weights),
     )
     if not change.text:
-        raise click.UsageError(f"say what changes: {_CHANGES}")
+        raise click.UsageError(f"give at least one change: {_CHANGES}")
     supposed = SimulationInput(change, _query(scope, model), server, all_up)
     with working() as progress:
         outcome = asyncio.run(run(read_settings(regions), supposed, progress))
@@ -125,5 +125,5 @@ def _query(scope: str, model: str | None) -> "Query":
 
     query = query_of(scope=scope, model=model or "")
     if query is None:
-        raise click.UsageError("--model must be at most 128 characters, none a control character")
+        raise click.UsageError("--model must be at most 128 characters, without control characters")
     return query

@@ -1,4 +1,4 @@
-"""What `simulate` found, as text for people."""
+"""The result of `simulate`, as text for people."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ MAX_COUNTRIES = 20
 
 @safe
 def moves(document: dict[str, Any]) -> None:
-    """What moves where."""
+    """Print which viewers move, and from which edge to which."""
     out = console()
     for line in _outcome(document):
         out.print(line, highlight=False)
@@ -41,15 +41,16 @@ def moves(document: dict[str, Any]) -> None:
 
 
 def _outcome(document: dict[str, Any]) -> Iterator[str | Text]:
-    """The moves in words."""
+    """The summary, as lines."""
     yield f"{document['change']}; from {document['from']}, scope {document['query']['scope']}"
     if document.get("gain_ms") is not None:
-        yield f"movers whose country has no edge gain {document['gain_ms']:.1f} ms in the mean"
+        gain = f"{document['gain_ms']:.1f} ms"
+        yield f"viewers who move and whose country has no edge gain {gain} on average"
     for status in {document["status"]["before"], document["status"]["after"]} - {"ok"}:
-        yield Text(f"the fleet is {status} on one side or both", "yellow")
+        yield Text(f"the fleet is {status} before the change, after it, or both", "yellow")
     if document["not_in_catalog"]:
         yield Text(
-            f"left out, as regions.yaml lacks them: {' '.join(document['not_in_catalog'])}",
+            f"ignored, because not in regions.yaml: {' '.join(document['not_in_catalog'])}",
             "yellow",
         )
     if document["countries_left"]:
@@ -64,7 +65,7 @@ def _outcome(document: dict[str, Any]) -> Iterator[str | Text]:
     census = document["census"]
     built = date(census["built_at"])
     addresses = count(census["addresses"], "IPv4 address", "IPv4 addresses")
-    yield f"weighed by {addresses}, {census['database']} of {built}"
+    yield f"weighted by {addresses}, {census['database']} of {built}"
     yield f"{census['credit']}\n" if census["credit"] else ""
 
 

@@ -1,4 +1,4 @@
-"""Reads and formats numbers and times for people. Pure; the caller passes the time."""
+"""Parses times and formats counts for people. Pure; the caller passes the time."""
 
 import re
 from datetime import UTC, datetime
@@ -16,8 +16,8 @@ def count(number: int, one: str, many: str | None = None) -> str:
 
 
 def parse_moment(text: str, now: float) -> float | None:
-    """A time in the past in Unix seconds: `20m` ago, the last `14:30` UTC, an ISO 8601 time (UTC
-    unless it says otherwise), or Unix seconds. None for any other text.
+    """A time in the past in Unix seconds. The text is `20m` (ago), `14:30` (UTC), an ISO 8601 time
+    (UTC unless it has a zone), or Unix seconds. None for any other text.
     """
     text = text.strip()
     if ago := _AGO.fullmatch(text):
