@@ -41,16 +41,14 @@ NEEDS = {
 # Commands that other tests run, by one test that does.
 BY_TESTS = {
     r"python -m clients\.conformance": "test_reference_client_passes_every_scenario",
-    r"autorouter geodata update": "test_command_asks_db_ip_first",
-    r"autorouter geodata feeds": "test_command_tells_what_it_wrote",
-    r".* --at ": "test_past_is_explained_by_its_own_fleet",
+    r"autorouter geodata update": "test_update_command_tries_db_ip_first",
+    r"autorouter geodata feeds": "test_feeds_command_reports_what_it_wrote",
+    r".* --at ": "test_explain_of_a_past_time_uses_that_fleet",
     r"eval ": "test_bash_completes_after_the_line_that_running_tells",
     r"(commit=|git archive )": "test_archive_has_the_files_of_the_commit",
     r"\S*python -m pip wheel ": "test_wheel_is_pure_and_named_for_the_release",
     r"AUTOROUTER_CDN_SECRET=\S+ \S+ infra/local-cdn/run.py": "test_custom_function_runs",
-    r"PYTHONPATH=\. python -m tests\.support\.route_keys": (
-        "test_golden_vectors_are_what_the_command_writes"
-    ),
+    r"PYTHONPATH=\. python -m tests\.support\.route_keys": ("test_golden_vectors_are_up_to_date"),
     r"curl -X PURGE ": "test_purge_returns_the_number_of_removed_answers",
 }
 # Pages that have a test of their own, which runs all of their commands.

@@ -1,7 +1,7 @@
-"""What comes from outside, made up or damaged at random: understood, or refused by name.
+"""Random or damaged input from outside is either read or rejected with an error.
 
-Only what no module's own tests try: whole requests, structures that are nearly sound, and
-files that were.
+These tests use whole requests, nearly valid documents and damaged files. Unit tests try the
+rest.
 """
 
 import asyncio
@@ -38,9 +38,9 @@ from tests.support.servers import ROOT
 
 SECRET = "0123456789abcdef"
 
-plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30)
 anything = st.recursive(
-    plain,
+    scalars,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner),
     max_leaves=10,
 )
@@ -49,8 +49,8 @@ anything = st.recursive(
 # Requests
 
 
-class Nothing:
-    """A store that has nothing to say."""
+class UnavailableStore:
+    """A store whose every read fails."""
 
     async def read(self, edges: object) -> Stored:
         raise StoreError("nothing")
@@ -59,8 +59,8 @@ class Nothing:
         return 0
 
 
-APP = PublicApp(
-    FleetWatch(a_ranker(), Nothing(), Telemetry()),
+PUBLIC_APP = PublicApp(
+    FleetWatch(a_ranker(), UnavailableStore(), Telemetry()),
     Locator(
         lambda _: a_location(),
         trusted=Networks.parse(["127.0.0.0/8", "::1/128"]),
@@ -103,8 +103,8 @@ methods = st.sampled_from([b"GET", b"GET", b"GET", b"HEAD", b"POST", b"CONNECT"]
 
 
 @given(st.builds(Request, methods, targets, headers, peers, texts))
-def test_every_request_is_answered_well_formed(request: Request) -> None:
-    response = APP.respond(request)
+def test_every_request_gets_a_well_formed_response(request: Request) -> None:
+    response = PUBLIC_APP.respond(request)
     code = int(response.opening.split()[1])
     head, _, body = response.rest.partition(b"\r\n\r\n")
     fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n"))
@@ -115,15 +115,15 @@ def test_every_request_is_answered_well_formed(request: Request) -> None:
         assert json.loads(body).keys() & {"region", "code", "status"}
 
 
-# What edges say
+# Responses of edges
 
 
-def nearly(sound: dict[str, Any]) -> st.SearchStrategy[bytes]:
-    """A sound document with something else in some places, cut or not."""
-    told = st.fixed_dictionaries(
-        {}, optional={name: st.just(value) | anything for name, value in sound.items()}
+def nearly(valid: dict[str, Any]) -> st.SearchStrategy[bytes]:
+    """A valid document with random values in some places; it may be truncated."""
+    document = st.fixed_dictionaries(
+        {}, optional={name: st.just(value) | anything for name, value in valid.items()}
     )
-    text = (told | anything).map(lambda one: json.dumps(one).encode())
+    text = (document | anything).map(lambda one: json.dumps(one).encode())
     return st.builds(lambda whole, end: whole[:end], text, st.integers(1, 10_000)) | st.binary()
 
 
@@ -137,7 +137,7 @@ MODELS = {"loaded": ["kokoro-82m"], "object": "list", "data": [{"id": "whisper"}
 
 
 @given(st.integers(100, 599), nearly(HEALTH))
-def test_every_health_answer_is_judged(status: int, body: bytes) -> None:
+def test_every_health_response_has_an_outcome(status: int, body: bytes) -> None:
     outcome = judge_health(status, body).outcome
     assert outcome in (
         Outcome.OK,
@@ -150,7 +150,7 @@ def test_every_health_answer_is_judged(status: int, body: bytes) -> None:
 
 
 @given(nearly(MODELS))
-def test_every_inventory_is_read_or_unknown(body: bytes) -> None:
+def test_every_inventory_is_valid_or_unknown(body: bytes) -> None:
     models = read_models(body).models
     if models is not None:
         assert len(models) <= MAX_MODELS
@@ -163,13 +163,13 @@ def test_every_inventory_is_read_or_unknown(body: bytes) -> None:
 SHIPPED: dict[str, Any] = yaml.safe_load((ROOT / "regions.yaml").read_text())
 
 
-def _places(told: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to everything in a document."""
+def _places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value in a document."""
     inner = (
-        told.items()
-        if isinstance(told, dict)
-        else enumerate(told)
-        if isinstance(told, list)
+        document.items()
+        if isinstance(document, dict)
+        else enumerate(document)
+        if isinstance(document, list)
         else ()
     )
     for key, value in inner:
@@ -181,12 +181,12 @@ PLACES = list(_places(SHIPPED))
 
 
 @given(st.lists(st.tuples(st.sampled_from(PLACES), anything), min_size=1, max_size=3))
-def test_catalog_with_anything_anywhere_is_read_or_refused(changes: list[tuple[Any, Any]]) -> None:
-    told = yaml.safe_load(yaml.safe_dump(SHIPPED))
+def test_catalog_with_random_values_is_read_or_rejected(changes: list[tuple[Any, Any]]) -> None:
+    document = yaml.safe_load(yaml.safe_dump(SHIPPED))
     for path, value in changes:
         with suppress(KeyError, IndexError, TypeError):
-            _set(told, path, value)
-    read = _read(yaml.safe_dump(told, allow_unicode=True))
+            _set(document, path, value)
+    read = _read(yaml.safe_dump(document, allow_unicode=True))
     if isinstance(read, ConfigError):
         assert all(fault.startswith("regions.yaml:") for fault in read.faults)
     else:
@@ -200,16 +200,16 @@ def _read(text: str) -> Catalog | ConfigError:
         return error
 
 
-def _set(told: Any, path: tuple[Any, ...], value: Any) -> None:
+def _set(document: Any, path: tuple[Any, ...], value: Any) -> None:
     for key in path[:-1]:
-        told = told[key]
-    told[path[-1]] = value
+        document = document[key]
+    document[path[-1]] = value
 
 
 # Geo databases
 
 
-def test_small_database_with_any_byte_changed_is_refused_or_read(tmp_path: Path) -> None:
+def test_small_database_with_a_changed_byte_is_read_or_rejected(tmp_path: Path) -> None:
     path = a_database(tmp_path, a_city(), known=a_country())
     whole = path.read_bytes()
     for place, byte in enumerate(whole):
@@ -218,7 +218,7 @@ def test_small_database_with_any_byte_changed_is_refused_or_read(tmp_path: Path)
             survives(path)
 
 
-def test_small_database_cut_anywhere_is_refused_or_read(tmp_path: Path) -> None:
+def test_truncated_small_database_is_read_or_rejected(tmp_path: Path) -> None:
     path = a_database(tmp_path, a_city(), known=a_country())
     whole = path.read_bytes()
     for end in range(0, len(whole), 3):
@@ -235,7 +235,7 @@ def real_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     st.integers(0, 3_000_000) | st.integers(0, 100_000_000) | st.integers(-400, -1),
     st.binary(min_size=1, max_size=64),
 )
-def test_real_database_with_bytes_changed_is_refused_or_read(
+def test_real_database_with_changed_bytes_is_read_or_rejected(
     real_database: Path, place: int, damage: bytes
 ) -> None:
     with real_database.open("r+b") as file:
@@ -251,7 +251,7 @@ def test_real_database_with_bytes_changed_is_refused_or_read(
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_are_no_database(
+def test_random_bytes_are_rejected_as_a_database(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.mmdb"
@@ -260,34 +260,36 @@ def test_any_bytes_are_no_database(
         open_database(path)
 
 
-# What a worker says
+# Messages of a worker
 
 
 @given(st.lists(st.binary(max_size=40), max_size=5), st.binary(max_size=8))
-def test_any_feed_is_followed_to_its_end(bodies: list[bytes], rest: bytes) -> None:
-    said = b"".join(len(body).to_bytes(4, "big") + body for body in bodies) + rest
+def test_random_messages_of_a_worker_are_ignored(bodies: list[bytes], rest: bytes) -> None:
+    sent = b"".join(len(body).to_bytes(4, "big") + body for body in bodies) + rest
 
-    async def act() -> list[object]:
-        ours, theirs = socket.socketpair()
-        theirs.sendall(said)
-        theirs.close()
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        heard: list[object] = [message async for message in messages(reader)]
+    async def receive() -> list[object]:
+        near_end, far_end = socket.socketpair()
+        far_end.sendall(sent)
+        far_end.close()
+        reader, writer = await asyncio.open_unix_connection(sock=near_end)
+        received: list[object] = [message async for message in messages(reader)]
         writer.close()
-        return heard
+        return received
 
-    assert not [one for one in asyncio.run(act()) if isinstance(one, StoreContents) and one.views]
+    assert not [
+        one for one in asyncio.run(receive()) if isinstance(one, StoreContents) and one.views
+    ]
 
 
-def test_feed_too_long_to_be_true_is_not_waited_for() -> None:
-    async def act() -> list[object]:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            theirs.sendall((MAX_BYTES + 1).to_bytes(4, "big"))
-            reader, writer = await asyncio.open_unix_connection(sock=ours)
+def test_too_long_message_of_a_worker_is_not_awaited() -> None:
+    async def receive() -> list[object]:
+        near_end, far_end = socket.socketpair()
+        with far_end:
+            far_end.sendall((MAX_BYTES + 1).to_bytes(4, "big"))
+            reader, writer = await asyncio.open_unix_connection(sock=near_end)
             async with asyncio.timeout(5):
-                heard: list[object] = [message async for message in messages(reader)]
+                received: list[object] = [message async for message in messages(reader)]
             writer.close()
-        return heard
+        return received
 
-    assert asyncio.run(act()) == []
+    assert asyncio.run(receive()) == []

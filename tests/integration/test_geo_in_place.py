@@ -1,4 +1,4 @@
-"""A geo database that is overwritten where it lies never hurts the server that reads it."""
+"""A geo database that is overwritten in place does not harm the server that reads it."""
 
 import fcntl
 import multiprocessing
@@ -16,35 +16,35 @@ from tests.support.servers import eventually
 
 pytestmark = pytest.mark.anyio
 
-NOBODY = 65_534
+OTHER_USER = 65_534
 NETWORK = "128.100.0.0/16"  # of tests.support.running.TORONTONIAN
 
 
-async def a_server(site: Site, database: Path, workers: int = 1) -> Running:
+async def start_server(site: Site, database: Path, workers: int = 1) -> Running:
     write_mmdb(database, {NETWORK: nested("Toronto")})
     return await site.serve_until_ready(GEO_DB=str(database), WORKERS=str(workers))
 
 
-async def was_refused(server: Running) -> bool:
-    """Whether the server has seen the file and refused it; it answers all the while."""
+async def has_rejected_the_file(server: Running) -> bool:
+    """Whether the server has rejected the file; fails if the server stops answering."""
     assert (await server.route())["region"] in ("yto-01", "yto-02")
     events = (await server.ops("/v1/events")).json()["events"]
     return any(each["kind"] == "reload" and each["after"] == "refused" for each in events)
 
 
-@pytest.mark.parametrize("left", [0, 1_000])
-async def test_server_answers_on_when_its_database_is_cut(
-    site: Site, tmp_path: Path, left: int
+@pytest.mark.parametrize("size", [0, 1_000])
+async def test_server_keeps_answering_when_its_database_is_truncated(
+    site: Site, tmp_path: Path, size: int
 ) -> None:
     database = tmp_path / "geo.mmdb"
-    server = await a_server(site, database)
-    os.truncate(database, left)
-    await eventually(lambda: was_refused(server))
+    server = await start_server(site, database)
+    os.truncate(database, size)
+    await eventually(lambda: has_rejected_the_file(server))
 
 
-async def test_database_overwritten_in_place_is_taken_whole(site: Site, tmp_path: Path) -> None:
+async def test_database_overwritten_in_place_is_reloaded(site: Site, tmp_path: Path) -> None:
     database, other = tmp_path / "geo.mmdb", tmp_path / "other.mmdb"
-    server = await a_server(site, database)
+    server = await start_server(site, database)
     write_mmdb(other, {NETWORK: nested("Montreal")})
     inode = database.stat().st_ino
     database.write_bytes(other.read_bytes())
@@ -56,32 +56,32 @@ async def test_database_overwritten_in_place_is_taken_whole(site: Site, tmp_path
     assert database.stat().st_ino == inode
 
 
-def mapped(pid: int) -> set[str]:
-    """The inodes of geo databases in memory that a process maps."""
+def mapped_databases(pid: int) -> set[str]:
+    """The inodes of the in-memory geo databases that a process maps."""
     maps = Path(f"/proc/{pid}/maps").read_text()
     return set(re.findall(r" (\d+) +/memfd:autorouter-geo", maps))
 
 
 def processes_of(server: Running) -> list[int]:
-    """The main process and its workers: those that map a geo database."""
+    """The main process and its workers, if they map a geo database."""
     pid = server.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [one for one in (pid, *map(int, children)) if mapped(one)]
+    return [one for one in (pid, *map(int, children)) if mapped_databases(one)]
 
 
 async def test_workers_share_one_copy_before_and_after_a_reload(site: Site, tmp_path: Path) -> None:
     database, other = tmp_path / "geo.mmdb", tmp_path / "other.mmdb"
-    server = await a_server(site, database, workers=2)
+    server = await start_server(site, database, workers=2)
     await eventually(lambda: len(processes_of(server)) == 3)
     processes = processes_of(server)
-    first = set.union(*map(mapped, processes))
+    first = set.union(*map(mapped_databases, processes))
     assert len(first) == 1
 
     write_mmdb(other, {NETWORK: nested("Montreal")})
     other.replace(database)
 
     def is_replaced() -> bool:
-        inodes = [mapped(pid) for pid in processes]
+        inodes = [mapped_databases(pid) for pid in processes]
         return inodes[0] != first and inodes.count(inodes[0]) == 3 and len(inodes[0]) == 1
 
     await eventually(is_replaced)
@@ -90,17 +90,17 @@ async def test_workers_share_one_copy_before_and_after_a_reload(site: Site, tmp_
 async def test_two_servers_share_one_copy(site: Site, tmp_path: Path) -> None:
     database = tmp_path / "geo.mmdb"
     first, second = (
-        await a_server(site, database),
+        await start_server(site, database),
         await site.serve_until_ready(GEO_DB=str(database)),
     )
-    assert mapped(first.process.pid) == mapped(second.process.pid) != set()
+    assert mapped_databases(first.process.pid) == mapped_databases(second.process.pid) != set()
 
 
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
-def planted(path: Path, user: int, seals: int, ready: Any, done: Any) -> None:
-    """Another process that has a file of the right name, with other content."""
+def create_memory_file(path: Path, user: int, seals: int, ready: Any, done: Any) -> None:
+    """Runs in another process: create a memory file with the right name and wrong content."""
     status = path.stat()
     if user:
         os.setuid(user)
@@ -113,9 +113,9 @@ def planted(path: Path, user: int, seals: int, ready: Any, done: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("user", "seals", "is_taken"), [(0, SEALS, True), (0, 0, False), (NOBODY, SEALS, False)]
+    ("user", "seals", "is_taken"), [(0, SEALS, True), (0, 0, False), (OTHER_USER, SEALS, False)]
 )
-def test_copy_of_another_is_taken_only_if_sealed_and_ours(
+def test_existing_copy_is_used_only_if_sealed_and_ours(
     tmp_path: Path, user: int, seals: int, is_taken: bool
 ) -> None:
     if user and os.geteuid():
@@ -124,7 +124,7 @@ def test_copy_of_another_is_taken_only_if_sealed_and_ours(
     file.write_bytes(b"right")
     fork = multiprocessing.get_context("fork")
     ready, done = fork.Event(), fork.Event()
-    process = fork.Process(target=planted, args=(file, user, seals, ready, done))
+    process = fork.Process(target=create_memory_file, args=(file, user, seals, ready, done))
     process.start()
     try:
         assert ready.wait(60)

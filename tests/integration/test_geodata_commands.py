@@ -1,4 +1,4 @@
-"""`autorouter geodata info` and `compare`, as a person runs them."""
+"""`autorouter geodata info` and `compare` as commands."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from tests.support.databases import nested, write_mmdb
 from tests.support.servers import run_autorouter
 
 
-def test_commands_tell_it_as_text_and_json(tmp_path: Path) -> None:
+def test_info_and_compare_print_text_and_json(tmp_path: Path) -> None:
     halves = {"0.0.0.0/1": nested("Toronto"), "2000::/3": nested("Toronto")}
     path = str(write_mmdb(tmp_path / "a.mmdb", halves, type="DBIP-City-Lite"))
     info = run_autorouter("geodata", "info", path)

@@ -1,4 +1,4 @@
-"""`geodata feeds` makes one file of what is served over HTTP, whole, and servers take it in."""
+"""`geodata feeds` combines feeds fetched over HTTP into one file, which servers load."""
 
 import json
 import threading
@@ -44,7 +44,7 @@ def run(origin: Origin, folder: Path, *names: str, now: float = NOW) -> Collecte
         return collect(sources, folder, read_places(), fetcher, now)
 
 
-def test_feeds_become_one_file_with_a_note(origin: Origin, tmp_path: Path) -> None:
+def test_feeds_are_combined_with_a_note(origin: Origin, tmp_path: Path) -> None:
     done = run(origin, tmp_path, "aws", "isp")
     assert (done.networks, done.repeated) == (2, 0)
     aws, isp = read_notes(tmp_path)
@@ -53,7 +53,7 @@ def test_feeds_become_one_file_with_a_note(origin: Origin, tmp_path: Path) -> No
     assert isp.examples[0].startswith("line 2: prefix: 'nonsense'")
 
 
-def test_servers_read_it_and_name_feed_and_line(origin: Origin, tmp_path: Path) -> None:
+def test_server_loads_feeds_with_their_names_and_lines(origin: Origin, tmp_path: Path) -> None:
     run(origin, tmp_path, "aws", "isp")
     settings = Settings(geo_dir=tmp_path)
     geo = read_geo(settings)
@@ -66,18 +66,18 @@ def test_servers_read_it_and_name_feed_and_line(origin: Origin, tmp_path: Path) 
     assert feeds_path(tmp_path) in input_paths(settings, {})
 
 
-def test_operator_outranks_feeds_whatever_the_size(origin: Origin, tmp_path: Path) -> None:
+def test_operator_geofeed_overrides_feeds(origin: Origin, tmp_path: Path) -> None:
     run(origin, tmp_path, "isp")
-    own = tmp_path / "own.csv"
-    own.write_text("24.48.0.0/16,DE,DE-HE,Frankfurt\n", encoding="utf-8")
-    geo = read_geo(Settings(geo_dir=tmp_path, geo_overrides=own))
+    geofeed = tmp_path / "own.csv"
+    geofeed.write_text("24.48.0.0/16,DE,DE-HE,Frankfurt\n", encoding="utf-8")
+    geo = read_geo(Settings(geo_dir=tmp_path, geo_overrides=geofeed))
     assert (geo.locate("24.48.0.1").country, geo.locate("24.48.0.1").source) == (
         "DE",
         Source.OVERRIDE,
     )
 
 
-def test_first_source_counts_where_two_name_a_network(origin: Origin, tmp_path: Path) -> None:
+def test_first_source_of_a_network_is_used(origin: Origin, tmp_path: Path) -> None:
     origin.files["/other"] = Served(b"24.48.0.0/24,US\n24.49.0.0/24,US\n")
     done = run(origin, tmp_path, "isp", "other")
     assert (done.networks, done.repeated) == (2, 1)
@@ -85,7 +85,7 @@ def test_first_source_counts_where_two_name_a_network(origin: Origin, tmp_path: 
     assert geo.locate("24.48.0.1").country == "CA"
 
 
-def test_source_that_fails_keeps_its_networks(origin: Origin, tmp_path: Path) -> None:
+def test_failed_source_keeps_its_previous_networks(origin: Origin, tmp_path: Path) -> None:
     run(origin, tmp_path, "aws", "isp")
     origin.files["/isp"] = Served(b"<html>moved</html>")
     done = run(origin, tmp_path, "aws", "isp", now=NOW + 86_400)
@@ -95,21 +95,21 @@ def test_source_that_fails_keeps_its_networks(origin: Origin, tmp_path: Path) ->
     assert read_geo(Settings(geo_dir=tmp_path)).line_of("24.48.0.1") == FeedLine("isp", 1)
 
 
-def test_nothing_is_written_when_every_source_fails(origin: Origin, tmp_path: Path) -> None:
+def test_nothing_is_written_if_every_source_fails(origin: Origin, tmp_path: Path) -> None:
     with pytest.raises(GeoDataError, match="nothing is written"):
         run(origin, tmp_path, "missing")
     assert not feeds_path(tmp_path).exists()
     assert not note_path(tmp_path).exists()
 
 
-def test_sources_of_the_last_time_are_the_default(origin: Origin, tmp_path: Path) -> None:
+def test_previous_sources_are_the_default(origin: Origin, tmp_path: Path) -> None:
     assert {one.name for one in chosen_sources([], tmp_path)} >= {"aws", "google", "azure"}
     run(origin, tmp_path, "isp")
     (one,) = chosen_sources([], tmp_path)
     assert (one.name, one.source) == ("isp", f"{origin.url}/isp")
 
 
-def test_hostile_names_of_cities_stay_one_field(origin: Origin, tmp_path: Path) -> None:
+def test_hostile_city_name_stays_in_its_field(origin: Origin, tmp_path: Path) -> None:
     origin.files["/isp"] = Served(b'24.48.0.0/24,CA,,"a,b\x1b\t""c"\n')
     run(origin, tmp_path, "isp")
     lines = feeds_path(tmp_path).read_text(encoding="utf-8").splitlines()
@@ -117,7 +117,7 @@ def test_hostile_names_of_cities_stay_one_field(origin: Origin, tmp_path: Path) 
     assert read_geo(Settings(geo_dir=tmp_path)).line_of("24.48.0.1") == FeedLine("isp", 1)
 
 
-def test_command_tells_what_it_wrote(tmp_path: Path) -> None:
+def test_feeds_command_reports_what_it_wrote(tmp_path: Path) -> None:
     feed = tmp_path / "isp.csv"
     feed.write_text("24.48.0.0/24,CA,CA-NS,Halifax\n", encoding="utf-8")
     done = run_autorouter("geodata", "feeds", str(feed), "--json", GEO_DIR=str(tmp_path))
@@ -131,7 +131,7 @@ def test_command_tells_what_it_wrote(tmp_path: Path) -> None:
     assert "cannot be read" in failed.stdout
 
 
-def test_sources_are_fetched_at_once(origin: Origin, tmp_path: Path) -> None:
+def test_sources_are_fetched_concurrently(origin: Origin, tmp_path: Path) -> None:
     meeting = threading.Barrier(2, timeout=30)
 
     class Together(dict[str, Served]):
@@ -146,17 +146,19 @@ def test_sources_are_fetched_at_once(origin: Origin, tmp_path: Path) -> None:
 def test_fresh_feeds_are_not_fetched_again(tmp_path: Path) -> None:
     feed = tmp_path / "isp.csv"
     feed.write_text("24.48.0.0/24,CA,CA-NS,Halifax\n", encoding="utf-8")
-    asked = ("geodata", "feeds", str(feed), "--older-than", "7")
-    assert run_autorouter(*asked, GEO_DIR=str(tmp_path)).returncode == 0
+    command = ("geodata", "feeds", str(feed), "--older-than", "7")
+    assert run_autorouter(*command, GEO_DIR=str(tmp_path)).returncode == 0
     before = note_path(tmp_path).stat().st_mtime_ns
-    again = run_autorouter(*asked, GEO_DIR=str(tmp_path))
+    again = run_autorouter(*command, GEO_DIR=str(tmp_path))
     assert (again.returncode, again.stdout) == (0, "")
     assert note_path(tmp_path).stat().st_mtime_ns == before
     other = tmp_path / "other.csv"
     other.write_text("24.49.0.0/24,US\n", encoding="utf-8")
-    assert run_autorouter(*asked[:2], str(other), *asked[3:], GEO_DIR=str(tmp_path)).stdout != ""
-    assert run_autorouter(*asked, GEO_DIR=str(tmp_path)).stdout != ""
+    assert (
+        run_autorouter(*command[:2], str(other), *command[3:], GEO_DIR=str(tmp_path)).stdout != ""
+    )
+    assert run_autorouter(*command, GEO_DIR=str(tmp_path)).stdout != ""
     (note,) = read_notes(tmp_path)
     old = msgspec.structs.replace(note, fetched_at=note.fetched_at - 8 * 86_400)
     note_path(tmp_path).write_bytes(msgspec.json.encode([old]))
-    assert run_autorouter(*asked, GEO_DIR=str(tmp_path)).stdout != ""
+    assert run_autorouter(*command, GEO_DIR=str(tmp_path)).stdout != ""

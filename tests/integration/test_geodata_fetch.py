@@ -1,4 +1,4 @@
-"""A transfer goes on where it broke off, ends within its bounds, and is what was asked for."""
+"""Downloads resume after an interruption, stay within limits and are verified."""
 
 import hashlib
 import itertools
@@ -32,7 +32,7 @@ def client() -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def waits() -> list[float]:
-    """How long was waited before each new try."""
+    """The delay before each retry, in seconds."""
     return []
 
 
@@ -50,20 +50,20 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_file_arrives_whole(origin: Origin, fetcher: Fetcher, tmp_path: Path) -> None:
+def test_file_is_downloaded(origin: Origin, fetcher: Fetcher, tmp_path: Path) -> None:
     fetcher.file(replace(served(origin), digest=SHA256), tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert names(tmp_path) == ["file"]
 
 
 def test_progress_is_reported(origin: Origin, client: httpx.Client, tmp_path: Path) -> None:
-    told: list[tuple[str, int, int | None]] = []
-    fetcher = Fetcher(client=client, progress=lambda *words: told.append(words))
+    progress: list[tuple[str, int, int | None]] = []
+    fetcher = Fetcher(client=client, progress=lambda *words: progress.append(words))
     fetcher.file(served(origin), tmp_path / "file")
-    assert told[-1] == ("downloading", len(CONTENT), len(CONTENT))
+    assert progress[-1] == ("downloading", len(CONTENT), len(CONTENT))
 
 
-def test_broken_transfer_goes_on(
+def test_interrupted_download_resumes(
     origin: Origin, fetcher: Fetcher, waits: list[float], tmp_path: Path
 ) -> None:
     fetcher.file(served(origin, breaks=[100_000, 50_000]), tmp_path / "file")
@@ -72,7 +72,7 @@ def test_broken_transfer_goes_on(
     assert waits == [1.0, 2.0]
 
 
-def test_transfer_goes_on_in_another_run(
+def test_download_resumes_in_another_run(
     origin: Origin, fetcher: Fetcher, client: httpx.Client, tmp_path: Path
 ) -> None:
     remote = served(origin, breaks=[10_000] * TRIES)
@@ -84,31 +84,20 @@ def test_transfer_goes_on_in_another_run(
     assert origin.ranges()[-1] == "bytes=50000-"
 
 
-def test_file_that_changed_meanwhile_is_fetched_anew(
-    origin: Origin, fetcher: Fetcher, tmp_path: Path
+@pytest.mark.parametrize("changed", [Served(CONTENT[::-1], etag='"two"'), Served(b"short")])
+def test_changed_file_is_downloaded_from_the_start(
+    origin: Origin, fetcher: Fetcher, tmp_path: Path, changed: Served
 ) -> None:
     remote = served(origin, breaks=[10_000] * TRIES)
     with pytest.raises(GeoDataError):
         fetcher.file(remote, tmp_path / "file")
-    other = CONTENT[::-1]
-    origin.files["/file"] = Served(other, etag='"two"')
+    origin.files["/file"] = changed
     fetcher.file(remote, tmp_path / "file")
-    assert (tmp_path / "file").read_bytes() == other
-
-
-def test_shorter_file_than_what_had_arrived_is_fetched_anew(
-    origin: Origin, fetcher: Fetcher, tmp_path: Path
-) -> None:
-    remote = served(origin, breaks=[10_000] * TRIES)
-    with pytest.raises(GeoDataError):
-        fetcher.file(remote, tmp_path / "file")
-    origin.files["/file"] = Served(b"short")
-    fetcher.file(remote, tmp_path / "file")
-    assert (tmp_path / "file").read_bytes() == b"short"
+    assert (tmp_path / "file").read_bytes() == changed.content
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"weak"'])
-def test_without_a_strong_tag_nothing_is_joined(
+def test_download_without_a_strong_etag_starts_again(
     origin: Origin, fetcher: Fetcher, tmp_path: Path, etag: str | None
 ) -> None:
     fetcher.file(served(origin, etag=etag, breaks=[100_000]), tmp_path / "file")
@@ -116,7 +105,7 @@ def test_without_a_strong_tag_nothing_is_joined(
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
-def test_with_a_known_digest_parts_are_joined_without_a_tag(
+def test_download_with_a_digest_resumes_without_an_etag(
     origin: Origin, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     remote = replace(served(origin, etag=None, breaks=[100_000]), digest=SHA256)
@@ -125,7 +114,9 @@ def test_with_a_known_digest_parts_are_joined_without_a_tag(
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
-def test_wrong_checksum_leaves_nothing(origin: Origin, fetcher: Fetcher, tmp_path: Path) -> None:
+def test_download_with_a_wrong_checksum_is_removed(
+    origin: Origin, fetcher: Fetcher, tmp_path: Path
+) -> None:
     remote = replace(served(origin), digest=("sha256", "0" * 64))
     with pytest.raises(GeoDataError, match="another checksum"):
         fetcher.file(remote, tmp_path / "file")
@@ -133,7 +124,7 @@ def test_wrong_checksum_leaves_nothing(origin: Origin, fetcher: Fetcher, tmp_pat
     assert not (tmp_path / "file.part").exists()
 
 
-def test_busy_server_is_asked_again_when_it_says(
+def test_retry_after_is_respected(
     origin: Origin, fetcher: Fetcher, waits: list[float], tmp_path: Path
 ) -> None:
     refusals = [(503, {"Retry-After": "7"}), (429, {"Retry-After": "9999"}), (500, {})]
@@ -141,7 +132,7 @@ def test_busy_server_is_asked_again_when_it_says(
     assert waits == [7.0, 60.0, 4.0]
 
 
-def test_tries_come_to_an_end(
+def test_retries_are_limited(
     origin: Origin, fetcher: Fetcher, waits: list[float], tmp_path: Path
 ) -> None:
     with pytest.raises(GeoDataError, match=f"503.*tried {TRIES} times"):
@@ -149,27 +140,29 @@ def test_tries_come_to_an_end(
     assert waits == [1.0, 2.0, 4.0, 8.0]
 
 
-def test_refusal_is_not_tried_again(origin: Origin, fetcher: Fetcher, tmp_path: Path) -> None:
+def test_404_is_not_retried(origin: Origin, fetcher: Fetcher, tmp_path: Path) -> None:
     remote = Remote(url=f"{origin.url}/none")
     with pytest.raises(GeoDataError, match="404 Not Found; check the source"):
         fetcher.file(remote, tmp_path / "file")
     assert len(origin.asked) == 1
 
 
-def test_wrong_key_is_named(origin: Origin, fetcher: Fetcher, tmp_path: Path) -> None:
+def test_wrong_key_is_reported_without_the_key(
+    origin: Origin, fetcher: Fetcher, tmp_path: Path
+) -> None:
     remote = replace(served(origin, auth="Basic other"), auth=("42", "hunter2"))
     with pytest.raises(GeoDataError, match="the account or its key is not accepted") as caught:
         fetcher.file(remote, tmp_path / "file")
     assert "hunter2" not in str(caught.value) + repr(remote)
 
 
-def test_nobody_there_is_reported(fetcher: Fetcher, tmp_path: Path) -> None:
+def test_unreachable_server_is_reported(fetcher: Fetcher, tmp_path: Path) -> None:
     with pytest.raises(GeoDataError, match=f"tried {TRIES} times"):
         fetcher.file(Remote(url="http://127.0.0.1:1/file"), tmp_path / "file")
 
 
 @pytest.mark.parametrize("with_length", [True, False])
-def test_too_large_a_file_is_left(
+def test_too_large_file_is_rejected(
     origin: Origin, client: httpx.Client, tmp_path: Path, with_length: bool
 ) -> None:
     fetcher = Fetcher(client=client, max_bytes=200_000)
@@ -179,7 +172,7 @@ def test_too_large_a_file_is_left(
 
 
 @pytest.mark.parametrize(
-    ("lies", "why"),
+    ("false_headers", "error"),
     [
         ({"Content-Range": "bytes 5-299999/300000"}, "another part of the file"),
         ({"Content-Range": "bytes 0-99/100"}, "sends more than the 100 bytes"),
@@ -191,32 +184,32 @@ def test_too_large_a_file_is_left(
     ],
 )
 @pytest.mark.parametrize("etag", ['"one"', None])
-def test_lying_server_leaves_nothing(
+def test_false_response_headers_are_rejected(
     origin: Origin,
     fetcher: Fetcher,
     tmp_path: Path,
-    lies: dict[str, str],
-    why: str,
+    false_headers: dict[str, str],
+    error: str,
     etag: str | None,
 ) -> None:
-    with pytest.raises(GeoDataError, match=f"{why}.*; use another source"):
-        fetcher.file(served(origin, etag=etag, lies=lies), tmp_path / "file")
+    with pytest.raises(GeoDataError, match=f"{error}.*; use another source"):
+        fetcher.file(served(origin, etag=etag, false_headers=false_headers), tmp_path / "file")
     assert names(tmp_path) == []
 
 
-def test_part_that_was_not_requested_is_never_joined(
+def test_wrong_part_of_the_file_is_rejected(
     origin: Origin, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     remote = served(origin, breaks=[10_000] * TRIES)
     with pytest.raises(GeoDataError, match="Run it again"):
         fetcher.file(remote, tmp_path / "file")
-    served(origin, lies={"Content-Range": "bytes 90000-299999/300000"})
+    served(origin, false_headers={"Content-Range": "bytes 90000-299999/300000"})
     with pytest.raises(GeoDataError, match="another part of the file"):
         fetcher.file(remote, tmp_path / "file")
     assert names(tmp_path) == []
 
 
-def test_endless_trickle_ends_and_can_go_on(
+def test_too_slow_download_ends_and_can_resume(
     origin: Origin, client: httpx.Client, tmp_path: Path
 ) -> None:
     remote = served(origin)
@@ -224,28 +217,26 @@ def test_endless_trickle_ends_and_can_go_on(
     slow = Fetcher(client=client, clock=lambda: next(hours))
     with pytest.raises(GeoDataError, match="too slow"):
         slow.file(remote, tmp_path / "file")
-    had = (tmp_path / "file.part").stat().st_size
-    assert 0 < had < len(CONTENT)
+    received = (tmp_path / "file.part").stat().st_size
+    assert 0 < received < len(CONTENT)
     Fetcher(client=client).file(remote, tmp_path / "file")
-    assert origin.ranges()[-1] == f"bytes={had}-"
+    assert origin.ranges()[-1] == f"bytes={received}-"
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("url", ["http://db.example/file", "ftp://db.example/file", "file:///etc"])
-def test_only_https_is_asked(fetcher: Fetcher, tmp_path: Path, url: str) -> None:
+def test_other_schemes_are_rejected(fetcher: Fetcher, tmp_path: Path, url: str) -> None:
     with pytest.raises(GeoDataError, match="https"):
         fetcher.file(Remote(url=url), tmp_path / "file")
 
 
-def test_redirect_to_plain_http_is_not_followed(
-    origin: Origin, fetcher: Fetcher, tmp_path: Path
-) -> None:
+def test_redirect_to_http_is_rejected(origin: Origin, fetcher: Fetcher, tmp_path: Path) -> None:
     remote = served(origin, refusals=[(302, {"Location": "http://db.example/file"})])
     with pytest.raises(GeoDataError, match="use https"):
         fetcher.file(remote, tmp_path / "file")
 
 
-def test_redirect_to_another_server_is_followed_without_the_key(
+def test_redirect_to_another_server_drops_the_key(
     origin: Origin, fetcher: Fetcher, tmp_path: Path
 ) -> None:
     with an_origin() as store:
@@ -257,19 +248,19 @@ def test_redirect_to_another_server_is_followed_without_the_key(
     assert "authorization" in origin.asked[0][2]
 
 
-def test_endless_redirects_end(origin: Origin, fetcher: Fetcher, tmp_path: Path) -> None:
-    round_and_round = [(302, {"Location": f"{origin.url}/file"})] * 99
+def test_redirects_are_limited(origin: Origin, fetcher: Fetcher, tmp_path: Path) -> None:
+    redirects = [(302, {"Location": f"{origin.url}/file"})] * 99
     with pytest.raises(GeoDataError, match="redirects"):
-        fetcher.file(served(origin, refusals=round_and_round), tmp_path / "file")
+        fetcher.file(served(origin, refusals=redirects), tmp_path / "file")
 
 
-def test_version_is_what_the_server_tells(origin: Origin, fetcher: Fetcher) -> None:
+def test_version_is_the_etag_or_the_size(origin: Origin, fetcher: Fetcher) -> None:
     assert fetcher.version(served(origin)) == '"one"'
     assert fetcher.version(served(origin, etag=None)) == str(len(CONTENT))
     assert fetcher.version(Remote(url=f"{origin.url}/none")) is None
     assert fetcher.version(served(origin, refusals=[(405, {})])) == ""
 
 
-def test_long_text_is_no_checksum(origin: Origin, fetcher: Fetcher) -> None:
+def test_long_text_is_rejected_as_a_checksum(origin: Origin, fetcher: Fetcher) -> None:
     with pytest.raises(GeoDataError, match="no short text"):
         fetcher.text(served(origin))

@@ -1,4 +1,4 @@
-"""Values in Redis that no release writes: processes start, answer and show themselves."""
+"""Processes and commands work in spite of values in Redis that no release writes."""
 
 import asyncio
 import json
@@ -22,34 +22,43 @@ pytestmark = pytest.mark.anyio
 __all__ = ["joined", "site"]
 
 COMMANDS = [["edges"], ["events"], ["explain", "CA"]]
-PAGES = ["/", "/v1/edges", "/v1/events", "/v1/explain?ip=128.100.1.1", "/metrics", "/v1/history"]
+OPS_PATHS = [
+    "/",
+    "/v1/edges",
+    "/v1/events",
+    "/v1/explain?ip=128.100.1.1",
+    "/metrics",
+    "/v1/history",
+]
 
 
-async def plant(redis_url: str) -> None:
-    """An intent in milliseconds, one without an end, a view and an event of the far future, an
-    inventory that lies about its age, a name without a view, and a list in place of a view."""
+async def write_hostile_values(redis_url: str) -> None:
+    """Write an intent in milliseconds, an intent without an end, a view and an event of the far
+    future, an inventory with a false age, a name without a view, and a list in place of a view."""
     now = time.time()
-    wish = an_intent("yto-01", Intended.DISABLED, expires_at=now + 60)
-    fields = {**json.loads(encode(wish)), "created_at": now * 1_000, "expires_at": now * 1_000}
-    endless = {**json.loads(encode(wish)), "edge": "yul-01", "expires_at": 1e300}
-    lie = an_edge_view(models=["lie"], models_at=now + 1e6)
+    intent = an_intent("yto-01", Intended.DISABLED, expires_at=now + 60)
+    fields = {**json.loads(encode(intent)), "created_at": now * 1_000, "expires_at": now * 1_000}
+    endless = {**json.loads(encode(intent)), "edge": "yul-01", "expires_at": 1e300}
+    false_models = an_edge_view(models=["lie"], models_at=now + 1e6)
     event = {"at": 1e300, "kind": "intent", "edge": "yto-01", "until": now * 1e6}
     async with Redis.from_url(redis_url) as client:
         await client.set(intent_key("yto-01"), json.dumps(fields))
         await client.set(intent_key("yul-01"), json.dumps(endless))
         await client.sadd(VANTAGES, "evil", "nobody", "list")
-        await client.set(view_key("evil"), encode(a_view("evil", {"nyc-01": lie}, seq=2**60)))
+        await client.set(
+            view_key("evil"), encode(a_view("evil", {"nyc-01": false_models}, seq=2**60))
+        )
         await client.lpush(view_key("list"), "x")
         await client.xadd(EVENTS, {"event": json.dumps(event)})
 
 
-async def test_hostile_values_stop_neither_start_nor_health_nor_commands(joined: Site) -> None:
-    await plant(joined.settings["REDIS_URL"])
+async def test_hostile_values_break_no_process_or_command(joined: Site) -> None:
+    await write_hostile_values(joined.settings["REDIS_URL"])
     joined.poll()
     server = await joined.serve_until_ready()
     first = (await server.route())["region"]
     assert first.startswith("yto")
-    for path in PAGES:
+    for path in OPS_PATHS:
         assert (await server.ops(path)).status_code == 200, path
     settings = joined.settings | {"OPS_LISTEN": f"{HOST}:{server.ops_port}"}
     for command in COMMANDS:

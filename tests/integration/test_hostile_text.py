@@ -1,4 +1,4 @@
-"""Text of edges, Redis and people: nothing unprintable reaches a terminal, a log or an event."""
+"""Text from edges, Redis and people: no unprintable character reaches a terminal, log or event."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 __all__ = ["joined", "site"]
 
 TEXT = "".join(HOSTILE_TEXTS)
-SHOWN = r"\x1b[2J"
+ESCAPED = r"\x1b[2J"
 FAILING = Kind(
     well={"/health": Reply(body=json.dumps({"status": TEXT}).encode())}, unwell={}, models=None
 )
@@ -43,7 +43,7 @@ COMMANDS = [
 
 @dataclass
 class Attacked:
-    """Processes that were given hostile texts from every side."""
+    """Processes that got hostile texts from edges, Redis and clients."""
 
     server: Running
     poller: Process
@@ -54,8 +54,8 @@ def unprintable(text: str) -> list[str]:
     return [line for line in text.split("\n") if not line.isprintable()]
 
 
-async def plant(redis_url: str) -> None:
-    """Write an intent and an event to Redis as no release would."""
+async def write_hostile_values(redis_url: str) -> None:
+    """Write an intent and an event with hostile texts to Redis."""
     now = time.time()
     intent = replace(
         an_intent("yul-01", Intended.DRAINING, expires_at=now + 3_600),
@@ -66,52 +66,52 @@ async def plant(redis_url: str) -> None:
     event = Event(at=now, kind=EventKind.INTENT, edge="EDGE", after="AFTER", reason="REASON")
     texts = {name: json.dumps(TEXT)[1:-1].encode() for name in ("ACTOR", "REASON", "EDGE", "AFTER")}
 
-    def mangled(value: bytes) -> bytes:
+    def with_hostile_texts(value: bytes) -> bytes:
         for name, text in texts.items():
             value = value.replace(name.encode(), text)
         return value
 
     async with Redis.from_url(redis_url) as client:
-        await client.set(intent_key("yul-01"), mangled(encode(intent)))
-        await client.xadd(EVENTS, {"event": mangled(encode(event))})
+        await client.set(intent_key("yul-01"), with_hostile_texts(encode(intent)))
+        await client.xadd(EVENTS, {"event": with_hostile_texts(encode(event))})
 
 
 @pytest.fixture
 async def attacked(joined: Site, redis_url: str) -> AsyncIterator[Attacked]:
-    await plant(redis_url)
+    await write_hostile_values(redis_url)
     joined.fleet.edges["yto-01"].models = (TEXT, "kokoro-82m")
     async with stand_in(FAILING) as failing:
 
-        def point_at_it(document: dict[str, list[dict[str, str]]]) -> None:
+        def use_failing_edge(document: dict[str, list[dict[str, str]]]) -> None:
             for region in document["regions"]:
                 if region["id"] == "yto-02":
                     region["endpoint"] = f"http://{HOST}:{failing.port}"
 
-        rewritten(Path(joined.settings["REGIONS"]), point_at_it)
+        rewritten(Path(joined.settings["REGIONS"]), use_failing_edge)
         poller = joined.poll(LOG_FORMAT="text")
         server = await joined.serve_until_ready(LOG_REQUESTS="all")
         settings = joined.settings | {"OPS_LISTEN": f"{HOST}:{server.ops_port}"}
         yield Attacked(server, poller, settings)
         poller.send(signal.SIGTERM)
-        await poller.ended()  # before the edge that it asks
+        await poller.ended()  # before the edge that it polls stops
 
 
-async def test_hostile_text_is_escaped_wherever_it_is_shown(attacked: Attacked) -> None:
-    """One test, since starting the processes costs most of its time."""
+async def test_hostile_text_is_escaped_in_all_output(attacked: Attacked) -> None:
+    """One test for all output, because starting the processes takes most of the time."""
     await attacked.server.client.get(
         f"http://{HOST}:{attacked.server.port}/v1/route", params={"model": TEXT}
     )
-    await eventually(lambda: SHOWN in attacked.poller.output)
-    shown = set()
+    await eventually(lambda: ESCAPED in attacked.poller.output)
+    commands_that_show_it = set()
     for words in COMMANDS:
         done = await asyncio.to_thread(run_autorouter, *words, **attacked.settings)
         assert unprintable(done.stdout + done.stderr) == [], words
-        if SHOWN in (done.stdout + done.stderr).replace("\\\\", "\\").replace("\\u001b", "\\x1b"):
-            shown.add(words[0])
-    assert shown >= {"edges", "events", "check"}
+        if ESCAPED in (done.stdout + done.stderr).replace("\\\\", "\\").replace("\\u001b", "\\x1b"):
+            commands_that_show_it.add(words[0])
+    assert commands_that_show_it >= {"edges", "events", "check"}
     for process in (attacked.server.process, attacked.poller):
         assert unprintable(process.output) == []
     document = (await attacked.server.ops("/v1/events")).json()
     texts = [text for each in document["events"] for text in each.values() if isinstance(text, str)]
-    assert any(SHOWN in text for text in texts)
+    assert any(ESCAPED in text for text in texts)
     assert all(text.isprintable() for text in texts)

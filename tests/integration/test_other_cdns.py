@@ -1,4 +1,4 @@
-"""The programs for Cloudflare and Fastly: the same keys as Python's, and a URL that holds them."""
+"""The programs for Cloudflare and Fastly make the same keys as Python and put them in the URL."""
 
 import json
 from functools import cache
@@ -18,10 +18,10 @@ from tests.support.route_keys import SECRET, VECTORS, golden
 ORIGIN = "https://origin.example.com"
 QUERY = "?x=1&strict=true&scope={scope}&model=a%20b"
 
-# Each engine's own API, as far as the programs use it; `asked` is what they would send.
+# The parts of each engine's API that the programs use; `requests` is what they would send.
 DOUBLES = """
-var asked = [];
-globalThis.fetch = function (url, init) { asked.push([url, init]); return new Response('{}'); };
+var requests = [];
+globalThis.fetch = function (url, init) { requests.push([url, init]); return new Response('{}'); };
 """
 CLOUDFLARE = """
 async function ask(viewer, url) {
@@ -54,7 +54,7 @@ HARNESS = """
 async function all() {
   var vectors = JSON.parse(require('fs').readFileSync('vectors.json'));
   for (var i = 0; i < vectors.length; i += 1) { await ask(vectors[i], vectors[i].url); }
-  console.log(JSON.stringify(asked));
+  console.log(JSON.stringify(requests));
 }
 all();
 """
@@ -62,8 +62,8 @@ all();
 
 @cache
 def vectors() -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = json.loads(VECTORS.read_text())
-    return told
+    document: list[dict[str, Any]] = json.loads(VECTORS.read_text())
+    return document
 
 
 def program(target: Target) -> str:
@@ -74,8 +74,8 @@ def program(target: Target) -> str:
     return FASTLY % SECRET + "\n".join(lines)
 
 
-def sent(target: Target, folder: Path) -> list[tuple[str, dict[str, Any]]]:
-    """What a program asks the origin for, for each vector."""
+def requests_to_origin(target: Target, folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The request that a program sends to the origin for each vector."""
     (folder / "program.js").write_text(DOUBLES + program(target) + HARNESS)
     urls = [
         {**each, "url": f"https://a.example.com/v1/route{QUERY.format(scope=each['scope'])}"}
@@ -86,26 +86,28 @@ def sent(target: Target, folder: Path) -> list[tuple[str, dict[str, Any]]]:
         ["program.js"], return_completed_process=True, capture_output=True, text=True, cwd=folder
     )
     done.check_returncode()
-    told: list[tuple[str, dict[str, Any]]] = json.loads(done.stdout)
-    return told
+    document: list[tuple[str, dict[str, Any]]] = json.loads(done.stdout)
+    return document
 
 
-def test_golden_vectors_are_what_the_command_writes() -> None:
+def test_golden_vectors_are_up_to_date() -> None:
     assert golden() == vectors()
 
 
 @pytest.mark.parametrize("target", [Target.CLOUDFLARE, Target.FASTLY])
-def test_keys_are_the_golden_ones(target: Target, tmp_path: Path) -> None:
-    made = [init["headers"].get("x-autorouter-key") for _, init in sent(target, tmp_path)]
+def test_keys_equal_the_golden_keys(target: Target, tmp_path: Path) -> None:
+    made = [
+        init["headers"].get("x-autorouter-key") for _, init in requests_to_origin(target, tmp_path)
+    ]
     assert made == [each["key"] for each in vectors()]
     assert len({key for key in made if key}) > 50
     assert None in made
 
 
 @pytest.mark.parametrize("target", [Target.CLOUDFLARE, Target.FASTLY])
-def test_url_holds_the_key_and_the_query_of_the_origin(target: Target, tmp_path: Path) -> None:
+def test_origin_url_has_the_key_and_the_query(target: Target, tmp_path: Path) -> None:
     host = ORIGIN if target is Target.CLOUDFLARE else "https://a.example.com"
-    for each, (url, init) in zip(vectors(), sent(target, tmp_path), strict=True):
+    for each, (url, init) in zip(vectors(), requests_to_origin(target, tmp_path), strict=True):
         expected = f"{host}/v1/route?model=a+b&scope={each['scope']}&strict=true"
         if each["key"]:
             expected += f"&key={each['key'].replace('~', '%7E')}"
@@ -114,8 +116,8 @@ def test_url_holds_the_key_and_the_query_of_the_origin(target: Target, tmp_path:
 
 
 @pytest.mark.parametrize("target", [Target.CLOUDFLARE, Target.FASTLY])
-def test_viewer_without_a_key_shares_nothing(target: Target, tmp_path: Path) -> None:
-    for each, (_, init) in zip(vectors(), sent(target, tmp_path), strict=True):
+def test_response_without_a_key_is_not_cached(target: Target, tmp_path: Path) -> None:
+    for each, (_, init) in zip(vectors(), requests_to_origin(target, tmp_path), strict=True):
         cached = (
             init["cf"] == {"cacheEverything": True}
             if target is Target.CLOUDFLARE

@@ -1,4 +1,4 @@
-"""How soon a transition reaches every server, with real processes and a real Redis."""
+"""The time until a transition reaches every server, with real processes and a real Redis."""
 
 import pytest
 
@@ -8,6 +8,6 @@ TARGET_S = 1.5
 
 
 @pytest.mark.parametrize(("kind", "transitions"), [("hinted", 50), ("polled", 3)])
-def test_transition_reaches_all_readers_in_time(kind: str, transitions: int) -> None:
+def test_transition_reaches_all_servers_in_time(kind: str, transitions: int) -> None:
     figures = measured(transitions, kinds=(kind,))
     assert figures[kind]["all readers"]["p99"] <= TARGET_S

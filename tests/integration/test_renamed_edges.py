@@ -1,4 +1,4 @@
-"""A reload that renames every edge sends no viewer to whichever edge was probed first."""
+"""After a reload that renames every edge, viewers still get their nearest edge."""
 
 import asyncio
 from pathlib import Path
@@ -23,7 +23,7 @@ def rename(document: dict[str, list[dict[str, Any]]]) -> None:
 
 
 async def picks(server: Running) -> dict[str, dict[str, Any]]:
-    """What each viewer is told."""
+    """The response to each viewer."""
     url = f"http://{HOST}:{server.port}/v1/route"
     return {
         address: (await server.client.get(url, headers={"X-Forwarded-For": address})).json()
@@ -31,18 +31,18 @@ async def picks(server: Running) -> dict[str, dict[str, Any]]:
     }
 
 
-async def test_renamed_edges_are_used_once_each_was_probed(joined: Site) -> None:
-    """First probes are spread over the interval, so a view of the first one would hold all."""
+async def test_renamed_edges_are_used_once_all_are_probed(joined: Site) -> None:
+    """First probes are spread over the interval: the first view must not have one edge only."""
     joined.settings["POLL_INTERVAL_S"] = "3"
     joined.poll()
     server = await joined.serve_until_ready()
     rewritten(Path(joined.settings["REGIONS"]), rename)
     renamed = 0
     async with asyncio.timeout(LIMIT_S):
-        while renamed < 20:  # a second of answers that rest on probes of the new ids
-            told = await picks(server)
-            for address, answer in told.items():
+        while renamed < 20:  # a second of responses based on probes of the new ids
+            answers = await picks(server)
+            for address, answer in answers.items():
                 assert answer["region"].startswith(VIEWERS[address]), answer
-            is_new = all(one["region"].endswith("-new") for one in told.values())
-            renamed += is_new and all(one["status"] == "ok" for one in told.values())
+            is_new = all(one["region"].endswith("-new") for one in answers.values())
+            renamed += is_new and all(one["status"] == "ok" for one in answers.values())
             await asyncio.sleep(0.05)

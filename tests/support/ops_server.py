@@ -78,7 +78,7 @@ class Server:
     async def preview(self, *edges: str, state: str = "draining") -> Any:
         return await self.get_json("/v1/preview", edges=",".join(edges), state=state)
 
-    async def intended(self, id: str) -> str:
+    async def intent_of(self, id: str) -> str:
         await self.ops.watch.refresh()
         edges = (await self.get_json("/v1/edges"))["edges"]
         return str(next(edge["intent"] for edge in edges if edge["id"] == id))

@@ -1,7 +1,9 @@
 """A real HTTP server with files to download. It can cut off, refuse and redirect."""
 
 import contextlib
+import gzip
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +18,7 @@ class Served:
 
     `breaks`: each of the next responses ends after this number of bytes. `refusals`: statuses
     and headers of the next responses. `auth`: the Authorization header that is required.
-    `lies`: headers that replace the true ones.
+    `false_headers`: headers that replace the true ones.
     """
 
     content: bytes
@@ -25,7 +27,7 @@ class Served:
     refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     auth: str | None = None
     with_length: bool = True
-    lies: dict[str, str] = field(default_factory=dict)
+    false_headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -39,6 +41,12 @@ class Origin:
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
+
+    def serve_dbip(self, content: bytes) -> str:
+        """Serve the file that DB-IP publishes for this month; return its version."""
+        version = f"dbip-city-lite-{time.strftime('%Y-%m', time.gmtime())}"
+        self.files[f"/free/{version}.mmdb.gz"] = Served(gzip.compress(content))
+        return version
 
     def ranges(self) -> list[str | None]:
         """The Range header of each GET so far."""
@@ -109,8 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
             told["Content-Length"] = str(size - first)
         if served.etag is not None:
             told["ETag"] = served.etag
-        self.send_response(206 if first or "Content-Range" in served.lies else 200)
-        for name, value in (told | served.lies).items():
+        self.send_response(206 if first or "Content-Range" in served.false_headers else 200)
+        for name, value in (told | served.false_headers).items():
             self.send_header(name, value)
         self.end_headers()
         self.close_connection = True
