@@ -16,6 +16,7 @@ from router.routing.location import Locator, PlacedBy
 from router.routing.query import Query, parse_query
 from router.routing.response import (
     BAD_MODEL,
+    ERRORS,
     HEALTHY,
     NOT_FOUND,
     OVERLOADED,
@@ -24,9 +25,11 @@ from router.routing.response import (
     Counts,
     Placement,
     Response,
+    error_labels,
     field_lines,
     status_line,
 )
+from router.routing.route_table import CODES
 
 KNOWN_TARGETS = 4_096
 MAX_KNOWN_BYTES = 256  # of a target
@@ -38,6 +41,11 @@ _READING = (b"GET", b"HEAD")
 
 # One object for all viewers with the same placement.
 _PLACEMENTS = {each: Placement(*each) for each in product(Source, Level, PlacedBy)}
+ERROR_LABELS = [
+    *(answer.labels for answer in (*ERRORS, FAULT)),
+    *(error_labels(code, problem) for problem, code in CODES.items()),
+    *(error_labels(code, problem, "refused") for problem, code in CODES.items() if code == 404),
+]
 _BY_KEY = _PLACEMENTS[Source.CDN_KEY, Level.UNKNOWN, PlacedBy.KEY]
 
 
@@ -52,8 +60,8 @@ class PublicApp:
         self._locator = locator
         self._asked: dict[bytes, Query | Answer] = {}
         self.counts = Counts()
-        # Present from the start, so that the first fault shows as an increase.
-        self.counts.answers[FAULT.labels] = 0
+        # Present from the start, so that the first error of a kind shows as an increase.
+        self.counts.answers.update(dict.fromkeys(ERROR_LABELS, 0))
 
     def replace_locator(self, locator: Locator) -> None:
         """Replace the locator, for example after the catalog has changed."""

@@ -136,8 +136,13 @@ def plain_answer(code: int, name: str, body: dict[str, str], headers: Headers) -
         headers=with_common(headers, encoded),
         body=encoded,
         etag=b"",
-        labels=Labels(code=str(code), region="", reason=name, status="", scope=""),
+        labels=error_labels(code, name),
     )
+
+
+def error_labels(code: int, name: str, residency: str = "") -> Labels:
+    """The labels of an answer that names no edge."""
+    return Labels(code=str(code), region="", reason=name, status="", scope="", residency=residency)
 
 
 def error_answer(code: int, name: str, detail: str, headers: Headers) -> Answer:
@@ -177,3 +182,4 @@ OVERLOADED = error_answer(
     503, "overloaded", "Too many connections. Try again soon.", [*NO_STORE, RETRY_AFTER]
 )
 NOT_FOUND = error_answer(404, "not_found", "There is nothing here. Ask GET /v1/route.", NO_STORE)
+ERRORS = (BAD_MODEL, USE_EDGE, OVERLOADED, NOT_FOUND)

@@ -34,6 +34,12 @@ KNOWN_ANSWERS = 16_384
 Question = tuple[RouteKey, Query, Sharing, str | None]
 KNOWN_BYTES = 32 * 2**20  # limit on their bodies: one with all=true names every edge
 
+CODES = {
+    Problem.NO_EDGE: 503,
+    Problem.MODEL_UNAVAILABLE: 404,
+    Problem.NO_EDGE_IN_COUNTRY: 404,
+}
+
 
 class RouteTable:
     """The answers of one Fleet. Immutable, except for a bounded cache."""
@@ -200,9 +206,9 @@ def _refusal(
 ) -> Answer:
     if problem is Problem.NO_EDGE:
         detail = "Every edge is disabled or draining. Try again soon."
-        return error_answer(503, problem, detail, [*NO_STORE, RETRY_AFTER])
+        return error_answer(CODES[problem], problem, detail, [*NO_STORE, RETRY_AFTER])
     headers = not_found_headers(sharing, decision.status, tagged, policy)
-    return error_answer(404, problem, _detail(decision, key, query), headers)
+    return error_answer(CODES[problem], problem, _detail(decision, key, query), headers)
 
 
 def _detail(decision: Decision, key: RouteKey, query: Query) -> str:

@@ -406,8 +406,14 @@ def test_late_preview_of_another_state_is_not_shown(browser: Browser, shared_dev
             seen.away = True
             held.pop().abort()
             seen.wait_for_text("#preview .fault", "Not known")
-        seen.wait_for_text("#preview .fault", "Not known")
-        assert seen.page.is_disabled("#change-submit")
+            with seen.page.expect_request_finished():
+                held.pop(0).continue_()
+            seen.page.wait_for_timeout(LATE_MS)
+            assert "Not known" in seen.text("#preview .fault")
+            assert seen.page.is_disabled("#change-submit")
+            while not held:  # the page asks again
+                seen.page.wait_for_timeout(100)
+        seen.page.wait_for_selector("#preview .note")
 
 
 def test_invalid_address_is_reported(browser: Browser, shared_dev: Dev) -> None:
@@ -476,6 +482,13 @@ def test_page_says_when_it_is_not_up_to_date(browser: Browser, shared_dev: Dev) 
         assert "All well" not in seen.text("#situation")
         seen.page.unroute("**/v1/edges")
         seen.wait_for_text("#headline", "All well")
+
+
+def test_response_that_is_cut_off_is_not_shown(browser: Browser, shared_dev: Dev) -> None:
+    with visit(browser, home(shared_dev)) as seen:
+        seen.wait_for_text("#headline", "All well")
+        seen.page.route("**/v1/edges", lambda route, _: route.fulfill(status=200, body='{"now'))
+        seen.wait_for_text("#headline", "Not up to date since")
 
 
 def test_percentages_sum_to_100(browser: Browser, shared_dev: Dev) -> None:

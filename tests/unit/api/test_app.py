@@ -505,7 +505,7 @@ async def test_unique_models_keep_memory_bounded(
         app.respond(a_request(f"/v1/route?model=m{n}"))
         assert 0 < len(app._asked) <= 70
         assert 0 < len(watch.table._answers) <= 100
-    assert len(app.counts.answers) < 10
+    assert len(app.counts.answers) < 20
 
 
 async def test_unique_long_queries_are_not_kept(public: Public) -> None:
@@ -553,6 +553,26 @@ async def test_request_that_fails_is_counted(public: Public) -> None:
     public.app.replace_locator(Locator(broken, trusted=Networks.parse(["127.0.0.0/8"])))
     assert (await public.get()).status_code == 500
     assert public.app.counts.answers[FAULT.labels] == 1
+
+
+async def test_every_error_is_counted_from_zero(public: Public) -> None:
+    """Prometheus sees no increase in a series that appears with its first count."""
+    before = dict(public.app.counts.answers)
+    await public.get("/nowhere")
+    await public.client.post("/v1/route")
+    await public.get(f"/v1/route?model={'m' * (MAX_MODEL_LENGTH + 1)}")
+    await public.publish(models={})
+    await public.get("/v1/route?model=llama-3")
+    await public.get("/v1/route?strict=true", **{"X-Forwarded-For": GERMAN})
+    now = time.time()
+    held = [an_intent(id, Intended.DISABLED, expires_at=now + 3_600) for id in CITIES]
+    await public.publish(intents=[replace(intent, created_at=now) for intent in held])
+    await public.get()
+
+    after = public.app.counts.answers
+    risen = [labels for labels in after if after[labels] > before.get(labels, -1)]
+    assert len(risen) == 6
+    assert {labels: before.get(labels) for labels in risen} == dict.fromkeys(risen, 0)
 
 
 async def test_new_locator_applies_to_known_viewers(public: Public) -> None:

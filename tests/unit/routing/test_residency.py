@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from router.api.app import PublicApp
+from router.api.app import ERROR_LABELS, PublicApp
 from router.api.http_protocol import Request
 from router.api.live_fleet import FleetWatch
 from router.cli.check import check
@@ -96,6 +96,8 @@ def test_error_is_labelled_refused_only_if_the_policy_is_the_reason(question: Qu
     free = answered(key, fleet, query, replace(catalog, residency={}))
     if answer.code != 200 and free.code == 200:
         assert answer.labels.residency == "refused"
+    if answer.code != 200:
+        assert answer.labels in ERROR_LABELS  # counted from zero
     is_same = answer.labels.reason == free.labels.reason
     if is_same and answer.labels.reason in ("no_edge", "model_unavailable"):
         assert answer.labels.residency == ""

@@ -10,10 +10,9 @@ export class Refusal extends Error {
 
 async function ask(path, options = {}) {
   const response = await fetch(path, { cache: "no-cache", signal: AbortSignal.timeout(10000), ...options });
-  const told = await response.json().catch(() => ({}));
-  if (!response.ok)
-    throw new Refusal(response.status, told.detail ?? `the server answers ${response.status}`, told.can_force);
-  return told;
+  if (response.ok) return response.json();
+  const body = await response.json().catch(() => ({}));
+  throw new Refusal(response.status, body.detail ?? `the server answers ${response.status}`, body.can_force);
 }
 
 export const edges = () => ask("v1/edges");

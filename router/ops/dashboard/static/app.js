@@ -18,6 +18,7 @@ import { askAgain, askKept, explainPlace, setCountries, startWhy } from "./why.j
 
 const REFRESH_MS = 5000; // round trips and shares change without an event
 const HISTORY_MS = 60000; // it has one sample a minute
+const MOST_REST_MS = 2000; // between two drawings
 const OLD_S = 12; // a fleet that was read longer ago is not shown as current
 
 let fleet = null;
@@ -70,25 +71,38 @@ function showTerritory() {
   byId("map-note").textContent = `who is served from where now; ${basis(territory)}`;
 }
 
-async function readFleet() {
-  fleet = await api.edges();
+// Reads both and draws once. What can be read is shown, even if the other cannot.
+async function read() {
+  const reads = await Promise.allSettled([api.edges(), api.territory()]);
+  const [newFleet, newTerritory] = reads.map((one) => one.value);
+  drawing_ms = performance.now();
+  if (newFleet !== undefined) setFleet(newFleet);
+  const isOther = newTerritory !== undefined && setTerritory(newTerritory);
+  show();
+  if (isOther) {
+    dialog.refresh();
+    askAgain();
+  }
+  const failed = reads.find((one) => one.status === "rejected");
+  if (failed !== undefined) throw failed.reason;
+}
+
+function setFleet(newFleet) {
+  fleet = newFleet;
   setServerTime(fleet.now);
   read_s = fleet.now;
   failures = 0;
   byId("version").textContent = fleet.version;
-  show();
 }
 
-async function readTerritory() {
-  const told = await api.territory();
-  const text = JSON.stringify(told);
-  if (text === territoryText) return;
-  territory = told;
+// Returns whether the territory has changed.
+function setTerritory(newTerritory) {
+  const text = JSON.stringify(newTerritory);
+  if (text === territoryText) return false;
+  territory = newTerritory;
   territoryText = text;
   showTerritory();
-  show();
-  dialog.refresh();
-  askAgain();
+  return true;
 }
 
 async function readHistory() {
@@ -109,6 +123,17 @@ function showTime() {
 
 let reading = false;
 let again = false;
+let drawing_ms = 0; // when the last drawing began
+
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+const painted = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+
+// Waits for three times as long as the last drawing took. So the page takes a quarter of the
+// browser's main thread at most, whatever the size of the fleet. Hidden pages are not painted.
+async function rest() {
+  await Promise.race([painted(), wait(MOST_REST_MS / 3)]);
+  await wait(Math.min(MOST_REST_MS, 3 * (performance.now() - drawing_ms)));
+}
 
 // One reading at a time; a wish that comes meanwhile leads to one more.
 async function refresh() {
@@ -118,12 +143,12 @@ async function refresh() {
   while (again) {
     again = false;
     try {
-      await readFleet();
-      await readTerritory();
+      await read();
     } catch {
       failures++;
       break; // the page says that it is not up to date
     }
+    await rest();
   }
   reading = false;
 }

@@ -8,6 +8,7 @@ import { described, essence, forceText } from "./preview.js";
 
 const VERBS = { draining: "Drain", disabled: "Disable", dial: "Dial", enabled: "Enable" };
 const ACTOR = "autorouter-actor";
+const RETRY_MS = 2000;
 const DIAL_WAIT_MS = 250;
 
 export class ChangeDialog {
@@ -142,8 +143,9 @@ export class ChangeDialog {
       if (asked === this.#asked) this.#show(told);
     } catch (error) {
       if (asked !== this.#asked) return;
-      byId("preview").replaceChildren(h("p", { class: "fault" }, `Not known: ${error.message}`));
+      byId("preview").replaceChildren(h("p", { class: "fault" }, `Not known: ${error.message}. Asking again …`));
       this.#allow();
+      this.#soon = setTimeout(() => this.dialog.open && asked === this.#asked && this.#preview(), RETRY_MS);
     }
   }
 
