@@ -1,4 +1,4 @@
-"""Text from outside cannot leave its line, move a cursor or reverse what is around it."""
+"""Text from outside cannot break its line, move the cursor or reverse other text."""
 
 import json
 
@@ -23,24 +23,24 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_is_written_out(text: str) -> None:
+def test_hostile_text_is_escaped(text: str) -> None:
     assert escaped(text).isprintable()
     assert printable(text).isprintable()
 
 
 @given(st.text())
-def test_escaped_text_is_printable_and_stays_as_it_is(text: str) -> None:
+def test_escaping_is_idempotent_and_printable(text: str) -> None:
     once = escaped(text)
     assert once.isprintable()
     assert escaped(once) == once
 
 
 @given(st.text().filter(str.isprintable))
-def test_printable_text_is_untouched(text: str) -> None:
+def test_printable_text_is_unchanged(text: str) -> None:
     assert escaped(text) == text
 
 
-def test_lines_of_a_traceback_stay_apart() -> None:
+def test_line_breaks_of_a_traceback_are_kept() -> None:
     assert escaped_lines("one\n\x1btwo") == "one\n\\x1btwo"
 
 
@@ -49,7 +49,7 @@ def test_lines_of_a_traceback_stay_apart() -> None:
         st.none() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
     )
 )
-def test_json_means_the_same_and_is_printable(value: object) -> None:
+def test_escaped_json_has_the_same_value_and_is_printable(value: object) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=2)
     safe = escaped_json(text)
     assert json.loads(safe) == value
@@ -57,8 +57,8 @@ def test_json_means_the_same_and_is_printable(value: object) -> None:
 
 
 def test_every_string_of_a_document_is_escaped() -> None:
-    told = {"mo\x1bdels": ("a\x07",), "n": 3, "at": None, "in": {"deep": ["\u202e"]}}
-    assert escaped_values(told) == {
+    document = {"mo\x1bdels": ("a\x07",), "n": 3, "at": None, "in": {"deep": ["\u202e"]}}
+    assert escaped_values(document) == {
         "mo\\x1bdels": ["a\\x07"],
         "n": 3,
         "at": None,

@@ -1,4 +1,4 @@
-"""A loop that raises or returns is reported and started again, later each time."""
+"""A loop that raises or returns is reported and restarted after a growing delay."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,12 +9,12 @@ import pytest
 from router.supervised import FIRST_WAIT_S, LAST_WAIT_S, LoopEndedError, keep_running
 from tests.support.virtual_loop import run
 
-STEADY_S = 30.0
+STABLE_S = 30.0
 
 
 @dataclass
 class Observer:
-    """Writes down what it hears, and when."""
+    """Records its calls and their times."""
 
     failures: list[tuple[str, Exception, float]] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Observer:
 
 @dataclass
 class Loop:
-    """Lives for so many seconds at each start, then ends as told; for ever after the last."""
+    """Runs for the next of `lives_s` at each start, then calls `end`; after the last, for ever."""
 
     lives_s: list[float]
     end: Callable[[], None] = lambda: None
@@ -45,8 +45,8 @@ class Loop:
         self.end()
 
 
-def kept_for(seconds: float, loop: Loop) -> Observer:
-    """What an observer heard of a loop that was kept running for so long."""
+def observe(seconds: float, loop: Loop) -> Observer:
+    """Returns the observer of a loop that was supervised for `seconds`."""
     observer = Observer()
 
     async def live() -> None:
@@ -68,49 +68,49 @@ def fail() -> None:
 
 def test_loop_that_raises_is_reported_and_started_again() -> None:
     loop = Loop([1.0], fail)
-    observer = kept_for(10, loop)
+    observer = observe(10, loop)
     ((name, error, wait_s),) = observer.failures
     assert (name, str(error), wait_s) == ("a", "odd", FIRST_WAIT_S)
     assert loop.starts == pytest.approx([0, 1 + FIRST_WAIT_S])
 
 
-def test_loop_that_returns_is_a_failure_too() -> None:
-    observer = kept_for(10, Loop([1.0]))
+def test_loop_that_returns_is_a_failure() -> None:
+    observer = observe(10, Loop([1.0]))
     assert [type(error) for _, error, _ in observer.failures] == [LoopEndedError]
 
 
 def test_wait_doubles_up_to_its_limit() -> None:
-    observer = kept_for(60, Loop([0.0] * 8, fail))
+    observer = observe(60, Loop([0.0] * 8, fail))
     assert observer.waits == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, LAST_WAIT_S, 5.0, 5.0])
 
 
-def test_steady_life_resets_the_wait() -> None:
-    observer = kept_for(200, Loop([0.0, 0.0, STEADY_S, 0.0], fail))
+def test_stable_run_resets_the_wait() -> None:
+    observer = observe(200, Loop([0.0, 0.0, STABLE_S, 0.0], fail))
     assert observer.waits == pytest.approx([0.2, 0.4, 0.2, 0.4])
 
 
-def test_life_shorter_than_steady_does_not_reset_the_wait() -> None:
-    observer = kept_for(200, Loop([0.0, STEADY_S - 1, 0.0], fail))
+def test_short_run_does_not_reset_the_wait() -> None:
+    observer = observe(200, Loop([0.0, STABLE_S - 1, 0.0], fail))
     assert observer.waits == pytest.approx([0.2, 0.4, 0.8])
 
 
-def test_recovery_is_reported_once_it_is_steady() -> None:
+def test_recovery_is_reported_once_the_loop_is_stable() -> None:
     loop = Loop([1.0], fail)
-    observer = kept_for(200, loop)
-    assert observer.recoveries == pytest.approx([loop.starts[1] + STEADY_S])
+    observer = observe(200, loop)
+    assert observer.recoveries == pytest.approx([loop.starts[1] + STABLE_S])
 
 
 def test_recovery_of_a_loop_that_fails_again_is_not_reported() -> None:
-    observer = kept_for(60, Loop([0.0] * 3 + [STEADY_S - 1] * 2, fail))
+    observer = observe(60, Loop([0.0] * 3 + [STABLE_S - 1] * 2, fail))
     assert observer.recoveries == []
 
 
 def test_loop_that_never_fails_is_not_reported() -> None:
-    observer = kept_for(200, Loop([]))
+    observer = observe(200, Loop([]))
     assert (observer.failures, observer.recoveries) == ([], [])
 
 
-def test_errors_that_end_the_process_are_not_kept_from_it() -> None:
+def test_system_exit_is_not_caught() -> None:
     def leave() -> None:
         raise SystemExit(3)
 

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.cdn.purge import DEBOUNCE_S, LAST_RETRY_S, LIFE_S, MAX_TAGS, Purge
-from router.errors import PurgeError, StoreError
+from router.errors import PurgeError
 from router.model import Event, EventKind, Intended, Observed
 from router.routing.cache_headers import EVERY_TAG
 from router.routing.fleet import Edge, changed_edges
 from router.store.memory import MemoryStore
 from tests.support import strategies
 from tests.support.builders import NOW, a_fleet, a_fleet_but, a_region, an_edge
+from tests.support.failing_store import FailingStore
 
 pytestmark = pytest.mark.anyio
 
@@ -285,12 +286,8 @@ async def test_every_failure_is_counted_but_logged_once() -> None:
 
 
 async def test_store_error_does_not_stop_purging() -> None:
-    class FailingStore(MemoryStore):
-        async def log_events(self, events: Sequence[Event]) -> None:
-            raise StoreError("Redis: failures")
-
     async with running_purge() as run:
-        run.purge.store = FailingStore()
+        run.purge.store = FailingStore(failing={"log_events"})
         for _ in range(2):
             run.fall("yto-01")
             await run.run_loop()

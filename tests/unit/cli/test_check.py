@@ -1,4 +1,4 @@
-"""`autorouter check` finds all that could stop a start."""
+"""`autorouter check` finds everything that would prevent a start."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ def a_file(folder: Path, *, weight: float = 1) -> Path:
     return path
 
 
-def test_what_ships_is_all_good() -> None:
+def test_shipped_files_have_no_errors() -> None:
     found = check({}, None)
     assert (found["ok"], found["faults"]) == (True, [])
     assert [warning for warning in found["warnings"] if "geodata update" not in warning] == []
@@ -28,7 +28,7 @@ def test_what_ships_is_all_good() -> None:
     ]
 
 
-def test_geo_data_is_told_with_its_age() -> None:
+def test_geo_data_is_reported_with_its_age() -> None:
     fact = check({}, None)["facts"][2]
     assert re.fullmatch(r"geo data: [\w-]+, [\d,]+ days? old \(/.*\.mmdb\)", fact)
 
@@ -47,13 +47,13 @@ def test_every_path_in_use_is_reported(tmp_path: Path) -> None:
         "AUTOROUTER_CDN_SECRET_FILE": str(secret),
     }
     found = check(environ, None)
-    told = "\n".join(found["facts"])
+    text = "\n".join(found["facts"])
     assert found["faults"] == []
-    assert [path for path in environ.values() if path not in told] == []
-    assert secret.read_text().strip() not in told
+    assert [path for path in environ.values() if path not in text] == []
+    assert secret.read_text().strip() not in text
 
 
-def test_faults_of_all_three_are_reported_at_once(tmp_path: Path) -> None:
+def test_errors_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
     environ = {
         "AUTOROUTER_TTL_S": "0",
         "AUTOROUTER_REGIONS": str(a_file(tmp_path, weight=-1)),
@@ -65,7 +65,7 @@ def test_faults_of_all_three_are_reported_at_once(tmp_path: Path) -> None:
         assert about in fault
 
 
-def test_named_catalog_is_the_one_checked(tmp_path: Path) -> None:
+def test_given_catalog_is_checked(tmp_path: Path) -> None:
     file = a_file(tmp_path)
     found = check({"AUTOROUTER_REGIONS": "/nowhere.yaml"}, file)
     assert found["ok"]
@@ -73,20 +73,20 @@ def test_named_catalog_is_the_one_checked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["AUTOROUTER_REGIONS", "AUTOROUTER_GEO_DB"])
-def test_missing_file_is_one_fault_that_names_it(name: str, tmp_path: Path) -> None:
+def test_missing_file_is_one_error_with_its_path(name: str, tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
     faults = check({name: missing}, None)["faults"]
     assert len(faults) == 1
     assert missing in faults[0]
 
 
-def test_stranger_is_a_warning_and_no_fault() -> None:
+def test_unknown_setting_is_a_warning() -> None:
     found = check({"AUTOROUTER_TTL": "5"}, None)
     assert found["ok"]
     assert "AUTOROUTER_TTL" in found["warnings"][0]
 
 
-def test_overrides_are_counted_and_their_faults_told(tmp_path: Path) -> None:
+def test_overrides_are_counted_and_their_errors_reported(tmp_path: Path) -> None:
     file = tmp_path / "geofeed.csv"
     file.write_text("192.0.2.0/24,CA\n2001:db8::/32,DE\n", encoding="utf-8")
     environ = {"AUTOROUTER_GEO_OVERRIDES": str(file)}
@@ -104,7 +104,7 @@ def test_weight_of_an_edge_alone_in_its_city_is_a_warning(tmp_path: Path) -> Non
     assert not any("has no effect" in line for line in check({}, a_file(tmp_path))["warnings"])
 
 
-def test_lone_edge_that_shares_viewers_of_unknown_city_is_shown_so(tmp_path: Path) -> None:
+def test_weight_of_a_lone_edge_affects_viewers_of_unknown_city(tmp_path: Path) -> None:
     file = a_file(tmp_path, weight=2)
     montreal = "{id: yul-01, name: Montreal, country: CA, latitude: 45.5, longitude: -73.6"
     listed = file.read_text(encoding="utf-8").rstrip("]\n")

@@ -1,4 +1,4 @@
-"""The text of `autorouter explain` says what a dial did, and which edges never worked."""
+"""The text of `autorouter explain` shows the effect of dials and edges that never worked."""
 
 import json
 from dataclasses import replace
@@ -24,22 +24,22 @@ from tests.support.builders import (
 
 
 def shown(capsys: pytest.CaptureFixture[str], *edges: Edge) -> tuple[str, list[str]]:
-    """The region that a viewer in Toronto gets, and the lines that explain it."""
+    """Returns the region for a viewer in Toronto and the lines of the explanation."""
     fleet = replace(a_fleet_but(*edges), slot=1)
-    told = explain(a_ranker_for(fleet), fleet, a_placed(), Query(), CachePolicy())
-    text.explanation({"from": "here", "ip": "192.0.2.1", **json.loads(msgspec.json.encode(told))})
-    return told["region"], [line.strip() for line in capsys.readouterr().out.splitlines()]
+    found = explain(a_ranker_for(fleet), fleet, a_placed(), Query(), CachePolicy())
+    text.explanation({"from": "here", "ip": "192.0.2.1", **json.loads(msgspec.json.encode(found))})
+    return found["region"], [line.strip() for line in capsys.readouterr().out.splitlines()]
 
 
 @pytest.mark.parametrize(
-    ("share", "says"), [(0.0, "0%: dialled away"), (0.99999, "100%: kept here")]
+    ("share", "words"), [(0.0, "0%: dialled away"), (0.99999, "100%: kept here")]
 )
 def test_dial_line_says_whether_the_viewer_is_kept(
-    capsys: pytest.CaptureFixture[str], share: float, says: str
+    capsys: pytest.CaptureFixture[str], share: float, words: str
 ) -> None:
     pick, _ = shown(capsys)
     got, lines = shown(capsys, replace(an_edge(pick), share=share))
-    assert f"dial    {pick} {says}" in lines
+    assert f"dial    {pick} {words}" in lines
     assert (got == pick) is (share > 0)
 
 
@@ -48,24 +48,24 @@ def test_without_a_dial_there_is_no_dial_line(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("share", "says"),
+    ("share", "words"),
     [(0.99999, "dialled: keeps this viewer"), (0.0, "dialled: leaves this viewer to others")],
 )
-def test_each_candidate_says_what_its_dial_does_to_the_viewer(
-    capsys: pytest.CaptureFixture[str], share: float, says: str
+def test_each_candidate_shows_the_effect_of_its_dial(
+    capsys: pytest.CaptureFixture[str], share: float, words: str
 ) -> None:
     pick, _ = shown(capsys)
     other = next(id for id in ("yto-01", "yto-02") if id != pick)
     _, lines = shown(capsys, replace(an_edge(other), share=share))
-    assert [line.split()[0] for line in lines if says in line] == [other]
+    assert [line.split()[0] for line in lines if words in line] == [other]
 
 
-def test_candidate_never_seen_working_is_shown_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+def test_candidate_never_seen_working_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
     seen = {"local": replace(an_edge_view(Observed.DOWN), worked=False)}
     new = replace(an_edge("yto-01", Observed.DOWN), seen=seen)
     others = [an_edge(id, Observed.DOWN) for id in CITIES if id != "yto-01"]
     fleet = a_fleet(new, *others, status=Status.FAIL_OPEN)
-    told = explain(a_ranker_for(fleet), fleet, a_placed(), Query(), CachePolicy())
-    text.explanation({"from": "here", "ip": "192.0.2.1", **json.loads(msgspec.json.encode(told))})
+    found = explain(a_ranker_for(fleet), fleet, a_placed(), Query(), CachePolicy())
+    text.explanation({"from": "here", "ip": "192.0.2.1", **json.loads(msgspec.json.encode(found))})
     printed = " ".join(capsys.readouterr().out.split())
     assert printed.count("never seen working") == 1

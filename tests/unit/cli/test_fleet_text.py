@@ -34,7 +34,7 @@ EDGE: dict[str, Any] = {
     "share": 0.25,
 }
 LONG = EDGE | {"id": "a-region-with-a-long-name-017", "reason": None, "votes": {}, "models": None}
-TOLD: dict[str, Any] = {
+DOCUMENT: dict[str, Any] = {
     "status": "ok",
     "from": "http://127.0.0.1:9090",
     "headline": "yto-01 (Toronto) is degraded",
@@ -44,9 +44,9 @@ TOLD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
-def test_what_matters_is_whole_at_every_width(width: int) -> None:
+def test_important_columns_are_complete_at_every_width(width: int) -> None:
     out = io.StringIO()
-    show_edges(TOLD, out=Console(file=out, width=width, force_terminal=True, soft_wrap=True))
+    show_edges(DOCUMENT, out=Console(file=out, width=width, force_terminal=True, soft_wrap=True))
     first, second = out.getvalue().splitlines()[2:]
     for word in ("yto-01", "degraded", "connect_timeout", "enabled"):
         assert word in first
@@ -56,7 +56,7 @@ def test_what_matters_is_whole_at_every_width(width: int) -> None:
 @pytest.mark.parametrize("width", [60, 80])
 @pytest.mark.parametrize("count", [1, 2, 30])
 def test_lines_fit_the_terminal(width: int, count: int) -> None:
-    fleet = TOLD | {"edges": [EDGE | {"id": f"yto-{number:02}"} for number in range(count)]}
+    fleet = DOCUMENT | {"edges": [EDGE | {"id": f"yto-{number:02}"} for number in range(count)]}
     heading, *lines = (line.plain for line in fleet_lines(fleet, width)[1:])
     assert all(len(line) <= width for line in (heading, *lines))
     assert [line.split()[0] for line in lines] == [edge["id"] for edge in fleet["edges"]]
@@ -64,28 +64,26 @@ def test_lines_fit_the_terminal(width: int, count: int) -> None:
     assert set(NEEDED) <= set(heading.split())
 
 
-def test_everything_is_shown_when_wide() -> None:
-    heading = fleet_lines(TOLD, None)[1].plain
+def test_all_columns_are_shown_without_a_width() -> None:
+    heading = fleet_lines(DOCUMENT, None)[1].plain
     assert heading.split() == list(COLUMNS)
-    assert "ams=up nyc=down" in fleet_lines(TOLD, None)[2].plain
+    assert "ams=up nyc=down" in fleet_lines(DOCUMENT, None)[2].plain
 
 
-def test_models_are_the_last_to_be_shown() -> None:
-    assert "models" not in fleet_lines(TOLD, 120)[1].plain
+def test_models_are_hidden_first() -> None:
+    assert "models" not in fleet_lines(DOCUMENT, 120)[1].plain
 
 
 @given(st.dictionaries(st.sampled_from(COLUMNS), st.integers(1, 50)), st.integers(0, 300))
-def test_columns_are_in_order_and_needed_ones_always_there(
-    sizes: dict[str, int], width: int
-) -> None:
+def test_columns_keep_their_order_and_the_needed_ones(sizes: dict[str, int], width: int) -> None:
     names = columns_that_fit({name: sizes.get(name, 5) for name in COLUMNS}, width)
     assert [name for name in COLUMNS if name in names] == names
     assert set(NEEDED) <= set(names)
 
 
-def test_one_edge_has_all_facts_and_its_findings() -> None:
+def test_single_edge_shows_all_facts_and_findings() -> None:
     out = io.StringIO()
-    show_edge(TOLD, EDGE, Console(file=out, width=200))
+    show_edge(DOCUMENT, EDGE, Console(file=out, width=200))
     text = out.getvalue()
     for word in (EDGE["endpoint"], "degraded (connect_timeout)", "25.0%", "it is slow", "wait"):
         assert word in text
@@ -100,15 +98,15 @@ def test_one_edge_has_all_facts_and_its_findings() -> None:
         ({"usual_ms": 2.0}, "usually 2 ms"),
     ],
 )
-def test_one_edge_has_its_times(known: dict[str, float], line: str) -> None:
+def test_single_edge_shows_its_times(known: dict[str, float], line: str) -> None:
     out = io.StringIO()
-    show_edge(TOLD, EDGE | known, Console(file=out, width=200))
+    show_edge(DOCUMENT, EDGE | known, Console(file=out, width=200))
     assert line in " ".join(out.getvalue().split())
 
 
 def test_escapes_do_not_reach_the_terminal() -> None:
     out = io.StringIO()
-    evil = EDGE | {"models": ["\x1b[2Jgone", "\u202ereversed"]}
-    show_edges(TOLD | {"edges": [evil]}, out=Console(file=out, width=300))
+    hostile = EDGE | {"models": ["\x1b[2Jgone", "\u202ereversed"]}
+    show_edges(DOCUMENT | {"edges": [hostile]}, out=Console(file=out, width=300))
     assert "\x1b" not in out.getvalue()
     assert "\u202e" not in out.getvalue()

@@ -36,12 +36,12 @@ def test_one_is_singular(number: int, words: tuple[str, ...], text: str) -> None
         ("1764248400", 3_600),
     ],
 )
-def test_moment_is_read(text: str, ago_s: int) -> None:
+def test_time_is_parsed(text: str, ago_s: int) -> None:
     assert parse_moment(text, NOW) == NOW - ago_s
 
 
 @pytest.mark.parametrize(
     "text", ["", "soon", "25:00", "-5m", "2h ago", "nan", "inf", "9" * 400, "2099-01-01"]
 )
-def test_other_text_is_no_moment(text: str) -> None:
+def test_invalid_time_is_rejected(text: str) -> None:
     assert parse_moment(text, NOW) is None

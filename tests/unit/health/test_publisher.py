@@ -10,8 +10,7 @@ from router.health.publisher import LEASE_S, Publisher, process_name
 from router.health.state import Health
 from router.health.watched import Watched
 from router.model import Event, EventKind, Intended, Intent, Observed, Outcome, View
-from router.store import Change, Stored
-from router.store.memory import MemoryStore
+from router.store import Change
 from tests.support.builders import (
     CITIES,
     NOW,
@@ -23,46 +22,12 @@ from tests.support.builders import (
     wishes,
 )
 from tests.support.clock import Clock
+from tests.support.failing_store import STORE_ERROR, FailingStore
 
 pytestmark = pytest.mark.anyio
 
 ALL = tuple(CITIES)
 MOST = ALL[:7]
-STORE_ERROR = StoreError("Redis: gone")
-
-
-class FailingStore(MemoryStore):
-    """A store that counts reads; calls whose name is in `failing` raise."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(clock)
-        self.failing: set[str] = set()
-        self.reads = 0
-
-    def _check(self, call: str) -> None:
-        if call in self.failing:
-            raise STORE_ERROR
-
-    async def hold_lease(self, vantage: str, holder: str, life_s: float) -> bool:
-        self._check("hold_lease")
-        return await super().hold_lease(vantage, holder, life_s)
-
-    async def drop_lease(self, vantage: str, holder: str) -> None:
-        self._check("drop_lease")
-        await super().drop_lease(vantage, holder)
-
-    async def publish(self, view: View) -> int:
-        self._check("publish")
-        return await super().publish(view)
-
-    async def read(self, edges: Sequence[str]) -> Stored:
-        self.reads += 1
-        self._check("read")
-        return await super().read(edges)
-
-    async def log_events(self, events: Sequence[Event]) -> None:
-        self._check("log_events")
-        await super().log_events(events)
 
 
 @dataclass

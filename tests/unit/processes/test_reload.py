@@ -1,4 +1,4 @@
-"""Changed files are taken whole, once they keep still, or not at all."""
+"""Changed files are read once they stop changing, completely or not at all."""
 
 import asyncio
 import os
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from router.errors import ConfigError, StoreError
+from router.errors import ConfigError
 from router.model import Event, EventKind
 from router.processes.reload import MAX_REASON, Reload
 from router.store.memory import MemoryStore
 from tests.support.builders import NOW
+from tests.support.failing_store import FailingStore
 from tests.support.servers import eventually
 
 pytestmark = pytest.mark.anyio
@@ -22,8 +23,8 @@ LOOK_S = 0.02
 
 
 @dataclass
-class Heard:
-    """An observer that keeps what it hears."""
+class Recorder:
+    """An observer that records its calls."""
 
     reloads: list[tuple[str, ...]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -35,20 +36,20 @@ class Heard:
         self.events.append(event)
 
 
-class Bench:
-    """One followed file of numbers; `taken`: what was read of it."""
+class FollowedFile:
+    """A followed file with a number; `values` has each value that was read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.heard = Heard()
+        self.recorder = Recorder()
         self.store = MemoryStore()
-        self.taken: list[int] = []
+        self.values: list[int] = []
         self.reload = Reload(
             paths=lambda: [path],
             read=self._read,
-            replace=self.taken.append,
+            replace=self.values.append,
             store=self.store,
-            observer=self.heard,
+            observer=self.recorder,
             clock=lambda: NOW,
             look_s=LOOK_S,
         )
@@ -60,124 +61,120 @@ class Bench:
             raise ConfigError([f"numbers: {error}", "line 1: write a number"]) from error
 
     def write(self, text: str) -> None:
-        """As an editor would: a new file in the old one's place."""
-        fresh = self.path.with_suffix(".new")
-        fresh.write_text(text)
-        fresh.replace(self.path)
+        """Replace the file, as editors do."""
+        new_file = self.path.with_suffix(".new")
+        new_file.write_text(text)
+        new_file.replace(self.path)
 
-    async def looks(self, count: int = 5) -> None:
+    async def wait(self, count: int = 5) -> None:
         await asyncio.sleep(count * LOOK_S)
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+async def file(tmp_path: Path) -> AsyncIterator[FollowedFile]:
     path = tmp_path / "numbers"
     path.write_text("1")
-    bench = Bench(path)
-    async with running(bench):
-        yield bench
+    file = FollowedFile(path)
+    async with running(file):
+        yield file
 
 
 @asynccontextmanager
-async def running(bench: Bench) -> AsyncIterator[None]:
-    task = asyncio.create_task(bench.reload.run())
+async def running(file: FollowedFile) -> AsyncIterator[None]:
+    task = asyncio.create_task(file.reload.run())
     await asyncio.sleep(0)
     yield
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_changed_file_is_taken(bench: Bench) -> None:
-    bench.write("2")
-    await eventually(lambda: bench.taken == [2])
+async def test_changed_file_is_read(file: FollowedFile) -> None:
+    file.write("2")
+    await eventually(lambda: file.values == [2])
 
 
-async def test_file_that_stays_is_not_read_again(bench: Bench) -> None:
-    bench.write("2")
-    await eventually(lambda: bench.taken == [2])
-    await bench.looks()
-    assert (bench.taken, bench.heard.reloads) == ([2], [()])
+async def test_unchanged_file_is_not_read_again(file: FollowedFile) -> None:
+    file.write("2")
+    await eventually(lambda: file.values == [2])
+    await file.wait()
+    assert (file.values, file.recorder.reloads) == ([2], [()])
 
 
-async def test_file_in_the_making_is_waited_for(bench: Bench) -> None:
+async def test_file_that_still_changes_is_not_read_yet(file: FollowedFile) -> None:
     for number in range(20):
-        bench.write(str(number))
+        file.write(str(number))
         await asyncio.sleep(LOOK_S / 4)
-    bench.write("99")
-    await eventually(lambda: bench.taken[-1:] == [99])
-    assert len(bench.taken) < 5
+    file.write("99")
+    await eventually(lambda: file.values[-1:] == [99])
+    assert len(file.values) < 5
 
 
-async def test_faulty_file_keeps_the_old_and_says_why(bench: Bench) -> None:
-    bench.write("two")
-    await eventually(lambda: len(bench.heard.reloads) == 1)
-    assert bench.taken == []
-    assert bench.heard.reloads[0][1] == "line 1: write a number"
-    (logged,) = await bench.store.events()
+async def test_invalid_file_keeps_the_old_value_and_is_reported(file: FollowedFile) -> None:
+    file.write("two")
+    await eventually(lambda: len(file.recorder.reloads) == 1)
+    assert file.values == []
+    assert file.recorder.reloads[0][1] == "line 1: write a number"
+    (logged,) = await file.store.events()
     assert (logged.event.kind, logged.event.after) == (EventKind.RELOAD, "refused")
     assert "line 1: write a number" in (logged.event.reason or "")
 
 
-async def test_faulty_file_is_told_of_once(bench: Bench) -> None:
-    bench.write("two")
-    await eventually(lambda: len(bench.heard.reloads) == 1)
-    await bench.looks()
-    assert len(bench.heard.reloads) == 1
+async def test_invalid_file_is_reported_once(file: FollowedFile) -> None:
+    file.write("two")
+    await eventually(lambda: len(file.recorder.reloads) == 1)
+    await file.wait()
+    assert len(file.recorder.reloads) == 1
 
 
-async def test_repaired_file_is_taken(bench: Bench) -> None:
+async def test_corrected_file_is_read(file: FollowedFile) -> None:
     for text in ("two", "2"):
-        bench.write(text)
-        seen = len(bench.heard.reloads)
-        await eventually(lambda seen=seen: len(bench.heard.reloads) > seen)  # type: ignore[misc]
-    assert bench.taken == [2]
+        file.write(text)
+        seen = len(file.recorder.reloads)
+        await eventually(lambda seen=seen: len(file.recorder.reloads) > seen)  # type: ignore[misc]
+    assert file.values == [2]
 
 
-async def test_vanished_file_keeps_the_old(bench: Bench) -> None:
-    bench.path.unlink()
-    await eventually(lambda: len(bench.heard.reloads) == 1)
-    assert (bench.taken, len(bench.heard.reloads[0])) == ([], 2)
-    bench.write("3")
-    await eventually(lambda: bench.taken == [3])
+async def test_removed_file_keeps_the_old_value(file: FollowedFile) -> None:
+    file.path.unlink()
+    await eventually(lambda: len(file.recorder.reloads) == 1)
+    assert (file.values, len(file.recorder.reloads[0])) == ([], 2)
+    file.write("3")
+    await eventually(lambda: file.values == [3])
 
 
-async def test_file_changed_in_place_with_its_size_and_name_kept_is_noticed(bench: Bench) -> None:
-    bench.path.write_text("4")
-    os.utime(bench.path, ns=(1, 1))
-    await eventually(lambda: bench.taken[-1:] == [4])
+async def test_file_changed_in_place_with_the_same_size_is_read(file: FollowedFile) -> None:
+    file.path.write_text("4")
+    os.utime(file.path, ns=(1, 1))
+    await eventually(lambda: file.values[-1:] == [4])
 
 
-async def test_asked_for_it_reads_even_what_has_not_changed(bench: Bench) -> None:
-    bench.reload.asked.set()
-    await eventually(lambda: bench.taken == [1])
-    await bench.looks()
-    assert bench.taken == [1]
+async def test_requested_reload_reads_an_unchanged_file(file: FollowedFile) -> None:
+    file.reload.asked.set()
+    await eventually(lambda: file.values == [1])
+    await file.wait()
+    assert file.values == [1]
 
 
-async def test_link_to_another_file_is_followed(bench: Bench, tmp_path: Path) -> None:
+async def test_symlink_to_another_file_is_followed(file: FollowedFile, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text("5")
     link = tmp_path / "link"
     link.symlink_to(other)
-    link.replace(bench.path)
-    await eventually(lambda: bench.taken == [5])
+    link.replace(file.path)
+    await eventually(lambda: file.values == [5])
 
 
-async def test_told_faults_are_bounded(bench: Bench) -> None:
-    bench.write("x" * 10_000)
-    await eventually(lambda: len(bench.heard.events) == 1)
-    assert len(bench.heard.events[0].reason or "") <= MAX_REASON
+async def test_reported_errors_are_bounded(file: FollowedFile) -> None:
+    file.write("x" * 10_000)
+    await eventually(lambda: len(file.recorder.events) == 1)
+    assert len(file.recorder.events[0].reason or "") <= MAX_REASON
 
 
-async def test_store_that_is_away_stops_nothing(tmp_path: Path) -> None:
-    class Away(MemoryStore):
-        async def log_events(self, events: Sequence[Event]) -> None:
-            raise StoreError("Redis: refused")
-
+async def test_store_error_does_not_stop_reloads(tmp_path: Path) -> None:
     (tmp_path / "numbers").write_text("1")
-    bench = Bench(tmp_path / "numbers")
-    bench.reload.store = Away()
-    async with running(bench):
+    file = FollowedFile(tmp_path / "numbers")
+    file.reload.store = FailingStore(failing={"log_events"})
+    async with running(file):
         for number in (2, 3):
-            bench.write(str(number))
-            await eventually(lambda number=number: bench.taken[-1:] == [number])  # type: ignore[misc]
+            file.write(str(number))
+            await eventually(lambda number=number: file.values[-1:] == [number])  # type: ignore[misc]

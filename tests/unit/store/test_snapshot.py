@@ -4,7 +4,7 @@ import asyncio
 import os
 import stat
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -18,15 +18,14 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
 from router.api.live_fleet import FleetWatch
-from router.errors import StoreError
 from router.model import Intended, Intent, Observed, Status, View
 from router.routing.fleet import combine
 from router.store import Stored
-from router.store.memory import MemoryStore
 from router.store.snapshot import FILE_NAME, MAX_BYTES, LastGood, SnapshotWriter, load_in_time
 from router.telemetry.metrics import Telemetry
 from tests.support.builders import CITIES, NOW, a_ranker, a_view, an_edge_view, an_intent
 from tests.support.clock import Clock
+from tests.support.failing_store import FailingStore
 from tests.support.hostile import mangled, many
 from tests.support.servers import PATIENCE_S, eventually
 
@@ -245,13 +244,6 @@ def test_bytes_without_a_checksum_are_ignored(
     assert last_good.load() is None
 
 
-class FailingStore(MemoryStore):
-    """A store that cannot be read."""
-
-    async def read(self, edges: Sequence[str]) -> Stored:
-        raise StoreError("Redis: gone")
-
-
 @many
 @given(mangled(VIEWS[1]), mangled(INTENTS[0]))
 def test_server_starts_with_any_values_in_a_valid_file(
@@ -262,7 +254,7 @@ def test_server_starts_with_any_values_in_a_valid_file(
     last_good = LastGood(tmp_path_factory.getbasetemp(), clock=lambda: NOW)
     file_of(last_good).write_bytes(signed(b'{"views":[%s],"intents":[%s]}' % (view, intent)))
     saved = asyncio.run(load_in_time(last_good, telemetry, timeout_s=PATIENCE_S))
-    watch = FleetWatch(a_ranker(), FailingStore(), telemetry, clock=lambda: NOW)
+    watch = FleetWatch(a_ranker(), FailingStore(failing={"read"}), telemetry, clock=lambda: NOW)
     if saved is not None:
         watch.restore(saved)
     asyncio.run(watch.refresh())
@@ -278,7 +270,7 @@ def restart(last_good: LastGood, clock: Clock) -> Restart:
     """Starts a server from disk while the store is unavailable."""
 
     def start() -> FleetWatch:
-        watch = FleetWatch(a_ranker(), FailingStore(), Telemetry(), clock=clock)
+        watch = FleetWatch(a_ranker(), FailingStore(failing={"read"}), Telemetry(), clock=clock)
         saved = last_good.load()
         if saved is not None:
             watch.restore(saved)

@@ -1,4 +1,4 @@
-"""What a server shows when its metrics are read."""
+"""The metrics that a server exports."""
 
 from typing import Any
 
@@ -14,35 +14,35 @@ from tests.support.metrics import Watched, a_collector
 CANADIAN, AMERICAN = a_region("yto-01"), a_region("nyc-01")
 
 
-def shown(watch: Watched, counts: Counts | None = None) -> CollectorRegistry:
+def registry_of(watch: Watched, counts: Counts | None = None) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(a_collector(watch, counts))
     return registry
 
 
 def value(watch: Watched, name: str, **labels: str) -> Any:
-    return shown(watch).get_sample_value(f"autorouter_{name}", labels)
+    return registry_of(watch).get_sample_value(f"autorouter_{name}", labels)
 
 
-def test_counts_are_shown_by_label() -> None:
+def test_counts_have_labels() -> None:
     labels = Labels("200", "yto-01", "nearest_in_country", "ok", "country", "keyed", "false")
     counts = Counts({labels: 3}, {Placement(Source.DATABASE, Level.COUNTRY, PlacedBy.PEER): 2})
-    registry = shown(Watched(a_fleet()), counts)
+    registry = registry_of(Watched(a_fleet()), counts)
 
-    told = labels._asdict()
-    assert registry.get_sample_value("autorouter_answers_total", told) == 3
-    told = {"source": "database", "level": "country", "placed_by": "peer"}
-    assert registry.get_sample_value("autorouter_placements_total", told) == 2
+    expected = labels._asdict()
+    assert registry.get_sample_value("autorouter_answers_total", expected) == 3
+    expected = {"source": "database", "level": "country", "placed_by": "peer"}
+    assert registry.get_sample_value("autorouter_placements_total", expected) == 2
 
 
-def test_fleet_status_is_one_of_all() -> None:
+def test_fleet_status_metric_is_one_for_the_current_state() -> None:
     watch = Watched(a_fleet(status=Status.STALE))
-    told = {status: value(watch, "fleet_status", status=status) for status in Status}
+    expected = {status: value(watch, "fleet_status", status=status) for status in Status}
 
-    assert told == {Status.OK: 0, Status.STALE: 1, Status.STATIC: 0, Status.FAIL_OPEN: 0}
+    assert expected == {Status.OK: 0, Status.STALE: 1, Status.STATIC: 0, Status.FAIL_OPEN: 0}
 
 
-def test_country_counts_the_edges_that_answers_can_name() -> None:
+def test_country_metric_counts_the_offered_edges() -> None:
     fleet = a_fleet(
         an_edge("yto-01"),
         an_edge("yul-01", Observed.DEGRADED),
@@ -55,13 +55,13 @@ def test_country_counts_the_edges_that_answers_can_name() -> None:
     assert value(Watched(fleet), "country_offered_edges", country="US") == 0
 
 
-def test_country_without_routable_edges_is_not_shown() -> None:
+def test_country_without_routable_edges_is_not_exported() -> None:
     fleet = a_fleet(an_edge("yto-01"), an_edge(region=a_region("nyc-01", routable=False)))
 
     assert value(Watched(fleet), "country_offered_edges", country="US") is None
 
 
-def test_views_are_shown_by_vantage() -> None:
+def test_views_are_exported_by_vantage() -> None:
     edges = dict.fromkeys(CITIES, Observed.UP)
     views = (
         a_view("east", edges=edges, probed_at=NOW - 3, held=("yto-01", "yul-01")),
@@ -76,12 +76,12 @@ def test_views_are_shown_by_vantage() -> None:
     assert value(watch, "view_isolated", vantage="west") == 1
 
 
-def test_store_that_cannot_be_read_shows() -> None:
+def test_failed_store_read_is_exported() -> None:
     assert value(Watched(a_fleet()), "last_store_read_ok") == 1
-    away = Watched(a_fleet(), store_error=StoreError("away"))
-    assert value(away, "last_store_read_ok") == 0
+    failed = Watched(a_fleet(), store_error=StoreError("failed"))
+    assert value(failed, "last_store_read_ok") == 0
 
 
-def test_missing_worker_shows() -> None:
+def test_missing_worker_is_exported() -> None:
     watch = Watched(a_fleet())
     assert (value(watch, "workers"), value(watch, "workers_wanted")) == (1, 2)

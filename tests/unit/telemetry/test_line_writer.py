@@ -1,4 +1,4 @@
-"""Writing lines never blocks the caller, and what is lost is counted."""
+"""Writing lines never blocks the caller; lost lines are counted."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ LINE = b"x" * 1_023 + b"\n"
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """A pipe. Its write end stays open: a writer's thread must not meet a stranger's file."""
+    """A pipe. Its write end stays open: a writer thread must not write to a reused descriptor."""
     reader, writer = os.pipe()
     yield reader, writer
     with contextlib.suppress(OSError):
@@ -30,7 +30,7 @@ def read_all(fd: int, count: int) -> bytes:
     return data
 
 
-def test_lines_arrive_whole_and_in_order(pipe: tuple[int, int]) -> None:
+def test_lines_arrive_complete_and_in_order(pipe: tuple[int, int]) -> None:
     writer = LineWriter(pipe[1])
     lines = [b"line %d\n" % number for number in range(1_000)]
     for line in lines:
@@ -40,28 +40,28 @@ def test_lines_arrive_whole_and_in_order(pipe: tuple[int, int]) -> None:
     assert writer.dropped == 0
 
 
-def test_pipe_that_nobody_reads_blocks_no_caller(pipe: tuple[int, int]) -> None:
+def test_unread_pipe_does_not_block_the_caller(pipe: tuple[int, int]) -> None:
     writer = LineWriter(pipe[1], max_lines=100)
     began = time.monotonic()
     for _ in range(10_000):
         writer.put(LINE)
     assert time.monotonic() - began < 2
-    assert writer.dropped >= 10_000 - 100 - 64 - 1  # a pipe holds 64 of them
+    assert writer.dropped >= 10_000 - 100 - 64 - 1  # a pipe holds 64 lines
     assert not writer.drain(0.01)
 
 
-def test_lost_lines_are_reported_once_somebody_reads(pipe: tuple[int, int]) -> None:
+def test_lost_lines_are_reported_when_the_pipe_is_read(pipe: tuple[int, int]) -> None:
     writer = LineWriter(pipe[1], max_lines=10, format_dropped=lambda count: b"lost %d\n" % count)
     for _ in range(500):
         writer.put(LINE)
-    seen = b""
-    while reported(seen) < writer.dropped:
-        seen += os.read(pipe[0], 65_536)
-    assert reported(seen) == writer.dropped > 400
+    output = b""
+    while reported(output) < writer.dropped:
+        output += os.read(pipe[0], 65_536)
+    assert reported(output) == writer.dropped > 400
 
 
-def reported(seen: bytes) -> int:
-    return sum(map(int, re.findall(rb"lost (\d+)\n", seen)))
+def reported(output: bytes) -> int:
+    return sum(map(int, re.findall(rb"lost (\d+)\n", output)))
 
 
 def test_queue_is_bounded_by_bytes(pipe: tuple[int, int]) -> None:
@@ -71,7 +71,7 @@ def test_queue_is_bounded_by_bytes(pipe: tuple[int, int]) -> None:
     assert writer.dropped >= 88
 
 
-def test_lesser_lines_leave_room_for_others(pipe: tuple[int, int]) -> None:
+def test_optional_lines_leave_room_for_others(pipe: tuple[int, int]) -> None:
     writer = LineWriter(pipe[1], max_lines=100)
     while writer.offer(LINE):
         pass
@@ -81,14 +81,14 @@ def test_lesser_lines_leave_room_for_others(pipe: tuple[int, int]) -> None:
     assert writer.dropped == 0
 
 
-def test_closed_pipe_costs_the_line_only(pipe: tuple[int, int]) -> None:
+def test_write_to_a_closed_pipe_loses_only_the_line(pipe: tuple[int, int]) -> None:
     os.close(pipe[0])
     writer = LineWriter(pipe[1])
     writer.put(LINE)
     wait_until(lambda: writer.dropped == 1)
 
 
-def test_descriptor_that_does_not_block_gets_everything(pipe: tuple[int, int]) -> None:
+def test_non_blocking_descriptor_gets_every_line(pipe: tuple[int, int]) -> None:
     os.set_blocking(pipe[1], False)
     writer = LineWriter(pipe[1])
     for _ in range(200):

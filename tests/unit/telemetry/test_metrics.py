@@ -1,23 +1,23 @@
-"""What the process remembers of readings of its store."""
+"""Store problems that the process remembers."""
 
 from router.errors import StoreError
 from router.telemetry.metrics import Telemetry
 
-LEFT_OUT = ("autorouter:{v1}:view:ams: not JSON",)
+UNREADABLE = ("autorouter:{v1}:view:ams: not JSON",)
 
 
-def test_stored_values_left_out_are_remembered_until_they_are_read() -> None:
-    one = Telemetry()
-    one.store_read(None, LEFT_OUT)
-    known = one.troubles.get("store_values")
+def test_unreadable_values_are_remembered_until_they_are_gone() -> None:
+    telemetry = Telemetry()
+    telemetry.store_read(None, UNREADABLE)
+    known = telemetry.troubles.get("store_values")
     assert known is not None
-    assert known.text == LEFT_OUT[0]
-    one.store_read(None, ())
-    assert one.troubles.get("store_values") is None
+    assert known.text == UNREADABLE[0]
+    telemetry.store_read(None, ())
+    assert telemetry.troubles.get("store_values") is None
 
 
-def test_failed_reading_says_nothing_of_single_values() -> None:
-    one = Telemetry()
-    one.store_read(None, LEFT_OUT)
-    one.store_read(StoreError("gone"), ())
-    assert one.troubles.get("store_values") is not None
+def test_failed_read_keeps_the_unreadable_values() -> None:
+    telemetry = Telemetry()
+    telemetry.store_read(None, UNREADABLE)
+    telemetry.store_read(StoreError("gone"), ())
+    assert telemetry.troubles.get("store_values") is not None

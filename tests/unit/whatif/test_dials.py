@@ -1,4 +1,4 @@
-"""A supposed dial moves its share; a supposed weight moves viewers inside its city."""
+"""A changed dial moves its share of viewers; a changed weight moves viewers in its city."""
 
 import pytest
 
@@ -21,11 +21,11 @@ def picks(change: Change) -> list[str | None]:
     return [side.pick(a_location(), seed * 7_919) for seed in SEEDS]
 
 
-def test_supposed_dial_moves_its_share_of_viewers() -> None:
+def test_changed_dial_moves_its_share_of_viewers() -> None:
     before, after = picks(Change()), picks(Change(dials={"yto-01": 0.7}))
-    mine = [new for old, new in zip(before, after, strict=True) if old == "yto-01"]
+    kept = [new for old, new in zip(before, after, strict=True) if old == "yto-01"]
     others = [(old, new) for old, new in zip(before, after, strict=True) if old != "yto-01"]
-    assert mine.count("yto-01") / len(mine) == pytest.approx(0.7, abs=0.03)
+    assert kept.count("yto-01") / len(kept) == pytest.approx(0.7, abs=0.03)
     assert all(old == new for old, new in others)
 
 
@@ -36,17 +36,17 @@ def test_dial_of_the_present_fleet_is_kept() -> None:
     assert kept.edges[0].share == 0.3
 
 
-def test_supposed_weight_shares_a_city_out_anew() -> None:
+def test_changed_weight_changes_the_shares_in_its_city() -> None:
     found = picks(Change(weights={"yto-01": 3.0}))
     assert found.count("yto-01") / len(found) == pytest.approx(0.75, abs=0.03)
 
 
-def test_change_is_said_in_words() -> None:
+def test_change_of_dials_and_weights_has_a_text() -> None:
     change = Change(dials={"yto-01": 0.7}, weights={"yto-02": 2.0})
     assert change.text == "dialled yto-01 to 70%; weight of yto-02 2"
 
 
 @pytest.mark.parametrize("change", [Change(dials={"x-1": 0.5}), Change(weights={"x-1": 2.0})])
-def test_unknown_edge_is_named(change: Change) -> None:
+def test_unknown_edge_is_rejected(change: Change) -> None:
     with pytest.raises(ConfigError, match="no such edge: x-1"):
         changed_catalog(a_catalog(), change)

@@ -1,4 +1,4 @@
-"""The map shows every spot once, who moves, and who gets nobody."""
+"""The map shows each place once, the places that move and the cities without viewers."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -39,18 +39,18 @@ def circles(svg: str) -> list[dict[str, str]]:
     return [circle.attrib for circle in ET.fromstring(svg).iter(f"{SVG}circle")]
 
 
-def test_every_spot_is_a_dot() -> None:
+def test_every_place_is_a_dot() -> None:
     svg = a_map()
 
     assert dots(svg, "1") + dots(svg, "0.4") == len({TORONTO, VANCOUVER, NEW_YORK, BERLIN})
 
 
-def test_spots_that_move_are_drawn_full() -> None:
+def test_places_that_move_are_opaque() -> None:
     assert dots(a_map(Change(down=["yvr-02"])), "1") == 1
     assert dots(a_map(Change(down=["yto-01", "yto-02"])), "1") == 1
 
 
-def test_dots_lie_where_the_place_is() -> None:
+def test_dot_is_at_the_position_of_its_place() -> None:
     (path,) = paths(a_map(census=a_census(Place(a_location(BERLIN, "DE"), 1))))
 
     assert path["d"] == f"M{(13.5 + 180) * SCALE} {(84 - 52.5) * SCALE}h0"
@@ -79,18 +79,18 @@ def test_city_without_viewers_is_hollow() -> None:
     assert sum(one["fill"] == "#fff" for one in circles(a_map(Change(down=["yvr-02"])))) == 1
 
 
-def test_legend_tells_each_edge_before_and_after() -> None:
-    told = texts(a_map(Change(down=["yvr-02"]), a_census(Place(a_location(VANCOUVER), 256))))
+def test_legend_has_each_edge_before_and_after() -> None:
+    legend = texts(a_map(Change(down=["yvr-02"]), a_census(Place(a_location(VANCOUVER), 256))))
 
-    assert "yvr-02  100.0% → 0.0%" in told
-    assert sum(" → " in text for text in told) == 10
+    assert "yvr-02  100.0% → 0.0%" in legend
+    assert sum(" → " in text for text in legend) == 10
 
 
 def test_edges_of_a_city_share_one_label() -> None:
     assert {"yto-01, yto-02", "yvr-02"} <= set(texts(a_map()))
 
 
-def test_labels_do_not_cover_each_other() -> None:
+def test_labels_do_not_overlap() -> None:
     labels = [
         (float(text.attrib["x"]), float(text.attrib["y"]))
         for text in ET.fromstring(a_map()).iter(f"{SVG}text")
@@ -107,19 +107,14 @@ def test_labels_do_not_cover_each_other() -> None:
     assert near == []
 
 
-def test_texts_cannot_break_out() -> None:
+def test_texts_are_escaped() -> None:
     hostile = a_region("<b>&'\"", country="DE", position=BERLIN)
     svg = a_map(Change(added=(hostile,)))
 
     assert {"added <b>&'\"", CREDIT} <= set(texts(svg))
 
 
-def test_colours_of_a_fleet_are_unlike() -> None:
+def test_edges_have_different_colours() -> None:
     fills = [one["fill"] for one in circles(a_map()) if "stroke" not in one]
 
     assert len(set(fills)) == len(fills) == 10
-
-
-def size_of(picture: bytes) -> tuple[int, int]:
-    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
-    return int.from_bytes(picture[16:20]), int.from_bytes(picture[20:24])
