@@ -37,15 +37,14 @@ async def keep_running(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     monotonic: Callable[[], float] = time.monotonic,
-    steady_s: float = STEADY_S,
 ) -> None:
     """Run the loop until cancelled. Each failure in a row doubles the wait before the next
-    start, from FIRST_WAIT_S to LAST_WAIT_S; `steady_s` without one resets it."""
+    start, from FIRST_WAIT_S to LAST_WAIT_S; STEADY_S without one resets it."""
     wait_s = FIRST_WAIT_S
     has_failed = False
     while True:
         began = monotonic()
-        steady = _call_later(steady_s, observer.loop_recovered, name) if has_failed else None
+        steady = _call_later(STEADY_S, observer.loop_recovered, name) if has_failed else None
         try:
             await run()
             error: Exception = LoopEndedError("it ended, but should run for ever")
@@ -54,7 +53,7 @@ async def keep_running(
         finally:
             if steady is not None:
                 steady.cancel()
-        if monotonic() - began >= steady_s:
+        if monotonic() - began >= STEADY_S:
             wait_s = FIRST_WAIT_S
         has_failed = True
         observer.loop_failed(name, error, wait_s)

@@ -4,6 +4,7 @@ it. Composition only; no logic.
 
 import gc
 from dataclasses import replace
+from pathlib import Path
 
 from router.api.access_log import RequestLog
 from router.api.app import PublicApp
@@ -11,13 +12,13 @@ from router.api.connection_limit import ConnectionLimit
 from router.api.http_protocol import Respond
 from router.api.live_fleet import FleetWatch, Observer, Source
 from router.api.servers import Listener, affordable_connections, public_listener
-from router.config.inputs import Inputs
-from router.config.settings import Settings
-from router.routing.cache_headers import CachePolicy
+from router.config.inputs import Inputs, cache_policy
 from router.routing.client_address import Networks
 from router.routing.location import Locator
 from router.routing.ranking import Ranker
 from router.routing.response import Counts
+from router.store.snapshot import LastGood, SnapshotWriter, load_in_time
+from router.store.snapshot import Observer as SnapshotObserver
 
 GC_ALLOCATIONS = 50_000
 
@@ -28,7 +29,7 @@ class PublicParts:
     """
 
     def __init__(self, inputs: Inputs, source: Source, observer: Observer) -> None:
-        self.policy = _policy(inputs.settings)
+        self.policy = cache_policy(inputs.settings)
         self.watch = FleetWatch(
             Ranker(inputs.catalog),
             source,
@@ -40,7 +41,9 @@ class PublicParts:
         self.connection_limit = ConnectionLimit(
             affordable_connections(inputs.settings.max_connections)
         )
-        self.loops: list[tuple[str, FleetWatch | RequestLog]] = [("fleet", self.watch)]
+        self.loops: list[tuple[str, FleetWatch | RequestLog | SnapshotWriter]] = [
+            ("fleet", self.watch)
+        ]
         self.respond: Respond = self.app.respond
         if inputs.settings.log_requests > 0.0:
             log = RequestLog(
@@ -50,6 +53,20 @@ class PublicParts:
             )
             self.respond = log.respond
             self.loops.append(("access_log", log))
+
+    async def keep_snapshot(self, folder: Path | None, observer: SnapshotObserver) -> None:
+        """Restore the last good health from the folder, if it responds, and add a loop that saves
+        it there.
+        """
+        if folder is None:
+            return
+        last_good = LastGood(folder)
+        saved = await load_in_time(last_good, observer)
+        if saved is not None:
+            self.watch.restore(saved)
+        writer = SnapshotWriter(last_good, observer)
+        self.watch.on_refresh(writer.offer)
+        self.loops.append(("snapshot", writer))
 
     def listener(self) -> Listener:
         """A server that answers."""
@@ -76,15 +93,6 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_ALLOCATIONS)
-
-
-def _policy(settings: Settings) -> CachePolicy:
-    return CachePolicy(
-        ttl_s=settings.ttl_s,
-        degraded_ttl_s=settings.degraded_ttl_s,
-        max_age_s=settings.cdn_max_age_s,
-        key_headers=settings.cache_key_headers,
-    )
 
 
 def _locator(inputs: Inputs, ranker: Ranker) -> Locator:

@@ -57,14 +57,13 @@ class FleetWatch:
         observer: Observer,
         *,
         cache_policy: CachePolicy = CachePolicy(),
-        fleet_policy: FleetPolicy = FleetPolicy(),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._observer = observer
         self._cache_policy = cache_policy
         # A slot is as long as a shared cache keeps an answer, so each answer belongs to one slot.
-        self._fleet_policy = replace(fleet_policy, slot_s=max(1, cache_policy.max_age_s))
+        self._fleet_policy = FleetPolicy(slot_s=max(1, cache_policy.max_age_s))
         self._clock = clock
         self._fleet_followers: list[Callable[[Fleet, Fleet], None]] = []
         self._refresh_followers: list[Callable[[Stored], None]] = []

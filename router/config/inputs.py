@@ -21,6 +21,7 @@ from router.geo.database import NO_DATABASE, GeoDatabase, find_database, open_da
 from router.geo.feeds import feeds_path, load_feeds, read_notes
 from router.geo.overrides import FindCity, Overrides, Rules, load_overrides
 from router.model import Catalog, Nearness, Position, Region
+from router.routing.cache_headers import CachePolicy
 from router.routing.territory import Cell
 
 T = TypeVar("T")
@@ -69,6 +70,16 @@ def read_catalog(settings: Settings) -> Catalog:
     countries = load_countries(packaged_path("geodata/countries.csv"))
     catalog = load_catalog(regions_path(settings), countries)
     return with_latency(settings, catalog) if catalog.nearness is Nearness.NETWORK else catalog
+
+
+def cache_policy(settings: Settings) -> CachePolicy:
+    """How long answers may be cached."""
+    return CachePolicy(
+        ttl_s=settings.ttl_s,
+        degraded_ttl_s=settings.degraded_ttl_s,
+        max_age_s=settings.cdn_max_age_s,
+        key_headers=settings.cache_key_headers,
+    )
 
 
 def with_latency(settings: Settings, catalog: Catalog) -> Catalog:

@@ -1,5 +1,5 @@
 """Polls every edge from one vantage and publishes the results. This module has only the loops; the
-rules are in router.health.state. The clock, sleeping and randomness are passed in.
+rules are in router.health.state. Clocks and randomness are passed in.
 """
 
 import asyncio
@@ -78,7 +78,6 @@ class Poller:
     policy: HealthPolicy = HealthPolicy()
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     rng: random.Random = field(default_factory=random.Random)
 
     def __post_init__(self) -> None:
@@ -154,22 +153,22 @@ class Poller:
                 about = f"{watched.region.id}: {type(cause).__name__}: {cause}"
                 raise EdgeLoopError(about) from cause
 
-        await keep_running(name, run, self.observer, sleep=self.sleep, monotonic=self.monotonic)
+        await keep_running(name, run, self.observer, monotonic=self.monotonic)
 
     async def _watch_health(self, watched: Watched) -> None:
         """Probe repeatedly. If an edge does not answer within a recheck interval, another probe
         starts beside the first, so that the fall of a hung edge does not take several timeouts in
         sequence.
         """
-        await self.sleep(self.rng.uniform(0, self.policy.interval_s))
+        await asyncio.sleep(self.rng.uniform(0, self.policy.interval_s))
         async with asyncio.TaskGroup() as probes:
             while True:
                 started, passes = self.monotonic(), watched.passes
                 probe = probes.create_task(self._probe(watched))
-                await self.sleep(self._jittered(patience_s(watched.health, watched.policy)))
+                await asyncio.sleep(self._jittered(patience_s(watched.health, watched.policy)))
                 if probe.done() or watched.passes > passes:
                     rest_s = self._jittered(wait_s(watched.health, watched.policy))
-                    await self.sleep(max(0.0, started + rest_s - self.monotonic()))
+                    await asyncio.sleep(max(0.0, started + rest_s - self.monotonic()))
 
     async def _probe(self, watched: Watched) -> None:
         probe = await self.prober.health(watched.region)
@@ -220,11 +219,11 @@ class Poller:
         return seconds * self.rng.uniform(1 - JITTER, 1 + JITTER)
 
     async def _watch_models(self, watched: Watched) -> None:
-        await self.sleep(self.rng.uniform(0, self.policy.interval_s))
+        await asyncio.sleep(self.rng.uniform(0, self.policy.interval_s))
         while True:
             if watched.region.check.models is not ModelsFormat.NONE:
                 self._replace_inventory(watched, await self.prober.models(watched.region))
-            await self.sleep(self._jittered(MODELS_INTERVAL_S))
+            await asyncio.sleep(self._jittered(MODELS_INTERVAL_S))
 
     def _replace_inventory(self, watched: Watched, found: Inventory) -> None:
         """Replace the inventory. If the edge sent none, the last one is kept until it is too
@@ -253,7 +252,7 @@ class Poller:
             if self._is_ready():
                 self._follow_clock()
                 await self.publisher.publish(self._watched)
-                await self.sleep(PUBLISH_GAP_S)
+                await asyncio.sleep(PUBLISH_GAP_S)
 
     def _is_ready(self) -> bool:
         return self.monotonic() >= self._ready_at or all(

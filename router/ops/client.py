@@ -14,11 +14,11 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from router.config.inputs import read_all, read_catalog
+from router.config.inputs import cache_policy, read_all, read_catalog
 from router.config.settings import Settings
 from router.errors import RouterError
-from router.geo.second_reader import place_name
 from router.model import Catalog, Intended, Location
+from router.ops.explanation import explain_subject
 from router.ops.fleet_document import describe_fleet
 from router.ops.history import History, decode, past_fleet
 from router.ops.intents import (
@@ -29,10 +29,7 @@ from router.ops.intents import (
     set_intents,
 )
 from router.ops.questions import Params, past_time, subject
-from router.routing.cache_headers import CachePolicy
 from router.routing.client_address import Networks
-from router.routing.explain import explain as explain_here
-from router.routing.explain import spread
 from router.routing.fleet import Fleet, combine, version
 from router.routing.location import Locator
 from router.routing.query import Query, parse_query
@@ -82,7 +79,7 @@ async def edges(reaching: Settings, local: Callable[[], Settings]) -> dict[str, 
         return answer
     settings = local()
     fleet, origin = await stored_fleet(settings, read_catalog(settings))
-    return {"from": origin, **describe_fleet(fleet, now=time.time(), policy=_policy(settings))}
+    return {"from": origin, **describe_fleet(fleet, now=time.time(), policy=cache_policy(settings))}
 
 
 async def explain(
@@ -94,7 +91,7 @@ async def explain(
         return answer
     settings = local()
     catalog, geo = read_all(settings)
-    ranker, policy = Ranker(catalog), _policy(settings)
+    ranker, policy = Ranker(catalog), cache_policy(settings)
     fleet, origin, when = await _fleet_at(settings, catalog, past_time(asked.params))
     locator = Locator(
         geo.locate,
@@ -103,16 +100,8 @@ async def explain(
         divided=ranker.divided,
     )
     who = subject(asked.params, locator)
-    line = None if who.address is None else geo.line_of(who.address.text)
-    here = explain_here(ranker, fleet, who.placed, asked.query, policy, line)
-    here |= {"from": origin, "ip": None, **when}
-    if who.is_many:
-        here["spread"] = spread(ranker, fleet, who.placed.location, asked.query)
-    if who.address is not None:
-        here["ip"] = who.address.text
-        source = who.placed.location.source
-        here["location"]["place"] = place_name(geo, who.address.text, source)
-    return here
+    explanation = explain_subject(ranker, fleet, who, asked.query, policy, geo)
+    return {**explanation, "from": origin, **when}
 
 
 async def _fleet_at(
@@ -250,15 +239,6 @@ async def ask(
     if response.status_code != httpx.codes.OK:
         raise RouterError(f"{url}: {response.status_code} {answer.get('detail', '')}")
     return {"from": url.removesuffix(path), **answer}
-
-
-def _policy(settings: Settings) -> CachePolicy:
-    return CachePolicy(
-        ttl_s=settings.ttl_s,
-        degraded_ttl_s=settings.degraded_ttl_s,
-        max_age_s=settings.cdn_max_age_s,
-        key_headers=settings.cache_key_headers,
-    )
 
 
 def _reachable_address(settings: Settings) -> str:

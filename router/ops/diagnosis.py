@@ -25,7 +25,7 @@ from router.ops.service_findings import (
     purge_findings,
     store_findings,
 )
-from router.routing.fleet import Fleet, FleetPolicy
+from router.routing.fleet import Fleet
 
 __all__ = ["Finding", "FindingKind", "Grade", "Group", "Signs", "findings", "grouped", "headline"]
 
@@ -43,16 +43,15 @@ def findings(
     signs: Signs = Signs(),
     names: Mapping[str, str] | None = None,
     models: Sequence[str] = (),
-    policy: FleetPolicy = FleetPolicy(),
 ) -> list[Finding]:
     """All findings, worst first. If there are only notices, or none, one reports that all is well.
     `names`: country code → name. `models`: known models that no edge has.
     """
     found = [
-        *status_findings(fleet, views, now, signs, policy),
+        *status_findings(fleet, views, now, signs),
         *listener_findings(signs),
         *answer_findings(signs, models),
-        *vantage_findings(views, now, signs, policy),
+        *vantage_findings(views, now, signs),
         *store_findings(signs),
         *purge_findings(signs),
         *file_findings(signs, now),

@@ -10,12 +10,12 @@ from starlette.responses import Response
 from router.api.live_fleet import FleetWatch
 from router.errors import RouterError
 from router.geo.database import GeoDatabase
-from router.model import Catalog, Source
+from router.model import Catalog
+from router.ops.explanation import explain_subject
 from router.ops.health_routes import answer_json
 from router.ops.history import History, past_fleet
 from router.ops.questions import Params, QuestionError, past_time, subject
 from router.routing.cache_headers import CachePolicy
-from router.routing.explain import explain, spread
 from router.routing.fleet import Fleet, version
 from router.routing.location import Locator
 from router.routing.query import parse_query
@@ -56,21 +56,12 @@ class ExplainRoute:
             return answer_json({"detail": str(error)}, 400)
         except NotKeptError as error:
             return answer_json({"detail": str(error)}, 404)
-        line = None if who.address is None else geo.line_of(who.address.text)
         async with self._lock:
             ranker = self._own_ranker(self.watch.table.ranker.catalog)
             answer = await asyncio.to_thread(
-                explain, ranker, fleet, who.placed, query, self.policy, line
+                explain_subject, ranker, fleet, who, query, self.policy, geo
             )
-            answer |= when
-            place = who.placed.location
-            if who.is_many:
-                answer["spread"] = await asyncio.to_thread(spread, ranker, fleet, place, query)
-            if who.address is None:
-                return answer_json({"ip": None, **answer})
-            name = await asyncio.to_thread(_place_name, geo, who.address.text, place.source)
-            answer["location"]["place"] = name
-        return answer_json({"ip": who.address.text, **answer})
+        return answer_json({**answer, **when})
 
     def _fleet(self, at: float | None) -> tuple[Fleet, dict[str, object]]:
         """The fleet to use, its time and its version."""
@@ -90,9 +81,3 @@ class ExplainRoute:
         if self._ranker is None or self._ranker.catalog is not catalog:
             self._ranker = Ranker(catalog)
         return self._ranker
-
-
-def _place_name(geo: GeoDatabase, address: str, source: Source) -> str | None:
-    from router.geo.second_reader import place_name  # loads geoip2
-
-    return place_name(geo, address, source)

@@ -12,6 +12,7 @@ from router.routing.fleet import Fleet, FleetPolicy, is_doubted
 STARTING_S = 10.0
 MAX_NAMED = 5
 
+_POLICY = FleetPolicy()
 _RESTORE = "Restart a poller (autorouter poll), or Redis if it is down."
 
 
@@ -21,13 +22,13 @@ def is_starting(fleet: Fleet, signs: Signs) -> bool:
 
 
 def status_findings(
-    fleet: Fleet, views: Sequence[View], now: float, signs: Signs, policy: FleetPolicy
+    fleet: Fleet, views: Sequence[View], now: float, signs: Signs
 ) -> Iterable[Finding]:
     """At most one finding about the fleet's status. None if a finding about the brake explains the
     status.
     """
     is_braked = any(
-        is_doubted(view, policy) and now - view.probed_at <= policy.fresh_s for view in views
+        is_doubted(view, _POLICY) and now - view.probed_at <= _POLICY.fresh_s for view in views
     )
     if is_starting(fleet, signs):
         yield _STARTING
@@ -36,7 +37,7 @@ def status_findings(
     elif fleet.status is Status.FAIL_OPEN:
         yield _fail_open(fleet)
     elif fleet.status is Status.STATIC:
-        yield _static(views, now, signs, policy)
+        yield _static(views, now, signs)
     elif fleet.status is Status.STALE and not is_braked:
         yield _stale(fleet)
 
@@ -73,7 +74,7 @@ def _fail_open(fleet: Fleet) -> Finding:
     )
 
 
-def _static(views: Sequence[View], now: float, signs: Signs, policy: FleetPolicy) -> Finding:
+def _static(views: Sequence[View], now: float, signs: Signs) -> Finding:
     disable = " Disable edges that you know are down." if signs.store is None else ""
     return Finding(
         grade=Grade.ALARM,
@@ -82,16 +83,16 @@ def _static(views: Sequence[View], now: float, signs: Signs, policy: FleetPolicy
         meaning="Every enabled edge is offered by distance alone; answers may name edges that are "
         "down.",
         action=_RESTORE + disable,
-        since=_ignored_since(views, now, policy),
+        since=_ignored_since(views, now),
     )
 
 
-def _ignored_since(views: Sequence[View], now: float, policy: FleetPolicy) -> float | None:
+def _ignored_since(views: Sequence[View], now: float) -> float | None:
     """When the last health that counts became too old. None if there never was any, because the
     vantages were always isolated.
     """
     seen = [view.isolated_since if view.isolated else view.probed_at for view in views]
-    ends = [at + policy.stale_s for at in seen if at is not None]
+    ends = [at + _POLICY.stale_s for at in seen if at is not None]
     return max((end for end in ends if end <= now), default=None)
 
 
@@ -112,14 +113,12 @@ def _unproven(fleet: Fleet) -> str:
     return f" Never seen working: {_names(ids)}." if ids else ""
 
 
-def vantage_findings(
-    views: Sequence[View], now: float, signs: Signs, policy: FleetPolicy
-) -> Iterable[Finding]:
+def vantage_findings(views: Sequence[View], now: float, signs: Signs) -> Iterable[Finding]:
     """Findings about vantages that hold the brake, are isolated, or are silent."""
     ages = {view.vantage: now - view.probed_at for view in views}
-    some_fresh = any(age <= policy.fresh_s for age in ages.values())
+    some_fresh = any(age <= _POLICY.fresh_s for age in ages.values())
     for view in views:
-        if view.held and ages[view.vantage] <= policy.stale_s:
+        if view.held and ages[view.vantage] <= _POLICY.stale_s:
             yield _brake(view, signs)
         if view.isolated:
             yield Finding(
@@ -131,7 +130,7 @@ def vantage_findings(
                 since=view.isolated_since,
                 subject=view.vantage,
             )
-        is_old = policy.fresh_s < ages[view.vantage]
+        is_old = _POLICY.fresh_s < ages[view.vantage]
         if is_old and _is_blind(view):
             yield blind_finding(view.vantage, sorted(view.edges), view.probed_at)
         elif some_fresh and is_old and not view.isolated:

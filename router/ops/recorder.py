@@ -11,6 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from router.ops.history import MINUTE_S, History, decode, encode, sample
 from router.routing.fleet import Fleet
 from router.routing.response import Counts
 from router.store import MAX_HISTORY_BYTES, Store
+from router.store.snapshot import write_private
 from router.supervised import call_aside
 
 EVERY_S = 1.0
@@ -70,7 +72,11 @@ class FileKeeper:
 
     async def save(self, body: bytes) -> None:
         """See Keeper."""
-        await call_aside(lambda: self._write(body), timeout_s=FILE_TIMEOUT_S, name="save history")
+        await call_aside(
+            partial(write_private, self.folder / FILE_NAME, body),
+            timeout_s=FILE_TIMEOUT_S,
+            name="save history",
+        )
 
     def _read(self) -> bytes | None:
         try:
@@ -78,17 +84,6 @@ class FileKeeper:
                 return file.read(MAX_HISTORY_BYTES)
         except FileNotFoundError:
             return None
-
-    def _write(self, body: bytes) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = self.folder / f".{FILE_NAME}.{os.getpid()}"
-        with open(fresh, "wb", opener=_private) as file:
-            file.write(body)
-        fresh.replace(self.folder / FILE_NAME)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def choose_keeper(folder: Path | None, store: Store, *, is_shared: bool) -> Keeper:

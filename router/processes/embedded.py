@@ -12,7 +12,6 @@ from router.config.settings import load_settings
 from router.processes.reload import Reload
 from router.processes.serve import Loop, open_prober, open_store
 from router.store import Store
-from router.store.snapshot import LastGood, SnapshotWriter, load_in_time
 from router.supervised import keep_running
 from router.telemetry.logs import log, start_logging
 from router.telemetry.metrics import Telemetry
@@ -29,10 +28,8 @@ async def open_answers() -> AsyncIterator[Respond]:
     telemetry = Telemetry()
     store = open_store(settings, telemetry)
     front = PublicParts(inputs, store, telemetry)
-    loops = [
-        *_loops(inputs, front, store, telemetry),
-        *await _load_snapshot(inputs, front, telemetry),
-    ]
+    await front.keep_snapshot(settings.state_dir, telemetry)
+    loops = _loops(inputs, front, store, telemetry)
     telemetry.register_loops(*(name for name, _ in loops))
     await front.watch.refresh()
     settle_memory()
@@ -69,18 +66,3 @@ def _loops(
         front.watch.on_refresh(prober.send_stored)
         loops.append(("prober", prober))
     return loops
-
-
-async def _load_snapshot(
-    inputs: Inputs, front: PublicParts, telemetry: Telemetry
-) -> list[tuple[str, SnapshotWriter]]:
-    """Load the last good health if a folder for it is set. Returns the loop that saves it."""
-    if inputs.settings.state_dir is None:
-        return []
-    last_good = LastGood(inputs.settings.state_dir)
-    saved = await load_in_time(last_good, telemetry)
-    if saved is not None:
-        front.watch.restore(saved)
-    writer = SnapshotWriter(last_good, telemetry)
-    front.watch.on_refresh(writer.offer)
-    return [("snapshot", writer)]

@@ -41,7 +41,6 @@ from router.processes.reload import Reload
 from router.routing.response import Counts
 from router.store import Store
 from router.store.memory import MemoryStore
-from router.store.snapshot import LastGood, SnapshotWriter, load_in_time
 from router.supervised import keep_running
 from router.telemetry.collector import ServerCollector
 from router.telemetry.logs import lines, log
@@ -99,7 +98,7 @@ async def run_server(
         store = open_store(settings, telemetry)
         stack.push_async_callback(store.close)
         parts = _Parts(inputs, store, telemetry, targets, stop)
-        await parts.load_snapshot()
+        await parts.front.keep_snapshot(settings.state_dir, telemetry)
         await parts.front.watch.refresh()
         servers = [(listener(parts.ops.app([*ops_routes, *parts.dashboard.routes()])), ops_socket)]
         loops = parts.loops()
@@ -204,7 +203,6 @@ class _Parts:
         settings = inputs.settings
         self.store, self.telemetry = store, telemetry
         self.front = PublicParts(inputs, store, telemetry)
-        self._last_good = None if settings.state_dir is None else LastGood(settings.state_dir)
         self._workers: Workers | None = None
         self.monitor = Monitor(
             watch=self.front.watch,
@@ -262,13 +260,6 @@ class _Parts:
             stop=stop,
         )
 
-    async def load_snapshot(self) -> None:
-        """Load the last good health, if a folder for it is set and responds."""
-        if self._last_good is not None:
-            saved = await load_in_time(self._last_good, self.telemetry)
-            if saved is not None:
-                self.front.watch.restore(saved)
-
     def loops(self) -> list[tuple[str, Loop]]:
         """The loops to run, by name. From here on, changes are purged."""
         loops: list[tuple[str, Loop]] = [*self.front.loops]
@@ -278,10 +269,6 @@ class _Parts:
         for purge in self._purges:
             self.front.watch.on_fleet_replaced(purge.fleet_replaced)
             loops.append(("purge", purge))
-        if self._last_good is not None:
-            writer = SnapshotWriter(self._last_good, self.telemetry)
-            self.front.watch.on_refresh(writer.offer)
-            loops.append(("snapshot", writer))
         if self._prober is not None:
             self.front.watch.on_refresh(self._prober.send_stored)
             loops.append(("prober", self._prober))

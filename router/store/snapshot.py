@@ -8,7 +8,7 @@ loading run in a thread for which nothing waits.
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -68,14 +68,7 @@ class LastGood:
     def save(self, views: Iterable[View], intents: Iterable[Intent]) -> None:
         """Replace the file. Raises OSError."""
         body = msgspec.json.encode(_Saved(tuple(views), tuple(intents)))
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = self.folder / f".{FILE_NAME}.{os.getpid()}"
-        with open(fresh, "wb", opener=_private) as file:
-            os.fchmod(file.fileno(), 0o600)  # also a file of an older release
-            file.write(_checksum(body) + b"\n" + body)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.folder / FILE_NAME)
+        write_private(self.folder / FILE_NAME, _checksum(body) + b"\n" + body)
 
     def load(self) -> Stored | None:
         """What was saved, or None if there is no undamaged file. Values out of bounds are left
@@ -117,13 +110,11 @@ class SnapshotWriter:
         *,
         interval_s: float = SAVE_INTERVAL_S,
         timeout_s: float = SAVE_TIMEOUT_S,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._last_good = last_good
         self._observer = observer
         self._interval_s = interval_s
         self._timeout_s = timeout_s
-        self._sleep = sleep
         self._newest = Stored((), ())
         self._has_news = asyncio.Event()
 
@@ -139,7 +130,7 @@ class SnapshotWriter:
             await self._has_news.wait()
             self._has_news.clear()
             await self._save(self._newest)
-            await self._sleep(self._interval_s)
+            await asyncio.sleep(self._interval_s)
 
     async def _save(self, stored: Stored) -> None:
         """Save it, and report a save that hangs. The next save begins only when this one has
@@ -194,6 +185,20 @@ def _bounded(
         except UNREADABLE as error:
             bounded.faults.append(f"{kind.__name__.lower()} {number}: {error}"[:MAX_FAULT_LENGTH])
     return bounded
+
+
+def write_private(path: Path, body: bytes) -> None:
+    """Replace a file that only the owner may read, in a folder that is created if it is missing.
+    Raises OSError.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(fresh, "wb", opener=_private) as file:
+        os.fchmod(file.fileno(), 0o600)  # also a file of an older release
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
 
 
 def _private(path: str, flags: int) -> int:

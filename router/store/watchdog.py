@@ -107,15 +107,14 @@ class Standstill:
     server that was demoted or cut off answers like that.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+    def __init__(self) -> None:
         self._seen: tuple[tuple[str, int], ...] = ()
-        self._moved_at = monotonic()
+        self._moved_at = time.monotonic()
         self._wait_s = STILL_S
 
     def is_due(self, views: Sequence[View]) -> bool:
         """Whether to reconnect: after a while without changes, and then at intervals."""
-        now = self._monotonic()
+        now = time.monotonic()
         seen = tuple((view.vantage, view.seq) for view in views)
         if seen != self._seen:
             self._seen, self._moved_at, self._wait_s = seen, now, STILL_S
