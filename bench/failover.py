@@ -26,8 +26,9 @@ from rich.progress import track
 
 from router.model import Position
 from router.processes.simulated_edges import Mode, SimulatedFleet
+from tests.support.databases import write_mmdb
 from tests.support.servers import AUTOROUTER, HOST, Process, clean_env, eventually, free_port
-from tests.support.stand_in import SECRET, a_geo_db, a_place, running_stand_in
+from tests.support.stand_in import SECRET, a_place, running_stand_in
 
 RESULTS = Path(__file__).parent / "results"
 KINDS = {"refused": Mode.DOWN, "hung": Mode.HANG}
@@ -129,7 +130,7 @@ async def open_site(folder: Path) -> AsyncIterator[Site]:
         places = {f"{viewer(n)}/24": a_place("US", place(n), "City") for n in range(METROS)}
         files = {
             "REGIONS": str(folder / "regions.yaml"),
-            "GEO_DB": str(a_geo_db(folder / "world.mmdb", places)),
+            "GEO_DB": str(write_mmdb(folder / "world.mmdb", places)),
         }
         port, ops_port, cache_port = free_port(), free_port(), free_port()
         environ = clean_env(

@@ -113,4 +113,5 @@ def visit(
         yield one
         one.check()
     finally:
+        one.page.unroute_all(behavior="ignoreErrors")  # a handler may still run at this moment
         context.close()

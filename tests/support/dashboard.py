@@ -1,5 +1,7 @@
 """The dashboard of a running `autorouter dev`: its URL, and actions of an operator."""
 
+from typing import Any
+
 import httpx
 
 from tests.support.browser import Visit
@@ -13,6 +15,13 @@ def home(dev: Dev) -> str:
 def break_edge(dev: Dev, id: str, mode: str = "down") -> None:
     with httpx.Client(trust_env=False, timeout=30) as client:
         client.put(f"{home(dev)}simulation/{id}/{mode}").raise_for_status()
+
+
+def intend(dev: Dev, id: str, **fields: Any) -> None:
+    """Set an intent. `fields` are those of the request, such as `state` or `dial`."""
+    wish = {"for": "2h", "reason": "busy", "actor": "ann", **fields}
+    with httpx.Client(trust_env=False, timeout=60) as client:
+        client.put(f"{home(dev)}v1/edges/{id}/intent", json=wish).raise_for_status()
 
 
 def state_of(dev: Dev, id: str) -> str:

@@ -29,7 +29,6 @@ def write_mmdb(
         database_type=type,
         languages=["en"],
         description="test",
-        float_type="f64",
     )
     for network, record in records.items():
         writer.insert_network(IPSet([network]), record)
@@ -108,15 +107,9 @@ TORONTO = {"latitude": 43.65, "longitude": -79.38}
 
 def a_file(path: Path, record: Any, *, type: str = "GeoLite2-City", known: Any = None) -> Path:
     """A database with `record` for VIEWER's /24 and `known` for ELSEWHERE's /24."""
-    writer = MMDBWriter(
-        ip_version=6, ipv4_compatible=True, database_type=type, languages=["en"], description="test"
-    )
-    if known is not None:
-        writer.insert_network(IPSet([f"{ELSEWHERE}/24"]), known)
-    writer.insert_network(IPSet([f"{VIEWER}/24", "2001:db8::/32"]), record)
-    file = path / "small.mmdb"
-    writer.to_db_file(str(file))
-    return file
+    records = {} if known is None else {f"{ELSEWHERE}/24": known}
+    records |= {f"{VIEWER}/24": record, "2001:db8::/32": record}
+    return write_mmdb(path / "small.mmdb", records, type=type)
 
 
 def a_city(**changes: Any) -> dict[str, Any]:

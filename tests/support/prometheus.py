@@ -25,11 +25,13 @@ class Prometheus:
         found: list[dict[str, Any]] = self.ask("query", query=expr)["result"]
         return found
 
+    def firing(self) -> list[dict[str, Any]]:
+        return [one for one in self.ask("alerts")["alerts"] if one["state"] == "firing"]
+
     def alerts(self, name: str, **labels: str) -> list[dict[str, Any]]:
         """Firing alerts with this name and these labels."""
         wanted = {"alertname": name, **labels}.items()
-        listed = self.ask("alerts")["alerts"]
-        return [a for a in listed if wanted <= a["labels"].items() and a["state"] == "firing"]
+        return [one for one in self.firing() if wanted <= one["labels"].items()]
 
     def is_ready(self) -> bool:
         try:

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from mmdb_writer import MMDBWriter
-from netaddr import IPSet  # type: ignore[import-untyped]
 
 from router.model import Position
 from tests.support.builders import BERLIN, DALLAS, MONTREAL
+from tests.support.databases import write_mmdb
 from tests.support.servers import (
     AUTOROUTER,
     HOST,
@@ -129,20 +128,9 @@ def a_place(country: str, position: Position, city: str | None) -> dict[str, Any
     return {"country": {"iso_code": country}, "location": location, **named}
 
 
-def a_geo_db(path: Path, places: Mapping[str, dict[str, Any]]) -> Path:
-    """A City database with a record for each network."""
-    writer = MMDBWriter(
-        ip_version=6, ipv4_compatible=True, database_type="Test-City", languages=["en"]
-    )
-    for network, record in places.items():
-        writer.insert_network(IPSet([network]), record)
-    writer.to_db_file(str(path))
-    return path
-
-
 def a_small_world(path: Path) -> Path:
     """A database with the locations of the viewers above."""
-    return a_geo_db(
+    return write_mmdb(
         path,
         {
             f"{CANADIAN}/24": a_place("CA", MONTREAL, "Montreal"),

@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-from mmdb_writer import MMDBWriter
-from netaddr import IPSet  # type: ignore[import-untyped]
-
 from router.geodata.census import Census, Place
 from router.model import Catalog, Location
 from router.routing.fleet import Fleet
@@ -21,21 +18,20 @@ from tests.support.builders import (
     a_fleet,
     a_location,
 )
-from tests.support.databases import a_city, a_country
+from tests.support.databases import a_city, a_country, write_mmdb
 
 
 def a_world(path: Path, type: str = "GeoLite2-City") -> Path:
     """A database with two cities and one country."""
-    writer = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type=type)
-    writer.insert_network(IPSet(["24.48.0.0/16", "2001:db8::/32"]), a_city())
     berlin = {"latitude": BERLIN.latitude, "longitude": BERLIN.longitude}
-    writer.insert_network(
-        IPSet(["85.214.0.0/24"]), a_city(country={"iso_code": "DE"}, location=berlin)
-    )
-    writer.insert_network(IPSet(["99.224.0.0/20", "10.0.0.0/8"]), a_country())
-    file = path / "world.mmdb"
-    writer.to_db_file(str(file))
-    return file
+    records = {
+        "24.48.0.0/16": a_city(),
+        "2001:db8::/32": a_city(),
+        "85.214.0.0/24": a_city(country={"iso_code": "DE"}, location=berlin),
+        "99.224.0.0/20": a_country(),
+        "10.0.0.0/8": a_country(),
+    }
+    return write_mmdb(path / "world.mmdb", records, type=type)
 
 
 PLACES = (

@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from tests.support.browser import Scheme, browser, visit
-from tests.support.dashboard import break_edge, fill_change, home, open_change, state_of
+from tests.support.dashboard import (
+    break_edge,
+    fill_change,
+    home,
+    intend,
+    open_change,
+    state_of,
+)
 from tests.support.servers import (
     AUTOROUTER,
     HOST,
@@ -121,17 +127,6 @@ def test_page_is_accessible_and_fits(
         open_change(seen, "dal-01")
         assert seen.faults() == []
         assert not seen.is_wider_than_the_window()
-
-
-def test_states_differ_by_shape_and_not_only_by_colour(browser: Browser, dev: Dev) -> None:
-    break_edge(dev, "yvr-02")
-    wait_until(lambda: state_of(dev, "yvr-02") == "down")
-    with visit(browser, home(dev)) as seen:
-        up, down = (
-            seen.page.locator(f"tr[data-key={id}] th .glyph").inner_html()
-            for id in ("yto-01", "yvr-02")
-        )
-    assert re.findall("<[a-z]+", up) != re.findall("<[a-z]+", down)
 
 
 # Content
@@ -512,18 +507,6 @@ def test_down_edge_has_no_share_now(browser: Browser, dev: Dev) -> None:
 # Previews
 
 
-def test_several_edges_are_changed_at_once(browser: Browser, dev: Dev) -> None:
-    with visit(browser, home(dev)) as seen:
-        for id in ("dal-01", "dal-02"):
-            seen.page.check(f"tr[data-key={id}] [data-control=tick]")
-        seen.page.click("#edges-change")
-        seen.page.wait_for_selector("#preview .note")
-        fill_change(seen)
-        seen.page.click("#change-submit")
-        for id in ("dal-01", "dal-02"):
-            seen.wait_for_text(f"tr[data-key={id}] .held b", "drain")
-
-
 def test_draining_all_edges_warns_of_503(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev)) as seen:
         ids = [edge["id"] for edge in dev.ops("/v1/edges").json()["edges"]]
@@ -582,14 +565,8 @@ def large_dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     regions.write_text("regions:\n" + "".join(lines))
     with running_dev(folder, "--regions", str(regions), POLL_INTERVAL_S="10") as one:
         wait_until(one.is_ready, PATIENT_S)
-        intend(one, "e001", reason="r" * 200, actor="a" * 200)
+        intend(one, "e001", state="draining", reason="r" * 200, actor="a" * 200)
         yield one
-
-
-def intend(dev: Dev, id: str, **texts: str) -> None:
-    wish = {"state": "draining", "for": "2h", "reason": "busy", "actor": "ann", **texts}
-    with httpx.Client(trust_env=False, base_url=home(dev), timeout=PATIENT_S) as client:
-        client.put(f"v1/edges/{id}/intent", json=wish).raise_for_status()
 
 
 def test_300_edges_with_hostile_text_keep_the_layout(browser: Browser, large_dev: Dev) -> None:
@@ -624,7 +601,7 @@ def test_300_edges_with_a_change_a_second_leave_the_browser_idle(
         session.send("Performance.enable", {"timeDomain": "threadTicks"})
         before, began = busy_s(), time.monotonic()
         for number in range(10):
-            intend(large_dev, f"e{100 + number}")
+            intend(large_dev, f"e{100 + number}", state="draining")
             seen.page.wait_for_timeout(1_000)
         busy = (busy_s() - before) / (time.monotonic() - began)
         seen.wait_for_text("tr[data-key=e109] .held b", "drain")

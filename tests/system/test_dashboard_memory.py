@@ -68,12 +68,6 @@ def test_row_shows_the_last_hour_and_todays_falls(browser: Browser, dev: Dev) ->
         context.close()
 
 
-def test_page_reads_the_history_of_the_server(browser: Browser, dev: Dev) -> None:
-    with visit(browser, home(dev)) as seen:
-        assert any(url.endswith("/v1/history") for url in seen.urls)
-        assert seen.faults() == []
-
-
 def test_events_and_their_csv_have_the_same_filter(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev)) as seen:
         seen.wait_for_text("#event-rows", FALLEN)

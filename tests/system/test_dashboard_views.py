@@ -11,12 +11,12 @@ import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from tests.support.browser import Visit, browser, visit
-from tests.support.dashboard import break_edge, home, open_change, state_of
+from tests.support.dashboard import break_edge, home, intend, open_change, state_of
 from tests.support.servers import Dev, running_dev, wait_until
 
 __all__ = ["browser"]
 
-DOWN, DEGRADED, DRAINED, DIALLED = "yvr-02", "nyc-02", "dal-02", "yto-02"
+UP, DOWN, DEGRADED, DRAINED, DIALLED = "yto-01", "yvr-02", "nyc-02", "dal-02", "yto-02"
 COUNTRIES = {"CA": "Canada", "US": "United States"}
 HOSTILE = [
     "https://zq.example.com/" + "x" * 177,
@@ -51,17 +51,11 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         wait_until(one.is_ready)
         break_edge(one, DOWN)
         break_edge(one, DEGRADED, "degraded")
-        wish = {"for": "2h", "reason": "new kernel", "actor": "ann"}
-        intend(one, DRAINED, {**wish, "state": "draining"})
-        intend(one, DIALLED, {**wish, "dial": 0.4})
+        intend(one, DRAINED, state="draining")
+        intend(one, DIALLED, dial=0.4)
         wait_until(lambda: state_of(one, DOWN) == "down")
         wait_until(lambda: state_of(one, DEGRADED) == "degraded")
         yield one
-
-
-def intend(dev: Dev, id: str, wish: dict[str, Any]) -> None:
-    with httpx.Client(trust_env=False, base_url=home(dev), timeout=30) as client:
-        client.put(f"v1/edges/{id}/intent", json=wish).raise_for_status()
 
 
 def say(page: Page, path: str, change: Change) -> None:
@@ -136,9 +130,9 @@ def test_states_differ_by_shape(browser: Browser, dev: Dev) -> None:
         seen.page.emulate_media(forced_colors="active")
         shapes = {
             id: re.findall("<[a-z]+|>[A-Z]<", seen.page.inner_html(f"tr[data-key={id}] th .glyph"))
-            for id in (DOWN, DEGRADED, DRAINED)
+            for id in (UP, DOWN, DEGRADED, DRAINED)
         }
-        assert len(set(map(tuple, shapes.values()))) == 3
+        assert len(set(map(tuple, shapes.values()))) == 4
 
 
 def test_hostile_texts_do_not_break_the_layout(browser: Browser, dev: Dev) -> None:

@@ -18,9 +18,10 @@ import pytest
 
 from router.processes.simulated_edges import Mode, SimulatedFleet
 from tests.support.builders import CITIES, DALLAS, MONTREAL, TORONTO
+from tests.support.databases import write_mmdb
 from tests.support.running import Running, Site
 from tests.support.servers import HOST, eventually
-from tests.support.stand_in import StandIn, a_geo_db, a_place, origin_behind_stand_in
+from tests.support.stand_in import StandIn, a_place, origin_behind_stand_in
 
 pytestmark = pytest.mark.anyio
 
@@ -99,7 +100,7 @@ class Lab:
 
 @pytest.fixture
 async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    geo_db = a_geo_db(tmp_path / "geo.mmdb", PLACES)
+    geo_db = write_mmdb(tmp_path / "geo.mmdb", PLACES)
     async with AsyncExitStack() as stack:
         fleet = await stack.enter_async_context(SimulatedFleet(CITIES))
         origin = await stack.enter_async_context(

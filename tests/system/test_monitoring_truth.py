@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.dashboard import break_edge, state_of
 from tests.support.monitoring import ALERTS, RECORDED, RULES, filled_in, panels
 from tests.support.prometheus import Prometheus, running_prometheus
 from tests.support.servers import HOST, Dev, free_port, run_autorouter, running_dev, wait_until
@@ -115,8 +116,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 def known_requests(dev: Dev, prometheus: Prometheus) -> Counted:
     """Send each kind of request once, so that its series exists, then the known mix."""
-    put(dev, f"/simulation/{BROKEN}/down")
-    wait_until(lambda: BROKEN in downs(dev))
+    break_edge(dev, BROKEN)
+    wait_until(lambda: state_of(dev, BROKEN) == "down")
     once = Counted()
     ask(dev, [(1, *rest) for _, *rest in SERVED], once)  # type: ignore[misc]
     take_all_out(dev)
@@ -133,15 +134,6 @@ def known_requests(dev: Dev, prometheus: Prometheus) -> Counted:
     return counted
 
 
-def put(dev: Dev, path: str) -> None:
-    httpx.put(f"http://{HOST}:{dev.ops_port}{path}", trust_env=False).raise_for_status()
-
-
-def downs(dev: Dev) -> set[str]:
-    listed = dev.ops("/v1/edges").json()["edges"]
-    return {edge["id"] for edge in listed if edge["state"] == "down"}
-
-
 def scraped(prometheus: Prometheus) -> Counter[tuple[int, str]]:
     """Answers by code and reason in the last scrape."""
     expr = 'sum by (code, reason) (autorouter_answers_total{reason!="healthz"}) > 0'
@@ -154,8 +146,7 @@ def scraped(prometheus: Prometheus) -> Counter[tuple[int, str]]:
 
 
 def names_firing(prometheus: Prometheus) -> set[str]:
-    listed = prometheus.ask("alerts")["alerts"]
-    return {one["labels"]["alertname"] for one in listed if one["state"] == "firing"}
+    return {one["labels"]["alertname"] for one in prometheus.firing()}
 
 
 def about(expected: float) -> Any:
@@ -214,7 +205,7 @@ NONE: Callable[[Run], Any] = lambda _: {}  # noqa: E731 - used as a value in TRU
 # Title of a panel → the expected result of each of its queries, in order.
 TRUTH: dict[str, list[Callable[[Run], Any]]] = {
     "Fleet status": [lambda run: {(fleet_status(run),): 1}],
-    "Alerts": [lambda run: {(): number_firing(run)}],
+    "Alerts": [lambda run: {(): len(run.prometheus.firing())}],
     "Edges down": [alone(1)],
     "Edges to offer": [alone(0)],
     "Findings": [lambda run: {(kind,): n for kind, n in finding_kinds(run).items()}],
@@ -285,11 +276,6 @@ def geo_age_days(run: Run) -> int:
 
 def finding_kinds(run: Run) -> Counter[str]:
     return Counter(one["kind"] for one in run.dev.ops("/v1/edges").json()["findings"])
-
-
-def number_firing(run: Run) -> int:
-    listed = run.prometheus.ask("alerts")["alerts"]
-    return sum(one["state"] == "firing" for one in listed)
 
 
 def test_every_panel_has_expected_values() -> None:

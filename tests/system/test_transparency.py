@@ -22,8 +22,9 @@ from router.geo.database import packaged_database
 from router.model import Position
 from router.processes.simulated_edges import Mode, SimulatedFleet
 from tests.support.builders import CITIES
+from tests.support.databases import write_mmdb
 from tests.support.servers import HOST, eventually
-from tests.support.stand_in import StandIn, a_geo_db, a_place, origin_behind_stand_in
+from tests.support.stand_in import StandIn, a_place, origin_behind_stand_in
 
 pytestmark = pytest.mark.anyio
 
@@ -148,7 +149,7 @@ def a_world(path: Path, rng: random.Random) -> list[Question]:
             if rng.random() > UNKNOWN_SHARE:
                 bits = 48 if ":" in viewer else 24
                 places[str(ip_network(f"{viewer}/{bits}", strict=False))] = a_record(record, rng)
-    a_geo_db(path, places)
+    write_mmdb(path, places)
     return questions
 
 
