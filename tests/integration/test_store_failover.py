@@ -1,9 +1,8 @@
-"""A store whose server is not the right one any more, does not hear, or is far away."""
+"""A store whose server was replaced, does not answer, or is far away."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,55 +12,24 @@ import redis
 from router.errors import StoreError
 from router.store.codec import encode
 from router.store.notices import Notice
-from router.store.redis import VANTAGES, RedisStore, view_key
+from router.store.redis import VANTAGES, view_key
 from tests.support.builders import CITIES, a_view, an_intent, wishes
 from tests.support.forwarder import Forwarder, forwarding
 from tests.support.redis_kinds import Node, cluster, running
 from tests.support.servers import HOST, RedisServer, eventually
+from tests.support.stores import Reports, is_hinted, is_written, opened
 
 pytestmark = pytest.mark.anyio
 
-HEALED_S = 10.0
-Reports = list[tuple[Notice, str]]
+RECOVERED_WITHIN_S = 10.0
 
 
-@asynccontextmanager
-async def opened(
-    url: str, reports: Reports | None = None, timeout_s: float = 1.0
-) -> AsyncIterator[RedisStore]:
-    kept: Reports = [] if reports is None else reports
-    store = RedisStore(url, timeout_s, lambda notice, about: kept.append((notice, about)))
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-def kinds(reports: Reports) -> set[Notice]:
+def notices(reports: Reports) -> set[Notice]:
     return {notice for notice, _ in reports}
 
 
-async def is_written(store: RedisStore, vantage: str = "local") -> bool:
-    try:
-        await store.publish(a_view(vantage, {}, seq=time.time_ns()))
-    except StoreError:
-        return False
-    return True
-
-
-async def is_hinted(reader: RedisStore, writer: RedisStore) -> bool:
-    """Whether what one writes wakes the other long before it would look by itself."""
-    seen = await reader.changed(-1, 0.01)
-    started = time.monotonic()
-    waiting = asyncio.create_task(reader.changed(seen, 1.0))
-    await asyncio.sleep(0)
-    await is_written(writer)
-    await waiting
-    return time.monotonic() - started < 0.5
-
-
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
+def primary_and_replica(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
     """A primary and its replica."""
     with running() as nodes:
         primary = Node(tmp_path, 'save ""', "repl-diskless-sync-delay 0")
@@ -72,9 +40,9 @@ def pair(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
         yield primary, replica
 
 
-def switch_over(pair: tuple[Node, Node], address: Forwarder) -> None:
-    """A planned failover: the replica is the primary, and the address leads to it."""
-    primary, replica = pair
+def switch_over(primary_and_replica: tuple[Node, Node], address: Forwarder) -> None:
+    """A planned failover: promote the replica and point the address to it."""
+    primary, replica = primary_and_replica
     with redis.Redis(port=replica.port) as client:
         client.replicaof("NO", "ONE")
     with redis.Redis(port=primary.port) as client:
@@ -82,32 +50,32 @@ def switch_over(pair: tuple[Node, Node], address: Forwarder) -> None:
     address.target = replica.port
 
 
-async def test_demoted_primary_behind_one_address_is_left(pair: tuple[Node, Node]) -> None:
+async def test_store_leaves_a_demoted_primary(primary_and_replica: tuple[Node, Node]) -> None:
     reports: Reports = []
-    with forwarding(pair[0].port) as address:
+    with forwarding(primary_and_replica[0].port) as address:
         url = f"redis://{HOST}:{address.port}/0"
         async with opened(url, reports) as writer, opened(url) as reader:
             await eventually(lambda: is_hinted(reader, writer))
-            switch_over(pair, address)
-            await eventually(lambda: is_written(writer), HEALED_S)
-            pair[1].until(lambda client: client.exists(view_key("local")))
+            switch_over(primary_and_replica, address)
+            await eventually(lambda: is_written(writer), RECOVERED_WITHIN_S)
+            primary_and_replica[1].until(lambda client: client.exists(view_key("local")))
             assert "read only" in dict(reports)[Notice.RECONNECTED]
             assert (await reader.read([])).views
 
 
-async def test_cut_off_primary_that_answers_readers_is_left(
-    pair: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+async def test_reader_leaves_an_isolated_primary(
+    primary_and_replica: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No call of a server fails there; its views stand still."""
+    """No call fails on the isolated primary, but its views no longer change."""
     monkeypatch.setattr("router.store.watchdog.STILL_S", 1.0)
-    with forwarding(pair[0].port) as address:
+    with forwarding(primary_and_replica[0].port) as address:
         url = f"redis://{HOST}:{address.port}/0"
         async with opened(url) as reader:
             async with opened(url) as writer:
                 await is_written(writer)
                 await reader.read([])
-            switch_over(pair, address)
-            with redis.Redis(port=pair[0].port) as client:
+            switch_over(primary_and_replica, address)
+            with redis.Redis(port=primary_and_replica[0].port) as client:
                 client.replicaof("NO", "ONE")
             async with opened(url) as writer:
                 await is_written(writer, "newer")
@@ -115,18 +83,18 @@ async def test_cut_off_primary_that_answers_readers_is_left(
             async def sees_newer() -> bool:
                 return "newer" in {view.vantage for view in (await reader.read([])).views}
 
-            await eventually(sees_newer, HEALED_S)
+            await eventually(sees_newer, RECOVERED_WITHIN_S)
 
 
-async def test_silent_connection_is_left_for_one_that_answers(redis: RedisServer) -> None:
+async def test_silent_connection_is_replaced(redis: RedisServer) -> None:
     with forwarding(redis.port) as address:
         async with opened(f"redis://{HOST}:{address.port}/0", timeout_s=0.5) as store:
             await is_written(store)
             address.freeze()
-            await eventually(lambda: is_written(store), HEALED_S)
+            await eventually(lambda: is_written(store), RECOVERED_WITHIN_S)
 
 
-async def test_replaced_cluster_behind_one_address_is_found(tmp_path: Path) -> None:
+async def test_replaced_cluster_is_found(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     with cluster(tmp_path) as old, forwarding(old[0].port) as address:
         url = f"redis+cluster://{HOST}:{address.port}"
@@ -136,19 +104,19 @@ async def test_replaced_cluster_behind_one_address_is_found(tmp_path: Path) -> N
                 node.kill()
             with cluster(tmp_path / "new") as new:
                 address.target = new[0].port
-                await eventually(lambda: is_written(writer), 2 * HEALED_S)
+                await eventually(lambda: is_written(writer), 2 * RECOVERED_WITHIN_S)
 
-                async def is_read() -> bool:
+                async def has_views() -> bool:
                     try:
                         return bool((await reader.read(list(CITIES))).views)
                     except StoreError:
                         return False
 
-                await eventually(is_read, 2 * HEALED_S)
-                await eventually(lambda: is_hinted(reader, writer), 2 * HEALED_S)
+                await eventually(has_views, 2 * RECOVERED_WITHIN_S)
+                await eventually(lambda: is_hinted(reader, writer), 2 * RECOVERED_WITHIN_S)
 
 
-async def test_wrong_password_does_not_reconnect_without_end(redis_url: str, raw: Any) -> None:
+async def test_wrong_password_reconnects_once(redis_url: str, raw: Any) -> None:
     reports: Reports = []
     raw.config_set("requirepass", "another")
     async with opened(redis_url.replace("//", "//:wrong@"), reports) as store:
@@ -158,13 +126,7 @@ async def test_wrong_password_does_not_reconnect_without_end(redis_url: str, raw
     assert len([notice for notice, _ in reports if notice is Notice.RECONNECTED]) == 1
 
 
-@pytest.fixture
-def raw(redis_url: str) -> Iterator[Any]:
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
-
-
-async def test_half_open_connection_for_hints_is_replaced(
+async def test_half_open_subscription_is_replaced(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("router.store.listener.QUIET_S", 0.5)
@@ -175,11 +137,11 @@ async def test_half_open_connection_for_hints_is_replaced(
             await eventually(lambda: is_hinted(reader, writer))
             address.freeze()
             assert not await is_hinted(reader, writer)
-            await eventually(lambda: is_hinted(reader, writer), HEALED_S)
-    assert Notice.HINTS_LOST in kinds(reports)
+            await eventually(lambda: is_hinted(reader, writer), RECOVERED_WITHIN_S)
+    assert Notice.HINTS_LOST in notices(reports)
 
 
-async def test_quiet_connection_for_hints_is_kept(
+async def test_quiet_subscription_is_kept(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("router.store.listener.QUIET_S", 0.05)
@@ -188,13 +150,13 @@ async def test_quiet_connection_for_hints_is_kept(
         async with opened(f"redis://{HOST}:{address.port}/0", reports) as reader:
             async with opened(redis.url) as writer:
                 await eventually(lambda: is_hinted(reader, writer))
-                await asyncio.sleep(0.5)  # ten pings
+                await asyncio.sleep(0.5)  # the time of ten pings
                 assert await is_hinted(reader, writer)
             assert (address.opened, reports) == ([redis.port], [])
 
 
 @pytest.mark.parametrize("round_trip_s", [0.05, 0.1, 0.3])
-async def test_far_redis_is_written_and_read(redis: RedisServer, round_trip_s: float) -> None:
+async def test_distant_redis_is_written_and_read(redis: RedisServer, round_trip_s: float) -> None:
     with forwarding(redis.port, delay_s=round_trip_s / 2) as address:
         async with opened(f"redis://{HOST}:{address.port}/0") as store:
             assert await store.hold_lease("local", "a", 5)
@@ -210,8 +172,8 @@ async def test_far_redis_is_written_and_read(redis: RedisServer, round_trip_s: f
             assert time.monotonic() - started < 2 * round_trip_s + 0.25
 
 
-async def test_large_view_on_a_slow_line_costs_that_view(redis_url: str, raw: Any) -> None:
-    """What is left of the time for it is not taken from the others."""
+async def test_large_view_on_a_slow_connection_is_skipped(redis_url: str, raw: Any) -> None:
+    """The large view does not use up the time of the others."""
     padded = encode(a_view("a0", {}))[:-1] + b',"x":"' + b"x" * 3_900_000 + b'"}'
     raw.sadd(VANTAGES, "a0")
     raw.set(view_key("a0"), padded)

@@ -1,9 +1,8 @@
-"""The store in every arrangement of Redis that a URL can name, and when parts of it die."""
+"""The store with every kind of Redis that a URL can name, and when parts of it fail."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,53 +22,48 @@ from tests.support.redis_kinds import (
     watched,
 )
 from tests.support.servers import HOST, eventually, free_port
+from tests.support.stores import is_hinted, opened, refused_s
 
 pytestmark = pytest.mark.anyio
 
-FAILED_OVER_S = 12.0
+FAILED_OVER_WITHIN_S = 12.0
 LONG_S = 30.0
-PROMPTLY_S = 1.2
+REPORTED_WITHIN_S = 1.2
 
 Folders = pytest.TempPathFactory
 
 
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(url)
-    try:
-        yield store
-    finally:
-        await store.close()
+async def check_contract(url: str) -> None:
+    """Check all that vantages, servers and operators need of a store."""
+    await with_retries(lambda: _check_contract(url))
 
 
-async def keeps_its_promises(url: str) -> None:
-    """All that vantages, servers and operators need of a store."""
-    await patiently(lambda: _keeps_its_promises(url))
-
-
-async def patiently(attempt: Callable[[], Awaitable[None]]) -> None:
-    """A quarter of a second for a call is little on a machine that tests keep busy: twice
-    more for what is not about time."""
+async def with_retries(attempt: Callable[[], Awaitable[None]]) -> None:
+    """Retry twice on a StoreError: calls time out early on a busy machine."""
     for _ in range(2):
         with suppress(StoreError):
             return await attempt()
     return await attempt()
 
 
-async def _keeps_its_promises(url: str) -> None:
+async def _check_contract(url: str) -> None:
     async with opened(url) as writer, opened(url) as reader:
-        await eventually(lambda: hints(reader, writer))
+        await eventually(lambda: is_hinted(reader, writer))
         view = a_view("east", seq=round(time.time() * 1_000))
         assert await writer.publish(view) == view.seq
         assert await writer.publish(a_view("east", {}, seq=1)) == view.seq
-        wish = an_intent(expires_at=round(time.time()) + 60)
-        await writer.change_intents(wishes(wish))
+        intent = an_intent(expires_at=round(time.time()) + 60)
+        await writer.change_intents(wishes(intent))
         stored = await reader.read(list(CITIES))
         assert view in stored.views
-        assert (stored.intents, stored.faults) == ((wish,), ())
-        await writer.change_intents([Change(wish.edge, None)])
+        assert (stored.intents, stored.faults) == ((intent,), ())
+        await writer.change_intents([Change(intent.edge, None)])
         assert (await reader.read(list(CITIES))).intents == ()
-        assert [await writer.hold_lease("east", who, 5) for who in "aba"] == [True, False, True]
+        assert [await writer.hold_lease("east", holder, 5) for holder in "aba"] == [
+            True,
+            False,
+            True,
+        ]
         await writer.drop_lease("east", "a")
         assert await reader.hold_lease("east", "b", 5)
         await reader.drop_lease("east", "b")
@@ -78,26 +72,7 @@ async def _keeps_its_promises(url: str) -> None:
         assert (await reader.events())[-1].event == event
 
 
-async def hints(reader: RedisStore, writer: RedisStore) -> bool:
-    """Whether what one writes wakes the other at once."""
-    seen = await reader.changed(-1, 0.01)
-    started = time.monotonic()
-    waiting = asyncio.create_task(reader.changed(seen, 1.0))
-    await asyncio.sleep(0)
-    await writer.publish(a_view("hinter", {}, seq=time.time_ns()))
-    await waiting
-    return time.monotonic() - started < 0.5
-
-
-async def refused_s(store: RedisStore) -> float:
-    """How long it took to say that the store does not answer."""
-    started = time.monotonic()
-    with pytest.raises(StoreError, match=r"^Redis: "):
-        await store.read(list(CITIES))
-    return time.monotonic() - started
-
-
-async def works(store: RedisStore) -> bool:
+async def can_write_and_read(store: RedisStore) -> bool:
     try:
         await store.publish(a_view("works", {}, seq=time.time_ns()))
         await store.read(list(CITIES))
@@ -117,23 +92,23 @@ def sentinel_url(sentinels: list[Node], path: str = "") -> str:
     return f"redis+sentinel://{servers}/{SERVICE}{path}"
 
 
-async def test_store_behind_sentinels_keeps_its_promises(sentinels: list[Node]) -> None:
-    await keeps_its_promises(sentinel_url(sentinels[2:]))
+async def test_store_works_behind_sentinels(sentinels: list[Node]) -> None:
+    await check_contract(sentinel_url(sentinels[2:]))
 
 
-async def test_database_behind_sentinels_is_the_one_named(sentinels: list[Node]) -> None:
+async def test_database_number_is_used_behind_sentinels(sentinels: list[Node]) -> None:
     async with opened(sentinel_url(sentinels[2:], "/5")) as fifth:
         await fifth.publish(a_view("fifth", {}))
         async with opened(sentinel_url(sentinels[2:])) as usual:
             assert "fifth" not in {view.vantage for view in (await usual.read([])).views}
 
 
-@pytest.mark.parametrize("way", ["dead", "hung"])
-async def test_one_sentinel_that_answers_is_enough(sentinels: list[Node], way: str) -> None:
-    nobody = f"{HOST}:{free_port()},"
+@pytest.mark.parametrize("fault", ["dead", "hung"])
+async def test_one_working_sentinel_is_enough(sentinels: list[Node], fault: str) -> None:
+    unused = f"{HOST}:{free_port()},"
     hung = sentinels[2]
-    url = sentinel_url(sentinels[3:]).replace("//", f"//{nobody}{nobody}")
-    if way == "hung":
+    url = sentinel_url(sentinels[3:]).replace("//", f"//{unused}{unused}")
+    if fault == "hung":
         url = sentinel_url(sentinels[2:])
         hung.pause()
     try:
@@ -143,25 +118,28 @@ async def test_one_sentinel_that_answers_is_enough(sentinels: list[Node], way: s
         hung.resume()
 
 
-async def test_sentinel_with_a_password_is_asked_with_it(tmp_path: Path) -> None:
+async def test_sentinel_password_is_used(tmp_path: Path) -> None:
     with running() as nodes:
         primary = Node(tmp_path, 'save ""')
         nodes += [primary, a_sentinel(tmp_path, primary, 1, "requirepass sesame")]
         url = sentinel_url(nodes[1:])
         async with opened(url) as store:
-            await refused_s(store)
+            await refused_s(store.read(list(CITIES)))
         async with opened(f"{url}?sentinel_password=sesame") as store:
             await store.publish(a_view("any", {}))
 
 
 async def test_unknown_service_is_a_store_error(sentinels: list[Node]) -> None:
     async with opened(sentinel_url(sentinels[2:]).replace(SERVICE, "other")) as store:
-        await refused_s(store)
+        await refused_s(store.read(list(CITIES)))
 
 
-async def test_no_sentinel_at_all_is_a_store_error_soon() -> None:
-    async with opened(f"redis+sentinel://{HOST}:{free_port()}/{SERVICE}") as store:
-        assert await refused_s(store) < PROMPTLY_S
+@pytest.mark.parametrize(
+    "url", ["redis+sentinel://{address}/" + SERVICE, "redis+cluster://{address}"]
+)
+async def test_unreachable_servers_are_a_store_error(url: str) -> None:
+    async with opened(url.format(address=f"{HOST}:{free_port()}")) as store:
+        assert await refused_s(store.read(list(CITIES))) < REPORTED_WITHIN_S
 
 
 @pytest.mark.parametrize("fault", ["killed", "hung"])
@@ -170,16 +148,16 @@ async def test_store_follows_a_failover(tmp_path: Path, fault: str) -> None:
         primary, replica, sentinel = nodes
         url = sentinel_url([sentinel])
         async with opened(url) as writer, opened(url) as reader:
-            await eventually(lambda: hints(reader, writer))
+            await eventually(lambda: is_hinted(reader, writer))
             await writer.publish(a_view(seq=1))
             replica.until(lambda client: client.exists(view_key("local")))
             primary.kill() if fault == "killed" else primary.pause()
-            assert await refused_s(writer) < PROMPTLY_S
-            await eventually(lambda: works(writer), FAILED_OVER_S)
-            await eventually(lambda: works(reader), FAILED_OVER_S)
+            assert await refused_s(writer.read(list(CITIES))) < REPORTED_WITHIN_S
+            await eventually(lambda: can_write_and_read(writer), FAILED_OVER_WITHIN_S)
+            await eventually(lambda: can_write_and_read(reader), FAILED_OVER_WITHIN_S)
             assert a_view(seq=1) in (await reader.read([])).views
             if fault == "killed":
-                await eventually(lambda: hints(reader, writer))
+                await eventually(lambda: is_hinted(reader, writer))
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +171,8 @@ def cluster_url(*nodes: Node) -> str:
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
-async def test_store_in_a_cluster_keeps_its_promises(nodes: list[Node], first: int) -> None:
-    await keeps_its_promises(cluster_url(nodes[first]))
+async def test_store_works_in_a_cluster(nodes: list[Node], first: int) -> None:
+    await check_contract(cluster_url(nodes[first]))
 
 
 async def test_keys_are_spread_over_the_cluster(nodes: list[Node]) -> None:
@@ -204,38 +182,31 @@ async def test_keys_are_spread_over_the_cluster(nodes: list[Node]) -> None:
                 await store.publish(a_view(f"vantage-{number}", {}))
             assert len((await store.read(list(CITIES))).views) >= 20
 
-    await patiently(publish_many)
+    await with_retries(publish_many)
     assert all(node.is_so(lambda client: client.dbsize() > 0) for node in nodes)
 
 
-async def test_no_cluster_at_all_is_a_store_error_soon() -> None:
-    async with opened(f"redis+cluster://{HOST}:{free_port()}") as store:
-        assert await refused_s(store) < PROMPTLY_S
-
-
-async def test_one_redis_that_is_no_cluster_is_a_store_error(sentinels: list[Node]) -> None:
+async def test_single_redis_as_a_cluster_is_a_store_error(sentinels: list[Node]) -> None:
     async with opened(cluster_url(sentinels[0])) as store:
-        assert await refused_s(store) < PROMPTLY_S
+        assert await refused_s(store.read(list(CITIES))) < REPORTED_WITHIN_S
 
 
-async def test_cluster_is_found_by_any_node_named(nodes: list[Node]) -> None:
+async def test_cluster_is_found_through_any_node(nodes: list[Node]) -> None:
     url = cluster_url(nodes[1]).replace("//", f"//{HOST}:{free_port()},")
-    await keeps_its_promises(url)
+    await check_contract(url)
 
 
 @pytest.mark.parametrize("dead", [0, 1, 2])
-async def test_cluster_that_lost_a_node_is_used_again_when_it_is_back(
-    nodes: list[Node], dead: int
-) -> None:
+async def test_cluster_works_again_when_a_node_restarts(nodes: list[Node], dead: int) -> None:
     url = cluster_url(nodes[0])
     async with opened(url) as writer, opened(url) as reader:
-        await eventually(lambda: hints(reader, writer))
+        await eventually(lambda: is_hinted(reader, writer))
         nodes[dead].kill()
         for _ in range(5):
-            assert await refused_s(writer) < PROMPTLY_S
+            assert await refused_s(writer.read(list(CITIES))) < REPORTED_WITHIN_S
         nodes[dead].start()
-        await eventually(lambda: works(writer), FAILED_OVER_S)
-        await eventually(lambda: hints(reader, writer))
+        await eventually(lambda: can_write_and_read(writer), FAILED_OVER_WITHIN_S)
+        await eventually(lambda: is_hinted(reader, writer))
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +219,7 @@ Secured = Callable[..., str]
 
 @pytest.fixture
 def secured(certificates: Certificates, tmp_path: Path) -> Iterator[Secured]:
-    """Starts a Redis that speaks TLS only; gives its URL without options."""
+    """Starts a Redis with TLS only; returns its URL without options."""
     with running() as started:
 
         def start(certificate: Path, key: Path, clients: str = "no") -> str:
@@ -264,48 +235,44 @@ def secured(certificates: Certificates, tmp_path: Path) -> Iterator[Secured]:
         yield start
 
 
-async def test_store_over_tls_keeps_its_promises(
-    secured: Secured, certificates: Certificates
-) -> None:
+async def test_store_works_over_tls(secured: Secured, certificates: Certificates) -> None:
     url = secured(certificates.server, certificates.server_key)
-    await keeps_its_promises(f"{url}?ssl_ca_certs={certificates.ca}")
+    await check_contract(f"{url}?ssl_ca_certs={certificates.ca}")
 
 
-async def test_store_over_tls_shows_a_certificate_where_one_is_wanted(
-    secured: Secured, certificates: Certificates
-) -> None:
+async def test_client_certificate_is_used(secured: Secured, certificates: Certificates) -> None:
     url = secured(certificates.server, certificates.server_key, clients="yes")
     url = f"{url}?ssl_ca_certs={certificates.ca}"
     async with opened(url) as store:
-        await refused_s(store)
+        await refused_s(store.read(list(CITIES)))
     ours = f"&ssl_certfile={certificates.client}&ssl_keyfile={certificates.client_key}"
-    await keeps_its_promises(url + ours)
+    await check_contract(url + ours)
 
 
-async def test_redis_of_an_unknown_authority_is_a_store_error(
+async def test_unknown_certificate_authority_is_a_store_error(
     secured: Secured, certificates: Certificates
 ) -> None:
     async with opened(secured(certificates.server, certificates.server_key)) as store:
-        assert await refused_s(store) < PROMPTLY_S
+        assert await refused_s(store.read(list(CITIES))) < REPORTED_WITHIN_S
 
 
-async def test_redis_with_the_name_of_another_is_a_store_error(
+async def test_certificate_of_another_host_is_a_store_error(
     secured: Secured, certificates: Certificates
 ) -> None:
     url = secured(certificates.elsewhere, certificates.elsewhere_key)
     url = f"{url}?ssl_ca_certs={certificates.ca}"
     async with opened(url) as store:
-        assert await refused_s(store) < PROMPTLY_S
+        assert await refused_s(store.read(list(CITIES))) < REPORTED_WITHIN_S
     async with opened(f"{url}&ssl_check_hostname=false") as store:
-        assert await works(store)
+        assert await can_write_and_read(store)
 
 
-async def test_certificate_file_that_is_missing_is_a_store_error(
+async def test_missing_certificate_file_is_a_store_error(
     secured: Secured, certificates: Certificates
 ) -> None:
     url = secured(certificates.server, certificates.server_key)
     async with opened(f"{url}?ssl_ca_certs=/nowhere/ca.crt") as store:
-        assert await refused_s(store) < PROMPTLY_S
+        assert await refused_s(store.read(list(CITIES))) < REPORTED_WITHIN_S
 
 
 ALLOWED = (
@@ -318,8 +285,8 @@ ALLOWED = (
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Node]:
-    """A Redis where nobody may do a thing but one user, who may do what we need."""
+def restricted(tmp_path: Path) -> Iterator[Node]:
+    """A Redis with one user, who has only the permissions that autorouter needs."""
     rules = " ".join(ALLOWED)
     user = f"user router on >correct:horse/battery@staple {rules}"
     with running() as nodes:
@@ -327,14 +294,16 @@ def guarded(tmp_path: Path) -> Iterator[Node]:
         yield nodes[0]
 
 
-async def test_user_with_only_the_rights_we_need_is_enough(guarded: Node) -> None:
+async def test_documented_permissions_are_enough(restricted: Node) -> None:
     login = "router:correct%3Ahorse%2Fbattery%40staple"
-    await keeps_its_promises(f"redis://{login}@{HOST}:{guarded.port}/0")
+    await check_contract(f"redis://{login}@{HOST}:{restricted.port}/0")
 
 
 @pytest.mark.parametrize("login", ["", "router:wrong@", ":correct%3Ahorse%2Fbattery%40staple@"])
-async def test_wrong_login_is_a_store_error_that_hides_it(guarded: Node, login: str) -> None:
-    async with opened(f"redis://{login}{HOST}:{guarded.port}/0") as store:
+async def test_wrong_login_is_a_store_error_without_the_password(
+    restricted: Node, login: str
+) -> None:
+    async with opened(f"redis://{login}{HOST}:{restricted.port}/0") as store:
         with pytest.raises(StoreError) as caught:
             await store.read(list(CITIES))
     assert not any(word in str(caught.value) for word in ("wrong", "horse"))
