@@ -1,4 +1,4 @@
-"""Who may change the fleet."""
+"""Which requests may change the fleet."""
 
 import pytest
 from hypothesis import given
@@ -10,12 +10,12 @@ TOKEN = "a-token-of-operators"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1"])
-def test_loopback_needs_no_token_when_none_is_set(host: str) -> None:
+def test_loopback_needs_no_token_if_none_is_set(host: str) -> None:
     assert may_change("", None, host)
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("host_header", "expected"),
     [
         ("localhost", True),
         ("LOCALHOST", True),
@@ -27,19 +27,19 @@ def test_loopback_needs_no_token_when_none_is_set(host: str) -> None:
         ("", False),
     ],
 )
-def test_a_rebound_name_may_not_change_without_a_token(asked: str, expected: bool) -> None:
-    assert may_change("", None, "127.0.0.1", asked) is expected
+def test_dns_rebinding_is_refused_without_a_token(host_header: str, expected: bool) -> None:
+    assert may_change("", None, "127.0.0.1", host_header) is expected
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "fe80::1", "169.254.1.1"])
 @pytest.mark.parametrize("authorization", ["", "Bearer ", "Bearer None", f"Bearer {TOKEN}"])
-def test_other_hosts_are_refused_when_no_token_is_set(host: str, authorization: str) -> None:
+def test_other_hosts_are_refused_if_no_token_is_set(host: str, authorization: str) -> None:
     assert not may_change(authorization, None, host)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "2001:db8::1"])
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_right_token_is_enough_anywhere(host: str, scheme: str) -> None:
+def test_valid_token_is_accepted_on_every_host(host: str, scheme: str) -> None:
     assert may_change(f"{scheme} {TOKEN}", TOKEN, host)
     assert may_change(f"{scheme}   {TOKEN} ", TOKEN, host)
 
@@ -62,12 +62,12 @@ def test_right_token_is_enough_anywhere(host: str, scheme: str) -> None:
         "Bearer \xff",
     ],
 )
-def test_anything_else_is_refused_even_on_loopback(authorization: str) -> None:
+def test_invalid_token_is_refused_on_loopback(authorization: str) -> None:
     assert not may_change(authorization, TOKEN, "127.0.0.1")
 
 
 @given(st.text())
-def test_no_other_text_is_the_token(text: str) -> None:
+def test_only_the_token_is_accepted(text: str) -> None:
     assert may_change(f"Bearer {text}", TOKEN, "127.0.0.1") is (text.strip() == TOKEN)
 
 
@@ -81,7 +81,7 @@ def test_no_other_text_is_the_token(text: str) -> None:
         (TOKEN, "0.0.0.0", ChangeAccess.TOKEN),
     ],
 )
-def test_what_a_change_needs_is_reported(
+def test_requirement_for_changes_is_reported(
     token: str | None, host: str, changes: ChangeAccess
 ) -> None:
     assert change_access(token, host) is changes
@@ -101,9 +101,7 @@ def test_what_a_change_needs_is_reported(
         ("http://[", False),
     ],
 )
-def test_page_from_elsewhere_may_not_change_without_a_token(
-    origin: str | None, expected: bool
-) -> None:
+def test_other_origin_is_refused_without_a_token(origin: str | None, expected: bool) -> None:
     assert may_change("", None, "127.0.0.1", "localhost", origin) is expected
     assert may_change(f"Bearer {TOKEN}", TOKEN, "127.0.0.1", "localhost", origin)
 

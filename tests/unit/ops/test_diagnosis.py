@@ -1,4 +1,4 @@
-"""What operators are told: the worst first, and nothing left out."""
+"""The findings for operators: the worst is first and none is missing."""
 
 from dataclasses import replace
 from typing import Any
@@ -39,7 +39,7 @@ def kinds(all_found: list[Finding]) -> list[FindingKind]:
     return [finding.kind for finding in all_found]
 
 
-def test_all_well_is_said() -> None:
+def test_healthy_fleet_is_reported() -> None:
     (only,) = found()
     assert (only.grade, only.title) == (
         Grade.OK,
@@ -47,7 +47,7 @@ def test_all_well_is_said() -> None:
     )
 
 
-def test_edge_that_is_down_is_told_with_reason_and_since() -> None:
+def test_edge_that_is_down_has_reason_and_time() -> None:
     edge = replace(an_edge("yto-01", Observed.DOWN), reason=Outcome.REFUSED)
     (only,) = found(a_fleet_but(edge))
     assert only.title == "yto-01 (Toronto) is down: connection refused, or name not resolved"
@@ -55,7 +55,7 @@ def test_edge_that_is_down_is_told_with_reason_and_since() -> None:
 
 
 @pytest.mark.parametrize("outcome", sorted(set(Outcome) - {Outcome.OK}))
-def test_every_outcome_has_words(outcome: Outcome) -> None:
+def test_every_outcome_has_a_description(outcome: Outcome) -> None:
     edge = replace(an_edge("yto-01", Observed.DOWN), reason=outcome)
     assert found(a_fleet_but(edge))[0].title.startswith("yto-01 (Toronto) is down: ")
 
@@ -68,7 +68,7 @@ def test_edge_that_is_not_up_is_reported(observed: Observed, kind: FindingKind) 
     assert kinds(found(a_fleet_but(an_edge("yto-01", observed)))) == [kind]
 
 
-def test_country_without_an_edge_is_worse_than_the_edges_that_left_it() -> None:
+def test_country_without_an_edge_comes_before_its_edges() -> None:
     fleet = a_fleet_but(*(an_edge(id, Observed.DOWN) for id in CANADIAN))
     first, *rest = found(fleet)
     assert (first.kind, first.grade) == (FindingKind.COUNTRY_OUT, Grade.ALARM)
@@ -76,13 +76,13 @@ def test_country_without_an_edge_is_worse_than_the_edges_that_left_it() -> None:
     assert (kinds(rest), first.edges) == ([FindingKind.DOWN] * 5, tuple(CANADIAN))
 
 
-def test_viewers_who_get_404_come_before_viewers_who_go_abroad() -> None:
+def test_residency_errors_come_before_a_country_without_an_edge() -> None:
     fleet = a_fleet_but(*(an_edge(id, Observed.DOWN) for id in CANADIAN))
-    told = kinds(found(fleet, recent=Recent(residency_refused=1)))
-    assert told[:2] == [FindingKind.RESIDENCY, FindingKind.COUNTRY_OUT]
+    first_kinds = kinds(found(fleet, recent=Recent(residency_refused=1)))[:2]
+    assert first_kinds == [FindingKind.RESIDENCY, FindingKind.COUNTRY_OUT]
 
 
-def test_country_emptied_by_operators_is_told_too() -> None:
+def test_country_drained_by_operators_is_reported() -> None:
     fleet = a_fleet_but(*(a_held_edge(id) for id in CANADIAN))
     first = found(fleet)[0]
     assert (first.kind, first.since) == (FindingKind.COUNTRY_OUT, NOW - 60)
@@ -96,7 +96,7 @@ def test_country_emptied_by_operators_is_told_too() -> None:
         (Status.FAIL_OPEN, FindingKind.FAIL_OPEN, Grade.ALARM),
     ],
 )
-def test_every_status_but_ok_is_told_first(status: Status, kind: FindingKind, grade: Grade) -> None:
+def test_every_status_except_ok_is_first(status: Status, kind: FindingKind, grade: Grade) -> None:
     observed = Observed.DOWN if status is Status.FAIL_OPEN else Observed.UP
     fleet = a_fleet(*(an_edge(id, observed) for id in CITIES), status=status)
     first = found(fleet)[0]
@@ -104,35 +104,35 @@ def test_every_status_but_ok_is_told_first(status: Status, kind: FindingKind, gr
     assert str(status).replace("_", "-") in first.title.lower()
 
 
-def test_unknown_edges_are_no_news_while_all_is_unknown() -> None:
+def test_static_fleet_does_not_list_unknown_edges() -> None:
     fleet = a_fleet(*(an_edge(id, Observed.UNKNOWN) for id in CITIES), status=Status.STATIC)
     assert kinds(found(fleet)) == [FindingKind.STATIC]
 
 
-def test_fleet_without_an_enabled_edge_is_the_worst() -> None:
+def test_fleet_without_an_enabled_edge_is_first() -> None:
     fleet = a_fleet(*(a_held_edge(id) for id in CITIES), status=Status.FAIL_OPEN)
     first = found(fleet)[0]
     assert (first.kind, first.grade, first.since) == (FindingKind.NO_EDGE, Grade.ALARM, NOW - 60)
 
 
-def test_held_edge_is_a_notice_beside_all_well() -> None:
+def test_disabled_edge_is_a_notice() -> None:
     well, held = found(a_fleet_but(a_held_edge("yto-01", Intended.DISABLED)))
     assert (well.kind, held.grade) == (FindingKind.NOTHING, Grade.NOTICE)
     assert well.title.startswith("All well: 9 of 10")
     assert held.title == "yto-01 (Toronto) is disabled by ops: maintenance"
 
 
-def test_held_edge_is_not_also_down() -> None:
+def test_draining_edge_is_not_reported_as_down() -> None:
     held = a_held_edge("yto-01", observed=Observed.DOWN)
     assert FindingKind.DOWN not in kinds(found(a_fleet_but(held)))
 
 
-def test_edge_never_chosen_is_told_when_it_is_down() -> None:
+def test_unroutable_edge_that_is_down_is_reported() -> None:
     edge = an_edge(a_region("yto-01", routable=False), Observed.DOWN)
     assert kinds(found(a_fleet_but(edge))) == [FindingKind.NOTHING, FindingKind.UNROUTABLE]
 
 
-def test_brake_and_isolation_are_told_by_vantage() -> None:
+def test_brake_and_isolation_have_their_vantage() -> None:
     braking = replace(a_view("ams"), held=("yto-01", "yto-02", "yul-01"))
     first, second = found(None, braking, a_view("fra", isolated=True))
     assert (first.kind, first.grade, first.edges) == (FindingKind.BRAKE, Grade.ALARM, braking.held)
@@ -140,13 +140,13 @@ def test_brake_and_isolation_are_told_by_vantage() -> None:
     assert (second.kind, "fra" in second.title) == (FindingKind.ISOLATION, True)
 
 
-def test_silent_vantage_is_told_while_another_speaks() -> None:
+def test_silent_vantage_is_reported_if_another_is_fresh() -> None:
     quiet = a_view("fra", probed_at=NOW - 16)
     assert kinds(found(None, a_view("ams"), quiet)) == [FindingKind.VANTAGE_SILENT]
     assert kinds(found(None, quiet)) == [FindingKind.NOTHING]
 
 
-def test_vantage_that_meets_only_faults_of_its_own_is_not_called_silent() -> None:
+def test_vantage_with_only_local_faults_is_not_silent() -> None:
     blind = {id: replace(an_edge_view(), reason=Outcome.LOCAL) for id in CITIES}
     views = a_view("fresh"), a_view("blind", blind, probed_at=NOW - 20)
     (one,) = found(None, *views)
@@ -159,17 +159,17 @@ def test_store_that_cannot_be_read_is_reported() -> None:
     assert (only.kind, "Redis: gone" in only.meaning) == (FindingKind.STORE, True)
 
 
-def test_stored_values_that_are_left_out_are_reported() -> None:
+def test_unreadable_stored_values_are_reported() -> None:
     (only,) = found(store_values=Trouble(NOW - 5, "autorouter:{v1}:view:a: not JSON"))
     assert (only.kind, only.since) == (FindingKind.STORE_VALUES, NOW - 5)
     assert "view:a: not JSON" in only.meaning
     assert only.runbook == "autorouterstorevaluesunreadable"
 
 
-@pytest.mark.parametrize(("days", "is_told"), [(45, False), (46, True)])
-def test_old_geo_data_is_a_notice(days: float, is_told: bool) -> None:
+@pytest.mark.parametrize(("days", "is_reported"), [(45, False), (46, True)])
+def test_old_geo_data_is_a_notice(days: float, is_reported: bool) -> None:
     all_found = found(geo_age_days=days)
-    assert (FindingKind.GEO_OLD in kinds(all_found)) is is_told
+    assert (FindingKind.GEO_OLD in kinds(all_found)) is is_reported
     assert all_found[0].kind is FindingKind.NOTHING
 
 
@@ -197,13 +197,13 @@ def an_edge_that(observed: Observed, why: Outcome, **votes: Observed) -> Edge:
         ),
     ],
 )
-def test_edge_that_passes_but_is_not_up_is_named_truly(edge: Edge, word: str, title: str) -> None:
+def test_edge_that_passes_but_is_not_up_has_a_reason(edge: Edge, word: str, title: str) -> None:
     assert reason(edge) == word
     assert found(a_fleet_but(edge))[0].title == title
 
 
 def an_edge_seen(observed: Observed, why: Outcome, **seen: Any) -> Edge:
-    """yto-01, of which the one vantage publishes this."""
+    """yto-01 as one vantage publishes it."""
     view = EdgeView(state=observed, since=NOW - 60, reason=why, **seen)
     return replace(an_edge_that(observed, why, local=observed), seen={"local": view})
 
@@ -251,7 +251,7 @@ def an_edge_seen(observed: Observed, why: Outcome, **seen: Any) -> Edge:
         ),
     ],
 )
-def test_state_is_told_by_its_true_name(
+def test_state_has_its_kind_reason_and_title(
     edge: Edge, kind: FindingKind, word: str, title: str
 ) -> None:
     (only,) = found(a_fleet_but(edge))
@@ -267,18 +267,20 @@ def test_state_is_told_by_its_true_name(
         ({"bad_addresses": ("192.0.2.1",)}, FindingKind.ADDRESS),
     ],
 )
-def test_fault_of_a_part_of_an_edge_is_reported(seen: dict[str, Any], kind: FindingKind) -> None:
+def test_fault_of_an_inventory_or_address_is_reported(
+    seen: dict[str, Any], kind: FindingKind
+) -> None:
     (only,) = found(a_fleet_but(an_edge_seen(Observed.UP, Outcome.OK, **seen)))
     assert (only.kind, only.edges) == (kind, ("yto-01",))
 
 
-def test_wait_can_be_ended_only_while_the_store_works() -> None:
+def test_ending_a_hold_down_is_advised_only_with_a_working_store() -> None:
     fleet = a_fleet_but(an_edge_seen(Observed.DOWN, Outcome.OK, back_at=NOW + 90))
     assert "autorouter enable yto-01 --now" in found(fleet)[0].action
     assert all("--now" not in one.action for one in found(fleet, store=FAILS))
 
 
-def test_brake_says_since_when_until_when_and_what_to_press() -> None:
+def test_brake_has_start_end_and_advice() -> None:
     view = replace(a_view(), held=("nyc-01", "yto-01"), held_since=NOW - 30, held_until=NOW + 90)
     brake = found(None, view)[0]
     assert brake.since == NOW - 30
@@ -295,14 +297,14 @@ def test_stale_because_of_the_brake_is_reported_once(age_s: float, kinds: set[Fi
     assert {one.kind for one in found(fleet, view)} == kinds
 
 
-def test_fail_open_names_edges_never_seen_working() -> None:
+def test_fail_open_lists_edges_never_seen_working() -> None:
     edge = an_edge_seen(Observed.DOWN, Outcome.REFUSED, worked=False)
     others = [an_edge(id, Observed.DOWN) for id in CITIES if id != "yto-01"]
     first = found(a_fleet(edge, *others, status=Status.FAIL_OPEN))[0]
     assert first.meaning.endswith("Never seen working: yto-01.")
 
 
-def test_findings_alike_are_one_group_with_their_share() -> None:
+def test_equal_findings_are_grouped_with_their_share() -> None:
     fleet = a_fleet_but(an_edge("yto-01", Observed.DOWN), an_edge("nyc-01", Observed.DOWN))
     (group,) = grouped(found(fleet, homes={"yto-01": 0.1, "nyc-01": 0.3}))
     assert (group.title, group.edges) == ("2 edges are down", ("nyc-01", "yto-01"))
@@ -335,7 +337,7 @@ FAILS = Trouble(NOW - 30, "connection refused")
         (FindingKind.RELOAD, Grade.WARNING, {"reload": FAILS}),
     ],
 )
-def test_every_sign_of_trouble_is_one_finding(
+def test_every_sign_of_a_problem_is_one_finding(
     kind: FindingKind, grade: Grade, signs: dict[str, Any]
 ) -> None:
     (only,) = found(None, **signs)
@@ -345,11 +347,11 @@ def test_every_sign_of_trouble_is_one_finding(
     assert only.runbook == ALERTS[kind].lower()
 
 
-def test_few_viewers_of_unknown_place_are_no_finding() -> None:
+def test_few_viewers_of_unknown_place_are_not_reported() -> None:
     assert kinds(found(recent=Recent(placed=99, unplaced=99))) == [FindingKind.NOTHING]
 
 
-def test_first_seconds_say_starting() -> None:
+def test_first_seconds_are_reported_as_starting() -> None:
     fleet = a_fleet(*(an_edge(id, Observed.UNKNOWN) for id in CITIES), status=Status.STATIC)
     unseen = replace(fleet, seen_at=None)
     assert kinds(found(unseen, age_s=3.0)) == [FindingKind.STARTING]
@@ -357,7 +359,7 @@ def test_first_seconds_say_starting() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.STATIC, Status.OK])
-def test_no_advice_needs_a_store_that_is_gone(status: Status) -> None:
+def test_no_advice_needs_a_store_that_fails(status: Status) -> None:
     edges = [an_edge(id, Observed.DOWN) for id in CITIES]
     edges[0] = an_edge(edges[0].region.id, Observed.DEGRADED)
     for one in found(a_fleet(*edges, status=status), store=FAILS):
@@ -368,33 +370,33 @@ def test_no_advice_needs_a_store_that_is_gone(status: Status) -> None:
 # The headline
 
 
-def said(fleet: Fleet, **signs: Any) -> str:
+def headline_of(fleet: Fleet, **signs: Any) -> str:
     return headline(fleet, found(fleet, **signs), Signs(**signs))
 
 
-def test_headline_sums_up_by_impact() -> None:
+def test_headline_has_the_share_of_viewers_moved() -> None:
     fleet = a_fleet_but(an_edge("yto-01", Observed.DOWN), an_edge("nyc-01", Observed.DOWN))
-    assert said(fleet, moved=0.53) == "2 of 10 edges are down: 53% of viewers moved"
+    assert headline_of(fleet, moved=0.53) == "2 of 10 edges are down: 53% of viewers moved"
 
 
-def test_headline_does_not_blame_what_moves_no_viewer() -> None:
-    told = said(a_fleet_but(), recent=Recent(faults=1), moved=0.18)
-    assert told == "1 request failed with 500 in the last 5 minutes; 18% of viewers moved"
+def test_headline_separates_causes_from_moved_viewers() -> None:
+    text = headline_of(a_fleet_but(), recent=Recent(faults=1), moved=0.18)
+    assert text == "1 request failed with 500 in the last 5 minutes; 18% of viewers moved"
 
 
-def test_headline_of_one_trouble_is_its_title() -> None:
+def test_headline_of_one_finding_is_its_title() -> None:
     fleet = a_fleet_but(an_edge("yto-01", Observed.DEGRADED))
-    assert said(fleet) == found(fleet)[0].title
+    assert headline_of(fleet) == found(fleet)[0].title
 
 
-def test_findings_alike_are_ordered_by_share() -> None:
+def test_equal_findings_are_ordered_by_share() -> None:
     fleet = a_fleet_but(an_edge("yto-01", Observed.DOWN), an_edge("nyc-01", Observed.DOWN))
     homes = {"yto-01": 0.1, "nyc-01": 0.3}
     assert [one.edges for one in found(fleet, homes=homes)] == [("nyc-01",), ("yto-01",)]
 
 
 @given(data=st.data(), geo_age_days=st.floats(0, 1000))
-def test_worst_is_first_and_something_is_always_said(
+def test_worst_finding_is_first_and_one_is_always_present(
     data: st.DataObject, geo_age_days: float
 ) -> None:
     fleet = data.draw(fleets(data.draw(catalogs())))
@@ -413,17 +415,17 @@ def test_feeds_older_than_thirty_days_are_a_finding() -> None:
     assert "autorouter geodata feeds" in old.action
 
 
-def test_failed_loop_a_hanging_folder_and_an_unread_log_are_warnings() -> None:
-    wrong = found(loops={"purge": FAILS}, state_dir=FAILS, log_stalled=True)
-    assert kinds(wrong) == [FindingKind.LOOP, FindingKind.STATE_DIR, FindingKind.LOG]
-    assert {finding.grade for finding in wrong} == {Grade.WARNING}
-    assert (wrong[0].subject, wrong[0].since) == ("purge", FAILS.since)
+def test_failed_loop_hung_folder_and_stalled_log_are_warnings() -> None:
+    warnings = found(loops={"purge": FAILS}, state_dir=FAILS, log_stalled=True)
+    assert kinds(warnings) == [FindingKind.LOOP, FindingKind.STATE_DIR, FindingKind.LOG]
+    assert {finding.grade for finding in warnings} == {Grade.WARNING}
+    assert (warnings[0].subject, warnings[0].since) == ("purge", FAILS.since)
 
 
-def test_times_of_the_fleet_are_its_own_and_not_the_servers() -> None:
+def test_findings_have_the_times_of_the_fleet() -> None:
     isolated = replace(a_view("fra", isolated=True), isolated_since=NOW - 500)
-    told = found(a_fleet(status=Status.STATIC), isolated)
-    assert [(one.kind, one.since) for one in told] == [
+    all_found = found(a_fleet(status=Status.STATIC), isolated)
+    assert [(one.kind, one.since) for one in all_found] == [
         (FindingKind.STATIC, NOW - 380),
         (FindingKind.ISOLATION, NOW - 500),
     ]
@@ -434,6 +436,6 @@ def test_times_of_the_fleet_are_its_own_and_not_the_servers() -> None:
     assert (first.kind, first.since) == (FindingKind.FAIL_OPEN, NOW - 7)
 
 
-def test_brake_of_a_vantage_that_is_gone_is_none() -> None:
-    gone = replace(a_view("ams", probed_at=NOW - 121), held=("yto-01", "yto-02", "yul-01"))
-    assert FindingKind.BRAKE not in kinds(found(None, gone))
+def test_brake_of_an_expired_vantage_is_not_reported() -> None:
+    expired = replace(a_view("ams", probed_at=NOW - 121), held=("yto-01", "yto-02", "yul-01"))
+    assert FindingKind.BRAKE not in kinds(found(None, expired))

@@ -1,4 +1,6 @@
-"""A dial as an operator asks for it, and as it is stored and shown."""
+"""How a dial is requested, stored and shown."""
+
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -10,17 +12,23 @@ from router.routing.cache_headers import CachePolicy
 from router.routing.fleet import Fleet, combine
 from router.store.codec import UNREADABLE, decode, encode
 from router.store.memory import MemoryStore
-from tests.support.builders import NOW, a_catalog, a_view
+from tests.support.builders import NOW, a_catalog, a_view, an_intent
 
 pytestmark = pytest.mark.anyio
 
 
 async def dialled(
-    store: MemoryStore, share: float, *, over_s: int = 0, now: float = NOW, life_s: int = 7_200
+    store: MemoryStore,
+    share: float,
+    *,
+    over_s: int = 0,
+    now: float = NOW,
+    life_s: int = 7_200,
+    fleet: Fleet | None = None,
 ) -> list[Event]:
     return await set_intents(
         store,
-        await fleet_of(store, now),
+        fleet or await fleet_of(store, now),
         ["yto-01"],
         Intended.ENABLED,
         life_s=life_s,
@@ -43,14 +51,14 @@ def store() -> MemoryStore:
     return MemoryStore(clock=lambda: NOW)
 
 
-async def test_dial_is_stored_and_on_record(store: MemoryStore) -> None:
+async def test_dial_is_stored_and_logged(store: MemoryStore) -> None:
     (event,) = await dialled(store, 0.7)
     assert (event.before, event.after, event.reason) == ("enabled", "dial 70%", "GPUs hot")
     edge = (await fleet_of(store)).edges[0]
     assert (edge.share, edge.enabled) == (0.7, True)
 
 
-async def test_dial_moves_from_where_it_is(store: MemoryStore) -> None:
+async def test_new_dial_starts_from_the_current_share(store: MemoryStore) -> None:
     await dialled(store, 0.0, over_s=600)
     (event,) = await dialled(store, 1.0, over_s=100, now=NOW + 300)
     assert (event.before, event.after) == ("dial 0% over 10m", "dial 100% over 1.66667m")
@@ -58,38 +66,19 @@ async def test_dial_moves_from_where_it_is(store: MemoryStore) -> None:
     assert halfway.share == 0.75
 
 
-async def test_dial_of_a_drained_edge_begins_at_nothing(store: MemoryStore) -> None:
-    drained = Intent(
-        edge="yto-01",
-        state=Intended.DRAINING,
-        actor="a",
-        reason="b",
-        created_at=NOW,
-        expires_at=NOW + 600,
-    )
-    fleet = combine(a_catalog(), [a_view()], [drained], NOW)
-    await set_intents(
-        store,
-        fleet,
-        ["yto-01"],
-        Intended.ENABLED,
-        life_s=600,
-        reason="back",
-        actor="a",
-        force=False,
-        now=NOW,
-        dial=Dial(1.0, 100),
-    )
+async def test_dial_of_a_draining_edge_starts_at_zero(store: MemoryStore) -> None:
+    fleet = combine(a_catalog(), [a_view()], [an_intent()], NOW)
+    await dialled(store, 1.0, over_s=100, fleet=fleet)
     assert (await fleet_of(store, NOW + 50)).edges[0].share == 0.5
 
 
-async def test_dial_that_would_end_on_the_way_is_refused(store: MemoryStore) -> None:
+async def test_dial_that_would_expire_too_early_is_refused(store: MemoryStore) -> None:
     with pytest.raises(RefusedError, match="would end before it reaches its share"):
         await dialled(store, 0.0, over_s=600, life_s=300)
     assert (await fleet_of(store)).slot is None
 
 
-async def test_dial_is_shown_until_when_and_where_it_is(store: MemoryStore) -> None:
+async def test_document_of_an_edge_has_its_dial(store: MemoryStore) -> None:
     await dialled(store, 0.0, over_s=600)
     edge = (await fleet_of(store, NOW + 60)).edges[0]
     shown = describe_edge(edge, NOW + 60, CachePolicy())
@@ -111,25 +100,28 @@ async def test_dial_is_shown_until_when_and_where_it_is(store: MemoryStore) -> N
     ("text", "share"),
     [("70%", 0.7), ("0.7", 0.7), ("0%", 0.0), ("100%", 1.0), ("1", 1.0), ("12.5%", 0.125)],
 )
-def test_share_is_read(text: str, share: float) -> None:
+def test_share_is_parsed(text: str, share: float) -> None:
     assert parse_share(text) == share
 
 
 @pytest.mark.parametrize("text", ["", "70", "101%", "-1%", "nan", "1.1", "70 %", "\u0667%", "1e-1"])
-def test_other_shares_are_refused(text: str) -> None:
+def test_invalid_share_is_rejected(text: str) -> None:
     assert parse_share(text) is None
 
 
 @pytest.mark.parametrize(
-    "wish", [(None, None, None), ("draining", 0.5, None), (None, 0.5, "soon"), (None, 0.5, "4d")]
+    "arguments",
+    [(None, None, None), ("draining", 0.5, None), (None, 0.5, "soon"), (None, 0.5, "4d")],
 )
-def test_wish_that_is_unclear_is_refused(wish: tuple[str | None, float | None, str | None]) -> None:
+def test_contradictory_dial_is_refused(
+    arguments: tuple[str | None, float | None, str | None],
+) -> None:
     with pytest.raises(RefusedError):
-        requested_dial(*wish)
+        requested_dial(*arguments)
 
 
 class OldIntent(msgspec.Struct):
-    """As releases without dials read it: other fields are ignored."""
+    """An intent as releases without dials read it; other fields are ignored."""
 
     edge: str
     state: Intended
@@ -140,17 +132,7 @@ class OldIntent(msgspec.Struct):
     v: int = 1
 
 
-A_DIAL = Intent(
-    edge="yto-01",
-    state=Intended.ENABLED,
-    actor="a",
-    reason="b",
-    created_at=NOW,
-    expires_at=NOW + 60,
-    share=0.3,
-    from_share=0.9,
-    over_s=30,
-)
+A_DIAL = replace(an_intent(state=Intended.ENABLED), share=0.3, from_share=0.9, over_s=30)
 
 
 def test_older_release_reads_a_dial_as_enabled() -> None:
@@ -158,7 +140,7 @@ def test_older_release_reads_a_dial_as_enabled() -> None:
     assert (old.state, old.v) == (Intended.ENABLED, 1)
 
 
-def test_dial_is_read_as_it_was_written() -> None:
+def test_dial_is_read_back() -> None:
     assert decode(encode(A_DIAL), Intent, NOW) == A_DIAL
 
 
@@ -172,7 +154,7 @@ def test_intent_of_an_older_release_has_no_dial() -> None:
 
 @pytest.mark.parametrize("field", ["share", "from_share", "over_s"])
 @pytest.mark.parametrize("value", [-0.1, 1e308, "0.5", None])
-def test_dial_out_of_bounds_is_unreadable(field: str, value: object) -> None:
+def test_dial_out_of_range_is_unreadable(field: str, value: object) -> None:
     fields = {**msgspec.to_builtins(A_DIAL), field: value, "v": 1}
     with pytest.raises(UNREADABLE):
         decode(msgspec.json.encode(fields), Intent, NOW)

@@ -1,4 +1,4 @@
-"""Filters of events, and events as CSV."""
+"""Event filters, and events as CSV."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ EVENT = Event(at=100.0, kind=EventKind.INTENT, edge="yto-01", reason="=1+1", act
 
 
 @pytest.mark.parametrize(
-    ("asked", "fits"),
+    ("params", "fits"),
     [
         ({}, True),
         ({"edge": "yto-01", "kind": "intent", "since": "100"}, True),
@@ -22,23 +22,23 @@ EVENT = Event(at=100.0, kind=EventKind.INTENT, edge="yto-01", reason="=1+1", act
         ({"since": "100.1"}, False),
     ],
 )
-def test_event_fits_what_is_asked(asked: dict[str, str], fits: bool) -> None:
-    assert wanted(asked).fits(EVENT) is fits
+def test_filter_selects_events(params: dict[str, str], fits: bool) -> None:
+    assert wanted(params).fits(EVENT) is fits
 
 
-@pytest.mark.parametrize("asked", [{"kind": "nonsense"}, {"since": "yesterday"}, {"since": "nan"}])
-def test_filter_that_is_none_is_refused(asked: dict[str, str]) -> None:
+@pytest.mark.parametrize("params", [{"kind": "nonsense"}, {"since": "yesterday"}, {"since": "nan"}])
+def test_invalid_filter_is_rejected(params: dict[str, str]) -> None:
     with pytest.raises(FilterError, match="must be"):
-        wanted(asked)
+        wanted(params)
 
 
-def test_nothing_asked_is_everything() -> None:
+def test_empty_filter_selects_everything() -> None:
     assert wanted({}) == Wanted()
 
 
-def test_csv_reads_back_and_holds_no_formula() -> None:
+def test_csv_is_read_back_and_contains_no_formula() -> None:
     headings, row = csv.reader(io.StringIO(as_csv([Logged("1-0", EVENT)])))
     assert headings == list(COLUMNS)
-    told = dict(zip(headings, row, strict=True))
-    assert (told["id"], told["at"], told["kind"]) == ("1-0", "100.0", "intent")
-    assert (told["reason"], told["actor"], told["until"]) == ("'=1+1", "ann, ops", "")
+    fields = dict(zip(headings, row, strict=True))
+    assert (fields["id"], fields["at"], fields["kind"]) == ("1-0", "100.0", "intent")
+    assert (fields["reason"], fields["actor"], fields["until"]) == ("'=1+1", "ann, ops", "")

@@ -1,4 +1,4 @@
-"""Which streams of events are open, and which one makes room."""
+"""Which event streams are open and which one is closed for a new one."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from router.ops.event_stream import MAX_STREAMS, MIN_STREAM_S, Streams
 pytestmark = pytest.mark.anyio
 
 
-async def test_oldest_stream_makes_room_once_it_has_lasted_a_while() -> None:
+async def test_oldest_stream_is_closed_after_its_minimum_time() -> None:
     now = 0.0
     streams = Streams(lambda: now)
     scopes = [streams.enter() for _ in range(MAX_STREAMS)]
@@ -18,7 +18,7 @@ async def test_oldest_stream_makes_room_once_it_has_lasted_a_while() -> None:
     assert [scope.cancel_called for scope in scopes[:2]] == [True, False]
 
 
-async def test_stream_that_ended_leaves_room() -> None:
+async def test_ended_stream_frees_its_place() -> None:
     streams = Streams(lambda: 0.0)
     scopes = [streams.enter() for _ in range(MAX_STREAMS)]
     streams.leave(scopes[5])

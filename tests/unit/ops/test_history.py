@@ -1,4 +1,4 @@
-"""The history of a day: bounded, merged as it ages, and sound whatever was stored."""
+"""The history of one day is bounded and merged as it ages; invalid stored data is rejected."""
 
 import zlib
 from collections.abc import Sequence
@@ -46,8 +46,8 @@ NOON = MIDNIGHT + DAY_S / 2
 
 
 def a_sample(at: float = NOON, fleet: Fleet | None = None, **given: Any) -> Sample:
-    told: dict[str, Any] = {"given": {}, "answers": 0, "errors": 0, "falls": {}, "down_s": {}}
-    return sample(fleet or a_fleet(), at=at, **told | given)
+    defaults: dict[str, Any] = {"given": {}, "answers": 0, "errors": 0, "falls": {}, "down_s": {}}
+    return sample(fleet or a_fleet(), at=at, **defaults | given)
 
 
 def a_history(minutes: int, until: float = NOON, **given: Any) -> History:
@@ -57,8 +57,8 @@ def a_history(minutes: int, until: float = NOON, **given: Any) -> History:
     return history
 
 
-def edge_of(told: dict[str, Any], id: str) -> dict[str, Any]:
-    (found,) = [edge for edge in told["edges"] if edge["id"] == id]
+def edge_of(body: dict[str, Any], id: str) -> dict[str, Any]:
+    (found,) = [edge for edge in body["edges"] if edge["id"] == id]
     return dict(found)
 
 
@@ -70,14 +70,14 @@ def test_last_hour_has_a_sample_a_minute() -> None:
     assert all(after - before == COARSE_S for before, after in pairwise(older))
 
 
-def test_day_is_bounded_and_forgotten_after_24_hours() -> None:
+def test_samples_are_bounded_and_dropped_after_24_hours() -> None:
     history = a_history(30 * 60)
     assert len(history.samples) <= MAX_SAMPLES
     assert history.samples[0].at > NOON - KEPT_S
     assert history.samples[0].at < NOON - KEPT_S + 2 * COARSE_S
 
 
-def test_merging_loses_no_answer_and_no_fall() -> None:
+def test_merging_keeps_all_answers_and_falls() -> None:
     each: dict[str, Any] = {
         "answers": 7,
         "errors": 2,
@@ -91,7 +91,7 @@ def test_merging_loses_no_answer_and_no_fall() -> None:
     assert sum(one.falls[0] for one in samples) == 5 * 60
 
 
-def test_worst_state_survives_merging() -> None:
+def test_merging_keeps_the_worst_state() -> None:
     history = History()
     broken = a_fleet_but(an_edge("yto-02", Observed.DOWN))
     history.add(a_sample(NOON - 2 * HOUR_S + MINUTE_S, broken))
@@ -101,44 +101,44 @@ def test_worst_state_survives_merging() -> None:
     assert history.samples[0].states[1] is Observed.DOWN
 
 
-def test_edge_that_came_later_has_no_value_before() -> None:
+def test_edge_added_later_has_no_earlier_values() -> None:
     history = History()
     history.add(a_sample(NOON - MINUTE_S, a_fleet(an_edge("yto-01"))))
     history.add(a_sample(NOON, a_fleet(an_edge("yto-01"), an_edge("yul-01"))))
-    told = document(history.samples, now=NOON, since=0.0)
-    assert edge_of(told, "yul-01")["state"] == [None, "up"]
-    assert edge_of(told, "yul-01")["share"] == [None, None]
+    body = document(history.samples, now=NOON, since=0.0)
+    assert edge_of(body, "yul-01")["state"] == [None, "up"]
+    assert edge_of(body, "yul-01")["share"] == [None, None]
 
 
 def test_document_has_a_value_for_each_sample() -> None:
     history = a_history(5, given={"yto-01": 3, "yul-01": 1}, answers=5, errors=1)
-    told = document(history.samples, now=NOON, since=NOON - 3 * MINUTE_S)
-    assert told["at"] == [NOON - 2 * MINUTE_S, NOON - MINUTE_S, NOON]
-    assert (told["answers"], told["errors"]) == ([5] * 3, [1] * 3)
-    assert edge_of(told, "yto-01")["share"] == [0.75] * 3
-    assert told["fleet"] == [version(a_fleet())] * 3
+    body = document(history.samples, now=NOON, since=NOON - 3 * MINUTE_S)
+    assert body["at"] == [NOON - 2 * MINUTE_S, NOON - MINUTE_S, NOON]
+    assert (body["answers"], body["errors"]) == ([5] * 3, [1] * 3)
+    assert edge_of(body, "yto-01")["share"] == [0.75] * 3
+    assert body["fleet"] == [version(a_fleet())] * 3
 
 
 def test_document_of_one_edge_has_no_other() -> None:
-    told = document(a_history(2).samples, now=NOON, since=0.0, edge="sfo-01")
-    assert [edge["id"] for edge in told["edges"]] == ["sfo-01"]
+    body = document(a_history(2).samples, now=NOON, since=0.0, edge="sfo-01")
+    assert [edge["id"] for edge in body["edges"]] == ["sfo-01"]
 
 
-def test_today_begins_at_midnight() -> None:
+def test_today_starts_at_midnight() -> None:
     history = History()
     for hour in range(-3, 3):
         at = MIDNIGHT + hour * HOUR_S
         history.add(a_sample(at, falls={"yto-01": 1}, down_s={"yto-01": 20.4}))
-    told = document(history.samples, now=MIDNIGHT + 2 * HOUR_S, since=MIDNIGHT)
-    assert edge_of(told, "yto-01")["today"] == {"falls": 2, "down_s": 40}
+    body = document(history.samples, now=MIDNIGHT + 2 * HOUR_S, since=MIDNIGHT)
+    assert edge_of(body, "yto-01")["today"] == {"falls": 2, "down_s": 40}
 
 
-def test_samples_survive_storage() -> None:
+def test_samples_are_read_back() -> None:
     samples = a_history(2 * 60, given={"yto-01": 3}).samples
     assert decode(encode(samples), NOON) == list(samples)
 
 
-def test_500_edges_for_a_day_fit_the_bound() -> None:
+def test_500_edges_for_a_day_fit_the_size_limit() -> None:
     edges = [replace(an_edge(a_region(f"edge-{n:03}")), rtt_ms=n / 7) for n in range(500)]
     fleet = a_fleet(*edges)
     given = {edge.region.id: n * 37 % 1_000 for n, edge in enumerate(edges)}
@@ -147,8 +147,8 @@ def test_500_edges_for_a_day_fit_the_bound() -> None:
     assert len(decode(encode(samples), NOON)) == MAX_SAMPLES
 
 
-def test_too_large_a_history_loses_its_oldest_samples() -> None:
-    dice = iter(range(1, 2**31, 7_919))
+def test_history_over_the_size_limit_loses_its_oldest_samples() -> None:
+    numbers = iter(range(1, 2**31, 7_919))
     rows = 3_000
     wide = msgspec.structs.replace(
         a_sample(),
@@ -157,7 +157,7 @@ def test_too_large_a_history_loses_its_oldest_samples() -> None:
     )
     samples = [
         msgspec.structs.replace(
-            wide, at=NOON - 100 + n, given=tuple(next(dice) % 2**31 for _ in range(rows))
+            wide, at=NOON - 100 + n, given=tuple(next(numbers) % 2**31 for _ in range(rows))
         )
         for n in range(60)
     ]
@@ -178,9 +178,9 @@ _FIRST: dict[str, Any] = {
 
 
 def plain(samples: Sequence[Sample], **changed: Any) -> bytes:
-    told = msgspec.to_builtins(samples)
-    told[0] |= changed
-    return zlib.compress(msgspec.json.encode(told))
+    rows = msgspec.to_builtins(samples)
+    rows[0] |= changed
+    return zlib.compress(msgspec.json.encode(rows))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def plain(samples: Sequence[Sample], **changed: Any) -> bytes:
     ],
     ids=str,
 )
-def test_unsound_history_is_not_used(changed: dict[str, Any]) -> None:
+def test_invalid_history_is_rejected(changed: dict[str, Any]) -> None:
     assert decode(plain([a_sample()], **changed), NOON) == []
 
 
@@ -206,17 +206,17 @@ def test_unsound_history_is_not_used(changed: dict[str, Any]) -> None:
     [b"", b"x", zlib.compress(b"[" * 100_000), zlib.compress(b" " * 2**25), zlib.compress(b"{}")],
     ids=["empty", "text", "deep", "bomb", "object"],
 )
-def test_hostile_history_is_not_used(body: bytes) -> None:
+def test_hostile_history_is_rejected(body: bytes) -> None:
     assert decode(body, NOON) == []
 
 
-def test_samples_of_the_future_and_of_yesterday_are_left_out() -> None:
+def test_future_and_old_samples_are_dropped() -> None:
     ages = (-60.0, 0.0, KEPT_S - 1.0, KEPT_S + 1.0)
     body = encode([a_sample(NOON - age) for age in ages])
     assert [NOON - one.at for one in decode(body, NOON)] == [KEPT_S - 1.0, 0.0]
 
 
-def test_earlier_process_comes_before_this_one() -> None:
+def test_samples_of_an_earlier_process_come_first() -> None:
     history = a_history(2)
     history.prepend(a_history(5, NOON - MINUTE_S).samples, NOON)
     assert [NOON - one.at for one in history.samples] == [
@@ -224,7 +224,7 @@ def test_earlier_process_comes_before_this_one() -> None:
     ]
 
 
-def test_version_is_of_what_answers_depend_on() -> None:
+def test_version_depends_on_routing_only() -> None:
     fleet = a_fleet()
     assert version(fleet) == version(replace(fleet, seen_at=1.0, slot=7))
     different = [
@@ -236,7 +236,7 @@ def test_version_is_of_what_answers_depend_on() -> None:
     assert len({version(one) for one in [fleet, *different]}) == 5
 
 
-def test_nearest_sample_is_the_next_of_its_minute() -> None:
+def test_nearest_sample_is_the_next_one() -> None:
     history = a_history(3 * 60)
     found = history.nearest(NOON - 90)
     assert found is not None
@@ -245,31 +245,31 @@ def test_nearest_sample_is_the_next_of_its_minute() -> None:
     assert history.nearest(NOON - 2 * HOUR_S) is None
 
 
-def test_past_fleet_answers_as_it_did() -> None:
+def test_past_fleet_gives_the_same_decisions() -> None:
     then = a_fleet_but(an_edge("yto-01", Observed.DOWN), a_held_edge("yto-02"))
     one = a_sample(fleet=then)
-    again = past_fleet(a_catalog(), one, NOON, 10)
+    restored = past_fleet(a_catalog(), one, NOON, 10)
     for key in (a_key("yto-01", "yto-02"), a_key("yul-01"), a_key(country="DE")):
-        told, expected = (a_decision(fleet, key) for fleet in (again, then))
-        assert told == expected
+        actual, expected = (a_decision(fleet, key) for fleet in (restored, then))
+        assert actual == expected
 
 
-def test_past_fleet_is_of_the_present_catalog() -> None:
+def test_past_fleet_has_the_edges_of_the_current_catalog() -> None:
     one = a_sample(fleet=a_fleet(an_edge("yto-01"), an_edge("gone-01")))
-    again = past_fleet(a_catalog(a_region("yto-01"), a_region("new-01")), one, NOON, 10)
-    assert [(edge.region.id, edge.observed.value) for edge in again.edges] == [
+    restored = past_fleet(a_catalog(a_region("yto-01"), a_region("new-01")), one, NOON, 10)
+    assert [(edge.region.id, edge.observed.value) for edge in restored.edges] == [
         ("yto-01", "up"),
         ("new-01", "unknown"),
     ]
 
 
-def test_dial_of_the_past_has_its_slot() -> None:
+def test_past_dial_has_its_slot() -> None:
     dialled = a_fleet_but(replace(an_edge("yto-01"), share=0.25))
-    again = past_fleet(a_catalog(), a_sample(fleet=dialled), 1_234.5, 10)
-    assert (again.slot, again.edges[0].share) == (123, 0.25)
+    restored = past_fleet(a_catalog(), a_sample(fleet=dialled), 1_234.5, 10)
+    assert (restored.slot, restored.edges[0].share) == (123, 0.25)
 
 
-def test_times_that_are_kept_are_named() -> None:
+def test_missing_sample_error_has_the_kept_times() -> None:
     assert a_history(3).explain_gap(0.0) == (
         "no sample for 1970-01-01T00:00:00Z; there is one for each minute from "
         "2023-11-15T11:58:00Z to 2023-11-15T12:00:00Z"

@@ -1,4 +1,4 @@
-"""What an operator may ask of an edge, and what is refused."""
+"""Which intents of operators are accepted and which are refused."""
 
 import asyncio
 
@@ -43,7 +43,7 @@ CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
         ("007m", 420),
     ],
 )
-def test_duration_is_read_in_seconds(text: str, seconds: int) -> None:
+def test_duration_is_parsed(text: str, seconds: int) -> None:
     assert parse_duration(text) == seconds
 
 
@@ -54,24 +54,24 @@ def test_duration_is_read_in_seconds(text: str, seconds: int) -> None:
         *("73h", "4d", "259201s", "9999999s", "9" * 5_000 + "d", "2h; rm"),
     ],
 )
-def test_what_is_no_duration_within_72_hours_is_none(text: str) -> None:
+def test_invalid_or_long_duration_is_rejected(text: str) -> None:
     assert parse_duration(text) is None
 
 
 @given(st.text())
-def test_any_text_is_a_duration_within_bounds_or_none(text: str) -> None:
+def test_any_text_is_a_valid_duration_or_rejected(text: str) -> None:
     seconds = parse_duration(text)
     assert seconds is None or 0 < seconds <= MAX_INTENT_S
 
 
-def a_wish(life_s: int = 60, reason: str = "new disks", actor: str = "ann") -> Intent:
+def an_accepted_intent(life_s: int = 60, reason: str = "new disks", actor: str = "ann") -> Intent:
     return new_intent(
         "yto-01", Intended.DRAINING, life_s=life_s, reason=reason, actor=actor, now=NOW
     )
 
 
-def test_intent_lasts_from_now_on_as_long_as_wished() -> None:
-    assert a_wish(life_s=60, reason=" new disks ", actor="ann ") == Intent(
+def test_intent_has_its_lifetime_from_now() -> None:
+    assert an_accepted_intent(life_s=60, reason=" new disks ", actor="ann ") == Intent(
         edge="yto-01",
         state=Intended.DRAINING,
         actor="ann",
@@ -82,34 +82,44 @@ def test_intent_lasts_from_now_on_as_long_as_wished() -> None:
 
 
 @pytest.mark.parametrize("life_s", [1, MAX_INTENT_S])
-def test_life_within_72_hours_is_granted(life_s: int) -> None:
-    assert a_wish(life_s=life_s).expires_at == NOW + life_s
+def test_lifetime_up_to_72_hours_is_accepted(life_s: int) -> None:
+    assert an_accepted_intent(life_s=life_s).expires_at == NOW + life_s
 
 
 @pytest.mark.parametrize("life_s", [0, -1, MAX_INTENT_S + 1])
-def test_life_out_of_bounds_is_refused(life_s: int) -> None:
+def test_lifetime_out_of_range_is_refused(life_s: int) -> None:
     with pytest.raises(RefusedError, match="72 hours"):
-        a_wish(life_s=life_s)
+        an_accepted_intent(life_s=life_s)
 
 
 @pytest.mark.parametrize("text", ["x" * MAX_TEXT, "Straße 東京 🚧", "'; --"])
-def test_printable_text_is_granted(text: str) -> None:
-    assert a_wish(reason=text, actor=text).reason == text
+def test_printable_text_is_accepted(text: str) -> None:
+    assert an_accepted_intent(reason=text, actor=text).reason == text
 
 
-UNFIT = ["", " ", "\t", "x" * (MAX_TEXT + 1), "a\nb", "a\x00b", "\x1b[31m", "\u202e", "\ud800"]
+INVALID_TEXTS = [
+    "",
+    " ",
+    "\t",
+    "x" * (MAX_TEXT + 1),
+    "a\nb",
+    "a\x00b",
+    "\x1b[31m",
+    "\u202e",
+    "\ud800",
+]
 
 
-@pytest.mark.parametrize("text", UNFIT)
-def test_text_unfit_for_an_audit_is_refused(text: str) -> None:
+@pytest.mark.parametrize("text", INVALID_TEXTS)
+def test_unprintable_or_long_text_is_refused(text: str) -> None:
     with pytest.raises(RefusedError, match="the reason must be"):
-        a_wish(reason=text)
+        an_accepted_intent(reason=text)
     with pytest.raises(RefusedError, match="the actor must be"):
-        a_wish(actor=text)
+        an_accepted_intent(actor=text)
 
 
 @given(st.text())
-def test_text_that_is_granted_is_one_line(text: str) -> None:
+def test_accepted_text_is_one_line(text: str) -> None:
     try:
         check_text("reason", text)
     except RefusedError:
@@ -117,30 +127,30 @@ def test_text_that_is_granted_is_one_line(text: str) -> None:
     assert len(text.strip().splitlines()) == 1
 
 
-def test_known_edges_pass() -> None:
+def test_known_edges_are_accepted() -> None:
     check_known(a_fleet(), CITIES)
     check_known(a_fleet(), [])
 
 
-def test_unknown_edges_are_all_named_and_the_known_ones_too() -> None:
+def test_error_lists_unknown_and_known_edges() -> None:
     with pytest.raises(RefusedError) as caught:
         check_known(a_fleet(an_edge("yto-01"), an_edge("yul-01")), ["yto-01", "zzz", "aaa", ""])
     assert str(caught.value) == 'no such edge: "", aaa, zzz; there are yto-01, yul-01'
 
 
 @pytest.mark.parametrize(
-    "asked", [["zzz"], [f"z{n}" for n in range(5_000)], ["z" * 50_000], ["\u202e" * 9_000, ""]]
+    "edges", [["zzz"], [f"z{n}" for n in range(5_000)], ["z" * 50_000], ["\u202e" * 9_000, ""]]
 )
-def test_refusal_is_short_whatever_is_asked_of_a_large_fleet(asked: list[str]) -> None:
+def test_error_for_a_large_fleet_is_short(edges: list[str]) -> None:
     fleet = a_fleet(*(an_edge(f"edge-{n:04}") for n in range(2_000)))
     with pytest.raises(RefusedError) as caught:
-        check_known(fleet, asked)
+        check_known(fleet, edges)
     assert len(str(caught.value)) < 1_000
     assert str(caught.value).isprintable()
     assert str(caught.value).endswith(" and 1980 more")
 
 
-def test_all_that_is_refused_is_said_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(RefusedError) as caught:
         asyncio.run(
             set_intents(
@@ -160,10 +170,10 @@ def test_all_that_is_refused_is_said_at_once() -> None:
         assert part in str(caught.value)
 
 
-def test_fleet_of_one_edge_a_country_is_asked_about_the_last_edge_only() -> None:
+def test_last_edge_of_a_country_may_leave_if_each_has_one() -> None:
     fleet = a_fleet(an_edge("yto-01"), an_edge("nyc-01"))
     check_leaving(fleet, ["yto-01"])
-    with pytest.raises(UnforcedError, match="every viewer would get 503"):
+    with pytest.raises(UnforcedError, match="every viewer would get 503; use force"):
         check_leaving(fleet, ["yto-01", "nyc-01"])
 
 
@@ -191,23 +201,18 @@ def is_refused(fleet_edges: list[tuple[str, Observed]], leaving: list[str]) -> b
         ([(id, Observed.DOWN) for id in CANADIAN], CANADIAN, False),
     ],
 )
-def test_last_working_edge_of_a_country_stays(
+def test_last_working_edge_of_a_country_cannot_leave(
     changed: list[tuple[str, Observed]], leaving: list[str], refused: bool
 ) -> None:
     assert is_refused(changed, leaving) is refused
 
 
-def test_refusal_of_the_last_edge_says_what_viewers_get() -> None:
-    with pytest.raises(RefusedError, match="every viewer would get 503; use force"):
-        check_leaving(a_fleet(), list(CITIES))
-
-
-def test_refusal_names_the_countries() -> None:
+def test_error_lists_the_countries() -> None:
     with pytest.raises(RefusedError, match="leave CA, US without an edge; use force"):
         check_leaving(a_fleet_but(an_edge("sfo-01", Observed.DOWN)), set(CITIES) - {"sfo-01"})
 
 
-def test_edges_held_back_by_operators_do_not_hold_up_a_country() -> None:
+def test_draining_edges_do_not_count_for_a_country() -> None:
     drained = [an_edge(id, intended=Intended.DRAINING) for id in CANADIAN[1:]]
     with pytest.raises(RefusedError):
         check_leaving(a_fleet_but(*drained), CANADIAN[:1])
@@ -215,7 +220,7 @@ def test_edges_held_back_by_operators_do_not_hold_up_a_country() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.STATIC, Status.FAIL_OPEN])
-def test_health_that_answers_ignore_is_ignored_here_too(status: Status) -> None:
+def test_health_is_ignored_in_a_static_or_fail_open_fleet(status: Status) -> None:
     down = [an_edge(id, Observed.DOWN) for id in CANADIAN]
     check_leaving(a_fleet_but(*down, status=status), CANADIAN[:1])
     with pytest.raises(RefusedError):
@@ -228,8 +233,12 @@ def test_no_country_loses_its_last_edge_unless_forced(
 ) -> None:
     fleet = data.draw(fleets(catalog))
     leaving = data.draw(st.sets(st.sampled_from([region.id for region in catalog.regions])))
-    judged = fleet.status in (Status.OK, Status.STALE)
-    useful = [edge.region for edge in fleet.edges if (is_offered(edge) if judged else edge.enabled)]
+    is_health_used = fleet.status in (Status.OK, Status.STALE)
+    useful = [
+        edge.region
+        for edge in fleet.edges
+        if (is_offered(edge) if is_health_used else edge.enabled)
+    ]
     try:
         check_leaving(fleet, leaving)
     except RefusedError:
@@ -238,7 +247,7 @@ def test_no_country_loses_its_last_edge_unless_forced(
     assert has_one_edge_per_country(fleet) or left == {region.country for region in useful}
 
 
-def test_event_of_an_intent_tells_who_why_and_until() -> None:
+def test_event_of_an_intent_has_actor_reason_and_end() -> None:
     intent = an_intent(state=Intended.DISABLED, expires_at=NOW + 60)
     assert intent_event("yto-01", intent, Intended.ENABLED, "ann", NOW) == Event(
         at=NOW,
@@ -252,7 +261,7 @@ def test_event_of_an_intent_tells_who_why_and_until() -> None:
     )
 
 
-def test_event_of_an_intent_dropped_tells_who() -> None:
+def test_event_of_a_removed_intent_has_the_actor() -> None:
     event = intent_event("yto-01", None, Intended.DRAINING, "ann", NOW)
     assert (event.before, event.after, event.actor) == ("draining", "enabled", "ann")
     assert (event.reason, event.until) == (None, None)

@@ -1,4 +1,4 @@
-"""The diagnosis over time: true since, events at begin and end, metrics."""
+"""Findings over time: their start, their events and their metrics."""
 
 import asyncio
 from dataclasses import replace
@@ -15,17 +15,9 @@ from router.routing.response import Counts, Labels, Placement
 from router.store.memory import MemoryStore
 from router.telemetry.metrics import Telemetry
 from tests.support.builders import NOW, a_ranker, a_view
+from tests.support.clock import Clock
 
 FAULT = Labels(code="500", region="", reason="fault", status="", scope="")
-
-
-class Clock:
-    """A clock that is set."""
-
-    now = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def a_monitor(clock: Clock, counts: Counts) -> Monitor:
@@ -47,7 +39,7 @@ def kinds(monitor: Monitor) -> list[FindingKind]:
     return [one.kind for one in asyncio.run(monitor.look())]
 
 
-def test_finding_without_a_time_holds_since_it_was_first_seen() -> None:
+def test_finding_without_a_time_starts_when_first_seen() -> None:
     clock, counts = Clock(), Counts()
     monitor = asyncio.run(a_monitor(clock, counts))
     assert kinds(monitor) == [FindingKind.NOTHING]
@@ -58,7 +50,7 @@ def test_finding_without_a_time_holds_since_it_was_first_seen() -> None:
     assert asyncio.run(monitor.look())[0].since == NOW
 
 
-def test_findings_are_worked_out_once_for_a_fleet_a_second_and_what_else_is_known() -> None:
+def test_findings_are_computed_once_per_fleet_second_and_counts() -> None:
     async def looks() -> list[bool]:
         clock, counts = Clock(), Counts()
         monitor = await a_monitor(clock, counts)
@@ -74,7 +66,7 @@ def test_findings_are_worked_out_once_for_a_fleet_a_second_and_what_else_is_know
     assert asyncio.run(looks()) == [True, False, False, False]
 
 
-def test_begin_and_end_of_a_finding_are_events() -> None:
+def test_start_and_end_of_a_finding_are_events() -> None:
     async def run() -> list[tuple[str | None, str | None]]:
         monitor = await a_monitor(Clock(), counts)
         finding = replace((await monitor.look())[0], kind=FindingKind.FAULTS)
@@ -88,7 +80,7 @@ def test_begin_and_end_of_a_finding_are_events() -> None:
     assert asyncio.run(run()) == [("faults", "began"), ("faults", "ended")]
 
 
-def test_findings_are_metrics_by_kind() -> None:
+def test_findings_have_metrics_by_kind() -> None:
     counts = Counts()
     monitor = asyncio.run(a_monitor(Clock(), counts))
     counts.answers[FAULT] += 1
@@ -100,7 +92,7 @@ def test_findings_are_metrics_by_kind() -> None:
     assert since == NOW
 
 
-def test_counts_are_told_apart_for_the_diagnosis() -> None:
+def test_counts_are_classified_for_the_diagnosis() -> None:
     refused = Labels("404", "", "no_edge_in_country", "", "", residency="refused")
     abroad = Labels("200", "yto-01", "no_edge_in_country", "ok", "country")
     nobody = Placement(Source.NONE, Level.UNKNOWN, PlacedBy.PEER)

@@ -1,4 +1,4 @@
-"""Operators' acts on a store: done whole, refused whole, and always on record."""
+"""Changes by operators are applied completely or not at all, and always logged."""
 
 from collections.abc import Awaitable, Sequence
 from typing import Any
@@ -9,34 +9,23 @@ from router.errors import StoreError
 from router.model import Event, Intended
 from router.ops.intents import RefusedError, drop_intents, enable_at_once, set_intents
 from router.routing.fleet import Fleet, combine
-from router.store import Change
-from router.store.memory import MemoryStore
 from tests.support.builders import CITIES, NOW, a_catalog, a_view
+from tests.support.failing_store import FailingStore
 
 pytestmark = pytest.mark.anyio
 
 CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
 
 
-class Shelf(MemoryStore):
-    """A store that fails once it was asked to act so many times."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda: NOW)
-        self.acts_left = 99
-
-    async def change_intents(self, changes: Sequence[Change]) -> None:
-        if self.acts_left == 0:
-            raise StoreError("Redis: gone")
-        self.acts_left -= 1
-        await super().change_intents(changes)
+class OperatedStore(FailingStore):
+    """A store with the fleet and the audit log that it gives."""
 
     async def fleet(self) -> Fleet:
         stored = await self.read(list(CITIES))
         return combine(a_catalog(), [a_view()], stored.intents, NOW)
 
     async def intended(self) -> dict[str, str]:
-        """Each edge that is held back, and how."""
+        """Returns the intended state by edge, for edges with an intent."""
         return {intent.edge: intent.state for intent in (await self.read(list(CITIES))).intents}
 
     async def audit(self) -> list[tuple[str | None, str | None, str | None]]:
@@ -45,12 +34,12 @@ class Shelf(MemoryStore):
 
 
 @pytest.fixture
-def store() -> Shelf:
-    return Shelf()
+def store() -> OperatedStore:
+    return OperatedStore(lambda: NOW)
 
 
-async def take_out(
-    store: Shelf,
+async def drain(
+    store: OperatedStore,
     *edges: str,
     state: Intended = Intended.DRAINING,
     life_s: int = 60,
@@ -70,18 +59,18 @@ async def take_out(
     )
 
 
-async def bring_back(store: Shelf, *edges: str, actor: str = "bob") -> list[Event]:
+async def enable(store: OperatedStore, *edges: str, actor: str = "bob") -> list[Event]:
     return await drop_intents(store, await store.fleet(), edges, actor=actor, now=NOW)
 
 
-async def refused(act: Awaitable[Sequence[Event]]) -> str:
+async def error_of(act: Awaitable[Sequence[Event]]) -> str:
     with pytest.raises(RefusedError) as caught:
         await act
     return str(caught.value)
 
 
-async def test_edges_are_taken_out_and_it_is_on_record(store: Shelf) -> None:
-    events = await take_out(store, "yto-01", "yul-01")
+async def test_draining_edges_is_logged(store: OperatedStore) -> None:
+    events = await drain(store, "yto-01", "yul-01")
     assert await store.intended() == {"yto-01": "draining", "yul-01": "draining"}
     assert [one.event for one in await store.events()] == events
     assert {(one.reason, one.actor, one.until) for one in events} == {
@@ -89,9 +78,9 @@ async def test_edges_are_taken_out_and_it_is_on_record(store: Shelf) -> None:
     }
 
 
-async def test_edges_are_brought_back_and_it_is_on_record(store: Shelf) -> None:
-    await take_out(store, "yto-01", "yul-01", state=Intended.DISABLED)
-    events = await bring_back(store, "yto-01", "yul-01")
+async def test_enabling_edges_is_logged(store: OperatedStore) -> None:
+    await drain(store, "yto-01", "yul-01", state=Intended.DISABLED)
+    events = await enable(store, "yto-01", "yul-01")
     assert await store.intended() == {}
     assert [one.event for one in await store.events()][2:] == events
     assert {(one.before, one.after, one.actor) for one in events} == {
@@ -99,8 +88,8 @@ async def test_edges_are_brought_back_and_it_is_on_record(store: Shelf) -> None:
     }
 
 
-async def test_edge_that_is_wanted_at_once_is_on_record(store: Shelf) -> None:
-    await take_out(store, "yto-01")
+async def test_enabling_an_edge_at_once_is_logged(store: OperatedStore) -> None:
+    await drain(store, "yto-01")
     fleet = await store.fleet()
     (event,) = await enable_at_once(store, fleet, ["yto-01"], actor="bob", now=NOW)
     (intent,) = (await store.read(["yto-01"])).intents
@@ -110,9 +99,9 @@ async def test_edge_that_is_wanted_at_once_is_on_record(store: Shelf) -> None:
     assert "hold-down" in event.reason
 
 
-async def test_later_wish_replaces_the_earlier(store: Shelf) -> None:
-    await take_out(store, "yto-01")
-    await take_out(store, "yto-01", state=Intended.DISABLED)
+async def test_later_intent_replaces_the_earlier(store: OperatedStore) -> None:
+    await drain(store, "yto-01")
+    await drain(store, "yto-01", state=Intended.DISABLED)
     assert await store.intended() == {"yto-01": "disabled"}
     assert await store.audit() == [
         ("yto-01", "enabled", "draining"),
@@ -121,7 +110,7 @@ async def test_later_wish_replaces_the_earlier(store: Shelf) -> None:
 
 
 @pytest.mark.parametrize(
-    ("edges", "wrong"),
+    ("edges", "changes"),
     [
         (["yto-01", "nowhere"], {}),
         (CANADIAN, {}),
@@ -130,50 +119,52 @@ async def test_later_wish_replaces_the_earlier(store: Shelf) -> None:
     ],
     ids=["unknown", "country", "life", "reason"],
 )
-async def test_refusal_changes_nothing(
-    store: Shelf, edges: list[str], wrong: dict[str, Any]
+async def test_refused_intent_changes_nothing(
+    store: OperatedStore, edges: list[str], changes: dict[str, Any]
 ) -> None:
-    await refused(take_out(store, *edges, **wrong))
+    await error_of(drain(store, *edges, **changes))
     assert (await store.intended(), await store.audit()) == ({}, [])
 
 
-async def test_country_is_left_without_an_edge_by_force(store: Shelf) -> None:
-    assert "CA" in await refused(take_out(store, *CANADIAN))
-    await take_out(store, *CANADIAN, force=True)
+async def test_force_allows_a_country_without_an_edge(store: OperatedStore) -> None:
+    assert "CA" in await error_of(drain(store, *CANADIAN))
+    await drain(store, *CANADIAN, force=True)
     assert set(await store.intended()) == set(CANADIAN)
 
 
-async def test_force_does_not_invent_edges(store: Shelf) -> None:
-    assert "no such edge" in await refused(take_out(store, "nowhere", force=True))
+async def test_force_does_not_allow_unknown_edges(store: OperatedStore) -> None:
+    assert "no such edge" in await error_of(drain(store, "nowhere", force=True))
 
 
 @pytest.mark.parametrize(
     ("edges", "actor"), [(["yto-01", "nowhere"], "bob"), (["yto-01"], ""), (["yto-01"], "\x1b[2J")]
 )
-async def test_refused_return_changes_nothing(store: Shelf, edges: list[str], actor: str) -> None:
-    await take_out(store, "yto-01")
-    await refused(bring_back(store, *edges, actor=actor))
+async def test_refused_enabling_changes_nothing(
+    store: OperatedStore, edges: list[str], actor: str
+) -> None:
+    await drain(store, "yto-01")
+    await error_of(enable(store, *edges, actor=actor))
     assert await store.intended() == {"yto-01": "draining"}
     assert len(await store.audit()) == 1
 
 
-async def test_act_that_fails_changes_nothing(store: Shelf) -> None:
-    store.acts_left = 0
+async def test_failed_write_of_an_intent_changes_nothing(store: OperatedStore) -> None:
+    store.failing = {"change_intents"}
     with pytest.raises(StoreError):
-        await take_out(store, "yto-01", "yul-01", "nyc-01")
+        await drain(store, "yto-01", "yul-01", "nyc-01")
     assert (await store.intended(), await store.audit()) == ({}, [])
 
 
-async def test_return_that_fails_changes_nothing(store: Shelf) -> None:
-    store.acts_left = 1
-    await take_out(store, "yto-01", "yul-01")
+async def test_failed_write_of_an_enabling_changes_nothing(store: OperatedStore) -> None:
+    await drain(store, "yto-01", "yul-01")
+    store.failing = {"change_intents"}
     with pytest.raises(StoreError):
-        await bring_back(store, "yto-01", "yul-01")
+        await enable(store, "yto-01", "yul-01")
     assert set(await store.intended()) == {"yto-01", "yul-01"}
     assert len(await store.audit()) == 2
 
 
-async def test_edge_named_many_times_counts_once(store: Shelf) -> None:
-    events = await take_out(store, *["yto-01"] * 1_500)
+async def test_repeated_edge_counts_once(store: OperatedStore) -> None:
+    events = await drain(store, *["yto-01"] * 1_500)
     assert len(events) == len(await store.audit()) == 1
-    assert len(await bring_back(store, *["yto-01"] * 1_500)) == 1
+    assert len(await enable(store, *["yto-01"] * 1_500)) == 1

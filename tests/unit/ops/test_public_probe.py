@@ -7,21 +7,21 @@ from router.ops.public_probe import PublicProbe, ask_once, reachable
 from router.telemetry.troubles import Trouble, Troubles
 
 
-def test_one_bad_round_is_no_trouble_and_two_are() -> None:
-    told: list[str | None] = ["timed out"]
+def test_two_failed_rounds_are_reported() -> None:
+    replies: list[str | None] = ["timed out"]
     troubles = Troubles(lambda: 7.0)
-    probe = PublicProbe(("127.0.0.1", 1), 2, troubles, ask=lambda _: told[0])
+    probe = PublicProbe(("127.0.0.1", 1), 2, troubles, ask=lambda _: replies[0])
     asyncio.run(probe.round())
     assert troubles.get("public") is None
     asyncio.run(probe.round())
     trouble = troubles.get("public")
     assert trouble == Trouble(7.0, "2 of 2 requests to it failed: timed out.")
-    told[0] = None
+    replies[0] = None
     asyncio.run(probe.round())
     assert troubles.get("public") is None
 
 
-def test_listener_that_accepts_and_answers_nothing_is_found_out() -> None:
+def test_listener_that_never_answers_is_detected() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(5)
         address = reachable(silent)
@@ -36,6 +36,6 @@ def test_listener_that_accepts_and_answers_nothing_is_found_out() -> None:
     assert "refused" in (ask_once(address) or "").lower()
 
 
-def test_wildcard_address_is_asked_on_loopback() -> None:
+def test_wildcard_address_is_probed_on_loopback() -> None:
     with socket.create_server(("0.0.0.0", 0)) as bound:
         assert reachable(bound)[0] == "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Whom `/v1/explain` is asked about."""
+"""Which viewer `/v1/explain` is asked about."""
 
 import pytest
 
@@ -13,14 +13,14 @@ FOUND = Location("CA", TORONTO, Level.CITY, Source.DATABASE)
 LOCATOR = Locator(lambda _: FOUND, trusted=Networks(), divided={"CA"})
 
 
-def test_key_stands_for_itself() -> None:
+def test_key_is_used_unchanged() -> None:
     placed = subject([("key", "CA~yto-01.yul-01")], LOCATOR).placed
     assert placed.key is not None
     assert (placed.key.country, placed.key.preferred) == ("CA", ("yto-01", "yul-01"))
     assert placed.sharing is Sharing.KEYED
 
 
-def test_headers_count_without_the_secret() -> None:
+def test_headers_need_no_secret() -> None:
     lines = ["CloudFront-Viewer-Country: DE", "cloudfront-viewer-latitude:52.5"]
     lines.append("CloudFront-Viewer-Longitude: 13.4")
     placed = subject([("header", line) for line in lines], LOCATOR).placed
@@ -28,18 +28,18 @@ def test_headers_count_without_the_secret() -> None:
     assert placed.location.position == (52.5, 13.4)
 
 
-def test_key_in_a_header_is_a_key() -> None:
+def test_key_in_a_header_is_used() -> None:
     placed = subject([("header", "X-Autorouter-Key: CA~yto-01")], LOCATOR).placed
     assert placed.key is not None
 
 
-def test_address_of_the_cdn_decides_in_a_divided_country() -> None:
+def test_cdn_address_is_used_in_a_divided_country() -> None:
     lines = ["CloudFront-Viewer-Country: CA", "CloudFront-Viewer-Address: 24.48.0.1:443"]
     placed = subject([("header", line) for line in lines], LOCATOR).placed
     assert placed.location == FOUND
 
 
-def test_country_stands_for_many() -> None:
+def test_country_means_many_viewers() -> None:
     who = subject([("country", "de")], LOCATOR)
     assert (who.is_many, who.address, who.placed.location.country) == (True, None, "DE")
 
@@ -56,7 +56,9 @@ def test_country_stands_for_many() -> None:
         ([], "is not an IP address"),
     ],
 )
-def test_what_cannot_be_understood_is_explained(params: list[tuple[str, str]], about: str) -> None:
+def test_invalid_question_is_rejected_with_a_reason(
+    params: list[tuple[str, str]], about: str
+) -> None:
     with pytest.raises(QuestionError, match=about):
         subject(params, LOCATOR)
 

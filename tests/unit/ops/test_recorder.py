@@ -1,4 +1,4 @@
-"""The recorder: what it counts, when it adds a sample, and where a restart finds them."""
+"""What the recorder counts, when it adds a sample and where samples are kept."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.anyio
 MINUTE = NOW // 60 * 60
 
 
-class Bench:
-    """A recorder with a clock of its own and a fleet to break."""
+class RecorderRun:
+    """A recorder with its own clock and a fleet."""
 
     def __init__(self, keeper: Keeper | None = None) -> None:
         self.now = MINUTE
@@ -46,59 +46,59 @@ class Bench:
 
 
 async def test_sample_is_added_at_each_full_minute() -> None:
-    bench = Bench()
-    await bench.pass_seconds(125)
-    assert [one.at - MINUTE for one in bench.recorder.history.samples] == [60, 120]
+    run = RecorderRun()
+    await run.pass_seconds(125)
+    assert [one.at - MINUTE for one in run.recorder.history.samples] == [60, 120]
 
 
 async def test_falls_and_downtime_are_counted() -> None:
-    bench = Bench()
-    await bench.pass_seconds(10)
-    await bench.pass_seconds(20, "yto-01")
-    await bench.pass_seconds(10)
-    await bench.pass_seconds(5, "yto-01")
-    await bench.pass_seconds(15)
-    (one,) = bench.recorder.history.samples
+    run = RecorderRun()
+    await run.pass_seconds(10)
+    await run.pass_seconds(20, "yto-01")
+    await run.pass_seconds(10)
+    await run.pass_seconds(5, "yto-01")
+    await run.pass_seconds(15)
+    (one,) = run.recorder.history.samples
     assert (one.falls[0], one.down_s[0]) == (2, 25)
     assert (sum(one.falls), sum(one.down_s)) == (2, 25)
 
 
-async def test_answers_are_those_of_the_minute() -> None:
-    bench = Bench()
-    bench.answer("yto-01", "200", 5)
-    await bench.pass_seconds(60)
-    bench.answer("yto-01", "200", 3)
-    bench.answer("", "503", 2)
-    bench.answer("", "404", 1)
-    await bench.pass_seconds(60)
-    first, second = bench.recorder.history.samples
+async def test_answers_are_counted_per_minute() -> None:
+    run = RecorderRun()
+    run.answer("yto-01", "200", 5)
+    await run.pass_seconds(60)
+    run.answer("yto-01", "200", 3)
+    run.answer("", "503", 2)
+    run.answer("", "404", 1)
+    await run.pass_seconds(60)
+    first, second = run.recorder.history.samples
     assert (first.answers, first.errors, first.given[0]) == (5, 0, 5)
     assert (second.answers, second.errors, second.given[0]) == (6, 2, 3)
 
 
-async def test_sleeping_machine_is_not_downtime() -> None:
-    bench = Bench()
-    await bench.pass_seconds(10, "yto-01")
-    bench.now += 3_600
-    await bench.pass_seconds(60)
-    assert max(one.down_s[0] for one in bench.recorder.history.samples) <= 15
+async def test_suspended_machine_is_not_downtime() -> None:
+    run = RecorderRun()
+    await run.pass_seconds(10, "yto-01")
+    run.now += 3_600
+    await run.pass_seconds(60)
+    assert max(one.down_s[0] for one in run.recorder.history.samples) <= 15
 
 
-async def test_restart_finds_what_was_saved(tmp_path: Path) -> None:
+async def test_saved_samples_are_loaded_after_a_restart(tmp_path: Path) -> None:
     for keeper in (FileKeeper(tmp_path / "state"), StoreKeeper(MemoryStore(), holder="here")):
-        before = Bench(keeper)
+        before = RecorderRun(keeper)
         await before.pass_seconds(180)
         await before.recorder.save()
-        after = Bench(keeper)
+        after = RecorderRun(keeper)
         after.now = before.now
         await after.pass_seconds(60)
         await after.recorder.load()
         assert [one.at - MINUTE for one in after.recorder.history.samples] == [60, 120, 180, 240]
 
 
-async def test_one_of_two_servers_writes() -> None:
+async def test_only_one_of_two_servers_saves() -> None:
     store = MemoryStore()
-    one, other = (Bench(StoreKeeper(store, holder=name)) for name in ("one", "other"))
+    one, other = (RecorderRun(StoreKeeper(store, holder=name)) for name in ("one", "other"))
     await one.pass_seconds(60)
     await one.recorder.save()
     saved = await store.history()
@@ -108,7 +108,7 @@ async def test_one_of_two_servers_writes() -> None:
     assert await store.history() == saved
 
 
-class Broken:
+class BrokenKeeper:
     """A keeper that works again once `error` is None."""
 
     def __init__(self) -> None:
@@ -127,19 +127,19 @@ class Broken:
 
 
 @pytest.mark.parametrize("error", [StoreError("Redis: gone"), TimeoutError(), OSError("full")])
-async def test_nothing_is_replaced_that_was_not_read(error: Exception) -> None:
-    broken = Broken()
-    broken.error = error
-    bench = Bench(broken)
-    await bench.pass_seconds(60)
-    await bench.recorder.save()
-    assert broken.body == b"not read yet"
-    broken.error = None
-    await bench.recorder.save()
-    assert broken.body != b"not read yet"
+async def test_history_that_was_not_read_is_not_replaced(error: Exception) -> None:
+    keeper = BrokenKeeper()
+    keeper.error = error
+    run = RecorderRun(keeper)
+    await run.pass_seconds(60)
+    await run.recorder.save()
+    assert keeper.body == b"not read yet"
+    keeper.error = None
+    await run.recorder.save()
+    assert keeper.body != b"not read yet"
 
 
-async def test_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+async def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
     keeper = FileKeeper(tmp_path / "state")
     assert await keeper.load() is None
     await keeper.save(b"history")
@@ -148,7 +148,7 @@ async def test_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_shared_store_comes_before_the_folder(tmp_path: Path) -> None:
+def test_shared_store_is_preferred_to_the_folder(tmp_path: Path) -> None:
     store = MemoryStore()
     assert isinstance(choose_keeper(tmp_path, store, is_shared=True), StoreKeeper)
     assert isinstance(choose_keeper(tmp_path, store, is_shared=False), FileKeeper)
