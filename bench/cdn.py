@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 from bench.caches import expected, simulated
 from bench.charts import Line, chart
-from router.cli.text import working
+from router.cli.text import show_progress
 from router.config.inputs import read_catalog
 from router.config.settings import Settings
 from router.geo.database import find_database, open_database
 from router.geo.sphere import distance_km
-from router.geodata.census import CELL_DECIMALS, Census, Place, count_places, rounded
+from router.geodata.census import CELL_DECIMALS, Census, Place, count_places, round_location
 from router.geodata.survey import located_blocks
 from router.model import Catalog, Level, Location, Position, Region, Scope, Status
 from router.routing.cache_headers import format_key
@@ -31,7 +31,7 @@ from router.routing.fleet import Fleet
 from router.routing.query import Query
 from router.routing.ranking import METRO_RADIUS_KM, Ranker, RouteKey
 from router.whatif.moves import Side, sample_networks
-from router.whatif.scenario import NO_CHANGE, changed_fleet
+from router.whatif.scenario import NO_CHANGE, change_fleet
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -113,7 +113,7 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     settings = Settings()
     geo = open_database(*find_database(settings.geo_db))
-    with working() as tell:
+    with show_progress() as tell:
         places = count_places(located_blocks(geo, tell), decimals=None)
     census = Census(database=geo.type, built_at=geo.built_at, places=places)
     catalog = read_catalog(settings)
@@ -232,7 +232,7 @@ def in_cells(census: Census) -> Census:
     """The viewers by cells of 0.1 degrees. Fewer places make the ranking of many edges faster."""
     counts: Counter[Location] = Counter()
     for place in census.places:
-        counts[rounded(place.location, CELL_DECIMALS)] += place.addresses
+        counts[round_location(place.location, CELL_DECIMALS)] += place.addresses
     places = tuple(Place(location, count) for location, count in counts.items())
     return Census(database=census.database, built_at=census.built_at, places=places)
 
@@ -241,7 +241,7 @@ def shares_by_kind(
     census: Census, catalog: Catalog, kinds: Mapping[str, Where]
 ) -> dict[str, Shares]:
     """For each kind of key, the groups of viewers and their shares, which add up to 1."""
-    everything_up = changed_fleet(catalog, Fleet(edges=(), status=Status.OK), NO_CHANGE, 0.0)
+    everything_up = change_fleet(catalog, Fleet(edges=(), status=Status.OK), NO_CHANGE, 0.0)
     side = Side(catalog, everything_up, Query())
     cities = {edge.id: metro for metro in side.ranker.metros for edge in metro.edges}
     total = census.addresses

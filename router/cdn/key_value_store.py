@@ -75,9 +75,9 @@ class Plan:
 def plan(store: Store, table: Table) -> Plan:
     """Compare a store with a table. Changes nothing. Raises PublishError."""
     etag, values = store.read()
-    before = _listed(values)
+    before = _read_versions(values)
     versions = tuple(dict.fromkeys((table.version, *before)))[:2]
-    now, then = _edges(table.values), _edges(_of(values, before[0])) if before else set()
+    now, then = _edges(table.values), _edges(_values_of(values, before[0])) if before else set()
     return Plan(
         etag=etag,
         version=table.version,
@@ -122,7 +122,7 @@ def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
         yield items[start : start + MAX_KEYS_PER_CALL]
 
 
-def _listed(values: Mapping[str, str]) -> tuple[str, ...]:
+def _read_versions(values: Mapping[str, str]) -> tuple[str, ...]:
     """The versions that functions read. A list that we did not write counts as none."""
     try:
         return tuple(msgspec.json.decode(values.get(VERSIONS, "[]"), type=list[str]))
@@ -136,7 +136,7 @@ def _version(name: str) -> str | None:
     return None if match is None else match[1]
 
 
-def _of(values: Mapping[str, str], version: str) -> dict[str, str]:
+def _values_of(values: Mapping[str, str], version: str) -> dict[str, str]:
     return {name: text for name, text in values.items() if _version(name) == version}
 
 
@@ -213,9 +213,9 @@ class KeyValueStore:
         try:
             return getattr(self._client, operation)(KvsARN=self._arn, **arguments)
         except self._faults as error:
-            raise PublishError(self._explained(error)) from error
+            raise PublishError(self._explain(error)) from error
 
-    def _explained(self, error: Exception) -> str:
+    def _explain(self, error: Exception) -> str:
         response = getattr(error, "response", {})
         code = response.get("Error", {}).get("Code", "") or type(error).__name__
         fixes = {

@@ -61,7 +61,7 @@ class Purge:
     _hint: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _retry_s: float = field(default=0.0, init=False)
 
-    def fleet_replaced(self, before: Fleet, after: Fleet) -> None:
+    def schedule(self, before: Fleet, after: Fleet) -> None:
         """The Fleet was replaced: the answers that may differ are due for a purge from now on."""
         now = self.monotonic()
         for id in changed_edges(before, after):

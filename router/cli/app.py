@@ -50,7 +50,7 @@ class Commands(Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the settings, the exit codes, and how to enable completion."""
         with formatter.section("Settings (environment)"):
-            formatter.write_dl([(each.variable, _described(each)) for each in describe_settings()])
+            formatter.write_dl([(each.variable, _describe(each)) for each in describe_settings()])
         with formatter.section("Exit codes"):
             formatter.write_dl(_EXIT_CODES)
         with formatter.section("Shell completion (add the line to the shell's start file)"):
@@ -70,7 +70,7 @@ class Commands(Group):
         return ctx.exit(1)
 
 
-def _described(setting: SettingDescription) -> str:
+def _describe(setting: SettingDescription) -> str:
     accepts = " ".join(filter(None, [setting.accepts, setting.unit]))
     default = f" [default: {setting.default}]" if setting.default else ""
     file = f" Or {setting.variable}_FILE: a file that contains it." if setting.is_secret else ""

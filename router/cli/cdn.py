@@ -85,7 +85,7 @@ def publish(store: str, regions: Path | None, acts: bool, as_json: bool) -> None
     if not as_json:
         _show(change)
     if acts and not change.is_empty:
-        with text.working() as tell:
+        with text.show_progress() as tell:
             kvs.publish(opened, change, lambda done, calls: tell("writing", done, calls))
     if as_json:
         print_json({**_summary(change), "published": acts or change.is_empty})

@@ -119,7 +119,7 @@ def explain(
     document = asyncio.run(
         inquire.explain(server_settings(), lambda: read_settings(regions), asked)
     )
-    print_json(document) if as_json else render.explanation(document)
+    print_json(document) if as_json else render.show_explanation(document)
 
 
 def _who(viewer: str | None, key: str | None, headers: Sequence[str]) -> list[tuple[str, str]]:
@@ -160,7 +160,7 @@ def events(follow: bool, since: float | None, edge: str | None, as_json: bool) -
 
     def show(document: Sequence[dict[str, Any]]) -> None:
         if not as_json:
-            render.events(document)
+            render.show_events(document)
             return
         for event in document:
             click.echo(escaped_json(msgspec.json.encode(event).decode()))

@@ -54,7 +54,7 @@ def info(file: Path | None, as_json: bool) -> None:
     paths = (file,) if file else database_paths(read_settings(None))
     feeds = () if file else read_notes(geo_folder(read_settings(None)))
     document = describe(open_database(*paths), time.time(), feeds)
-    print_json(document) if as_json else render.database(document)
+    print_json(document) if as_json else render.show_database(document)
 
 
 @geodata.command(epilog="autorouter geodata update")
@@ -104,7 +104,7 @@ def update(
     """
     from router.cli import geo_database as commands
     from router.cli import geodata_text as render
-    from router.cli.text import working
+    from router.cli.text import show_progress
     from router.geodata.origins import Ask
 
     settings = read_settings(None)
@@ -118,13 +118,13 @@ def update(
         key=settings.maxmind_license_key,
     )
     plan = commands.plan_update(settings, ask, output or (), member=member, force=force)
-    with working() as progress:
+    with show_progress() as progress:
         found = (
             commands.look(plan, progress)
             if only_look
             else commands.update(plan, settings, progress)
         )
-    show = render.update_found if only_look else render.updated
+    show = render.show_found_update if only_look else render.show_update
     print_json(asdict(found)) if as_json else show(asdict(found))
 
 
@@ -149,7 +149,7 @@ def feeds(sources: tuple[str, ...], min_age_days: int | None, as_json: bool) -> 
     code is 1.
     """
     from router.cli import geodata_text as render
-    from router.cli.text import working
+    from router.cli.text import show_progress
     from router.config.inputs import geo_folder
     from router.geodata.feeds import (
         MAX_FEED_BYTES,
@@ -164,11 +164,11 @@ def feeds(sources: tuple[str, ...], min_age_days: int | None, as_json: bool) -> 
     chosen = chosen_sources(sources, folder)
     if min_age_days is not None and are_fresh(chosen, folder, min_age_days, time.time()):
         return
-    with open_client() as client, working() as progress:
+    with open_client() as client, show_progress() as progress:
         fetcher = Fetcher(client=client, progress=progress, max_bytes=MAX_FEED_BYTES)
         done = collect(chosen, folder, read_places(), fetcher, time.time())
     found = msgspec.to_builtins(done, enc_hook=str)
-    print_json(found) if as_json else render.collected(found)
+    print_json(found) if as_json else render.show_feeds(found)
     sys.exit(1 if any(source["error"] for source in found["sources"]) else 0)
 
 
@@ -189,13 +189,13 @@ def compare(first: Path, second: Path, count: int, regions: Path | None, as_json
     Looks up COUNT public IPv4 addresses and as many IPv6 addresses in both.
     """
     from router.cli import geodata_text as render
-    from router.cli.text import working
+    from router.cli.text import show_progress
     from router.config.inputs import read_catalog
     from router.geo.database import open_database
     from router.geodata.compare import compare as run
     from router.routing.ranking import Ranker
 
     ranker = Ranker(read_catalog(read_settings(regions)))
-    with working() as progress:
+    with show_progress() as progress:
         document = run(open_database(first), open_database(second), ranker, count, progress)
-    print_json(document) if as_json else render.comparison(document)
+    print_json(document) if as_json else render.show_comparison(document)

@@ -8,7 +8,7 @@ from router.cli.text import console, date, percent, safe, table_of
 from router.cli.words import count
 
 
-def database(document: dict[str, Any]) -> None:
+def show_database(document: dict[str, Any]) -> None:
     """Print the result of `geodata info`."""
     out = console()
     built = date(document["built_at"])
@@ -28,7 +28,7 @@ def database(document: dict[str, Any]) -> None:
         known = f"city for {shares['city']:.1%}, only country for {shares['country']:.1%}"
         rows.append((family, f"{known} of sampled addresses"))
     rows += [("feed", _feed(one)) for one in document["feeds"]]
-    rows += [("sample", _sampled(one)) for one in document["samples"]]
+    rows += [("sample", _sample_line(one)) for one in document["samples"]]
     for name, text in rows:
         out.print(f"{name:8}{text}", highlight=False, markup=False)
     for line in document["missing"]:
@@ -41,7 +41,7 @@ def _feed(one: dict[str, Any]) -> str:
     return f"{one['name']}, {networks}, {days} old{failed}"
 
 
-def _sampled(one: dict[str, Any]) -> str:
+def _sample_line(one: dict[str, Any]) -> str:
     if one["latitude"] is None:
         return f"{one['ip']}: {one['country'] or 'unknown'}"
     name = f" ({one['place']})" if one["place"] else ""
@@ -49,7 +49,7 @@ def _sampled(one: dict[str, Any]) -> str:
 
 
 @safe
-def collected(document: dict[str, Any]) -> None:
+def show_feeds(document: dict[str, Any]) -> None:
     """Print the result of `geodata feeds`."""
     table = table_of("feed", "dated", "networks", "skipped", "unknown regions")
     for one in document["sources"]:
@@ -71,7 +71,7 @@ def collected(document: dict[str, Any]) -> None:
 
 
 @safe
-def update_found(document: dict[str, Any]) -> None:
+def show_found_update(document: dict[str, Any]) -> None:
     """Print the result of `geodata update --check`."""
     news = {True: "is newer than", False: "is the same as", None: "may be newer than"}
     version, had = document["version"] or "its file", document["had"] or "the one here"
@@ -79,7 +79,7 @@ def update_found(document: dict[str, Any]) -> None:
 
 
 @safe
-def updated(document: dict[str, Any]) -> None:
+def show_update(document: dict[str, Any]) -> None:
     """Print the result of `geodata update`."""
     built = date(document["built_at"])
     done = "replaced by" if document["is_new"] else "is already"
@@ -88,7 +88,7 @@ def updated(document: dict[str, Any]) -> None:
 
 
 @safe
-def comparison(document: dict[str, Any]) -> None:
+def show_comparison(document: dict[str, Any]) -> None:
     """Print the result of `geodata compare`."""
     out = console()
     out.print(f"1: {document['first']}\n2: {document['second']}", highlight=False, markup=False)

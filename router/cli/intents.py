@@ -55,7 +55,7 @@ def _change(edges: tuple[str, ...], body: dict[str, Any], as_json: bool) -> None
         if text is not None and parse_duration(text) is None:
             raise click.BadParameter("write 90s, 30m, 2h or 3d; 72h at most", param_hint=name)
     done = asyncio.run(inquire.put_intent(server_settings("OPS_TOKEN", "REGIONS"), edges, body))
-    print_json({"events": done}) if as_json else render.events(done)
+    print_json({"events": done}) if as_json else render.show_events(done)
 
 
 @_intent_command(
@@ -144,4 +144,4 @@ def enable(edges: tuple[str, ...], actor: str | None, at_once: bool, as_json: bo
 
     by, settings = actor or whoami(), server_settings("OPS_TOKEN", "REGIONS")
     done = asyncio.run(inquire.enable_edges(settings, edges, by, at_once=at_once))
-    print_json({"events": done}) if as_json else render.events(done)
+    print_json({"events": done}) if as_json else render.show_events(done)

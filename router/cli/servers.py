@@ -32,7 +32,7 @@ def dev(regions: Path | None, port: int, ops_port: int) -> None:
 
     settings = read_settings(regions)
     if not databases.in_use(settings):
-        with render.working() as tell:
+        with render.show_progress() as tell:
             databases.fetch_first(settings, tell)
     settings = msgspec.structs.replace(
         settings, listen=Listen("127.0.0.1", port), ops_listen=Listen("127.0.0.1", ops_port)
@@ -114,7 +114,7 @@ def check(regions: Path | None, asks: bool, as_json: bool) -> None:
     else:
         from router.cli import text as render
 
-        render.findings(found)
+        render.show_findings(found)
     sys.exit(0 if found["ok"] else 1)
 
 

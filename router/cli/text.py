@@ -30,7 +30,7 @@ def safe(show: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 @safe
-def findings(found: dict[str, Any]) -> None:
+def show_findings(found: dict[str, Any]) -> None:
     """Print the result of `check`."""
     out = console()
     for kind, style in (("facts", "green"), ("warnings", "yellow"), ("faults", "red")):
@@ -56,7 +56,7 @@ def _probe(row: dict[str, Any]) -> Text:
 
 
 @safe
-def events(document: list[dict[str, Any]]) -> None:
+def show_events(document: list[dict[str, Any]]) -> None:
     """Print events, one line each."""
     out = console()
     for event in document:
@@ -73,7 +73,7 @@ def events(document: list[dict[str, Any]]) -> None:
 
 
 @safe
-def explanation(document: dict[str, Any]) -> None:
+def show_explanation(document: dict[str, Any]) -> None:
     """Print why a viewer gets an edge."""
     out = console()
     out.print(_verdict(document), highlight=False)
@@ -121,7 +121,7 @@ def _where(place: dict[str, Any]) -> str:
 
 
 @contextmanager
-def working() -> Iterator[Callable[[str, int, int | None], None]]:
+def show_progress() -> Iterator[Callable[[str, int, int | None], None]]:
     """Shows progress bars on standard error, if that is a terminal. Yields a function to call with
     the name of the step, the amount done, and the total.
     """

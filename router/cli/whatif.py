@@ -93,8 +93,8 @@ def simulate(
     IPv4 addresses in the geo database. Counting these takes half a minute; the result is saved in
     AUTOROUTER_STATE_DIR.
     """
-    from router.cli.text import working
-    from router.cli.whatif_text import moves
+    from router.cli.text import show_progress
+    from router.cli.whatif_text import show_moves
     from router.config.inputs import read_regions
     from router.model import Nearness
     from router.whatif.command import SimulationInput
@@ -113,11 +113,11 @@ def simulate(
     if not change.text:
         raise click.UsageError(f"give at least one change: {_CHANGES}")
     supposed = SimulationInput(change, _query(scope, model), server, all_up)
-    with working() as progress:
+    with show_progress() as progress:
         outcome = asyncio.run(run(read_settings(regions), supposed, progress))
     if svg is not None:
         svg.write(outcome.svg.encode())
-    print_json(outcome.document) if as_json else moves(outcome.document)
+    print_json(outcome.document) if as_json else show_moves(outcome.document)
 
 
 def _query(scope: str, model: str | None) -> "Query":

@@ -12,7 +12,7 @@ MAX_COUNTRIES = 20
 
 
 @safe
-def moves(document: dict[str, Any]) -> None:
+def show_moves(document: dict[str, Any]) -> None:
     """Print which viewers move, and from which edge to which."""
     out = console()
     for line in _outcome(document):

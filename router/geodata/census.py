@@ -73,7 +73,7 @@ def count_places(
     for block in blocks:
         count = public_addresses(block)
         if count and block.location.level is not Level.UNKNOWN:
-            place = block.location if decimals is None else rounded(block.location, decimals)
+            place = block.location if decimals is None else round_location(block.location, decimals)
             counts[place] = counts.get(place, 0) + count
     return tuple(Place(location, count) for location, count in counts.items())
 
@@ -88,7 +88,7 @@ def public_addresses(block: Block) -> int:
     return block.size - sum(special)
 
 
-def rounded(location: Location, decimals: int) -> Location:
+def round_location(location: Location, decimals: int) -> Location:
     """The same place, with its position rounded to this many decimals of a degree."""
     position = location.position
     if position is None:

@@ -32,7 +32,7 @@ def choose(
     members.
     """
     if wanted is not None:
-        return _named(members, wanted, origin)
+        return _find_named(members, wanted, origin)
     if len(members) == 1:
         return (members[0],)
     kinds = {member: _kind(member, origin) for member in members}
@@ -54,7 +54,7 @@ def choose(
     )
 
 
-def _named(members: Sequence[Member], wanted: str, origin: str) -> tuple[Member, ...]:
+def _find_named(members: Sequence[Member], wanted: str, origin: str) -> tuple[Member, ...]:
     found = [member for member in members if member.name == wanted]
     if not found:
         raise GeoDataError(f"{origin}: holds no {wanted}; it holds {_names(members)}")

@@ -65,7 +65,7 @@ def describe(database: GeoDatabase, now: float, feeds: Sequence[FeedNote] = ()) 
     document["feeds"] = [
         {**msgspec.to_builtins(one), "age_days": round(one.age_days(now))} for one in feeds
     ]
-    return {**document, "missing": _missing(document, v4, v6)}
+    return {**document, "missing": _list_gaps(document, v4, v6)}
 
 
 def _sample(address: str, database: GeoDatabase) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _sample(address: str, database: GeoDatabase) -> dict[str, Any]:
     }
 
 
-def _missing(document: dict[str, Any], v4: Coverage, v6: Coverage) -> list[str]:
+def _list_gaps(document: dict[str, Any], v4: Coverage, v6: Coverage) -> list[str]:
     """A line for each thing that makes answers worse than they could be."""
     lines = []
     if document["age_days"] < -1:

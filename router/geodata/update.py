@@ -123,7 +123,7 @@ def install(plan: Plan, current: Offer, fetcher: Fetcher, now: float) -> Updated
     outputs are unchanged, and partial data is kept for the next run.
     """
     if compare_versions(plan, current).is_newer is False and not plan.force:
-        return _updated(plan, current, is_new=False)
+        return _make_result(plan, current, is_new=False)
     with _work_folder(plan.output) as folder:
         packed = current.file or _fetch(current, fetcher, folder)
         members, licence = unpack(packed, folder, name=plan.ask.origin)
@@ -133,7 +133,7 @@ def install(plan: Plan, current: Offer, fetcher: Fetcher, now: float) -> Updated
             _check(fresh, _open_running(plan), now)
         outputs = plan.outputs_for(len(fresh.files))
         _install(outputs, current, fresh, licence, now)
-    return _updated(replace(plan, outputs=outputs), current, is_new=True)
+    return _make_result(replace(plan, outputs=outputs), current, is_new=True)
 
 
 def compare_versions(plan: Plan, current: Offer) -> Found:
@@ -144,7 +144,7 @@ def compare_versions(plan: Plan, current: Offer) -> Found:
     return Found(origin=current.name, version=current.version, had=had, is_newer=is_newer)
 
 
-def _updated(plan: Plan, current: Offer, *, is_new: bool) -> Updated:
+def _make_result(plan: Plan, current: Offer, *, is_new: bool) -> Updated:
     database = open_database(*plan.replaced)
     return Updated(
         origin=current.name,
@@ -165,7 +165,7 @@ def _work_folder(output: Path) -> Iterator[Path]:
     folder = output.with_name(f".{output.name}.update")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
+        with _lock(folder):
             try:
                 yield folder
             finally:
@@ -177,7 +177,7 @@ def _work_folder(output: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,7 +10,7 @@ MAX_COUNTED = 16
 _PASSES = frozenset({Outcome.OK, Outcome.DEGRADED})
 
 
-def counted(failures: Mapping[str, int], probe: Probe) -> dict[str, int]:
+def count_failures(failures: Mapping[str, int], probe: Probe) -> dict[str, int]:
     """Failures in a row of each address after one more probe. Addresses that have not been seen
     for the longest time are removed first.
     """

@@ -69,7 +69,7 @@ def judge_health(status: int, body: bytes, format: HealthFormat = HealthFormat.J
 
 def read_models(body: bytes) -> Inventory:
     """Model ids from either inventory shape."""
-    ids = _listed(body)
+    ids = _read_list(body)
     if ids is None:
         return Inventory(None, Outcome.BAD_BODY, f"no list of models: {_shown(body)}")
     named = {id for id in ids if _is_model(id)}
@@ -83,20 +83,20 @@ def _is_model(id: Any) -> bool:
     return isinstance(id, str) and 0 < len(id) <= MAX_MODEL_LENGTH and id.isprintable()
 
 
-def _listed(body: bytes) -> list[Any] | None:
+def _read_list(body: bytes) -> list[Any] | None:
     """What a body lists as models, unchecked; None if it has no such list."""
     try:
         parsed = msgspec.json.decode(body, type=_Listed)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _leniently_listed(body)
+        return _read_list_leniently(body)
     if parsed.loaded is not None:
         return parsed.loaded
     return None if parsed.data is None else [card.id for card in parsed.data]
 
 
-def _leniently_listed(body: bytes) -> list[Any] | None:
+def _read_list_leniently(body: bytes) -> list[Any] | None:
     """The same for lenient JSON, or for a list whose entries are not all objects."""
-    parsed = _decoded(body)
+    parsed = _decode(body)
     if not isinstance(parsed, dict):
         return None
     loaded, listed = parsed.get("loaded"), parsed.get("data")
@@ -108,7 +108,7 @@ def _leniently_listed(body: bytes) -> list[Any] | None:
 
 
 def _judge_body(body: bytes) -> Judged:
-    parsed = _decoded(body)
+    parsed = _decode(body)
     if not isinstance(parsed, dict):
         return Judged(Outcome.BAD_BODY, f"no JSON object: {_shown(body)}")
     backend = parsed.get("backend")
@@ -116,7 +116,7 @@ def _judge_body(body: bytes) -> Judged:
         return Judged(Outcome.UNHEALTHY, "backend.healthy is false")
     state = parsed.get("status")
     if not isinstance(state, str):
-        return Judged(Outcome.BAD_BODY, f"JSON without a text `status`: {_quoted(body)}")
+        return Judged(Outcome.BAD_BODY, f"JSON without a text `status`: {_quote(body)}")
     outcome = _STATES.get(state.strip().lower(), Outcome.BAD_BODY)
     return Judged(outcome, None if outcome is Outcome.OK else f"status {printable(state)!r}")
 
@@ -124,14 +124,14 @@ def _judge_body(body: bytes) -> Judged:
 def _shown(body: bytes) -> str:
     if not body.strip():
         return "an empty body"
-    return f"a body of {_quoted(body)}"
+    return f"a body of {_quote(body)}"
 
 
-def _quoted(body: bytes) -> str:
+def _quote(body: bytes) -> str:
     return printable(body[:400].decode("utf-8", "replace"))
 
 
-def _decoded(body: bytes) -> Any:
+def _decode(body: bytes) -> Any:
     """The JSON in a body, read as leniently as HTTPX does (NaN, a byte order mark, UTF-16); None
     if there is none.
     """

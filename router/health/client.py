@@ -95,7 +95,7 @@ class EdgeClient:
         trace.started = time.monotonic()
         async with asyncio.timeout(limits.total_s):
             connected = await self._connect(addresses, parts, limits, trace)
-            reader, writer = await self._opened(connected, parts)
+            reader, writer = await self._open_streams(connected, parts)
             try:
                 request = _request(method, parts, headers or {})
                 response = await exchange(reader, writer, request, limits.body_bytes)
@@ -120,7 +120,7 @@ class EdgeClient:
         trace.address, trace.lost = connected.address, connected.lost
         return connected
 
-    async def _opened(
+    async def _open_streams(
         self, connected: Connected, parts: SplitResult
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         secure = parts.scheme == "https"

@@ -57,7 +57,7 @@ async def exchange(
     except h11.RemoteProtocolError as error:
         raise NotUnderstoodError(f"not an HTTP response: {error}") from error
     encodings = [value for name, value in head.headers if name == b"content-encoding"]
-    return Response(status=head.status_code, body=_decoded(body, encodings, max_body_bytes))
+    return Response(status=head.status_code, body=_decode(body, encodings, max_body_bytes))
 
 
 class _Incoming:
@@ -106,7 +106,7 @@ class _Incoming:
         self.parser.receive_data(piece)
 
 
-def _decoded(body: bytes, encodings: Sequence[bytes], max_bytes: int) -> bytes:
+def _decode(body: bytes, encodings: Sequence[bytes], max_bytes: int) -> bytes:
     """The body, decompressed if the edge compressed it unasked."""
     named = [name.strip().lower() for line in encodings for name in line.split(b",")]
     applied = [name for name in named if name not in (b"", b"identity")]

@@ -63,14 +63,14 @@ def judge_brake(
         if id in healths and _is_failing(healths[id], id in fallen, now, policy)
     )
     if len(failing) < policy.brake_count or len(failing) <= policy.brake_share * len(enabled):
-        return _lifted(brake, enabled, now, policy)
+        return _lift(brake, enabled, now, policy)
     if brake is None:
         return Brake(since=now, fallen=failing)
     believed = brake.believed or now - brake.since >= policy.hold_s
     return replace(brake, fallen=failing, believed=believed, lifted_at=None)
 
 
-def _lifted(
+def _lift(
     brake: Brake | None, enabled: Collection[str], now: float, policy: VantagePolicy
 ) -> Brake | None:
     """The brake when the fleet no longer fails as a whole. It stays for `settle_s`, so that

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from router.health.addresses import counted
+from router.health.addresses import count_failures
 from router.health.answers import Inventory
 from router.health.publisher import Publisher
 from router.health.state import (
@@ -165,9 +165,9 @@ class Poller:
             while True:
                 started, passes = self.monotonic(), watched.passes
                 probe = probes.create_task(self._probe(watched))
-                await asyncio.sleep(self._jittered(patience_s(watched.health, watched.policy)))
+                await asyncio.sleep(self._jitter(patience_s(watched.health, watched.policy)))
                 if probe.done() or watched.passes > passes:
-                    rest_s = self._jittered(wait_s(watched.health, watched.policy))
+                    rest_s = self._jitter(wait_s(watched.health, watched.policy))
                     await asyncio.sleep(max(0.0, started + rest_s - self.monotonic()))
 
     async def _probe(self, watched: Watched) -> None:
@@ -196,7 +196,7 @@ class Poller:
             return None
         watched.probed_at = now
         watched.passes += probe.outcome in _PASSES
-        watched.addresses = counted(watched.addresses, probe)
+        watched.addresses = count_failures(watched.addresses, probe)
         return transition
 
     def _follow_clock(self) -> None:
@@ -215,7 +215,7 @@ class Poller:
                 watched.models_at += by_s
         self.publisher.follow_clock(by_s)
 
-    def _jittered(self, seconds: float) -> float:
+    def _jitter(self, seconds: float) -> float:
         return seconds * self.rng.uniform(1 - JITTER, 1 + JITTER)
 
     async def _watch_models(self, watched: Watched) -> None:
@@ -223,7 +223,7 @@ class Poller:
         while True:
             if watched.region.check.models is not ModelsFormat.NONE:
                 self._replace_inventory(watched, await self.prober.models(watched.region))
-            await asyncio.sleep(self._jittered(MODELS_INTERVAL_S))
+            await asyncio.sleep(self._jitter(MODELS_INTERVAL_S))
 
     def _replace_inventory(self, watched: Watched, found: Inventory) -> None:
         """Replace the inventory. If the edge sent none, the last one is kept until it is too

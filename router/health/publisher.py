@@ -1,7 +1,8 @@
 """Publishes the view of one vantage, and events for what changed in it.
 
-The rules are elsewhere: router.health.guard decides which results are trusted, router.health.news
-which changes are events. All I/O goes through the store that is passed in.
+The rules are elsewhere: router.health.guard decides which results are trusted, and
+router.health.view_events which changes are events. All I/O goes through the store that is passed
+in.
 """
 
 import os
@@ -23,8 +24,8 @@ from router.health.guard import (
     is_isolated,
     judge_brake,
 )
-from router.health.news import Doubts, doubts_of, news
 from router.health.state import Health, back_at, calm_at, end_hold_down, undo_fall, usual_ms
+from router.health.view_events import Doubts, doubts_of, events_between
 from router.health.watched import Watched
 from router.model import (
     Catalog,
@@ -129,7 +130,7 @@ class Publisher:
                 self._published = None
                 self.observer.standing_by(self.vantage)
                 return
-            await self._report(news(view, self._published or {}, self._doubts))
+            await self._report(events_between(view, self._published or {}, self._doubts))
             self._doubts = doubts_of(view)
             self._published = dict(view.edges) if not view.isolated else self._published
         except StoreError as fault:
@@ -164,7 +165,7 @@ class Publisher:
         if mine is not None and mine.isolated:
             self._isolated_since = mine.isolated_since or mine.probed_at
             self._doubts = replace(self._doubts, isolated=True)
-        self._last_good |= _working(self._published)
+        self._last_good |= _working_states(self._published)
         # An older release does not publish `worked`, so the edge may have worked.
         self._worked |= {id for id, edge in self._published.items() if edge.worked is not False}
 
@@ -186,13 +187,13 @@ class Publisher:
             )
         self._isolated_since = None
         newest = max(one.probed_at for one in watched if one.probed_at is not None)
-        held = self._held(watched)
+        held = self._held_edges(watched)
         self._worked |= {
             one.region.id for one in watched if one.passes or one.health.state in _WORKS
         }
         edges = {one.region.id: self._edge(one, held, newest) for one in watched}
         last_good = {id: state for id, state in self._last_good.items() if id in edges}
-        self._last_good = last_good | _working(edges)
+        self._last_good = last_good | _working_states(edges)
         self._worked = self._worked.intersection(edges)
         held = held.intersection(self._last_good)
         brake = self._brake if held else None
@@ -203,15 +204,15 @@ class Publisher:
             held=tuple(sorted(held)),
             held_since=None if brake is None else brake.since,
             held_until=None if brake is None else held_until(brake, self.policy),
-            edges=_bounded(edges),
+            edges=_limit_models(edges),
         )
 
-    def _held(self, watched: Sequence[Watched]) -> frozenset[str]:
-        return held_edges(self._brake, _healths(watched), self._removed())
+    def _held_edges(self, watched: Sequence[Watched]) -> frozenset[str]:
+        return held_edges(self._brake, _healths(watched), self._removed_edges())
 
     def _undo_held_falls(self, watched: Sequence[Watched]) -> None:
         """Undo the fall of each held edge that passes again."""
-        held = self._held(watched)
+        held = self._held_edges(watched)
         for one in watched:
             is_back = one.health.streak >= one.policy.rise
             if one.region.id in held and is_back and one.before_fall is not None:
@@ -255,7 +256,7 @@ class Publisher:
             return replace(brake, believed=True)
         return replace(brake, confirmed=confirmed_edges(brake, others, now, self.policy))
 
-    def _removed(self) -> set[str]:
+    def _removed_edges(self) -> set[str]:
         published = self._published or {}
         return {id for id, edge in published.items() if edge.state is Observed.DOWN}
 
@@ -289,7 +290,7 @@ class Publisher:
             state=state,
             since=since,
             reason=reason,
-            rtt_ms=_rounded(health.rtt_ms),
+            rtt_ms=_round(health.rtt_ms),
             streak=health.streak,
             models=one.models,
             models_at=one.models_at,
@@ -299,7 +300,7 @@ class Publisher:
             back_at=back_at(health, self.clock()),
             changes=len(health.changes) if health.flapping else 0,
             calm_at=calm_at(health, one.policy),
-            usual_ms=_rounded(usual_ms(health)),
+            usual_ms=_round(usual_ms(health)),
             worked=id in self._worked,
         )
 
@@ -314,15 +315,15 @@ class Publisher:
         return health.since
 
 
-def _rounded(value_ms: float | None) -> float | None:
+def _round(value_ms: float | None) -> float | None:
     return None if value_ms is None else round(value_ms, 1)
 
 
-def _working(edges: Mapping[str, EdgeView]) -> dict[str, Observed]:
+def _working_states(edges: Mapping[str, EdgeView]) -> dict[str, Observed]:
     return {id: edge.state for id, edge in edges.items() if edge.state in _WORKS}
 
 
-def _bounded(edges: dict[str, EdgeView]) -> dict[str, EdgeView]:
+def _limit_models(edges: dict[str, EdgeView]) -> dict[str, EdgeView]:
     """The edges without the longest inventories, if all together are too long."""
     sizes = {id: sum(map(_written_length, edge.models or ())) for id, edge in edges.items()}
     bounded, total = dict(edges), sum(sizes.values())

@@ -75,7 +75,7 @@ class Resolver:
         """The IPv6 and IPv4 addresses of a host, at most MAX_ADDRESSES. Raises ResolveError."""
         if is_address(name):
             return (name,)
-        known = self._known(name)
+        known = self._remembered(name)
         if self.clock() < known.expires_at:
             return known.addresses
         if known.lookup is None or known.lookup.done():
@@ -96,7 +96,7 @@ class Resolver:
         if self._channel is not None:
             await self._channel.close()
 
-    def _known(self, name: str) -> _Name:
+    def _remembered(self, name: str) -> _Name:
         """The entry of a name. If there are too many, the oldest entry is removed."""
         if name not in self._names and len(self._names) >= MAX_NAMES:
             oldest = self._names.pop(next(iter(self._names)))

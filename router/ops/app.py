@@ -29,8 +29,8 @@ from router.geo.database import GeoDatabase
 from router.model import Intended, Status
 from router.ops import edge_conditions
 from router.ops.auth import ChangeAccess, change_access, is_cross_site, may_change
-from router.ops.diagnosis import grouped
-from router.ops.event_filter import FilterError, as_csv, wanted
+from router.ops.diagnosis import group
+from router.ops.event_filter import FilterError, as_csv, parse_filter
 from router.ops.event_stream import MAX_STREAMS, EventStream, Streams
 from router.ops.explain_route import ExplainRoute
 from router.ops.findings import Grade
@@ -165,9 +165,7 @@ class Ops:
             """
             described = describe_fleet(fleet, now=now, policy=self.policy, answers=given)
             vantages = describe_views(views, now)
-            return answer_json(
-                {**head, "groups": grouped(found), "vantages": vantages, **described}
-            )
+            return answer_json({**head, "groups": group(found), "vantages": vantages, **described})
 
         return await asyncio.to_thread(answer)
 
@@ -258,7 +256,7 @@ class Ops:
                 return _too_many_streams()
             return EventStream(self._stream(after), self._streams)
         try:
-            which = wanted(request.query_params)
+            which = parse_filter(request.query_params)
             logged = [one for one in await self.store.events(after) if which.fits(one.event)]
         except FilterError as error:
             return answer_json({"detail": str(error)}, 400)
@@ -305,7 +303,7 @@ class Ops:
         """
         now, asked = self.clock(), request.query_params
         try:
-            which = wanted({"edge": asked.get("edge", ""), "since": asked.get("since", "")})
+            which = parse_filter({"edge": asked.get("edge", ""), "since": asked.get("since", "")})
         except FilterError as error:
             return answer_json({"detail": str(error)}, 400)
         since = now - HOUR_S if which.since is None else which.since

@@ -27,7 +27,7 @@ from router.ops.service_findings import (
 )
 from router.routing.fleet import Fleet
 
-__all__ = ["Finding", "FindingKind", "Grade", "Group", "Signs", "findings", "grouped", "headline"]
+__all__ = ["Finding", "FindingKind", "Grade", "Group", "Signs", "findings", "group", "headline"]
 
 
 _GRADE_ORDER = {grade: place for place, grade in enumerate(Grade)}
@@ -100,7 +100,7 @@ class Group:
     since: float | None
 
 
-def grouped(found: Sequence[Finding]) -> list[Group]:
+def group(found: Sequence[Finding]) -> list[Group]:
     """The findings by grade and kind, in their order."""
     return [
         _group(list(alike)) for _, alike in groupby(found, key=lambda one: (one.grade, one.kind))

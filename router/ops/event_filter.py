@@ -21,7 +21,7 @@ class FilterError(RouterError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class EventFilter:
     """A filter; None in a field means any. `since`: Unix seconds."""
 
     edge: str | None = None
@@ -37,7 +37,7 @@ class Wanted:
         )
 
 
-def wanted(asked: Mapping[str, str]) -> Wanted:
+def parse_filter(asked: Mapping[str, str]) -> EventFilter:
     """The filter from the parameters `edge`, `kind` and `since`. Raises FilterError."""
     kind, since = asked.get("kind"), asked.get("since")
     if kind and kind not in list(EventKind):
@@ -48,7 +48,9 @@ def wanted(asked: Mapping[str, str]) -> Wanted:
         at = float("nan")
     if at is not None and not isfinite(at):
         raise FilterError("since must be Unix seconds, like 1764216000")
-    return Wanted(edge=asked.get("edge") or None, kind=EventKind(kind) if kind else None, since=at)
+    return EventFilter(
+        edge=asked.get("edge") or None, kind=EventKind(kind) if kind else None, since=at
+    )
 
 
 def as_csv(events: Iterable[Logged]) -> str:

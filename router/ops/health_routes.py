@@ -59,11 +59,11 @@ class HealthRoutes:
     async def metrics(self, request: Request) -> Response:
         """Metrics in the format that the scraper accepts: Prometheus or OpenMetrics."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        metrics, collectors = await self._collected(), await self.moment()
+        metrics, collectors = await self._collect(), await self.moment()
         text = await asyncio.to_thread(encode, _Collected(metrics, collectors))
         return Response(text, headers={"Content-Type": content_type})
 
-    async def _collected(self) -> list[Metric]:
+    async def _collect(self) -> list[Metric]:
         """Collect the registry's metrics one by one, so that requests are answered in between.
         A thread cannot do this, because the event loop changes the values.
         """

@@ -74,7 +74,7 @@ def sample(
         ids=ids,
         states=tuple(edge.observed for edge in fleet.edges),
         intents=tuple(edge.intended for edge in fleet.edges),
-        rtt_ms=tuple(_rounded(edge.rtt_ms) for edge in fleet.edges),
+        rtt_ms=tuple(_round(edge.rtt_ms) for edge in fleet.edges),
         given=tuple(given.get(id, 0) for id in ids),
         falls=tuple(falls.get(id, 0) for id in ids),
         down_s=tuple(round(down_s.get(id, 0)) for id in ids),
@@ -201,10 +201,10 @@ def _clock(at: float) -> str:
 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return _rounded(sum(known) / len(known)) if known else None
+    return _round(sum(known) / len(known)) if known else None
 
 
-def _rounded(ms: float | None) -> float | None:
+def _round(ms: float | None) -> float | None:
     return None if ms is None else round(ms, 1)
 
 

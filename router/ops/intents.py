@@ -216,7 +216,7 @@ async def set_intents(
     intents = [one(id, from_share=_share_now(fleet.by_id[id])) for id in ids]
     if not force and dial is None:
         check_leaving(fleet, ids)
-    before = _intended(fleet)
+    before = _state_names(fleet)
     changes = [
         Change(one.edge, one, intent_event(one.edge, one, before[one.edge], one.actor, now))
         for one in intents
@@ -235,7 +235,7 @@ async def drop_intents(
     """Enable edges again. Raises as `set_intents`."""
     ids = list(dict.fromkeys(edges))
     check_all(lambda: check_known(fleet, ids), lambda: check_text("actor", actor))
-    before = _intended(fleet)
+    before = _state_names(fleet)
     changes = [Change(id, None, intent_event(id, None, before[id], actor, now)) for id in ids]
     return await _carry_out(store, changes)
 
@@ -248,7 +248,7 @@ async def enable_at_once(
     """
     ids = list(dict.fromkeys(edges))
     check_all(lambda: check_known(fleet, ids), lambda: check_text("actor", actor))
-    before = _intended(fleet)
+    before = _state_names(fleet)
     changes = []
     for id in ids:
         intent = new_intent(
@@ -265,7 +265,7 @@ async def _carry_out(store: Store, changes: Sequence[Change]) -> list[Event]:
     return [change.event for change in changes if change.event is not None]
 
 
-def _intended(fleet: Fleet) -> dict[str, str]:
+def _state_names(fleet: Fleet) -> dict[str, str]:
     return {
         edge.region.id: edge.intended if edge.intent is None else _name_of(edge.intent)
         for edge in fleet.edges

@@ -21,7 +21,7 @@ from router.store import Store
 from router.supervised import keep_running
 from router.telemetry.logs import log
 from router.telemetry.metrics import Telemetry
-from router.telemetry.unheard import report_unheard
+from router.telemetry.unhandled import report_unhandled
 
 
 async def poll(settings: Settings) -> None:
@@ -44,7 +44,7 @@ async def poll(settings: Settings) -> None:
     telemetry = Telemetry()
     store = RedisStore(settings.redis_url, settings.store_timeout_s, telemetry.report_notice)
     telemetry.register_loops("polling", "probing", "inventory", "reload")
-    report_unheard(telemetry)
+    report_unhandled(telemetry)
     polling = Polling(settings, catalog, store, telemetry)
     health = HealthRoutes(registry=telemetry.registry, readiness=polling.readiness)
     reload = _reload(settings, polling, store, telemetry)

@@ -46,7 +46,7 @@ from router.telemetry.collector import ServerCollector
 from router.telemetry.logs import lines, log
 from router.telemetry.metrics import Telemetry
 from router.telemetry.recent_counts import RecentCounts
-from router.telemetry.unheard import report_unheard
+from router.telemetry.unhandled import report_unhandled
 
 if TYPE_CHECKING:
     from router.processes.prober import ProberProcess
@@ -94,7 +94,7 @@ async def run_server(
         ops_socket = bind("AUTOROUTER_OPS_LISTEN", settings.ops_listen)
         stop = stop_on_signals()
         telemetry = Telemetry()
-        report_unheard(telemetry)
+        report_unhandled(telemetry)
         store = open_store(settings, telemetry)
         stack.push_async_callback(store.close)
         parts = _Parts(inputs, store, telemetry, targets, stop)
@@ -267,7 +267,7 @@ class _Parts:
         loops.append(("history", self.recorder))
         loops += [("dashboard", loop) for loop in self.dashboard.loops]
         for purge in self._purges:
-            self.front.watch.on_fleet_replaced(purge.fleet_replaced)
+            self.front.watch.on_fleet_replaced(purge.schedule)
             loops.append(("purge", purge))
         if self._prober is not None:
             self.front.watch.on_refresh(self._prober.send_stored)

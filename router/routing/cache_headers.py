@@ -106,7 +106,11 @@ def success_headers(
         f"public, max-age={policy.max_age(status)}, "
         f"stale-while-revalidate={STALE_WHILE_REVALIDATE_S}, stale-if-error={STALE_IF_ERROR_S}"
     )
-    return [*headers, (b"cache-control", directives.encode()), *_shared(sharing, tagged, policy)]
+    return [
+        *headers,
+        (b"cache-control", directives.encode()),
+        *_shared_headers(sharing, tagged, policy),
+    ]
 
 
 def not_found_headers(
@@ -116,10 +120,10 @@ def not_found_headers(
     if sharing is Sharing.PRIVATE:
         return [(b"cache-control", b"no-store")]
     max_age = (b"cache-control", f"public, max-age={policy.max_age(status)}".encode())
-    return [max_age, *_shared(sharing, tagged, policy)]
+    return [max_age, *_shared_headers(sharing, tagged, policy)]
 
 
-def _shared(sharing: Sharing, tagged: Iterable[str], policy: CachePolicy) -> Headers:
+def _shared_headers(sharing: Sharing, tagged: Iterable[str], policy: CachePolicy) -> Headers:
     """The Vary header of a shared answer, and the tags that purge it."""
     tags = [EVERY_TAG, *map(edge_tag, islice(tagged, MAX_TAGS - 1))]
     return [

@@ -139,7 +139,7 @@ def _parse_unusual(text: str) -> Address | None:
     try:
         if ":" not in host:
             return Address(host, inet_pton(AF_INET, host))
-        return _unwrapped(inet_pton(AF_INET6, host.partition("%")[0]))
+        return _unwrap(inet_pton(AF_INET6, host.partition("%")[0]))
     except (OSError, ValueError):
         return None
 
@@ -160,17 +160,17 @@ def _is_port(text: str) -> bool:
     return text[0] == ":" and len(digits) <= 5 and digits.isascii() and digits.isdigit()
 
 
-def _unwrapped(packed: bytes) -> Address:
+def _unwrap(packed: bytes) -> Address:
     """The IPv4 address in ::ffff:a.b.c.d (RFC 4291), 6to4 (RFC 3056), Teredo (RFC 4380), NAT64."""
     if packed[:12] == _MAPPED:
         return Address(inet_ntop(AF_INET, packed[12:]), packed[12:])
-    inner = _tunnelled(packed)
+    inner = _unwrap_tunnel(packed)
     if inner is None:
         return Address(inet_ntop(AF_INET6, packed), packed)
     return Address(inet_ntop(AF_INET, inner), inner, packed)
 
 
-def _tunnelled(packed: bytes) -> bytes | None:
+def _unwrap_tunnel(packed: bytes) -> bytes | None:
     if packed[:2] == _6TO4:
         return packed[2:6]
     if packed[:4] == _TEREDO:

@@ -65,7 +65,7 @@ class RouteTable:
         a dial is set.
         """
         if self._dials:
-            return self._dialled(key, query, sharing, seed)
+            return self._answer_with_dial(key, query, sharing, seed)
         question = (key, query, sharing, None)
         answer = self._answers.get(question)
         if answer is None:
@@ -73,7 +73,7 @@ class RouteTable:
             self._keep(question, answer)
         return answer
 
-    def _dialled(self, key: RouteKey, query: Query, sharing: Sharing, seed: int) -> Answer:
+    def _answer_with_dial(self, key: RouteKey, query: Query, sharing: Sharing, seed: int) -> Answer:
         """`answer` while a dial is set. Decisions and answers are cached; which viewers are
         dialled away is not.
         """

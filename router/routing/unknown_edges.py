@@ -14,10 +14,10 @@ def unknown_edges(asked: Iterable[str], known: Collection[str]) -> str | None:
     unknown = sorted(set(asked).difference(known))
     if not unknown:
         return None
-    return f"no such edge: {_listed(unknown)}; there are {_listed(sorted(known))}"
+    return f"no such edge: {_join_ids(unknown)}; there are {_join_ids(sorted(known))}"
 
 
-def _listed(ids: list[str]) -> str:
+def _join_ids(ids: list[str]) -> str:
     more = len(ids) - MAX_NAMED
     named = ", ".join(map(_shown, ids[:MAX_NAMED]))
     return f"{named} and {more} more" if more > 0 else named

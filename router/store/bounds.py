@@ -34,8 +34,8 @@ class OutOfBoundsError(ValueError):
     """The value is not one that any release writes. The text names the field and the bound."""
 
 
-def bounded_view(view: View) -> View:
-    """The view without its edges, which `bounded_edge` checks. Raises OutOfBoundsError."""
+def bound_view(view: View) -> View:
+    """The view without its edges, which `bound_edge` checks. Raises OutOfBoundsError."""
     _check_name("vantage", view.vantage)
     if not 0 <= view.seq <= MAX_SEQ:
         raise OutOfBoundsError(f"seq must be 0 to {MAX_SEQ}")
@@ -50,7 +50,7 @@ def bounded_view(view: View) -> View:
     )
 
 
-def bounded_edge(id: str, edge: EdgeView, now: float) -> EdgeView:
+def bound_edge(id: str, edge: EdgeView, now: float) -> EdgeView:
     """One edge of a view. Raises OutOfBoundsError."""
     _check_name("id of an edge", id)
     _check_time("since", edge.since)
@@ -73,7 +73,7 @@ def bounded_edge(id: str, edge: EdgeView, now: float) -> EdgeView:
     )
 
 
-def bounded_intent(intent: Intent, now: float) -> Intent:
+def bound_intent(intent: Intent, now: float) -> Intent:
     """The intent with safe texts. Raises OutOfBoundsError."""
     _check_name("edge", intent.edge)
     _check_time("created_at", intent.created_at)
@@ -90,7 +90,7 @@ def bounded_intent(intent: Intent, now: float) -> Intent:
     return replace(intent, actor=_safe(intent.actor), reason=_safe(intent.reason))
 
 
-def bounded_event(event: Event) -> Event:
+def bound_event(event: Event) -> Event:
     """The event with safe texts. Raises OutOfBoundsError."""
     _check_time("at", event.at)
     if event.until is not None:

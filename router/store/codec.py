@@ -18,10 +18,10 @@ from router.store.bounds import (
     MAX_ADDRESSES,
     MAX_MODELS,
     OutOfBoundsError,
-    bounded_edge,
-    bounded_event,
-    bounded_intent,
-    bounded_view,
+    bound_edge,
+    bound_event,
+    bound_intent,
+    bound_view,
     check_count,
     safe_event,
 )
@@ -103,11 +103,11 @@ def decode(text: bytes, kind: type[Kept], now: float) -> Kept:
         value = msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError:
         value = msgspec.convert(_check_fields(msgspec.json.decode(text), kind), kind)
-    return _bounded(value, now)  # type: ignore[return-value]
+    return _bound(value, now)  # type: ignore[return-value]
 
 
-def _bounded(value: Value, now: float) -> Value:
-    return bounded_intent(value, now) if isinstance(value, Intent) else bounded_event(value)  # type: ignore[arg-type]
+def _bound(value: Value, now: float) -> Value:
+    return bound_intent(value, now) if isinstance(value, Intent) else bound_event(value)  # type: ignore[arg-type]
 
 
 def view_in_steps(text: bytes, now: float) -> Generator[None, None, View]:
@@ -128,7 +128,7 @@ def view_in_steps(text: bytes, now: float) -> Generator[None, None, View]:
         yield
         edge = _read_edge(loose_edge, has_models=has_models)
         yield
-        edges[id] = bounded_edge(id, edge, now)
+        edges[id] = bound_edge(id, edge, now)
     view = View(
         vantage=loose.vantage,
         seq=loose.seq,
@@ -140,7 +140,7 @@ def view_in_steps(text: bytes, now: float) -> Generator[None, None, View]:
         held_until=loose.held_until,
         edges=edges,
     )
-    return bounded_view(view)
+    return bound_view(view)
 
 
 def _read_loosely(text: bytes) -> _LooseView:

@@ -19,11 +19,11 @@ from redis.asyncio import RedisCluster
 from router.errors import StoreError
 from router.model import Event, View
 from router.store import EVENTS_KEPT, MAX_HISTORY_BYTES, Change, Logged, Stored, scripts
-from router.store.acts import carry_out
 from router.store.bounds import MAX_VALUE_BYTES, MAX_VANTAGES
 from router.store.codec import encode, fit_view
 from router.store.connect import TIMEOUT_S, Client
 from router.store.event_log import EVENTS, log_events, log_once, read_events
+from router.store.intent_changes import change_intents
 from router.store.keys import VANTAGES, ServerKeys
 from router.store.link import Link, raise_first
 from router.store.listener import CHANGED, Listener
@@ -94,7 +94,7 @@ class RedisStore:
         stored = await self._link.call(lambda client: self._reader.read(ServerKeys(client), edges))
         if self._standstill.is_due(stored.views):
             self._link.renew("no view has changed for long: this may not be the primary any more")
-        back, lost = self._lost.returned(stored), self._lost.noticed(stored, edges)
+        back, lost = self._lost.find_returned(stored), self._lost.find_lost(stored, edges)
         if back or lost:
             with contextlib.suppress(StoreError):
                 await self._report_intents(back, lost)
@@ -105,7 +105,7 @@ class RedisStore:
         for event in back:
             self._report(Notice.INTENT_BACK, f"{event.edge}: {event.reason}")
         recent = await self.events() if lost else ()
-        unexplained = self._lost.unexplained(lost, [logged.event for logged in recent])
+        unexplained = self._lost.find_unexplained(lost, [logged.event for logged in recent])
         for event in unexplained:
             self._report(Notice.INTENT_LOST, f"{event.edge}: {event.reason}")
         if events := [*back, *unexplained]:
@@ -129,7 +129,7 @@ class RedisStore:
         """See Store."""
         if not changes:
             return
-        await carry_out(self._link, changes)
+        await change_intents(self._link, changes)
         self._lost.forget(change.edge for change in changes)
 
     async def log_events(self, events: Sequence[Event]) -> None:

@@ -84,8 +84,8 @@ class LastGood:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         now = self.clock()
-        views = _bounded(loaded.views[:MAX_VANTAGES], View, MAX_VALUE_BYTES, now)
-        intents = _bounded(loaded.intents[:MAX_EDGES], Intent, MAX_INTENT_BYTES, now)
+        views = _decode_bounded(loaded.views[:MAX_VANTAGES], View, MAX_VALUE_BYTES, now)
+        intents = _decode_bounded(loaded.intents[:MAX_EDGES], Intent, MAX_INTENT_BYTES, now)
         faults = tuple(islice(chain(views.faults, intents.faults), MAX_FAULTS))
         return Stored(tuple(views.values), tuple(intents.values), faults)
 
@@ -173,7 +173,7 @@ class _Bounded(Generic[Value]):
     faults: list[str] = field(default_factory=list)
 
 
-def _bounded(
+def _decode_bounded(
     texts: Iterable[msgspec.Raw], kind: type[Value], limit: int, now: float
 ) -> _Bounded[Value]:
     """The values that are within the bounds of values in Redis."""

@@ -36,14 +36,14 @@ class LostIntents:
             if edge in self._held:
                 self._ended[edge] = self._held.pop(edge)
 
-    def returned(self, stored: Stored) -> list[Event]:
-        """An event for each intent that ended and is back. Call it before `noticed`."""
+    def find_returned(self, stored: Stored) -> list[Event]:
+        """An event for each intent that ended and is back. Call it before `find_lost`."""
         back = [intent for intent in stored.intents if self._ended.get(intent.edge) == intent]
         for intent in back:
             del self._ended[intent.edge]
         return [_return(intent, self._clock()) for intent in back[:MAX_AT_ONCE]]
 
-    def noticed(self, stored: Stored, edges: Sequence[str]) -> list[Event]:
+    def find_lost(self, stored: Stored, edges: Sequence[str]) -> list[Event]:
         """An event for each intent that has been missing for a while before its end."""
         now = self._clock()
         here = {intent.edge: intent for intent in stored.intents}
@@ -62,7 +62,7 @@ class LostIntents:
         return [_loss(intent, now) for intent in lost if intent.ends_at > now + NEAR_END_S]
 
     @staticmethod
-    def unexplained(lost: Sequence[Event], recent: Sequence[Event]) -> list[Event]:
+    def find_unexplained(lost: Sequence[Event], recent: Sequence[Event]) -> list[Event]:
         """The losses for which no event enabled the edge."""
         enabled = {
             event.edge

@@ -43,7 +43,7 @@ class ServerCollector(Collector):
     def moment(self) -> "ServerMoment":
         """A copy of the current state, which a thread may collect."""
         return ServerMoment(
-            counts=_copied(self.counts()),
+            counts=_copy(self.counts()),
             fleet=self.watch.fleet,
             views=self.watch.published,
             is_store_read=self.watch.store_error is None,
@@ -94,7 +94,7 @@ class ServerMoment(Collector):
         yield from _views(self.views, self.now)
 
 
-def _copied(counts: Counts) -> Counts:
+def _copy(counts: Counts) -> Counts:
     return Counts(
         answers=counts.answers.copy(),
         placements=counts.placements.copy(),

@@ -16,7 +16,7 @@ from router.ops.client import ask, stored_fleet
 from router.routing.fleet import Edge, Fleet
 from router.routing.query import Query
 from router.whatif.moves import Side, compare, summary
-from router.whatif.scenario import NO_CHANGE, Change, changed_catalog, changed_fleet
+from router.whatif.scenario import NO_CHANGE, Change, change_catalog, change_fleet
 from router.whatif.svg_map import draw
 
 
@@ -66,10 +66,10 @@ async def simulate(
     """
     catalog, geo = read_all(settings)
     change, query, now = asked.change, asked.query, time.time()
-    catalog_after = _with_nearness(change.nearness, settings, changed_catalog(catalog, change))
+    catalog_after = _with_nearness(change.nearness, settings, change_catalog(catalog, change))
     present, origin, unknown_ids = await _present_fleet(settings, catalog, asked)
-    before = Side(catalog, changed_fleet(catalog, present, NO_CHANGE, now), query)
-    after = Side(catalog_after, changed_fleet(catalog_after, present, change, now), query)
+    before = Side(catalog, change_fleet(catalog, present, NO_CHANGE, now), query)
+    after = Side(catalog_after, change_fleet(catalog_after, present, change, now), query)
     census = read_census(geo, settings.state_dir, progress)
     moves = compare(census, before, after)
     document = {

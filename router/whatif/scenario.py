@@ -49,7 +49,7 @@ class Change:
 NO_CHANGE = Change()
 
 
-def changed_catalog(catalog: Catalog, change: Change) -> Catalog:
+def change_catalog(catalog: Catalog, change: Change) -> Catalog:
     """The catalog with regions added and others removed. Raises ConfigError naming every id that
     is taken or unknown.
     """
@@ -69,7 +69,7 @@ def changed_catalog(catalog: Catalog, change: Change) -> Catalog:
     return replace(catalog, regions=staying)
 
 
-def changed_fleet(catalog: Catalog, present: Fleet, change: Change, now: float) -> Fleet:
+def change_fleet(catalog: Catalog, present: Fleet, change: Change, now: float) -> Fleet:
     """The present fleet of `catalog`, with the change. Edges of unknown state count as up, and so
     do all edges while health is ignored.
     """

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from router.cli.whatif_text import MAX_COUNTRIES, moves
+from router.cli.whatif_text import MAX_COUNTRIES, show_moves
 from router.geodata.survey import CENSUS_FILE
 from tests.support.builders import CITIES
 from tests.support.commands import ESCAPE, Done, in_json, on_terminal
@@ -284,7 +284,7 @@ def test_long_list_of_countries_is_cut(capsys: pytest.CaptureFixture[str]) -> No
         "moves": [],
     }
     codes = [f"{one}{two}" for one in "ABCDE" for two in "VWXYZ"]
-    moves(
+    show_moves(
         {
             "change": "drained x",
             "from": "nowhere",

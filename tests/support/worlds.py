@@ -7,7 +7,7 @@ from router.model import Catalog, Location
 from router.routing.fleet import Fleet
 from router.routing.query import Query
 from router.whatif.moves import Side
-from router.whatif.scenario import NO_CHANGE, Change, changed_catalog, changed_fleet
+from router.whatif.scenario import NO_CHANGE, Change, change_catalog, change_fleet
 from tests.support.builders import (
     BERLIN,
     NEW_YORK,
@@ -55,8 +55,8 @@ def sides(
     present: Fleet | None = None,
 ) -> tuple[Side, Side]:
     catalog, present = catalog or a_catalog(), present or a_fleet()
-    after = changed_catalog(catalog, change)
+    after = change_catalog(catalog, change)
     return (
-        Side(catalog, changed_fleet(catalog, present, NO_CHANGE, NOW), query),
-        Side(after, changed_fleet(after, present, change, NOW), query),
+        Side(catalog, change_fleet(catalog, present, NO_CHANGE, NOW), query),
+        Side(after, change_fleet(after, present, change, NOW), query),
     )

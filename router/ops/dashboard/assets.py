@@ -32,10 +32,10 @@ class Asset:
 
     def answer(self, request: Request) -> Response:
         """200, or 304 if the client has this version."""
-        return tagged(request, self._body, self._headers)
+        return respond_with_tag(request, self._body, self._headers)
 
 
-def tagged(request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
+def respond_with_tag(request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
     """A response with the body, or 304 if the request has the ETag in `headers`."""
     known = request.headers.get("if-none-match", "").encode("latin-1")
     if is_match(known, headers["ETag"].encode()):

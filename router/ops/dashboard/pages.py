@@ -14,7 +14,7 @@ from starlette.routing import Route
 from router.errors import RouterError
 from router.model import MAX_INTENT_S, Intended, Intent
 from router.ops.app import Ops
-from router.ops.dashboard.assets import read_assets, tagged
+from router.ops.dashboard.assets import read_assets, respond_with_tag
 from router.ops.dashboard.atlas import Atlas, Territory
 from router.ops.health_routes import answer_json
 from router.ops.intents import (
@@ -114,7 +114,7 @@ class Dashboard:
             "Content-Type": "application/json",
             "ETag": etag(body).decode(),
         }
-        return tagged(request, body, headers)
+        return respond_with_tag(request, body, headers)
 
     async def preview(self, request: Request) -> Response:
         """What would change if the edges in `?edges=` had the intent in `?state=`; with `enabled`
@@ -133,7 +133,7 @@ class Dashboard:
         except RouterError as error:
             return answer_json({"detail": str(error)}, 404)
         watch = self._ops.watch
-        table, previewed = watch.table, self._previewed(edges, state, dial)
+        table, previewed = watch.table, self._preview_fleet(edges, state, dial)
         left = [] if state is Intended.ENABLED else countries_without_edge(watch.fleet, edges)
         takes_last = state is not Intended.ENABLED and leaves_no_edge(watch.fleet, edges)
         before = await self._atlas.territory(table)
@@ -163,7 +163,7 @@ class Dashboard:
             }
         )
 
-    def _previewed(self, edges: Sequence[str], state: Intended, dial: float | None) -> Fleet:
+    def _preview_fleet(self, edges: Sequence[str], state: Intended, dial: float | None) -> Fleet:
         if state is Intended.ENABLED and dial is None:
             return self._ops.watch.preview((), without=edges)
         now = self._ops.clock()
@@ -244,13 +244,13 @@ def _countries(known: Territory, weights: Mapping[Block, float]) -> list[dict[st
             "name": names[code].name if code in names else code or "Unknown place",
             "share": sum(shares.values()),
             "edges": _shares(shares),
-            "moved": _differing(shares, well[code]),
+            "moved": _difference(shares, well[code]),
         }
         for code, shares in now.items()
     ]
     return sorted(rows, key=lambda country: (-country["share"], country["name"]))
 
 
-def _differing(now: Mapping[str | None, float], well: Mapping[str | None, float]) -> float:
+def _difference(now: Mapping[str | None, float], well: Mapping[str | None, float]) -> float:
     """The share of viewers who would get another edge if all edges were up."""
     return sum(max(0.0, share - well.get(edge, 0.0)) for edge, share in now.items())

@@ -89,7 +89,7 @@ class RunningPurge:
         )
 
     def fall(self, *ids: str) -> None:
-        self.purge.fleet_replaced(a_fleet(), a_fleet_but(*(down(id) for id in ids)))
+        self.purge.schedule(a_fleet(), a_fleet_but(*(down(id) for id in ids)))
 
     async def run_loop(self, count: int = 50) -> None:
         for _ in range(count):
@@ -189,7 +189,7 @@ async def test_later_change_is_a_separate_purge() -> None:
 
 async def test_unchanged_fleet_is_not_purged() -> None:
     async with running_purge() as run:
-        run.purge.fleet_replaced(a_fleet(), a_fleet())
+        run.purge.schedule(a_fleet(), a_fleet())
         await run.run_loop()
         assert (run.cdn.purged_tags, run.time.slept) == ([], [])
 
@@ -197,7 +197,7 @@ async def test_unchanged_fleet_is_not_purged() -> None:
 async def test_many_edges_are_purged_by_one_tag() -> None:
     edges = [an_edge(f"e{number}") for number in range(MAX_TAGS + 1)]
     async with running_purge() as run:
-        run.purge.fleet_replaced(a_fleet(), a_fleet(*edges))
+        run.purge.schedule(a_fleet(), a_fleet(*edges))
         await run.run_loop()
         assert run.cdn.purged_tags == [[EVERY_TAG]]
 

@@ -27,7 +27,9 @@ def shown(capsys: pytest.CaptureFixture[str], *edges: Edge) -> tuple[str, list[s
     """Returns the region for a viewer in Toronto and the lines of the explanation."""
     fleet = replace(a_fleet_but(*edges), slot=1)
     found = explain(a_ranker_for(fleet), fleet, a_placed(), Query(), CachePolicy())
-    text.explanation({"from": "here", "ip": "192.0.2.1", **json.loads(msgspec.json.encode(found))})
+    text.show_explanation(
+        {"from": "here", "ip": "192.0.2.1", **json.loads(msgspec.json.encode(found))}
+    )
     return found["region"], [line.strip() for line in capsys.readouterr().out.splitlines()]
 
 
@@ -66,6 +68,8 @@ def test_candidate_never_seen_working_is_marked(capsys: pytest.CaptureFixture[st
     others = [an_edge(id, Observed.DOWN) for id in CITIES if id != "yto-01"]
     fleet = a_fleet(new, *others, status=Status.FAIL_OPEN)
     found = explain(a_ranker_for(fleet), fleet, a_placed(), Query(), CachePolicy())
-    text.explanation({"from": "here", "ip": "192.0.2.1", **json.loads(msgspec.json.encode(found))})
+    text.show_explanation(
+        {"from": "here", "ip": "192.0.2.1", **json.loads(msgspec.json.encode(found))}
+    )
     printed = " ".join(capsys.readouterr().out.split())
     assert printed.count("never seen working") == 1

@@ -1,13 +1,13 @@
 """Which addresses of an edge are reported as bad."""
 
-from router.health.addresses import BAD_AFTER, MAX_COUNTED, bad_addresses, counted
+from router.health.addresses import BAD_AFTER, MAX_COUNTED, bad_addresses, count_failures
 from router.model import Outcome, Probe
 
 
 def bad_after(*probes: Probe) -> tuple[str, ...]:
     counts: dict[str, int] = {}
     for probe in probes:
-        counts = counted(counts, probe)
+        counts = count_failures(counts, probe)
     return bad_addresses(counts)
 
 
@@ -36,5 +36,5 @@ def test_edge_without_a_working_address_has_no_bad_address() -> None:
 def test_memory_is_bounded() -> None:
     counts: dict[str, int] = {}
     for number in range(99):
-        counts = counted(counts, passed(str(number)))
+        counts = count_failures(counts, passed(str(number)))
     assert len(counts) == MAX_COUNTED

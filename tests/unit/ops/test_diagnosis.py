@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from router.geo.feeds import FeedNote
 from router.model import EdgeView, Intended, Observed, Outcome, Status, View
-from router.ops.diagnosis import findings, grouped, headline
+from router.ops.diagnosis import findings, group, headline
 from router.ops.edge_conditions import condition, reason
 from router.ops.findings import ALERTS, Finding, FindingKind, Grade, Recent, Signs
 from router.routing.fleet import Edge, Fleet, combine
@@ -306,9 +306,9 @@ def test_fail_open_lists_edges_never_seen_working() -> None:
 
 def test_equal_findings_are_grouped_with_their_share() -> None:
     fleet = a_fleet_but(an_edge("yto-01", Observed.DOWN), an_edge("nyc-01", Observed.DOWN))
-    (group,) = grouped(found(fleet, homes={"yto-01": 0.1, "nyc-01": 0.3}))
-    assert (group.title, group.edges) == ("2 edges are down", ("nyc-01", "yto-01"))
-    assert group.share == pytest.approx(0.4)
+    (only,) = group(found(fleet, homes={"yto-01": 0.1, "nyc-01": 0.3}))
+    assert (only.title, only.edges) == ("2 edges are down", ("nyc-01", "yto-01"))
+    assert only.share == pytest.approx(0.4)
 
 
 @given(data=st.data())

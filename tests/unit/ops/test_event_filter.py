@@ -6,7 +6,7 @@ import io
 import pytest
 
 from router.model import Event, EventKind
-from router.ops.event_filter import COLUMNS, FilterError, Wanted, as_csv, wanted
+from router.ops.event_filter import COLUMNS, EventFilter, FilterError, as_csv, parse_filter
 from router.store import Logged
 
 EVENT = Event(at=100.0, kind=EventKind.INTENT, edge="yto-01", reason="=1+1", actor="ann, ops")
@@ -23,17 +23,17 @@ EVENT = Event(at=100.0, kind=EventKind.INTENT, edge="yto-01", reason="=1+1", act
     ],
 )
 def test_filter_selects_events(params: dict[str, str], fits: bool) -> None:
-    assert wanted(params).fits(EVENT) is fits
+    assert parse_filter(params).fits(EVENT) is fits
 
 
 @pytest.mark.parametrize("params", [{"kind": "nonsense"}, {"since": "yesterday"}, {"since": "nan"}])
 def test_invalid_filter_is_rejected(params: dict[str, str]) -> None:
     with pytest.raises(FilterError, match="must be"):
-        wanted(params)
+        parse_filter(params)
 
 
 def test_empty_filter_selects_everything() -> None:
-    assert wanted({}) == Wanted()
+    assert parse_filter({}) == EventFilter()
 
 
 def test_csv_is_read_back_and_contains_no_formula() -> None:

@@ -104,7 +104,7 @@ def use_everywhere(values: Mapping[str, bytes]) -> FleetWatch:
     for query in (Query(), Query(model="kokoro-82m"), Query(scope=Scope.GLOBAL, all=True)):
         assert watch.table.answer(a_key(), query, Sharing.PRIVATE).code in (200, 404)
         explanation = explain(watch.ranker, watch.fleet, a_placed(), query, CachePolicy())
-        text.explanation(
+        text.show_explanation(
             {"from": "here", "ip": "192.0.2.1", **json.loads(msgspec.json.encode(explanation))}
         )
     shown = {
@@ -141,7 +141,7 @@ def test_invalid_events_are_dropped_or_shown(
         kept = decode(event, Event, NOW)
     except UNREADABLE:
         return
-    text.events([{"id": "1-0", **as_sent(kept)}])
+    text.show_events([{"id": "1-0", **as_sent(kept)}])
     Telemetry().event_happened(kept)
     capsys.readouterr()
 

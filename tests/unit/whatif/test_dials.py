@@ -7,7 +7,7 @@ from router.model import Status
 from router.routing.fleet import Fleet
 from router.routing.query import Query
 from router.whatif.moves import Side
-from router.whatif.scenario import Change, changed_catalog, changed_fleet
+from router.whatif.scenario import Change, change_catalog, change_fleet
 from tests.support.builders import NOW, a_catalog, a_location
 from tests.support.samples import samples
 
@@ -16,8 +16,8 @@ SEEDS = range(samples(8_000))
 
 
 def picks(change: Change) -> list[str | None]:
-    catalog = changed_catalog(a_catalog(), change)
-    side = Side(catalog, changed_fleet(catalog, NOTHING_KNOWN, change, NOW), Query())
+    catalog = change_catalog(a_catalog(), change)
+    side = Side(catalog, change_fleet(catalog, NOTHING_KNOWN, change, NOW), Query())
     return [side.pick(a_location(), seed * 7_919) for seed in SEEDS]
 
 
@@ -31,8 +31,8 @@ def test_changed_dial_moves_its_share_of_viewers() -> None:
 
 def test_dial_of_the_present_fleet_is_kept() -> None:
     catalog = a_catalog()
-    present = changed_fleet(catalog, NOTHING_KNOWN, Change(dials={"yto-01": 0.3}), NOW)
-    kept = changed_fleet(catalog, present, Change(drained=["yto-02"]), NOW)
+    present = change_fleet(catalog, NOTHING_KNOWN, Change(dials={"yto-01": 0.3}), NOW)
+    kept = change_fleet(catalog, present, Change(drained=["yto-02"]), NOW)
     assert kept.edges[0].share == 0.3
 
 
@@ -49,4 +49,4 @@ def test_change_of_dials_and_weights_has_a_text() -> None:
 @pytest.mark.parametrize("change", [Change(dials={"x-1": 0.5}), Change(weights={"x-1": 2.0})])
 def test_unknown_edge_is_rejected(change: Change) -> None:
     with pytest.raises(ConfigError, match="no such edge: x-1"):
-        changed_catalog(a_catalog(), change)
+        change_catalog(a_catalog(), change)

@@ -7,7 +7,7 @@ import pytest
 from router.errors import ConfigError
 from router.model import Intended, Observed, Status
 from router.routing.fleet import Edge, Fleet
-from router.whatif.scenario import NO_CHANGE, Change, changed_catalog, changed_fleet
+from router.whatif.scenario import NO_CHANGE, Change, change_catalog, change_fleet
 from tests.support.builders import (
     CITIES,
     NOW,
@@ -22,13 +22,13 @@ from tests.support.builders import (
 
 def faults_of(change: Change) -> tuple[str, ...]:
     with pytest.raises(ConfigError) as caught:
-        changed_catalog(a_catalog(), change)
+        change_catalog(a_catalog(), change)
     return caught.value.faults
 
 
 def edges_after(change: Change, present: Fleet | None = None) -> dict[str, Edge]:
-    catalog = changed_catalog(a_catalog(), change)
-    fleet = changed_fleet(catalog, present or a_fleet(), change, NOW)
+    catalog = change_catalog(a_catalog(), change)
+    fleet = change_fleet(catalog, present or a_fleet(), change, NOW)
     return {edge.region.id: edge for edge in fleet.edges}
 
 
@@ -40,8 +40,8 @@ def test_no_change_changes_nothing() -> None:
         an_edge("sfo-01", Observed.UNKNOWN),
     )
 
-    assert changed_catalog(a_catalog(), NO_CHANGE) == a_catalog()
-    assert changed_fleet(a_catalog(), fleet, NO_CHANGE, NOW).routing == fleet.routing
+    assert change_catalog(a_catalog(), NO_CHANGE) == a_catalog()
+    assert change_fleet(a_catalog(), fleet, NO_CHANGE, NOW).routing == fleet.routing
 
 
 def test_drained_edge_is_draining_and_up() -> None:
@@ -80,7 +80,7 @@ def test_ignored_health_counts_as_up() -> None:
 def test_whole_fleet_down_fails_open() -> None:
     everything = Change(down=list(CITIES))
 
-    assert changed_fleet(a_catalog(), a_fleet(), everything, NOW).status is Status.FAIL_OPEN
+    assert change_fleet(a_catalog(), a_fleet(), everything, NOW).status is Status.FAIL_OPEN
 
 
 def test_all_errors_are_reported_at_once() -> None:
@@ -118,5 +118,5 @@ def test_edge_never_seen_working_stays_unproven() -> None:
     seen = {"local": replace(an_edge_view(Observed.DOWN), worked=False)}
     present = a_fleet_but(replace(an_edge("yto-01", Observed.DOWN), seen=seen))
     everything = Change(down=[edge.region.id for edge in present.edges])
-    fleet = changed_fleet(a_catalog(), present, everything, NOW)
+    fleet = change_fleet(a_catalog(), present, everything, NOW)
     assert fleet.unproven == {"yto-01"}

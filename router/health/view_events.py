@@ -21,7 +21,7 @@ def doubts_of(view: View) -> Doubts:
     return Doubts(isolated=view.isolated, braked=bool(view.held))
 
 
-def news(view: View, before: Mapping[str, EdgeView], doubts: Doubts) -> list[Event]:
+def events_between(view: View, before: Mapping[str, EdgeView], doubts: Doubts) -> list[Event]:
     """The events for the differences between the view published `before` and this one. The first
     `up` of an edge is not an event.
     """

@@ -6,7 +6,7 @@ from typing import Any
 from router.supervised import LoopObserver
 
 
-def report_unheard(observer: LoopObserver) -> None:
+def report_unhandled(observer: LoopObserver) -> None:
     """Report such errors to the observer, as failures of the loop `callback`. Needs a running
     loop.
     """

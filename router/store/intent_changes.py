@@ -30,7 +30,7 @@ from router.store.reading import intent_key
 TRIES = 3
 
 
-async def carry_out(link: Link, changes: Sequence[Change]) -> None:
+async def change_intents(link: Link, changes: Sequence[Change]) -> None:
     """Make all of these changes. Otherwise raises StoreError, which says what is in force now."""
     try:
         before = await _read_stored(link, changes)
