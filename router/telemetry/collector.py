@@ -169,7 +169,7 @@ def _views(views: Iterable[View], now: float) -> Iterator[Metric]:
         "view_isolated", "1 while most witnesses of the vantage do not answer", "vantage"
     )
     held = _gauges(
-        "view_held_edges", "Failed edges that the vantage's brake does not remove yet", "vantage"
+        "view_held_edges", "Failed edges whose removal the vantage's brake delays", "vantage"
     )
     for view in views:
         age.add_metric([view.vantage], now - view.probed_at)

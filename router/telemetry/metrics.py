@@ -75,7 +75,7 @@ class Telemetry:
             "autorouter_publishes_total", "Views to publish, by result", "result"
         )
         self._held = self._gauge(
-            "autorouter_held_edges", "Failed edges that the fleet brake does not remove yet"
+            "autorouter_held_edges", "Failed edges whose removal the fleet brake delays"
         )
         self._isolated = self._gauge("autorouter_isolated", "1 while most witnesses do not answer")
         self._events = self._count("autorouter_events_total", "Events by kind", "kind")
