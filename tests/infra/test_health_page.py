@@ -48,7 +48,7 @@ PHRASES = [
     f"keeps its last inventory until that is {FLEET.models_fresh_s:g} s old",
     f"{probe.MAX_INVENTORY_BYTES >> 20} MiB and {MAX_MODELS:,} models are read, "
     f"and {MAX_VIEW_MODELS_BYTES >> 20} MiB of model ids",
-    f"and at least {DOUBT.brake_count}, fail or fell within {DOUBT.window_s:g} s",
+    f"and at least {DOUBT.brake_count}, fail or went down within {DOUBT.window_s:g} s",
     f"For {DOUBT.settle_s:g} s more,",
     f"or after {DOUBT.hold_s:g} s.",
     f"The lease lasts {LEASE_S:g} s",
