@@ -16,9 +16,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 def main() -> None:
     """Serve until terminated."""
-    port, told = int(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
-    headers = [(name.encode(), value.encode()) for name, value in told["headers"]]
-    body = told["body"].encode()
+    port, answer = int(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
+    headers = [(name.encode(), value.encode()) for name, value in answer["headers"]]
+    body = answer["body"].encode()
 
     async def app(scope: dict[str, Any], receive: object, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -6,7 +6,6 @@ check (bench/caches.py).
 """
 
 import argparse
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 from bench.caches import expected, simulated
 from bench.charts import Line, chart
+from bench.figures import RESULTS, save
 from router.cli.text import show_progress
 from router.config.inputs import read_catalog
 from router.config.settings import Settings
@@ -34,7 +34,6 @@ from router.whatif.moves import Side, sample_networks
 from router.whatif.scenario import NO_CHANGE, change_fleet
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results"
 RATES = (100, 1_000, 10_000, 100_000)
 STARTS_A_MINUTE = (10_000, 1_000_000, 100_000_000)
 CHECKED_RATE, CHECKED_S = 1_000, 1_200
@@ -133,8 +132,7 @@ def main() -> None:
             name: without_coordinates(cells, fleet) for name, fleet in fleets.items()
         },
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "cdn.json").write_text(json.dumps(figures, indent=2) + "\n")
+    save("cdn", figures)
     (RESULTS / "cdn.svg").write_text(plot(figures))
     show(figures)
 
@@ -332,7 +330,7 @@ def plot(figures: dict[str, Any]) -> str:
     """A chart of the requests that reach the origin from regional caches, one panel a fleet."""
     panels = {
         fleet: [
-            Line(kind, [(int(rate), told["origin_rps"]) for rate, told in _by_rate(layouts)])
+            Line(kind, [(int(rate), found["origin_rps"]) for rate, found in _by_rate(layouts)])
             for kind, layouts in kinds.items()
         ]
         for fleet, kinds in figures["fleets"].items()
@@ -350,8 +348,8 @@ def show(figures: dict[str, Any]) -> None:
     for fleet, kinds in figures["fleets"].items():
         print(f"\n{fleet}\n", *table(kinds), sep="\n")
         for kind, layouts in kinds.items():
-            for layout, told in layouts.items():
-                print(f"{kind}, {layout}: {_compared(told)}")
+            for layout, found in layouts.items():
+                print(f"{kind}, {layout}: {_compared(found)}")
     for fleet, by_missing in figures["without_coordinates"].items():
         print(f"\n{fleet}, viewers without coordinates\n", *missing_table(by_missing), sep="\n")
 
@@ -361,18 +359,18 @@ def table(kinds: dict[str, Any]) -> Iterator[str]:
     yield "| key | requests/s | hits | origin/s | wrong s |"
     yield "|---|--:|--:|--:|--:|"
     for kind, layouts in kinds.items():
-        for rate, told in layouts["regional"]["rates"].items():
+        for rate, found in layouts["regional"]["rates"].items():
             one = layouts["one"]["rates"][rate]
-            hits = f"{_percent(told['hit_ratio'])} ({_percent(one['hit_ratio'])})"
-            asked = f"{told['origin_rps']:,.0f} ({one['origin_rps']:,.0f})"
-            yield f"| {kind} | {int(rate):,} | {hits} | {asked} | {told['wrong_s']:.1f} |"
+            hits = f"{_percent(found['hit_ratio'])} ({_percent(one['hit_ratio'])})"
+            asked = f"{found['origin_rps']:,.0f} ({one['origin_rps']:,.0f})"
+            yield f"| {kind} | {int(rate):,} | {hits} | {asked} | {found['wrong_s']:.1f} |"
     yield ""
     yield "| key | keys | misrouted | wrong country |"
     yield "|---|--:|--:|--:|"
     for kind, layouts in kinds.items():
-        told = layouts["regional"]
-        shares = f"{told['misrouted'] * 100:.2f} % | {told['wrong_country'] * 100:.2f} %"
-        yield f"| {kind} | {told['keys']:,} | {shares} |"
+        found = layouts["regional"]
+        shares = f"{found['misrouted'] * 100:.2f} % | {found['wrong_country'] * 100:.2f} %"
+        yield f"| {kind} | {found['keys']:,} | {shares} |"
 
 
 def missing_table(by_missing: dict[str, Any]) -> Iterator[str]:
@@ -381,8 +379,8 @@ def missing_table(by_missing: dict[str, Any]) -> Iterator[str]:
     yield "|--:|" + "--:|" * len(RATES)
     for missing, by_rate in by_missing.items():
         cells = [
-            f"{_percent(told['hit_ratio'])}, {told['origin_rps']:,.0f}/s"
-            for told in by_rate.values()
+            f"{_percent(found['hit_ratio'])}, {found['origin_rps']:,.0f}/s"
+            for found in by_rate.values()
         ]
         yield f"| {float(missing):.0%} | " + " | ".join(cells) + " |"
 
@@ -392,9 +390,9 @@ def _percent(share: float) -> str:
     return f"{math.floor(share * 10_000) / 100:.2f} %"
 
 
-def _compared(told: dict[str, Any]) -> str:
+def _compared(found: dict[str, Any]) -> str:
     """The exact figures, with the simulated ones in brackets."""
-    exact, counted = told["rates"][CHECKED_RATE], told["simulated"]
+    exact, counted = found["rates"][CHECKED_RATE], found["simulated"]
     return ", ".join(f"{name} {exact[name]:.4g} ({counted[name]:.4g})" for name in counted)
 
 

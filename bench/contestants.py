@@ -68,8 +68,8 @@ def nginx(answer: httpx.Response, folder: Path) -> Iterator[tuple[int, int]]:
     """
     port, config = free_port(), folder / "nginx.conf"
     unset = ("content-type", "content-length", "etag")
-    told = [(name, value) for name, value in _fields(answer) if name not in unset]
-    fields = "".join(f"add_header {name} '{value}';\n" for name, value in told)
+    kept = [(name, value) for name, value in _fields(answer) if name not in unset]
+    fields = "".join(f"add_header {name} '{value}';\n" for name, value in kept)
     config.write_text(
         _NGINX.format(
             folder=folder,

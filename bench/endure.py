@@ -4,7 +4,6 @@ Each second an operator drains or enables an edge. The run fails at any response
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import threading
@@ -17,7 +16,8 @@ from typing import Any, Self
 
 import httpx
 
-from bench.route import RESULTS, SETTLE_S, forwarded
+from bench.figures import save
+from bench.route import SETTLE_S, forwarded
 from bench.servers import (
     autorouter,
     load,
@@ -45,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     with ExitStack() as stack:
         figures = measure(stack, options.minutes)
-    (RESULTS / "endure.json").write_text(json.dumps(figures, indent=2) + "\n")
+    save("endure", figures)
     print({name: value for name, value in figures.items() if name != "rounds"})
     sys.exit(0 if figures["grown_mb"] < GROWTH_MB else 1)
 
@@ -63,8 +63,8 @@ def measure(stack: ExitStack, minutes: float) -> dict[str, Any]:
     changes = stack.enter_context(Changes(ops))
     rounds = []
     for number in range(round(minutes * 60 / ROUND_S)):
-        told = load(port, pid, script, ROUND_S, rate=top * SHARE)
-        rounds.append({**told, "memory_mb": memory_mb(pid), "open_files": open_files(pid)})
+        found = load(port, pid, script, ROUND_S, rate=top * SHARE)
+        rounds.append({**found, "memory_mb": memory_mb(pid), "open_files": open_files(pid)})
         print(f"{number + 1}: {rounds[-1]}", file=sys.stderr)
     memory = [one["memory_mb"] for one in rounds]
     quarter = max(1, len(rounds) // 4)

@@ -8,7 +8,6 @@ hold-down and brake do not affect the figures.
 
 import argparse
 import asyncio
-import json
 import math
 import random
 import tempfile
@@ -24,13 +23,13 @@ import yaml
 from rich.console import Console
 from rich.progress import track
 
+from bench.figures import save
 from router.model import Position
 from router.processes.simulated_edges import Mode, SimulatedFleet
 from tests.support.databases import write_mmdb
 from tests.support.servers import AUTOROUTER, HOST, Process, clean_env, eventually, free_port
 from tests.support.stand_in import SECRET, a_place, running_stand_in
 
-RESULTS = Path(__file__).parent / "results"
 KINDS = {"refused": Mode.DOWN, "hung": Mode.HANG}
 TARGETS_S = {"refused": 6.0, "hung": 9.0}
 METROS, DYING = 13, 12  # each metro has two edges
@@ -97,10 +96,9 @@ def main() -> None:
     for _ in track(range(options.rounds), "rounds", console=console):
         with tempfile.TemporaryDirectory() as folder:
             asyncio.run(play(Path(folder), rng, figures))
-    told = summary(figures)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "failover.json").write_text(json.dumps(told, indent=2) + "\n")
-    show(told)
+    result = summary(figures)
+    save("failover", result)
+    show(result)
 
 
 def place(number: int) -> Position:
@@ -212,10 +210,10 @@ async def moved(site: Site, death: Death, door: str) -> float:
 
 
 def summary(figures: Figures) -> dict[str, Any]:
-    told: dict[str, Any] = {"relapses": figures.relapses}
+    result: dict[str, Any] = {"relapses": figures.relapses}
     for (kind, door), times_s in sorted(figures.times_s.items()):
-        told.setdefault(kind, {})[door] = percentiles(times_s)
-    return told
+        result.setdefault(kind, {})[door] = percentiles(times_s)
+    return result
 
 
 def percentiles(times_s: Iterable[float]) -> dict[str, float]:
@@ -227,15 +225,15 @@ def percentiles(times_s: Iterable[float]) -> dict[str, float]:
     }
 
 
-def show(told: Mapping[str, Any]) -> None:
+def show(result: Mapping[str, Any]) -> None:
     print(f"{'edge, seconds to the first right answer':<42}{'p50':>7}{'p99':>7}{'target':>8}")
     for kind, target_s in TARGETS_S.items():
-        for door, found in told[kind].items():
+        for door, found in result[kind].items():
             target = f"{target_s:.0f}" if door == "with purge" else ""
             row = f"{found['p50']:>7.1f}{found['p99']:>7.1f}{target:>8}"
             name = f"{kind}, {door}, {found['kills']} kills"
             print(f"{name:<42}{row}")
-    print(f"answers that named a dead edge again: {told['relapses']}")
+    print(f"answers that named a dead edge again: {result['relapses']}")
 
 
 if __name__ == "__main__":

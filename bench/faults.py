@@ -10,14 +10,13 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from bench.figures import RESULTS, save
 from tests.support.site.fault_run import Result, run
 from tests.support.site.fleet import Pace
 from tests.support.site.scenarios import SCENARIOS
 
-RESULTS = Path(__file__).parent / "results" / "faults.json"
 SERVERS = 2
 
 
@@ -46,14 +45,13 @@ def main() -> None:
 
 def keep(result: Result) -> None:
     """Replace the earlier result of the same scenario and number of vantages."""
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    kept = json.loads((RESULTS / "faults.json").read_text())
     others = [one for one in kept if _run(one) != _run(asdict(result))]
     order = [scenario.name for scenario in SCENARIOS]
     kept = sorted(
         [*others, asdict(result)], key=lambda one: (order.index(one["scenario"]), one["vantages"])
     )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    save("faults", kept, indent=1)
 
 
 def _run(result: dict[str, Any]) -> tuple[str, int]:

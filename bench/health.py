@@ -7,13 +7,12 @@ because they change nothing. Each failure and the steps after it are computed.
 
 import argparse
 import asyncio
-import json
 import math
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from bench.figures import save
 from router.health.answers import Inventory
 from router.health.poller import Poller
 from router.health.publisher import Publisher
@@ -24,7 +23,6 @@ from router.store.memory import MemoryStore
 from tests.support import virtual_loop as virtual
 from tests.support.observers import QuietObserver
 
-RESULTS = Path(__file__).parent / "results"
 MONTH_S = 30 * 86_400
 ANSWER_S = 0.03
 WARM_UP_S = 60.0
@@ -45,8 +43,7 @@ def main() -> None:
             for loss in (0.01, 0.05, 0.20)
         },
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "health.json").write_text(json.dumps(figures, indent=2) + "\n")
+    save("health", figures)
     show(figures)
 
 

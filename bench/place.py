@@ -268,8 +268,8 @@ def main() -> None:
     asked = parser.parse_args()
     ranker = Ranker(read_catalog(Settings()))
     databases = [tuple(map(Path, one.split(","))) for one in asked.database] or [find_database(())]
-    for told in asked.truth:
-        name, _, path = told.partition("=")
+    for pair in asked.truth:
+        name, _, path = pair.partition("=")
         some, entries = truths(name, Path(path))
         keys = keys_by_function(ranker, some)
         for files in databases:

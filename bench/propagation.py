@@ -5,12 +5,9 @@ first with hints and then only by polling every second.
 """
 
 import argparse
-import json
-from pathlib import Path
 
+from bench.figures import save
 from tests.support.site.propagation import measured
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
@@ -19,12 +16,11 @@ def main() -> None:
     parser.add_argument("--transitions", type=int, default=50)
     options = parser.parse_args()
     figures = measured(options.transitions)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "propagation.json").write_text(json.dumps(figures, indent=2) + "\n")
+    save("propagation", figures)
     print(f"{'transition to, ms':<30}{'p50':>8}{'p99':>8}{'max':>8}")
     for kind, found in figures.items():
-        for whom, told in found.items():
-            row = (f"{1_000 * told[name]:>8.1f}" for name in ("p50", "p99", "max"))
+        for whom, times in found.items():
+            row = (f"{1_000 * times[name]:>8.1f}" for name in ("p50", "p99", "max"))
             print(f"{f'{whom}, {kind}':<30}{''.join(row)}")
 
 

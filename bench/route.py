@@ -5,7 +5,6 @@ the median of the ratios of all rounds. The server and the load generator have o
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import httpx
 from bench.charts import bars
 from bench.contestants import CDN_SECRET, bare_uvicorn, nginx
 from bench.decision import decision_costs
+from bench.figures import RESULTS, save
 from bench.servers import (
     autorouter,
     load,
@@ -38,7 +38,6 @@ from router.routing.ranking import Ranker
 from tests.support.proc import workers_of
 from tests.support.servers import free_port
 
-RESULTS = Path(__file__).parent / "results"
 VIEWERS, KEYS = 200_000, 10_000
 # The requests of production: keys from the CDN, and viewers that were never seen.
 KEYED, NEVER_SEEN = "keyed by the CDN ÷ bare uvicorn", "never seen ÷ bare uvicorn"
@@ -69,8 +68,7 @@ def main() -> None:
     options = parser.parse_args()
     with ExitStack() as stack:
         figures = measure(stack, options.rounds, options.seconds)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "route.json").write_text(json.dumps(figures, indent=2) + "\n")
+    save("route", figures)
     (RESULTS / "route.svg").write_text(plot(figures))
     show(figures)
 
@@ -168,7 +166,7 @@ def workers(regions: Path, script: Path, rounds: int, seconds: int) -> Any:
     At full load it takes CPU that the second worker needs. At a lower rate the cores are not busy,
     so the CPU time per request shows how close two workers come to twice the capacity.
     """
-    told: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for count in (1, 2):
         port = free_port()
         with autorouter(port, regions, cores="0,1", AUTOROUTER_WORKERS=str(count)) as pid:
@@ -177,39 +175,39 @@ def workers(regions: Path, script: Path, rounds: int, seconds: int) -> Any:
             load(port, pids, script, seconds)
             full = [load(port, pids, script, seconds) for _ in range(rounds)]
             paced = [load(port, pids, script, seconds, rate=PACE) for _ in range(rounds)]
-        told[str(count)] = {
+        found[str(count)] = {
             "rps": statistics.median(one["rps"] for one in full),
             "cpu_us": statistics.median(one["cpu_us"] for one in full),
             "paced_cpu_us": statistics.median(one["cpu_us"] for one in paced),
         }
-    return told
+    return found
 
 
 def plot(figures: dict[str, Any]) -> str:
     """A chart of the requests/s of each duel."""
     pairs = {
-        name: (median_of(told, "ours", "rps"), median_of(told, "theirs", "rps"))
-        for name, told in figures["duels"].items()
+        name: (median_of(found, "ours", "rps"), median_of(found, "theirs", "rps"))
+        for name, found in figures["duels"].items()
     }
     return bars("Requests a second, one core each", ("autorouter", "the other server"), pairs)
 
 
-def median_of(told: dict[str, Any], who: str, what: str) -> float:
+def median_of(found: dict[str, Any], who: str, what: str) -> float:
     """The median of a figure over the rounds of a duel."""
-    return statistics.median(float(one[who][what]) for one in told["rounds"])
+    return statistics.median(float(one[who][what]) for one in found["rounds"])
 
 
 def show(figures: dict[str, Any]) -> None:
     print(f"{'':34} {'requests/s':^19} {'CPU, µs a request':^19}")
     print(f"{'median of the rounds':34} {'ours':>9} {'theirs':>9} {'ours':>9} {'theirs':>9} "
           f"{'ratio':>6} {'CPU':>6} {'target':>7}")  # fmt: skip
-    for name, told in figures["duels"].items():
+    for name, found in figures["duels"].items():
         cells = [
-            median_of(told, who, what) for what in ("rps", "cpu_us") for who in ("ours", "theirs")
+            median_of(found, who, what) for what in ("rps", "cpu_us") for who in ("ours", "theirs")
         ]
         print(
             f"{name:34} {cells[0]:>9,.0f} {cells[1]:>9,.0f} {cells[2]:>9.1f} {cells[3]:>9.1f} "
-            f"{told['ratio']:>6.2f} {told['cpu_ratio']:>6.2f} {TARGETS[name]:>7.2f}"
+            f"{found['ratio']:>6.2f} {found['cpu_ratio']:>6.2f} {TARGETS[name]:>7.2f}"
         )
     half = figures["half_rate"]
     print(f"\np99 at {half['rate']:,.0f} requests/s: {half['p99_ratio']:.2f} of bare uvicorn's")

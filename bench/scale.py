@@ -14,9 +14,9 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
+from bench.figures import save
 from bench.servers import LOAD_CORE, SERVER_CORE
 from router.config.catalog import with_endpoints
 from router.health.answers import Inventory
@@ -30,7 +30,6 @@ from router.routing.fleet import combine
 from router.store.memory import MemoryStore
 from tests.support.observers import QuietObserver
 
-RESULTS = Path(__file__).parent / "results"
 DESCRIPTORS = 16_384
 
 
@@ -51,8 +50,7 @@ def main() -> None:
         "combine_ms": combined_ms(options.fleet),
         "fleet": options.fleet,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "scale.json").write_text(json.dumps(figures, indent=2) + "\n")
+    save("scale", figures)
     print(json.dumps(figures, indent=2))
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from bench.figures import RESULTS
+
 DOCS = Path(__file__).parent.parent / "docs"
 KINDS = {
     "keyed by the CDN ÷ bare uvicorn": "with a key that the CDN made",
@@ -62,10 +63,10 @@ def starts(figures: Figures) -> Iterator[str]:
     yield "| SDK starts a minute | requests/s | reach us | hits | cores | cores without a CDN |"
     yield "|--:|--:|--:|--:|--:|--:|"
     cpu_us = _cpu_us(figures, "never seen ÷ bare uvicorn", "ours")
-    for count, told in _ours(figures)["regional"]["starts"].items():
-        rate, reach = int(count) / 60, told["origin_rps"]
+    for count, found in _ours(figures)["regional"]["starts"].items():
+        rate, reach = int(count) / 60, found["origin_rps"]
         yield (
-            f"| {int(count):,} | {rate:,.0f} | {reach:,.0f}/s | {_percent(told['hit_ratio'])} "
+            f"| {int(count):,} | {rate:,.0f} | {reach:,.0f}/s | {_percent(found['hit_ratio'])} "
             f"| {reach * cpu_us / 1e6:.2g} | {rate * cpu_us / 1e6:.2g} |"
         )
 
@@ -74,12 +75,12 @@ def redis(figures: Figures) -> Iterator[str]:
     """The cost of one server's read in Redis, with three vantages."""
     yield "| edges | Redis CPU a read | bytes a read | servers by one core | servers by 1 Gbit/s |"
     yield "|--:|--:|--:|--:|--:|"
-    for edges, told in figures["store"].items():
-        by_cpu = 1e6 / told["read_cpu_us"] / READS_S
-        by_bytes = 125e6 / told["read_bytes"] / READS_S
+    for edges, found in figures["store"].items():
+        by_cpu = 1e6 / found["read_cpu_us"] / READS_S
+        by_bytes = 125e6 / found["read_bytes"] / READS_S
         yield (
-            f"| {int(edges):,} | {told['read_cpu_us']:,.0f} µs "
-            f"| {told['read_bytes'] / 1e3:,.0f} kB | {by_cpu:,.0f} | {by_bytes:,.0f} |"
+            f"| {int(edges):,} | {found['read_cpu_us']:,.0f} µs "
+            f"| {found['read_bytes'] / 1e3:,.0f} kB | {by_cpu:,.0f} | {by_bytes:,.0f} |"
         )
 
 
@@ -88,10 +89,10 @@ def grown(figures: Figures) -> Iterator[str]:
     yield "| edges | keys | hits at 1,000/s | reach us | hits at 100,000/s | reach us |"
     yield "|--:|--:|--:|--:|--:|--:|"
     rows = {"10": _ours(figures)["regional"], **figures["cdn"]["grown"]}
-    for edges, told in rows.items():
-        less, more = told["rates"]["1000"], told["rates"]["100000"]
+    for edges, found in rows.items():
+        less, more = found["rates"]["1000"], found["rates"]["100000"]
         yield (
-            f"| {int(edges):,} | {told['keys']:,} | {_percent(less['hit_ratio'])} "
+            f"| {int(edges):,} | {found['keys']:,} | {_percent(less['hit_ratio'])} "
             f"| {less['origin_rps']:,.0f}/s | {_percent(more['hit_ratio'])} "
             f"| {more['origin_rps']:,.0f}/s |"
         )
@@ -101,14 +102,14 @@ def duels(figures: Figures) -> Iterator[str]:
     """autorouter compared with servers that send the same bytes."""
     yield "| medians | requests/s | the other's | ratio | CPU a request | the other's |"
     yield "|---|--:|--:|--:|--:|--:|"
-    for name, told in figures["route"]["duels"].items():
+    for name, found in figures["route"]["duels"].items():
         rps, other_rps, cpu_us, other_us = (
-            statistics.median(one[who][what] for one in told["rounds"])
+            statistics.median(one[who][what] for one in found["rounds"])
             for what in ("rps", "cpu_us")
             for who in ("ours", "theirs")
         )
         yield (
-            f"| {name} | {rps:,.0f} | {other_rps:,.0f} | {told['ratio']:.2f} "
+            f"| {name} | {rps:,.0f} | {other_rps:,.0f} | {found['ratio']:.2f} "
             f"| {cpu_us:.1f} µs | {other_us:.1f} µs |"
         )
 
@@ -132,8 +133,8 @@ READS_S = 2
 
 
 def _read(path: Path) -> Figures:
-    told: Figures = json.loads(path.read_text(encoding="utf-8"))
-    return told
+    figures: Figures = json.loads(path.read_text(encoding="utf-8"))
+    return figures
 
 
 def _cpu_us(figures: Figures, kind: str, server: str) -> float:

@@ -136,16 +136,16 @@ def load(
         capture_output=True,
         text=True,
     )
-    told = run.stdout
+    report = run.stdout
     if run.stderr:
         raise RuntimeError(f"wrk reported errors: {run.stderr}")
-    if "Non-2xx" in told or "Socket errors" in told:
-        raise RuntimeError(f"some requests failed:\n{told}")
-    found = re.search(r"Requests/sec:\s+([\d.]+)", told)
-    count = re.search(r"(\d+) requests in", told)
-    tail = re.search(r"99%\s+([\d.]+)(us|ms|s)", told)
+    if "Non-2xx" in report or "Socket errors" in report:
+        raise RuntimeError(f"some requests failed:\n{report}")
+    found = re.search(r"Requests/sec:\s+([\d.]+)", report)
+    count = re.search(r"(\d+) requests in", report)
+    tail = re.search(r"99%\s+([\d.]+)(us|ms|s)", report)
     if found is None or tail is None or count is None:
-        raise RuntimeError(f"cannot read wrk's report:\n{told}")
+        raise RuntimeError(f"cannot read wrk's report:\n{report}")
     return {
         "rps": float(found[1]),
         "p99_ms": float(tail[1]) * _LATENCY[tail[2]],

@@ -11,12 +11,10 @@ import json
 import secrets
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
+from bench.figures import save
 from tests.support.site.fleet import Pace
 from tests.support.site.soak import run
-
-RESULTS = Path(__file__).parent / "results" / "soak.json"
 
 
 def main() -> None:
@@ -28,8 +26,7 @@ def main() -> None:
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     print(f"seed {seed}: repeat with --seed {seed}", file=sys.stderr, flush=True)
     result = asyncio.run(run(options.minutes, seed, Pace(slack_s=2.0)))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(asdict(result), indent=1) + "\n")
+    save("soak", asdict(result), indent=1)
     print(json.dumps(asdict(result), indent=1))
     sys.exit(bool(result.breaches))
 

@@ -7,7 +7,6 @@ reports its CPU time and the bytes that it has sent.
 import argparse
 import asyncio
 import itertools
-import json
 import statistics
 import tempfile
 import time
@@ -17,11 +16,11 @@ from typing import Any
 
 import redis.asyncio
 
+from bench.figures import save
 from router.model import EdgeView, Observed, Outcome, View
 from router.store.redis import RedisStore
 from tests.support.servers import running_redis
 
-RESULTS = Path(__file__).parent / "results"
 VANTAGES = 3
 MODELS = ("kokoro-82m", "whisper-large-v3", "llama-3.1-8b")
 
@@ -33,12 +32,11 @@ def main() -> None:
     parser.add_argument("--edges", type=int, nargs="+", default=[10, 100, 1_000])
     options = parser.parse_args()
     figures = {edges: asyncio.run(measured(edges, options.times)) for edges in options.edges}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "store.json").write_text(json.dumps(figures, indent=2) + "\n")
+    save("store", figures)
     print(f"{'edges':>6}{'CPU a read, µs':>18}{'bytes a read':>16}{'CPU a publication, µs':>24}")
-    for edges, told in figures.items():
-        cpu = f"{told['read_cpu_us']:>18.0f}{told['read_bytes']:>16,.0f}"
-        print(f"{edges:>6}{cpu}{told['publish_cpu_us']:>24.0f}")
+    for edges, found in figures.items():
+        cpu = f"{found['read_cpu_us']:>18.0f}{found['read_bytes']:>16,.0f}"
+        print(f"{edges:>6}{cpu}{found['publish_cpu_us']:>24.0f}")
 
 
 async def measured(edges: int, times: int) -> dict[str, float]:
@@ -96,11 +94,11 @@ async def spent(asking: Any, times: int, before: Act, act: Act) -> dict[str, flo
 
 
 async def _used(asking: Any) -> dict[str, float]:
-    told = await asking.info("cpu", "stats")
+    counters = await asking.info("cpu", "stats")
     return {
-        "cpu_us": 1e6 * (told["used_cpu_user"] + told["used_cpu_sys"]),
-        "sent": told["total_net_output_bytes"],
-        "received": told["total_net_input_bytes"],
+        "cpu_us": 1e6 * (counters["used_cpu_user"] + counters["used_cpu_sys"]),
+        "sent": counters["total_net_output_bytes"],
+        "received": counters["total_net_input_bytes"],
     }
 
 

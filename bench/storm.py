@@ -8,19 +8,16 @@ broken.
 import argparse
 import asyncio
 import itertools
-import json
 import random
 import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
+from bench.figures import save
 from tests.support.site.fleet import Pace
 from tests.support.site.storm import HEADINGS, breaches, covering, row, run
 from tests.support.site.storm_faults import FAULTS
-
-RESULTS = Path(__file__).parent / "results" / "storm.json"
 
 
 def main() -> None:
@@ -57,7 +54,7 @@ async def storm(seed: int, chosen: Sequence[tuple[str, ...]]) -> list[str]:
             "rounds": [asdict(each) for each in rounds],
             "breaches": breaches(rounds),
         }
-        RESULTS.write_text(json.dumps(figures, indent=1) + "\n")
+        save("storm", figures, indent=1)
     return breaches(rounds)
 
 

@@ -45,8 +45,8 @@ _FAULTS: tuple[Fault[FleetSite], ...] = (
     Fault(
         name="vantage: it alone sees an edge down",
         kind=FindingKind.SPLIT,
-        inject=acts.partly("down", "nyc-01"),
-        follow=acts.partly("healthy", "nyc-01"),
+        inject=acts.set_partial_mode("down", "nyc-01"),
+        follow=acts.set_partial_mode("healthy", "nyc-01"),
         restore=repairs("nyc-01"),
     ),
     Fault(
@@ -119,14 +119,14 @@ _FAULTS: tuple[Fault[FleetSite], ...] = (
     Fault(
         name="server: a worker ends again and again",
         kind=FindingKind.WORKERS,
-        inject=acts.torment(acts.kill_one_worker),
-        follow=acts.calm_and_restart,
+        inject=acts.repeat_on_workers(acts.kill_one_worker),
+        follow=acts.stop_repeating_and_restart,
     ),
     Fault(
         name="server: its workers hang",
         kind=FindingKind.PUBLIC_SILENT,
-        inject=acts.torment(acts.stop_workers),
-        follow=acts.calm_and_restart,
+        inject=acts.repeat_on_workers(acts.stop_workers),
+        follow=acts.stop_repeating_and_restart,
     ),
     Fault(
         name="Redis: has a value of another program",

@@ -35,8 +35,8 @@ SIGHTED, BLIND = "two", ("nyc-01", "nyc-02")
 FEW_FILES = 3  # fewer than a process has open, so that it can open no more
 
 
-def partly(mode: str, *edges: str) -> Act[FleetSite]:
-    return lambda site: site.partly(mode, *edges)
+def set_partial_mode(mode: str, *edges: str) -> Act[FleetSite]:
+    return lambda site: site.set_partial_mode(mode, *edges)
 
 
 def witness(mode: Mode) -> Act[FleetSite]:
@@ -58,11 +58,11 @@ def renew_certificate(site: FleetSite) -> None:
 
 def isolate(site: FleetSite) -> None:
     witness(Mode.DOWN)(site)
-    site.partly("down", *MOST)
+    site.set_partial_mode("down", *MOST)
 
 
 def mend_network(site: FleetSite) -> None:
-    site.partly("healthy", *MOST)
+    site.set_partial_mode("healthy", *MOST)
     witness(Mode.HEALTHY)(site)
 
 
@@ -93,12 +93,12 @@ def note_feeds(days: int) -> Act[FleetSite]:
     return act
 
 
-def checks(told: str, *words: str) -> Act[FleetSite]:
-    """Run `autorouter check` with the server's settings. It must fail and print `told`."""
+def checks(expected: str, *words: str) -> Act[FleetSite]:
+    """Run `autorouter check` with the server's settings. It must fail and print `expected`."""
 
     def act(site: FleetSite) -> None:
         done = run_autorouter("check", *words, **site.all.settings, **site.server.settings)
-        if done.returncode == 0 or told not in done.stdout + done.stderr:
+        if done.returncode == 0 or expected not in done.stdout + done.stderr:
             raise RuntimeError(f"autorouter check: {done.stdout}{done.stderr}")
 
     return act
@@ -106,28 +106,28 @@ def checks(told: str, *words: str) -> Act[FleetSite]:
 
 def edit(**fields: Any) -> Act[FleetSite]:
     """Change the first region of regions.yaml."""
-    return lambda site: rewrite(site.all, lambda told: told["regions"][0].update(fields))
+    return lambda site: rewrite(site.all, lambda document: document["regions"][0].update(fields))
 
 
 def add_edge(site: FleetSite) -> None:
     wrong = f"http://{HOST}:9"  # nothing listens on this port
     new = {"id": "chi-01", "name": "Chicago", "country": "US", "latitude": 41.9}
     new |= {"longitude": -87.6, "endpoint": wrong}
-    rewrite(site.all, lambda told: told["regions"].append(new))
+    rewrite(site.all, lambda document: document["regions"].append(new))
 
 
 def correct_endpoint(site: FleetSite) -> None:
     right = site.all.partial.edges["sfo-01"].endpoint
-    rewrite(site.all, lambda told: told["regions"][-1].update(endpoint=right))
+    rewrite(site.all, lambda document: document["regions"][-1].update(endpoint=right))
 
 
 def remove_edge(site: FleetSite) -> None:
-    rewrite(site.all, lambda told: told["regions"].pop())
+    rewrite(site.all, lambda document: document["regions"].pop())
     wait_until(lambda: set(site.ids()) == set(CITIES), OVER_S)
 
 
 def make_unroutable(site: FleetSite) -> None:
-    rewrite(site.all, lambda told: told["regions"][-1].update(routable=False))
+    rewrite(site.all, lambda document: document["regions"][-1].update(routable=False))
     site.mode("down", last(site))
 
 
@@ -136,7 +136,7 @@ def repair_unroutable(site: FleetSite) -> None:
 
 
 def make_routable(site: FleetSite) -> None:
-    rewrite(site.all, lambda told: told["regions"][-1].pop("routable"))
+    rewrite(site.all, lambda document: document["regions"][-1].pop("routable"))
 
 
 def last(site: FleetSite) -> str:
@@ -182,12 +182,12 @@ def kill_one_worker(workers: list[int]) -> None:
         os.kill(workers[-1], signal.SIGKILL)
 
 
-def torment(act: Callable[[list[int]], None]) -> Act[FleetSite]:
-    return lambda site: site.torment(act)
+def repeat_on_workers(act: Callable[[list[int]], None]) -> Act[FleetSite]:
+    return lambda site: site.repeat_on_workers(act)
 
 
-def calm_and_restart(site: FleetSite) -> None:
-    site.calm()
+def stop_repeating_and_restart(site: FleetSite) -> None:
+    site.stop_repeating()
     site.do(site.all.restart(site.server))
 
 

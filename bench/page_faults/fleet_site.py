@@ -57,12 +57,12 @@ class Cdn:
 
 @dataclass(kw_only=True)
 class FleetSite(Site):
-    """`all`: the processes, which run on `loop`. `tormented`: set to end `torment`."""
+    """`all`: the processes, which run on `loop`."""
 
     all: Processes
     loop: asyncio.AbstractEventLoop
     cdn: Cdn
-    tormented: threading.Event = field(default_factory=threading.Event)
+    repeating_ends: threading.Event = field(default_factory=threading.Event)
 
     def do(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine on the loop of the processes and wait for its end."""
@@ -72,9 +72,9 @@ class FleetSite(Site):
         """Set the mode of edges for every vantage."""
         modes = dict.fromkeys(edges, Mode(mode))
         self.do(self.all.set_modes(modes))
-        self.partly(mode, *edges)
+        self.set_partial_mode(mode, *edges)
 
-    def partly(self, mode: str, *edges: str) -> None:
+    def set_partial_mode(self, mode: str, *edges: str) -> None:
         """Set the mode of edges for the last vantage only."""
         for edge in edges:
             self.do(self.all.partial.edges[edge].set_mode(Mode(mode)))
@@ -88,20 +88,20 @@ class FleetSite(Site):
         """A client of the site's Redis."""
         return redis_client.Redis.from_url(self.all.redis.url)
 
-    def torment(self, act: Callable[[list[int]], None]) -> None:
-        """Repeat an action on the workers until `calm` is called."""
-        self.tormented.clear()
+    def repeat_on_workers(self, act: Callable[[list[int]], None]) -> None:
+        """Repeat an action on the workers until `stop_repeating` is called."""
+        self.repeating_ends.clear()
 
         def go_on() -> None:
-            while not self.tormented.wait(0.05):
+            while not self.repeating_ends.wait(0.05):
                 with contextlib.suppress(ProcessLookupError, FileNotFoundError):
                     act(workers_of(self.server.process.pid))
 
         threading.Thread(target=go_on, daemon=True).start()
 
-    def calm(self) -> None:
-        """Stop the action that `torment` started."""
-        self.tormented.set()
+    def stop_repeating(self) -> None:
+        """Stop the action that `repeat_on_workers` started."""
+        self.repeating_ends.set()
         time.sleep(0.2)
 
 

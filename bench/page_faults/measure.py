@@ -126,7 +126,7 @@ def _settle(watched: Watched, lasting: Iterable[Lasting], keep: Keep) -> None:
     for one in lasting:
         left_s = one.since + LASTS_S - time.monotonic()
         say(f"{one.row.fault}: waiting at most {max(left_s, 0.0):.0f} s for its end")
-        keep(replace(one.row, works=_goes(watched, one.row.kind, left_s)))
+        keep(replace(one.row, works=_disappears(watched, one.row.kind, left_s)))
 
 
 def _attempt(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> Row:
@@ -142,27 +142,29 @@ def measure(fault: Fault[S], site: S, watched: Watched, lasting: set[str]) -> Ro
     """Inject the fault, record what is shown, follow the advice, and restore the site."""
     alert = ALERTS.get(fault.kind)
 
-    def is_calm() -> bool:
+    def is_quiet() -> bool:
         return site.kinds() <= lasting and not _shown(watched, fault.kind)
 
-    if not comes(is_calm, CALM_S / 4):
+    if not becomes_true(is_quiet, CALM_S / 4):
         site.steady()
-    if not comes(is_calm, CALM_S):
+    if not becomes_true(is_quiet, CALM_S):
         others = ", ".join(sorted(site.kinds() - lasting))
         say(f"{fault.name}: starts with other findings: {others}")
-    if alert is not None and not comes(lambda: not watched.prometheus.alerts(alert), ALERT_ENDS_S):
+    if alert is not None and not becomes_true(
+        lambda: not watched.prometheus.alerts(alert), ALERT_ENDS_S
+    ):
         raise RuntimeError(f"{alert} of an earlier fault still fires")
     began = time.monotonic()
     fault.inject(site)
     named_s = _named(watched.page, fault, began)
-    fires = None if alert is None else comes(lambda: _fires(alert, fault, watched), ALERT_S)
+    fires = None if alert is None else becomes_true(lambda: _fires(alert, fault, watched), ALERT_S)
     row = Row(fault=fault.name, kind=fault.kind, named_s=named_s, alert=alert, fires=fires)
     if named_s is not None:
         headline, title, advice = _steady_texts(watched.page, fault)
         row = replace(row, headline=headline, title=title, advice=advice)
     fault.follow(site)
     if not fault.lasts:
-        row = replace(row, works=_goes(watched, fault.kind, OVER_S))
+        row = replace(row, works=_disappears(watched, fault.kind, OVER_S))
     if fault.restore is not None:
         fault.restore(site)
     return row
@@ -196,8 +198,8 @@ def _read(page: Page, fault: Fault[Any]) -> tuple[str, str, str]:
     return headline, title, advice
 
 
-def _goes(watched: Watched, kind: str, within_s: float) -> bool:
-    return comes(lambda: not _shown(watched, kind), within_s)
+def _disappears(watched: Watched, kind: str, within_s: float) -> bool:
+    return becomes_true(lambda: not _shown(watched, kind), within_s)
 
 
 def _shown(watched: Watched, kind: str) -> bool:
@@ -211,7 +213,7 @@ def _fires(alert: str, fault: Fault[Any], watched: Watched) -> bool:
     return watched.prometheus.alerts(alert) != []
 
 
-def comes(condition: Callable[[], bool], timeout_s: float) -> bool:
+def becomes_true(condition: Callable[[], bool], timeout_s: float) -> bool:
     """Whether the condition becomes true in time."""
     try:
         wait_until(condition, timeout_s)

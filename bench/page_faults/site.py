@@ -51,23 +51,23 @@ class Site(ABC):
             for _ in range(count):
                 client.get(path)
 
-    def told(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """The `/v1/edges` document of the ops listener."""
         document: dict[str, Any] = get(f"{self.home}v1/edges").json()
         return document
 
     def ids(self, country: str = "") -> list[str]:
         """The ids of the edges in a country, or of all edges."""
-        edges = self.told()["edges"]
+        edges = self.document()["edges"]
         return [edge["id"] for edge in edges if country in ("", edge["country"])]
 
     def states(self, key: str, *edges: str) -> set[str]:
         """The values of a key, such as `state` or `intent`, of these edges."""
-        return {edge[key] for edge in self.told()["edges"] if edge["id"] in edges}
+        return {edge[key] for edge in self.document()["edges"] if edge["id"] in edges}
 
     def steady(self) -> None:
         """End the hold-downs and flapping of earlier faults."""
-        edges = self.told()["edges"]
+        edges = self.document()["edges"]
         waiting = {"degraded", "down"}
         ids = [
             edge["id"] for edge in edges if edge["state"] in waiting and edge["intent"] == "enabled"
@@ -78,7 +78,7 @@ class Site(ABC):
     def kinds(self) -> set[str]:
         """The kinds of the findings that are alarms or warnings."""
         worse = ("alarm", "warning")
-        return {one["kind"] for one in self.told()["findings"] if one["grade"] in worse}
+        return {one["kind"] for one in self.document()["findings"] if one["grade"] in worse}
 
 
 S = TypeVar("S", bound=Site)

@@ -14,7 +14,6 @@ from bench.cdn import (
     KEYS,
     RATES,
     REGIONAL_CACHES,
-    RESULTS,
     Share,
     Shares,
     edges_apart,
@@ -27,6 +26,7 @@ from bench.cdn import (
     table,
     wrong_country,
 )
+from bench.figures import RESULTS
 from router.geodata.census import Census, Place
 from router.model import Position
 from router.routing.cache_headers import STALE_WHILE_REVALIDATE_S, CachePolicy
@@ -69,26 +69,26 @@ def test_formulas_agree_with_the_simulation(keys: int, total: float, seconds: fl
 
 @given(rate=rates)
 def test_figures_are_within_their_bounds(rate: float) -> None:
-    told = expected([rate])
+    figures = expected([rate])
 
-    assert 0 <= told.hit_ratio <= 1
-    assert 0 < told.origin_rps <= min(rate, 1 / MAX_AGE_S) * (1 + 1e-9)
-    assert 0 <= told.wrong_s <= MAX_AGE_S + STALE_S
-    assert rate - told.origin_rps <= rate * (told.hit_ratio + 1e-9)
+    assert 0 <= figures.hit_ratio <= 1
+    assert 0 < figures.origin_rps <= min(rate, 1 / MAX_AGE_S) * (1 + 1e-9)
+    assert 0 <= figures.wrong_s <= MAX_AGE_S + STALE_S
+    assert rate - figures.origin_rps <= rate * (figures.hit_ratio + 1e-9)
 
 
 def test_rare_requests_never_hit_and_are_never_wrong() -> None:
-    told = expected([1e-9])
+    figures = expected([1e-9])
 
-    assert told.hit_ratio == pytest.approx(0, abs=1e-6)
-    assert told.wrong_s == pytest.approx(0, abs=1e-6)
+    assert figures.hit_ratio == pytest.approx(0, abs=1e-6)
+    assert figures.wrong_s == pytest.approx(0, abs=1e-6)
 
 
 def test_busy_key_is_fetched_once_a_max_age() -> None:
-    told = expected([1e6])
+    figures = expected([1e6])
 
-    assert told.origin_rps == pytest.approx(1 / MAX_AGE_S)
-    assert told.wrong_s == pytest.approx(MAX_AGE_S / 2, rel=1e-3)
+    assert figures.origin_rps == pytest.approx(1 / MAX_AGE_S)
+    assert figures.wrong_s == pytest.approx(MAX_AGE_S / 2, rel=1e-3)
 
 
 @given(one=rates, other=rates)
@@ -197,8 +197,8 @@ def test_ranked_edges_and_position_misroute_no_viewer(shares: dict[str, Shares])
 
 
 def results() -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((RESULTS / "cdn.json").read_text())
-    return told
+    figures: dict[str, Any] = json.loads((RESULTS / "cdn.json").read_text())
+    return figures
 
 
 def test_page_has_the_measured_tables() -> None:
@@ -219,8 +219,8 @@ def test_targets_are_met() -> None:
 def test_saved_simulation_agrees_with_the_formulas() -> None:
     for kinds in results()["fleets"].values():
         for layouts in kinds.values():
-            for told in layouts.values():
-                exact, counted = told["rates"]["1000"], told["simulated"]
+            for found in layouts.values():
+                exact, counted = found["rates"]["1000"], found["simulated"]
                 assert counted["hit_ratio"] == pytest.approx(exact["hit_ratio"], abs=0.002)
                 assert counted["origin_rps"] == pytest.approx(exact["origin_rps"], rel=0.02)
                 assert counted["wrong_s"] == pytest.approx(exact["wrong_s"], rel=0.05)

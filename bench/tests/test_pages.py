@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from bench import route, scaling
+from bench.figures import RESULTS
 from tests.support.servers import ROOT
 
-RESULTS = ROOT / "bench" / "results"
 PAGES = sorted(scaling.PAGES)
 
 

@@ -212,7 +212,7 @@ def a_view(
     seq: int = 1,
 ) -> View:
     """The view of one vantage. By default every shipped edge is up."""
-    told = dict.fromkeys(CITIES, Observed.UP) if edges is None else edges
+    states = dict.fromkeys(CITIES, Observed.UP) if edges is None else edges
     return View(
         vantage=vantage,
         seq=seq,
@@ -221,7 +221,7 @@ def a_view(
         held=tuple(held),
         edges={
             id: an_edge_view(seen) if isinstance(seen, Observed) else seen
-            for id, seen in told.items()
+            for id, seen in states.items()
         },
     )
 

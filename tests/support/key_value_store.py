@@ -92,11 +92,13 @@ def key_value_store() -> Iterator[FakeStore]:
             url = urlsplit(self.path)
             etag = self.headers.get("If-Match", "")
             assert self.headers["Authorization"].startswith("AWS4-ECDSA-P256-SHA256")
-            status, told = store.ask(self.command, url.path, url.query, etag, body)
-            data = json.dumps({"Message": "told so"} if isinstance(told, str) else told).encode()
+            status, result = store.ask(self.command, url.path, url.query, etag, body)
+            data = json.dumps(
+                {"Message": "rejected"} if isinstance(result, str) else result
+            ).encode()
             self.send_response(status)
-            if isinstance(told, str):
-                self.send_header("x-amzn-ErrorType", told)
+            if isinstance(result, str):
+                self.send_header("x-amzn-ErrorType", result)
             self.send_header("ETag", store.etag)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

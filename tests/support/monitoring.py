@@ -47,9 +47,9 @@ def panels() -> list[dict[str, Any]]:
 
 def shown() -> list[str]:
     """Every expression of the dashboard, with variables replaced."""
-    told = [target["expr"] for panel in panels() for target in panel["targets"]]
-    told += [one["expr"] for one in DASHBOARD["annotations"]["list"]]
-    return [filled_in(expr) for expr in told]
+    expressions = [target["expr"] for panel in panels() for target in panel["targets"]]
+    expressions += [one["expr"] for one in DASHBOARD["annotations"]["list"]]
+    return [filled_in(expr) for expr in expressions]
 
 
 def filled_in(expr: str) -> str:

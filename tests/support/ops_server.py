@@ -41,7 +41,7 @@ TOKEN = "a-token-of-operators"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
-class Shelf(MemoryStore):
+class FailableStore(MemoryStore):
     """A memory store that fails with `error` if it is set."""
 
     error: StoreError | None = None
@@ -63,7 +63,7 @@ class Server:
 
     ops: Ops
     public: PublicApp
-    store: Shelf
+    store: FailableStore
     client: httpx.AsyncClient
 
     async def see(self, *down: str, ago_s: float = 0.0) -> None:
@@ -123,7 +123,7 @@ def a_monitor(
 @pytest.fixture
 async def server(stand: tuple[Stand, int], geo: GeoDatabase) -> AsyncIterator[Server]:
     listening, port = stand
-    store, telemetry, policy = Shelf(), Telemetry(), CachePolicy()
+    store, telemetry, policy = FailableStore(), Telemetry(), CachePolicy()
     watch = FleetWatch(a_ranker(), store, telemetry, cache_policy=policy)
     locator = Locator(geo.locate, trusted=Networks.parse(["127.0.0.0/8"]))
     public = PublicApp(watch, locator)

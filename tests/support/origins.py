@@ -110,15 +110,15 @@ class _Handler(BaseHTTPRequestHandler):
         if first and first >= size:
             self._refuse(416, {})
             return
-        told = {"Connection": "close"}
+        fields = {"Connection": "close"}
         if first:
-            told["Content-Range"] = f"bytes {first}-{size - 1}/{size}"
+            fields["Content-Range"] = f"bytes {first}-{size - 1}/{size}"
         if served.with_length:
-            told["Content-Length"] = str(size - first)
+            fields["Content-Length"] = str(size - first)
         if served.etag is not None:
-            told["ETag"] = served.etag
+            fields["ETag"] = served.etag
         self.send_response(206 if first or "Content-Range" in served.false_headers else 200)
-        for name, value in (told | served.false_headers).items():
+        for name, value in (fields | served.false_headers).items():
             self.send_header(name, value)
         self.end_headers()
         self.close_connection = True

@@ -17,9 +17,9 @@ class Prometheus:
     port: int
 
     def ask(self, path: str, **params: str) -> Any:
-        told = get(f"http://{HOST}:{self.port}/api/v1/{path}", params=params).json()
-        assert told["status"] == "success", told
-        return told["data"]
+        response = get(f"http://{HOST}:{self.port}/api/v1/{path}", params=params).json()
+        assert response["status"] == "success", response
+        return response["data"]
 
     def samples(self, expr: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.ask("query", query=expr)["result"]
@@ -40,7 +40,7 @@ class Prometheus:
             return False
 
 
-def impatient(rules: Path, path: Path) -> Path:
+def without_for(rules: Path, path: Path) -> Path:
     """The shipped rules with `for: 0s`, so that alerts fire at once."""
     document = yaml.safe_load(rules.read_text())
     for group in document["groups"]:
@@ -55,7 +55,7 @@ def a_configuration(folder: Path, ops_port: int, rules: Path) -> Path:
     targets = [{"targets": [f"{HOST}:{ops_port}"]}]
     document = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(impatient(rules, folder / "rules.yml"))],
+        "rule_files": [str(without_for(rules, folder / "rules.yml"))],
         "scrape_configs": [{"job_name": "autorouter", "static_configs": targets}],
     }
     path = folder / "prometheus.yml"

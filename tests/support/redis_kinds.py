@@ -120,8 +120,8 @@ def cluster(folder: Path) -> Iterator[list[Node]]:
 
 
 def _has_all_slots(client: Any) -> bool:
-    told = client.cluster("info")
-    return told["cluster_state"] == "ok" and int(told["cluster_slots_ok"]) == SLOTS
+    info = client.cluster("info")
+    return info["cluster_state"] == "ok" and int(info["cluster_slots_ok"]) == SLOTS
 
 
 class Certificates:

@@ -50,14 +50,14 @@ def by_python(ranker: Ranker, viewer: Viewer) -> str | None:
         return None
     divided = ranker.divided
     locator = Locator(lambda _: Location(), trusted=Networks(), secrets=[SECRET], divided=divided)
-    told = {
+    sent = {
         b"x-origin-verify": SECRET,
         b"cloudfront-viewer-country": viewer.country,
         b"cloudfront-viewer-latitude": viewer.latitude,
         b"cloudfront-viewer-longitude": viewer.longitude,
         b"cloudfront-viewer-address": f"{viewer.ip}:50000",
     }
-    headers = [(name, value.encode()) for name, value in told.items() if value]
+    headers = [(name, value.encode()) for name, value in sent.items() if value]
     placed = locator.place(None, headers)
     if placed.location.position is None and placed.location.country in {None, *divided}:
         return None

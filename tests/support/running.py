@@ -44,8 +44,8 @@ class Running:
 
     async def route(self, query: str = "") -> dict[str, Any]:
         url = f"http://{HOST}:{self.port}/v1/route{query}"
-        told: dict[str, Any] = (await self.client.get(url, headers=TORONTONIAN)).json()
-        return told
+        answer: dict[str, Any] = (await self.client.get(url, headers=TORONTONIAN)).json()
+        return answer
 
     async def ops(self, path: str) -> httpx.Response:
         return await self.client.get(f"http://{HOST}:{self.ops_port}{path}")
@@ -54,10 +54,12 @@ class Running:
         """Whether the server knows the state of every edge."""
         assert self.process.is_alive(), self.process.output
         try:
-            told = (await self.ops("/v1/edges")).json()
+            document = (await self.ops("/v1/edges")).json()
         except httpx.TransportError:
             return False
-        return told["status"] == "ok" and all(e["state"] != "unknown" for e in told["edges"])
+        return document["status"] == "ok" and all(
+            e["state"] != "unknown" for e in document["edges"]
+        )
 
     async def picks(self, region: str) -> bool:
         return bool((await self.route())["region"] == region)

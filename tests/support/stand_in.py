@@ -58,7 +58,7 @@ class StandIn:
             content=content,
         )
 
-    def told(self, method: str, path: str, **headers: str) -> httpx.Response:
+    def ask_varnish(self, method: str, path: str, **headers: str) -> httpx.Response:
         """Send a request directly to Varnish."""
         return self.client.request(
             method, f"http://{HOST}:{self.cache_port}{path}", headers=headers
@@ -66,7 +66,7 @@ class StandIn:
 
     def purge(self, *tags: str) -> int:
         """Remove the responses that have one of the tags. Returns their number."""
-        response = self.told("PURGE", "/", **{"xkey-purge": " ".join(tags)})
+        response = self.ask_varnish("PURGE", "/", **{"xkey-purge": " ".join(tags)})
         return int(response.raise_for_status().headers["xkey-purged"])
 
 

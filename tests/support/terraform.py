@@ -55,8 +55,8 @@ def blocks(kind: str, folder: Path = MODULE) -> dict[str, Block]:
 
 @cache
 def schema() -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(SCHEMA.read_text())
-    return told
+    document: dict[str, Any] = json.loads(SCHEMA.read_text())
+    return document
 
 
 def faults(address: str, body: Block, kind: str = "resource") -> list[str]:

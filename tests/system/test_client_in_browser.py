@@ -81,9 +81,9 @@ def test_client_follows_the_router_and_fails_over_in_a_browser(
     ports: tuple[int, list[ThreadingHTTPServer], ExitStack],
 ) -> None:
     port, edges, first = ports
-    told = get(f"http://{HOST}:{port}/v1/route").json()
+    answer = get(f"http://{HOST}:{port}/v1/route").json()
     by_endpoint = {f"http://{HOST}:{edge.server_port}": str(edge.server_port) for edge in edges}
-    pick, other = by_endpoint[told["endpoint"]], by_endpoint[told["alternates"][0]["endpoint"]]
+    pick, other = by_endpoint[answer["endpoint"]], by_endpoint[answer["alternates"][0]["endpoint"]]
     ask = "async () => (await window.client.request('/v1/hello')).text()"
     with running_browser() as browser:
         page = browser.new_page()

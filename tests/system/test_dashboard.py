@@ -81,8 +81,8 @@ def shared_dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 
 def route(dev: Dev, viewer: str = VANCOUVERITE) -> dict[str, Any]:
     url = f"http://{HOST}:{dev.port}/v1/route"
-    told: dict[str, Any] = get(url, headers={"X-Forwarded-For": viewer}).json()
-    return told
+    answer: dict[str, Any] = get(url, headers={"X-Forwarded-For": viewer}).json()
+    return answer
 
 
 @contextmanager
@@ -202,13 +202,13 @@ def test_projection_keeps_areas_and_is_invertible(browser: Browser, shared_dev: 
             return area / (d * d) / Math.cos((y * Math.PI) / 180);
         };
         const places = [[0, 0], [-79, 43], [150, -33], [-160, 71], [30, -55]];
-        const told = ([x, y]) => ({ x, y, size: size(x, y), back: unproject(...project(x, y)) });
-        return places.map(told);
+        const measure = ([x, y]) => ({ x, y, size: size(x, y), back: unproject(...project(x, y)) });
+        return places.map(measure);
     }"""
     with visit(browser, home(shared_dev)) as seen:
-        told = seen.page.evaluate(program)
-    for place in told:
-        assert place["size"] == pytest.approx(told[0]["size"], rel=1e-3)
+        places = seen.page.evaluate(program)
+    for place in places:
+        assert place["size"] == pytest.approx(places[0]["size"], rel=1e-3)
         assert place["back"] == pytest.approx([place["x"], place["y"]], abs=1e-6)
 
 
@@ -349,12 +349,12 @@ def test_address_is_explained(browser: Browser, dev: Dev) -> None:
         seen.page.fill("#why-viewer", VANCOUVERITE)
         seen.page.keyboard.press("Enter")
         seen.page.wait_for_selector(".verdict")
-        told = seen.text("#why")
-        assert f"{VANCOUVERITE} gets {route(dev)['region']}" in told
-        assert "its city is known, from the geo database" in told
-        assert "CA~yvr-02." in told
-        assert "cache-control: private, max-age=300" in told
-        assert re.search(r"yvr-02 \d+ km down out: down for \d+ s", told)
+        text = seen.text("#why")
+        assert f"{VANCOUVERITE} gets {route(dev)['region']}" in text
+        assert "its city is known, from the geo database" in text
+        assert "CA~yvr-02." in text
+        assert "cache-control: private, max-age=300" in text
+        assert re.search(r"yvr-02 \d+ km down out: down for \d+ s", text)
 
 
 @pytest.mark.parametrize("asked", ["Canada", "ca"])
@@ -457,10 +457,10 @@ def test_page_and_readyz_agree(browser: Browser, dev: Dev) -> None:
         seen.wait_for_text("#headline", "edges are down")
         seen.page.wait_for_function(
             """async () => {
-                const told = await (await fetch("readyz")).json();
+                const readiness = await (await fetch("readyz")).json();
                 const shown = (one) => document.querySelector(one).innerText;
-                return shown("#headline .title") === told.headline
-                    && told.amiss.every((one) => shown("#situation").includes(one));
+                return shown("#headline .title") === readiness.headline
+                    && readiness.amiss.every((one) => shown("#situation").includes(one));
             }"""
         )
         href = seen.page.get_attribute("#findings .runbook", "href") or ""

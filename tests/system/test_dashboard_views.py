@@ -62,9 +62,9 @@ def say(page: Page, path: str, change: Change) -> None:
     """Change the server's response for this path on its way to the page."""
 
     def answer(route: Route) -> None:
-        told = route.fetch().json()
-        change(told)
-        route.fulfill(json=told)
+        document = route.fetch().json()
+        change(document)
+        route.fulfill(json=document)
 
     page.route(path, answer)
 
@@ -72,20 +72,20 @@ def say(page: Page, path: str, change: Change) -> None:
 def say_of(page: Page, id: str, finding: dict[str, Any] | None = None, **facts: Any) -> None:
     """Change facts of an edge in the response, and optionally add a first finding."""
 
-    def change(told: dict[str, Any]) -> None:
-        next(edge for edge in told["edges"] if edge["id"] == id).update(facts)
+    def change(document: dict[str, Any]) -> None:
+        next(edge for edge in document["edges"] if edge["id"] == id).update(facts)
         if finding is not None:
-            told["findings"].insert(0, {**told["findings"][0], **finding})
-            told["headline"] = finding["title"]
+            document["findings"].insert(0, {**document["findings"][0], **finding})
+            document["headline"] = finding["title"]
 
     say(page, "**/v1/edges", change)
 
 
 def missing(seen: Visit, dev: Dev) -> list[str]:
     """The facts of edges that are missing in their rows, and the findings that are not shown."""
-    told = dev.ops("/v1/edges").json()
+    document = dev.ops("/v1/edges").json()
     lacking = []
-    for edge in told["edges"]:
+    for edge in document["edges"]:
         row = seen.text(f"tr[data-key={edge['id']}]")
         facts = [edge["id"], edge["name"], edge["state"], edge["why"]]
         facts += [COUNTRIES[edge["country"]], *edge["models"], *edge["votes"]]
@@ -95,7 +95,7 @@ def missing(seen: Visit, dev: Dev) -> list[str]:
         if not re.search(r"[\d.]+ ms|\u2013", row):
             lacking.append(f"{edge['id']}: round trip in {row}")
     situation = seen.text("#situation")
-    return lacking + [one["title"] for one in told["findings"] if one["title"] not in situation]
+    return lacking + [one["title"] for one in document["findings"] if one["title"] not in situation]
 
 
 def assert_whole(seen: Visit, dev: Dev) -> None:
@@ -167,15 +167,15 @@ def dev_edge(dev: Dev, id: str) -> dict[str, Any]:
     return next(edge for edge in edges if edge["id"] == id)
 
 
-def hostile_names(told: dict[str, Any]) -> None:
-    for number, edge in enumerate([*told["candidates"], *told["rejected"]]):
+def hostile_names(document: dict[str, Any]) -> None:
+    for number, edge in enumerate([*document["candidates"], *document["rejected"]]):
         edge["name"] = HOSTILE[number % len(HOSTILE)]
-    for edge in told["rejected"]:
+    for edge in document["rejected"]:
         edge |= {"intent_reason": HOSTILE[1], "until": 4e9}
 
 
-def hostile_events(told: dict[str, Any]) -> None:
-    for number, event in enumerate(told["events"]):
+def hostile_events(document: dict[str, Any]) -> None:
+    for number, event in enumerate(document["events"]):
         event |= {"actor": HOSTILE[number % 3], "reason": HOSTILE[(number + 1) % 3]}
 
 
@@ -197,10 +197,10 @@ def test_page_shows_no_alarm_while_starting(browser: Browser, dev: Dev) -> None:
         "edges": [],
     }
 
-    def change(told: dict[str, Any]) -> None:
-        told["findings"] = [{**told["findings"][0], **starting}]
-        told["headline"] = starting["title"]
-        for edge in told["edges"]:
+    def change(document: dict[str, Any]) -> None:
+        document["findings"] = [{**document["findings"][0], **starting}]
+        document["headline"] = starting["title"]
+        for edge in document["edges"]:
             edge |= {"state": "unknown", "since": None, "votes": {}, "intent": "enabled"}
             edge |= {"intent_detail": None, "dial": None, "reason": None, "why": ""}
 

@@ -62,9 +62,9 @@ class Lab:
 
     async def through(self, viewer: str) -> Any:
         """The answer through the CDN."""
-        told, did = await self._ask(self.cdn.port, "X-Stand-In-Viewer", viewer)
+        answer, did = await self._ask(self.cdn.port, "X-Stand-In-Viewer", viewer)
         self.did[did] += 1
-        return told
+        return answer
 
     async def _ask(self, port: int, header: str, viewer: str) -> tuple[Any, str]:
         url = f"http://{HOST}:{port}/v1/route"
@@ -160,21 +160,21 @@ async def test_cached_answers_keep_the_share_and_the_hit_ratio(lab: Lab) -> None
     """The number of slots is that of ten minutes with the default max-age."""
     some = viewers(VIEWERS)
     plain = await asked_for(lab, some, SLOTS / 4 * MAX_AGE_S)
-    before, hits = {viewer: told["region"] for viewer, told in plain}, lab.hit_ratio()
+    before, hits = {viewer: answer["region"] for viewer, answer in plain}, lab.hit_ratio()
     await lab.dial(DIALS)
     await asked_for(lab, some, 3 * MAX_AGE_S)  # until older cached answers are gone
     lab.did.clear()
     answers = await asked_for(lab, some, SLOTS * MAX_AGE_S)
     assert abs(lab.hit_ratio() - hits) < 0.01
     for id, share in DIALS.items():
-        theirs = [told for viewer, told in answers if before[viewer] == id]
-        kept = sum(told["region"] == id for told in theirs) / len(theirs)
+        theirs = [answer for viewer, answer in answers if before[viewer] == id]
+        kept = sum(answer["region"] == id for answer in theirs) / len(theirs)
         print(f"{id}: {len(theirs)} answers, {kept:.3f} of {share}; hits {hits:.3f}")
         assert abs(kept - share) < SHARED_POINTS
-        away = [told for told in theirs if told["region"] != id]
-        assert all(told["alternates"][0]["region"] == id for told in away)
-    assert {(told["status"], told["ttl"]) for _, told in answers} == {("ok", 300)}
-    assert all(not told["crossed_border"] for _, told in answers)
+        away = [answer for answer in theirs if answer["region"] != id]
+        assert all(answer["alternates"][0]["region"] == id for answer in away)
+    assert {(answer["status"], answer["ttl"]) for _, answer in answers} == {("ok", 300)}
+    assert all(not answer["crossed_border"] for _, answer in answers)
 
 
 async def test_servers_agree_on_a_dial_after_restart_and_expiry(joined: Site) -> None:

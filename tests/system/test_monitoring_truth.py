@@ -46,14 +46,14 @@ class Counted:
     sources: Counter[str] = field(default_factory=Counter)
 
     def see(self, answer: httpx.Response, viewer: str) -> None:
-        told = answer.json()
-        word = told.get("reason") or told.get("code") or "healthz"
+        document = answer.json()
+        word = document.get("reason") or document.get("code") or "healthz"
         if word != "healthz":
             self.codes[answer.status_code, word] += 1
-        if "region" in told:
-            self.regions[told["region"]] += 1
-            self.statuses[told["status"]] += 1
-            self.crossed[told["crossed_border"]] += 1
+        if "region" in document:
+            self.regions[document["region"]] += 1
+            self.statuses[document["status"]] += 1
+            self.crossed[document["crossed_border"]] += 1
         if word in PLACED:
             self.sources["none" if viewer == NOWHERE else "database"] += 1
 
@@ -305,12 +305,12 @@ def test_only_the_alerts_of_the_known_faults_fire(run: Run) -> None:
 
 
 def test_alert_says_since_when(run: Run) -> None:
-    def told() -> dict[str, str]:
+    def firing_since() -> dict[str, str]:
         listed = run.prometheus.ask("alerts")["alerts"]
         return {one["labels"]["alertname"]: one["annotations"]["since"] for one in listed}
 
-    wait_until(lambda: all(since.startswith("20") for since in told().values()), SCRAPED_S)
-    assert set(told()) >= RAISED
+    wait_until(lambda: all(since.startswith("20") for since in firing_since().values()), SCRAPED_S)
+    assert set(firing_since()) >= RAISED
 
 
 RATIOS: dict[str, Callable[[Run], float]] = {

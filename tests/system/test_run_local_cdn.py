@@ -164,18 +164,18 @@ def test_printed_commands_work(tmp_path: Path) -> None:
 
         edges = f"http://{HOST}:{ops_port}/v1/edges"
         wait_until(lambda: "unknown" not in get(edges).text)
-        assert "X-Cache: Miss" in told(canadian)
+        assert "X-Cache: Miss" in output_of(canadian)
         # The first health of the edges purges the answers stored before it.
-        wait_until(lambda: "X-Cache: Hit" in told(canadian))
-        assert '"crossed_border":true' in told(german)
-        assert "xkey-purged: " in told(purge)
-        assert '"region":"yul-02"' in told(canadian)
-        told(kill)
-        wait_until(lambda: '"region":"yul-01"' in told(canadian))
+        wait_until(lambda: "X-Cache: Hit" in output_of(canadian))
+        assert '"crossed_border":true' in output_of(german)
+        assert "xkey-purged: " in output_of(purge)
+        assert '"region":"yul-02"' in output_of(canadian)
+        output_of(kill)
+        wait_until(lambda: '"region":"yul-01"' in output_of(canadian))
     assert not is_open(origin_port)
 
 
-def told(command: str) -> str:
+def output_of(command: str) -> str:
     """The output of a printed command."""
     return subprocess.run(
         ["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True

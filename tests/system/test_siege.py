@@ -67,7 +67,7 @@ LINE = b"GET /v1/route HTTP/1.1\r\n"
 
 
 @dataclass
-class Fortress:
+class Target:
     """A server under attack."""
 
     process: Process
@@ -102,7 +102,7 @@ def _many_files() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def fortress(_many_files: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fortress]:
+def target(_many_files: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """One server for all attacks, so that what an earlier attack left is detected."""
     port, ops_port = free_port(), free_port()
     env = clean_env(
@@ -116,8 +116,8 @@ def fortress(_many_files: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     process = Process([str(AUTOROUTER), "serve"], folder / "serve.log", env)
     try:
         process.wait_for(lambda: is_open(port))
-        fill(port)
-        yield Fortress(process, port, ops_port, folder)
+        fill_memory(port)
+        yield Target(process, port, ops_port, folder)
         assert process.stop() == 0
         assert not [line for line in process.output.splitlines() if "Traceback" in line]
     finally:
@@ -125,16 +125,16 @@ def fortress(_many_files: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
             process.kill()
 
 
-async def serving(start: Start, folder: Path, **settings: str) -> Fortress:
+async def serving(start: Start, folder: Path, **settings: str) -> Target:
     """A separate server for one test."""
     port, ops_port = free_port(), free_port()
     listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
     process = start("serve", **listens, **settings)
     await eventually(lambda: is_open(port))
-    return Fortress(process, port, ops_port, folder)
+    return Target(process, port, ops_port, folder)
 
 
-def fill(port: int) -> None:
+def fill_memory(port: int) -> None:
     """Open the maximum number of connections once: the server keeps the memory for them."""
     with contextlib.ExitStack() as stack:
         for _ in range(LIMIT):
@@ -143,12 +143,12 @@ def fill(port: int) -> None:
             one.recv(1)
 
 
-class Civilian:
+class GoodClient:
     """A well-behaved client in its own process."""
 
     def __init__(self, port: int, folder: Path) -> None:
-        program = ROOT / "tests" / "support" / "civilian.py"
-        output = folder / f"civilian-{secrets.token_hex(4)}.log"
+        program = ROOT / "tests" / "support" / "good_client.py"
+        output = folder / f"client-{secrets.token_hex(4)}.log"
         self._process = Process([sys.executable, str(program), str(port)], output)
 
     @property
@@ -165,11 +165,11 @@ class Civilian:
     def took_s(self) -> list[float]:
         return [took for _, took in self.answers]
 
-    def rest(self) -> None:
+    def stop(self) -> None:
         if self._process.is_alive():
             self._process.kill()
 
-    def judge(self, first: int = 0) -> None:
+    def check(self, first: int = 0) -> None:
         """Assert that each response was 200, and in time from the `first` on. Print the times."""
         took_s = self.took_s[first:]
         p99_ms = 1_000 * statistics.quantiles(took_s, n=100, method="inclusive")[98]
@@ -180,25 +180,27 @@ class Civilian:
 
 
 @asynccontextmanager
-async def besieged(fortress: Fortress) -> AsyncIterator[Civilian]:
+async def attacked(target: Target) -> AsyncIterator[GoodClient]:
     """A block with an attack. Asserts that the client is answered, and that files and memory
     are released afterwards."""
-    get(f"http://{HOST}:{fortress.port}/v1/route")
-    files, memory_mb = fortress.files(), fortress.memory_mb()
-    civilian = Civilian(fortress.port, fortress.folder)
-    await eventually(lambda: len(civilian.codes) > 2)
+    get(f"http://{HOST}:{target.port}/v1/route")
+    files, memory_mb = target.files(), target.memory_mb()
+    client = GoodClient(target.port, target.folder)
+    await eventually(lambda: len(client.codes) > 2)
     try:
-        yield civilian
-        seen = len(civilian.codes)
-        await eventually(lambda: len(civilian.codes) > max(seen + 2, FEWEST))
+        yield client
+        seen = len(client.codes)
+        await eventually(lambda: len(client.codes) > max(seen + 2, FEWEST))
     finally:
-        civilian.rest()
-    civilian.judge()
-    await eventually(lambda: fortress.files() <= files + 4)
-    assert fortress.memory_mb() < memory_mb + GROWTH_MB
+        client.stop()
+    client.check()
+    await eventually(lambda: target.files() <= files + 4)
+    assert target.memory_mb() < memory_mb + GROWTH_MB
 
 
-async def knock(port: int, said: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect_and_send(
+    port: int, said: bytes = b""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a connection and send these bytes."""
     reader, writer = await asyncio.open_connection(HOST, port)
     writer.write(said)
@@ -206,7 +208,7 @@ async def knock(port: int, said: bytes = b"") -> tuple[asyncio.StreamReader, asy
 
 
 @asynccontextmanager
-async def crowding(port: int, count: int, said: bytes = b"") -> AsyncIterator[None]:
+async def open_connections(port: int, count: int, said: bytes = b"") -> AsyncIterator[None]:
     """Open `count` connections that send these bytes, and hold them until the block ends.
 
     The rate is limited. If the server had more to accept or read than it can, every client would
@@ -224,18 +226,18 @@ async def crowding(port: int, count: int, said: bytes = b"") -> AsyncIterator[No
         yield
 
 
-async def heard(port: int, said: bytes, timeout_s: float = 5) -> bytes:
+async def response_to(port: int, said: bytes, timeout_s: float = 5) -> bytes:
     """The response until the server closes the connection or the time is over."""
-    reader, writer = await knock(port, said)
-    told = b""
+    reader, writer = await connect_and_send(port, said)
+    received = b""
     try:
         with contextlib.suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(timeout_s):
                 while part := await reader.read(65_536):
-                    told += part
+                    received += part
     finally:
         writer.transport.abort()
-    return told
+    return received
 
 
 @pytest.mark.parametrize(
@@ -249,12 +251,12 @@ async def heard(port: int, said: bytes, timeout_s: float = 5) -> bytes:
     ids=["silent", "half-a-head", "half-a-body", "empty-lines"],
 )
 async def test_ten_thousand_idle_connections_do_not_delay_others(
-    fortress: Fortress, said: bytes
+    target: Target, said: bytes
 ) -> None:
-    before = fortress.shed()
-    async with besieged(fortress), crowding(fortress.port, IDLE, said):
-        await eventually(lambda: fortress.shed() - before >= IDLE - LIMIT)
-        assert fortress.metric("autorouter_connections") <= LIMIT
+    before = target.shed()
+    async with attacked(target), open_connections(target.port, IDLE, said):
+        await eventually(lambda: target.shed() - before >= IDLE - LIMIT)
+        assert target.metric("autorouter_connections") <= LIMIT
 
 
 async def test_empty_lines_keep_no_connection_and_delay_no_stop(
@@ -262,11 +264,11 @@ async def test_empty_lines_keep_no_connection_and_delay_no_stop(
 ) -> None:
     """Connections that send only empty lines are closed for new ones, end after ten seconds, and
     do not delay a stop."""
-    fortress = await serving(start, tmp_path, MAX_CONNECTIONS="500")
-    process, port = fortress.process, fortress.port
-    async with besieged(fortress), crowding(port, 1_000, b"\r\n"):
-        assert fortress.metric('autorouter_connections_shed_total{how="refused"}') == 0
-    idle = [await knock(port, b"\r\n") for _ in range(100)]
+    target = await serving(start, tmp_path, MAX_CONNECTIONS="500")
+    process, port = target.process, target.port
+    async with attacked(target), open_connections(port, 1_000, b"\r\n"):
+        assert target.metric('autorouter_connections_shed_total{how="refused"}') == 0
+    idle = [await connect_and_send(port, b"\r\n") for _ in range(100)]
     began, lasts = time.monotonic(), []
     while time.monotonic() - began < 9:
         for _, writer in idle:
@@ -277,7 +279,7 @@ async def test_empty_lines_keep_no_connection_and_delay_no_stop(
         lasts.append(time.monotonic() - began)
     assert max(lasts) < 13
     for _ in range(100):
-        await knock(port, b"\r\n")
+        await connect_and_send(port, b"\r\n")
     began = time.monotonic()
     process.send(signal.SIGTERM)
     assert await process.ended() == 0
@@ -287,15 +289,15 @@ async def test_empty_lines_keep_no_connection_and_delay_no_stop(
 class MemoryWatch(threading.Thread):
     """The peak private memory of a process, sampled 20 times a second."""
 
-    def __init__(self, fortress: Fortress) -> None:
+    def __init__(self, target: Target) -> None:
         super().__init__(daemon=True)
-        self._fortress = fortress
+        self._target = target
         self._ended = threading.Event()
-        self.peak_mb = fortress.memory_mb()
+        self.peak_mb = target.memory_mb()
 
     def run(self) -> None:
         while not self._ended.wait(0.05):
-            self.peak_mb = max(self.peak_mb, self._fortress.memory_mb())
+            self.peak_mb = max(self.peak_mb, self._target.memory_mb())
 
     def end(self) -> None:
         self._ended.set()
@@ -341,17 +343,17 @@ async def test_unfinished_heads_use_bounded_memory(tmp_path: Path, listener: str
         process = Process(command, tmp_path / "serve.log", env)
         try:
             await eventually(lambda: is_open(port))
-            fortress = Fortress(process, port, ops_port, tmp_path)
-            memory = MemoryWatch(fortress)
+            target = Target(process, port, ops_port, tmp_path)
+            memory = MemoryWatch(target)
             memory.start()
-            civilian = Civilian(port, tmp_path)
-            await eventually(lambda: len(civilian.codes) > STARTED)
+            client = GoodClient(port, tmp_path)
+            await eventually(lambda: len(client.codes) > STARTED)
             for count, head in attacks:
-                async with crowding(getattr(fortress, listener), count, head):
+                async with open_connections(getattr(target, listener), count, head):
                     await eventually(lambda: is_healthy(port))
-            civilian.rest()
+            client.stop()
             memory.end()
-            civilian.judge(STARTED)
+            client.check(STARTED)
             assert process.stop() == 0
         finally:
             if process.is_alive():
@@ -360,25 +362,25 @@ async def test_unfinished_heads_use_bounded_memory(tmp_path: Path, listener: str
     assert memory.peak_mb < UNDER_ATTACK_MB
 
 
-async def test_slow_clients_are_disconnected(fortress: Fortress) -> None:
-    async with besieged(fortress):
-        drips = [
-            asyncio.create_task(_drip(fortress.port, head))
+async def test_slow_clients_are_disconnected(target: Target) -> None:
+    async with attacked(target):
+        slow = [
+            asyncio.create_task(send_slowly(target.port, head))
             for head in (
                 b"GET / HTTP/1.1\r\n",
                 b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n",
             )
             for _ in range(100)
         ]
-        lasted = await asyncio.wait_for(asyncio.gather(*drips), 20)
+        lasted = await asyncio.wait_for(asyncio.gather(*slow), 20)
     assert min(lasted) > 8
     assert max(lasted) < 14
 
 
-async def _drip(port: int, said: bytes) -> float:
+async def send_slowly(port: int, said: bytes) -> float:
     """Send a byte every half second. Returns the time until the server closes."""
     started = time.monotonic()
-    reader, writer = await knock(port, said)
+    reader, writer = await connect_and_send(port, said)
     with contextlib.suppress(ConnectionError):
         while not reader.at_eof():
             writer.write(b"X")
@@ -389,14 +391,14 @@ async def _drip(port: int, said: bytes) -> float:
     return time.monotonic() - started
 
 
-async def test_clients_that_do_not_read_do_not_delay_others(fortress: Fortress) -> None:
-    async with besieged(fortress):
+async def test_clients_that_do_not_read_do_not_delay_others(target: Target) -> None:
+    async with attacked(target):
         stack = contextlib.ExitStack()
         deaf = [stack.enter_context(socket.socket()) for _ in range(40)]
         for one in deaf:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             one.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(one, (HOST, fortress.port))
+            await asyncio.get_running_loop().sock_connect(one, (HOST, target.port))
         for _ in range(20):
             for one in deaf:
                 with contextlib.suppress(BlockingIOError):
@@ -411,8 +413,8 @@ async def test_clients_that_do_not_read_are_closed_for_new_ones(
     """Clients with full buffers announce a body and do not send it. They use all connections.
     When they are idle, new clients are answered."""
     places = 16
-    fortress = await serving(start, tmp_path, MAX_CONNECTIONS=str(places))
-    port = fortress.port
+    target = await serving(start, tmp_path, MAX_CONNECTIONS=str(places))
+    port = target.port
     expect = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
     with contextlib.ExitStack() as stack:
         for _ in range(places):
@@ -425,34 +427,36 @@ async def test_clients_that_do_not_read_are_closed_for_new_ones(
                     deaf.send(said)
 
         async def is_let_in() -> bool:
-            return (await heard(port, LAST)).startswith(b"HTTP/1.1 200 ")
+            return (await response_to(port, LAST)).startswith(b"HTTP/1.1 200 ")
 
         await eventually(is_let_in)  # the server still writes to them at first
         for _ in range(places):
-            reader, writer = await knock(port, REQUEST)
+            reader, writer = await connect_and_send(port, REQUEST)
             stack.callback(writer.transport.abort)
             assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
-    assert fortress.shed() > 0
+    assert target.shed() > 0
 
 
-async def test_pipelined_requests_are_answered_in_order(fortress: Fortress) -> None:
+async def test_pipelined_requests_are_answered_in_order(target: Target) -> None:
     count, asked = 500, b""
     for number in range(count):
         asked += b"GET /v1/route?model=m%d HTTP/1.1\r\nHost: x\r\n\r\n" % number
-    async with besieged(fortress):
-        told = await heard(
-            fortress.port,
+    async with attacked(target):
+        received = await response_to(
+            target.port,
             asked + LAST,
             20,
         )
-    named = re.findall(rb'"requested":"m(\d+)"', told)
+    named = re.findall(rb'"requested":"m(\d+)"', received)
     assert [int(number) for number in named] == list(range(count))
-    assert told.count(b"HTTP/1.1 200 OK\r\n") == count + 1
+    assert received.count(b"HTTP/1.1 200 OK\r\n") == count + 1
 
 
-async def test_flood_of_pipelined_requests_does_not_delay_others(fortress: Fortress) -> None:
-    async with besieged(fortress):
-        floods = [asyncio.create_task(heard(fortress.port, REQUEST * 5_000, 3)) for _ in range(30)]
+async def test_flood_of_pipelined_requests_does_not_delay_others(target: Target) -> None:
+    async with attacked(target):
+        floods = [
+            asyncio.create_task(response_to(target.port, REQUEST * 5_000, 3)) for _ in range(30)
+        ]
         await asyncio.gather(*floods)
 
 
@@ -526,29 +530,29 @@ STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 
 
 @pytest.mark.parametrize("listener", ["port", "ops_port"])
-async def test_bad_http_is_rejected_and_breaks_nothing(fortress: Fortress, listener: str) -> None:
-    port = getattr(fortress, listener)
-    async with besieged(fortress):
-        told = await asyncio.gather(*(heard(port, said, 3) for said in _variants()))
-    codes = [{int(code) for code in STATUS.findall(answer)} for answer in told]
+async def test_bad_http_is_rejected_and_breaks_nothing(target: Target, listener: str) -> None:
+    port = getattr(target, listener)
+    async with attacked(target):
+        responses = await asyncio.gather(*(response_to(port, said, 3) for said in _variants()))
+    codes = [{int(code) for code in STATUS.findall(answer)} for answer in responses]
     assert set().union(*codes) <= {200, 400, 403, 404, 405, 501, 505}
-    assert all(len(STATUS.findall(answer)) <= 2 for answer in told)
+    assert all(len(STATUS.findall(answer)) <= 2 for answer in responses)
 
 
-async def test_no_request_is_smuggled_past_a_proxy(fortress: Fortress) -> None:
+async def test_no_request_is_smuggled_past_a_proxy(target: Target) -> None:
     """Ambiguous lengths are rejected, and the bytes after them are not read as a request."""
     for said in [one for one in _variants() if b"smuggled" in one and b"Upgrade" not in one]:
-        told = await heard(fortress.port, said, 2)
-        assert len(STATUS.findall(told)) == 1, (said, told)
-        assert b"not_found" not in told
+        response = await response_to(target.port, said, 2)
+        assert len(STATUS.findall(response)) == 1, (said, response)
+        assert b"not_found" not in response
 
 
-async def test_mutated_requests_break_nothing(fortress: Fortress) -> None:
+async def test_mutated_requests_break_nothing(target: Target) -> None:
     rng, said = random.Random(7), _variants()
-    async with besieged(fortress):
+    async with attacked(target):
         for _ in range(30):
             batch = [_mutated(rng, rng.choice(said)) for _ in range(10)]
-            answers = await asyncio.gather(*(heard(fortress.port, one, 0.2) for one in batch))
+            answers = await asyncio.gather(*(response_to(target.port, one, 0.2) for one in batch))
             for answer in answers:
                 assert b"HTTP/1.1 500" not in answer
 
@@ -560,12 +564,12 @@ def _mutated(rng: random.Random, said: bytes) -> bytes:
     return bytes(damaged)
 
 
-async def test_unique_requests_use_bounded_memory(fortress: Fortress) -> None:
+async def test_unique_requests_use_bounded_memory(target: Target) -> None:
     """The memos are full after the first floods. Then memory does not grow."""
     numbers = itertools.count()
 
     async def flood(count: int) -> None:
-        reader, writer = await asyncio.open_connection(HOST, fortress.port, limit=2**22)
+        reader, writer = await asyncio.open_connection(HOST, target.port, limit=2**22)
         for _ in range(count // 100):
             writer.write(b"".join(_unique(next(numbers)) for _ in range(100)))
             for _ in range(100):
@@ -573,13 +577,13 @@ async def test_unique_requests_use_bounded_memory(fortress: Fortress) -> None:
                 await reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
         writer.close()
 
-    civilian = Civilian(fortress.port, fortress.folder)
+    client = GoodClient(target.port, target.folder)
     await asyncio.gather(*(flood(17_500) for _ in range(4)))
-    full_mb = fortress.memory_mb()
+    full_mb = target.memory_mb()
     await asyncio.gather(*(flood(7_500) for _ in range(4)))
-    civilian.rest()
-    assert fortress.memory_mb() < full_mb + GROWTH_MB
-    civilian.judge()
+    client.stop()
+    assert target.memory_mb() < full_mb + GROWTH_MB
+    client.check()
 
 
 def _unique(number: int) -> bytes:
@@ -588,49 +592,49 @@ def _unique(number: int) -> bytes:
     return b"GET /v1/route?%b HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %b\r\n\r\n" % (query, viewer)
 
 
-def test_hashes_of_text_cannot_be_foreseen() -> None:
-    """What collides in one process does not in the next: all keys of memos that a stranger
-    chooses are bytes and text."""
+def test_hashes_of_text_have_a_random_seed() -> None:
+    """Clients can choose only memo keys that are bytes or text. Colliding keys cannot be prepared,
+    because the hashes differ in each process."""
     env = clean_env()
     env.pop("PYTHONHASHSEED", None)
     command = [sys.executable, "-c", "print(hash(b'GET'), hash('GET'))"]
-    told = [subprocess.check_output(command, env=env, text=True) for _ in range(2)]
-    assert told[0] != told[1]
+    hashes = [subprocess.check_output(command, env=env, text=True) for _ in range(2)]
+    assert hashes[0] != hashes[1]
 
 
 async def test_new_connections_are_rejected_if_none_can_be_closed(
     start: Start, tmp_path: Path
 ) -> None:
     """More connections arrive at once than the limit allows. Then new ones work again."""
-    fortress = await serving(start, tmp_path, MAX_CONNECTIONS="16")
-    port = fortress.port
+    target = await serving(start, tmp_path, MAX_CONNECTIONS="16")
+    port = target.port
 
     async def is_refused() -> bool:
-        async with crowding(port, 16):
-            told = await heard(port, REQUEST, 2)
-        head = set(told.lower().partition(b"\r\n\r\n")[0].split(b"\r\n"))
+        async with open_connections(port, 16):
+            response = await response_to(port, REQUEST, 2)
+        head = set(response.lower().partition(b"\r\n\r\n")[0].split(b"\r\n"))
         return {b"connection: close", b"retry-after: 5", b"cache-control: no-store"} <= head
 
     await eventually(is_refused)
-    assert fortress.metric('autorouter_connections_shed_total{how="refused"}') >= 1
+    assert target.metric('autorouter_connections_shed_total{how="refused"}') >= 1
     assert get(f"http://{HOST}:{port}/v1/route").status_code == 200
 
 
-async def test_ops_listener_limits_event_streams(fortress: Fortress) -> None:
+async def test_ops_listener_limits_event_streams(target: Target) -> None:
     accept = b"GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
-    async with besieged(fortress):
-        streams = [await knock(fortress.ops_port, accept) for _ in range(80)]
+    async with attacked(target):
+        streams = [await connect_and_send(target.ops_port, accept) for _ in range(80)]
         heads = [await reader.readuntil(b"\r\n\r\n") for reader, _ in streams]
         assert sum(head.startswith(b"HTTP/1.1 200") for head in heads) == 64
         refused = [head for head in heads if head.startswith(b"HTTP/1.1 503")]
         assert len(refused) == 16
         assert all(b"retry-after: 5" in head for head in refused)
-        async with crowding(fortress.ops_port, 1_000):
-            assert fortress.files() < 600
-            await eventually(lambda: is_healthy(fortress.ops_port))
+        async with open_connections(target.ops_port, 1_000):
+            assert target.files() < 600
+            await eventually(lambda: is_healthy(target.ops_port))
         for _, writer in streams:
             writer.transport.abort()
-    again, writer = await knock(fortress.ops_port, accept)
+    again, writer = await connect_and_send(target.ops_port, accept)
     assert (await again.readline()).startswith(b"HTTP/1.1 200")
     writer.transport.abort()
 
@@ -639,13 +643,13 @@ async def test_oldest_unread_stream_is_closed_for_a_new_one(start: Start, tmp_pa
     ops_port = (await serving(start, tmp_path)).ops_port
     await eventually(lambda: is_open(ops_port))
     accept = b"GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
-    deaf = [await knock(ops_port, accept) for _ in range(64)]
+    deaf = [await connect_and_send(ops_port, accept) for _ in range(64)]
     for reader, _ in deaf:
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-    assert (await heard(ops_port, accept, 1)).startswith(b"HTTP/1.1 503")
+    assert (await response_to(ops_port, accept, 1)).startswith(b"HTTP/1.1 503")
 
     async def is_let_in() -> bool:
-        return (await heard(ops_port, accept, 0.3)).startswith(b"HTTP/1.1 200")
+        return (await response_to(ops_port, accept, 0.3)).startswith(b"HTTP/1.1 200")
 
     await eventually(is_let_in, 2 * MIN_STREAM_S)
     await asyncio.wait_for(deaf[0][0].readuntil(b"\r\n0\r\n\r\n"), 5)  # the oldest has ended
@@ -689,7 +693,7 @@ async def test_endless_edge_responses_delay_no_answer(
     endpoints = [f"http://{HOST}:{edge.sockets[0].getsockname()[1]}" for edge in edges]
     named = dict(zip(HOSTILE_EDGES, endpoints, strict=True))
     regions = a_regions_file(tmp_path / "regions.yaml", named)
-    async with besieged(
+    async with attacked(
         await serving(start, tmp_path, REGIONS=str(regions), POLL_INTERVAL_S="0.3")
     ):
         await asyncio.sleep(3)
@@ -697,9 +701,9 @@ async def test_endless_edge_responses_delay_no_answer(
         edge.close()
 
 
-async def test_large_bodies_are_not_stored(fortress: Fortress) -> None:
+async def test_large_bodies_are_not_stored(target: Target) -> None:
     head = b"PUT /v1/edges/yto-01/intent HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     head += b"Content-Length: 100000000\r\n\r\n"
-    async with besieged(fortress):
-        for port in (fortress.port, fortress.ops_port):
-            await asyncio.gather(*(heard(port, head + bytes(500_000), 2) for _ in range(20)))
+    async with attacked(target):
+        for port in (target.port, target.ops_port):
+            await asyncio.gather(*(response_to(port, head + bytes(500_000), 2) for _ in range(20)))

@@ -5,7 +5,15 @@ from collections import Counter
 import pytest
 
 from tests.support.site.fleet import Pace
-from tests.support.site.soak import Storm, Usage, is_led_out, known_broken, leaks, noticed_from, run
+from tests.support.site.soak import (
+    FaultLog,
+    Usage,
+    is_sent_abroad,
+    known_broken,
+    leaks,
+    noticed_from,
+    run,
+)
 from tests.support.site.viewers import an_answer
 
 pytestmark = pytest.mark.anyio
@@ -26,10 +34,10 @@ async def test_two_minutes_of_faults_break_no_promise() -> None:
 
 
 def test_edge_must_be_known_broken_after_the_detection_time() -> None:
-    storm = Storm(seed=1, broken=[("nyc-01", 80.0, 120.0), ("dal-01", 95.0, 120.0)])
-    assert known_broken(100.0, storm, caught_s=10.0) == {"nyc-01"}
-    assert known_broken(119.0, storm, caught_s=10.0) == {"nyc-01", "dal-01"}
-    assert known_broken(121.0, storm, caught_s=10.0) == set()
+    faults = FaultLog(seed=1, broken=[("nyc-01", 80.0, 120.0), ("dal-01", 95.0, 120.0)])
+    assert known_broken(100.0, faults, caught_s=10.0) == {"nyc-01"}
+    assert known_broken(119.0, faults, caught_s=10.0) == {"nyc-01", "dal-01"}
+    assert known_broken(121.0, faults, caught_s=10.0) == set()
 
 
 def test_disturbed_time_does_not_count() -> None:
@@ -40,9 +48,9 @@ def test_disturbed_time_does_not_count() -> None:
 
 def test_answer_with_an_edge_abroad_is_detected() -> None:
     abroad = ("nyc-01", "yto-01")
-    assert not is_led_out(an_answer())
-    assert is_led_out(an_answer(named=abroad))
-    assert not is_led_out(an_answer(named=abroad, address="128.100.1.1"))
+    assert not is_sent_abroad(an_answer())
+    assert is_sent_abroad(an_answer(named=abroad))
+    assert not is_sent_abroad(an_answer(named=abroad, address="128.100.1.1"))
 
 
 def test_growth_is_detected_and_a_spike_is_not() -> None:

@@ -27,8 +27,8 @@ async def test_short_storm_breaks_no_promise() -> None:
     rounds = [one async for one in run(37, [FAULTS], pace)]
     assert breaches(rounds) == []
     assert all(one.late > 20 for one in rounds)
-    told = {"finding down", "finding state_dir", "autorouter_child_ends_total worker"}
-    assert told <= set(rounds[0].signals)
+    expected = {"finding down", "finding state_dir", "autorouter_child_ends_total worker"}
+    assert expected <= set(rounds[0].signals)
 
 
 def test_covering_sets_contain_every_pair() -> None:

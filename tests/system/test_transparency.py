@@ -98,7 +98,7 @@ class Site:
         """Id → the origin's document of the edge."""
         return {edge["id"]: edge for edge in (await self.ops("GET", "/v1/edges"))["edges"]}
 
-    async def standing(self) -> dict[str, Any]:
+    async def edge_facts(self) -> dict[str, Any]:
         """Id → the facts of the edge that answers depend on."""
         facts = ("state", "intent", "models")
         return {id: [edge[fact] for fact in facts] for id, edge in (await self.edges()).items()}
@@ -172,14 +172,14 @@ async def change(site: Site, rng: random.Random) -> list[str]:
     if rng.random() < len(gone) / len(edges):
         changed = rng.sample(gone, min(a_few(rng), len(gone)))
         await site.ops("DELETE", f"/v1/edges/{','.join(changed)}/intent?actor=t")
-        await eventually(lambda: intend(site, changed, {"enabled"}))
+        await eventually(lambda: have_intent(site, changed, {"enabled"}))
         return changed
     offered = [id for id, edge in edges.items() if id not in gone and edge["state"] != "down"]
     changed = rng.sample(offered, max(1, min(a_few(rng), len(offered) - MIN_OFFERED)))
     state = rng.choice(["draining", "disabled"])
     wish = {"state": state, "for": "1h", "reason": "test", "actor": "t", "force": True}
     await site.ops("PUT", f"/v1/edges/{','.join(changed)}/intent", wish)
-    await eventually(lambda: intend(site, changed, {state}))
+    await eventually(lambda: have_intent(site, changed, {state}))
     return changed
 
 
@@ -188,12 +188,12 @@ def a_few(rng: random.Random) -> int:
     return rng.choice([1, 1, 1, 2, 5])
 
 
-async def intend(site: Site, ids: Iterable[str], states: set[str]) -> bool:
+async def have_intent(site: Site, ids: Iterable[str], states: set[str]) -> bool:
     edges = await site.edges()
     return {edges[id]["intent"] for id in ids} == states
 
 
-async def sicken(site: Site, id: str, mode: Mode, state: str) -> list[str]:
+async def change_mode(site: Site, id: str, mode: Mode, state: str) -> list[str]:
     """Set an edge's mode and wait until the origin has it in this state. Returns its id."""
 
     async def is_known() -> bool:
@@ -204,42 +204,44 @@ async def sicken(site: Site, id: str, mode: Mode, state: str) -> list[str]:
     return [id]
 
 
-def sicknesses(rng: random.Random) -> dict[int, tuple[str, Mode, str]]:
+def mode_changes(rng: random.Random) -> dict[int, tuple[str, Mode, str]]:
     """Step → edge, mode and state. No edge that goes down recovers during the test."""
     degraded, killed, failing, unhealthy = rng.sample(sorted(CITIES), 4)
-    befallen = [
+    modes = [
         (degraded, Mode.DEGRADED, "degraded"),
         (killed, Mode.DOWN, "down"),
         (degraded, Mode.HEALTHY, "up"),
         (unhealthy, Mode.UNHEALTHY, "down"),
         (failing, Mode.ERROR, "down"),
     ]
-    return dict(zip(sorted(rng.sample(range(STEPS), len(befallen))), befallen, strict=True))
+    return dict(zip(sorted(rng.sample(range(STEPS), len(modes))), modes, strict=True))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_cached_answers_equal_those_of_the_origin(seed: int, tmp_path: Path) -> None:
     rng = random.Random(seed)
     questions = a_world(tmp_path / "world.mmdb", rng)
-    sick, compared = sicknesses(rng), 0
+    changes, compared = mode_changes(rng), 0
     async with a_site(tmp_path, rng, tmp_path / "world.mmdb") as site:
         for step in range(STEPS):
             asked = rng.sample(questions, ASKED_AFTER)
             soon = asked[:ASKED_DURING]
-            was, before = await site.standing(), await site.directly(soon)
-            changed = await (sicken(site, *sick[step]) if step in sick else change(site, rng))
-            now, during = await site.standing(), await site.through(soon)
+            was, before = await site.edge_facts(), await site.directly(soon)
+            changed = await (
+                change_mode(site, *changes[step]) if step in changes else change(site, rng)
+            )
+            now, during = await site.edge_facts(), await site.through(soon)
             site.cdn.purge(*(f"edge:{id}" for id in changed))
             through, after = await site.through(asked), await site.directly(asked)
             others_moved = any(was[id] != now[id] for id in was.keys() - set(changed))
-            if others_moved or await site.standing() != now:
+            if others_moved or await site.edge_facts() != now:
                 site.cdn.purge("route")  # a probe was late on a busy machine
                 continue
             compared += 1
             where = f"seed {seed}, step {step}, changed {changed}"
             assert differing(asked, through, after) == [], where
             kept = zip(soon, during, before, after[:ASKED_DURING], strict=True)
-            assert [told for told in kept if told[1] not in told[2:]] == [], where
+            assert [one for one in kept if one[1] not in one[2:]] == [], where
         assert compared > STEPS / 2
         assert site.did["Hit"] > 1_000  # with few hits the test would prove little
 
@@ -247,5 +249,5 @@ async def test_cached_answers_equal_those_of_the_origin(seed: int, tmp_path: Pat
 def differing(
     asked: list[Question], through: list[Told], direct: list[Told]
 ) -> list[tuple[Question, Told, Told]]:
-    told = zip(asked, through, direct, strict=True)
-    return [(question, got, wanted) for question, got, wanted in told if got != wanted]
+    triples = zip(asked, through, direct, strict=True)
+    return [(question, got, wanted) for question, got, wanted in triples if got != wanted]

@@ -34,7 +34,7 @@ TRUSTED = ("ok", "stale")  # a busy machine may be late to poll
 PATIENCE_S = 60.0
 
 
-async def met(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+async def wait_long(condition: Callable[[], bool | Awaitable[bool]]) -> None:
     """Wait with a long timeout and slow polling, for a busy machine."""
     await eventually(condition, PATIENCE_S, every_s=0.1)
 
@@ -66,7 +66,7 @@ class Upgrade:
     async def join(self, site: Site) -> Running:
         """Start a server and send viewers to it when it knows every edge."""
         server = site.serve()
-        await met(server.is_ready)
+        await wait_long(server.is_ready)
         self.servers.append(server)
         self._balance()
         return server
@@ -100,7 +100,7 @@ class Upgrade:
     @asynccontextmanager
     async def absent(self, edge: str) -> AsyncIterator[None]:
         """Wait until no server names the edge. None may name it until the block ends."""
-        await met(lambda: self.none_names(edge))
+        await wait_long(lambda: self.none_names(edge))
         since = monotonic()
         yield
         self.absences.append(Absence(edge=edge, since=since, until=monotonic()))
@@ -112,7 +112,7 @@ class Upgrade:
         async with self.absent(edge):
             yield
         await self.change_intents(until, "enable", edge)
-        await met(lambda: self.all_name(edge))
+        await wait_long(lambda: self.all_name(edge))
 
     async def lose(self, edge: str) -> None:
         """Make an edge refuse connections until no server has named it for a while."""
@@ -124,7 +124,7 @@ class Upgrade:
     async def some_answers(self) -> None:
         """Wait until every viewer has asked every server."""
         enough = len(self.viewers.answers) + len(ADDRESSES) * len(self.servers)
-        await met(lambda: len(self.viewers.answers) >= enough)
+        await wait_long(lambda: len(self.viewers.answers) >= enough)
 
     async def agree(self, one: Running, other: Running) -> bool:
         """Whether both servers pick the same edge for each viewer."""
@@ -173,10 +173,10 @@ def test_archive_has_the_files_of_the_commit() -> None:
 async def hand_over(poller: Process, site: Site, server: Running) -> Process:
     """Start a poller of another release as standby, then stop the one that publishes."""
     standby = site.poll()
-    await met(lambda: "polling" in standby.output)
+    await wait_long(lambda: "polling" in standby.output)
     poller.send(signal.SIGTERM)
     assert await poller.ended(PATIENCE_S) == 0
-    await met(server.is_ready)
+    await wait_long(server.is_ready)
     return standby
 
 
@@ -187,7 +187,7 @@ async def test_upgrade_and_rollback_give_no_wrong_answer(upgrade: Upgrade) -> No
 
     # Upgrade the servers first: both releases read what the older poller writes.
     new_server = await upgrade.join(new)
-    await met(lambda: upgrade.agree(old_server, new_server))
+    await wait_long(lambda: upgrade.agree(old_server, new_server))
     async with upgrade.drained("yto-01", by=old, until=new):
         await upgrade.some_answers()
     async with upgrade.drained("yul-01", by=new, until=old):

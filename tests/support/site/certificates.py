@@ -15,7 +15,7 @@ _KEY = "-nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
 
 
 @dataclass
-class Door:
+class TlsProxy:
     """A TLS proxy in front of a plain HTTP edge."""
 
     folder: Path

@@ -33,7 +33,7 @@ from tests.support.servers import (
     plain_client,
     running_redis,
 )
-from tests.support.site.certificates import Door, trusted_by
+from tests.support.site.certificates import TlsProxy, trusted_by
 from tests.support.site.viewers import QUESTIONS, Answer, Viewers
 from tests.support.stand_in import SECRET
 
@@ -129,7 +129,7 @@ class Site:
     viewers: Viewers
     redis: RedisServer
     replica: RedisServer | None = None
-    door: Door | None = None
+    door: TlsProxy | None = None
     address: Forwarder | None = None
     names: NameServer | None = None
     broken: set[str] = field(default_factory=set)
@@ -220,22 +220,22 @@ class Site:
             return False
         return True
 
-    async def told(self, server: Server) -> dict[str, Any]:
+    async def fleet_document(self, server: Server) -> dict[str, Any]:
         """The `/v1/edges` document of a server, or an empty one if it does not respond."""
         try:
             response = await self.client.get(f"http://{HOST}:{server.ops_port}/v1/edges")
         except httpx.HTTPError:
             return {}
-        told: dict[str, Any] = response.json()
-        return told
+        document: dict[str, Any] = response.json()
+        return document
 
     async def is_ready(self) -> bool:
         """Whether every server has a vote of `up` from every vantage for every edge."""
         if not all(process.is_alive() for process in self.processes):
             raise ChildProcessError("a process ended")
-        told = [await self.told(server) for server in self.servers]
-        votes = [edge["votes"] for one in told for edge in one.get("edges", [{"votes": {}}])]
-        return all(one.get("status") == "ok" for one in told) and all(
+        documents = [await self.fleet_document(server) for server in self.servers]
+        votes = [edge["votes"] for one in documents for edge in one.get("edges", [{"votes": {}}])]
+        return all(one.get("status") == "ok" for one in documents) and all(
             vote == dict.fromkeys(self.vantages, "up") for vote in votes
         )
 
@@ -253,7 +253,7 @@ class Site:
 
     async def account(self) -> str:
         """The output of every process and the fleet of every server, for an error message."""
-        lines = [f"{server.port}: {await self.told(server)}" for server in self.servers]
+        lines = [f"{server.port}: {await self.fleet_document(server)}" for server in self.servers]
         return "\n".join([*lines, *(process.output for process in self.processes)])
 
     def last_good(self, server: Server) -> str:
@@ -289,7 +289,9 @@ async def open_site(
         )
         endpoints = dict(fleet.endpoints)
         if setup.tls:
-            site.door = await stack.enter_async_context(Door.open(folder, fleet.edges[EDGE].port))
+            site.door = await stack.enter_async_context(
+                TlsProxy.open(folder, fleet.edges[EDGE].port)
+            )
             site.env |= trusted_by(folder)
             endpoints[EDGE] = site.door.endpoint
         a_regions_file(folder / "regions.yaml", endpoints)

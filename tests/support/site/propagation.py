@@ -91,9 +91,9 @@ async def _follow(
         for region in catalog.regions
     ]
     single, last = [], []
-    async with _readers(reader_url) as told:
+    async with _readers(reader_url) as sightings:
         await publisher.publish(watched)
-        await _seen(told, 0.0)
+        await _seen(sightings, 0.0)
         for count in range(transitions):
             await asyncio.sleep(rng.uniform(0, gap_s))
             state = Observed.UP if count % 2 else Observed.DOWN
@@ -102,7 +102,7 @@ async def _follow(
             for one in watched:
                 one.probed_at = time.time()
             await publisher.publish(watched)
-            took = [at - started for at in await _seen(told, started)]
+            took = [at - started for at in await _seen(sightings, started)]
             single += took
             last.append(max(took))
     await publisher.release()
@@ -113,15 +113,15 @@ async def _follow(
 @contextlib.asynccontextmanager
 async def _readers(url: str) -> AsyncIterator[asyncio.Queue[tuple[float, float]]]:
     """Reader processes, and a queue of (time of the transition, time when a reader saw it)."""
-    told: asyncio.Queue[tuple[float, float]] = asyncio.Queue()
+    sightings: asyncio.Queue[tuple[float, float]] = asyncio.Queue()
     command = [sys.executable, "-m", "tests.support.site.propagation", url]
     processes = [
         await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
         for _ in range(PROCESSES)
     ]
-    hearing = [asyncio.create_task(_hear(process, told)) for process in processes]
+    hearing = [asyncio.create_task(_hear(process, sightings)) for process in processes]
     try:
-        yield told
+        yield sightings
     finally:
         for process in processes:
             process.terminate()
@@ -130,20 +130,20 @@ async def _readers(url: str) -> AsyncIterator[asyncio.Queue[tuple[float, float]]
 
 
 async def _hear(
-    process: asyncio.subprocess.Process, told: asyncio.Queue[tuple[float, float]]
+    process: asyncio.subprocess.Process, sightings: asyncio.Queue[tuple[float, float]]
 ) -> None:
     assert process.stdout is not None
     async for line in process.stdout:
         since, at = json.loads(line)
-        told.put_nowait((since, at))
+        sightings.put_nowait((since, at))
 
 
-async def _seen(told: asyncio.Queue[tuple[float, float]], since: float) -> list[float]:
+async def _seen(sightings: asyncio.Queue[tuple[float, float]], since: float) -> list[float]:
     """The times when each reader saw this transition."""
     times: list[float] = []
     async with asyncio.timeout(PATIENCE_S):
         while len(times) < PROCESSES * READERS:
-            of, at = await told.get()
+            of, at = await sightings.get()
             if of == since:
                 times.append(at)
     return times

@@ -62,14 +62,14 @@ class Scenario:
 # Promises
 
 
-def gone(*edges: str, **when: float | str) -> Promise:
+def not_named(*edges: str, **when: float | str) -> Promise:
     """No answer names the edges."""
     left_out = frozenset(edges)
     about = f"{', '.join(edges)} in no answer"
     return _promise(about, lambda answer: left_out.isdisjoint(answer.named), when)
 
 
-def unpicked(**when: float | str) -> Promise:
+def not_picked(**when: float | str) -> Promise:
     """No answer has EDGE as its first choice."""
     return _promise(f"{EDGE} never picked", lambda answer: answer.region != EDGE, when)
 
@@ -120,7 +120,7 @@ def broken(name: str, modes: Mapping[str, Mode], probe_s: float = 0.0) -> Scenar
     return Scenario(
         name=name,
         act=act,
-        promises=lambda site: [gone(*modes, from_s=site.pace.caught_s(probe_s)), status("ok")],
+        promises=lambda site: [not_named(*modes, from_s=site.pace.caught_s(probe_s)), status("ok")],
     )
 
 
@@ -222,7 +222,7 @@ def _without_one_s(site: Site) -> float:
     return aged_s if len(site.vantages) == 2 else site.pace.caught_s()
 
 
-def doubted(site: Site) -> list[Promise]:
+def promises_while_doubted(site: Site) -> list[Promise]:
     """While a single vantage delays removals, health is stale. With two it stays ok."""
     if len(site.vantages) > 1:
         return [status("ok")]
@@ -230,14 +230,14 @@ def doubted(site: Site) -> list[Promise]:
     return [status("ok", "stale"), status("stale", from_s=from_s, for_s=HOLD_S - from_s)]
 
 
-def without_poller(site: Site) -> list[Promise]:
+def promises_without_poller(site: Site) -> list[Promise]:
     """The promises after `kill_poller`."""
     if len(site.vantages) == 1:
-        return ageing(site)
-    return [gone(EDGE, from_s=_without_one_s(site)), status("ok")]
+        return promises_while_ageing(site)
+    return [not_named(EDGE, from_s=_without_one_s(site)), status("ok")]
 
 
-def ageing(site: Site) -> list[Promise]:
+def promises_while_ageing(site: Site) -> list[Promise]:
     """The promises while health is not updated. It may be up to 4 s old at the start."""
     return [
         status("static", from_s=STALE_S + PROPAGATION_S, until="mended"),
@@ -275,10 +275,10 @@ def _taken_over_s(site: Site) -> float:
     return LEASE_S + 2 * site.pace.publish_s + PROPAGATION_S + site.pace.slack_s
 
 
-def taken_over(site: Site) -> list[Promise]:
+def promises_after_takeover(site: Site) -> list[Promise]:
     """EDGE is removed and does not come back. Nothing else changes."""
     rest = [id for id in CITIES if id != EDGE]
-    return [gone(EDGE, from_s=_taken_over_s(site)), status("ok"), listed(rest)]
+    return [not_named(EDGE, from_s=_taken_over_s(site)), status("ok"), listed(rest)]
 
 
 async def break_monitor(site: Site, modes: Mapping[str, Mode], watch_s: float) -> None:
@@ -318,7 +318,7 @@ async def hang_redis(site: Site, hang_s: float) -> None:
     await asyncio.sleep(_reconnected_s(site) + TAIL_S)
 
 
-def back_again(site: Site) -> list[Promise]:
+def promises_after_hang(site: Site) -> list[Promise]:
     """Redis was unreachable and works again. Only the status shows it."""
     mended_s = _reconnected_s(site)
     return [
@@ -360,8 +360,8 @@ def _fill(url: str, keys: int) -> None:
 
 
 async def _is_gone(site: Site) -> bool:
-    told = [await site.told(server) for server in site.servers]
-    states = {one["id"]: one["state"] for each in told for one in each["edges"]}
+    documents = [await site.fleet_document(server) for server in site.servers]
+    states = {one["id"]: one["state"] for each in documents for one in each["edges"]}
     return bool(states[EDGE] == "down")
 
 
@@ -404,23 +404,23 @@ async def set_clocks(site: Site, offset_s: int) -> None:
     await asyncio.sleep(_reconnected_s(site) + TAIL_S)
 
 
-def told_in_time(site: Site) -> list[Promise]:
+def promises_with_early_clock(site: Site) -> list[Promise]:
     """A timestamp in the future counts as new. After the clock is corrected, stored views look
     old until there is a newer one."""
     right_s = site.pace.caught_s()
     return [
-        gone(EDGE, from_s=right_s, until="mended"),
+        not_named(EDGE, from_s=right_s, until="mended"),
         status("ok", until="mended"),
-        gone(EDGE, since="mended", from_s=_reconnected_s(site)),
+        not_named(EDGE, since="mended", from_s=_reconnected_s(site)),
         status("ok", since="mended", from_s=_reconnected_s(site)),
     ]
 
 
-def told_when_right(site: Site) -> list[Promise]:
+def promises_with_wrong_clock(site: Site) -> list[Promise]:
     """Health looks an hour old. It is ignored until the clock is correct."""
     return [
         status("static", from_s=_reconnected_s(site), until="mended"),
-        gone(EDGE, since="mended", from_s=_reconnected_s(site)),
+        not_named(EDGE, since="mended", from_s=_reconnected_s(site)),
         status("ok", since="mended", from_s=_reconnected_s(site)),
     ]
 
@@ -436,10 +436,10 @@ async def set_clocks_back_while_down(site: Site) -> None:
     await asyncio.sleep(_back_s(site) + TAIL_S)
 
 
-def _back_in_time(site: Site) -> list[Promise]:
+def _promises_after_clock_change(site: Site) -> list[Promise]:
     return [
         listed(since="healed", from_s=_back_s(site)),
-        gone(EDGE, from_s=site.pace.caught_s(), until="healed"),
+        not_named(EDGE, from_s=site.pace.caught_s(), until="healed"),
         status("ok"),
     ]
 
@@ -460,18 +460,18 @@ SCENARIOS = [
     Scenario(
         name="expired-certificate",
         act=let_expire,
-        promises=lambda site: [gone(EDGE, from_s=site.pace.caught_s()), status("ok")],
+        promises=lambda site: [not_named(EDGE, from_s=site.pace.caught_s()), status("ok")],
         setup=Setup(tls=True),
     ),
     Scenario(
         name="slow",
         act=slow_down,
-        promises=lambda site: [unpicked(from_s=_slowed_s(site)), listed(CITIES), status("ok")],
+        promises=lambda site: [not_picked(from_s=_slowed_s(site)), listed(CITIES), status("ok")],
     ),
     Scenario(
         name="degraded",
         act=degrade,
-        promises=lambda site: [unpicked(from_s=site.pace.caught_s()), listed(CITIES)],
+        promises=lambda site: [not_picked(from_s=site.pace.caught_s()), listed(CITIES)],
     ),
     Scenario(
         name="loss-20",
@@ -487,7 +487,7 @@ SCENARIOS = [
         name="flap",
         act=flap,
         promises=lambda site: [
-            gone(EDGE, from_s=site.pace.caught_s(), for_s=HOLD_DOWN_S - 5),
+            not_named(EDGE, from_s=site.pace.caught_s(), for_s=HOLD_DOWN_S - 5),
             listed(since="healed", from_s=site.pace.caught_s()),
             status("ok"),
         ],
@@ -496,7 +496,10 @@ SCENARIOS = [
     Scenario(
         name="mass-60",
         act=lambda site: break_edges(site, MOST, most_caught_s(site) + TAIL_S),
-        promises=lambda site: [gone(*MOST, from_s=most_caught_s(site)), *doubted(site)],
+        promises=lambda site: [
+            not_named(*MOST, from_s=most_caught_s(site)),
+            *promises_while_doubted(site),
+        ],
     ),
     Scenario(
         name="mass-100",
@@ -507,7 +510,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        name="mass-100-doubted",
+        name="mass-100-promises_while_doubted",
         act=lambda site: break_edges(site, ALL, site.pace.caught_s() + TAIL_S),
         promises=lambda _: [status("ok")],
         vantages=(1,),
@@ -522,18 +525,18 @@ SCENARIOS = [
         ],
         vantages=(2,),
     ),
-    Scenario(name="poller-killed", act=kill_poller, promises=without_poller),
+    Scenario(name="poller-killed", act=kill_poller, promises=promises_without_poller),
     Scenario(
         name="poller-killed-another-stands-by",
         act=kill_leader,
-        promises=taken_over,
+        promises=promises_after_takeover,
         setup=Setup(standby=True),
         vantages=(1,),
     ),
     Scenario(
         name="poller-paused-another-takes-over",
         act=partial(pause_leader, pause_s=30),
-        promises=taken_over,
+        promises=promises_after_takeover,
         setup=Setup(standby=True),
         vantages=(1,),
     ),
@@ -562,7 +565,7 @@ SCENARIOS = [
         name="split-vote",
         act=lambda site: break_monitor(site, {EDGE: Mode.DOWN}, site.pace.caught_s() + TAIL_S),
         promises=lambda site: [
-            unpicked(from_s=site.pace.caught_s()),
+            not_picked(from_s=site.pace.caught_s()),
             listed(CITIES),
             status("ok"),
         ],
@@ -573,25 +576,28 @@ SCENARIOS = [
         name="redis-killed",
         act=kill_redis,
         promises=lambda site: [
-            *ageing(site),
+            *promises_while_ageing(site),
             status("ok", since="mended", from_s=_reconnected_s(site)),
             listed(CITIES),
         ],
         vantages=(1,),
     ),
     Scenario(
-        name="redis-hung", act=partial(hang_redis, hang_s=25), promises=back_again, vantages=(1,)
+        name="redis-hung",
+        act=partial(hang_redis, hang_s=25),
+        promises=promises_after_hang,
+        vantages=(1,),
     ),
     Scenario(
         name="redis-emptied",
         act=empty_redis,
-        promises=lambda site: [gone(EDGE, from_s=site.pace.caught_s()), status("ok")],
+        promises=lambda site: [not_named(EDGE, from_s=site.pace.caught_s()), status("ok")],
     ),
     Scenario(
         name="redis-loading",
         act=partial(load_redis, keys=8_000),
         promises=lambda site: [
-            gone(EDGE, since="loading"),
+            not_named(EDGE, since="loading"),
             status("ok", "stale"),
             status("ok", since="mended", from_s=_reconnected_s(site)),
         ],
@@ -600,7 +606,7 @@ SCENARIOS = [
     Scenario(
         name="redis-failed-over",
         act=fail_redis_over,
-        promises=lambda site: [gone(EDGE, from_s=_failed_over_s(site)), status("ok")],
+        promises=lambda site: [not_named(EDGE, from_s=_failed_over_s(site)), status("ok")],
         setup=Setup(sentinel=True),
         vantages=(1, 3),
     ),
@@ -608,8 +614,8 @@ SCENARIOS = [
         name="restart-without-redis",
         act=restart_without_redis,
         promises=lambda _: [
-            gone(EDGE, since="restarted"),
-            gone(EDGE, since="killed"),
+            not_named(EDGE, since="restarted"),
+            not_named(EDGE, since="killed"),
             status("ok", "stale"),
         ],
         vantages=(1,),
@@ -623,16 +629,16 @@ SCENARIOS = [
             vantages=(1,),
         )
         for command, offset_s, promises in (
-            ("serve", HOUR_S, told_when_right),
-            ("serve", -HOUR_S, told_in_time),
-            ("poll", HOUR_S, told_in_time),
-            ("poll", -HOUR_S, told_when_right),
+            ("serve", HOUR_S, promises_with_wrong_clock),
+            ("serve", -HOUR_S, promises_with_early_clock),
+            ("poll", HOUR_S, promises_with_early_clock),
+            ("poll", -HOUR_S, promises_with_wrong_clock),
         )
     ),
     Scenario(
         name="all-clocks-behind-while-down",
         act=set_clocks_back_while_down,
-        promises=_back_in_time,
+        promises=_promises_after_clock_change,
         setup=Setup(clocks=("serve", "poll")),
         vantages=(1,),
     ),

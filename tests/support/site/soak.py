@@ -44,7 +44,7 @@ STAYING = ("128.59.1.1", "129.110.1.1", "171.64.1.1")  # the viewers in STAYS
 
 
 @dataclass(kw_only=True)
-class Storm:
+class FaultLog:
     """The faults of a run, with monotonic times.
 
     `broken`: (edge, from, until). `troubled`: times when Redis, a poller or regions.yaml was
@@ -67,7 +67,7 @@ class Storm:
             self.troubled.append((started, time.monotonic() + after_s))
 
 
-Fault = Callable[[Site, Storm, random.Random], Awaitable[None]]
+Fault = Callable[[Site, FaultLog, random.Random], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,26 +118,26 @@ async def run(minutes: float, seed: int, pace: Pace) -> Result:
                 REGIONS=server.settings["REGIONS"],
             )
             port = (await asyncio.to_thread(stack.enter_context, cdn)).port
-            day = Day(
+            data = RunData(
                 site=site,
-                storm=Storm(seed=seed),
+                faults=FaultLog(seed=seed),
                 behind=Viewers(site.client, header="X-Stand-In-Viewer", ports=[port]),
             )
             async with going_on(
-                day.strangers.run(server.port),
-                day.behind.run(),
-                watch(server, day.usage),
-                *raging(site, day.storm),
+                data.strangers.run(server.port),
+                data.behind.run(),
+                watch(server, data.usage),
+                *fault_loops(site, data.faults),
             ):
                 await asyncio.sleep(minutes * 60)
-            breaches = [*await calmed(site), *broken_promises(day), *leaks(day.usage)]
-            return result(day, minutes, breaches)
+            breaches = [*await not_recovered(site), *broken_promises(data), *leaks(data.usage)]
+            return result(data, minutes, breaches)
 
 
 async def keep_at_home(site: Site) -> None:
     """Add a residency rule: viewers in STAYS get only edges there."""
-    rewrite(site, lambda told: told.update(residency={STAYS: [STAYS]}))
-    await eventually(lambda: not any(map(is_led_out, site.viewers.answers[-CERTAIN:])))
+    rewrite(site, lambda document: document.update(residency={STAYS: [STAYS]}))
+    await eventually(lambda: not any(map(is_sent_abroad, site.viewers.answers[-CERTAIN:])))
     site.viewers.answers.clear()
 
 
@@ -158,49 +158,49 @@ async def going_on(*loops: Awaitable[None]) -> AsyncIterator[None]:
 # Faults
 
 
-def raging(site: Site, storm: Storm) -> list[Awaitable[None]]:
+def fault_loops(site: Site, faults: FaultLog) -> list[Awaitable[None]]:
     """A loop for each kind of fault. Each has its own random numbers, so that the duration of
     one fault does not change the others."""
     return [
-        _rage(site, storm, break_edges, OFTEN_S),
-        _rage(site, storm, replace_geo, OFTEN_S),
-        _rage(site, storm, replace_regions, SELDOM_S),
-        _rage(site, storm, break_redis, SELDOM_S),
-        _rage(site, storm, break_poller, SELDOM_S),
+        _fault_loop(site, faults, break_edges, OFTEN_S),
+        _fault_loop(site, faults, replace_geo, OFTEN_S),
+        _fault_loop(site, faults, replace_regions, SELDOM_S),
+        _fault_loop(site, faults, break_redis, SELDOM_S),
+        _fault_loop(site, faults, break_poller, SELDOM_S),
     ]
 
 
-async def _rage(site: Site, storm: Storm, fault: Fault, every_s: tuple[int, int]) -> None:
-    rng = random.Random(f"{storm.seed}-{fault.__name__}")
+async def _fault_loop(site: Site, faults: FaultLog, fault: Fault, every_s: tuple[int, int]) -> None:
+    rng = random.Random(f"{faults.seed}-{fault.__name__}")
     while True:
         await asyncio.sleep(rng.uniform(*every_s))
-        await fault(site, storm, rng)
+        await fault(site, faults, rng)
 
 
-async def break_edges(site: Site, storm: Storm, rng: random.Random) -> None:
+async def break_edges(site: Site, faults: FaultLog, rng: random.Random) -> None:
     """Break one or two edges, which are too few for the brake."""
     mode = rng.choice([*BROKEN, *MILD])
     edges = rng.sample(sorted(CITIES), rng.choice((1, 2)))
     for_s = rng.uniform(15, 30)
-    storm.done[f"edges {mode}"] += 1
+    faults.done[f"edges {mode}"] += 1
     started = time.monotonic()
     try:
         await site.set_modes(dict.fromkeys(edges, mode))
         await asyncio.sleep(for_s)
     finally:
         if mode in BROKEN:
-            storm.broken += [(edge, started, time.monotonic()) for edge in edges]
+            faults.broken += [(edge, started, time.monotonic()) for edge in edges]
         await site.set_modes(dict.fromkeys(edges, Mode.HEALTHY))
 
 
-async def break_redis(site: Site, storm: Storm, rng: random.Random) -> None:
+async def break_redis(site: Site, faults: FaultLog, rng: random.Random) -> None:
     """Kill Redis and restart it empty, or stop it for a while."""
     how, for_s = rng.choice(("killed", "hung")), rng.uniform(1, 8)
     break_, mend = {
         "killed": (site.redis.kill, site.redis.start),
         "hung": (site.redis.pause, site.redis.resume),
     }[how]
-    with storm.trouble(f"redis {how}", LEASE_S):
+    with faults.trouble(f"redis {how}", LEASE_S):
         break_()
         try:
             await asyncio.sleep(for_s)
@@ -208,12 +208,12 @@ async def break_redis(site: Site, storm: Storm, rng: random.Random) -> None:
             mend()
 
 
-async def break_poller(site: Site, storm: Storm, rng: random.Random) -> None:
+async def break_poller(site: Site, faults: FaultLog, rng: random.Random) -> None:
     """Kill a poller and restart it, or stop it for a while. Its last votes count until they
     expire."""
     name = rng.choice(sorted(site.pollers))
     how, for_s = rng.choice(("killed", "hung")), rng.uniform(1, 12)
-    with storm.trouble(f"poller {how}", FleetPolicy().fresh_s + LEASE_S):
+    with faults.trouble(f"poller {how}", FleetPolicy().fresh_s + LEASE_S):
         if how == "killed":
             site.pollers[name].kill()
             try:
@@ -232,7 +232,7 @@ async def _hang(process: Process, for_s: float) -> None:
         process.send(signal.SIGCONT)
 
 
-async def replace_geo(site: Site, storm: Storm, rng: random.Random) -> None:
+async def replace_geo(site: Site, faults: FaultLog, rng: random.Random) -> None:
     """Replace the geo database by a damaged copy, then by a valid one."""
     sound = packaged_database().read_bytes()
     how, damaged = rng.choice(
@@ -243,7 +243,7 @@ async def replace_geo(site: Site, storm: Storm, rng: random.Random) -> None:
             ("empty", b""),
         )
     )
-    storm.done[f"geo {how}"] += 1
+    faults.done[f"geo {how}"] += 1
     try:
         replace_file(site.folder / "geo.mmdb", damaged)
         await asyncio.sleep(rng.uniform(3, 8))
@@ -251,20 +251,20 @@ async def replace_geo(site: Site, storm: Storm, rng: random.Random) -> None:
         replace_file(site.folder / "geo.mmdb", sound)
 
 
-async def replace_regions(site: Site, storm: Storm, rng: random.Random) -> None:
+async def replace_regions(site: Site, faults: FaultLog, rng: random.Random) -> None:
     """Replace regions.yaml by an invalid one or one with other weights, then restore it."""
     path = site.folder / "regions.yaml"
     before, how = path.read_bytes(), rng.choice(("cut", "faulty", "other weights"))
-    with storm.trouble(f"regions {how}", site.pace.interval_s):
+    with faults.trouble(f"regions {how}", site.pace.interval_s):
         try:
             if how == "cut":
                 # A cut between two entries would leave a valid file without the "[".
                 replace_file(path, before[: rng.randrange(1, len(before))] + b"\n[")
             elif how == "faulty":
-                rewrite(site, lambda told: told["regions"][0].update(latitude=91))
+                rewrite(site, lambda document: document["regions"][0].update(latitude=91))
             else:
                 weight = rng.uniform(0.5, 2)
-                rewrite(site, lambda told: told["regions"][0].update(weight=weight))
+                rewrite(site, lambda document: document["regions"][0].update(weight=weight))
             await asyncio.sleep(rng.uniform(3, 8))
         finally:
             replace_file(path, before)
@@ -279,7 +279,7 @@ def rewrite(site: Site, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 @dataclass
-class Strangers:
+class OneTimeViewers:
     """Thousands of viewers and questions, most of which occur only once."""
 
     asked: int = 0
@@ -304,13 +304,13 @@ class Strangers:
 
 
 @dataclass(kw_only=True)
-class Day:
+class RunData:
     """The parts and data of a run. `behind`: viewers who ask through the CDN."""
 
     site: Site
-    storm: Storm
+    faults: FaultLog
     behind: Viewers
-    strangers: Strangers = field(default_factory=Strangers)
+    strangers: OneTimeViewers = field(default_factory=OneTimeViewers)
     usage: dict[str, list[Usage]] = field(default_factory=dict)
 
     def asked(self) -> Iterator[tuple[str, Sequence[Answer], float]]:
@@ -348,7 +348,7 @@ def used_by(pid: int) -> Usage:
 # Checks
 
 
-async def calmed(site: Site) -> list[str]:
+async def not_recovered(site: Site) -> list[str]:
     """An empty list if the site is healthy in time, else one line."""
     try:
         await eventually(lambda: _is_well(site), SETTLED_S)
@@ -360,50 +360,52 @@ async def calmed(site: Site) -> list[str]:
 async def _is_well(site: Site) -> bool:
     """Whether every vantage sees every edge working, and the last reload succeeded."""
     server = site.servers[0]
-    told = await site.told(server)
-    votes = [set(edge["votes"].values()) for edge in told.get("edges", [])]
+    document = await site.fleet_document(server)
+    votes = [set(edge["votes"].values()) for edge in document.get("edges", [])]
     metrics = (await site.client.get(f"http://{HOST}:{server.ops_port}/metrics")).text
-    is_whole = told.get("status") == "ok" and all(vote <= {"up", "degraded"} for vote in votes)
+    is_whole = document.get("status") == "ok" and all(vote <= {"up", "degraded"} for vote in votes)
     return is_whole and "autorouter_last_reload_ok 1.0" in metrics
 
 
-def broken_promises(day: Day) -> list[str]:
+def broken_promises(data: RunData) -> list[str]:
     """A line for each broken promise, with an example."""
     return [
         f"{way}, {about}: {len(those)}, like {those[0]}"
-        for way, answers, caught_s in day.asked()
-        for about, those in broken_by(answers, day.storm, caught_s).items()
+        for way, answers, caught_s in data.asked()
+        for about, those in broken_by(answers, data.faults, caught_s).items()
         if those
     ]
 
 
-def broken_by(answers: Sequence[Answer], storm: Storm, caught_s: float) -> dict[str, list[Answer]]:
+def broken_by(
+    answers: Sequence[Answer], faults: FaultLog, caught_s: float
+) -> dict[str, list[Answer]]:
     """Broken promise → the answers that broke it."""
-    known = [known_broken(one.asked_at, storm, caught_s) for one in answers]
+    known = [known_broken(one.asked_at, faults, caught_s) for one in answers]
     return {
         "no response, or not 200": [one for one in answers if one.code != 200],
         "no edge named": [one for one in answers if one.code == 200 and not one.endpoint],
         "health too old": [one for one in answers if one.status not in ("ok", "stale", "")],
-        "sent out of the country": [one for one in answers if is_led_out(one)],
+        "sent out of the country": [one for one in answers if is_sent_abroad(one)],
         "named a broken edge": [
             one for one, out in zip(answers, known, strict=True) if out & {*one.named}
         ],
     }
 
 
-def is_led_out(answer: Answer) -> bool:
+def is_sent_abroad(answer: Answer) -> bool:
     """Whether the answer names an edge abroad to a viewer with a residency rule."""
     homes = {CITIES[id][1] for id in answer.named}
     return answer.address in STAYING and homes - {STAYS} != set()
 
 
-def known_broken(asked_at: float, storm: Storm, caught_s: float) -> set[str]:
+def known_broken(asked_at: float, faults: FaultLog, caught_s: float) -> set[str]:
     """The edges that must be known to be broken at this time."""
     return {
         edge
-        for edge, since, until in storm.broken
+        for edge, since, until in faults.broken
         if since < asked_at < until
-        and noticed_from(since, asked_at, storm.troubled) + caught_s < asked_at
+        and noticed_from(since, asked_at, faults.troubled) + caught_s < asked_at
     }
 
 
@@ -445,20 +447,20 @@ def _typical(samples: Sequence[Usage]) -> Usage:
     )
 
 
-def result(day: Day, minutes: float, breaches: list[str]) -> Result:
+def result(data: RunData, minutes: float, breaches: list[str]) -> Result:
     """The figures of a run."""
-    storm, strangers, pairs = day.storm, day.strangers, compared(day.usage)
+    faults, strangers, pairs = data.faults, data.strangers, compared(data.usage)
     if strangers.refused:
         breaches = [*breaches, f"one-time viewers: {strangers.refused} of {strangers.asked} failed"]
     counts = [
-        (len(answers), sum(bool(known_broken(one.asked_at, storm, caught_s)) for one in answers))
-        for _, answers, caught_s in day.asked()
+        (len(answers), sum(bool(known_broken(one.asked_at, faults, caught_s)) for one in answers))
+        for _, answers, caught_s in data.asked()
     ]
-    answers = [*day.site.viewers.answers, *day.behind.answers]
+    answers = [*data.site.viewers.answers, *data.behind.answers]
     return Result(
-        seed=storm.seed,
+        seed=faults.seed,
         minutes=minutes,
-        faults=dict(sorted(storm.done.items())),
+        faults=dict(sorted(faults.done.items())),
         answers=counts[0][0],
         telling=counts[0][1],
         answers_by_cdn=counts[1][0],

@@ -114,7 +114,7 @@ class Signals:
             if value > self.before.setdefault(f"{server.port} {name}", value if is_first else 0.0):
                 self.seen.add(name)
         self.looked.add(server.port)
-        document = await self.site.told(server)
+        document = await self.site.fleet_document(server)
         for finding in document.get("findings", ()):
             is_of_fault = finding["kind"] in FINDINGS or (
                 finding["kind"] == "down" and self.site.broken.intersection(finding["edges"])
@@ -245,7 +245,7 @@ async def healed(site: Site) -> float | None:
 
 async def is_well(site: Site) -> bool:
     """Whether every server has fresh health, no vote for down, and no finding of a fault."""
-    documents = [await site.told(server) for server in site.servers]
+    documents = [await site.fleet_document(server) for server in site.servers]
     found = {finding["kind"] for one in documents for finding in one.get("findings", [])}
     if found & FINDINGS:
         return False

@@ -110,9 +110,9 @@ class Viewers:
         url, headers = f"http://{HOST}:{port}/v1/route{query}", {self.header: address}
         try:
             response = await self.client.get(url, headers=headers)
-            code, told = response.status_code, response.json()
+            code, document = response.status_code, response.json()
         except (httpx.HTTPError, ValueError):
-            code, told = 0, {}
+            code, document = 0, {}
         took_s = time.monotonic() - asked_at
         self.answers.append(
             Answer(
@@ -121,14 +121,14 @@ class Viewers:
                 asked_at=asked_at,
                 took_s=took_s,
                 code=code,
-                region=told.get("region", ""),
-                endpoint=told.get("endpoint", ""),
-                status=told.get("status", ""),
-                named=_named(told),
+                region=document.get("region", ""),
+                endpoint=document.get("endpoint", ""),
+                status=document.get("status", ""),
+                named=_named(document),
             )
         )
 
 
-def _named(told: dict[str, Any]) -> tuple[str, ...]:
-    entries = [told, *told.get("alternates", ()), *told.get("regions", ())]
+def _named(document: dict[str, Any]) -> tuple[str, ...]:
+    entries = [document, *document.get("alternates", ()), *document.get("regions", ())]
     return tuple(dict.fromkeys(entry["region"] for entry in entries if "region" in entry))

@@ -1,4 +1,4 @@
-"""`python civilian.py PORT`: a well-behaved client in its own process.
+"""`python good_client.py PORT`: a well-behaved client in its own process.
 
 It sends up to 50 requests a second, each on a new connection, as an SDK does. It prints one line
 a request: the status, or 0 if there was no response, and the duration in seconds. It is a separate
