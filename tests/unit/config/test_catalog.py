@@ -1,4 +1,4 @@
-"""regions.yaml: what loads, and every fault with its line and key."""
+"""regions.yaml: what is accepted, and the line and key of every error."""
 
 import json
 from contextlib import suppress
@@ -19,17 +19,17 @@ SHIPPED = ROOT / "regions.yaml"
 FLEET = "yto-01 yto-02 yul-01 yul-02 yvr-02 nyc-01 nyc-02 dal-01 dal-02 sfo-01"
 
 
-def some_countries() -> dict[str, Country]:
+def three_countries() -> dict[str, Country]:
     centre = Position(45.0, -75.0)
     return {code: Country(code=code, name=code, centre=centre) for code in ("CA", "NO", "US")}
 
 
 def a_region(**changes: str | None) -> str:
-    """One region as YAML on one line; a change to None leaves the key out."""
+    """One region as YAML on one line; a key changed to None is omitted."""
     keys = {"id": "yto-01", "name": "Toronto", "country": "CA", "latitude": "43.6532"}
     keys |= {"longitude": "-79.3832"}
-    written = {key: value for key, value in {**keys, **changes}.items() if value is not None}
-    return "{" + ", ".join(f"{key}: {value}" for key, value in written.items()) + "}"
+    listed = {key: value for key, value in {**keys, **changes}.items() if value is not None}
+    return "{" + ", ".join(f"{key}: {value}" for key, value in listed.items()) + "}"
 
 
 def a_file(
@@ -37,13 +37,13 @@ def a_file(
     defaults: str = '{endpoint: "https://{id}.example.com"}',
     models: str = "{kokoro: kokoro-82m}",
 ) -> str:
-    """defaults on line 1, models on line 2, regions from line 4."""
+    """A file with defaults on line 1, models on line 2 and regions from line 4."""
     listed = "".join(f"  - {region}\n" for region in regions or (a_region(),))
     return f"defaults: {defaults}\nmodels: {models}\nregions:\n{listed}"
 
 
 def parse(text: str) -> Catalog:
-    return parse_catalog(text, some_countries())
+    return parse_catalog(text, three_countries())
 
 
 def faults_in(text: str) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ def the_fault_in(text: str) -> str:
 
 
 def test_shipped_file_has_the_ten_regions() -> None:
-    catalog = load_catalog(SHIPPED, some_countries())
+    catalog = load_catalog(SHIPPED, three_countries())
     assert " ".join(region.id for region in catalog.regions) == FLEET
     assert catalog.aliases == {"kokoro": "kokoro-82m"}
     assert all(region.routable and region.weight == 1.0 for region in catalog.regions)
@@ -78,7 +78,7 @@ def test_every_key_of_the_schema_is_described() -> None:
     assert all(rules["description"] for properties in tops for rules in properties.values())
 
 
-def test_region_takes_defaults_it_lacks() -> None:
+def test_region_inherits_missing_keys_from_defaults() -> None:
     defaults = "{endpoint: 'https://{id}.example.com', health_path: /up, models_path: /m}"
     own = a_region(models_path="/own", weight="2", routable="false", id="b")
     first, second = parse(a_file(a_region(), own, defaults=defaults)).regions
@@ -101,7 +101,7 @@ def test_region_may_have_its_own_endpoint() -> None:
         assert catalog.regions[0].endpoint == endpoint.strip("'")
 
 
-def test_health_is_asked_and_judged_as_the_file_says() -> None:
+def test_health_check_follows_the_file() -> None:
     defaults = (
         "{endpoint: 'https://{id}.example.com', health: status, fall: 5, timeout_s: 3, "
         "health_url: 'https://{id}.internal:8443/up?full=1'}"
@@ -127,7 +127,7 @@ def test_plain_http_health_is_accepted_on_private_addresses(url: str) -> None:
     assert region.health_url == url.strip("'")
 
 
-def test_plain_http_health_is_accepted_by_name_when_said_so() -> None:
+def test_plain_http_health_by_name_needs_permission() -> None:
     own = a_region(health_url="http://vllm.internal:8000/health", health_plain_http="true")
     assert parse(a_file(own)).regions[0].health_url == "http://vllm.internal:8000/health"
 
@@ -141,7 +141,7 @@ def test_quoted_no_is_norway() -> None:
     assert parse(a_file(a_region(country='"NO"'))).regions[0].country == "NO"
 
 
-def test_any_country_passes_without_a_list() -> None:
+def test_any_country_is_accepted_without_a_list() -> None:
     assert parse_catalog(a_file(a_region(country="XX")), {}).regions[0].country == "XX"
 
 
@@ -189,7 +189,7 @@ REGION_FAULTS = [
 
 
 @pytest.mark.parametrize(("key", "value", "words"), REGION_FAULTS)
-def test_region_fault_names_line_and_key(key: str, value: str | None, words: str) -> None:
+def test_error_in_a_region_has_line_and_key(key: str, value: str | None, words: str) -> None:
     fault = the_fault_in(a_file(a_region(id="b"), a_region(**{key: value})))
     assert fault.startswith(f"regions.yaml:5: regions[1].{key}: ")
     assert words in fault
@@ -223,7 +223,7 @@ FILE_FAULTS = [
 
 
 @pytest.mark.parametrize(("text", "expected"), FILE_FAULTS)
-def test_file_fault_names_line_and_key(text: str, expected: str) -> None:
+def test_error_in_the_file_has_line_and_key(text: str, expected: str) -> None:
     assert the_fault_in(text).startswith(f"regions.yaml:{expected}")
 
 
@@ -232,7 +232,7 @@ def test_ids_differing_in_case_are_the_same() -> None:
     assert "regions.yaml:5: regions[1].id: YTO-01 is taken on line 4; use another" in faults
 
 
-def test_all_faults_come_at_once_by_line() -> None:
+def test_all_errors_are_reported_at_once_by_line() -> None:
     bad = (a_region(latitude="99"), a_region(id="b", country="no", lat="1"), "3")
     faults = faults_in(a_file(*bad, defaults="{endpont: x}", models="{a: 1}"))
     starts = [fault.split(": ")[:2] for fault in faults]
@@ -242,20 +242,20 @@ def test_all_faults_come_at_once_by_line() -> None:
     assert keys >= {"regions[1].country", "regions[1].lat", "regions[1].endpoint"}
 
 
-def test_two_thousand_regions_are_the_limit() -> None:
+def test_number_of_regions_is_limited_to_2000() -> None:
     regions = [a_region(id=f"e-{i}") for i in range(2_001)]
     assert len(parse(a_file(*regions[1:])).regions) == 2_000
     assert "3: regions: this has more than 2000 items" in the_fault_in(a_file(*regions))
 
 
 @given(st.text() | st.text(alphabet="regionsid:- \n\t{}[]&*!?,'\"#|<>@0.1_x"))
-def test_no_text_raises_anything_else(text: str) -> None:
+def test_any_text_is_accepted_or_rejected(text: str) -> None:
     for candidate in (text, a_file(a_region(name=text)), f"{a_file()}{text}"):
         with suppress(ConfigError):
             parse(candidate)
 
 
-def test_missing_file_says_where_to_set_it(tmp_path: Path) -> None:
+def test_error_for_a_missing_file_has_the_setting(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     with pytest.raises(ConfigError, match="create it, or set AUTOROUTER_REGIONS") as caught:
         load_catalog(path, {})

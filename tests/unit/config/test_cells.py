@@ -1,4 +1,4 @@
-"""cells.csv: what loads, and every fault with its line."""
+"""cells.csv: what is accepted, and the line of every error."""
 
 from pathlib import Path
 
@@ -24,13 +24,13 @@ def test_shipped_file_loads() -> None:
     assert sum(cells.values()) > 2_000_000_000
 
 
-def test_a_city_is_in_its_cell() -> None:
+def test_city_is_in_its_cell() -> None:
     toronto = Cell("CA", 66, 50)
     assert load_cells(GEODATA / "cells.csv")[toronto] > 2_000_000
     assert (toronto.centre.latitude, toronto.centre.longitude) == (43, -79)
 
 
-def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
+def test_every_error_has_its_line(tmp_path: Path) -> None:
     path = a_file(
         tmp_path, "CA,66,50,1", "CA,90,50,1", "CA,66", "CA,66,180,1", "CA,a,1,1", "CA,1,1,-1"
     )
@@ -40,6 +40,6 @@ def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("head", ["", "code,row,column", "people,row,column,code"])
-def test_other_columns_are_refused(tmp_path: Path, head: str) -> None:
+def test_other_columns_are_rejected(tmp_path: Path, head: str) -> None:
     with pytest.raises(ConfigError, match="columns"):
         load_cells(a_file(tmp_path, head=head))

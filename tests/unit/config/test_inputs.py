@@ -1,4 +1,4 @@
-"""Where files are looked for when settings do not say."""
+"""The default folder of the geo data."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from router.config.inputs import geo_folder
 from router.config.settings import Settings
 
 
-def test_geo_data_is_in_the_users_data_folder(
+def test_geo_data_is_in_the_data_folder_of_the_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))

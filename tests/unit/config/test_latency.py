@@ -1,4 +1,4 @@
-"""The table of times and an operator's own figures: read whole, or every bad row named."""
+"""The table of latencies and the figures of an operator: every invalid row is reported."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_shipped_table_is_square_and_plausible() -> None:
         assert all(row[other] == times[other][one] for other in range(50))
 
 
-def test_own_figures_are_read(tmp_path: Path) -> None:
+def test_operator_figures_are_read(tmp_path: Path) -> None:
     text = "# ours\ncountry,region,ms\nDE,yto-01,95.5\n\nJP,yto-01,160\n"
     assert measured(tmp_path, text) == {"DE": {"yto-01": 95.5}, "JP": {"yto-01": 160.0}}
 
@@ -43,7 +43,7 @@ def test_own_figures_are_read(tmp_path: Path) -> None:
         ("DE,yto-01", "must be country,region,ms"),
     ],
 )
-def test_bad_row_names_its_line(tmp_path: Path, row: str, words: str) -> None:
+def test_error_in_a_row_has_its_line(tmp_path: Path, row: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         measured(tmp_path, f"country,region,ms\n{row}\n")
     (fault,) = caught.value.faults
@@ -51,14 +51,14 @@ def test_bad_row_names_its_line(tmp_path: Path, row: str, words: str) -> None:
     assert words in fault
 
 
-def test_homes_are_the_most_peopled_cells() -> None:
+def test_homes_are_the_most_populated_cells() -> None:
     cells = {Cell("DE", 70, column): column for column in range(20)}
     (homes,) = homes_of(cells).values()
     assert len(homes) == MOST_HOMES
     assert homes[0][1] == 19.0
 
 
-def test_nearness_in_the_catalog_brings_the_facts(tmp_path: Path) -> None:
+def test_network_nearness_loads_the_latency_facts(tmp_path: Path) -> None:
     path = tmp_path / "regions.yaml"
     place = "country: DE, latitude: 52.5, longitude: 13.4"
     region = f"{{id: a, name: A, {place}, endpoint: https://a.example.com}}"

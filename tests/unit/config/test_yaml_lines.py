@@ -1,4 +1,4 @@
-"""YAML and text files: what is read as what, and every trap with its line."""
+"""YAML and text files: how values are read, and the line of every error."""
 
 import tracemalloc
 from pathlib import Path
@@ -20,7 +20,7 @@ def read(text: str) -> Any:
 
 
 def the_fault_in(text: str) -> str:
-    """From a document that was read, or from one that could not be."""
+    """Returns the only error, whether or not the document could be read."""
     try:
         error = read_yaml(text, "a.yaml").error()
     except ConfigError as unreadable:
@@ -48,7 +48,7 @@ def test_yaml_is_read_as_plain_values(text: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("text", [".nan", "-.inf", "1.0e+999", "9" * 5000, "0:45", "0x1F", "1_0_"])
-def test_number_not_plain_and_finite_stays_text(text: str) -> None:
+def test_number_that_is_not_plain_and_finite_is_text(text: str) -> None:
     assert read(f"a: {text}") == {"a": text}
     assert plain_number(text) == text
 
@@ -70,7 +70,7 @@ def test_number_not_plain_and_finite_stays_text(text: str) -> None:
         ("\nx: " + "{a: " * 100_000, "2: x.a: is nested more than 8 deep; flatten it"),
     ],
 )
-def test_yaml_trap_names_line_and_key(text: str, expected: str) -> None:
+def test_rejected_yaml_has_line_and_key(text: str, expected: str) -> None:
     assert the_fault_in(text).startswith(f"a.yaml:{expected}")
 
 
@@ -80,18 +80,18 @@ def test_nested_aliases_are_not_expanded() -> None:
     assert sum("are refused" in fault for fault in faults) == len(faults) == 8 * (1 + 9)
 
 
-def test_missing_key_has_the_line_around_it() -> None:
+def test_missing_key_has_the_line_of_its_parent() -> None:
     document = read_yaml("a: 1\nb:\n  - c: 2\n", "a.yaml")
-    spots = (("b", 0, "c"), ("b", 0, "gone"), ("b", 7), ("gone",))
-    assert [document.line(spot) for spot in spots] == [3, 3, 2, 1]
+    keys = (("b", 0, "c"), ("b", 0, "gone"), ("b", 7), ("gone",))
+    assert [document.line(key) for key in keys] == [3, 3, 2, 1]
 
 
-def test_value_is_shown_as_it_was_written() -> None:
+def test_value_is_shown_as_in_the_file() -> None:
     document = read_yaml('a: NO\nb: "x\\x1b"\nc: [1]\nd: 1.50\n', "a.yaml")
     assert [document.shown((key,)) for key in "abcd"] == ["NO", r"'x\x1b'", "this", "1.50"]
 
 
-def test_faults_come_by_line() -> None:
+def test_errors_are_ordered_by_line() -> None:
     document = read_yaml("a: 1\nb: 2\n", "a.yaml")
     document.add_fault(("b",), "second")
     document.add_fault(("a",), "first")
@@ -100,12 +100,12 @@ def test_faults_come_by_line() -> None:
     assert document.error().faults == expected
 
 
-def test_long_text_is_cut_and_made_printable() -> None:
+def test_long_text_is_shortened_and_printable() -> None:
     assert printable("a" * 61) == "a" * 60 + "…"
     assert printable("a\n\x1b\u202e") == r"a\n\x1b\u202e"
 
 
-def test_pyyaml_without_libyaml_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pyyaml_without_libyaml_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yaml, "__with_libyaml__", False)
     with pytest.raises(ConfigError, match="PyYAML lacks libyaml; install one of its wheels"):
         read_yaml("a: 1", "a.yaml")
@@ -119,7 +119,9 @@ def test_pyyaml_without_libyaml_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         (None, ": cannot be read: No such file or directory; make one"),
     ],
 )
-def test_unreadable_file_is_named(content: bytes | None, words: str, tmp_path: Path) -> None:
+def test_error_for_an_unreadable_file_has_its_path(
+    content: bytes | None, words: str, tmp_path: Path
+) -> None:
     path = tmp_path / "mine.yaml"
     if content is not None:
         path.write_bytes(content)
@@ -128,7 +130,7 @@ def test_unreadable_file_is_named(content: bytes | None, words: str, tmp_path: P
     assert str(caught.value) == f"{path}{words}"
 
 
-def test_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+def test_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + b"#" * (MAX_BYTES - 3))
     assert read_text(path, "make one") == "#" * (MAX_BYTES - 3)
@@ -144,7 +146,7 @@ def test_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     ],
     ids=["items", "keys", "nested", "faulty"],
 )
-def test_document_of_too_many_parts_stops_early_and_small(
+def test_document_of_too_many_parts_uses_little_memory(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(yaml_lines, "MAX_NODES", yaml_lines.MAX_NODES // 10)
@@ -157,7 +159,7 @@ def test_document_of_too_many_parts_stops_early_and_small(
     assert peak < 10 * 2**20
 
 
-def test_first_faults_stop_the_reading() -> None:
+def test_reading_stops_after_100_errors() -> None:
     with pytest.raises(ConfigError) as caught:
         read_yaml("- &a x\n" * 1_000, "regions.yaml")
     assert len(caught.value.faults) == MAX_FAULTS + 1

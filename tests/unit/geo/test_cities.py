@@ -1,4 +1,4 @@
-"""A city's name gives its position only where it means one place."""
+"""The name of a city gives a position only if it is unambiguous."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ SHIPPED = Path(__file__).parents[3] / "geodata" / "cities.csv"
 
 
 @pytest.fixture(scope="module")
-def packaged_path() -> Cities:
+def shipped_cities() -> Cities:
     return load_cities(SHIPPED)
 
 
@@ -48,20 +48,20 @@ def find(tmp_path: Path, country: str, region: str, name: str) -> Position | Non
         ("CH", "CH-ZH", "", None),
     ],
 )
-def test_name_means_one_place_or_none(
+def test_ambiguous_name_has_no_position(
     tmp_path: Path, country: str, region: str, name: str, latitude: float | None
 ) -> None:
     found = find(tmp_path, country, region, name)
     assert (None if found is None else found.latitude) == latitude
 
 
-def test_names_fold_alike() -> None:
+def test_spellings_fold_to_the_same_name() -> None:
     assert fold("São Paulo") == fold("SAO  PAULO") == "sao paulo"
     assert fold("Saint-Denis") == fold("St. Denis")
     assert fold("Malmø") == fold("Malmo")
 
 
-def test_bad_rows_are_named_by_line(tmp_path: Path) -> None:
+def test_invalid_rows_are_reported_by_line(tmp_path: Path) -> None:
     path = tmp_path / "cities.csv"
     path.write_text(ROWS + "CA,ON,Toronto,,91,0\nCA\n", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
@@ -82,9 +82,9 @@ def test_bad_rows_are_named_by_line(tmp_path: Path) -> None:
         ("BR", "BR-SP", "Sao Paulo", Position(-23.55, -46.63)),
     ],
 )
-def test_shipped_file_knows_cities(
-    packaged_path: Cities, country: str, region: str, name: str, place: Position
+def test_shipped_file_contains_cities(
+    shipped_cities: Cities, country: str, region: str, name: str, place: Position
 ) -> None:
-    found = packaged_path.find(country, region, name)
+    found = shipped_cities.find(country, region, name)
     assert found is not None
     assert distance_km(found, place) < 25

@@ -1,4 +1,4 @@
-"""countries.csv: what loads, and every fault with its line and column."""
+"""countries.csv: what is accepted, and the line and column of every error."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_shipped_file_loads() -> None:
     assert countries["NO"].name == "Norway"
 
 
-def test_namibia_and_the_unpeopled_load(tmp_path: Path) -> None:
+def test_namibia_and_antarctica_are_read(tmp_path: Path) -> None:
     path = a_file(tmp_path, 'NA,"Namibia, the",-21.4915,17.0780', "AQ,Antarctica,,")
     assert load_countries(path) == {
         "NA": Country(code="NA", name="Namibia, the", centre=Position(-21.4915, 17.078)),
@@ -48,13 +48,13 @@ def test_namibia_and_the_unpeopled_load(tmp_path: Path) -> None:
         ("CA,Canada", "latitude: 'missing'"),
     ],
 )
-def test_bad_row_names_its_line_and_column(row: str, words: str, tmp_path: Path) -> None:
+def test_error_in_a_row_has_line_and_column(row: str, words: str, tmp_path: Path) -> None:
     path = a_file(tmp_path, "US,United States,39.0,-91.0", row)
     (fault,) = faults_in(path)
     assert fault.startswith(f"{path}:3: {words}")
 
 
-def test_all_bad_rows_come_at_once(tmp_path: Path) -> None:
+def test_all_invalid_rows_are_reported_at_once(tmp_path: Path) -> None:
     path = a_file(tmp_path, "ca,Canada,1,1", "US,United States,39.0,-91.0", "NO,Norway,99,1")
     assert [fault.split(":")[1] for fault in faults_in(path)] == ["2", "4"]
 
@@ -64,13 +64,13 @@ def test_columns_are_required(tmp_path: Path) -> None:
     assert faults_in(path) == (f"{path}:1: the columns must be code,name,latitude,longitude",)
 
 
-def test_field_too_long_for_csv_is_a_fault(tmp_path: Path) -> None:
+def test_field_too_long_for_csv_is_an_error(tmp_path: Path) -> None:
     path = a_file(tmp_path, f"CA,{'a' * 200_000},1,1")
     (fault,) = faults_in(path)
     assert fault.startswith(f"{path}:2: is not CSV: ")
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
+def test_error_for_a_missing_file_has_its_path(tmp_path: Path) -> None:
     path = tmp_path / "countries.csv"
     (fault,) = faults_in(path)
     assert fault == f"{path}: cannot be read: No such file or directory; restore it"

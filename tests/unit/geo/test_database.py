@@ -1,4 +1,4 @@
-"""Any .mmdb file gives a Location or a GeoDataError that helps; never another exception."""
+"""Any .mmdb file gives a Location or a helpful GeoDataError, and no other exception."""
 
 import random
 import shutil
@@ -65,7 +65,7 @@ def in_city(code: str, latitude: float, longitude: float) -> Location:
         ("2a02:8109::1", "DE", 52.5, 13.4),
     ],
 )
-def test_known_addresses_are_where_they_are(
+def test_known_addresses_are_located(
     db_ip: GeoDatabase, address: str, country: str, latitude: float, longitude: float
 ) -> None:
     found = db_ip.locate(address)
@@ -77,14 +77,14 @@ def test_known_addresses_are_where_they_are(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "::1", "fe80::1"])
-def test_private_addresses_are_nowhere(db_ip: GeoDatabase, address: str) -> None:
+def test_private_addresses_have_no_location(db_ip: GeoDatabase, address: str) -> None:
     assert db_ip.locate(address) == Location()
 
 
 @pytest.mark.parametrize(
     "text", ["", "nonsense", "1.2.3.4.5", "::1%eth0", "1.2.3.4\x00", "9" * 9_999]
 )
-def test_text_that_is_no_address_is_nowhere(db_ip: GeoDatabase, text: str) -> None:
+def test_invalid_address_has_no_location(db_ip: GeoDatabase, text: str) -> None:
     assert db_ip.locate(text) == Location()
 
 
@@ -109,12 +109,12 @@ def test_agrees_with_geoip2_on_2000_addresses(db_ip: GeoDatabase) -> None:
         for address in some_addresses(2_000):
             found = db_ip.locate(address)
             try:
-                told = independent.city(address)
+                record = independent.city(address)
             except geoip2.errors.AddressNotFoundError:
                 expected = (None, None)
             else:
                 compared += 1
-                expected = (told.country.iso_code, told.location.latitude)
+                expected = (record.country.iso_code, record.location.latitude)
             latitude = None if found.position is None else found.position.latitude
             if (found.country, latitude) != expected:
                 disagreed.append((address, found, expected))
@@ -126,16 +126,16 @@ def test_city_record_gives_its_position(tmp_path: Path) -> None:
     assert located(tmp_path, a_city()) == in_city("CA", 43.65, -79.38)
 
 
-def test_ipv6_viewer_is_found_in_the_same_file(tmp_path: Path) -> None:
+def test_ipv6_address_is_found_in_the_same_file(tmp_path: Path) -> None:
     assert located(tmp_path, a_city(), "2001:db8::1") == in_city("CA", 43.65, -79.38)
 
 
-def test_address_outside_the_database_is_nowhere(tmp_path: Path) -> None:
+def test_address_outside_the_database_has_no_location(tmp_path: Path) -> None:
     assert located(tmp_path, a_city(), "192.0.2.1") == Location()
 
 
 @pytest.mark.parametrize("radius", [500, 1000, 65535])
-def test_point_in_kansas_means_only_the_country(tmp_path: Path, radius: int) -> None:
+def test_centre_of_the_us_means_only_the_country(tmp_path: Path, radius: int) -> None:
     usa = a_city(
         city=None,
         subdivisions=None,
@@ -145,22 +145,22 @@ def test_point_in_kansas_means_only_the_country(tmp_path: Path, radius: int) -> 
     assert located(tmp_path, usa) == in_country("US")
 
 
-def test_point_without_city_or_subdivision_is_its_countrys(tmp_path: Path) -> None:
+def test_point_without_city_or_subdivision_means_the_country(tmp_path: Path) -> None:
     usa = a_city(city=None, subdivisions=None, country={"iso_code": "US"}, location=KANSAS)
     assert located(tmp_path, usa) == in_country("US")
 
 
-def test_wide_radius_outweighs_a_named_city(tmp_path: Path) -> None:
+def test_large_radius_means_only_the_country(tmp_path: Path) -> None:
     wide = a_city(location={**TORONTO, "accuracy_radius": 1000})
     assert located(tmp_path, wide) == in_country("CA")
 
 
-@pytest.mark.parametrize("left_out", ["city", "subdivisions"])
-def test_city_or_subdivision_alone_makes_a_point_local(tmp_path: Path, left_out: str) -> None:
-    assert located(tmp_path, a_city(**{left_out: None})).level is Level.CITY
+@pytest.mark.parametrize("missing", ["city", "subdivisions"])
+def test_city_or_subdivision_alone_gives_city_level(tmp_path: Path, missing: str) -> None:
+    assert located(tmp_path, a_city(**{missing: None})).level is Level.CITY
 
 
-def test_city_known_by_number_only_is_a_city(tmp_path: Path) -> None:
+def test_city_with_only_a_geoname_id_gives_city_level(tmp_path: Path) -> None:
     record = a_city(city={"geoname_id": 6167865}, subdivisions=None)
     assert located(tmp_path, record).level is Level.CITY
 
@@ -184,38 +184,36 @@ def test_country_database_gives_countries(tmp_path: Path) -> None:
         {},
     ],
 )
-def test_impossible_position_leaves_the_country(tmp_path: Path, place: dict[str, Any]) -> None:
+def test_impossible_position_means_only_the_country(tmp_path: Path, place: dict[str, Any]) -> None:
     assert located(tmp_path, a_city(location=place)) == in_country("CA")
 
 
 FLAT = {"city": "Toronto", "state1": "Ontario", "postcode": "", "timezone": "", **TORONTO}
 
 
-def test_flat_ip_location_db_is_understood(tmp_path: Path) -> None:
+def test_flat_ip_location_db_is_read(tmp_path: Path) -> None:
     assert located(tmp_path, {"country_code": "CA", **FLAT}) == in_city("CA", 43.65, -79.38)
 
 
-def test_flat_country_database_is_understood(tmp_path: Path) -> None:
+def test_flat_country_database_is_read(tmp_path: Path) -> None:
     assert located(tmp_path, {"country_code": "DE"}) == in_country("DE")
 
 
 @pytest.mark.parametrize("names", [("lat", "lng"), ("latitude", "longitude")])
-def test_flat_ipinfo_with_numbers_as_text_is_understood(
-    tmp_path: Path, names: tuple[str, str]
-) -> None:
+def test_flat_ipinfo_with_numbers_as_text_is_read(tmp_path: Path, names: tuple[str, str]) -> None:
     place = dict(zip(names, ("43.65", "-79.38"), strict=True))
     record = {"city": "Toronto", "region": "Ontario", "country": "CA", "timezone": "", **place}
     assert located(tmp_path, record) == in_city("CA", 43.65, -79.38)
 
 
 @pytest.mark.parametrize("latitude", ["", "north", "nan", "inf", "1e999", "9" * 400])
-def test_flat_text_that_is_no_number_leaves_the_country(tmp_path: Path, latitude: str) -> None:
+def test_flat_invalid_number_means_only_the_country(tmp_path: Path, latitude: str) -> None:
     record = {"city": "Toronto", "country": "CA", "lat": latitude, "lng": "-79.38"}
     assert located(tmp_path, record) == in_country("CA")
 
 
 @pytest.mark.parametrize("empty", ["", None])
-def test_flat_point_without_a_city_is_its_countrys(tmp_path: Path, empty: str | None) -> None:
+def test_flat_point_without_a_city_means_the_country(tmp_path: Path, empty: str | None) -> None:
     record = {"country": "US", "lat": "37.751", "lng": "-97.822"}
     named = record if empty is None else {**record, "city": empty, "region": empty}
     assert located(tmp_path, named) == in_country("US")
@@ -223,7 +221,7 @@ def test_flat_point_without_a_city_is_its_countrys(tmp_path: Path, empty: str | 
 
 @pytest.mark.parametrize("code", ["", "C", "CAN", "C1", "--", "Ä", 42, True, ["CA"], {"a": "CA"}])
 @pytest.mark.parametrize("field", ["nested", "country_code", "country"])
-def test_country_that_is_no_code_is_no_country(tmp_path: Path, field: str, code: Any) -> None:
+def test_invalid_country_code_has_no_location(tmp_path: Path, field: str, code: Any) -> None:
     if field == "nested":
         record, known = a_city(country={"iso_code": code}, location=None), a_country()
     else:
@@ -231,57 +229,61 @@ def test_country_that_is_no_code_is_no_country(tmp_path: Path, field: str, code:
     assert located(tmp_path, record, known=known) == Location()
 
 
-def test_country_code_is_read_in_capitals(tmp_path: Path) -> None:
+def test_country_code_is_converted_to_capitals(tmp_path: Path) -> None:
     assert located(tmp_path, {"country_code": "ca"}).country == "CA"
 
 
-ODD: list[Any] = ["text", 7, -7, 2**100, 1.5, True, b"\xff\x00", [], ["x"], {}, {"x": []}]
+WRONG_TYPES: list[Any] = ["text", 7, -7, 2**100, 1.5, True, b"\xff\x00", [], ["x"], {}, {"x": []}]
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("wrong_type", WRONG_TYPES, ids=repr)
 @pytest.mark.parametrize("known", [a_country(), {"country_code": "CA"}, {"country": "CA"}])
-def test_records_of_wrong_types_never_raise(tmp_path: Path, odd: Any, known: Any) -> None:
+def test_records_of_wrong_types_never_raise(tmp_path: Path, wrong_type: Any, known: Any) -> None:
     fields = ["city", "country", "country_code", "lat", "latitude", "location", "subdivisions"]
-    geo = open_database(a_file(tmp_path, odd, known=known))
+    geo = open_database(a_file(tmp_path, wrong_type, known=known))
     assert isinstance(geo.locate(VIEWER), Location)
-    geo = open_database(a_file(tmp_path, dict.fromkeys(fields, odd), known=known))
+    geo = open_database(a_file(tmp_path, dict.fromkeys(fields, wrong_type), known=known))
     assert isinstance(geo.locate(VIEWER), Location)
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
-def test_nested_values_of_wrong_types_never_raise(tmp_path: Path, odd: Any) -> None:
+@pytest.mark.parametrize("wrong_type", WRONG_TYPES, ids=repr)
+def test_nested_values_of_wrong_types_never_raise(tmp_path: Path, wrong_type: Any) -> None:
     record = a_city(
-        city={"names": odd},
-        country={"iso_code": odd},
-        location={"latitude": odd, "longitude": odd, "accuracy_radius": odd},
-        subdivisions=odd,
+        city={"names": wrong_type},
+        country={"iso_code": wrong_type},
+        location={"latitude": wrong_type, "longitude": wrong_type, "accuracy_radius": wrong_type},
+        subdivisions=wrong_type,
     )
     assert isinstance(located(tmp_path, record, known=a_country()), Location)
 
 
-@pytest.mark.parametrize("odd", ["Canada", 7, True, 1.5, [], ["CA"], {"x": []}], ids=repr)
-def test_country_of_an_odd_type_leaves_the_position(tmp_path: Path, odd: Any) -> None:
-    found = located(tmp_path, a_city(country=odd), known=a_country())
+@pytest.mark.parametrize("wrong_type", ["Canada", 7, True, 1.5, [], ["CA"], {"x": []}], ids=repr)
+def test_country_of_a_wrong_type_keeps_the_position(tmp_path: Path, wrong_type: Any) -> None:
+    found = located(tmp_path, a_city(country=wrong_type), known=a_country())
     assert found == Location(None, Position(43.65, -79.38), Level.CITY, Source.DATABASE)
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("wrong_type", WRONG_TYPES, ids=repr)
 @pytest.mark.parametrize("field", ["city", "subdivisions", "location"])
-def test_field_of_an_odd_type_leaves_the_country(tmp_path: Path, field: str, odd: Any) -> None:
-    assert located(tmp_path, a_city(**{field: odd}), known=a_country()).country == "CA"
+def test_field_of_a_wrong_type_keeps_the_country(
+    tmp_path: Path, field: str, wrong_type: Any
+) -> None:
+    assert located(tmp_path, a_city(**{field: wrong_type}), known=a_country()).country == "CA"
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("wrong_type", WRONG_TYPES, ids=repr)
 @pytest.mark.parametrize("field", ["city", "subdivisions"])
-def test_odd_city_or_subdivision_leaves_the_other(tmp_path: Path, field: str, odd: Any) -> None:
-    assert located(tmp_path, a_city(**{field: odd}), known=a_country()).level is Level.CITY
+def test_city_or_subdivision_of_a_wrong_type_keeps_the_other(
+    tmp_path: Path, field: str, wrong_type: Any
+) -> None:
+    assert located(tmp_path, a_city(**{field: wrong_type}), known=a_country()).level is Level.CITY
 
 
 @pytest.mark.parametrize(
     "nameless", [{}, {"names": {}}, {"names": {"en": ""}}, "", "-", []], ids=repr
 )
 @pytest.mark.parametrize("layout", ["nested", "flat"])
-def test_place_without_a_name_does_not_make_a_point_local(
+def test_place_without_a_name_means_only_the_country(
     tmp_path: Path, layout: str, nameless: Any
 ) -> None:
     if layout == "nested":
@@ -291,13 +293,13 @@ def test_place_without_a_name_does_not_make_a_point_local(
     assert located(tmp_path, record, known={**record, "city": "x"}) == in_country("CA")
 
 
-def test_city_named_in_another_language_is_a_city(tmp_path: Path) -> None:
+def test_city_name_in_another_language_gives_city_level(tmp_path: Path) -> None:
     record = a_city(city={"names": {"de": "Neu York"}}, subdivisions=None)
     assert located(tmp_path, record).level is Level.CITY
 
 
 @pytest.mark.parametrize(("radius", "level"), [("5", Level.CITY), (500, Level.COUNTRY)])
-def test_radius_of_ipinfo_counts(tmp_path: Path, radius: object, level: Level) -> None:
+def test_radius_of_ipinfo_is_used(tmp_path: Path, radius: object, level: Level) -> None:
     record = {"city": "Toronto", "country": "CA", "lat": "43.65", "lng": "-79.38"}
     assert located(tmp_path, {**record, "radius": radius}).level is level
 
@@ -315,85 +317,87 @@ def test_point_without_a_country_is_used_if_its_radius_is_small(
     assert (found.country, found.position is not None) == (None, is_used)
 
 
-def refusal(path: Path) -> str:
+def error_of(path: Path) -> str:
     with pytest.raises(GeoDataError) as caught:
         open_database(path)
     return str(caught.value)
 
 
-def is_helpful(text: str, path: Path) -> bool:
-    return text.startswith(f"{path}: ") and "set AUTOROUTER_GEO_DB" in text and "\n" not in text
+def assert_helpful(text: str, path: Path) -> None:
+    assert text.startswith(f"{path}: ")
+    assert "set AUTOROUTER_GEO_DB" in text
+    assert "\n" not in text
 
 
-def test_missing_file_is_refused(tmp_path: Path) -> None:
+def test_missing_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "no.mmdb"
-    assert "no such file" in refusal(path)
-    assert is_helpful(refusal(path), path)
+    assert "no such file" in error_of(path)
+    assert_helpful(error_of(path), path)
 
 
-def test_directory_is_refused(tmp_path: Path) -> None:
-    assert is_helpful(refusal(tmp_path), tmp_path)
+def test_directory_is_rejected(tmp_path: Path) -> None:
+    assert_helpful(error_of(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"\0" * 4096, b"\xab\xcd\xefMaxMind.com"])
-def test_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_a_database_is_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "odd.mmdb"
     path.write_bytes(content)
-    assert is_helpful(refusal(path), path)
+    assert_helpful(error_of(path), path)
 
 
-def test_asn_database_is_refused_by_its_type(tmp_path: Path) -> None:
+def test_asn_database_is_rejected_with_its_type(tmp_path: Path) -> None:
     asn = {"autonomous_system_number": 64512, "autonomous_system_organization": "Example"}
     path = a_file(tmp_path, asn, type="GeoLite2-ASN")
     keys = "autonomous_system_number, autonomous_system_organization"
-    assert f"'GeoLite2-ASN' holds no countries: its records have the keys {keys}" in refusal(path)
-    assert is_helpful(refusal(path), path)
+    assert f"'GeoLite2-ASN' holds no countries: its records have the keys {keys}" in error_of(path)
+    assert_helpful(error_of(path), path)
 
 
 @pytest.mark.parametrize("country", [None, "", {}, {"names": {"en": "Canada"}}, ["CA"]], ids=repr)
-def test_database_of_positions_alone_is_refused_with_its_keys(tmp_path: Path, country: Any) -> None:
+def test_database_without_countries_is_rejected_with_its_keys(tmp_path: Path, country: Any) -> None:
     path = a_file(tmp_path, {"city": "Toronto", "country": country or {}, "lat": 1.0})
-    assert "holds no countries: its records have the keys city, country, lat" in refusal(path)
-    assert is_helpful(refusal(path), path)
+    assert "holds no countries: its records have the keys city, country, lat" in error_of(path)
+    assert_helpful(error_of(path), path)
 
 
-def test_refusal_shows_few_keys_on_one_line(tmp_path: Path) -> None:
+def test_error_shows_few_keys_on_one_line(tmp_path: Path) -> None:
     path = a_file(tmp_path, {f"a\nkey {number:03} {'x' * 200}": 1 for number in range(100)})
-    assert is_helpful(refusal(path), path)
-    assert len(refusal(path)) < 2_000
+    assert_helpful(error_of(path), path)
+    assert len(error_of(path)) < 2_000
 
 
-def test_database_of_plain_values_is_refused(tmp_path: Path) -> None:
-    assert "it has no records with fields" in refusal(a_file(tmp_path, "CA"))
+def test_database_of_plain_values_is_rejected(tmp_path: Path) -> None:
+    assert "it has no records with fields" in error_of(a_file(tmp_path, "CA"))
 
 
-def test_database_without_records_is_refused(tmp_path: Path) -> None:
+def test_database_without_records_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "none.mmdb"
     MMDBWriter(ip_version=4, languages=["en"]).to_db_file(str(path))
-    assert is_helpful(refusal(path), path)
+    assert_helpful(error_of(path), path)
 
 
 @pytest.mark.parametrize("size", [1_000, 1_000_000])
-def test_download_that_broke_off_is_refused(tmp_path: Path, size: int) -> None:
+def test_incomplete_download_is_rejected(tmp_path: Path, size: int) -> None:
     path = tmp_path / "cut.mmdb"
-    with DB_IP.open("rb") as whole, path.open("wb") as cut:
-        cut.write(whole.read(size))
-    assert is_helpful(refusal(path), path)
+    with DB_IP.open("rb") as complete, path.open("wb") as cut:
+        cut.write(complete.read(size))
+    assert_helpful(error_of(path), path)
 
 
 def test_damaged_search_tree_never_raises(tmp_path: Path) -> None:
     path = a_file(tmp_path, a_city(), known=a_country())
-    whole = path.read_bytes()
+    complete = path.read_bytes()
     rng = random.Random(7)
     for _ in range(samples(300)):
-        damaged = bytearray(whole)
+        damaged = bytearray(complete)
         for _ in range(8):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         path.write_bytes(damaged)
         survives(path)
 
 
-def test_file_replaced_under_us_keeps_the_old_answers(tmp_path: Path) -> None:
+def test_replaced_file_does_not_affect_an_open_database(tmp_path: Path) -> None:
     path = a_file(tmp_path, a_city())
     geo = open_database(path)
     other = tmp_path / "new"
@@ -403,13 +407,13 @@ def test_file_replaced_under_us_keeps_the_old_answers(tmp_path: Path) -> None:
     assert open_database(path).locate(VIEWER).country == "DE"
 
 
-def test_small_file_is_read_alike_by_maxminddb(tmp_path: Path) -> None:
+def test_small_file_is_read_by_maxminddb(tmp_path: Path) -> None:
     with maxminddb.open_database(a_file(tmp_path, a_city())) as reader:
         assert reader.get(VIEWER) == a_city()
 
 
-def test_key_that_is_no_text_is_survived(tmp_path: Path) -> None:
-    """The C extension of maxminddb 3.2 takes such a key for a pointer, and crashes."""
+def test_key_that_is_not_text_does_not_crash(tmp_path: Path) -> None:
+    """The C extension of maxminddb 3.2 crashes because it uses such a key as a pointer."""
     path = a_file(tmp_path, a_city())
     damaged = path.read_bytes().replace(b"Icontinent", b"hcontinent")
     path.write_bytes(damaged)
@@ -417,13 +421,13 @@ def test_key_that_is_no_text_is_survived(tmp_path: Path) -> None:
 
 
 def two_files(path: Path) -> tuple[Path, Path]:
-    """As ip-location-db has it: one of IPv4, one of IPv6."""
+    """One file of IPv4 and one of IPv6, as in ip-location-db."""
     v4 = write_mmdb(path / "4.mmdb", {"203.0.113.0/24": flat("Toronto")}, ip_version=4)
     v6 = write_mmdb(path / "6.mmdb", {"2001:db8::/32": flat("Berlin")})
     return v4, v6
 
 
-def test_two_files_answer_as_one(tmp_path: Path) -> None:
+def test_two_files_are_read_as_one_database(tmp_path: Path) -> None:
     v4, v6 = two_files(tmp_path)
     for geo in (open_database(v4, v6), open_database(v6, v4)):
         assert geo.locate(VIEWER).country == "CA"
@@ -433,7 +437,7 @@ def test_two_files_answer_as_one(tmp_path: Path) -> None:
         assert geo.paths == (v4, v6)
 
 
-def test_two_files_are_as_old_as_the_older_one(tmp_path: Path) -> None:
+def test_two_files_have_the_age_of_the_older_one(tmp_path: Path) -> None:
     v4, v6 = two_files(tmp_path)
     one, other = open_database(v4), open_database(v6)
     geo = open_database(v4, v6)
@@ -442,15 +446,15 @@ def test_two_files_are_as_old_as_the_older_one(tmp_path: Path) -> None:
     assert geo.networks == one.networks + other.networks
 
 
-def test_two_files_of_ipv4_are_refused(tmp_path: Path) -> None:
+def test_two_files_of_ipv4_are_rejected(tmp_path: Path) -> None:
     v4, _ = two_files(tmp_path)
     with pytest.raises(GeoDataError, match="give one of IPv6 instead"):
         open_database(v4, v4)
 
 
-def test_overrides_come_before_two_files(tmp_path: Path) -> None:
-    suva = parse_overrides(
+def test_overrides_have_priority_over_two_files(tmp_path: Path) -> None:
+    overrides = parse_overrides(
         "203.0.113.0/24,US\n2001:db8::/32,US", Rules(countries=COUNTRIES, find_city=lambda *_: None)
     )
-    geo = open_database(*two_files(tmp_path)).after(suva)
+    geo = open_database(*two_files(tmp_path)).after(overrides)
     assert geo.locate(VIEWER).country == geo.locate("2001:db8::1").country == "US"

@@ -1,4 +1,4 @@
-"""Geofeeds are read as RFC 8805 says, with columns of ours only where a header names them."""
+"""Geofeeds are read as in RFC 8805; extra columns need a header."""
 
 import contextlib
 
@@ -24,7 +24,7 @@ def entries(*lines: str) -> list[Entry | Fault]:
     return list(read_geofeed("\n".join(lines), COUNTRIES, feed="f"))
 
 
-def only(*lines: str) -> Entry:
+def the_entry(*lines: str) -> Entry:
     (entry,) = entries(*lines)
     assert isinstance(entry, Entry)
     return entry
@@ -42,18 +42,18 @@ def only(*lines: str) -> Entry:
         "192.0.2.77/24,CA,CA-ON,Toronto",
     ],
 )
-def test_line_is_read_as_the_rfc_allows(line: str) -> None:
+def test_line_is_read_as_in_the_rfc(line: str) -> None:
     network = Network(4, 0xC0000200, 24)
-    assert only(line) == Entry(network, "CA", "CA-ON", "Toronto", None, "f", 1)
+    assert the_entry(line) == Entry(network, "CA", "CA-ON", "Toronto", None, "f", 1)
 
 
 @pytest.mark.parametrize("code", ["", "ZZ", "zz"])
 def test_empty_and_zz_mean_unknown(code: str) -> None:
-    assert only(f"192.0.2.0/24,{code}").country is None
+    assert the_entry(f"192.0.2.0/24,{code}").country is None
 
 
 @pytest.mark.parametrize("line", ["", "  ", ",,,,", "# note", "  # note", "prefix,country", "#,,"])
-def test_lines_that_say_nothing_are_passed_over(line: str) -> None:
+def test_lines_without_data_are_skipped(line: str) -> None:
     assert entries(line) == []
 
 
@@ -65,24 +65,24 @@ def test_lines_that_say_nothing_are_passed_over(line: str) -> None:
         "IP_Prefix,Alpha2Code,Region,City,Postal Code,Latitude,Longitude",
     ],
 )
-def test_header_names_the_coordinates(header: str) -> None:
-    assert only(header, "192.0.2.0/24,CA,,,,43.6532,-79.3832").position == PLACE
+def test_header_defines_the_coordinates(header: str) -> None:
+    assert the_entry(header, "192.0.2.0/24,CA,,,,43.6532,-79.3832").position == PLACE
 
 
-def test_header_may_have_other_columns_between() -> None:
+def test_header_may_contain_other_columns() -> None:
     header = "prefix,country,region,city,postal,note,longitude,latitude"
-    assert only(header, "192.0.2.0/24,CA,,,,x,-79.3832,43.6532").position == PLACE
+    assert the_entry(header, "192.0.2.0/24,CA,,,,x,-79.3832,43.6532").position == PLACE
 
 
-def test_coordinates_without_a_header_are_fields_to_ignore() -> None:
-    assert only("192.0.2.0/24,CA,,,,43.6532,-79.3832").position is None
+def test_coordinates_without_a_header_are_ignored() -> None:
+    assert the_entry("192.0.2.0/24,CA,,,,43.6532,-79.3832").position is None
 
 
 @pytest.mark.parametrize(
     "comment", ["# latitude, longitude", "# our prefixes, country by country, latitude, longitude"]
 )
-def test_comment_that_is_no_header_changes_nothing(comment: str) -> None:
-    assert only(comment, "192.0.2.0/24,CA,,,,43.6532,-79.3832").position is None
+def test_comment_that_is_not_a_header_is_ignored(comment: str) -> None:
+    assert the_entry(comment, "192.0.2.0/24,CA,,,,43.6532,-79.3832").position is None
 
 
 def test_bits_after_the_prefix_are_dropped() -> None:
@@ -91,13 +91,13 @@ def test_bits_after_the_prefix_are_dropped() -> None:
 
 
 @given(st.text(max_size=60) | st.text(alphabet="0123456789.:/abcdef", max_size=40))
-def test_no_text_is_a_strange_network(text: str) -> None:
+def test_any_text_is_an_aligned_network_or_rejected(text: str) -> None:
     with contextlib.suppress(ValueError):
         network = parse_network(text)
         assert network.start % network.size == 0
 
 
-def test_coordinates_that_no_header_names_are_noticed() -> None:
+def test_coordinates_without_a_header_are_detected() -> None:
     line = "192.0.2.0/24,CA,,,,43.6532,-79.3832"
     assert unnamed_coordinates(f"# note\n{line}\n") == 2
     assert (
@@ -108,5 +108,5 @@ def test_coordinates_that_no_header_names_are_noticed() -> None:
 
 
 @given(st.text(max_size=200) | st.text(alphabet='0123456789.:/,"#CAprefixlatude\n-', max_size=90))
-def test_no_text_raises(text: str) -> None:
+def test_any_text_is_read_without_an_exception(text: str) -> None:
     assert len(entries(text)) <= len(text) + 1

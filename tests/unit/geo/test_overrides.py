@@ -1,4 +1,4 @@
-"""Overrides place networks before the database does; every faulty line is reported at once."""
+"""Overrides have priority over the database; all invalid lines are reported at once."""
 
 import contextlib
 import random
@@ -35,7 +35,7 @@ HEADER = "prefix,country,region,city,postal,latitude,longitude"
 CITIES = {("CA", "CA-ON", "Toronto"): TORONTO, ("US", "US-TX", "Dallas"): DALLAS}
 RULES = Rules(countries=COUNTRIES, find_city=lambda *named: CITIES.get(named))
 FETCHED = Rules(countries=COUNTRIES, find_city=RULES.find_city, source=Source.FEED, is_strict=False)
-WRAPPING = [
+EMBEDDING_IPV4 = [
     IPv6Network(one)
     for one in ("::ffff:0:0/96", "2002::/16", "2001::/32", "64:ff9b::/96", "64:ff9b:1::/48")
 ]
@@ -77,43 +77,35 @@ def in_country(code: str) -> Location:
         ("::1", None),
     ],
 )
-def test_geofeed_is_read_as_it_is_published(address: str, location: Location | None) -> None:
+def test_published_geofeed_is_read(address: str, location: Location | None) -> None:
     assert parse_overrides(RFC_8805, RULES).find(address) == location
 
 
-def test_coordinates_make_it_a_city() -> None:
+def test_coordinates_give_city_level() -> None:
     found = overrides("192.0.2.0/24,ca,CA-ON,Toronto,,43.6532,-79.3832").find("192.0.2.9")
     assert found == Location("CA", Position(43.6532, -79.3832), Level.CITY, Source.OVERRIDE)
 
 
-def test_coordinates_count_without_a_country() -> None:
+def test_coordinates_are_used_without_a_country() -> None:
     found = overrides("192.0.2.0/24,,,,,43.6532,-79.3832").find("192.0.2.9")
     assert found == Location(None, Position(43.6532, -79.3832), Level.CITY, Source.OVERRIDE)
 
 
-def test_single_addresses_are_networks() -> None:
+def test_single_address_is_a_network() -> None:
     some = overrides("192.0.2.7,CA", "2001:db8::7,DE")
     assert some.count == 2
     assert (some.find("192.0.2.7"), some.find("192.0.2.8")) == (in_country("CA"), None)
     assert (some.find("2001:db8::7"), some.find("2001:db8::8")) == (in_country("DE"), None)
 
 
-def test_smallest_network_decides_whatever_the_order() -> None:
-    lines = ["10.0.0.0/8,CA", "10.1.0.0/16,US", "10.1.2.0/24,DE", "10.1.2.3/32,JP"]
-    wanted = {"10.9.9.9": "CA", "10.1.9.9": "US", "10.1.2.9": "DE", "10.1.2.3": "JP"}
-    for order in (lines, lines[::-1]):
-        found = {address: overrides(*order).find(address) for address in wanted}
-        assert found == {address: in_country(code) for address, code in wanted.items()}
-
-
-def test_whole_of_the_internet_can_be_overridden() -> None:
+def test_all_addresses_can_be_overridden() -> None:
     some = overrides("0.0.0.0/0,CA", "::/0,DE", "255.255.255.255,US", "ffff::/16,JP")
     assert some.find("0.0.0.0") == some.find("255.255.255.254") == in_country("CA")
     assert some.find("255.255.255.255") == in_country("US")
     assert (some.find("::"), some.find("ffff::1")) == (in_country("DE"), in_country("JP"))
 
 
-def test_empty_file_overrides_nothing() -> None:
+def test_empty_file_has_no_overrides() -> None:
     assert overrides("", "# nothing yet").find("192.0.2.1") is None
 
 
@@ -130,30 +122,32 @@ v6_networks = st.builds(
 
 
 def numbered(networks: Iterable[Network]) -> Overrides:
-    """Each network at a latitude of its own."""
+    """Overrides in which each network has a different latitude."""
     return overrides(*(f"{one},,,,,{place / 1000},1" for place, one in enumerate(networks, 1)))
 
 
 def number_of(location: Location | None) -> int | None:
-    """Which of the numbered networks it is."""
+    """Returns the number of the network that gave this location."""
     if location is None or location.position is None:
         return None
     return round(location.position.latitude * 1000) - 1
 
 
-unwrapped = v6_networks.filter(lambda network: not any(network.subnet_of(one) for one in WRAPPING))
+without_ipv4 = v6_networks.filter(
+    lambda network: not any(network.subnet_of(one) for one in EMBEDDING_IPV4)
+)
 
 
-@given(st.lists(v4_networks | unwrapped, unique=True, max_size=12), st.randoms())
-def test_longest_prefix_wins_in_any_set_of_networks(
+@given(st.lists(v4_networks | without_ipv4, unique=True, max_size=12), st.randoms())
+def test_longest_prefix_is_used_in_any_set_of_networks(
     networks: list[Network], rng: random.Random
 ) -> None:
     some = numbered(networks)
     ends = [end for network in networks for end in (network[0], network[-1])]
-    beside = [ip_address(int(end) + rng.choice((-1, 1)) & 0xFFFFFFFF) for end in ends]
-    for address in (*ends, *beside):
-        holding = [one for one in networks if address in one]
-        smallest = max(holding, key=lambda network: network.prefixlen, default=None)
+    outside = [ip_address(int(end) + rng.choice((-1, 1)) & 0xFFFFFFFF) for end in ends]
+    for address in (*ends, *outside):
+        containing = [one for one in networks if address in one]
+        smallest = max(containing, key=lambda network: network.prefixlen, default=None)
         expected = None if smallest is None else networks.index(smallest)
         assert number_of(some.find(str(address))) == expected
 
@@ -180,18 +174,18 @@ def test_longest_prefix_wins_in_any_set_of_networks(
         (f'192.0.2.0/24,"{"C" * 200_000}"', "field larger than field limit"),
     ],
 )
-def test_bad_line_names_its_number_and_the_fix(line: str, words: str) -> None:
+def test_error_in_a_line_has_its_number_and_a_fix(line: str, words: str) -> None:
     (fault,) = faults_in(f"# {HEADER}\n198.51.100.0/24,CA\n{line}\n")
     assert fault.startswith("geofeed.csv:3: ")
     assert words in fault
 
 
-def test_contradiction_names_the_first_line() -> None:
+def test_contradictory_line_is_an_error_with_the_first_line() -> None:
     (fault,) = faults_in("192.0.2.0/24,CA\n\n192.0.2.0/24,US\n")
     assert fault == "geofeed.csv:3: prefix: line 1 says another place of it; keep one"
 
 
-def test_repeats_that_agree_are_one_network() -> None:
+def test_equal_repeated_lines_are_one_network() -> None:
     some = overrides("192.0.2.0/24,CA", "192.0.2.0/24,CA", "192.0.2.77/24,CA")
     assert some.count == 1
     assert some.find("192.0.2.9") == in_country("CA")
@@ -203,7 +197,7 @@ def test_city_without_coordinates_is_looked_up() -> None:
     assert some.find("198.51.100.9") == in_country("CA")
 
 
-def test_line_that_decided_is_known() -> None:
+def test_line_of_an_override_is_known() -> None:
     some = overrides("10.0.0.0/8,CA", "", "10.1.0.0/16,US")
     assert some.line_of("10.1.2.3") == FeedLine("geofeed.csv", 4)
     assert some.line_of("10.2.2.3") == FeedLine("geofeed.csv", 2)
@@ -215,7 +209,7 @@ def test_feed_and_line_come_from_their_columns() -> None:
     assert parse_overrides(text, FETCHED).line_of("192.0.2.1") == FeedLine("aws", 1234)
 
 
-def test_bad_lines_of_a_feed_are_left_out_and_kept_by_number() -> None:
+def test_invalid_lines_of_a_feed_are_skipped_and_reported() -> None:
     some = overrides(
         "nonsense", "192.0.2.0/24,CA", "192.0.2.0/24,US", "198.51.100.0/24,UK", rules=FETCHED
     )
@@ -224,35 +218,35 @@ def test_bad_lines_of_a_feed_are_left_out_and_kept_by_number() -> None:
     assert [fault.number for fault in some.faults] == [2, 4, 5]
 
 
-def test_unknown_in_a_feed_leaves_it_to_the_database() -> None:
+def test_unknown_country_in_a_feed_means_the_database() -> None:
     some = overrides("192.0.0.0/16,CA", "192.0.2.0/24,ZZ", rules=FETCHED)
     assert some.find("192.0.1.9") == Location("CA", None, Level.COUNTRY, Source.FEED)
     assert some.find("192.0.2.9") is None
 
 
-def test_all_bad_lines_come_at_once() -> None:
+def test_all_invalid_lines_are_reported_at_once() -> None:
     faults = faults_in("nonsense\n192.0.2.0/24,CA\n192.0.2.0/24,XX\n1.1.1.1/99,CA\n")
     assert [fault.split(":")[1] for fault in faults] == ["1", "3", "4"]
 
 
-def test_endless_faults_are_counted() -> None:
+def test_errors_over_the_limit_are_counted() -> None:
     faults = faults_in("nonsense\n" * (MAX_FAULTS + 7))
     assert len(faults) == MAX_FAULTS + 1
     assert faults[-1] == "geofeed.csv: and 7 more faults"
 
 
-def test_file_of_too_many_lines_is_refused() -> None:
+def test_file_of_too_many_lines_is_rejected() -> None:
     (fault,) = faults_in("#\n" * 1_000_001)
     assert fault == "geofeed.csv: has more than 1,000,000 lines; split the networks"
 
 
 @given(st.text(max_size=200) | st.text(alphabet='0123456789.:/,"#CA\n-', max_size=80))
-def test_no_text_raises_anything_else(text: str) -> None:
+def test_any_text_is_accepted_or_rejected(text: str) -> None:
     with contextlib.suppress(ConfigError):
         assert parse_overrides(text, RULES).count <= text.count("\n") + 1
 
 
-def test_file_that_is_missing_is_a_fault_with_a_fix(tmp_path: Path) -> None:
+def test_missing_file_is_an_error_with_a_fix(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unset AUTOROUTER_GEO_OVERRIDES"):
         load_overrides(tmp_path / "none.csv", RULES, "create it, or unset AUTOROUTER_GEO_OVERRIDES")
 
@@ -262,7 +256,7 @@ codes = st.sampled_from(["CA", "US", None])
 
 
 @given(st.sampled_from(["CA", "US"]), st.booleans(), codes, places)
-def test_a_feed_never_makes_an_answer_worse_than_its_own_words(
+def test_feed_is_never_less_precise_than_its_own_data(
     country: str, has_city: bool, known_country: str | None, known: Position | None
 ) -> None:
     level = Level.CITY if known else Level.COUNTRY if known_country else Level.UNKNOWN
@@ -285,7 +279,7 @@ def settings(path: Path, *lines: str) -> Settings:
     return Settings(geo_overrides=file)
 
 
-def test_override_comes_before_the_database(tmp_path: Path) -> None:
+def test_override_has_priority_over_the_database(tmp_path: Path) -> None:
     geo = read_geo(settings(tmp_path, "24.48.0.0/24,DE,,Berlin,,52.52,13.405"))
     assert geo.locate("24.48.0.1").source is Source.OVERRIDE
     assert geo.locate("24.48.1.1").source is Source.DATABASE
@@ -294,22 +288,22 @@ def test_override_comes_before_the_database(tmp_path: Path) -> None:
     assert geo.type == "DBIP-City-Lite"
 
 
-def test_unlocated_network_hides_what_the_database_says(tmp_path: Path) -> None:
+def test_override_without_a_location_hides_the_database(tmp_path: Path) -> None:
     geo = read_geo(settings(tmp_path, "24.48.0.0/24,,,,"))
     assert geo.locate("24.48.0.1") == Location(source=Source.OVERRIDE)
 
 
-def test_faults_of_overrides_and_database_come_at_once(tmp_path: Path) -> None:
-    faulty = settings(tmp_path, "nonsense")
+def test_errors_of_overrides_and_database_are_reported_at_once(tmp_path: Path) -> None:
+    invalid = settings(tmp_path, "nonsense")
     without = Settings(
-        geo_overrides=faulty.geo_overrides, geo_db=GeoFiles([tmp_path / "none.mmdb"])
+        geo_overrides=invalid.geo_overrides, geo_db=GeoFiles([tmp_path / "none.mmdb"])
     )
     with pytest.raises(ConfigError) as caught:
         read_geo(without)
     assert len(caught.value.faults) == 2
 
 
-def test_changed_overrides_are_noticed_by_a_reload(tmp_path: Path) -> None:
+def test_overrides_are_watched_for_changes(tmp_path: Path) -> None:
     some = settings(tmp_path, "192.0.2.0/24,CA")
     assert some.geo_overrides in input_paths(some, {})
 

@@ -1,4 +1,4 @@
-"""Ranges find what a search through all of them would find."""
+"""The lookup in ranges gives the same result as a linear search."""
 
 import random
 from bisect import bisect_right
@@ -27,7 +27,7 @@ v6_points = st.builds(
 
 
 def table(points: list[int]) -> list[tuple[int, int]]:
-    """A range from each point on, each with a number of its own."""
+    """A range starts at each point; each has a different number."""
     return [(start, number) for number, start in enumerate(sorted({0, *points}))]
 
 
@@ -36,23 +36,23 @@ def expected(starts: list[tuple[int, int]], value: int) -> int:
 
 
 @given(st.lists(v4_points), st.lists(v4_points, min_size=1))
-def test_v4_address_is_in_its_range(points: list[int], asked: list[int]) -> None:
+def test_v4_address_is_in_its_range(points: list[int], addresses: list[int]) -> None:
     starts = table(points)
     ranges = build_v4_ranges(starts)
-    for value in (*asked, *points, 0, V4_END - 1):
+    for value in (*addresses, *points, 0, V4_END - 1):
         assert ranges.find(value.to_bytes(4)) == expected(starts, value)
 
 
 @given(st.lists(v6_points), st.lists(v6_points, min_size=1))
-def test_v6_address_is_in_its_range(points: list[int], asked: list[int]) -> None:
+def test_v6_address_is_in_its_range(points: list[int], addresses: list[int]) -> None:
     starts = table(points)
     ranges = build_v6_ranges(starts)
     around = [(point + step) % V6_END for point in points for step in (-1, 0, 1, 2**64)]
-    for value in (*asked, *around, 0, V6_END - 1):
+    for value in (*addresses, *around, 0, V6_END - 1):
         assert ranges.find(value.to_bytes(16)) == expected(starts, value)
 
 
-def test_more_ranges_than_sixteen_bits_count_are_found() -> None:
+def test_more_than_65536_ranges_are_found() -> None:
     ranges = build_v4_ranges((number << 15, number) for number in range(1 << 17))
     for number in (0, 1, 65_535, 65_536, 100_000, (1 << 17) - 1):
         assert ranges.find(((number << 15) + 77).to_bytes(4)) == number
@@ -76,7 +76,7 @@ def test_many_ranges_in_one_network_are_found() -> None:
         ([], []),
     ],
 )
-def test_neighbours_that_mean_the_same_are_merged(
+def test_equal_neighbours_are_merged(
     starts: list[tuple[int, int]], kept: list[tuple[int, int]]
 ) -> None:
     assert list(merge_starts(starts)) == kept

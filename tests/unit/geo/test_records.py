@@ -1,4 +1,4 @@
-"""What a record says decides the pick: nearest at home, nearest anywhere, or the default order."""
+"""How a database record affects the pick: nearest at home, nearest anywhere or default order."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def ranker(tmp_path_factory: pytest.TempPathFactory) -> Ranker:
 
 
 def pick(ranker: Ranker, folder: Path, record: Any) -> tuple[str, str]:
-    """The edge that a viewer with this record gets, and why."""
+    """Returns the edge for a viewer with this record, and the reason."""
     location = open_database(a_file(folder, record, known=a_country())).locate(VIEWER)
     key = ranker.key(location, 1, Scope.COUNTRY)
     fleet = a_fleet(*(an_edge(region) for region in ranker.catalog.regions))
@@ -59,14 +59,14 @@ def a_record(code: str | None, latitude: float, longitude: float, radius: int = 
         (a_record("us", 61.0, -150.0), "anc-01"),
     ],
 )
-def test_place_in_a_country_with_edges_gets_its_nearest(
+def test_place_in_a_country_with_edges_gets_the_nearest_at_home(
     ranker: Ranker, tmp_path: Path, record: Any, expected: str
 ) -> None:
     assert pick(ranker, tmp_path, record) == (expected, "nearest_in_country")
 
 
 @pytest.mark.parametrize("longitude", [180.0, -180.0])
-def test_place_on_the_date_line_gets_its_nearest(
+def test_place_on_the_date_line_gets_the_nearest_edge(
     ranker: Ranker, tmp_path: Path, longitude: float
 ) -> None:
     assert pick(ranker, tmp_path, a_record("FJ", -16.8, longitude))[0] == "akl-01"
@@ -76,7 +76,7 @@ def test_place_on_the_date_line_gets_its_nearest(
     ("latitude", "longitude", "expected"),
     [(-90.0, 0.0, "akl-01"), (-90.0, 139.27, "akl-01"), (90.0, 45.0, "anc-01")],
 )
-def test_pole_gets_its_nearest_at_any_longitude(
+def test_pole_gets_the_nearest_edge_at_any_longitude(
     ranker: Ranker, tmp_path: Path, latitude: float, longitude: float, expected: str
 ) -> None:
     assert pick(ranker, tmp_path, a_record("AQ", latitude, longitude))[0] == expected
@@ -100,7 +100,7 @@ def test_place_without_a_country_gets_the_nearest_anywhere(
 
 
 @pytest.mark.parametrize("code", ["EU", "AP", "XX", "ZZ", "UK", "AN", "T1", "A1", "A2", "-"])
-def test_code_of_no_country_alone_gets_the_default_order(
+def test_invalid_country_alone_gets_the_default_order(
     ranker: Ranker, tmp_path: Path, code: str
 ) -> None:
     unknown = pick(ranker, tmp_path, {"traits": {"is_anycast": True}})

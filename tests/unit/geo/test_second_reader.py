@@ -1,4 +1,4 @@
-"""The second reader agrees with the first, and names places."""
+"""The second reader gives the same results as the first, and names of places."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,9 +40,9 @@ def test_readers_that_disagree_refuse_the_database(tmp_path: Path) -> None:
         verify(geo, [VIEWER])
 
 
-def test_file_that_only_one_reader_can_read_is_refused(tmp_path: Path) -> None:
+def test_file_that_only_one_reader_can_read_is_rejected(tmp_path: Path) -> None:
     geo = a_database(tmp_path, nested("Toronto"))
-    geo.path.write_bytes(b"rubbish")
+    geo.path.write_bytes(b"invalid")
     with pytest.raises((GeoDataError, RuntimeError)):
         verify(geo, [VIEWER])
 
@@ -58,7 +58,7 @@ def test_places_are_named(tmp_path: Path, layout: object, name: str) -> None:
     assert place_name(geo, "192.0.2.1", Source.DATABASE) is None
 
 
-def test_each_of_two_files_is_asked_for_its_addresses(tmp_path: Path) -> None:
+def test_each_of_two_files_is_used_for_its_addresses(tmp_path: Path) -> None:
     v4 = write_mmdb(tmp_path / "4.mmdb", {"203.0.113.0/24": flat("Toronto")}, ip_version=4)
     v6 = write_mmdb(tmp_path / "6.mmdb", {"2001:db8::/32": flat("Berlin")})
     with SecondReader(open_database(v4, v6)) as second:

@@ -1,4 +1,4 @@
-"""Positions are checked, and distances are those of the globe."""
+"""Positions are validated, and distances are those on a sphere."""
 
 import math
 
@@ -13,7 +13,7 @@ from tests.support.strategies import positions
 
 NORTH_POLE = Position(90.0, 0.0)
 SOUTH_POLE = Position(-90.0, 0.0)
-HALF_WAY_ROUND_KM = math.pi * EARTH_RADIUS_KM
+HALF_CIRCUMFERENCE_KM = math.pi * EARTH_RADIUS_KM
 
 
 @pytest.mark.parametrize(
@@ -28,28 +28,30 @@ HALF_WAY_ROUND_KM = math.pi * EARTH_RADIUS_KM
         (Position(-36.8485, 174.7633), Position(-33.4489, -70.6693), 9666),
     ],
 )
-def test_known_distances_are_met(here: Position, there: Position, expected_km: float) -> None:
+def test_known_distances_are_reproduced(
+    here: Position, there: Position, expected_km: float
+) -> None:
     assert distance_km(here, there) == pytest.approx(expected_km, rel=0.005)
 
 
-def test_a_degree_of_latitude_is_111_km() -> None:
+def test_degree_of_latitude_is_111_km() -> None:
     assert distance_km(Position(43.0, -79.0), Position(44.0, -79.0)) == pytest.approx(111.19508)
 
 
-def test_poles_are_half_the_globe_apart() -> None:
-    assert distance_km(NORTH_POLE, SOUTH_POLE) == pytest.approx(HALF_WAY_ROUND_KM)
+def test_poles_are_half_the_circumference_apart() -> None:
+    assert distance_km(NORTH_POLE, SOUTH_POLE) == pytest.approx(HALF_CIRCUMFERENCE_KM)
 
 
-def test_longitude_means_nothing_at_a_pole() -> None:
+def test_longitude_is_ignored_at_a_pole() -> None:
     assert distance_km(NORTH_POLE, Position(90.0, 123.0)) == pytest.approx(0, abs=1e-6)
 
 
-def test_antimeridian_is_no_border() -> None:
+def test_distance_across_the_antimeridian_is_short() -> None:
     across = distance_km(Position(-17.0, 179.9), Position(-17.0, -179.9))
     assert across == pytest.approx(distance_km(Position(-17.0, 10.0), Position(-17.0, 10.2)))
 
 
-def test_both_names_of_the_antimeridian_are_one_place() -> None:
+def test_180_degrees_east_and_west_are_one_place() -> None:
     assert distance_km(Position(10.0, 180.0), Position(10.0, -180.0)) == pytest.approx(0, abs=1e-6)
 
 
@@ -64,12 +66,12 @@ def test_distance_to_the_same_place_is_zero(here: Position) -> None:
 
 
 @given(positions, positions)
-def test_distance_is_never_past_half_the_globe(here: Position, there: Position) -> None:
-    assert 0.0 <= distance_km(here, there) <= HALF_WAY_ROUND_KM
+def test_distance_is_at_most_half_the_circumference(here: Position, there: Position) -> None:
+    assert 0.0 <= distance_km(here, there) <= HALF_CIRCUMFERENCE_KM
 
 
 @given(positions, positions, positions)
-def test_a_detour_is_never_shorter(here: Position, via: Position, there: Position) -> None:
+def test_detour_is_never_shorter(here: Position, via: Position, there: Position) -> None:
     assert distance_km(here, there) <= distance_km(here, via) + distance_km(via, there) + 1e-3
 
 
@@ -85,13 +87,13 @@ def test_unit_vectors_lie_on_the_sphere(here: Position) -> None:
     assert math.hypot(*unit_vector(here)) == pytest.approx(1.0)
 
 
-def test_the_middle_of_two_points_is_between_them() -> None:
+def test_mean_of_two_points_is_between_them() -> None:
     middle = mean_vector([unit_vector(Position(0.0, 179.0)), unit_vector(Position(0.0, -179.0))])
     assert middle == pytest.approx((-1.0, 0.0, 0.0))
 
 
 @given(positions, st.floats(-1, 1), st.floats(-1, 1))
-def test_the_middle_lies_on_the_sphere(here: Position, north: float, east: float) -> None:
+def test_mean_lies_on_the_sphere(here: Position, north: float, east: float) -> None:
     nearby = Position(max(-90.0, min(90.0, here.latitude + north)), here.longitude + east)
     middle = mean_vector([unit_vector(here), unit_vector(nearby)])
     assert math.hypot(*middle) == pytest.approx(1.0)
@@ -101,7 +103,7 @@ def test_the_middle_lies_on_the_sphere(here: Position, north: float, east: float
 
 
 @given(st.floats(-90, 90), st.floats(-180, 180))
-def test_every_place_but_null_island_is_valid(latitude: float, longitude: float) -> None:
+def test_every_position_except_null_island_is_valid(latitude: float, longitude: float) -> None:
     position = valid_position(latitude, longitude)
     assert (position is None) == (latitude == longitude == 0.0)
 
@@ -123,12 +125,12 @@ def test_every_place_but_null_island_is_valid(latitude: float, longitude: float)
         ([], {}),
     ],
 )
-def test_no_place_gives_no_position(latitude: object, longitude: object) -> None:
+def test_invalid_coordinates_give_no_position(latitude: object, longitude: object) -> None:
     assert valid_position(latitude, longitude) is None
 
 
 @pytest.mark.parametrize(
     ("latitude", "longitude"), [(0.0, 9.5), (51.5, 0.0), (90, -180), (-90, 180)]
 )
-def test_a_lone_zero_or_a_limit_is_a_place(latitude: float, longitude: float) -> None:
+def test_one_zero_or_a_limit_is_valid(latitude: float, longitude: float) -> None:
     assert valid_position(latitude, longitude) == Position(float(latitude), float(longitude))

@@ -1,4 +1,4 @@
-"""What networks publish is read in each of its formats, and hostile content has no effect."""
+"""Published feeds are read in each format; hostile content is rejected."""
 
 import json
 from pathlib import Path
@@ -72,7 +72,7 @@ def read(document: Any) -> Published:
 
 
 @pytest.mark.parametrize(
-    ("document", "wanted"),
+    ("document", "expected"),
     [
         (AWS, {"Montréal": parse_network("2600:1f11::/36"),
                "Los Angeles": parse_network("15.181.0.0/20")}),
@@ -81,20 +81,20 @@ def read(document: Any) -> Published:
         (ORACLE, {"Toronto": parse_network("129.153.48.0/20")}),
     ],
 )  # fmt: skip
-def test_cloud_regions_are_placed_in_their_city(document: Any, wanted: dict[str, Any]) -> None:
+def test_cloud_regions_are_placed_in_their_city(document: Any, expected: dict[str, Any]) -> None:
     found = read(document)
-    assert {entry.city: entry.network for entry in found.entries} == wanted
+    assert {entry.city: entry.network for entry in found.entries} == expected
     assert all(entry.position is not None for entry in found.entries)
     assert found.faults == []
     assert found.dated
 
 
-def test_unknown_regions_are_counted_and_left_out() -> None:
+def test_unknown_regions_are_counted_and_skipped() -> None:
     assert read(AWS).unknown_regions == {"us-west-2-nowhere-1": 1}
     assert read(GOOGLE).unknown_regions == {"mars-north1": 1}
 
 
-def test_line_of_a_network_is_that_of_the_text() -> None:
+def test_network_has_its_line_in_the_text() -> None:
     text = json.dumps(ORACLE, indent=1)
     (entry,) = read(ORACLE).entries
     assert "129.153.48.0/20" in text.splitlines()[entry.number - 1]
@@ -108,7 +108,7 @@ def test_geofeed_is_placed_by_its_cities() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["0.0.0.0/0", "8.0.0.0/7", "2000::/3"])
-def test_feed_cannot_claim_the_internet(prefix: str) -> None:
+def test_network_that_is_too_large_is_rejected(prefix: str) -> None:
     text = f"{prefix},CA\n192.0.2.0/24,CA\n"
     found = read_feed(text.encode(), PLACES)
     assert len(found.entries) == 1
@@ -126,13 +126,13 @@ def test_feed_cannot_claim_the_internet(prefix: str) -> None:
         b"<!DOCTYPE html><html>",
     ],
 )
-def test_anything_else_is_refused_in_words(content: bytes) -> None:
+def test_other_content_is_rejected(content: bytes) -> None:
     with pytest.raises(GeoDataError):
         read_feed(content, PLACES)
 
 
 @given(st.binary(max_size=300) | st.text(alphabet='{}[]":,prefixes/0123456789.', max_size=200))
-def test_no_bytes_raise_anything_else(content: bytes | str) -> None:
+def test_any_bytes_are_read_or_rejected(content: bytes | str) -> None:
     data = content if isinstance(content, bytes) else content.encode()
     try:
         found = read_feed(data, PLACES)
@@ -141,7 +141,7 @@ def test_no_bytes_raise_anything_else(content: bytes | str) -> None:
     assert len(found.entries) <= len(data)
 
 
-def test_every_shipped_region_has_a_country_that_exists() -> None:
+def test_shipped_regions_cover_four_providers() -> None:
     regions = load_cloud_regions(SHIPPED)
     assert {provider for provider, _ in regions} == {"aws", "azure", "google", "oracle"}
     assert regions["aws", "ca-central-1"].city == "Montréal"

@@ -1,4 +1,4 @@
-"""Whatever an archive says, databases land where we say, and no more than we allow."""
+"""Archives cannot choose where files are written, nor exceed the size limit."""
 
 import gzip
 import io
@@ -23,9 +23,9 @@ def mmdb(tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "out"
-    made.mkdir()
-    return made
+    out = tmp_path / "out"
+    out.mkdir()
+    return out
 
 
 def member(
@@ -48,7 +48,7 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
-def test_database_and_licence_come_out_of_an_archive(
+def test_database_and_licence_are_unpacked(
     tmp_path: Path, folder: Path, mmdb: bytes, mode: str
 ) -> None:
     members = [
@@ -65,12 +65,12 @@ def test_database_and_licence_come_out_of_an_archive(
     assert "read me" not in licence
 
 
-@pytest.mark.parametrize("packed", [True, False])
-def test_plain_and_gzipped_files_are_taken(
-    tmp_path: Path, folder: Path, mmdb: bytes, packed: bool
+@pytest.mark.parametrize("compressed", [True, False])
+def test_plain_and_gzipped_files_are_accepted(
+    tmp_path: Path, folder: Path, mmdb: bytes, compressed: bool
 ) -> None:
     path = tmp_path / "db"
-    path.write_bytes(gzip.compress(mmdb) if packed else mmdb)
+    path.write_bytes(gzip.compress(mmdb) if compressed else mmdb)
     databases, licence = unpack(path, folder)
     assert [each.path.read_bytes() for each in databases] == [mmdb]
     assert licence == ""
@@ -79,7 +79,7 @@ def test_plain_and_gzipped_files_are_taken(
 @pytest.mark.parametrize(
     "name", ["../../escaped.mmdb", "/tmp/escaped.mmdb", "a/../../escaped.mmdb", ".mmdb", "..mmdb"]
 )
-def test_names_in_an_archive_decide_nothing(
+def test_file_names_in_an_archive_are_ignored(
     tmp_path: Path, folder: Path, mmdb: bytes, name: str
 ) -> None:
     databases, _ = unpack(a_tar(tmp_path / "db", [member(name, mmdb)]), folder)
@@ -89,7 +89,7 @@ def test_names_in_an_archive_decide_nothing(
 
 
 @pytest.mark.parametrize("type", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_links_and_devices_are_passed_over(
+def test_links_and_devices_are_skipped(
     tmp_path: Path, folder: Path, mmdb: bytes, type: bytes
 ) -> None:
     members = [member("evil.mmdb", type=type, link="/etc/passwd"), member("good.mmdb", mmdb)]
@@ -97,7 +97,7 @@ def test_links_and_devices_are_passed_over(
     assert [each.path.read_bytes() for each in databases] == [mmdb]
 
 
-def test_bomb_stops_at_the_bound(tmp_path: Path, folder: Path) -> None:
+def test_gzip_bomb_stops_at_the_limit(tmp_path: Path, folder: Path) -> None:
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(bytes(20_000_000)))
     with pytest.raises(GeoDataError, match="grows beyond 1,000,000 bytes"):
@@ -105,35 +105,37 @@ def test_bomb_stops_at_the_bound(tmp_path: Path, folder: Path) -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 1_048_576
 
 
-def test_bomb_beside_the_database_stops_too(tmp_path: Path, folder: Path, mmdb: bytes) -> None:
+def test_large_file_beside_the_database_stops_at_the_limit(
+    tmp_path: Path, folder: Path, mmdb: bytes
+) -> None:
     members = [member("README", bytes(20_000_000)), member("a.mmdb", mmdb)]
     with pytest.raises(GeoDataError, match="grows beyond"):
         unpack(a_tar(tmp_path / "bomb", members), folder, max_bytes=1_000_000)
 
 
-def test_archive_of_too_many_files_is_refused(tmp_path: Path, folder: Path) -> None:
+def test_archive_of_too_many_files_is_rejected(tmp_path: Path, folder: Path) -> None:
     members = [member(f"{number}.txt") for number in range(1_001)]
     with pytest.raises(GeoDataError, match="more than 1,000 files"):
         unpack(a_tar(tmp_path / "many", members), folder)
 
 
-def test_archive_without_a_database_is_refused(tmp_path: Path, folder: Path) -> None:
+def test_archive_without_a_database_is_rejected(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(GeoDataError, match=r"holds no \.mmdb file"):
         unpack(a_tar(tmp_path / "db", [member("README", b"hello")]), folder)
 
 
 @pytest.mark.parametrize("cut", [40, 400, 600])
-def test_broken_archive_is_refused(tmp_path: Path, folder: Path, mmdb: bytes, cut: int) -> None:
+def test_damaged_archive_is_rejected(tmp_path: Path, folder: Path, mmdb: bytes, cut: int) -> None:
     path = a_tar(tmp_path / "db", [member("a.mmdb", mmdb)])
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(GeoDataError, match="cannot be unpacked"):
         unpack(path, folder)
 
 
-def test_gzip_with_a_wrong_checksum_is_refused(tmp_path: Path, folder: Path, mmdb: bytes) -> None:
-    packed = bytearray(gzip.compress(mmdb))
-    packed[-8] ^= 1
-    (tmp_path / "db").write_bytes(packed)
+def test_gzip_with_a_wrong_checksum_is_rejected(tmp_path: Path, folder: Path, mmdb: bytes) -> None:
+    compressed = bytearray(gzip.compress(mmdb))
+    compressed[-8] ^= 1
+    (tmp_path / "db").write_bytes(compressed)
     with pytest.raises(GeoDataError, match="cannot be unpacked"):
         unpack(tmp_path / "db", folder)
 
