@@ -4,14 +4,15 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from starlette.routing import BaseRoute
 
 from router.api.assembly import PublicParts, settle_memory
 from router.api.servers import (
+    Listener,
     bind,
     bind_shared,
     listener,
@@ -114,15 +115,26 @@ async def run_server(
         del inputs  # the first geo database must not stay in memory once it is replaced
         telemetry.register_loops(*(name for name, _ in loops))
         settle_memory()
-        async with asyncio.TaskGroup() as tasks:
-            running = [
-                tasks.create_task(keep_running(name, loop.run, telemetry)) for name, loop in loops
-            ]
-            running.append(tasks.create_task(_announce(settings, parts, announce)))
-            await serve_until_stopped(servers, stop)
-            for loop in running:
-                loop.cancel()
+        await _run(servers, loops, telemetry, stop, _announce(settings, parts, announce))
         log.info("stopped")
+
+
+async def _run(
+    servers: Sequence[tuple[Listener, socket.socket]],
+    loops: Iterable[tuple[str, Loop]],
+    telemetry: Telemetry,
+    stop: asyncio.Event,
+    announcing: Coroutine[Any, Any, None],
+) -> None:
+    """Run servers and loops until `stop` is set."""
+    async with asyncio.TaskGroup() as tasks:
+        running = [
+            tasks.create_task(keep_running(name, loop.run, telemetry)) for name, loop in loops
+        ]
+        running.append(tasks.create_task(announcing))
+        await serve_until_stopped(servers, stop)
+        for task in running:
+            task.cancel()
 
 
 async def _announce(settings: Settings, parts: "_Parts", announce: str) -> None:

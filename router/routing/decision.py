@@ -100,24 +100,14 @@ def decide(
     candidates the caller needs. With it, the candidates are the first ones of the complete
     Decision and `rejected` may be shorter; the other fields are the same.
     """
-    model = None if query.model is None else resolve_model(query.model, ranker.catalog, fleet)
-    residency = ranker.catalog.residency.get(key.country or "")
+    case = _make_case(ranker, fleet, key, query)
     ordered = _order_edges(ranker, fleet, key, query.scope)
     order = tuple(ordered) if enough is None else ()
-    ordered = order or ordered
-    # Residency is checked before anything else, so no later rule can allow an edge that it
-    # forbids.
-    if residency is not None:
-        ordered = sorted(ordered, key=lambda edge: not _is_allowed(edge, residency))
-    holders = frozenset() if model is None else fleet.holders.get(model.casefold(), frozenset())
-    case = _Case(fleet, key, query, model, residency, holders)
     problem = _common_problem(case)
-    judged = [] if problem is not None and enough is not None else _judge(case, ordered, enough)
-    offered = _select_offered(judged)
-    if problem is None and not offered and not query.strict:
-        # If only edges that cannot be offered have the model, any other edge can load it.
-        judged = _judge(case._replace(model=None), [edge for edge, _ in judged], enough)
-        offered = _select_offered(judged)
+    judged: list[Judged] = []
+    if problem is None or enough is None:
+        judged = _judge_all(case, order or ordered, enough, problem)
+    offered = [edge for edge, why in judged if why is None]
     if problem is None and not offered:
         problem = Problem.NO_EDGE_IN_COUNTRY
     rejected = tuple((edge, why) for edge, why in judged if why is not None)
@@ -126,8 +116,8 @@ def decide(
             status=fleet.status,
             problem=problem,
             rejected=rejected,
-            model=model,
-            residency=residency,
+            model=case.model,
+            residency=case.residency,
             order=order,
         )
     ranked = tuple(_sort_by_tier(offered, case))
@@ -137,9 +127,9 @@ def decide(
         rejected=rejected,
         reason=_reason(ranker, case, ranked),
         crossed_border=key.country not in (None, ranked[0].region.country),
-        model=model,
-        model_state=None if model is None else _hide_absent(model_state(ranked[0], model)),
-        residency=residency,
+        model=case.model,
+        model_state=None if case.model is None else _hide_absent(ranked[0], case.model),
+        residency=case.residency,
         order=order,
     )
 
@@ -169,6 +159,13 @@ class _Case(NamedTuple):
         return is_known and edge.region.id not in self.holders
 
 
+def _make_case(ranker: Ranker, fleet: Fleet, key: RouteKey, query: Query) -> _Case:
+    model = None if query.model is None else resolve_model(query.model, ranker.catalog, fleet)
+    residency = ranker.catalog.residency.get(key.country or "")
+    holders = frozenset() if model is None else fleet.holders.get(model.casefold(), frozenset())
+    return _Case(fleet, key, query, model, residency, holders)
+
+
 def _order_edges(ranker: Ranker, fleet: Fleet, key: RouteKey, scope: Scope) -> Iterable[Edge]:
     """Every edge in the viewer's order of preference; those never chosen come last."""
     for region in ranker.in_order(key, scope):
@@ -176,6 +173,20 @@ def _order_edges(ranker: Ranker, fleet: Fleet, key: RouteKey, scope: Scope) -> I
     for edge in fleet.edges:
         if edge.region.id not in ranker.regions:
             yield edge
+
+
+def _judge_all(
+    case: _Case, ordered: Iterable[Edge], enough: int | None, problem: Problem | None
+) -> list[Judged]:
+    # Residency is checked before anything else, so no later rule can allow an edge that it
+    # forbids.
+    if case.residency is not None:
+        ordered = sorted(ordered, key=lambda edge: not _is_allowed(edge, case.residency))
+    judged = _judge(case, ordered, enough)
+    if problem is not None or case.query.strict or any(why is None for _, why in judged):
+        return judged
+    # If only edges that cannot be offered have the model, any other edge can load it.
+    return _judge(case._replace(model=None), [edge for edge, _ in judged], enough)
 
 
 def _judge(case: _Case, ordered: Iterable[Edge], enough: int | None) -> list[Judged]:
@@ -203,10 +214,6 @@ def _judge(case: _Case, ordered: Iterable[Edge], enough: int | None) -> list[Jud
 
 def _is_allowed(edge: Edge, residency: frozenset[str] | None) -> bool:
     return residency is None or edge.region.country in residency
-
-
-def _select_offered(judged: list[Judged]) -> list[Edge]:
-    return [edge for edge, why in judged if why is None]
 
 
 def _rejection(edge: Edge, case: _Case) -> Rejection | None:
@@ -287,8 +294,9 @@ def _has_home_without_model(case: _Case) -> bool:
     return best.region.country == case.key.country
 
 
-def _hide_absent(state: ModelState) -> ModelState:
+def _hide_absent(edge: Edge, model: str) -> ModelState:
     """The model state in an answer. It never says "absent", because the edge may load the model on
     request.
     """
-    return ModelState.LOADED if state is ModelState.LOADED else ModelState.UNKNOWN
+    is_loaded = model_state(edge, model) is ModelState.LOADED
+    return ModelState.LOADED if is_loaded else ModelState.UNKNOWN

@@ -12,7 +12,7 @@ from router.geo.sphere import distance_km
 from router.model import Level, Location, Position, Source
 from router.routing.cache_headers import CachePolicy, Sharing, format_key
 from router.routing.decision import Decision, Rejection, decide
-from router.routing.dial import apply_dial, dial_position, picker
+from router.routing.dial import DialPosition, apply_dial, dial_position, picker
 from router.routing.fleet import Edge, Fleet
 from router.routing.location import Placed
 from router.routing.query import Query
@@ -41,17 +41,6 @@ def explain(
     whole = decide(ranker, fleet, key, query)
     position_of = dial_position(fleet, key, placed.sharing, placed.seed)
     decision = apply_dial(whole, key, position_of)
-    origin = ranker.origin(placed.location)
-
-    def far(edge: Edge) -> dict[str, Any]:
-        ms = ranker.estimated_ms(key.country, edge.region.id)
-        return {**_edge(edge, origin), **({} if ms is None else {"estimated_ms": round(ms, 1)})}
-
-    def kept(edge: Edge) -> bool | None:
-        """Whether the edge's dial keeps this viewer; None without a dial."""
-        return position_of(edge.region.id) < edge.share if edge.share < 1.0 else None
-
-    answer = RouteTable(ranker, fleet, policy).answer(key, query, placed.sharing, placed.seed)
     return {
         "location": {**_location(ranker, placed.location), **_feed_line(line)},
         "query": query._asdict(),
@@ -62,17 +51,43 @@ def explain(
         "residency": None if decision.residency is None else sorted(decision.residency),
         "model": decision.model,
         "ttl": policy.ttl(decision.status),
-        "code": answer.code,
-        "headers": {name.decode(): value.decode() for name, value in answer.headers},
+        **_answer(RouteTable(ranker, fleet, policy), key, query, placed),
+        **_edges(ranker, decision, placed, key, position_of),
+    }
+
+
+def _edges(
+    ranker: Ranker,
+    decision: Decision,
+    placed: Placed,
+    key: RouteKey,
+    position_of: DialPosition,
+) -> dict[str, Any]:
+    origin = ranker.origin(placed.location)
+
+    def describe(edge: Edge) -> dict[str, Any]:
+        return _edge(edge, origin, ranker.estimated_ms(key.country, edge.region.id))
+
+    def is_kept(edge: Edge) -> bool | None:
+        """Whether the edge's dial keeps this viewer; None without a dial."""
+        return position_of(edge.region.id) < edge.share if edge.share < 1.0 else None
+
+    return {
         "candidates": [
-            {"role": _role(place), **far(edge), "kept": kept(edge)}
+            {"role": _role(place), **describe(edge), "kept": is_kept(edge)}
             for place, edge in enumerate(decision.candidates)
         ],
         "rejected": [
-            {"why": why, "why_since": _since(edge, why), **far(edge)}
+            {"why": why, "why_since": _since(edge, why), **describe(edge)}
             for edge, why in decision.rejected
         ],
     }
+
+
+def _answer(table: RouteTable, key: RouteKey, query: Query, placed: Placed) -> dict[str, Any]:
+    answer = table.answer(key, query, placed.sharing, placed.seed)
+    headers = {name.decode(): value.decode() for name, value in answer.headers}
+    return {"code": answer.code, "headers": headers}
 
 
 def _verdict(decision: Decision) -> dict[str, Any]:
@@ -156,7 +171,7 @@ def _feed_line(line: FeedLine | None) -> dict[str, Any]:
     return {"feed": line and line.feed, "line": line and line.number}
 
 
-def _edge(edge: Edge, origin: Position | None) -> dict[str, Any]:
+def _edge(edge: Edge, origin: Position | None, ms: float | None) -> dict[str, Any]:
     far = None if origin is None else round(distance_km(origin, edge.region.position))
     return {
         "region": edge.region.id,
@@ -170,6 +185,7 @@ def _edge(edge: Edge, origin: Position | None) -> dict[str, Any]:
         "share": edge.share,
         "intent_reason": None if edge.intent is None else edge.intent.reason,
         "until": None if edge.intent is None else edge.intent.ends_at,
+        **({} if ms is None else {"estimated_ms": round(ms, 1)}),
     }
 
 

@@ -41,7 +41,11 @@ class LostIntents:
         back = [intent for intent in stored.intents if self._ended.get(intent.edge) == intent]
         for intent in back:
             del self._ended[intent.edge]
-        return [_return(intent, self._clock()) for intent in back[:MAX_AT_ONCE]]
+        now = self._clock()
+        return [
+            _event(intent, now, Intended.ENABLED, intent.state, BACK)
+            for intent in back[:MAX_AT_ONCE]
+        ]
 
     def find_lost(self, stored: Stored, edges: Sequence[str]) -> list[Event]:
         """An event for each intent that has been missing for a while before its end."""
@@ -59,7 +63,11 @@ class LostIntents:
         due = [edge for edge, since in self._missing_since.items() if now - since >= SETTLED_S]
         lost = [self._held[edge] for edge in due[:MAX_AT_ONCE]]
         self.forget(due[:MAX_AT_ONCE])
-        return [_loss(intent, now) for intent in lost if intent.ends_at > now + NEAR_END_S]
+        return [
+            _event(intent, now, intent.state, Intended.ENABLED, LOST)
+            for intent in lost
+            if intent.ends_at > now + NEAR_END_S
+        ]
 
     @staticmethod
     def find_unexplained(lost: Sequence[Event], recent: Sequence[Event]) -> list[Event]:
@@ -74,29 +82,15 @@ class LostIntents:
         return [event for event in lost if event.edge not in enabled]
 
 
-def _loss(intent: Intent, now: float) -> Event:
+def _event(intent: Intent, now: float, before: str, after: str, reason: str) -> Event:
     """The event; equal on every server, except for `at`."""
     return Event(
         at=now,
         kind=EventKind.INTENT,
         edge=intent.edge,
-        before=intent.state,
-        after=Intended.ENABLED,
-        reason=LOST,
-        actor="autorouter",
-        until=intent.ends_at,
-    )
-
-
-def _return(intent: Intent, now: float) -> Event:
-    """The event; equal on every server, except for `at`."""
-    return Event(
-        at=now,
-        kind=EventKind.INTENT,
-        edge=intent.edge,
-        before=Intended.ENABLED,
-        after=intent.state,
-        reason=BACK,
+        before=before,
+        after=after,
+        reason=reason,
         actor="autorouter",
         until=intent.ends_at,
     )

@@ -32,6 +32,7 @@ from router.routing.territory import (
     CELL_DEG,
     Block,
     Cell,
+    Move,
     changes,
     country_shares,
     edge_shares,
@@ -121,11 +122,8 @@ class Dashboard:
         there may be a `dial`. Returns the shares of viewers that would move, from which edge to
         which, and the countries left without an edge.
         """
-        asked = request.query_params
-        edges = list(dict.fromkeys(asked.get("edges", "").split(",")))
         try:
-            state = Intended(asked.get("state", ""))
-            dial = _dial(asked.get("dial")) if state is Intended.ENABLED else None
+            edges, state, dial = _parse_preview(request.query_params)
             check_known(self._ops.watch.fleet, edges)
         except ValueError:
             detail = f"state must be one of {', '.join(Intended)}, and dial from 0 to 1"
@@ -146,16 +144,7 @@ class Dashboard:
                 "state": state,
                 "status": previewed.status,
                 "basis": basis,
-                "moves": [
-                    {
-                        "from": move.origin,
-                        "to": move.target,
-                        "share": move.share,
-                        "countries": move.countries[:MAX_COUNTRIES],
-                        "more_countries": max(0, len(move.countries) - MAX_COUNTRIES),
-                    }
-                    for move in moved
-                ],
+                "moves": [_move(move) for move in moved],
                 "countries_left": left,
                 "needs_force": (bool(left) and not has_one_edge_per_country(watch.fleet))
                 or takes_last,
@@ -182,6 +171,23 @@ class Dashboard:
         if sum(answers.values()) < MIN_ANSWERS:
             return "people", weigh(known.survey, {})
         return "answers", weigh(known.survey, answers)
+
+
+def _parse_preview(asked: Mapping[str, str]) -> tuple[list[str], Intended, float | None]:
+    """The edges, the intent, and the share of a dial. Raises ValueError."""
+    edges = list(dict.fromkeys(asked.get("edges", "").split(",")))
+    state = Intended(asked.get("state", ""))
+    return edges, state, _dial(asked.get("dial")) if state is Intended.ENABLED else None
+
+
+def _move(move: Move) -> dict[str, Any]:
+    return {
+        "from": move.origin,
+        "to": move.target,
+        "share": move.share,
+        "countries": move.countries[:MAX_COUNTRIES],
+        "more_countries": max(0, len(move.countries) - MAX_COUNTRIES),
+    }
 
 
 def _dial(text: str | None) -> float | None:
