@@ -1,4 +1,4 @@
-"""One probe of a real edge, whatever it does: an Outcome in time, never an exception."""
+"""Each probe of a real edge has an Outcome in time and never raises."""
 
 import asyncio
 import errno
@@ -52,17 +52,17 @@ async def prober() -> AsyncIterator[Prober]:
         yield Prober(client, "a-key")
 
 
-class Answering:
-    """A server that says the same bytes to every request, and keeps what it was asked."""
+class StaticServer:
+    """A server that sends the same bytes for every request, and records the requests."""
 
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = pieces
-        self.asked: list[bytes] = []
+        self.requests: list[bytes] = []
         self.port = 0
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            self.asked.append(await reader.readuntil(b"\r\n\r\n"))
+            self.requests.append(await reader.readuntil(b"\r\n\r\n"))
             for piece in self.pieces:
                 writer.write(piece)
                 await writer.drain()
@@ -73,8 +73,10 @@ class Answering:
 
 
 @asynccontextmanager
-async def answering(*pieces: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[Answering]:
-    one = Answering(*pieces)
+async def answering(
+    *pieces: bytes, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[StaticServer]:
+    one = StaticServer(*pieces)
     server = await asyncio.start_server(one.answer, HOST, 0, ssl=tls)
     one.port = server.sockets[0].getsockname()[1]
     yield one
@@ -110,7 +112,7 @@ def a_reply(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> bytes:
         (Mode.TRICKLE, Outcome.TIMEOUT),
     ],
 )
-async def test_every_mode_has_its_outcome_in_time(
+async def test_every_mode_has_its_outcome(
     edge: SimulatedEdge, prober: Prober, mode: Mode, expected: Outcome
 ) -> None:
     await edge.set_mode(mode)
@@ -120,12 +122,12 @@ async def test_every_mode_has_its_outcome_in_time(
     assert time.monotonic() - started < TOTAL_TIMEOUT_S + SLACK_S
 
 
-async def test_every_mode_is_known_here() -> None:
-    marks = test_every_mode_has_its_outcome_in_time.pytestmark  # type: ignore[attr-defined]
+async def test_every_mode_is_tested() -> None:
+    marks = test_every_mode_has_its_outcome.pytestmark  # type: ignore[attr-defined]
     assert {mode for mode, _ in marks[0].args[1]} == set(Mode)
 
 
-async def test_answered_probe_tells_its_time(edge: SimulatedEdge, prober: Prober) -> None:
+async def test_answered_probe_has_a_round_trip_time(edge: SimulatedEdge, prober: Prober) -> None:
     edge.delay_s = 0.1
     await edge.set_mode(Mode.SLOW)
     probe = await prober.health(a_region(endpoint=edge.endpoint))
@@ -133,18 +135,18 @@ async def test_answered_probe_tells_its_time(edge: SimulatedEdge, prober: Prober
     assert 100 <= probe.rtt_ms < 1_000
 
 
-async def test_failed_probe_tells_no_time(edge: SimulatedEdge, prober: Prober) -> None:
+async def test_failed_probe_has_no_round_trip_time(edge: SimulatedEdge, prober: Prober) -> None:
     await edge.set_mode(Mode.DOWN)
     assert await prober.health(a_region(endpoint=edge.endpoint)) == Probe(outcome=Outcome.REFUSED)
 
 
-async def test_gigabyte_is_dropped_at_64_kib(edge: SimulatedEdge, prober: Prober) -> None:
+async def test_body_over_64_kib_is_dropped(edge: SimulatedEdge, prober: Prober) -> None:
     await edge.set_mode(Mode.HUGE)
     started = time.monotonic()
     await prober.health(a_region(endpoint=edge.endpoint))
     assert time.monotonic() - started < 1
     await eventually(lambda: not edge.connections)
-    assert edge.sent_bytes < 20_000_000  # the kernel's buffers, not the gigabyte
+    assert edge.sent_bytes < 20_000_000  # the kernel's buffers
 
 
 async def test_redirect_is_not_followed(edge: SimulatedEdge, prober: Prober) -> None:
@@ -153,7 +155,7 @@ async def test_redirect_is_not_followed(edge: SimulatedEdge, prober: Prober) -> 
     assert edge.requests[ELSEWHERE] == 0
 
 
-async def test_probe_leaves_no_connection_behind(edge: SimulatedEdge, prober: Prober) -> None:
+async def test_probe_closes_its_connection(edge: SimulatedEdge, prober: Prober) -> None:
     for _ in range(3):
         await prober.health(a_region(endpoint=edge.endpoint))
     await eventually(lambda: not edge.connections)
@@ -174,7 +176,7 @@ async def test_full_queue_is_a_connect_timeout(prober: Prober) -> None:
     assert time.monotonic() - started < CONNECT_TIMEOUT_S + SLACK_S
 
 
-async def test_many_hung_edges_take_no_longer_than_one(edge: SimulatedEdge, prober: Prober) -> None:
+async def test_hung_edges_are_probed_concurrently(edge: SimulatedEdge, prober: Prober) -> None:
     await edge.set_mode(Mode.HANG)
     region = a_region(endpoint=edge.endpoint)
     started = time.monotonic()
@@ -183,7 +185,7 @@ async def test_many_hung_edges_take_no_longer_than_one(edge: SimulatedEdge, prob
     assert time.monotonic() - started < TOTAL_TIMEOUT_S + 2 * SLACK_S
 
 
-async def test_want_of_file_descriptors_is_our_own_fault(
+async def test_missing_file_descriptors_are_a_local_error(
     edge: SimulatedEdge, prober: Prober
 ) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -207,7 +209,7 @@ async def _without_descriptors(stack: ExitStack, prober: Prober, edge: Simulated
 
 @pytest.fixture(scope="module")
 def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    """A server's TLS with a certificate that nobody vouches for."""
+    """TLS of a server with a self-signed certificate."""
     key, certificate = (tmp_path_factory.mktemp("tls") / name for name in ("key", "certificate"))
     command = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 1"
     names = ["-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{HOST}"]
@@ -218,20 +220,20 @@ def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     return tls
 
 
-async def test_self_signed_certificate_is_a_tls_fault(
+async def test_self_signed_certificate_is_a_tls_error(
     self_signed: ssl.SSLContext, prober: Prober
 ) -> None:
     async with answering(a_reply(b'{"status":"healthy"}'), tls=self_signed) as server:
         probe = await health(prober, server.port, "https")
-        assert (probe.outcome, server.asked) == (Outcome.TLS, [])
+        assert (probe.outcome, server.requests) == (Outcome.TLS, [])
 
 
-async def test_plain_http_where_tls_is_due_is_a_tls_fault(prober: Prober) -> None:
-    async def blurt(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def test_plain_http_instead_of_tls_is_a_tls_error(prober: Prober) -> None:
+    async def send_plain_text(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
-    server = await asyncio.start_server(blurt, HOST, 0)
+    server = await asyncio.start_server(send_plain_text, HOST, 0)
     probe = await health(prober, server.sockets[0].getsockname()[1], "https")
     server.close()
     assert probe.outcome is Outcome.TLS
@@ -292,7 +294,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("pieces", "expected"), HOSTILE.values(), ids=HOSTILE)
-async def test_hostile_answers_have_an_outcome(
+async def test_hostile_response_has_an_outcome(
     prober: Prober, pieces: tuple[bytes, ...], expected: Outcome
 ) -> None:
     async with answering(*pieces) as server:
@@ -300,13 +302,13 @@ async def test_hostile_answers_have_an_outcome(
     assert outcome is expected
 
 
-async def test_request_names_us_and_asks_for_plain_json(prober: Prober) -> None:
+async def test_request_has_our_user_agent_and_no_encoding(prober: Prober) -> None:
     async with answering(a_reply(HEALTHY)) as server:
         await health(prober, server.port)
-    asked = server.asked[0].lower()
-    assert b"user-agent: autorouter/" in asked
-    assert b"accept-encoding: identity" in asked
-    assert b"authorization" not in asked
+    requests = server.requests[0].lower()
+    assert b"user-agent: autorouter/" in requests
+    assert b"accept-encoding: identity" in requests
+    assert b"authorization" not in requests
 
 
 @pytest.mark.parametrize(
@@ -341,7 +343,7 @@ async def test_request_names_us_and_asks_for_plain_json(prober: Prober) -> None:
         (401, b"", Outcome.STATUS),
     ],
 )
-def test_health_answer_is_judged(status: int, body: bytes, expected: Outcome) -> None:
+def test_health_response_has_an_outcome(status: int, body: bytes, expected: Outcome) -> None:
     assert judge_health(status, body).outcome is expected
 
 
@@ -369,12 +371,12 @@ def test_health_answer_is_judged(status: int, body: bytes, expected: Outcome) ->
     ],
     ids=str,
 )
-def test_fault_is_named_by_its_kind(error: BaseException, expected: Outcome) -> None:
+def test_connection_error_has_an_outcome(error: BaseException, expected: Outcome) -> None:
     assert name_fault(error).outcome is expected
 
 
 async def _send_endlessly(head: bytes, piece: bytes, prober: Prober) -> tuple[Outcome, int, float]:
-    """The outcome of an edge that never stops sending; what it sent, and for how long."""
+    """The outcome for an edge that sends without end, the bytes sent, and the seconds."""
     sent = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -415,16 +417,14 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     ],
     ids=["interim", "extensions", "extension", "chunks", "trailers", "empty lines", "headers"],
 )
-async def test_endless_answer_is_cut_by_its_bytes(
-    prober: Prober, head: bytes, piece: bytes
-) -> None:
+async def test_endless_response_is_cut_by_size(prober: Prober, head: bytes, piece: bytes) -> None:
     outcome, _, took_s = await _send_endlessly(head, piece, prober)
     assert outcome in (Outcome.TOO_LARGE, Outcome.BAD_BODY)
     assert took_s < TOTAL_TIMEOUT_S
 
 
-async def test_endless_answer_leaves_the_loop_to_others(prober: Prober) -> None:
-    gaps_s: list[float] = []  # of this thread's own time, whatever else the machine does
+async def test_endless_response_does_not_block_the_loop(prober: Prober) -> None:
+    gaps_s: list[float] = []  # CPU time of this thread, so other processes do not matter
 
     async def watch() -> None:
         while True:
@@ -439,8 +439,8 @@ async def test_endless_answer_leaves_the_loop_to_others(prober: Prober) -> None:
 
 
 @pytest.mark.parametrize("stopped_s", [1.7, 2.8])
-async def test_stop_of_this_process_is_our_own_fault(prober: Prober, stopped_s: float) -> None:
-    """At 1.7 s a connection attempt is overdue, at 2.8 s a whole probe."""
+async def test_stopped_process_is_a_local_error(prober: Prober, stopped_s: float) -> None:
+    """After 1.7 s a connection attempt is overdue, after 2.8 s the whole probe."""
     with socket.socket() as busy, ExitStack() as stack:
         busy.bind((HOST, 0))
         busy.listen(0)
@@ -450,12 +450,12 @@ async def test_stop_of_this_process_is_our_own_fault(prober: Prober, stopped_s: 
             one.connect_ex(busy.getsockname())
         probing = asyncio.create_task(health(prober, busy.getsockname()[1]))
         await asyncio.sleep(0.1)
-        time.sleep(stopped_s)  # noqa: ASYNC251 - the loop is to stand still
+        time.sleep(stopped_s)  # noqa: ASYNC251 - blocks the loop on purpose
         probe = await probing
     assert probe.outcome is Outcome.LOCAL
 
 
-async def test_status_format_reads_no_body(edge: SimulatedEdge, prober: Prober) -> None:
+async def test_status_check_reads_no_body(edge: SimulatedEdge, prober: Prober) -> None:
     region = a_region(endpoint=edge.endpoint, check=Check(health=HealthFormat.STATUS))
     for mode, expected in (
         (Mode.HTML, Outcome.OK),
@@ -469,13 +469,13 @@ async def test_status_format_reads_no_body(edge: SimulatedEdge, prober: Prober) 
         assert (await prober.health(region)).outcome is expected, mode
 
 
-async def test_health_is_asked_where_its_url_says(edge: SimulatedEdge, prober: Prober) -> None:
+async def test_health_url_is_used(edge: SimulatedEdge, prober: Prober) -> None:
     check = Check(url=f"{edge.endpoint}/health?probe=1")
     region = a_region(endpoint=f"http://{HOST}:{free_port()}", check=check)
     assert (await prober.health(region)).outcome is Outcome.OK
 
 
-async def test_timeouts_are_the_regions_own(edge: SimulatedEdge, prober: Prober) -> None:
+async def test_timeouts_of_the_region_are_used(edge: SimulatedEdge, prober: Prober) -> None:
     await edge.set_mode(Mode.HANG)
     started = time.monotonic()
     await prober.health(a_region(endpoint=edge.endpoint, check=Check(timeout_s=0.2)))
@@ -494,7 +494,7 @@ async def test_timeouts_are_the_regions_own(edge: SimulatedEdge, prober: Prober)
         ((), "without a response"),
     ],
 )
-async def test_probe_tells_what_it_met(
+async def test_probe_reports_the_details(
     prober: Prober, pieces: tuple[bytes, ...], detail: str
 ) -> None:
     async with answering(*pieces) as server:
@@ -502,25 +502,25 @@ async def test_probe_tells_what_it_met(
     assert detail in (probe.detail or "")
 
 
-async def test_plain_http_goes_to_private_networks_only(prober: Prober) -> None:
+async def test_plain_http_needs_a_private_address(prober: Prober) -> None:
     probe = await prober.health(a_region(endpoint="http://192.0.0.8"))
     assert probe.outcome is not None
     probe = await prober.health(a_region(endpoint="http://8.8.8.8"))
     assert (probe.outcome, "use https" in (probe.detail or "")) == (Outcome.REFUSED, True)
 
 
-async def test_models_are_read_sorted(edge: SimulatedEdge, prober: Prober) -> None:
+async def test_models_are_sorted(edge: SimulatedEdge, prober: Prober) -> None:
     found = await prober.models(a_region(endpoint=edge.endpoint))
     assert found == Inventory(("kokoro-82m", "whisper"))
 
 
-async def test_edge_without_models_tells_so(edge: SimulatedEdge, prober: Prober) -> None:
+async def test_edge_without_models_has_an_empty_list(edge: SimulatedEdge, prober: Prober) -> None:
     edge.models = ()
     assert await prober.models(a_region(endpoint=edge.endpoint)) == Inventory(())
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
-async def test_withheld_inventory_is_unknown(
+async def test_rejected_inventory_request_is_unknown(
     edge: SimulatedEdge, prober: Prober, status: int
 ) -> None:
     edge.models_status = status
@@ -530,7 +530,7 @@ async def test_withheld_inventory_is_unknown(
 
 
 @pytest.mark.parametrize("mode", [Mode.DOWN, Mode.RESET, Mode.HTML, Mode.HUGE, Mode.REDIRECT])
-async def test_inventory_of_a_broken_edge_is_unknown(
+async def test_inventory_of_a_failing_edge_is_unknown(
     edge: SimulatedEdge, prober: Prober, mode: Mode
 ) -> None:
     await edge.set_mode(mode)
@@ -538,20 +538,20 @@ async def test_inventory_of_a_broken_edge_is_unknown(
     assert (found.models, found.fault is None) == (None, False)
 
 
-async def test_older_edge_is_asked_for_its_list(prober: Prober) -> None:
+async def test_older_edge_is_read_through_its_model_list(prober: Prober) -> None:
     listed = b'{"object":"list","data":[{"id":"whisper"},{"id":"kokoro-82m"}]}'
     async with answering(a_reply(listed)) as server:
         region = a_region(endpoint=f"http://{HOST}:{server.port}")
         assert (await prober.models(region)).models == ("kokoro-82m", "whisper")
 
 
-async def test_key_goes_to_the_inventory_only(prober: Prober) -> None:
+async def test_key_is_sent_for_the_inventory_only(prober: Prober) -> None:
     async with answering(a_reply(b"", status=b"404 Not Found")) as server:
         region = a_region(endpoint=f"http://{HOST}:{server.port}")
         await prober.health(region)
         await prober.models(region)
-    kept = [b"Authorization: Bearer a-key\r\n" in asked for asked in server.asked]
-    assert kept == [False, True, True]
+    has_key = [b"Authorization: Bearer a-key\r\n" in requests for requests in server.requests]
+    assert has_key == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -572,7 +572,7 @@ async def test_key_goes_to_the_inventory_only(prober: Prober) -> None:
     ],
     ids=range(12),
 )
-def test_either_inventory_is_read(body: bytes, expected: tuple[str, ...] | None) -> None:
+def test_both_inventory_formats_are_read(body: bytes, expected: tuple[str, ...] | None) -> None:
     assert read_models(body).models == expected
 
 
@@ -593,20 +593,20 @@ async def test_inventory_of_two_mebibytes_is_read(prober: Prober) -> None:
     assert (len(found.models or ()), found.fault) == (MAX_MODELS, None)
 
 
-async def test_larger_inventory_is_unknown_and_told(prober: Prober) -> None:
+async def test_too_large_inventory_is_unknown_and_reported(prober: Prober) -> None:
     for body in (a_list(MAX_MODELS + 1), a_list(1).ljust(MAX_INVENTORY_BYTES + 1)):
         async with answering(a_reply(body)) as server:
             found = await prober.models(a_region(endpoint=f"http://{HOST}:{server.port}"))
         assert (found.models, found.fault) == (None, Outcome.TOO_LARGE)
 
 
-async def test_edge_that_lists_none_is_not_asked(edge: SimulatedEdge, prober: Prober) -> None:
+async def test_models_path_none_sends_no_request(edge: SimulatedEdge, prober: Prober) -> None:
     region = a_region(endpoint=edge.endpoint, check=Check(models=ModelsFormat.NONE))
     assert await prober.models(region) == Inventory()
     assert not edge.requests
 
 
-async def test_edge_that_comes_back_is_seen(edge: SimulatedEdge, prober: Prober) -> None:
+async def test_recovered_edge_is_healthy(edge: SimulatedEdge, prober: Prober) -> None:
     region = a_region(endpoint=edge.endpoint)
     await edge.set_mode(Mode.DOWN)
     assert (await prober.health(region)).outcome is Outcome.REFUSED
@@ -615,7 +615,7 @@ async def test_edge_that_comes_back_is_seen(edge: SimulatedEdge, prober: Prober)
 
 
 @pytest.mark.parametrize("endpoint", ["http://", "http://[::1", "http://a b", "gopher://x"])
-async def test_impossible_endpoint_is_an_outcome(prober: Prober, endpoint: str) -> None:
+async def test_invalid_endpoint_has_an_outcome(prober: Prober, endpoint: str) -> None:
     assert isinstance((await prober.health(a_region(endpoint=endpoint))).outcome, Outcome)
 
 

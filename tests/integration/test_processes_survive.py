@@ -1,4 +1,4 @@
-"""What breaks beside a server does not break its answers: folders that hang, logs unread."""
+"""A server keeps answering when folders hang, logs are not read or background tasks fail."""
 
 import asyncio
 import os
@@ -34,10 +34,10 @@ PIPE_BYTES = 65_536
 __all__ = ["site"]
 
 
-async def test_state_folder_that_hangs_freezes_neither_health_nor_the_stop(
+async def test_hung_state_folder_blocks_neither_health_nor_shutdown(
     site: Site, tmp_path: Path
 ) -> None:
-    """Opening a pipe that nobody reads blocks, as a file on a dead network folder does."""
+    """Opening a pipe without a reader blocks, like a file in an unreachable network folder."""
     folder = tmp_path / "state"
     folder.mkdir()
     server = site.serve(STATE_DIR=str(folder))
@@ -65,7 +65,7 @@ async def test_state_folder_that_hangs_freezes_neither_health_nor_the_stop(
     assert await server.process.ended() == 0
 
 
-async def test_saved_health_that_hangs_does_not_delay_the_start(site: Site, tmp_path: Path) -> None:
+async def test_hung_saved_health_does_not_delay_the_start(site: Site, tmp_path: Path) -> None:
     folder = tmp_path / "state"
     folder.mkdir()
     os.mkfifo(folder / "last-good.json")
@@ -74,8 +74,8 @@ async def test_saved_health_that_hangs_does_not_delay_the_start(site: Site, tmp_
     assert "no answer for 2 s at start" in server.process.output
 
 
-def with_unread_log(settings: dict[str, str]) -> "subprocess.Popen[bytes]":
-    """A server whose standard error is a pipe that nobody reads."""
+def server_with_unread_log(settings: dict[str, str]) -> "subprocess.Popen[bytes]":
+    """A server that writes its standard error to a pipe without a reader."""
     return subprocess.Popen(
         [str(AUTOROUTER), "serve"],
         stdin=subprocess.DEVNULL,
@@ -86,11 +86,11 @@ def with_unread_log(settings: dict[str, str]) -> "subprocess.Popen[bytes]":
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_log_that_nobody_reads_stops_nothing(site: Site, workers: str) -> None:
+async def test_unread_log_blocks_nothing(site: Site, workers: str) -> None:
     port, ops_port = free_port(), free_port()
     listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
     settings = site.settings | listens | {"LOG_REQUESTS": "all", "WORKERS": workers}
-    server = with_unread_log(settings)
+    server = server_with_unread_log(settings)
     try:
         async with plain_client() as client:
 
@@ -101,7 +101,7 @@ async def test_log_that_nobody_reads_stops_nothing(site: Site, workers: str) -> 
                 return False
 
             await eventually(is_up)
-            lines = 2 * PIPE_BYTES // 300  # of a request each
+            lines = 2 * PIPE_BYTES // 300  # each is the line of one request
             for _ in range(lines):
                 answer = await client.get(f"http://{HOST}:{port}/v1/route")
                 assert answer.status_code == 200
@@ -121,7 +121,7 @@ async def test_log_that_nobody_reads_stops_nothing(site: Site, workers: str) -> 
         server.communicate()
 
 
-# Loops that fail
+# Failing loops
 
 
 RAISING = """
@@ -135,7 +135,6 @@ main()
 
 
 async def is_answering(server: Running) -> bool:
-    """Whether both listeners are up."""
     answer = await server.client.get(f"http://{HOST}:{server.port}/v1/route")
     return answer.status_code == 200 and (await server.ops("/healthz")).status_code == 200
 
@@ -145,17 +144,15 @@ async def finding_kinds(server: Running) -> set[str]:
     return {finding["kind"] for finding in told["findings"]}
 
 
-async def counted(server: Running, series: str) -> float:
-    """The value of a series in what Prometheus scrapes."""
+async def metric_value(server: Running, series: str) -> float:
+    """The value of a series of /metrics."""
     for line in (await server.ops("/metrics")).text.splitlines():
         if line.startswith(f"{series} "):
             return float(line.rpartition(" ")[2])
     raise AssertionError(f"no {series}")
 
 
-async def test_loop_that_raises_is_restarted_counted_and_reported(
-    site: Site, tmp_path: Path
-) -> None:
+async def test_failed_loop_is_restarted_counted_and_reported(site: Site, tmp_path: Path) -> None:
     ports = free_port(), free_port()
     listens = {"LISTEN": f"{HOST}:{ports[0]}", "OPS_LISTEN": f"{HOST}:{ports[1]}"}
     environ = clean_env(**site.settings, **listens)
@@ -165,10 +162,10 @@ async def test_loop_that_raises_is_restarted_counted_and_reported(
         await eventually(server.is_ready)
         series = 'autorouter_loop_failures_total{loop="public_probe"}'
 
-        async def has_failed_thrice() -> bool:
-            return await counted(server, series) >= 3
+        async def has_failed_three_times() -> bool:
+            return await metric_value(server, series) >= 3
 
-        await eventually(has_failed_thrice)
+        await eventually(has_failed_three_times)
         assert await is_answering(server)
         assert "loop" in await finding_kinds(server)
         assert "a background loop failed" in server.process.output
@@ -180,7 +177,7 @@ async def test_loop_that_raises_is_restarted_counted_and_reported(
 
 @pytest.fixture
 def aws_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """AWS's configuration file, of a process that is started next."""
+    """The AWS configuration file of the processes that the test starts."""
     path = tmp_path / "aws-config"
     path.write_text("[default]\nregion = us-east-1\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
@@ -189,7 +186,7 @@ def aws_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return path
 
 
-async def test_faulty_aws_configuration_at_reload_is_counted_and_reported(
+async def test_invalid_aws_configuration_at_reload_is_reported(
     site: Site, aws_config: Path
 ) -> None:
     server = await site.serve_until_ready(PURGE="cloudfront:E1")
@@ -197,7 +194,7 @@ async def test_faulty_aws_configuration_at_reload_is_counted_and_reported(
     server.process.send(signal.SIGHUP)
 
     async def is_counted() -> bool:
-        return await counted(server, 'autorouter_reloads_total{result="refused"}') == 1
+        return await metric_value(server, 'autorouter_reloads_total{result="refused"}') == 1
 
     await eventually(is_counted)
     assert await is_answering(server)
@@ -205,10 +202,10 @@ async def test_faulty_aws_configuration_at_reload_is_counted_and_reported(
     assert "cloudfront:E1 cannot be used" in server.process.output
 
 
-async def test_purge_whose_client_raises_is_counted_and_reported(
+async def test_purge_with_an_unexpected_error_is_reported(
     site: Site, aws_config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nonsense in place of AWS's answer: botocore raises an error that is none of its own."""
+    """An invalid response of AWS: botocore raises an error of another library."""
 
     async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
@@ -225,7 +222,7 @@ async def test_purge_whose_client_raises_is_counted_and_reported(
 
         async def is_counted() -> bool:
             series = 'autorouter_purges_total{result="error",target="cloudfront"}'
-            return await counted(server, series) >= 2
+            return await metric_value(server, series) >= 2
 
         await eventually(is_counted)
         assert await is_answering(server)
@@ -234,7 +231,7 @@ async def test_purge_whose_client_raises_is_counted_and_reported(
         assert await server.process.ended() == 0
 
 
-# An edge that attacks
+# A hostile edge
 
 
 ENDLESS = {
@@ -247,8 +244,8 @@ ENDLESS = {
 
 
 @asynccontextmanager
-async def endless_edge(head: bytes, piece: bytes) -> AsyncIterator[int]:
-    """An edge whose answer never ends, on this port."""
+async def an_endless_edge(head: bytes, piece: bytes) -> AsyncIterator[int]:
+    """The port of an edge whose response never ends."""
 
     async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
@@ -257,30 +254,30 @@ async def endless_edge(head: bytes, piece: bytes) -> AsyncIterator[int]:
             while True:
                 writer.write(piece)
                 await writer.drain()
-                await asyncio.sleep(0.001)  # this process asks the server, too
+                await asyncio.sleep(0.001)  # because this process also sends requests to the server
         writer.close()
 
     async with await asyncio.start_server(send, HOST, 0) as server:
         yield server.sockets[0].getsockname()[1]
 
 
-def spawned_by(pid: int) -> list[str]:
-    """The processes of multiprocessing that a process started, but for its resource tracker."""
+def children_of(pid: int) -> list[str]:
+    """The child processes of a process, without multiprocessing's resource tracker."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [one for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
 
 
 @pytest.mark.parametrize("attack", ENDLESS)
-async def test_edge_whose_answer_never_ends_delays_no_answer(site: Site, attack: str) -> None:
-    """Without Redis too, probes are made by another process than answers."""
-    async with endless_edge(*ENDLESS[attack]) as port:
+async def test_endless_edge_response_delays_no_client(site: Site, attack: str) -> None:
+    """Even without Redis, probes run in another process than responses."""
+    async with an_endless_edge(*ENDLESS[attack]) as port:
 
-        def point_at_it(document: dict[str, Any]) -> None:
+        def use_endless_edge(document: dict[str, Any]) -> None:
             for region in document["regions"]:
                 if region["id"] == "yto-02":
                     region["endpoint"] = f"http://{HOST}:{port}"
 
-        rewritten(Path(site.settings["REGIONS"]), point_at_it)
+        rewritten(Path(site.settings["REGIONS"]), use_endless_edge)
         server = await site.serve_until_ready()
         took_s = []
         for _ in range(300):
@@ -288,8 +285,8 @@ async def test_edge_whose_answer_never_ends_delays_no_answer(site: Site, attack:
             assert (await server.route())["status"] == "ok"
             took_s.append(time.perf_counter() - began)
             await asyncio.sleep(0.005)
-        assert len(spawned_by(server.process.pid)) == 1
-        server.process.send(signal.SIGTERM)  # before the edge that it asks
+        assert len(children_of(server.process.pid)) == 1
+        server.process.send(signal.SIGTERM)  # before the edge that it polls stops
         await server.process.ended()
     assert statistics.median(took_s) < 0.05
     assert max(took_s) < 1.0

@@ -1,7 +1,7 @@
-"""The configurations in infra/proxy, run by a real nginx and a real Caddy before a real server.
+"""The configurations in infra/proxy with a real nginx, a real Caddy and a real server.
 
-Viewers have loopback addresses of their own, which an override places: one in Toronto, one in
-Dallas. Whose answer a viewer gets shows whom the server took it for.
+Each viewer has its own loopback address. A geofeed locates one in Toronto and one in Dallas, so
+the response shows which address the server used.
 """
 
 import re
@@ -31,7 +31,7 @@ OVERRIDES = f"""# prefix,country,region,city,,latitude,longitude
 {TORONTO}/32,CA,CA-ON,Toronto,,43.6532,-79.3832
 {DALLAS}/32,US,US-TX,Dallas,,32.7767,-96.7970
 """
-NGINX = """daemon off;
+NGINX_MAIN = """daemon off;
 pid nginx.pid;
 error_log stderr warn;
 events {}
@@ -39,7 +39,7 @@ http {
 %s
 }
 """
-SPOOFS = (
+FALSE_HEADERS = (
     {"X-Forwarded-For": DALLAS},
     {"X-Forwarded-For": f"{DALLAS}, {HOST}"},
     {"X-Forwarded-For": f"{HOST}, {DALLAS}, {HOST}, {HOST}"},
@@ -49,34 +49,34 @@ SPOOFS = (
 
 
 def nginx(folder: Path, port: int, upstream: int) -> list[str]:
-    """The command, with the ports and the certificate of this machine in the file."""
+    """The command, after writing the file with this test's ports and certificate."""
     certificate = folder / "fullchain.pem"
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=autorouter.example.com"
     files = ["-out", str(certificate), "-keyout", str(folder / "privkey.pem")]
     subprocess.run([*command.split(), *files], check=True, capture_output=True)
-    text = moved(
+    text = with_ports(
         (FOLDER / "nginx.conf").read_text(),
         ("127.0.0.1:8080", f"{HOST}:{upstream}"),
         ("listen 443", f"listen {HOST}:{port}"),
         ("    listen [::]:443 ssl http2;\n", ""),
         ("/etc/ssl/autorouter", str(folder)),
     )
-    (folder / "nginx.conf").write_text(NGINX % text)
+    (folder / "nginx.conf").write_text(NGINX_MAIN % text)
     return ["nginx", "-p", str(folder), "-c", "nginx.conf"]
 
 
 def caddy(folder: Path, port: int, upstream: int) -> list[str]:
-    text = moved(
+    text = with_ports(
         (FOLDER / "Caddyfile").read_text(),
         ("127.0.0.1:8080", f"{HOST}:{upstream}"),
         ("autorouter.example.com {", f"http://{HOST}:{port} {{\n\tbind {HOST}"),
     )
-    # Without TLS: certificates are Caddy's affair, and none can be had here.
+    # Without TLS: Caddy cannot get a certificate in a test.
     (folder / "Caddyfile").write_text("{\n\tadmin off\n}\n" + text)
     return [str(AUTOROUTER.with_name("caddy")), "run", "--config", str(folder / "Caddyfile")]
 
 
-def moved(text: str, *changes: tuple[str, str]) -> str:
+def with_ports(text: str, *changes: tuple[str, str]) -> str:
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
@@ -84,7 +84,7 @@ def moved(text: str, *changes: tuple[str, str]) -> str:
 
 
 class Proxied:
-    """A server behind a proxy."""
+    """A proxy and the server behind it."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -92,7 +92,7 @@ class Proxied:
     def ask(
         self, viewer: str, method: str = "GET", path: str = "/v1/route", **headers: str
     ) -> httpx.Response:
-        """From the viewer's address."""
+        """Send a request from the viewer's address."""
         transport = httpx.HTTPTransport(local_address=viewer, verify=False)
         with httpx.Client(transport=transport, timeout=30) as client:
             return client.request(method, self._url + path, headers=headers)
@@ -128,17 +128,17 @@ def proxied(
         process.kill()
 
 
-def test_viewers_are_who_they_are(proxied: Proxied) -> None:
+def test_address_of_the_viewer_is_used(proxied: Proxied) -> None:
     assert proxied.city(TORONTO, {}).startswith("Toronto")
     assert proxied.city(DALLAS, {}).startswith("Dallas")
 
 
-@pytest.mark.parametrize("headers", SPOOFS, ids=lambda headers: next(iter(headers)))
-def test_nobody_can_be_somebody_else(proxied: Proxied, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize("headers", FALSE_HEADERS, ids=lambda headers: next(iter(headers)))
+def test_false_address_headers_are_ignored(proxied: Proxied, headers: dict[str, str]) -> None:
     assert proxied.city(TORONTO, headers).startswith("Toronto")
 
 
-def test_answer_passes_as_it_is(proxied: Proxied, dev: Dev) -> None:
+def test_response_passes_unchanged(proxied: Proxied, dev: Dev) -> None:
     told = proxied.ask(TORONTO)
     direct = httpx.get(f"http://{HOST}:{dev.port}/v1/route", headers={"X-Forwarded-For": TORONTO})
     assert told.json() == direct.json()
@@ -154,7 +154,7 @@ def test_other_methods_are_rejected(proxied: Proxied) -> None:
     assert (told.status_code, told.json()["code"]) == (403, "use_edge")
 
 
-def test_stranger_s_forwarded_for_is_not_read(dev: Dev) -> None:
+def test_forwarded_for_without_the_proxy_is_ignored(dev: Dev) -> None:
     transport = httpx.HTTPTransport(local_address=TORONTO)
     with httpx.Client(transport=transport) as client:
         url = f"http://{HOST}:{dev.port}/v1/route"
@@ -162,8 +162,8 @@ def test_stranger_s_forwarded_for_is_not_read(dev: Dev) -> None:
     assert told.json()["name"].startswith("Toronto")
 
 
-def test_trusting_too_many_lets_viewers_lie(tmp_path: Path) -> None:
-    """Why AUTOROUTER_TRUSTED_PROXIES names the proxy and not a network that viewers are in."""
+def test_trusting_a_viewer_network_accepts_false_addresses(tmp_path: Path) -> None:
+    """The reason why AUTOROUTER_TRUSTED_PROXIES must not contain networks of viewers."""
     (tmp_path / "overrides.csv").write_text(OVERRIDES)
     settings = {"GEO_OVERRIDES": str(tmp_path / "overrides.csv"), "TRUSTED_PROXIES": "127.0.0.0/16"}
     with running_dev(tmp_path, **settings) as dev:
@@ -180,7 +180,7 @@ def test_proxy_closes_idle_connections_before_the_server(name: str) -> None:
     assert int(kept_s) < http_protocol.KEEP_ALIVE_S
 
 
-def test_caddy_refuses_what_is_wrong(tmp_path: Path) -> None:
+def test_caddy_rejects_an_invalid_file(tmp_path: Path) -> None:
     path = tmp_path / "Caddyfile"
     path.write_text((FOLDER / "Caddyfile").read_text().replace("dial_timeout", "dail_timeout"))
     caddy_bin = str(AUTOROUTER.with_name("caddy"))
@@ -190,7 +190,7 @@ def test_caddy_refuses_what_is_wrong(tmp_path: Path) -> None:
     assert "dail_timeout" in done.stderr
 
 
-def test_caddy_file_is_as_caddy_formats_it() -> None:
+def test_caddy_file_is_formatted() -> None:
     caddy_bin = AUTOROUTER.with_name("caddy")
     done = subprocess.run(
         [caddy_bin, "fmt", FOLDER / "Caddyfile"], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""What each CDN is sent, and what becomes of its refusals."""
+"""The purge request to each CDN, and errors of the CDN."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ TOKEN = "a-token-for-tests-only"
 
 
 class Recorder:
-    """An HTTP API that keeps what it is sent and answers with one status."""
+    """An HTTP API that records requests and always replies with one status."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -38,7 +38,7 @@ class Recorder:
         self.headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         self.body = (await receive()).get("body", b"")
         if self.status == 0:
-            await receive()  # until the client hangs up
+            await receive()  # until the client disconnects
             return
         head = {"type": "http.response.start", "status": self.status, "headers": []}
         await send(head)
@@ -62,22 +62,20 @@ async def url(api: Recorder) -> AsyncIterator[str]:
         yield f"http://{HOST}:{port}"
 
 
-async def test_varnish_is_sent_its_tags(api: Recorder, url: str, client: httpx.AsyncClient) -> None:
+async def test_varnish_gets_the_tags(api: Recorder, url: str, client: httpx.AsyncClient) -> None:
     await Varnish(client, f"{url}/").purge(TAGS)
     assert api.asked == [("PURGE", "/")]
     assert api.headers["xkey-purge"] == "edge:yto-01 edge:yul-01"
 
 
-async def test_fastly_is_asked_softly(api: Recorder, url: str, client: httpx.AsyncClient) -> None:
+async def test_fastly_gets_a_soft_purge(api: Recorder, url: str, client: httpx.AsyncClient) -> None:
     await Fastly(client, "SVC1", TOKEN, url).purge(TAGS)
     assert api.asked == [("POST", "/service/SVC1/purge")]
     assert json.loads(api.body) == {"surrogate_keys": TAGS}
     assert (api.headers["fastly-key"], api.headers["fastly-soft-purge"]) == (TOKEN, "1")
 
 
-async def test_cloudflare_is_asked_by_tags(
-    api: Recorder, url: str, client: httpx.AsyncClient
-) -> None:
+async def test_cloudflare_gets_the_tags(api: Recorder, url: str, client: httpx.AsyncClient) -> None:
     await Cloudflare(client, "zone1", TOKEN, url).purge(TAGS)
     assert api.asked == [("POST", "/zones/zone1/purge_cache")]
     assert json.loads(api.body) == {"tags": TAGS}
@@ -93,7 +91,7 @@ MAKERS: list[Callable[[httpx.AsyncClient, str], Target]] = [
 
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 429, 500, 503])
-async def test_anything_but_a_yes_is_an_error(
+async def test_unsuccessful_response_is_an_error(
     make: Callable[[httpx.AsyncClient, str], Target],
     status: int,
     api: Recorder,
@@ -114,16 +112,14 @@ async def test_refused_connection_is_an_error(
     assert TOKEN not in str(caught.value)
 
 
-async def test_hung_api_is_an_error_in_bounded_time(
-    api: Recorder, url: str, client: httpx.AsyncClient
-) -> None:
-    client.timeout = None  # so that the bound is the target's own
+async def test_hung_api_is_a_timeout(api: Recorder, url: str, client: httpx.AsyncClient) -> None:
+    client.timeout = None  # so that only the target's own timeout applies
     api.status = 0
     with pytest.raises(PurgeError, match="TimeoutError"):
         await Varnish(client, url).purge(TAGS)
 
 
-# CloudFront, by moto's server
+# CloudFront, with moto's server
 
 
 @pytest.fixture(scope="module")
@@ -168,14 +164,14 @@ def a_distribution() -> str:
 
 
 def invalidations(distribution: str) -> list[list[str]]:
-    """The paths of each, oldest first."""
+    """The paths of each invalidation, oldest first."""
     client = boto3.client("cloudfront", "us-east-1")
     listed = client.list_invalidations(DistributionId=distribution)["InvalidationList"]["Items"]
     told = [client.get_invalidation(DistributionId=distribution, Id=one["Id"]) for one in listed]
     return [one["Invalidation"]["InvalidationBatch"]["Paths"]["Items"] for one in told]
 
 
-async def test_cloudfront_is_asked_by_tags_each_time_anew(aws_env: str) -> None:
+async def test_cloudfront_gets_a_new_invalidation_each_time(aws_env: str) -> None:
     distribution = a_distribution()
     target = CloudFront(distribution)
     await target.purge(TAGS)
@@ -183,12 +179,12 @@ async def test_cloudfront_is_asked_by_tags_each_time_anew(aws_env: str) -> None:
     assert invalidations(distribution) == [["#edge:yto-01", "#edge:yul-01"]] * 2
 
 
-async def test_cloudfront_that_knows_no_such_distribution_is_an_error(aws_env: str) -> None:
+async def test_unknown_distribution_is_an_error(aws_env: str) -> None:
     with pytest.raises(PurgeError, match="NoSuchDistribution"):
         await CloudFront("E000").purge(TAGS)
 
 
-async def test_cloudfront_without_credentials_is_an_error(
+async def test_missing_aws_credentials_are_an_error(
     aws_env: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -199,7 +195,7 @@ async def test_cloudfront_without_credentials_is_an_error(
         await CloudFront("E000").purge(TAGS)
 
 
-async def test_cloudfront_out_of_reach_is_an_error(
+async def test_unreachable_cloudfront_is_an_error(
     aws_env: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{HOST}:{free_port()}")
@@ -210,8 +206,10 @@ async def test_cloudfront_out_of_reach_is_an_error(
 # Settings
 
 
-def test_descriptions_of_aws_are_parsed_once(aws_env: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parsing holds the interpreter for 100 ms: requests wait, though it is done in a thread."""
+def test_aws_service_descriptions_are_parsed_once(
+    aws_env: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parsing holds the GIL for 100 ms, so requests wait although it runs in a thread."""
     CloudFront("E1")
     parsed: list[str] = []
     monkeypatch.setattr(JSONFileLoader, "load_file", lambda _, path: parsed.append(path))
@@ -219,7 +217,7 @@ def test_descriptions_of_aws_are_parsed_once(aws_env: str, monkeypatch: pytest.M
     assert parsed == []
 
 
-async def test_targets_are_those_of_the_setting(client: httpx.AsyncClient, aws_env: str) -> None:
+async def test_setting_selects_the_purge_targets(client: httpx.AsyncClient, aws_env: str) -> None:
     wish = (
         "varnish:http://127.0.0.1:6081, cloudfront:E1, fastly:S1, cloudflare:z1, varnish:http://b"
     )
@@ -234,7 +232,7 @@ async def test_targets_are_those_of_the_setting(client: httpx.AsyncClient, aws_e
     assert names == ["varnish", "cloudfront", "fastly", "cloudflare", "varnish"]
 
 
-def test_missing_boto3_says_what_to_install() -> None:
+def test_missing_boto3_is_an_error_with_the_package() -> None:
     code = """
 import sys; sys.modules["boto3"] = None
 import httpx

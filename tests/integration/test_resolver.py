@@ -1,4 +1,4 @@
-"""Lookups of edges' names against a name server that answers, fails, hangs and recovers."""
+"""Lookups of edge names with a name server that answers, fails, hangs and recovers."""
 
 import asyncio
 import time
@@ -18,8 +18,8 @@ SLACK_S = 0.5
 GOOD = ["127.0.0.2"]
 
 
-class Clock:
-    """The real clock, set forward at will."""
+class AdjustableClock:
+    """The real clock plus an adjustable offset."""
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
@@ -31,8 +31,8 @@ class Clock:
 @asynccontextmanager
 async def resolving(
     names: dict[str, Answer], ttl_s: int = 60
-) -> AsyncIterator[tuple[Resolver, NameServer, Clock]]:
-    clock = Clock()
+) -> AsyncIterator[tuple[Resolver, NameServer, AdjustableClock]]:
+    clock = AdjustableClock()
     async with name_server(names, ttl_s) as server:
         resolver = Resolver(servers=[server.address], clock=clock)
         try:
@@ -41,7 +41,7 @@ async def resolving(
             await resolver.close()
 
 
-async def fault(resolver: Resolver, name: str) -> ResolveError:
+async def lookup_error(resolver: Resolver, name: str) -> ResolveError:
     with pytest.raises(ResolveError) as raised:
         await resolver.addresses(name)
     return raised.value
@@ -53,7 +53,7 @@ async def test_both_families_are_found() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-async def test_address_needs_no_lookup(address: str) -> None:
+async def test_ip_address_needs_no_lookup(address: str) -> None:
     async with resolving({}) as (resolver, server, _):
         assert await resolver.addresses(address) == (address,)
     assert not server.asked
@@ -64,7 +64,7 @@ async def test_hosts_file_is_read() -> None:
         assert "127.0.0.1" in await resolver.addresses("localhost")
 
 
-async def test_answer_is_kept_for_its_ttl() -> None:
+async def test_result_is_cached_for_its_ttl() -> None:
     async with resolving({"a.example": GOOD}, ttl_s=1) as (resolver, server, _):
         await resolver.addresses("a.example")
         asked = server.asked["a.example"]
@@ -79,25 +79,25 @@ async def test_answer_is_kept_for_its_ttl() -> None:
 
 
 @pytest.mark.parametrize("answer", [SERVFAIL, REFUSED, HANG], ids=["servfail", "refused", "hang"])
-async def test_name_that_fails_while_others_resolve_is_at_fault(answer: Answer) -> None:
+async def test_name_that_fails_alone_is_the_edges_error(answer: Answer) -> None:
     names: dict[str, Answer] = {"good.example": GOOD, "bad.example": answer}
     async with resolving(names) as (resolver, _, _):
         await resolver.addresses("good.example")
-        assert not (await fault(resolver, "bad.example")).is_local
+        assert not (await lookup_error(resolver, "bad.example")).is_local
 
 
 @pytest.mark.parametrize("name", ["gone.example", "bare.example", "a..b", "x" * 64 + ".example"])
-async def test_name_without_an_address_is_at_fault_even_alone(name: str) -> None:
+async def test_name_without_an_address_is_the_edges_error(name: str) -> None:
     async with resolving({"bare.example": []}) as (resolver, _, _):
-        assert not (await fault(resolver, name)).is_local
+        assert not (await lookup_error(resolver, name)).is_local
 
 
-async def test_failure_of_the_only_name_is_local() -> None:
+async def test_failure_of_every_name_is_a_local_error() -> None:
     async with resolving({"bad.example": SERVFAIL}) as (resolver, _, _):
-        assert (await fault(resolver, "bad.example")).is_local
+        assert (await lookup_error(resolver, "bad.example")).is_local
 
 
-async def test_last_good_answer_is_used_while_the_resolver_is_down() -> None:
+async def test_last_good_result_is_used_during_an_outage() -> None:
     names: dict[str, Answer] = {f"{id}.example": GOOD for id in "abcd"}
     async with resolving(names, ttl_s=1) as (resolver, server, clock):
         for name in names:
@@ -109,25 +109,25 @@ async def test_last_good_answer_is_used_while_the_resolver_is_down() -> None:
             found = await asyncio.gather(*(resolver.addresses(name) for name in names))
             assert set(found) == {tuple(GOOD)}
         clock.ahead_s = LAST_GOOD_S + 10
-        assert (await fault(resolver, "a.example")).is_local
+        assert (await lookup_error(resolver, "a.example")).is_local
 
 
-async def test_name_that_begins_to_hang_is_at_fault_before_long() -> None:
+async def test_name_that_starts_to_hang_becomes_the_edges_error() -> None:
     names: dict[str, Answer] = {"a.example": GOOD, "b.example": GOOD}
     async with resolving(names, ttl_s=1) as (resolver, server, clock):
         await resolver.addresses("a.example")
         await resolver.addresses("b.example")
         server.names["a.example"] = HANG
         clock.ahead_s = 2.0
-        found = await _outcome_once(resolver, ResolveError)
+        found = await wait_for_outcome(resolver, ResolveError)
         assert isinstance(found, ResolveError)
         assert not found.is_local
         server.names["a.example"] = GOOD
-        assert await _outcome_once(resolver, tuple) == tuple(GOOD)
+        assert await wait_for_outcome(resolver, tuple) == tuple(GOOD)
 
 
-async def _outcome_once(resolver: Resolver, kind: type[Any]) -> Any:
-    """What a.example resolves to, as soon as that is of this kind."""
+async def wait_for_outcome(resolver: Resolver, kind: type[Any]) -> Any:
+    """Look up a.example until the result has this type; return it."""
     async with asyncio.timeout(LOOKUP_S + WAIT_S):
         while True:
             (found,) = await asyncio.gather(resolver.addresses("a.example"), return_exceptions=True)
@@ -135,10 +135,10 @@ async def _outcome_once(resolver: Resolver, kind: type[Any]) -> Any:
                 return found
 
 
-async def test_hanging_names_do_not_delay_others() -> None:
+async def test_hung_names_do_not_delay_others() -> None:
     names: dict[str, Answer] = {f"hang-{n}.example": HANG for n in range(50)}
     async with resolving({**names, "good.example": GOOD}) as (resolver, _, _):
-        hanging = [asyncio.create_task(fault(resolver, name)) for name in names]
+        hanging = [asyncio.create_task(lookup_error(resolver, name)) for name in names]
         await asyncio.sleep(0)
         started = time.monotonic()
         await resolver.addresses("good.example")
@@ -147,7 +147,7 @@ async def test_hanging_names_do_not_delay_others() -> None:
         assert time.monotonic() - started < 2 * WAIT_S + 2 * SLACK_S
 
 
-async def test_one_lookup_serves_all_who_wait_for_a_name() -> None:
+async def test_concurrent_lookups_of_a_name_share_one_query() -> None:
     async with resolving({"a.example": GOOD}) as (resolver, server, _):
         await asyncio.gather(*(resolver.addresses("a.example") for _ in range(100)))
     assert server.asked["a.example"] == 2  # A and AAAA

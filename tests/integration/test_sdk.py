@@ -1,6 +1,6 @@
-"""Released SDKs from PyPI against a running router: they get its pick, not their fallback.
+"""Released SDKs from PyPI with a running router get its pick and not their fallback.
 
-The viewer is in Detroit: New York is nearest in the country, Toronto is nearest of all.
+The viewer is in Detroit: New York is nearest in the country, Toronto is nearest overall.
 """
 
 import json
@@ -44,7 +44,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     geo = in_detroit(folder / "detroit.mmdb")
     with running_dev(folder, GEO_DB=str(geo), POLL_INTERVAL_S="0.3") as one:
         put(one, f"/simulation/dal-02/models/kokoro-82m,{ONLY_IN_DALLAS}")
-        wait_until(lambda: one.is_ready() and "dal-02" in found(one, ONLY_IN_DALLAS), 40)
+        wait_until(lambda: one.is_ready() and "dal-02" in edges_with(one, ONLY_IN_DALLAS), 40)
         yield one
 
 
@@ -53,15 +53,15 @@ def put(dev: Dev, path: str) -> None:
         client.put(f"http://{HOST}:{dev.ops_port}{path}").raise_for_status()
 
 
-def found(dev: Dev, model: str) -> list[str]:
-    """The edges that have a model loaded, as the router knows."""
+def edges_with(dev: Dev, model: str) -> list[str]:
+    """The edges that, according to the router, have a model loaded."""
     edges = dev.ops("/v1/edges").json()["edges"]
     return [edge["id"] for edge in edges if model in (edge["models"] or ())]
 
 
 @dataclass
 class Created:
-    """What clients of an SDK resolved to, and what the SDK printed meanwhile."""
+    """The edges that clients of an SDK got, and the output of the SDK."""
 
     clients: list[dict[str, Any]]
     printed: str
@@ -93,13 +93,13 @@ def test_new_sdk_takes_the_nearest_edge_in_the_country(dev: Dev) -> None:
     assert FALLBACK not in created.printed
 
 
-def test_new_sdk_connects_to_the_endpoint_it_was_told(dev: Dev) -> None:
+def test_new_sdk_connects_to_the_returned_endpoint(dev: Dev) -> None:
     created = create("0.10.0", dev)
     endpoint = dev.ops("/simulation").json()[created.id]["endpoint"]
     assert created.clients[0]["url"] == endpoint
 
 
-def test_new_sdk_looks_anywhere_when_asked(dev: Dev) -> None:
+def test_new_sdk_accepts_the_global_scope(dev: Dev) -> None:
     created = create("0.10.0", dev, {"routing_scope": "global"})
     assert created.id in ("yto-01", "yto-02")
     assert f"({created.id})" in created.printed
@@ -119,18 +119,18 @@ def test_new_sdk_finds_the_only_edge_with_a_model(dev: Dev) -> None:
     assert FALLBACK not in created.printed
 
 
-def test_new_sdk_hears_that_no_edge_has_a_model(dev: Dev) -> None:
+def test_new_sdk_reports_that_no_edge_has_a_model(dev: Dev) -> None:
     created = create("0.10.0", dev, {"routing_model": "nobody-has-this"})
     assert "no edge has nobody-has-this loaded, falling back" in created.printed
 
 
-def test_new_sdk_keeps_its_pick_for_the_time_told(dev: Dev) -> None:
+def test_new_sdk_caches_its_pick_for_the_ttl(dev: Dev) -> None:
     created = create("0.10.0", dev, {}, {}, {"routing_scope": "global"})
     assert created.printed.count("cache hit") == 1
     assert created.clients[0] == created.clients[1] != created.clients[2]
 
 
-def test_old_sdk_races_every_edge_and_takes_the_fastest(dev: Dev) -> None:
+def test_old_sdk_picks_the_fastest_edge(dev: Dev) -> None:
     for id in CITIES:
         put(dev, f"/simulation/{id}/{'healthy' if id == 'yvr-02' else 'slow'}")
     created = create("0.5.1", dev)
@@ -139,7 +139,7 @@ def test_old_sdk_races_every_edge_and_takes_the_fastest(dev: Dev) -> None:
     assert FALLBACK not in created.printed
 
 
-def test_old_sdk_never_hears_of_an_edge_that_is_down(dev: Dev) -> None:
+def test_old_sdk_gets_no_edge_that_is_down(dev: Dev) -> None:
     for id in CITIES:
         put(dev, f"/simulation/{id}/healthy")
     put(dev, "/simulation/sfo-01/error")

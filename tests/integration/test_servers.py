@@ -1,4 +1,4 @@
-"""Sockets that listen, and as many connections as there may be files."""
+"""Listening sockets, and connection limits that fit the file limit."""
 
 import contextlib
 import resource
@@ -36,12 +36,12 @@ from tests.support.servers import (
 pytestmark = pytest.mark.anyio
 
 
-async def test_bound_socket_listens_at_once() -> None:
+async def test_bound_socket_listens() -> None:
     with bind("AUTOROUTER_LISTEN", Listen(HOST, 0)) as bound:
         assert is_open(bound.getsockname()[1])
 
 
-async def test_port_in_use_is_named_with_its_setting() -> None:
+async def test_port_in_use_is_reported_with_its_setting() -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError) as caught:
@@ -51,12 +51,12 @@ async def test_port_in_use_is_named_with_its_setting() -> None:
     )
 
 
-async def test_ipv6_can_be_listened_on() -> None:
+async def test_ipv6_address_is_accepted() -> None:
     with bind("AUTOROUTER_LISTEN", Listen("::1", 0)) as bound:
         assert bound.family == socket.AF_INET6
 
 
-async def test_twin_takes_no_connections_before_somebody_listens() -> None:
+async def test_second_socket_gets_no_connections_before_it_listens() -> None:
     (shared,) = bind_shared("AUTOROUTER_LISTEN", Listen(HOST, 0), 1)
     with shared, bind_again(shared) as other:
         port = other.getsockname()[1]
@@ -67,7 +67,7 @@ async def test_twin_takes_no_connections_before_somebody_listens() -> None:
         assert is_open(port)
 
 
-async def test_port_that_is_not_shared_has_no_twin() -> None:
+async def test_port_without_sharing_has_no_second_socket() -> None:
     with (
         bind("AUTOROUTER_LISTEN", Listen(HOST, 0)) as alone,
         pytest.raises(OSError, match="in use"),
@@ -84,17 +84,17 @@ print(affordable_connections(8_192), *resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def limits(soft: int, hard: int) -> list[int]:
-    """What is affordable of 8,192 connections, and the limits then, in a process of its own."""
+    """The connection limit out of 8,192, then the file limits, measured in a separate process."""
     code = LIMITS.format(soft=soft, hard=hard)
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    return [int(number) for number in told.stdout.split()]
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    return [int(number) for number in output.stdout.split()]
 
 
-def test_process_takes_the_files_that_it_may_have() -> None:
+def test_process_raises_its_file_limit() -> None:
     assert limits(256, 20_000) == [8_192, sockets_for(8_192) + SPARE_FILES, 20_000]
 
 
-def test_few_files_are_few_connections() -> None:
+def test_low_file_limit_lowers_the_connection_limit() -> None:
     connections, soft, hard = limits(256, 1_024)
     assert (soft, hard) == (1_024, 1_024)
     assert connections > 400
@@ -102,30 +102,30 @@ def test_few_files_are_few_connections() -> None:
 
 
 @pytest.mark.parametrize("files", [96, 128, 256, 512])
-def test_very_few_files_are_shared_with_all_the_rest(files: int) -> None:
+def test_very_low_file_limit_leaves_files_for_the_rest(files: int) -> None:
     connections, soft, _ = limits(64, files)
     assert soft == files
     assert connections >= MIN_CONNECTIONS
     assert sockets_for(connections) + spare_files(files) <= files
 
 
-def serving_with(files: int, output: Path, **settings: str) -> Process:
-    """`autorouter serve` where so many files may be open."""
+def server_with_files(files: int, output: Path, **settings: str) -> Process:
+    """`autorouter serve` with this file limit."""
     command = ["sh", "-c", f"ulimit -n {files} && exec {AUTOROUTER} serve"]
     return Process(command, output, clean_env(**settings))
 
 
 def is_answered(url: str) -> bool:
-    with contextlib.suppress(httpx.TransportError):  # one of those that came with the crowd
+    with contextlib.suppress(httpx.TransportError):  # while the other connections are open
         return get(url).status_code == 200
     return False
 
 
-def test_server_serves_with_few_files(tmp_path: Path) -> None:
-    """However many connect to it and to its ops listener."""
+def test_server_works_with_a_low_file_limit(tmp_path: Path) -> None:
+    """It answers with any number of connections to it and to its ops listener."""
     port, ops_port = free_port(), free_port()
     listens = {"LISTEN": f"{HOST}:{port}", "OPS_LISTEN": f"{HOST}:{ops_port}"}
-    process = serving_with(256, tmp_path / "serve.log", **listens)
+    process = server_with_files(256, tmp_path / "serve.log", **listens)
     try:
         process.wait_for(lambda: is_open(port) and is_open(ops_port))
         with contextlib.ExitStack() as stack:
@@ -140,15 +140,15 @@ def test_server_serves_with_few_files(tmp_path: Path) -> None:
             process.kill()
 
 
-def test_server_without_room_for_connections_says_what_to_do(tmp_path: Path) -> None:
+def test_too_low_file_limit_is_an_error_with_advice(tmp_path: Path) -> None:
     listens = {"LISTEN": f"{HOST}:0", "OPS_LISTEN": f"{HOST}:0"}
-    process = serving_with(80, tmp_path / "serve.log", **listens)
+    process = server_with_files(80, tmp_path / "serve.log", **listens)
     assert process.exit_code() == 1
     assert "AUTOROUTER_MAX_CONNECTIONS: the limit of 80 open files" in process.output
     assert "`ulimit -Hn 9736`" in process.output
 
 
-def test_enough_files_are_left_alone() -> None:
+def test_sufficient_file_limit_is_unchanged() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert affordable_connections(16) == 16
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before

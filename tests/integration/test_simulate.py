@@ -1,4 +1,4 @@
-"""`autorouter simulate`: from the present fleet, by a real database, as text, JSON and map."""
+"""`autorouter simulate`: from the current state, with a real database, as text, JSON and map."""
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -26,7 +26,7 @@ from tests.support.worlds import a_world
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database of Toronto, of somewhere in Germany, and of somewhere in Canada."""
+    """A database with networks in Toronto, in Germany and in Canada."""
     return str(a_world(tmp_path_factory.mktemp("world")))
 
 
@@ -36,192 +36,197 @@ def alone(alone: dict[str, str], world: str) -> dict[str, str]:
     return alone | {"GEO_DB": world}
 
 
-def simulated(*words: str, **settings: str) -> Any:
+def simulate(*words: str, **settings: str) -> Any:
     return in_json(run_autorouter("simulate", *words, "--json", **settings))
 
 
-def edge(told: Any, id: str) -> Any:
-    return next(row for row in told["edges"] if row["region"] == id)
+def row_of(document: Any, id: str) -> Any:
+    return next(row for row in document["edges"] if row["region"] == id)
 
 
-def fails_with(done: Done) -> str:
+def error_of(done: Done) -> str:
     assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" not in done.stderr
     return done.stderr
 
 
 def test_without_a_server_every_edge_is_up(alone: dict[str, str]) -> None:
-    told = simulated("--drain", "yto-01,yto-02", **alone)
+    document = simulate("--drain", "yto-01,yto-02", **alone)
 
-    assert told["from"] == "the catalog alone"
-    assert told["change"] == "drained yto-01, yto-02"
-    assert told["status"] == {"before": "ok", "after": "ok"}
-    assert edge(told, "yto-01")["before"] > 0.3
-    assert edge(told, "yto-01")["after"] == edge(told, "yto-02")["after"] == 0
-    assert told["countries_left"] == []
-    assert told["census"]["addresses"] == 65_536 + 256 + 4_096
+    assert document["from"] == "the catalog alone"
+    assert document["change"] == "drained yto-01, yto-02"
+    assert document["status"] == {"before": "ok", "after": "ok"}
+    assert row_of(document, "yto-01")["before"] > 0.3
+    assert row_of(document, "yto-01")["after"] == row_of(document, "yto-02")["after"] == 0
+    assert document["countries_left"] == []
+    assert document["census"]["addresses"] == 65_536 + 256 + 4_096
 
 
-def test_text_tells_the_same_as_json(alone: dict[str, str]) -> None:
-    told = simulated("--down", "yto-01 yto-02", **alone)
+def test_text_and_json_agree(alone: dict[str, str]) -> None:
+    document = simulate("--down", "yto-01 yto-02", **alone)
     done = run_autorouter("simulate", "--down", "yto-01 yto-02", **alone)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("down yto-01, yto-02; from the catalog alone, scope country\n")
-    assert f"{told['moved']:.2%} of the address space gets another edge" in done.stdout
+    assert f"{document['moved']:.2%} of the address space gets another edge" in done.stdout
     assert "weighted by 69,888 IPv4 addresses" in done.stdout
     assert all(id in done.stdout for id in CITIES)
 
 
-def test_dial_moves_the_rest_of_an_edges_viewers(alone: dict[str, str]) -> None:
-    told = simulated("--dial", "yto-01=70", **alone)
+def test_dial_moves_the_other_viewers_of_an_edge(alone: dict[str, str]) -> None:
+    document = simulate("--dial", "yto-01=70", **alone)
 
-    assert told["change"] == "dialled yto-01 to 70%"
-    one = edge(told, "yto-01")
-    # Of some 128 networks: three standard deviations.
+    assert document["change"] == "dialled yto-01 to 70%"
+    one = row_of(document, "yto-01")
+    # Three standard deviations for about 128 networks.
     assert one["after"] / one["before"] == pytest.approx(0.7, abs=0.12)
 
 
-def test_weight_shares_a_city_out_anew(alone: dict[str, str]) -> None:
-    told = simulated("--weight", "yto-01=3", **alone)
+def test_weight_changes_the_shares_in_a_city(alone: dict[str, str]) -> None:
+    document = simulate("--weight", "yto-01=3", **alone)
 
-    assert told["change"] == "weight of yto-01 3"
-    one, other = edge(told, "yto-01")["after"], edge(told, "yto-02")["after"]
+    assert document["change"] == "weight of yto-01 3"
+    one, other = row_of(document, "yto-01")["after"], row_of(document, "yto-02")["after"]
     assert one / (one + other) == pytest.approx(0.75, abs=0.08)
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "error"),
     [
         (["--dial", "yto-01=101"], "ID=SHARE with a number from 0 to 100"),
         (["--weight", "yto-01=0"], "ID=N with a number from 0.001 to 1000"),
         (["--dial", "yto-01"], "ID=SHARE with a number from 0 to 100"),
     ],
 )
-def test_numbers_out_of_bounds_are_refused(
-    alone: dict[str, str], words: list[str], says: str
+def test_number_out_of_range_is_rejected(
+    alone: dict[str, str], words: list[str], error: str
 ) -> None:
     done = run_autorouter("simulate", *words, **alone)
     assert done.returncode == 2
-    assert says in " ".join(done.stderr.split())
+    assert error in " ".join(done.stderr.split())
 
 
-def test_country_that_is_left_is_said(alone: dict[str, str]) -> None:
+def test_country_left_without_an_edge_is_reported(alone: dict[str, str]) -> None:
     canada = ",".join(id for id, (_, country, _) in CITIES.items() if country == "CA")
     done = run_autorouter("simulate", "--drain", canada, **alone)
 
     assert "left without an edge: CA" in done.stdout
 
 
-def test_regions_can_be_added_and_be_gone(tmp_path: Path, alone: dict[str, str]) -> None:
+def test_regions_can_be_added_and_removed(tmp_path: Path, alone: dict[str, str]) -> None:
     further = tmp_path / "further.yaml"
     frankfurt = {"id": "fra-01", "name": "Frankfurt", "country": "DE"}
     place = {"latitude": 50.1, "longitude": 8.7, "endpoint": "https://fra-01.example.com"}
     further.write_text(yaml.safe_dump({"regions": [{**frankfurt, **place}]}))
 
-    told = simulated("--add", str(further), "--without", "yvr-02", **alone)
+    document = simulate("--add", str(further), "--without", "yvr-02", **alone)
 
-    germany = next(row for row in told["countries"] if row["country"] == "DE")
+    germany = next(row for row in document["countries"] if row["country"] == "DE")
     assert germany["abroad"] == {"before": 1, "after": 0}
     assert germany["extra_km"] < -5_000
-    assert edge(told, "fra-01")["after"] == pytest.approx(256 / 69_888, abs=1e-4)
-    assert edge(told, "yvr-02")["after"] == 0
+    assert row_of(document, "fra-01")["after"] == pytest.approx(256 / 69_888, abs=1e-4)
+    assert row_of(document, "yvr-02")["after"] == 0
 
 
-def test_faults_in_further_regions_are_shown(tmp_path: Path, alone: dict[str, str]) -> None:
+def test_errors_in_added_regions_are_reported(tmp_path: Path, alone: dict[str, str]) -> None:
     further = tmp_path / "further.yaml"
     further.write_text("regions: [{id: fra-01}]\n")
 
-    assert "further.yaml:1: regions[0]" in fails_with(
+    assert "further.yaml:1: regions[0]" in error_of(
         run_autorouter("simulate", "--add", str(further), **alone)
     )
 
 
-def test_unknown_edges_are_shown_with_the_choices(alone: dict[str, str]) -> None:
-    told = fails_with(run_autorouter("simulate", "--drain", "x", "--down", "y", **alone))
+def test_unknown_edge_is_reported_with_the_choices(alone: dict[str, str]) -> None:
+    document = error_of(run_autorouter("simulate", "--drain", "x", "--down", "y", **alone))
 
-    assert "error: no such edge: x; there are dal-01" in told
-    assert "error: no such edge: y; there are dal-01" in told
+    assert "error: no such edge: x; there are dal-01" in document
+    assert "error: no such edge: y; there are dal-01" in document
 
 
-def test_nearness_by_network_moves_those_whose_country_has_no_edge(
+def test_latency_order_moves_viewers_without_an_edge_in_their_country(
     alone: dict[str, str],
 ) -> None:
-    """256 of the 69,888 addresses are in Germany, which has none."""
-    told = simulated("--nearness", "network", **alone)
-    assert told["change"] == "nearness network"
-    assert told["moved"] == pytest.approx(256 / 69_888, abs=1e-6)
-    assert told["gain_ms"] > 5  # what another city must gain
-    assert told["extra_km"] > 0
+    """256 of the 69,888 addresses are in Germany, which has no edge."""
+    document = simulate("--nearness", "network", **alone)
+    assert document["change"] == "nearness network"
+    assert document["moved"] == pytest.approx(256 / 69_888, abs=1e-6)
+    assert document["gain_ms"] > 5  # the minimum gain of another city
+    assert document["extra_km"] > 0
 
-    same = simulated("--nearness", "distance", **alone)
+    same = simulate("--nearness", "distance", **alone)
     assert (same["moved"], same["gain_ms"]) == (0, None)
 
 
-def test_scope_and_model_are_those_of_the_viewers(alone: dict[str, str]) -> None:
-    told = simulated("--drain", "yto-01", "--scope", "global", "--model", "kokoro", **alone)
+def test_scope_and_model_are_used(alone: dict[str, str]) -> None:
+    document = simulate("--drain", "yto-01", "--scope", "global", "--model", "kokoro", **alone)
 
-    assert told["query"] == {"scope": "global", "model": "kokoro", "strict": False, "all": False}
+    assert document["query"] == {
+        "scope": "global",
+        "model": "kokoro",
+        "strict": False,
+        "all": False,
+    }
 
 
-# Where it starts from
+# The state before the change
 
 
-def test_running_server_tells_the_present_state(dev: Dev, world: str) -> None:
+def test_state_of_the_running_server_is_used(dev: Dev, world: str) -> None:
     drain = ["drain", "yto-01", "--for", "5m", "--reason", "test"]
     assert run_autorouter(*drain, **dev.settings).returncode == 0
 
-    now = simulated("--drain", "yto-02", **dev.settings, GEO_DB=world)
-    all_up = simulated("--drain", "yto-02", "--all-up", **dev.settings, GEO_DB=world)
+    now = simulate("--drain", "yto-02", **dev.settings, GEO_DB=world)
+    all_up = simulate("--drain", "yto-02", "--all-up", **dev.settings, GEO_DB=world)
 
     assert run_autorouter("enable", "yto-01", **dev.settings).returncode == 0
     assert now["from"] == f"http://{dev.settings['OPS_LISTEN']}"
-    assert edge(now, "yto-01")["before"] == 0
-    assert edge(now, "yto-02")["before"] > 0.8
+    assert row_of(now, "yto-01")["before"] == 0
+    assert row_of(now, "yto-02")["before"] > 0.8
     assert all_up["from"] == "every edge up"
-    assert edge(all_up, "yto-01")["before"] == pytest.approx(
-        edge(all_up, "yto-02")["before"], abs=0.1
+    assert row_of(all_up, "yto-01")["before"] == pytest.approx(
+        row_of(all_up, "yto-02")["before"], abs=0.1
     )
 
 
-def test_another_server_can_be_named(dev: Dev, alone: dict[str, str]) -> None:
+def test_server_option_selects_another_server(dev: Dev, alone: dict[str, str]) -> None:
     url = f"http://{dev.settings['OPS_LISTEN']}"
 
-    assert simulated("--drain", "yto-01", "--from", url + "/", **alone)["from"] == url
+    assert simulate("--drain", "yto-01", "--from", url + "/", **alone)["from"] == url
 
 
-def test_edges_that_the_catalog_lacks_are_named(
+def test_edges_missing_in_the_catalog_are_reported(
     dev: Dev, tmp_path: Path, alone: dict[str, str]
 ) -> None:
     here = {id: f"https://{id}.example.com" for id in CITIES if id != "sfo-01"}
     words = ["--drain", "yto-01", "--from", f"http://{dev.settings['OPS_LISTEN']}"]
     catalog = str(a_regions_file(tmp_path / "regions.yaml", here))
 
-    told = simulated(*words, "--regions", catalog, **alone)
+    document = simulate(*words, "--regions", catalog, **alone)
     done = run_autorouter("simulate", *words, "--regions", catalog, **alone)
 
-    assert told["not_in_catalog"] == ["sfo-01"]
+    assert document["not_in_catalog"] == ["sfo-01"]
     assert "ignored, because not in regions.yaml: sfo-01" in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("server", "told"),
+    ("server", "document"),
     [
         (f"http://{HOST}:1", "no server answers there"),
         ("nonsense", "missing an 'http://' or 'https://' protocol"),
         ("ftp://x", "unsupported protocol"),
     ],
 )
-def test_server_that_is_none_is_an_error(server: str, told: str, alone: dict[str, str]) -> None:
+def test_unreachable_server_is_an_error(server: str, document: str, alone: dict[str, str]) -> None:
     words = ["simulate", "--drain", "yto-01", "--from", server]
 
-    assert told in fails_with(run_autorouter(*words, **alone))
+    assert document in error_of(run_autorouter(*words, **alone))
 
 
-def test_state_in_redis_is_the_start(
+def test_state_in_redis_is_used(
     redis: RedisServer, alone: dict[str, str], start: Start, dev: Dev, tmp_path: Path
 ) -> None:
-    # The edges of `dev` are up; the eleventh address has nobody, so that edge falls.
+    # The edges of `dev` are healthy; nothing listens on the last address, so that edge is down.
     endpoints = {one["id"]: one["endpoint"] for one in dev.ops("/v1/edges").json()["edges"]}
     endpoints["yto-01"] = f"http://{HOST}:{free_port()}"
     catalog = str(a_regions_file(tmp_path / "regions.yaml", endpoints))
@@ -229,20 +234,20 @@ def test_state_in_redis_is_the_start(
     start("poll", **settings, POLL_INTERVAL_S="0.5")
 
     def is_down() -> bool:
-        told = in_json(run_autorouter("edges", "--json", **settings))
-        return any((one["id"], one["state"]) == ("yto-01", "down") for one in told["edges"])
+        document = in_json(run_autorouter("edges", "--json", **settings))
+        return any((one["id"], one["state"]) == ("yto-01", "down") for one in document["edges"])
 
     wait_until(is_down)
-    told = simulated("--drain", "yul-01", **settings)
+    document = simulate("--drain", "yul-01", **settings)
 
-    assert told["from"] == "Redis"
-    assert edge(told, "yto-01")["before"] == 0
-
-
-# Maps, progress, and what is kept
+    assert document["from"] == "Redis"
+    assert row_of(document, "yto-01")["before"] == 0
 
 
-def test_maps_are_written(tmp_path: Path, alone: dict[str, str]) -> None:
+# Maps, progress and saved files
+
+
+def test_maps_are_written_to_files(tmp_path: Path, alone: dict[str, str]) -> None:
     svg = tmp_path / "map.svg"
     words = ["--drain", "yto-01", "--svg", str(svg)]
 
@@ -250,31 +255,31 @@ def test_maps_are_written(tmp_path: Path, alone: dict[str, str]) -> None:
     assert ET.parse(svg).getroot().tag.endswith("svg")
 
 
-def test_map_that_cannot_be_written_is_an_error(tmp_path: Path, alone: dict[str, str]) -> None:
+def test_unwritable_map_is_an_error(tmp_path: Path, alone: dict[str, str]) -> None:
     words = ["--drain", "yto-01", "--svg", str(tmp_path / "none" / "map.svg")]
     done = run_autorouter("simulate", *words, **alone)
 
-    assert "No such file or directory" in fails_with(done)
+    assert "No such file or directory" in error_of(done)
 
 
-def test_reading_shows_progress_on_a_terminal_only(world: str) -> None:
+def test_progress_is_shown_on_a_terminal_only(world: str) -> None:
     settings = {"AUTOROUTER_GEO_DB": world, "AUTOROUTER_OPS_LISTEN": f"{HOST}:{free_port()}"}
-    told = on_terminal("simulate", "--drain", "yto-01", **settings)
+    document = on_terminal("simulate", "--drain", "yto-01", **settings)
 
-    assert "reading world.mmdb" in told
-    assert ESCAPE in told
+    assert "reading world.mmdb" in document
+    assert ESCAPE in document
 
 
-def test_census_is_kept_in_the_state_folder(tmp_path: Path, alone: dict[str, str]) -> None:
-    first = simulated("--drain", "yto-01", STATE_DIR=str(tmp_path), **alone)
+def test_census_is_saved_in_the_state_folder(tmp_path: Path, alone: dict[str, str]) -> None:
+    first = simulate("--drain", "yto-01", STATE_DIR=str(tmp_path), **alone)
     kept = (tmp_path / CENSUS_FILE).stat().st_mtime_ns
-    again = simulated("--drain", "yto-01", STATE_DIR=str(tmp_path), **alone)
+    again = simulate("--drain", "yto-01", STATE_DIR=str(tmp_path), **alone)
 
     assert (tmp_path / CENSUS_FILE).stat().st_mtime_ns == kept
     assert first == again
 
 
-def test_long_list_of_countries_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_list_of_countries_is_shortened(capsys: pytest.CaptureFixture[str]) -> None:
     half = {"before": 0.5, "after": 0.5}
     country: dict[str, Any] = {
         "share": 0.01,
@@ -302,8 +307,8 @@ def test_long_list_of_countries_is_cut(capsys: pytest.CaptureFixture[str]) -> No
             "countries": [{"country": code, **country} for code in codes],
         }
     )
-    told = capsys.readouterr().out
+    document = capsys.readouterr().out
 
-    assert f"and {len(codes) - MAX_COUNTRIES} more countries" in told
-    assert "fail_open" in told
-    assert "without an answer: 0.00% before, 25.00% after" in told
+    assert f"and {len(codes) - MAX_COUNTRIES} more countries" in document
+    assert "fail_open" in document
+    assert "without an answer: 0.00% before, 25.00% after" in document

@@ -3,7 +3,7 @@ import json
 import resource
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -20,15 +20,11 @@ from router.processes.simulated_edges import (
     SimulatedEdge,
     SimulatedFleet,
 )
+from tests.support.servers import eventually, talk
 
 pytestmark = pytest.mark.anyio
 
-IMPATIENCE = httpx.Timeout(0.1)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+SHORT_TIMEOUT = httpx.Timeout(0.1)
 
 
 @pytest.fixture
@@ -43,23 +39,6 @@ async def edge() -> AsyncIterator[SimulatedEdge]:
 async def client(edge: SimulatedEdge) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=edge.endpoint, trust_env=False) as one:
         yield one
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(2):
-        while not condition():  # noqa: ASYNC110 - the edge has no event to wait for
-            await asyncio.sleep(0.001)
-
-
-async def talk(edge: SimulatedEdge, said: bytes) -> bytes:
-    """All that the edge answers to these bytes until it hangs up."""
-    reader, writer = await asyncio.open_connection(HOST, edge.port)
-    try:
-        writer.write(said)
-        async with asyncio.timeout(2):
-            return await reader.read()
-    finally:
-        writer.transport.abort()
 
 
 def open_files() -> list[str]:
@@ -87,7 +66,7 @@ async def test_healthy_edge_reports_itself_healthy(client: httpx.AsyncClient) ->
         (Mode.BACKEND_UNHEALTHY, "healthy", False),
     ],
 )
-async def test_ailing_edge_says_so_in_health_alone(
+async def test_unhealthy_mode_changes_only_the_health(
     edge: SimulatedEdge, client: httpx.AsyncClient, mode: Mode, status: str, backend: bool
 ) -> None:
     await edge.set_mode(mode)
@@ -97,7 +76,7 @@ async def test_ailing_edge_says_so_in_health_alone(
     assert (await client.get(MODELS_STATUS)).json()["loaded"] == ["kokoro-82m", "llama-3"]
 
 
-async def test_models_are_told_in_both_shapes(client: httpx.AsyncClient) -> None:
+async def test_models_are_served_in_both_formats(client: httpx.AsyncClient) -> None:
     status, listed = (await client.get(MODELS_STATUS)).json(), (await client.get(MODELS)).json()
     assert status["loading_status"] == {"kokoro-82m": "loaded", "llama-3": "loaded"}
     assert listed["object"] == "list"
@@ -105,7 +84,7 @@ async def test_models_are_told_in_both_shapes(client: httpx.AsyncClient) -> None
 
 
 @pytest.mark.parametrize("path", [MODELS, MODELS_STATUS])
-async def test_models_status_overrides_models_paths_only(
+async def test_models_status_affects_only_model_paths(
     edge: SimulatedEdge, client: httpx.AsyncClient, path: str
 ) -> None:
     edge.models_status = 401
@@ -125,8 +104,8 @@ async def test_query_is_not_part_of_the_path(client: httpx.AsyncClient) -> None:
 
 async def test_head_has_headers_and_no_body(edge: SimulatedEdge) -> None:
     close = "Connection: close"
-    head = await talk(edge, a_get(HEALTH, close, method="HEAD"))
-    get = await talk(edge, a_get(HEALTH, close))
+    head = await talk(edge.port, a_get(HEALTH, close, method="HEAD"))
+    get = await talk(edge.port, a_get(HEALTH, close))
     assert head.endswith(b"\r\n\r\n")
     assert head == get.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
 
@@ -141,7 +120,7 @@ async def test_connection_is_kept_across_requests(
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sent",
     [
         a_get(HEALTH, "Connection: close"),
         a_get(HEALTH, "connection: TE, Close"),
@@ -151,12 +130,10 @@ async def test_connection_is_kept_across_requests(
     ],
     ids=["close", "close-among-others", "http-1.0", "body", "pipelined"],
 )
-async def test_connection_that_cannot_stay_is_answered_once_and_closed(
-    edge: SimulatedEdge, said: bytes
-) -> None:
-    heard = await talk(edge, said)
-    assert heard.count(b"HTTP/1.1 200") == 1
-    assert b"Connection: close\r\n" in heard
+async def test_connection_closes_after_one_response(edge: SimulatedEdge, sent: bytes) -> None:
+    response = await talk(edge.port, sent)
+    assert response.count(b"HTTP/1.1 200") == 1
+    assert b"Connection: close\r\n" in response
 
 
 async def test_request_may_arrive_in_pieces(edge: SimulatedEdge) -> None:
@@ -170,16 +147,16 @@ async def test_request_may_arrive_in_pieces(edge: SimulatedEdge) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sent",
     [b"EHLO edge\r\n\r\n", b"x" * (MAX_HEAD_BYTES + 1)],
     ids=["not-http", "too-long"],
 )
-async def test_client_that_speaks_no_http_is_dropped(edge: SimulatedEdge, said: bytes) -> None:
-    assert await talk(edge, said) == b""
+async def test_invalid_request_is_disconnected(edge: SimulatedEdge, sent: bytes) -> None:
+    assert await talk(edge.port, sent) == b""
     assert not edge.requests
 
 
-async def test_down_edge_refuses_and_comes_back_on_its_port(
+async def test_down_edge_refuses_and_returns_on_its_port(
     edge: SimulatedEdge, client: httpx.AsyncClient
 ) -> None:
     for _ in range(3):
@@ -206,20 +183,20 @@ async def test_down_edge_keeps_its_port_from_others(edge: SimulatedEdge) -> None
         other.bind((HOST, edge.port))
 
 
-async def test_stolen_port_is_named_and_edge_stays_down(edge: SimulatedEdge) -> None:
+async def test_edge_stays_down_if_its_port_is_in_use(edge: SimulatedEdge) -> None:
     await edge.set_mode(Mode.DOWN)
     with socket.create_server((HOST, edge.port)), pytest.raises(OSError, match=str(edge.port)):
         await edge.set_mode(Mode.HEALTHY)
     assert edge.mode is Mode.DOWN
     await edge.set_mode(Mode.HEALTHY)
-    assert b"200" in await talk(edge, a_get(version="1.0"))
+    assert b"200" in await talk(edge.port, a_get(version="1.0"))
 
 
 async def test_edge_set_down_before_start_refuses() -> None:
     edge = SimulatedEdge(id="yto-01", mode=Mode.DOWN)
     await edge.start()
     with pytest.raises(ConnectionRefusedError):
-        await talk(edge, a_get())
+        await talk(edge.port, a_get())
     await edge.stop()
 
 
@@ -229,7 +206,7 @@ async def test_hung_edge_reads_and_never_answers(
 ) -> None:
     await edge.set_mode(Mode.HANG)
     with pytest.raises(httpx.ReadTimeout):
-        await client.get(path, timeout=IMPATIENCE)
+        await client.get(path, timeout=SHORT_TIMEOUT)
     await eventually(lambda: not edge.connections)
     assert edge.requests == {path: 1}
 
@@ -239,15 +216,15 @@ async def test_slow_edge_answers_after_its_delay(
 ) -> None:
     await edge.set_mode(Mode.SLOW)
     with pytest.raises(httpx.ReadTimeout):
-        await client.get(HEALTH, timeout=IMPATIENCE)
+        await client.get(HEALTH, timeout=SHORT_TIMEOUT)
     edge.delay_s = 0.05
-    asked_at = time.monotonic()
+    started_at = time.monotonic()
     assert (await client.get(HEALTH)).json()["status"] == "healthy"
-    assert time.monotonic() - asked_at >= 0.05
+    assert time.monotonic() - started_at >= 0.05
 
 
 @pytest.mark.parametrize("path", [HEALTH, MODELS_STATUS])
-async def test_erring_edge_answers_500(
+async def test_edge_in_error_mode_answers_500(
     edge: SimulatedEdge, client: httpx.AsyncClient, path: str
 ) -> None:
     await edge.set_mode(Mode.ERROR)
@@ -257,7 +234,7 @@ async def test_erring_edge_answers_500(
 async def test_resetting_edge_sends_rst(edge: SimulatedEdge) -> None:
     await edge.set_mode(Mode.RESET)
     with pytest.raises(ConnectionResetError):
-        await talk(edge, a_get())
+        await talk(edge.port, a_get())
 
 
 async def test_html_edge_answers_200_that_is_not_json(
@@ -272,7 +249,7 @@ async def test_html_edge_answers_200_that_is_not_json(
 @pytest.mark.parametrize(
     ("mode", "fault"), [(Mode.GARBAGE, "illegal"), (Mode.EMPTY, "without sending")]
 )
-async def test_garbage_and_silence_are_protocol_errors(
+async def test_garbage_and_empty_modes_are_protocol_errors(
     edge: SimulatedEdge, client: httpx.AsyncClient, mode: Mode, fault: str
 ) -> None:
     await edge.set_mode(mode)
@@ -280,7 +257,7 @@ async def test_garbage_and_silence_are_protocol_errors(
         await client.get(HEALTH)
 
 
-async def test_huge_edge_starts_like_a_healthy_one(
+async def test_huge_response_starts_like_a_healthy_one(
     edge: SimulatedEdge, client: httpx.AsyncClient
 ) -> None:
     await edge.set_mode(Mode.HUGE)
@@ -291,13 +268,13 @@ async def test_huge_edge_starts_like_a_healthy_one(
     assert (await client.head(HEALTH)).content == b""
 
 
-async def test_huge_edge_waits_for_its_reader_and_stops_with_it(edge: SimulatedEdge) -> None:
+async def test_huge_response_waits_for_its_reader(edge: SimulatedEdge) -> None:
     await edge.set_mode(Mode.HUGE)
     reader, writer = await asyncio.open_connection(HOST, edge.port)
     writer.write(a_get())
     await reader.readuntil(b"padding")
     sent = [-1, edge.sent_bytes]
-    while sent[-1] > sent[-2]:  # until the kernel's buffers are full
+    while sent[-1] > sent[-2]:  # wait until the kernel's buffers are full
         await asyncio.sleep(0.02)
         sent.append(edge.sent_bytes)
     assert sent[-1] < 50_000_000
@@ -305,7 +282,7 @@ async def test_huge_edge_waits_for_its_reader_and_stops_with_it(edge: SimulatedE
     await eventually(lambda: not edge.connections)
 
 
-async def test_redirect_leads_to_an_answer_that_looks_healthy(
+async def test_redirect_leads_to_a_healthy_response(
     edge: SimulatedEdge, client: httpx.AsyncClient
 ) -> None:
     await edge.set_mode(Mode.REDIRECT)
@@ -315,7 +292,7 @@ async def test_redirect_leads_to_an_answer_that_looks_healthy(
     assert edge.requests == {HEALTH: 2, ELSEWHERE: 1}
 
 
-async def test_trickle_drips_a_whole_answer_byte_by_byte(
+async def test_trickle_sends_the_response_byte_by_byte(
     edge: SimulatedEdge, client: httpx.AsyncClient
 ) -> None:
     await edge.set_mode(Mode.TRICKLE)
@@ -327,21 +304,23 @@ async def test_trickle_drips_a_whole_answer_byte_by_byte(
     assert (await client.get(HEALTH)).json()["status"] == "healthy"
 
 
-async def test_every_mode_can_be_left_again(edge: SimulatedEdge, client: httpx.AsyncClient) -> None:
+async def test_edge_recovers_from_every_mode(
+    edge: SimulatedEdge, client: httpx.AsyncClient
+) -> None:
     for mode in Mode:
         await edge.set_mode(mode)
         await edge.set_mode(Mode.HEALTHY)
         assert (await client.get(HEALTH)).json()["status"] == "healthy"
 
 
-async def test_stop_leaves_no_task_and_no_socket() -> None:
+async def test_stop_leaves_no_tasks_or_sockets() -> None:
     tasks, files = asyncio.all_tasks(), open_files()
     edge = SimulatedEdge(id="yto-01", mode=Mode.HANG)
     await edge.start()
     opened = [await asyncio.open_connection(HOST, edge.port) for _ in range(3)]
     opened[0][1].write(a_get())
     await eventually(lambda: edge.requests.total() == 1)
-    opened.append(await asyncio.open_connection(HOST, edge.port))  # as yet unaccepted
+    opened.append(await asyncio.open_connection(HOST, edge.port))  # not accepted yet
     await edge.stop()
     await edge.stop()
     for _, writer in opened:
@@ -368,7 +347,7 @@ async def test_fleet_counts_requests_by_edge_and_path() -> None:
         assert not fleet.edges["yto-01"].requests
 
 
-async def test_fleet_that_cannot_start_leaves_nothing_behind() -> None:
+async def test_failed_start_of_a_fleet_leaves_no_sockets() -> None:
     files, limits = open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(files) + 10, limits[1]))
     try:

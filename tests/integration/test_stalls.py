@@ -1,4 +1,4 @@
-"""Neither operators' requests nor new health may stall the loop that answers viewers."""
+"""Operator requests and new health do not stall the event loop that answers viewers."""
 
 import asyncio
 import gc
@@ -34,8 +34,8 @@ from tests.support.servers import (
 
 pytestmark = pytest.mark.anyio
 
-EDGES = 500
-STALL_MS = 10.0  # twice the target of 5 ms: test machines do much else
+EDGE_COUNT = 500
+STALL_MS = 10.0  # twice the target of 5 ms, because test machines are busy
 TRIES = 10
 
 __all__ = ["server"]
@@ -43,18 +43,18 @@ __all__ = ["server"]
 
 @asynccontextmanager
 async def watched_loop() -> AsyncIterator[Callable[[], float]]:
-    """Gives what tells the CPU time of the longest turn of this loop's thread, in ms. CPU
-    time, so that a busy machine is not mistaken for a stall."""
+    """Yields a function that returns the longest iteration of this loop in ms. It measures CPU
+    time, so that other processes do not look like a stall."""
     longest_ms = 0.0
 
-    async def turn() -> None:
+    async def reset_and_read_ms() -> None:
         nonlocal longest_ms
         while True:
             began = time.thread_time()
             await asyncio.sleep(0)
             longest_ms = max(longest_ms, (time.thread_time() - began) * 1_000)
 
-    turning = asyncio.create_task(turn())
+    turning = asyncio.create_task(reset_and_read_ms())
     await asyncio.sleep(0)
     yield lambda: longest_ms
     turning.cancel()
@@ -65,19 +65,19 @@ async def _nothing() -> None:
 
 
 async def least_stall_ms(
-    ask: Callable[[], Awaitable[object]],
+    request: Callable[[], Awaitable[object]],
     before: Callable[[], Awaitable[object]] = _nothing,
     tries: int = TRIES,
 ) -> float:
-    """The stall that no try was without: other work of the interpreter aside."""
+    """The smallest stall of all tries, without other work of the interpreter."""
     stalls = []
     await before()
-    await ask()
+    await request()
     gc.disable()
     for _ in range(tries):
         await before()
         async with watched_loop() as longest_ms:
-            await ask()
+            await request()
             stalls.append(longest_ms())
     gc.enable()
     return min(stalls)
@@ -88,7 +88,7 @@ async def least_stall_ms(
 async def test_no_ops_request_stalls_the_loop_at_500_edges(
     server: Server, path: str, state: Observed
 ) -> None:
-    ids = [f"edge-{number:03}" for number in range(EDGES)]
+    ids = [f"edge-{number:03}" for number in range(EDGE_COUNT)]
     watch, store = server.ops.watch, server.store
     await store.publish(a_view(edges=dict.fromkeys(ids, state), seq=2**52, probed_at=time.time()))
     watch.replace_ranker(a_ranker(*(a_region(id) for id in ids)))
@@ -99,18 +99,18 @@ async def test_no_ops_request_stalls_the_loop_at_500_edges(
         )
         server.public.counts.answers[labels] += 1
 
-    async def ask() -> None:
+    async def request() -> None:
         assert (await server.client.get(path)).status_code == 200
 
-    assert await least_stall_ms(ask) < STALL_MS
+    assert await least_stall_ms(request) < STALL_MS
 
 
 @pytest.mark.parametrize(("models", "vantages"), [(3, 3), (100, 2), (0, 64)])
 async def test_no_view_from_redis_stalls_the_loop_at_500_edges(
     redis_url: str, models: int, vantages: int
 ) -> None:
-    """Each try reads, decodes and combines views of every vantage that are all new."""
-    ids = [f"edge-{number:03}" for number in range(EDGES)]
+    """Each try reads, decodes and combines new views of every vantage."""
+    ids = [f"edge-{number:03}" for number in range(EDGE_COUNT)]
     store = RedisStore(redis_url)
     watch = FleetWatch(a_ranker(*(a_region(id) for id in ids)), store, Telemetry())
     edge = an_edge_view(models=[f"model-{number}" for number in range(models)])
@@ -129,10 +129,10 @@ async def test_no_view_from_redis_stalls_the_loop_at_500_edges(
         await store.close()
 
 
-async def test_reload_with_clients_of_aws_does_not_stall_the_loop(
+async def test_reload_with_aws_clients_does_not_stall_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Making the six clients takes a sixth of a second of CPU or more. A whole server runs here."""
+    """Creating the six clients takes at least 170 ms of CPU. The test runs a whole server."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     port, ops_port = free_port(), free_port()

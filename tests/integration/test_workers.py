@@ -1,4 +1,4 @@
-"""Several workers on one port are one server: as healthy, as informed, as countable."""
+"""Several workers on one port act as one server: same health, same files, summed metrics."""
 
 import asyncio
 import os
@@ -25,14 +25,15 @@ from tests.support.running import (
     rewritten,
     taken,
     under_load,
+    without_edge,
 )
 from tests.support.servers import HOST, PATIENCE_S, eventually, plain_client
 
 pytestmark = pytest.mark.anyio
 
 WORKERS = 2
-ASKED = 40
-LOADED_S = 3.0  # for machines that do much else
+REQUESTS = 40
+SLACK_S = 3.0  # for a busy machine
 
 
 @pytest.fixture
@@ -42,18 +43,22 @@ async def server(site: Site) -> AsyncIterator[Running]:
     running.process.stop()
 
 
-async def picks(server: Running, count: int = ASKED) -> set[str]:
-    """The regions that so many connections are told: enough for all workers to be met."""
-    told = set()
+async def picks(server: Running, count: int = REQUESTS) -> set[str]:
+    """The regions that `count` connections get: enough connections to reach every worker."""
+    found = set()
     for _ in range(count):
         async with plain_client() as client:
             answer = await client.get(f"http://{HOST}:{server.port}/v1/route", headers=TORONTONIAN)
-            told.add(answer.json()["region"])
-    return told
+            found.add(answer.json()["region"])
+    return found
+
+
+async def is_unused(server: Running, region: str) -> bool:
+    return region not in await picks(server, 10)
 
 
 async def answers(server: Running, name: str = "autorouter_answers_total") -> int:
-    """Without those to /healthz, which the server asks of itself."""
+    """The number of answers, without those to the server's own health checks."""
     found = re.findall(rf"^({name}{{.*) (\d+)\.0$", await metrics(server), re.MULTILINE)
     return sum(int(count) for labels, count in found if "healthz" not in labels)
 
@@ -63,7 +68,7 @@ async def metrics(server: Running) -> str:
 
 
 def workers_of(server: Running) -> list[int]:
-    """The processes that listen on the public port, but for the main one."""
+    """The worker processes: the children that listen on the public port."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
     listening = listeners_on(server.port)
     return [int(pid) for pid in children.split() if sockets_of(int(pid)) & listening]
@@ -85,11 +90,11 @@ def sockets_of(pid: int) -> set[str]:
 
 
 @contextmanager
-def faulty(file: Path) -> Iterator[None]:
-    sound = file.read_text()
+def invalid_file(file: Path) -> Iterator[None]:
+    valid = file.read_text()
     file.write_text("regions: [")
     yield
-    file.write_text(sound)
+    file.write_text(valid)
 
 
 def is_alive(pid: int) -> bool:
@@ -99,8 +104,8 @@ def is_alive(pid: int) -> bool:
     return False
 
 
-async def settled_answers(server: Running) -> int:
-    """The count, once no worker has more to report."""
+async def final_answers(server: Running) -> int:
+    """The number of answers, once all workers have reported theirs."""
     count = -1
     while count != (now := await answers(server)):
         count = now
@@ -109,7 +114,7 @@ async def settled_answers(server: Running) -> int:
 
 
 async def agreed_pick(server: Running) -> str:
-    """The one pick of all workers, once they know the same fleet."""
+    """The pick of all workers, once they agree."""
 
     async def agree() -> bool:
         return len(await picks(server)) == 1
@@ -120,65 +125,54 @@ async def agreed_pick(server: Running) -> str:
 
 
 async def test_all_answers_are_counted_once(server: Running) -> None:
-    before = await settled_answers(server)
+    before = await final_answers(server)
     placed = await answers(server, "autorouter_placements_total")
     await picks(server)
 
-    async def are_counted() -> bool:
+    async def is_counted() -> bool:
         return (
-            await answers(server) == before + ASKED
-            and await answers(server, "autorouter_placements_total") == placed + ASKED
+            await answers(server) == before + REQUESTS
+            and await answers(server, "autorouter_placements_total") == placed + REQUESTS
         )
 
-    await eventually(are_counted)
+    await eventually(is_counted)
     assert f"autorouter_workers {WORKERS}.0" in await metrics(server)
     assert f"autorouter_workers_wanted {WORKERS}.0" in await metrics(server)
 
 
-async def test_dashboard_sums_the_answers_of_all_workers(server: Running) -> None:
+async def test_edges_document_sums_the_answers_of_all_workers(server: Running) -> None:
     for _ in range(3):
         await picks(server)
 
-    async def are_summed() -> bool:
-        told = (await server.ops("/v1/edges")).json()
-        return sum(edge["share"] or 0.0 for edge in told["edges"]) == 1 and (
-            told["answers"]["total"] == 3 * ASKED
+    async def is_summed() -> bool:
+        found = (await server.ops("/v1/edges")).json()
+        return sum(edge["share"] or 0.0 for edge in found["edges"]) == 1 and (
+            found["answers"]["total"] == 3 * REQUESTS
         )
 
-    await eventually(are_summed)
+    await eventually(is_summed)
     territory = (await server.ops("/v1/territory")).json()
     assert territory["basis"] == "answers"
     (country,) = [one for one in territory["countries"] if one["share"] > 0]
     assert (country["code"], country["share"]) == ("CA", 1)
 
 
-async def test_every_worker_learns_that_an_edge_fell(server: Running, site: Site) -> None:
+async def test_every_worker_leaves_an_edge_that_goes_down(server: Running, site: Site) -> None:
     first = await agreed_pick(server)
     await site.fleet.edges[first].set_mode(Mode.DOWN)
-
-    async def is_nowhere() -> bool:
-        return first not in await picks(server, 10)
-
-    await eventually(is_nowhere, DETECTED_S)
+    await eventually(lambda: is_unused(server, first), DETECTED_S)
     assert first not in await picks(server)
 
 
-async def test_every_worker_takes_a_changed_catalog(server: Running, site: Site) -> None:
+async def test_every_worker_reloads_a_changed_catalog(server: Running, site: Site) -> None:
     first = await agreed_pick(server)
 
-    def drop(document: dict[str, list[dict[str, str]]]) -> None:
-        document["regions"] = [each for each in document["regions"] if each["id"] != first]
-
-    rewritten(Path(site.settings["REGIONS"]), drop)
-
-    async def is_nowhere() -> bool:
-        return first not in await picks(server, 10)
-
-    await eventually(is_nowhere)
+    rewritten(Path(site.settings["REGIONS"]), without_edge(first))
+    await eventually(lambda: is_unused(server, first))
     assert first not in await picks(server)
 
 
-async def test_worker_that_dies_is_replaced_and_its_queue_served(server: Running) -> None:
+async def test_killed_worker_is_replaced_and_its_connections_served(server: Running) -> None:
     await picks(server)
     counted = await answers(server)
     victim = workers_of(server)[0]
@@ -195,14 +189,14 @@ async def test_worker_that_dies_is_replaced_and_its_queue_served(server: Running
     assert "a worker ended" in server.process.output
 
 
-async def test_worker_that_comes_later_knows_the_new_secret(site: Site, tmp_path: Path) -> None:
+async def test_new_worker_has_the_reloaded_secret(site: Site, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("an-old-secret-of-ours")
     server = await site.serve_until_ready(WORKERS=str(WORKERS), CDN_SECRET_FILE=str(file))
     file.write_text("a-new-secret-of-ours")
 
     async def is_known() -> bool:
-        return await sharing(server, "a-new-secret-of-ours") == {"public"}
+        return await cache_scopes(server, "a-new-secret-of-ours") == {"public"}
 
     await eventually(is_known)
     old = workers_of(server)
@@ -214,63 +208,60 @@ async def test_worker_that_comes_later_knows_the_new_secret(site: Site, tmp_path
         return whole and not set(old) & set(workers_of(server))
 
     await eventually(are_replaced)
-    assert await sharing(server, "a-new-secret-of-ours") == {"public"}
+    assert await cache_scopes(server, "a-new-secret-of-ours") == {"public"}
 
 
-async def sharing(server: Running, secret: str) -> set[str]:
-    """Who may keep the answers to the CDN, as all workers have it."""
-    told = set()
+async def cache_scopes(server: Running, secret: str) -> set[str]:
+    """The first cache-control directives that all workers send to the CDN."""
+    found = set()
     headers = {"X-Origin-Verify": secret, "X-Autorouter-Key": "CA~yto-01"}
-    for _ in range(ASKED):
+    for _ in range(REQUESTS):
         async with plain_client() as client:
             answer = await client.get(f"http://{HOST}:{server.port}/v1/route", headers=headers)
-            told.add(answer.headers["cache-control"].partition(",")[0])
-    return told
+            found.add(answer.headers["cache-control"].partition(",")[0])
+    return found
 
 
-async def test_worker_that_starts_while_files_are_bad_gets_the_running_catalog(
+async def test_new_worker_gets_the_running_catalog_if_files_are_invalid(
     server: Running, site: Site
 ) -> None:
     first = await agreed_pick(server)
-    with faulty(Path(site.settings["REGIONS"])):
+    with invalid_file(Path(site.settings["REGIONS"])):
         for pid in workers_of(server):
             os.kill(pid, signal.SIGKILL)
         await are_replaced(server, 2)
         assert await picks(server) == {first}
 
 
-async def test_good_file_and_a_bad_one_right_after_leave_all_processes_agreed(
+async def test_valid_then_invalid_file_leaves_processes_in_agreement(
     server: Running, site: Site
 ) -> None:
     regions = Path(site.settings["REGIONS"])
     first = await agreed_pick(server)
 
-    def drop(document: dict[str, list[dict[str, str]]]) -> None:
-        document["regions"] = [each for each in document["regions"] if each["id"] != first]
-
-    rewritten(regions, drop)
-    server.process.send(signal.SIGHUP)  # read at once
+    rewritten(regions, without_edge(first))
+    server.process.send(signal.SIGHUP)  # reload immediately
     await asyncio.sleep(0.06)
-    with faulty(regions):
+    with invalid_file(regions):
         server.process.send(signal.SIGHUP)
         await eventually(lambda: '"refused"' in server.process.output)
 
         async def agree() -> bool:
             known = {edge["id"] for edge in (await server.ops("/v1/edges")).json()["edges"]}
-            told = await picks(server, 20)
-            return len(told) == 1 and told <= known and (first in known) == (first in told)
+            found = await picks(server, 20)
+            return len(found) == 1 and found <= known and (first in known) == (first in found)
 
         await eventually(agree)
         assert await agree()
 
 
-async def test_worker_that_hangs_is_replaced_within_5_s(server: Running) -> None:
+async def test_hung_worker_is_replaced_within_5_s(server: Running) -> None:
     await picks(server)
     victim = workers_of(server)[0]
     began = asyncio.get_running_loop().time()
     os.kill(victim, signal.SIGSTOP)
     await eventually(lambda: not is_alive(victim))
-    assert asyncio.get_running_loop().time() - began < 4 + LOADED_S
+    assert asyncio.get_running_loop().time() - began < 4 + SLACK_S
     await are_replaced(server, 1)
     assert len(await picks(server)) == 1
     assert 'autorouter_child_ends_total{child="worker",how="hung"} 1.0' in await metrics(server)
@@ -278,46 +269,46 @@ async def test_worker_that_hangs_is_replaced_within_5_s(server: Running) -> None
 
 
 async def test_missing_worker_is_a_finding(server: Running) -> None:
-    async def is_told() -> bool:
-        """Hangs a worker again and again: a server that starts tells of none, and replaces it."""
+    async def is_reported() -> bool:
+        """Stop a worker in each call, because the server replaces it."""
         if running := workers_of(server):
             os.kill(running[0], signal.SIGSTOP)
-        told = (await server.ops("/v1/edges")).json()
-        return "workers" in {finding["kind"] for finding in told["findings"]}
+        found = (await server.ops("/v1/edges")).json()
+        return "workers" in {finding["kind"] for finding in found["findings"]}
 
-    await eventually(is_told, timeout_s=40)
+    await eventually(is_reported, timeout_s=40)
 
 
 async def are_replaced(server: Running, count: int) -> None:
-    """Until so many workers have ended, and all answer again."""
+    """Wait until `count` workers have ended and all workers answer."""
 
-    async def is_so() -> bool:
-        told = await metrics(server)
+    async def are_back() -> bool:
+        found = await metrics(server)
         ends = re.findall(
-            r'^autorouter_child_ends_total{child="worker".* (\d+)\.0$', told, re.MULTILINE
+            r'^autorouter_child_ends_total{child="worker".* (\d+)\.0$', found, re.MULTILINE
         )
-        return sum(map(int, ends)) >= count and f"autorouter_workers {WORKERS}.0" in told
+        return sum(map(int, ends)) >= count and f"autorouter_workers {WORKERS}.0" in found
 
-    await eventually(is_so)
+    await eventually(are_back)
 
 
-async def work_here(channel: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be a worker in this process, until it ends by itself."""
+async def run_worker_here(channel: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a worker in this process until it ends."""
     monkeypatch.setattr("router.api.worker.settle_memory", lambda: None)
     with socket.create_server((HOST, 0)) as bound:
         async with asyncio.timeout(PATIENCE_S):
             await _run(bound, channel)
 
 
-async def test_worker_ends_if_the_main_process_is_gone_before_it_is_fed(
+async def test_worker_ends_if_the_main_process_ends_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours, theirs = socket.socketpair()
     ours.close()
-    await work_here(theirs, monkeypatch)
+    await run_worker_here(theirs, monkeypatch)
 
 
-class Heard:
+class RecordingObserver:
     """An observer that counts how children ended."""
 
     def __init__(self) -> None:
@@ -332,24 +323,24 @@ class Heard:
     def loop_recovered(self, loop: str) -> None: ...
 
 
-async def test_worker_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_start_of_a_worker_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(process: SpawnProcess) -> None:
         raise BlockingIOError("no process left")
 
     monkeypatch.setattr(SpawnProcess, "start", start)
-    heard = Heard()
-    async with workers(heard) as running:
-        await eventually(lambda: heard.ends[:2] == ["not_started"] * 2)
+    observer = RecordingObserver()
+    async with workers(observer) as running:
+        await eventually(lambda: observer.ends[:2] == ["not_started"] * 2)
         assert not running.done()
 
 
-async def test_worker_that_ends_at_once_gets_no_connections(
+async def test_worker_that_ends_immediately_is_retried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("router.api.supervisor.run_worker", ends_at_once)
-    heard = Heard()
-    async with workers(heard) as running:
-        await eventually(lambda: heard.ends[:2] == ["exited"] * 2)
+    observer = RecordingObserver()
+    async with workers(observer) as running:
+        await eventually(lambda: observer.ends[:2] == ["exited"] * 2)
         assert not running.done()
 
 
@@ -358,10 +349,10 @@ def ends_at_once(*_: object) -> None:
 
 
 @asynccontextmanager
-async def workers(heard: Heard) -> AsyncIterator[asyncio.Task[None]]:
+async def workers(observer: RecordingObserver) -> AsyncIterator[asyncio.Task[None]]:
     inputs = open_inputs(Settings())
     with socket.create_server((HOST, 0), reuse_port=True) as bound:
-        running = asyncio.create_task(Workers(inputs, [bound], heard).run())
+        running = asyncio.create_task(Workers(inputs, [bound], observer).run())
         yield running
         running.cancel()
         with suppress(asyncio.CancelledError):
@@ -376,7 +367,7 @@ async def test_workers_end_with_the_main_process(server: Running) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_stop_breaks_no_answer_and_leaves_no_process(
+async def test_shutdown_breaks_no_response_and_leaves_no_process(
     server: Running, number: signal.Signals
 ) -> None:
     workers = workers_of(server)
@@ -388,14 +379,14 @@ async def test_stop_breaks_no_answer_and_leaves_no_process(
     assert not any(is_alive(pid) for pid in workers)
 
 
-async def test_stranger_on_the_port_is_noticed_in_spite_of_sharing(site: Site) -> None:
+async def test_port_of_another_program_is_rejected_despite_sharing(site: Site) -> None:
     async with taken() as port:
         server = site.serve(LISTEN=f"{HOST}:{port}", WORKERS="2")
         assert await server.process.ended() == 1
     assert "Address already in use" in server.process.output
 
 
-async def test_second_server_on_the_port_is_refused(server: Running, site: Site) -> None:
+async def test_second_server_on_the_port_is_rejected(server: Running, site: Site) -> None:
     second = site.serve(LISTEN=f"{HOST}:{server.port}", WORKERS="2")
     assert await second.process.ended() == 1
     assert "Address already in use" in second.process.output

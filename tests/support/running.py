@@ -175,3 +175,12 @@ def replace_file(path: Path, content: bytes) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_bytes(content)
     fresh.replace(path)
+
+
+def without_edge(id: str) -> Callable[[dict[str, Any]], None]:
+    """A change for `rewritten` that removes one edge from a catalog."""
+
+    def change(document: dict[str, Any]) -> None:
+        document["regions"] = [each for each in document["regions"] if each["id"] != id]
+
+    return change
