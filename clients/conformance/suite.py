@@ -121,7 +121,7 @@ def _(world: World) -> bool:
     return all([*sent, world.send()]) and len(world.router.asked) == 1
 
 
-@scenario("asks again after ttl, and takes the new pick")
+@scenario("asks again after ttl, and uses the new pick")
 def _(world: World) -> bool:
     world.create()
     world.send()
@@ -139,7 +139,7 @@ def _(world: World) -> bool:
     return world.send() and len(world.router.asked) == 2
 
 
-@scenario("asks once for requests at the same time")
+@scenario("asks once for simultaneous requests")
 def _(world: World) -> bool:
     world.create()
     world.send()
@@ -162,7 +162,7 @@ def _(world: World) -> bool:
     return world.send() and world.counts == (0, 0, 0, 1)
 
 
-@scenario("uses the fallback if an answer makes no sense")
+@scenario("uses the fallback if an answer is invalid")
 def _(world: World) -> bool:
     headless = world.route(0, 1) | {"endpoint": None}
     for body in ("<html>", "[]", {"region": "r0"}, {"endpoint": ""}, "null", headless):
@@ -189,7 +189,7 @@ def _(world: World) -> bool:
     return other.asked == [] and world.counts == (0, 0, 0, 1)
 
 
-@scenario("takes a ttl that makes no sense for a short one")
+@scenario("uses a short ttl if the ttl is invalid")
 def _(world: World) -> bool:
     for ttl in (0, -5, "300", 1e12, None):
         world.router.answer.body = world.route(0, 1, ttl=ttl)
@@ -200,7 +200,7 @@ def _(world: World) -> bool:
     return len(world.router.asked) == 10 and world.counts == (10, 0, 0, 0)
 
 
-@scenario("keeps the pick past ttl while the router is away")
+@scenario("keeps the pick after ttl while the router is unavailable")
 def _(world: World) -> bool:
     world.create()
     world.send()
@@ -209,7 +209,7 @@ def _(world: World) -> bool:
     return world.send() and world.counts == (2, 0, 0, 0)
 
 
-@scenario("finds the router again after it was away")
+@scenario("uses the router again after a failure")
 def _(world: World) -> bool:
     world.create()
     world.send()
@@ -222,7 +222,7 @@ def _(world: World) -> bool:
     return world.send() and world.counts == (2, 1, 0, 0)
 
 
-@scenario("asks a router that fails ever more seldom")
+@scenario("asks a failing router at increasing intervals")
 def _(world: World) -> bool:
     world.router.answer = Answer(status=503)
     world.create()
@@ -245,7 +245,7 @@ def _(world: World) -> bool:
     return len(world.router.asked) == 2 and world.counts == (11, 0, 0, 0)
 
 
-@scenario("does not wait for ever if Retry-After says so")
+@scenario("limits the wait for Retry-After")
 def _(world: World) -> bool:
     world.router.answer = Answer(status=503, headers={"Retry-After": "9" * 400})
     world.create()
@@ -255,14 +255,14 @@ def _(world: World) -> bool:
     return len(world.router.asked) == 2
 
 
-@scenario("tells the application of a 404, and sends nothing")
+@scenario("reports a 404 to the application, and sends nothing")
 def _(world: World) -> bool:
     world.router.answer = Answer(status=404, body={"detail": "-", "code": "model_unavailable"})
     world.create(model="rare")
     return not world.send() and world.counts == (0, 0, 0, 0)
 
 
-@scenario("sends the model with the question")
+@scenario("sends the model to the router")
 def _(world: World) -> bool:
     world.create(model="kokoro")
     world.send()
@@ -281,21 +281,21 @@ def _(world: World) -> bool:
     return world.counts == (4, 0, 0, 0)
 
 
-@scenario("goes to an alternate when the pick refuses connections (GET)")
+@scenario("uses an alternate if the pick refuses connections (GET)")
 def _(world: World) -> bool:
     world.edges[0].stop()
     world.create()
     return world.send() and world.counts == (0, 1, 0, 0)
 
 
-@scenario("goes to an alternate when the pick refuses connections (POST)")
+@scenario("uses an alternate if the pick refuses connections (POST)")
 def _(world: World) -> bool:
     world.edges[0].stop()
     world.create()
     return world.send(POST) and world.counts == (0, 1, 0, 0)
 
 
-@scenario("goes past dead alternates")
+@scenario("skips alternates that fail")
 def _(world: World) -> bool:
     world.edges[0].stop()
     world.edges[1].stop()
@@ -303,7 +303,7 @@ def _(world: World) -> bool:
     return world.send(POST) and world.counts == (0, 0, 1, 0)
 
 
-@scenario("repeats a GET elsewhere after 502, 503 and 504")
+@scenario("retries a GET at another edge after 502, 503 and 504")
 def _(world: World) -> bool:
     for status in (502, 503, 504):
         world.edges[0].answer = Answer(status=status)
@@ -313,28 +313,28 @@ def _(world: World) -> bool:
     return world.counts == (3, 3, 0, 0)
 
 
-@scenario("never repeats a POST that an edge may have done (503)")
+@scenario("does not retry a POST that an edge may have done (503)")
 def _(world: World) -> bool:
     world.edges[0].answer = Answer(status=503)
     world.create()
     return not world.send(POST) and world.counts == (1, 0, 0, 0)
 
 
-@scenario("repeats a GET elsewhere when the connection breaks")
+@scenario("retries a GET at another edge if the connection breaks")
 def _(world: World) -> bool:
     world.edges[0].answer = Answer(is_cut=True)
     world.create()
     return world.send() and world.counts == (1, 1, 0, 0)
 
 
-@scenario("never repeats a POST whose connection broke")
+@scenario("does not retry a POST if the connection breaks")
 def _(world: World) -> bool:
     world.edges[0].answer = Answer(is_cut=True)
     world.create()
     return not world.send(POST) and world.counts == (1, 0, 0, 0)
 
 
-@scenario("leaves an edge that does not answer in time")
+@scenario("uses another edge after a timeout")
 def _(world: World) -> bool:
     world.edges[0].answer.delay_s = SLOW_S
     world.create()
@@ -342,21 +342,21 @@ def _(world: World) -> bool:
     return world.send() and world.counts[0] == 1 and world.counts[1] >= 1
 
 
-@scenario("goes elsewhere after 429 with Retry-After (POST too)")
+@scenario("uses another edge after 429 with Retry-After (also POST)")
 def _(world: World) -> bool:
     world.edges[0].answer = Answer(status=429, headers={"Retry-After": "60"})
     world.create()
     return world.send(POST) and world.counts == (1, 1, 0, 0)
 
 
-@scenario("hands other errors of an edge to the application")
+@scenario("returns other errors of an edge to the application")
 def _(world: World) -> bool:
     world.edges[0].answer = Answer(status=400)
     world.create()
     return not world.send() and world.counts == (1, 0, 0, 0)
 
 
-@scenario("shuns an edge that failed")
+@scenario("avoids an edge that failed")
 def _(world: World) -> bool:
     world.edges[0].answer = Answer(status=503)
     world.create()
@@ -365,7 +365,7 @@ def _(world: World) -> bool:
     return world.send() and world.send(POST) and world.counts == (1, 3, 0, 0)
 
 
-@scenario("comes back to the pick after a while")
+@scenario("uses the pick again after a while")
 def _(world: World) -> bool:
     world.edges[0].stop()
     world.create()
@@ -375,7 +375,7 @@ def _(world: World) -> bool:
     return world.send() and world.counts == (1, 1, 0, 0)
 
 
-@scenario("asks the router early after a failure")
+@scenario("asks the router sooner after a failure")
 def _(world: World) -> bool:
     world.edges[0].stop()
     world.create()
@@ -385,7 +385,7 @@ def _(world: World) -> bool:
     return world.send() and world.counts == (0, 1, 1, 0)
 
 
-@scenario("asks the router when every edge it knows is dead")
+@scenario("asks the router if all known edges fail")
 def _(world: World) -> bool:
     world.router.answer.body = world.route(0, 1)
     world.create()
@@ -397,7 +397,7 @@ def _(world: World) -> bool:
     return world.send(POST) and world.counts == (1, 0, 1, 0)
 
 
-@scenario("does not mind a wall clock that jumps")
+@scenario("is not affected by changes of the wall clock")
 def _(world: World) -> bool:
     world.create()
     world.send()
