@@ -450,7 +450,7 @@ def status_and_body(received: bytes) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("raw", ROUTED.values(), ids=ROUTED)
-async def test_odd_but_valid_requests_are_routed(public: Public, raw: bytes) -> None:
+async def test_unusual_but_valid_requests_are_routed(public: Public, raw: bytes) -> None:
     status, body = status_and_body(await talk(public.port, raw, 5))
     assert status == 200
     assert json.loads(body)["region"] in CITIES

@@ -64,8 +64,8 @@ class Recorder:
     def store_read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
         self.reads.append((error, faults))
 
-    def intent_changed(self, edge: str, wish: Intent | None) -> None:
-        self.wishes.append((edge, None if wish is None else wish.state))
+    def intent_changed(self, edge: str, intent: Intent | None) -> None:
+        self.wishes.append((edge, None if intent is None else intent.state))
 
     def loop_failed(self, loop: str, error: Exception, wait_s: float) -> None:
         self.failures.append((loop, error))

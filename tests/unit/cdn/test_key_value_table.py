@@ -86,7 +86,7 @@ def test_metros_at_one_position_keep_their_order() -> None:
 
 
 def test_metros_too_close_to_separate_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.cdn.key_value_table.MAX_TABLE_BYTES", 100_000)
+    monkeypatch.setattr("router.cdn.key_value_table.MAX_TABLE_BYTES", 50_000)
     with pytest.raises(ConfigError, match="20 edges has more than"):
         make_table(a_ranker_at_one_position(1e-8))
 

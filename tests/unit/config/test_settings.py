@@ -308,17 +308,17 @@ def test_range_unit_and_default_are_described(
         ("AUTOROUTER_", "AUTOROUTER_: is an unknown setting and is ignored"),
     ],
 )
-def test_strangers_are_told_with_a_guess(variable: str, line: str) -> None:
+def test_unknown_setting_is_reported_with_a_guess(variable: str, line: str) -> None:
     assert unknown_settings({variable: "x", "HOME": "/"})[0].startswith(line)
 
 
-def test_known_variables_are_no_strangers() -> None:
+def test_known_settings_are_not_reported() -> None:
     every = {each.variable: "x" for each in describe_settings()}
     files = {f"{each.variable}_FILE": "x" for each in describe_settings() if each.is_secret}
     assert unknown_settings(every | files) == []
 
 
-def test_file_of_no_secret_is_a_stranger() -> None:
+def test_file_of_a_setting_without_a_secret_is_reported() -> None:
     (line,) = unknown_settings({"AUTOROUTER_TTL_S_FILE": "/x"})
     assert line.startswith("AUTOROUTER_TTL_S_FILE: is an unknown setting")
 

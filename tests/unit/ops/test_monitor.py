@@ -50,7 +50,7 @@ def test_finding_without_a_time_starts_when_first_seen() -> None:
     assert asyncio.run(monitor.look())[0].since == NOW
 
 
-def test_findings_are_computed_once_per_fleet_second_and_counts() -> None:
+def test_findings_are_cached_until_fleet_second_or_counts_change() -> None:
     async def looks() -> list[bool]:
         clock, counts = Clock(), Counts()
         monitor = await a_monitor(clock, counts)
@@ -95,9 +95,9 @@ def test_findings_have_metrics_by_kind() -> None:
 def test_counts_are_classified_for_the_diagnosis() -> None:
     refused = Labels("404", "", "no_edge_in_country", "", "", residency="refused")
     abroad = Labels("200", "yto-01", "no_edge_in_country", "ok", "country")
-    nobody = Placement(Source.NONE, Level.UNKNOWN, PlacedBy.PEER)
+    unplaced = Placement(Source.NONE, Level.UNKNOWN, PlacedBy.PEER)
     known = Placement(Source.DATABASE, Level.CITY, PlacedBy.PEER)
-    counts = Counts({FAULT: 2, refused: 3, abroad: 5}, {nobody: 7, known: 11})
+    counts = Counts({FAULT: 2, refused: 3, abroad: 5}, {unplaced: 7, known: 11})
     found = recent_input(counts)
     assert (found["faults"], found["residency_refused"]) == (2, 3)
     assert (found["placed"], found["unplaced"], found["model_unavailable"]) == (18, 7, 0)

@@ -260,7 +260,7 @@ def test_strict_fails_open_at_home() -> None:
         (an_edge("yto-01", models=["other"]), Rejection.MODEL_NOT_LOADED),
     ],
 )
-def test_each_rejected_edge_says_why(edge: Edge, why: Rejection) -> None:
+def test_each_rejected_edge_has_its_reason(edge: Edge, why: Rejection) -> None:
     fleet = a_fleet_but(edge, an_edge("yto-02", models=["llama-3"]))
     decision = decided(fleet, a_key("yto-02"), LLAMA)
     assert rejections(decision) == {"yto-01": why}

@@ -217,11 +217,11 @@ def test_every_field_is_read_back() -> None:
 
 @pytest.mark.parametrize("field", ["reason", "rtt_ms"])
 def test_optional_fields_of_an_edge_are_read_back(field: str) -> None:
-    odd: dict[str, Any] = {"reason": Outcome.TIMEOUT, "rtt_ms": 12.5}
+    valid: dict[str, Any] = {"reason": Outcome.TIMEOUT, "rtt_ms": 12.5}
     fields = json.loads(encode(VIEW))
-    fields["edges"]["yto-01"][field] = odd[field]
+    fields["edges"]["yto-01"][field] = valid[field]
     edge = decode(json.dumps(fields).encode(), View, NOW).edges["yto-01"]
-    assert getattr(edge, field) == odd[field]
+    assert getattr(edge, field) == valid[field]
 
 
 @pytest.mark.parametrize("field", ["back_at", "calm_at", "usual_ms"])
