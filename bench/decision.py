@@ -31,11 +31,11 @@ def decision_costs(viewers: Sequence[str]) -> dict[str, float]:
     settings = msgspec.structs.replace(Settings(), trusted_proxies=Cidrs(["127.0.0.0/8"]))
     catalog, geo = read_all(settings)
     requests = [a_request(viewer=viewer) for viewer in viewers]
-    front = a_front(Inputs(settings, catalog, geo))
+    public = a_front(Inputs(settings, catalog, geo))
     costs = {
-        "an address to an answer, µs": decided_us(front, viewers),
-        "a viewer never seen, µs": cost_us(front, requests),
-        "the same viewer, µs": cost_us(front, requests[:1] * SOME),
+        "an address to an answer, µs": decided_us(public, viewers),
+        "a viewer never seen, µs": cost_us(public, requests),
+        "the same viewer, µs": cost_us(public, requests[:1] * SOME),
     }
     warm = {}
     for count in (10, 500):
@@ -50,10 +50,10 @@ def decision_costs(viewers: Sequence[str]) -> dict[str, float]:
 
 def a_front(inputs: Inputs) -> PublicParts:
     """The public app with every edge up."""
-    front = PublicParts(inputs, MemoryStore(), Telemetry())
-    front.watch.table = a_table(front.watch.ranker)
+    public = PublicParts(inputs, MemoryStore(), Telemetry())
+    public.watch.table = a_table(public.watch.ranker)
     settle_memory()
-    return front
+    return public
 
 
 def a_table(ranker: Ranker, down: str | None = None) -> RouteTable:
@@ -86,38 +86,38 @@ def a_catalog_of(count: int, like: Catalog) -> Catalog:
     return Catalog(regions=regions, aliases={}, countries=like.countries)
 
 
-def cost_us(front: PublicParts, requests: Sequence[Request]) -> float:
+def cost_us(public: PublicParts, requests: Sequence[Request]) -> float:
     """CPU time of a request after all were sent once. The best of some rounds."""
-    once_us(front, requests)
-    return min(once_us(front, requests) for _ in range(ROUNDS))
+    once_us(public, requests)
+    return min(once_us(public, requests) for _ in range(ROUNDS))
 
 
-def once_us(front: PublicParts, requests: Sequence[Request]) -> float:
+def once_us(public: PublicParts, requests: Sequence[Request]) -> float:
     """Mean CPU time of a request."""
-    respond, started = front.app.respond, time.process_time()
+    respond, started = public.app.respond, time.process_time()
     for request in requests:
         respond(request)
     return (time.process_time() - started) / len(requests) * 1e6
 
 
-def decided_us(front: PublicParts, viewers: Sequence[str]) -> float:
+def decided_us(public: PublicParts, viewers: Sequence[str]) -> float:
     """CPU time of the decision alone, without the memo of addresses."""
-    table, query, costs = front.watch.table, Query(), []
+    table, query, costs = public.watch.table, Query(), []
     for _ in range(ROUNDS):
         started = time.process_time()
         for viewer in viewers:
-            placed = front.locator.place_address(parse_address(viewer))
+            placed = public.locator.place_address(parse_address(viewer))
             key = table.ranker.key(placed.location, placed.seed, query.scope)
             table.answer(key, query, placed.sharing)
         costs.append((time.process_time() - started) / len(viewers) * 1e6)
     return min(costs)
 
 
-def rebuilt_us(front: PublicParts, requests: Sequence[Request]) -> float:
+def rebuilt_us(public: PublicParts, requests: Sequence[Request]) -> float:
     """CPU time of a request after an edge fell, when no answer is memoized."""
     costs = []
     for number in range(ROUNDS):
-        down = front.watch.ranker.catalog.regions[number].id
-        front.watch.table = a_table(front.watch.ranker, down)
-        costs.append(once_us(front, requests))
+        down = public.watch.ranker.catalog.regions[number].id
+        public.watch.table = a_table(public.watch.ranker, down)
+        costs.append(once_us(public, requests))
     return min(costs)

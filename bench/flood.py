@@ -24,13 +24,13 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1_000_000)
     options = parser.parse_args()
     settings = Settings(trusted_proxies=("127.0.0.0/8",))  # type: ignore[arg-type]
-    front = PublicParts(Inputs(settings, *read_all(settings)), MemoryStore(), Telemetry())
+    public = PublicParts(Inputs(settings, *read_all(settings)), MemoryStore(), Telemetry())
     print(f"{'questions':>10} {'MiB':>6}")
     print(f"{0:>10,} {private_mb(os.getpid()):>6.0f}")
     step = options.questions // STEPS
     for start in range(0, options.questions, step):
         for number in range(start, start + step):
-            front.app.respond(question(number))
+            public.app.respond(question(number))
         print(f"{start + step:>10,} {private_mb(os.getpid()):>6.0f}", flush=True)
 
 

@@ -157,11 +157,11 @@ class HttpConnection(RequestHead, asyncio.Protocol):
             self._unparsed = self._unparsed[self._parsed_bytes :] + data
             self._parsed_bytes = 0
             self._parse_slices()
-            self._account()
+            self._update_budget()
         else:
             self._parse(data)
             if self.state is not IDLE or self._is_unread or self._held_bytes:
-                self._account()
+                self._update_budget()
 
     def eof_received(self) -> None:
         """The client sends no more; it still gets its responses."""
@@ -183,7 +183,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
                 self._transport.resume_reading()
             self._expire_in(KEEP_ALIVE_S if self.state is IDLE else MESSAGE_S)
             self._parse_slices()
-        self._account()
+        self._update_budget()
 
     # Called by ConnectionLimit
 
@@ -295,7 +295,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         self._parse_slices()
         if not (self._unparsed or self._must_wait()):
             self._transport.resume_reading()
-        self._account()
+        self._update_budget()
 
     def _parse(self, data: bytes) -> None:
         before, answered = self.state, self._answered
@@ -340,7 +340,7 @@ class HttpConnection(RequestHead, asyncio.Protocol):
         elif self.state is HEAD and self._answered:  # the first has had its time since connecting
             self._expire_in(MESSAGE_S)
 
-    def _account(self) -> None:
+    def _update_budget(self) -> None:
         """Tell the limit how many bytes this connection holds."""
         held = len(self._unparsed)
         if self.state is HEAD:

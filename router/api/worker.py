@@ -86,14 +86,14 @@ async def _answer(
     tasks: list[asyncio.Task[None]],
 ) -> None:
     observer = _WorkerObserver()
-    front = PublicParts(shared.inputs(), main.store, observer)
-    main.front = front
-    await front.watch.refresh()
+    public = PublicParts(shared.inputs(), main.store, observer)
+    main.public = public
+    await public.watch.refresh()
     settle_memory()
-    tasks += [_start(keep_running(name, loop.run, observer), stop) for name, loop in front.loops]
-    tasks.append(_start(_count(writer, front), stop))
-    await serve_until_stopped([(front.listener(), bound)], stop)
-    send(writer, pack_counts(front.counts(), lines.dropped))
+    tasks += [_start(keep_running(name, loop.run, observer), stop) for name, loop in public.loops]
+    tasks.append(_start(_count(writer, public), stop))
+    await serve_until_stopped([(public.listener(), bound)], stop)
+    send(writer, pack_counts(public.counts(), lines.dropped))
 
 
 async def _stop(tasks: list[asyncio.Task[None]]) -> None:
@@ -112,13 +112,13 @@ def _start(loop: Coroutine[Any, Any, None], stop: asyncio.Event) -> asyncio.Task
 
 
 class _MainProcess:
-    """What the main process has sent. `front`, once it is set, gets new inputs."""
+    """What the main process has sent. `public`, once it is set, gets new inputs."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
         self.store = ChannelStore()
         self.shared: Shared | None = None
-        self.front: PublicParts | None = None
+        self.public: PublicParts | None = None
         self.has_sent_all = asyncio.Event()
         self._is_fed = False
 
@@ -135,16 +135,16 @@ class _MainProcess:
 
     async def _replace(self, message: NewInputs) -> None:
         shared: Shared = unpickle_value(message.pickled)
-        if self.front is not None:
+        if self.public is not None:
             try:
-                self.front.replace_inputs(await asyncio.to_thread(shared.inputs))
+                self.public.replace_inputs(await asyncio.to_thread(shared.inputs))
             except RouterError as error:
                 log.error("a worker cannot use the new files and is replaced", error=str(error))
                 raise
         self.shared = shared
 
 
-async def _count(writer: asyncio.StreamWriter, front: PublicParts) -> None:
+async def _count(writer: asyncio.StreamWriter, public: PublicParts) -> None:
     while True:
-        send(writer, pack_counts(front.counts(), lines.dropped))
+        send(writer, pack_counts(public.counts(), lines.dropped))
         await asyncio.sleep(COUNT_S)

@@ -10,7 +10,7 @@ from router.errors import GeoDataError
 from router.geo.database import open_database
 from router.geodata import Progress
 from router.geodata import update as updates
-from router.geodata.default import look_by_default, update_by_default
+from router.geodata.default import check_by_default, update_by_default
 from router.geodata.fetch import Fetcher, open_client
 from router.geodata.origins import Ask
 from router.geodata.update import Found, Plan, Updated
@@ -49,9 +49,9 @@ def plan_update(
     )
 
 
-def look(plan: Plan, progress: Progress) -> Found:
+def check_for_update(plan: Plan, progress: Progress) -> Found:
     """Whether there is a newer database. Raises GeoDataError."""
-    act = updates.look if plan.ask.origin else look_by_default
+    act = updates.check_for_update if plan.ask.origin else check_by_default
     with open_client() as client:
         return act(plan, Fetcher(client=client, progress=progress), time.time())
 

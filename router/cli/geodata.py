@@ -91,7 +91,7 @@ def update(
     edition: str,
     mirror: str | None,
     min_age_days: int | None,
-    only_look: bool,
+    only_check: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -120,11 +120,11 @@ def update(
     plan = commands.plan_update(settings, ask, output or (), member=member, force=force)
     with show_progress() as progress:
         found = (
-            commands.look(plan, progress)
-            if only_look
+            commands.check_for_update(plan, progress)
+            if only_check
             else commands.update(plan, settings, progress)
         )
-    show = render.show_found_update if only_look else render.show_update
+    show = render.show_found_update if only_check else render.show_update
     print_json(asdict(found)) if as_json else show(asdict(found))
 
 

@@ -74,7 +74,7 @@ class Overrides:
     """
 
     def __init__(self, entries: Sequence[Entry], faults: Sequence[Fault], rules: Rules) -> None:
-        located = _Located(rules)
+        located = _Locations(rules)
         self._locations: list[Location | None] = [None, *map(located.of, entries)]
         self._lines = array("I", [0, *(entry.number for entry in entries)])
         feeds = list(dict.fromkeys(entry.feed for entry in entries))
@@ -144,7 +144,7 @@ def look_up_overrides(overrides: Overrides, beneath: Locate) -> Locate:
     return locate
 
 
-class _Located:
+class _Locations:
     """Makes Locations from entries; equal ones share one object."""
 
     def __init__(self, rules: Rules) -> None:

@@ -29,7 +29,7 @@ def update_by_default(plan: Plan, fetcher: Fetcher, now: float) -> Updated:
     )
 
 
-def look_by_default(plan: Plan, fetcher: Fetcher, now: float) -> Found:
+def check_by_default(plan: Plan, fetcher: Fetcher, now: float) -> Found:
     """Whether the first source that answers has a newer one. Raises GeoDataError."""
     return _try_each(plan, fetcher, now, compare_versions)
 

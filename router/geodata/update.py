@@ -83,8 +83,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The result of `look`. `is_newer`: the origin has another version than `output`; None if
-    unknown.
+    """The result of `check_for_update`. `is_newer`: the origin has another version than `output`;
+    None if unknown.
     """
 
     origin: str
@@ -108,7 +108,7 @@ class Updated:
     bytes: int
 
 
-def look(plan: Plan, fetcher: Fetcher, now: float) -> Found:
+def check_for_update(plan: Plan, fetcher: Fetcher, now: float) -> Found:
     """Whether there is a newer database. Raises GeoDataError."""
     return compare_versions(plan, offer(plan.ask, fetcher, now))
 

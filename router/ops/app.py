@@ -129,13 +129,13 @@ class Ops:
 
     async def moment(self) -> Sequence[Collector]:
         """The present diagnosis and server state, as metrics."""
-        return [FindingsCollector(await self.monitor.look()), *self.collectors()]
+        return [FindingsCollector(await self.monitor.diagnose()), *self.collectors()]
 
     async def readiness(self) -> dict[str, Any]:
         """Not ready while answers use no health at all. `amiss` has the titles of findings, even if
         the server is ready.
         """
-        found = await self.monitor.look()
+        found = await self.monitor.diagnose()
         status = self.watch.fleet.status
         return {
             "ready": status is not Status.STATIC and self.monitor.workers() > 0,
@@ -147,7 +147,7 @@ class Ops:
 
     async def edges(self, request: Request) -> Response:
         """The fleet: every edge in catalog order, the findings, and the vantages."""
-        found = await self.monitor.look()
+        found = await self.monitor.diagnose()
         now, given = self.clock(), self._given()
         fleet, views = self.watch.fleet, self.watch.published
         head = {

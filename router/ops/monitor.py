@@ -99,11 +99,11 @@ class Monitor:
         known: dict[Key, Finding] = {}
         while True:
             await asyncio.sleep(EVERY_S)
-            now = {_key(one): one for one in await self.look() if one.kind in LOGGED}
+            now = {_key(one): one for one in await self.diagnose() if one.kind in LOGGED}
             await self._log(known, now)
             known = now
 
-    async def look(self) -> list[Finding]:
+    async def diagnose(self) -> list[Finding]:
         """All present findings, each with its start. A thread computes them if the input changed
         since the last call.
         """

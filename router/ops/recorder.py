@@ -116,7 +116,7 @@ class Recorder:
         await self.load()
         while True:
             await asyncio.sleep(EVERY_S)
-            if self.look():
+            if self.observe():
                 await self.save()
 
     async def load(self) -> None:
@@ -142,7 +142,7 @@ class Recorder:
             body = await asyncio.to_thread(encode, self.history.samples)
             await self.keeper.save(body)
 
-    def look(self) -> bool:
+    def observe(self) -> bool:
         """Count falls and downtime, and add a sample at the end of a minute. Returns whether a
         sample was added.
         """

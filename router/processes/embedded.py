@@ -27,16 +27,16 @@ async def open_answers() -> AsyncIterator[Respond]:
     inputs = open_inputs(settings)
     telemetry = Telemetry()
     store = open_store(settings, telemetry)
-    front = PublicParts(inputs, store, telemetry)
-    await front.keep_snapshot(settings.state_dir, telemetry)
-    loops = _loops(inputs, front, store, telemetry)
+    public = PublicParts(inputs, store, telemetry)
+    await public.keep_snapshot(settings.state_dir, telemetry)
+    loops = _loops(inputs, public, store, telemetry)
     telemetry.register_loops(*(name for name, _ in loops))
-    await front.watch.refresh()
+    await public.watch.refresh()
     settle_memory()
     running = [asyncio.create_task(keep_running(name, loop.run, telemetry)) for name, loop in loops]
     log.info("answering", edges=len(inputs.catalog.regions))
     try:
-        yield front.respond
+        yield public.respond
     finally:
         for task in running:
             task.cancel()
@@ -45,12 +45,12 @@ async def open_answers() -> AsyncIterator[Respond]:
 
 
 def _loops(
-    inputs: Inputs, front: PublicParts, store: Store, telemetry: Telemetry
+    inputs: Inputs, public: PublicParts, store: Store, telemetry: Telemetry
 ) -> list[tuple[str, Loop]]:
     prober = open_prober(inputs, store, telemetry)
 
     def replace(fresh: Inputs) -> None:
-        front.replace_inputs(fresh)
+        public.replace_inputs(fresh)
         if prober is not None:
             prober.replace_inputs(fresh)
 
@@ -61,8 +61,8 @@ def _loops(
         store=store,
         observer=telemetry,
     )
-    loops: list[tuple[str, Loop]] = [*front.loops, ("reload", reload)]
+    loops: list[tuple[str, Loop]] = [*public.loops, ("reload", reload)]
     if prober is not None:
-        front.watch.on_refresh(prober.send_stored)
+        public.watch.on_refresh(prober.send_stored)
         loops.append(("prober", prober))
     return loops

@@ -20,7 +20,7 @@ from router.safe_text import escaped
 from router.store import Store
 from router.supervised import call_aside_patiently
 
-LOOK_S = 1.0
+CHECK_S = 1.0
 READ_TIMEOUT_S = 30.0
 MAX_REASON = 500
 
@@ -53,7 +53,7 @@ class Reload(Generic[T]):
     observer: Observer
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     clock: Callable[[], float] = time.time
-    look_s: float = LOOK_S
+    check_s: float = CHECK_S
     read_timeout_s: float = READ_TIMEOUT_S
     _seen: list[Stamp] = field(default_factory=list, init=False)
     _used: list[Stamp] = field(default_factory=list, init=False)
@@ -65,7 +65,7 @@ class Reload(Generic[T]):
         """Reload whenever files have changed, or `asked` is set."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.look_s):
+                async with asyncio.timeout(self.check_s):
                     await self.asked.wait()
             now = await self._read_in_thread(lambda: stamps(self.paths()))
             if self.asked.is_set() or (now != self._used and now == self._seen):

@@ -99,15 +99,15 @@ async def run_server(
         store = open_store(settings, telemetry)
         stack.push_async_callback(store.close)
         parts = _Parts(inputs, store, telemetry, targets, stop)
-        await parts.front.keep_snapshot(settings.state_dir, telemetry)
-        await parts.front.watch.refresh()
+        await parts.public.keep_snapshot(settings.state_dir, telemetry)
+        await parts.public.watch.refresh()
         servers = [(listener(parts.ops.app([*ops_routes, *parts.dashboard.routes()])), ops_socket)]
         loops = parts.loops()
         address = reachable(public_sockets[0])
         probe = PublicProbe(address, settings.workers, telemetry.troubles)
         loops.append(("public_probe", probe))
         if settings.workers == 1:
-            servers.append((parts.front.listener(), public_sockets[0]))
+            servers.append((parts.public.listener(), public_sockets[0]))
         else:
             loops.append(("workers", parts.add_workers(inputs, public_sockets)))
         if follows_files:
@@ -140,7 +140,7 @@ async def _run(
 async def _announce(settings: Settings, parts: "_Parts", announce: str) -> None:
     """Print that requests are answered, once they are. The ops listener answers earlier."""
     await parts.ready()
-    _warn_of_few_files(settings.max_connections, parts.front.connection_limit.limit)
+    _warn_of_few_files(settings.max_connections, parts.public.connection_limit.limit)
     log.info(
         "serving",
         listen=str(settings.listen),
@@ -214,10 +214,10 @@ class _Parts:
     ) -> None:
         settings = inputs.settings
         self.store, self.telemetry = store, telemetry
-        self.front = PublicParts(inputs, store, telemetry)
+        self.public = PublicParts(inputs, store, telemetry)
         self._workers: Workers | None = None
         self.monitor = Monitor(
-            watch=self.front.watch,
+            watch=self.public.watch,
             store=store,
             troubles=telemetry.troubles,
             counts=self.counts,
@@ -228,7 +228,7 @@ class _Parts:
             on_event=telemetry.event_happened,
         )
         self.recorder = Recorder(
-            watch=self.front.watch,
+            watch=self.public.watch,
             counts=self.counts,
             keeper=choose_keeper(
                 settings.state_dir, store, is_shared=settings.redis_url is not None
@@ -248,7 +248,7 @@ class _Parts:
         settings = inputs.settings
         collector = ServerCollector(
             counts=self.counts,
-            watch=self.front.watch,
+            watch=self.public.watch,
             geo_built_at=lambda: self.ops.geo.built_at,
             workers=self._worker_count,
             workers_wanted=settings.workers,
@@ -258,11 +258,11 @@ class _Parts:
         return Ops(
             monitor=self.monitor,
             history=self.recorder.history,
-            watch=self.front.watch,
+            watch=self.public.watch,
             store=self.store,
-            locator=self.front.locator,
+            locator=self.public.locator,
             geo=inputs.geo,
-            policy=self.front.policy,
+            policy=self.public.policy,
             registry=self.telemetry.registry,
             answers=RecentCounts(lambda: self.counts().answers),
             collectors=lambda: [collector.moment()],
@@ -274,23 +274,23 @@ class _Parts:
 
     def loops(self) -> list[tuple[str, Loop]]:
         """The loops to run, by name. From here on, changes are purged."""
-        loops: list[tuple[str, Loop]] = [*self.front.loops]
+        loops: list[tuple[str, Loop]] = [*self.public.loops]
         loops += [("monitor", self.monitor), ("monitor", self.monitor.tally)]
         loops.append(("history", self.recorder))
         loops += [("dashboard", loop) for loop in self.dashboard.loops]
         for purge in self._purges:
-            self.front.watch.on_fleet_replaced(purge.schedule)
+            self.public.watch.on_fleet_replaced(purge.schedule)
             loops.append(("purge", purge))
         if self._prober is not None:
-            self.front.watch.on_refresh(self._prober.send_stored)
+            self.public.watch.on_refresh(self._prober.send_stored)
             loops.append(("prober", self._prober))
         return loops
 
     def add_workers(self, inputs: Inputs, sockets: Sequence[socket.socket]) -> Workers:
         """Start workers, one for each socket."""
         self._workers = Workers(inputs, sockets, self.telemetry)
-        self._workers.send_stored(self.front.watch.stored)
-        self.front.watch.on_refresh(self._workers.send_stored)
+        self._workers.send_stored(self.public.watch.stored)
+        self.public.watch.on_refresh(self._workers.send_stored)
         return self._workers
 
     async def ready(self) -> None:
@@ -308,13 +308,13 @@ class _Parts:
 
     def counts(self) -> Counts:
         """The counts of all processes so far."""
-        return self.front.counts() if self._workers is None else self._workers.counts()
+        return self.public.counts() if self._workers is None else self._workers.counts()
 
     def replace(self, fresh: Inputs, targets: Sequence[Target]) -> None:
         """Replace what comes from files, between two requests."""
         self._inputs = fresh
-        self.front.replace_inputs(fresh)
-        self.ops.locator, self.ops.geo = self.front.locator, fresh.geo
+        self.public.replace_inputs(fresh)
+        self.ops.locator, self.ops.geo = self.public.locator, fresh.geo
         self.ops.token = fresh.settings.ops_token
         for purge, target in zip(self._purges, targets, strict=True):
             purge.target = target

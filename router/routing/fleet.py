@@ -298,13 +298,13 @@ def _edge(
     }
     votes = {vantage: one.state for vantage, one in seen.items()}
     observed = combine_votes(votes.values())
-    witness = _witness(seen.values(), observed)
+    deciding = _deciding_view(seen.values(), observed)
     return Edge(
         region=region,
         observed=observed,
-        since=None if witness is None else witness.since,
-        reason=None if witness is None else witness.reason,
-        rtt_ms=None if witness is None else witness.rtt_ms,
+        since=None if deciding is None else deciding.since,
+        reason=None if deciding is None else deciding.reason,
+        rtt_ms=None if deciding is None else deciding.rtt_ms,
         votes=votes,
         models=_models(seen.values(), now, policy),
         intended=Intended.ENABLED if intent is None else intent.state,
@@ -344,16 +344,16 @@ def combine_votes(votes: Iterable[Observed]) -> Observed:
     return Observed.UP
 
 
-def _witness(seen: Iterable[EdgeView], observed: Observed) -> EdgeView | None:
+def _deciding_view(seen: Iterable[EdgeView], observed: Observed) -> EdgeView | None:
     """The view that has seen this state for longest, or else the one that has seen trouble for
     longest.
     """
 
-    def aptness(one: EdgeView) -> tuple[bool, bool, float]:
+    def order(one: EdgeView) -> tuple[bool, bool, float]:
         untroubled = one.state in (Observed.UP, Observed.UNKNOWN)
         return one.state is not observed, untroubled, one.since
 
-    return min(seen, key=aptness, default=None)
+    return min(seen, key=order, default=None)
 
 
 def _models(seen: Iterable[EdgeView], now: float, policy: FleetPolicy) -> frozenset[str] | None:

@@ -22,7 +22,7 @@ from router.geo.database import open_database
 from router.geodata.fetch import Fetcher, open_client
 from router.geodata.notes import licence_path, note_path, read_note
 from router.geodata.origins import Ask, offer
-from router.geodata.update import Plan, look, update
+from router.geodata.update import Plan, check_for_update, update
 from tests.support.databases import country_only, flat, nested, set_built_at, write_mmdb
 from tests.support.origins import Origin, Served, an_origin
 from tests.support.servers import run_autorouter
@@ -98,9 +98,9 @@ def test_replaced_database_is_kept_as_previous(tmp_path: Path, fetcher: Fetcher)
 
 def test_same_file_is_not_installed_again(tmp_path: Path, fetcher: Fetcher) -> None:
     plan = a_plan(tmp_path, str(a_database(tmp_path / "fresh.mmdb")))
-    assert look(plan, fetcher, NOW).is_newer
+    assert check_for_update(plan, fetcher, NOW).is_newer
     assert update(plan, fetcher, NOW).is_new
-    assert not look(plan, fetcher, NOW).is_newer
+    assert not check_for_update(plan, fetcher, NOW).is_newer
     assert not update(plan, fetcher, NOW).is_new
     assert update(replace(plan, force=True), fetcher, NOW).is_new
 
@@ -240,7 +240,7 @@ def test_download_has_its_etag_as_version(tmp_path: Path, origin: Origin, fetche
     assert plan.output.read_bytes() == content
     assert not update(plan, fetcher, NOW).is_new
     origin.files["/geo.mmdb.gz"].etag = '"two"'
-    assert look(plan, fetcher, NOW).is_newer
+    assert check_for_update(plan, fetcher, NOW).is_newer
 
 
 def test_interrupted_update_resumes_in_the_next_run(

@@ -702,9 +702,9 @@ async def test_explain_of_a_past_time_uses_that_fleet(server: Server) -> None:
         clock=iter([0.0, 60.0, 120.0, 180.0]).__next__,
     )
     await server.see("yul-01")
-    recorder.look()
+    recorder.observe()
     await server.see()
-    recorder.look()
+    recorder.observe()
     key = {"key": "CA~yul-01.yto-01"}
     past = await server.get_json("/v1/explain", **key, at="30")
     assert (past["region"], past["at"]) == ("yto-01", 60.0)

@@ -36,7 +36,7 @@ async def a_monitor(clock: Clock, counts: Counts) -> Monitor:
 
 
 def kinds(monitor: Monitor) -> list[FindingKind]:
-    return [one.kind for one in asyncio.run(monitor.look())]
+    return [one.kind for one in asyncio.run(monitor.diagnose())]
 
 
 def test_finding_without_a_time_starts_when_first_seen() -> None:
@@ -44,23 +44,23 @@ def test_finding_without_a_time_starts_when_first_seen() -> None:
     monitor = asyncio.run(a_monitor(clock, counts))
     assert kinds(monitor) == [FindingKind.NOTHING]
     counts.answers[FAULT] += 1
-    first = asyncio.run(monitor.look())[0]
+    first = asyncio.run(monitor.diagnose())[0]
     clock.now += 5
     assert (first.kind, first.since) == (FindingKind.FAULTS, NOW)
-    assert asyncio.run(monitor.look())[0].since == NOW
+    assert asyncio.run(monitor.diagnose())[0].since == NOW
 
 
 def test_findings_are_cached_until_fleet_second_or_counts_change() -> None:
     async def looks() -> list[bool]:
         clock, counts = Clock(), Counts()
         monitor = await a_monitor(clock, counts)
-        found = [await monitor.look(), await monitor.look()]
+        found = [await monitor.diagnose(), await monitor.diagnose()]
         counts.answers[FAULT] += 1
-        found.append(await monitor.look())
+        found.append(await monitor.diagnose())
         await monitor.watch.refresh()
-        found.append(await monitor.look())
+        found.append(await monitor.diagnose())
         clock.now += 1
-        found.append(await monitor.look())
+        found.append(await monitor.diagnose())
         return [one is other for one, other in pairwise(found)]
 
     assert asyncio.run(looks()) == [True, False, False, False]
@@ -69,7 +69,7 @@ def test_findings_are_cached_until_fleet_second_or_counts_change() -> None:
 def test_start_and_end_of_a_finding_are_events() -> None:
     async def run() -> list[tuple[str | None, str | None]]:
         monitor = await a_monitor(Clock(), counts)
-        finding = replace((await monitor.look())[0], kind=FindingKind.FAULTS)
+        finding = replace((await monitor.diagnose())[0], kind=FindingKind.FAULTS)
         await monitor._log({}, {(FindingKind.FAULTS, ""): finding})
         await monitor._log({(FindingKind.FAULTS, ""): finding}, {})
         logged = [one.event for one in await monitor.store.events()]
@@ -85,7 +85,7 @@ def test_findings_have_metrics_by_kind() -> None:
     monitor = asyncio.run(a_monitor(Clock(), counts))
     counts.answers[FAULT] += 1
     registry = CollectorRegistry()
-    registry.register(FindingsCollector(asyncio.run(monitor.look())))
+    registry.register(FindingsCollector(asyncio.run(monitor.diagnose())))
     assert registry.get_sample_value("autorouter_findings", {"kind": "faults"}) == 1
     assert registry.get_sample_value("autorouter_findings", {"kind": "down"}) == 0
     since = registry.get_sample_value("autorouter_finding_since_seconds", {"kind": "faults"})
@@ -109,15 +109,15 @@ def test_restarted_server_goes_on_with_what_it_found_before() -> None:
         before = await a_monitor(clock, counts)
         counts.answers[FAULT] += 1
         for after in logged:
-            (finding, *_) = await before.look()
+            (finding, *_) = await before.diagnose()
             await before.store.log_events([before._event(finding, after)])
             clock.now += 10
         counts = Counts()
         monitor = replace(await a_monitor(clock, counts), store=before.store)
-        await monitor.look()
+        await monitor.diagnose()
         clock.now += 2
         counts.answers[FAULT] += 1
-        first = (await monitor.look())[0]
+        first = (await monitor.diagnose())[0]
         assert first.kind is FindingKind.FAULTS
         return first.since
 

@@ -42,7 +42,7 @@ class RecorderRun:
             self.now += 1.0
             await self.store.publish(a_view(edges=edges, seq=int(self.now), probed_at=self.now))
             await self.watch.refresh()
-            self.recorder.look()
+            self.recorder.observe()
 
 
 async def test_sample_is_added_at_each_full_minute() -> None:

@@ -19,7 +19,7 @@ from tests.support.servers import eventually
 
 pytestmark = pytest.mark.anyio
 
-LOOK_S = 0.02
+CHECK_S = 0.02
 
 
 @dataclass
@@ -51,7 +51,7 @@ class FollowedFile:
             store=self.store,
             observer=self.recorder,
             clock=lambda: NOW,
-            look_s=LOOK_S,
+            check_s=CHECK_S,
         )
 
     def _read(self) -> int:
@@ -67,7 +67,7 @@ class FollowedFile:
         new_file.replace(self.path)
 
     async def wait(self, count: int = 5) -> None:
-        await asyncio.sleep(count * LOOK_S)
+        await asyncio.sleep(count * CHECK_S)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ async def test_unchanged_file_is_not_read_again(file: FollowedFile) -> None:
 async def test_file_that_still_changes_is_not_read_yet(file: FollowedFile) -> None:
     for number in range(20):
         file.write(str(number))
-        await asyncio.sleep(LOOK_S / 4)
+        await asyncio.sleep(CHECK_S / 4)
     file.write("99")
     await eventually(lambda: file.values[-1:] == [99])
     assert len(file.values) < 5
