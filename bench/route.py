@@ -145,7 +145,7 @@ def duel(name: str, ours: Contestant, theirs: Contestant, rounds: int, seconds: 
 def half_rate(
     ours: Contestant, theirs: Contestant, duels: dict[str, Any], rounds: int, seconds: int
 ) -> Any:
-    """Ratio of p99 latency, ours to theirs, at half of the lower top rate."""
+    """Ratio of p99 latency, ours to theirs, at half of the slower server's top rate."""
     tops = [one["ours"]["rps"] for one in duels[NEVER_SEEN]["rounds"]]
     theirs_tops = [one["theirs"]["rps"] for one in duels[NEVER_SEEN]["rounds"]]
     rate = min(statistics.median(tops), statistics.median(theirs_tops)) / 2

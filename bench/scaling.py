@@ -15,8 +15,8 @@ from bench.figures import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
 KINDS = {
-    "keyed by the CDN ÷ bare uvicorn": "with a key that the CDN made",
-    "never seen ÷ bare uvicorn": "of a viewer never seen, placed by the geo database",
+    "keyed by the CDN ÷ bare uvicorn": "with a key from the CDN",
+    "never seen ÷ bare uvicorn": "of a new viewer, located by the geo database",
 }
 
 Figures = dict[str, Any]
@@ -51,7 +51,7 @@ def rewritten(text: str, tables: Sequence[Table], figures: Figures) -> str:
 
 def core(figures: Figures) -> Iterator[str]:
     """The cost of a request on one core of the server."""
-    yield "| request | CPU | a core answers | the bare server's CPU |"
+    yield "| request | CPU | requests/s per core | CPU of the bare server |"
     yield "|---|--:|--:|--:|"
     for kind, words in KINDS.items():
         cpu_us, bare_us = _cpu_us(figures, kind, "ours"), _cpu_us(figures, kind, "theirs")
@@ -60,7 +60,7 @@ def core(figures: Figures) -> Iterator[str]:
 
 def starts(figures: Figures) -> Iterator[str]:
     """Requests and cores for a number of SDK starts, with and without a CDN."""
-    yield "| SDK starts a minute | requests/s | reach us | hits | cores | cores without a CDN |"
+    yield "| SDK starts a minute | requests/s | at the origin | hits | cores | cores without a CDN |"
     yield "|--:|--:|--:|--:|--:|--:|"
     cpu_us = _cpu_us(figures, "never seen ÷ bare uvicorn", "ours")
     for count, found in _ours(figures)["regional"]["starts"].items():
@@ -73,7 +73,7 @@ def starts(figures: Figures) -> Iterator[str]:
 
 def redis(figures: Figures) -> Iterator[str]:
     """The cost of one server's read in Redis, with three vantages."""
-    yield "| edges | Redis CPU a read | bytes a read | servers by one core | servers by 1 Gbit/s |"
+    yield "| edges | Redis CPU a read | bytes a read | servers per core | servers per Gbit/s |"
     yield "|--:|--:|--:|--:|--:|"
     for edges, found in figures["store"].items():
         by_cpu = 1e6 / found["read_cpu_us"] / READS_S
@@ -86,7 +86,7 @@ def redis(figures: Figures) -> Iterator[str]:
 
 def grown(figures: Figures) -> Iterator[str]:
     """The hits of the cache with more edges."""
-    yield "| edges | keys | hits at 1,000/s | reach us | hits at 100,000/s | reach us |"
+    yield "| edges | keys | hits at 1,000/s | at the origin | hits at 100,000/s | at the origin |"
     yield "|--:|--:|--:|--:|--:|--:|"
     rows = {"10": _ours(figures)["regional"], **figures["cdn"]["grown"]}
     for edges, found in rows.items():
@@ -100,7 +100,7 @@ def grown(figures: Figures) -> Iterator[str]:
 
 def duels(figures: Figures) -> Iterator[str]:
     """autorouter compared with servers that send the same bytes."""
-    yield "| medians | requests/s | the other's | ratio | CPU a request | the other's |"
+    yield "| medians | requests/s | other server | ratio | CPU a request | other server |"
     yield "|---|--:|--:|--:|--:|--:|"
     for name, found in figures["route"]["duels"].items():
         rps, other_rps, cpu_us, other_us = (

@@ -165,7 +165,7 @@ def test_printed_commands_work(tmp_path: Path) -> None:
         edges = f"http://{HOST}:{ops_port}/v1/edges"
         wait_until(lambda: "unknown" not in get(edges).text)
         assert "X-Cache: Miss" in output_of(canadian)
-        # The first health of the edges purges the answers stored before it.
+        # When the server learns the states of the edges, it purges its earlier answers.
         wait_until(lambda: "X-Cache: Hit" in output_of(canadian))
         assert '"crossed_border":true' in output_of(german)
         assert "xkey-purged: " in output_of(purge)

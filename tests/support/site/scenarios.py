@@ -75,7 +75,7 @@ def not_picked(**when: float | str) -> Promise:
 
 
 def listed(edges: Iterable[str] = (EDGE,), **when: float | str) -> Promise:
-    """The edges are in every full list."""
+    """Every answer to a query with `all=true` lists the edges."""
     wanted = frozenset(edges)
     about = "every edge listed" if len(wanted) == len(CITIES) else f"{', '.join(wanted)} listed"
     return _promise(about, lambda answer: not answer.is_list or wanted.issubset(answer.named), when)
