@@ -34,7 +34,7 @@ class Outcome:
     wrong_s: float
 
 
-def expected(rates: Iterable[float]) -> Outcome:
+def calculate(rates: Iterable[float]) -> Outcome:
     """Exact means. `rates`: requests/s for each key in each cache."""
     total = missed = asked = wrong = 0.0
     for rate in rates:
@@ -61,7 +61,7 @@ def wrong_answers(rate: float) -> float:
     return (fresh * (fresh / 2 + in_window) + both_in_window) / (1 + fresh)
 
 
-def simulated(rates: Sequence[float], seconds: float, seed: int = 1) -> Outcome:
+def simulate(rates: Sequence[float], seconds: float, seed: int = 1) -> Outcome:
     """The same figures by simulation of each request.
 
     The origin's answers change at random times, far enough apart that every cache forgets the

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.caches import expected, simulated
+from bench.caches import calculate, simulate
 from bench.charts import Line, chart
 from bench.figures import RESULTS, save
 from router.cli.text import show_progress
@@ -126,7 +126,7 @@ def main() -> None:
         "addresses": census.addresses,
         "places": len(places),
         "caches": len(REGIONAL_CACHES),
-        "fleets": {name: measured(census, fleet) for name, fleet in fleets.items()},
+        "fleets": {name: measure(census, fleet) for name, fleet in fleets.items()},
         "grown": {count: grown(cells, catalog, count) for count in GROWN},
         "without_coordinates": {
             name: without_coordinates(cells, fleet) for name, fleet in fleets.items()
@@ -137,7 +137,7 @@ def main() -> None:
     show(figures)
 
 
-def measured(census: Census, catalog: Catalog) -> dict[str, Any]:
+def measure(census: Census, catalog: Catalog) -> dict[str, Any]:
     """The figures of each kind of key, with regional caches and with one cache."""
     return {
         kind: {
@@ -182,7 +182,7 @@ def _with_missing(
     parts = {key: part * (1 - missing) for key, part in parts.items()}
     for key, part in sums(alone, lambda share: (share.cache, share.key)).items():
         parts[key] = parts.get(key, 0.0) + part * missing
-    found, unkeyed = expected(part * rate for part in parts.values()), divided * missing
+    found, unkeyed = calculate(part * rate for part in parts.values()), divided * missing
     return {
         "hit_ratio": found.hit_ratio * (1 - unkeyed),
         "origin_rps": found.origin_rps + unkeyed * rate,
@@ -285,12 +285,12 @@ def figures_of(shares: Shares) -> dict[str, Any]:
         "objects": len(objects),
         "misrouted": misrouted(shares),
         "wrong_country": wrong_country(shares),
-        "rates": {rate: asdict(expected(part * rate for part in objects)) for rate in RATES},
+        "rates": {rate: asdict(calculate(part * rate for part in objects)) for rate in RATES},
         "starts": {
-            starts: asdict(expected(part * starts / 60 for part in objects))
+            starts: asdict(calculate(part * starts / 60 for part in objects))
             for starts in STARTS_A_MINUTE
         },
-        "simulated": asdict(simulated([part * CHECKED_RATE for part in objects], CHECKED_S)),
+        "simulated": asdict(simulate([part * CHECKED_RATE for part in objects], CHECKED_S)),
     }
 
 

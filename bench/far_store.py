@@ -33,11 +33,11 @@ def main() -> None:
     names = ["first read", "read", "publish", "lease", "act"]
     print(f"{'round trip, ms':>16}" + "".join(f"{name + ', ms':>18}" for name in names))
     for trip_ms in options.ms:
-        took = asyncio.run(measured(trip_ms / 1_000, options.times))
+        took = asyncio.run(measure(trip_ms / 1_000, options.times))
         print(f"{trip_ms:>16}" + "".join(f"{1_000 * took[name]:>18.0f}" for name in names))
 
 
-async def measured(trip_s: float, times: int) -> dict[str, float]:
+async def measure(trip_s: float, times: int) -> dict[str, float]:
     """The median duration of each call in seconds. The first read also connects."""
     with tempfile.TemporaryDirectory() as folder, running_redis(Path(folder)) as server:
         near = RedisStore(server.url)

@@ -89,15 +89,13 @@ def truths(name: str, path: Path) -> tuple[list[Truth], list[Entry]]:
     return found, entries
 
 
-def judged(
-    ranker: Ranker, some: Sequence[Truth], pick: Callable[[Truth], str]
-) -> dict[str, Result]:
+def judge(ranker: Ranker, some: Sequence[Truth], pick: Callable[[Truth], str]) -> dict[str, Result]:
     """The result of each region."""
     cities = {edge.id: metro for metro in ranker.metros for edge in metro.edges}
     outcomes: defaultdict[str, list[tuple[bool, float]]] = defaultdict(list)
     for truth in some:
         true = Location(truth.country, truth.position, Level.CITY, Source.ASKED)
-        right, got = picked(ranker, true, truth.address), pick(truth)
+        right, got = pick_for(ranker, true, truth.address), pick(truth)
         far = [distance_km(truth.position, ranker.regions[id].position) for id in (got, right)]
         outcomes[truth.region].append((cities[got] is cities[right], far[0] - far[1]))
     return {
@@ -109,7 +107,7 @@ def judged(
     }
 
 
-def picked(ranker: Ranker, location: Location, address: str) -> str:
+def pick_for(ranker: Ranker, location: Location, address: str) -> str:
     """The first choice for a viewer at a location."""
     seed = 0 if (parsed := parse_address(address)) is None else parsed.seed
     return next(iter(ranker.in_order(ranker.key(location, seed, Scope.COUNTRY), Scope.COUNTRY))).id
@@ -144,7 +142,7 @@ def keys_by_function(ranker: Ranker, some: Sequence[Truth]) -> dict[str, str]:
 
 def directly(ranker: Ranker, locate: Locate) -> Pick:
     """Pick by address."""
-    return lambda truth: picked(ranker, locate(truth.address), truth.address)
+    return lambda truth: pick_for(ranker, locate(truth.address), truth.address)
 
 
 def through_function(ranker: Ranker, locate: Locate, keys: dict[str, str]) -> Pick:
@@ -153,7 +151,7 @@ def through_function(ranker: Ranker, locate: Locate, keys: dict[str, str]) -> Pi
     def pick(truth: Truth) -> str:
         key = parse_key(keys.get(truth.address, ""))
         if key is None:
-            return picked(ranker, locate(truth.address), truth.address)
+            return pick_for(ranker, locate(truth.address), truth.address)
         return next(iter(ranker.in_order(ranker.known(key), Scope.COUNTRY))).id
 
     return pick
@@ -275,8 +273,8 @@ def main() -> None:
         for files in databases:
             database = open_database(*files)
             for title, locate in layers(database.locate, entries):
-                direct = judged(ranker, some, directly(ranker, locate))
-                function = judged(ranker, some, through_function(ranker, locate, keys))
+                direct = judge(ranker, some, directly(ranker, locate))
+                function = judge(ranker, some, through_function(ranker, locate, keys))
                 _show(f"{name}, {database.type} of {files[0].name}, {title}", direct, function)
     print("\nextra ms over the fastest edge: mean and 95 %, in the estimated order and by distance")
     for title, by_network, by_distance in regret():

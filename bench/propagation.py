@@ -7,7 +7,7 @@ first with hints and then only by polling every second.
 import argparse
 
 from bench.figures import save
-from tests.support.site.propagation import measured
+from tests.support.site.propagation import measure
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transitions", type=int, default=50)
     options = parser.parse_args()
-    figures = measured(options.transitions)
+    figures = measure(options.transitions)
     save("propagation", figures)
     print(f"{'transition to, ms':<30}{'p50':>8}{'p99':>8}{'max':>8}")
     for kind, found in figures.items():

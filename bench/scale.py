@@ -46,8 +46,8 @@ def main() -> None:
         asyncio.run(simulate(options.edges))
         return
     figures = {
-        "poller": polled(options.edges, options.seconds),
-        "combine_ms": combined_ms(options.fleet),
+        "poller": measure_polling(options.edges, options.seconds),
+        "combine_ms": measure_combine_ms(options.fleet),
         "fleet": options.fleet,
     }
     save("scale", figures)
@@ -71,7 +71,7 @@ def a_catalog(count: int) -> Catalog:
     )
 
 
-def combined_ms(count: int) -> float:
+def measure_combine_ms(count: int) -> float:
     """The median time in ms to combine two vantages' views of `count` edges."""
     catalog, now = a_catalog(count), time.time()
     seen = EdgeView(state=Observed.UP, since=now, models=("kokoro-82m",), models_at=now)
@@ -85,7 +85,7 @@ def combined_ms(count: int) -> float:
     return statistics.median(took)
 
 
-def polled(count: int, seconds: int) -> dict[str, Any]:
+def measure_polling(count: int, seconds: int) -> dict[str, Any]:
     """Poll simulated edges. Returns CPU use, outcomes, and the gaps between probes."""
     command = [sys.executable, "-m", "bench.scale", "--simulate", "--edges", str(count)]
     with subprocess.Popen(

@@ -60,7 +60,7 @@ def core(figures: Figures) -> Iterator[str]:
 
 def starts(figures: Figures) -> Iterator[str]:
     """Requests and cores for a number of SDK starts, with and without a CDN."""
-    yield "| SDK starts a minute | requests/s | at the origin | hits | cores | cores without a CDN |"
+    yield "| SDK starts/min | requests/s | at the origin | hits | cores | cores without a CDN |"
     yield "|--:|--:|--:|--:|--:|--:|"
     cpu_us = _cpu_us(figures, "never seen ÷ bare uvicorn", "ours")
     for count, found in _ours(figures)["regional"]["starts"].items():

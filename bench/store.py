@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=2_000, help="number of reads and publications")
     parser.add_argument("--edges", type=int, nargs="+", default=[10, 100, 1_000])
     options = parser.parse_args()
-    figures = {edges: asyncio.run(measured(edges, options.times)) for edges in options.edges}
+    figures = {edges: asyncio.run(measure(edges, options.times)) for edges in options.edges}
     save("store", figures)
     print(f"{'edges':>6}{'CPU a read, µs':>18}{'bytes a read':>16}{'CPU a publication, µs':>24}")
     for edges, found in figures.items():
@@ -39,7 +39,7 @@ def main() -> None:
         print(f"{edges:>6}{cpu}{found['publish_cpu_us']:>24.0f}")
 
 
-async def measured(edges: int, times: int) -> dict[str, float]:
+async def measure(edges: int, times: int) -> dict[str, float]:
     """The cost for one fleet size, with three vantages."""
     ids = [f"edge-{number:04}" for number in range(edges)]
     with tempfile.TemporaryDirectory() as folder, running_redis(Path(folder)) as server:

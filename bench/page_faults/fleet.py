@@ -66,7 +66,7 @@ _FAULTS: tuple[Fault[FleetSite], ...] = (
         name="vantage: its poller is killed",
         kind=FindingKind.VANTAGE_SILENT,
         inject=acts.kill_poller,
-        follow=lambda site: site.all.poll(acts.SIGHTED),
+        follow=lambda site: site.all.poll(acts.VANTAGE),
     ),
     Fault(
         name="Redis: stops",

@@ -31,7 +31,7 @@ from tests.support.site.soak import rewrite
 
 DAY_S = 86_400
 MOST = ("yto-01", "yto-02", "yul-01", "yul-02", "nyc-01", "dal-01")
-SIGHTED, BLIND = "two", ("nyc-01", "nyc-02")
+VANTAGE, RECONNECTED = "two", ("nyc-01", "nyc-02")
 FEW_FILES = 3  # fewer than a process has open, so that it can open no more
 
 
@@ -156,18 +156,18 @@ def accept_purges(site: FleetSite) -> None:
 def limit_files(limit: int | None) -> Act[FleetSite]:
     """Limit the open files of a poller and its children. None removes the limit.
 
-    The poller has no witnesses. Its connections to BLIND are closed, so that it needs new ones.
+    The poller has no witnesses. Its connections to RECONNECTED are closed, so it needs new ones.
     """
 
     def act(site: FleetSite) -> None:
-        pid = site.all.pollers[SIGHTED].pid
+        pid = site.all.pollers[VANTAGE].pid
         for one in (pid, *children_of(pid)):
             _, hard = resource.prlimit(one, resource.RLIMIT_NOFILE)
             soft = hard if limit is None else limit
             resource.prlimit(one, resource.RLIMIT_NOFILE, (soft, hard))
         if limit is not None:
-            site.mode("down", *BLIND)
-            site.mode("healthy", *BLIND)
+            site.mode("down", *RECONNECTED)
+            site.mode("healthy", *RECONNECTED)
 
     return act
 
@@ -216,7 +216,7 @@ def delete_foreign_value(site: FleetSite) -> None:
 
 
 def kill_poller(site: FleetSite) -> None:
-    site.all.pollers[SIGHTED].kill()
+    site.all.pollers[VANTAGE].kill()
 
 
 def kill_pollers(site: FleetSite) -> None:

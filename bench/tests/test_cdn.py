@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.caches import MAX_AGE_S, STALE_S, expected, simulated, wrong_answers
+from bench.caches import MAX_AGE_S, STALE_S, calculate, simulate, wrong_answers
 from bench.cdn import (
     KEYS,
     RATES,
@@ -60,7 +60,7 @@ def test_formulas_agree_with_the_simulation(keys: int, total: float, seconds: fl
     weights = [rng.uniform(0.1, 1) for _ in range(keys)]
     asked = [weight * total / sum(weights) for weight in weights]
 
-    exact, counted = expected(asked), simulated(asked, seconds)
+    exact, counted = calculate(asked), simulate(asked, seconds)
 
     assert counted.hit_ratio == pytest.approx(exact.hit_ratio, abs=0.005)
     assert counted.origin_rps == pytest.approx(exact.origin_rps, rel=0.02)
@@ -69,7 +69,7 @@ def test_formulas_agree_with_the_simulation(keys: int, total: float, seconds: fl
 
 @given(rate=rates)
 def test_figures_are_within_their_bounds(rate: float) -> None:
-    figures = expected([rate])
+    figures = calculate([rate])
 
     assert 0 <= figures.hit_ratio <= 1
     assert 0 < figures.origin_rps <= min(rate, 1 / MAX_AGE_S) * (1 + 1e-9)
@@ -78,14 +78,14 @@ def test_figures_are_within_their_bounds(rate: float) -> None:
 
 
 def test_rare_requests_never_hit_and_are_never_wrong() -> None:
-    figures = expected([1e-9])
+    figures = calculate([1e-9])
 
     assert figures.hit_ratio == pytest.approx(0, abs=1e-6)
     assert figures.wrong_s == pytest.approx(0, abs=1e-6)
 
 
 def test_busy_key_is_fetched_once_a_max_age() -> None:
-    figures = expected([1e6])
+    figures = calculate([1e6])
 
     assert figures.origin_rps == pytest.approx(1 / MAX_AGE_S)
     assert figures.wrong_s == pytest.approx(MAX_AGE_S / 2, rel=1e-3)

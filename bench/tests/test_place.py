@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.place import directly, judged, layers, truths
+from bench.place import directly, judge, layers, truths
 from router.config.inputs import read_catalog
 from router.config.settings import Settings
 from router.model import Level, Location, Position, Source
@@ -33,7 +33,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float
     ranker = Ranker(read_catalog(Settings()))
     some, entries = truths("aws", path)
     return {
-        title: {region: one.right for region, one in judged(ranker, some, pick).items()}
+        title: {region: one.right for region, one in judge(ranker, some, pick).items()}
         for title, locate in layers(in_toronto, entries)
         for pick in (directly(ranker, locate),)
     }

@@ -58,7 +58,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         yield one
 
 
-def say(page: Page, path: str, change: Change) -> None:
+def change_response(page: Page, path: str, change: Change) -> None:
     """Change the server's response for this path on its way to the page."""
 
     def answer(route: Route) -> None:
@@ -69,7 +69,7 @@ def say(page: Page, path: str, change: Change) -> None:
     page.route(path, answer)
 
 
-def say_of(page: Page, id: str, finding: dict[str, Any] | None = None, **facts: Any) -> None:
+def change_edge(page: Page, id: str, finding: dict[str, Any] | None = None, **facts: Any) -> None:
     """Change facts of an edge in the response, and optionally add a first finding."""
 
     def change(document: dict[str, Any]) -> None:
@@ -78,7 +78,7 @@ def say_of(page: Page, id: str, finding: dict[str, Any] | None = None, **facts: 
             document["findings"].insert(0, {**document["findings"][0], **finding})
             document["headline"] = finding["title"]
 
-    say(page, "**/v1/edges", change)
+    change_response(page, "**/v1/edges", change)
 
 
 def missing(seen: Visit, dev: Dev) -> list[str]:
@@ -140,11 +140,11 @@ def test_hostile_texts_do_not_break_the_layout(browser: Browser, dev: Dev) -> No
     with visit(browser, home(dev)) as seen:
         page = seen.page
         finding = {"title": word, "meaning": url, "action": bidi, "edges": [DRAINED]}
-        detail = dev_edge(dev, DRAINED)["intent_detail"] | {"actor": word, "reason": bidi}
+        detail = edge_of(dev, DRAINED)["intent_detail"] | {"actor": word, "reason": bidi}
         hostile = {"name": bidi, "votes": {url: "up", word: "down"}, "models": [url, bidi, word]}
-        say_of(page, DRAINED, finding, intent_detail=detail, endpoint=url, why=url, **hostile)
-        say(page, "**/v1/explain*", hostile_names)
-        say(page, "**/v1/events?*edge=*", hostile_events)
+        change_edge(page, DRAINED, finding, intent_detail=detail, endpoint=url, why=url, **hostile)
+        change_response(page, "**/v1/explain*", hostile_names)
+        change_response(page, "**/v1/events?*edge=*", hostile_events)
         seen.wait_for_text("#headline", "zqxxx")
         page.fill("#why-viewer", "Canada")
         page.click("#why-form [type=submit]")
@@ -162,7 +162,7 @@ def test_hostile_texts_do_not_break_the_layout(browser: Browser, dev: Dev) -> No
         assert "\u202e" not in page.inner_text("body")
 
 
-def dev_edge(dev: Dev, id: str) -> dict[str, Any]:
+def edge_of(dev: Dev, id: str) -> dict[str, Any]:
     edges: list[dict[str, Any]] = dev.ops("/v1/edges").json()["edges"]
     return next(edge for edge in edges if edge["id"] == id)
 
@@ -205,7 +205,7 @@ def test_page_shows_no_alarm_while_starting(browser: Browser, dev: Dev) -> None:
             edge |= {"intent_detail": None, "dial": None, "reason": None, "why": ""}
 
     with visit(browser, home(dev)) as seen:
-        say(seen.page, "**/v1/edges", change)
+        change_response(seen.page, "**/v1/edges", change)
         seen.wait_for_text("#headline", "Starting")
         assert "Wait some seconds" in seen.text("#headline")
         assert seen.page.locator("[data-grade=alarm], tr[data-tone=bad]").count() == 0
@@ -213,7 +213,7 @@ def test_page_shows_no_alarm_while_starting(browser: Browser, dev: Dev) -> None:
 
 def test_row_says_that_an_edge_never_worked(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev)) as seen:
-        say_of(seen.page, DOWN, never_worked=True)
+        change_edge(seen.page, DOWN, never_worked=True)
         seen.wait_for_text(f"tr[data-key={DOWN}]", "never seen working")
 
 
@@ -227,7 +227,9 @@ def test_flapping_can_be_ended_and_is_recorded(browser: Browser, dev: Dev) -> No
         "subject": DEGRADED,
     }
     with visit(browser, home(dev)) as seen:
-        say_of(seen.page, DEGRADED, finding, reason="flapping", why=why, changes=6, calm_at=4e9)
+        change_edge(
+            seen.page, DEGRADED, finding, reason="flapping", why=why, changes=6, calm_at=4e9
+        )
         seen.wait_for_text(f"tr[data-key={DEGRADED}]", why)
         seen.page.click(f"#headline button:has-text('End flapping of {DEGRADED}')")
         assert seen.page.is_checked("#change-now")

@@ -173,8 +173,8 @@ class GoodClient:
         """Assert that each response was 200, and in time from the `first` on. Print the times."""
         took_s = self.took_s[first:]
         p99_ms = 1_000 * statistics.quantiles(took_s, n=100, method="inclusive")[98]
-        most_ms = 1_000 * max(took_s)
-        print(f"others: {len(took_s)} requests, p99 {p99_ms:.0f} ms, most {most_ms:.0f} ms")
+        max_ms = 1_000 * max(took_s)
+        print(f"client: {len(took_s)} requests, p99 {p99_ms:.0f} ms, max {max_ms:.0f} ms")
         assert set(self.codes) == {200}
         assert max(took_s) < IN_TIME_S
 
@@ -358,7 +358,7 @@ async def test_unfinished_heads_use_bounded_memory(tmp_path: Path, listener: str
         finally:
             if process.is_alive():
                 process.kill()
-    print(f"most memory: {memory.peak_mb:.0f} MB; limited: {group is not None}")
+    print(f"peak memory: {memory.peak_mb:.0f} MB; limited: {group is not None}")
     assert memory.peak_mb < UNDER_ATTACK_MB
 
 
@@ -394,13 +394,13 @@ async def send_slowly(port: int, said: bytes) -> float:
 async def test_clients_that_do_not_read_do_not_delay_others(target: Target) -> None:
     async with attacked(target):
         stack = contextlib.ExitStack()
-        deaf = [stack.enter_context(socket.socket()) for _ in range(40)]
-        for one in deaf:
+        unread = [stack.enter_context(socket.socket()) for _ in range(40)]
+        for one in unread:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             one.setblocking(False)
             await asyncio.get_running_loop().sock_connect(one, (HOST, target.port))
         for _ in range(20):
-            for one in deaf:
+            for one in unread:
                 with contextlib.suppress(BlockingIOError):
                     one.send(REQUEST * 1_000)
             await asyncio.sleep(0.05)
@@ -418,13 +418,13 @@ async def test_clients_that_do_not_read_are_closed_for_new_ones(
     expect = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
     with contextlib.ExitStack() as stack:
         for _ in range(places):
-            deaf = stack.enter_context(socket.socket())
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-            deaf.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(deaf, (HOST, port))
+            unread = stack.enter_context(socket.socket())
+            unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            unread.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(unread, (HOST, port))
             for said in (REQUEST * 8_000, expect):
                 with contextlib.suppress(BlockingIOError):
-                    deaf.send(said)
+                    unread.send(said)
 
         async def is_let_in() -> bool:
             return (await response_to(port, LAST)).startswith(b"HTTP/1.1 200 ")
@@ -643,8 +643,8 @@ async def test_oldest_unread_stream_is_closed_for_a_new_one(start: Start, tmp_pa
     ops_port = (await serving(start, tmp_path)).ops_port
     await eventually(lambda: is_open(ops_port))
     accept = b"GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
-    deaf = [await connect_and_send(ops_port, accept) for _ in range(64)]
-    for reader, _ in deaf:
+    unread = [await connect_and_send(ops_port, accept) for _ in range(64)]
+    for reader, _ in unread:
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
     assert (await response_to(ops_port, accept, 1)).startswith(b"HTTP/1.1 503")
 
@@ -652,8 +652,8 @@ async def test_oldest_unread_stream_is_closed_for_a_new_one(start: Start, tmp_pa
         return (await response_to(ops_port, accept, 0.3)).startswith(b"HTTP/1.1 200")
 
     await eventually(is_let_in, 2 * MIN_STREAM_S)
-    await asyncio.wait_for(deaf[0][0].readuntil(b"\r\n0\r\n\r\n"), 5)  # the oldest has ended
-    for _, writer in deaf:
+    await asyncio.wait_for(unread[0][0].readuntil(b"\r\n0\r\n\r\n"), 5)  # the oldest has ended
+    for _, writer in unread:
         writer.transport.abort()
 
 

@@ -36,7 +36,7 @@ GAPS_S = {"hinted": 0.06, "polled": 1.0}
 _DEAF = ("on", "nopass", "~*", "&*", "+@all", "-subscribe")
 
 
-def measured(transitions: int, kinds: tuple[str, ...] = ("hinted", "polled")) -> dict[str, Any]:
+def measure(transitions: int, kinds: tuple[str, ...] = ("hinted", "polled")) -> dict[str, Any]:
     """Seconds from a transition to one reader, and to the last of all, by kind of reader."""
     with tempfile.TemporaryDirectory() as folder, running_redis(Path(folder)) as server:
         with redis.Redis(port=server.port) as client:
@@ -51,7 +51,7 @@ def measured(transitions: int, kinds: tuple[str, ...] = ("hinted", "polled")) ->
 class _Reader:
     """An observer that prints when its fleet changed, and the time of the transition.
 
-    The edge's `since` is that time. All processes share the monotonic clock.
+    That time is the `since` of the edge. All processes share the monotonic clock.
     """
 
     def store_read(self, error: Exception | None, faults: tuple[str, ...]) -> None: ...

@@ -418,7 +418,7 @@ def noticed_from(since: float, asked_at: float, troubled: Sequence[tuple[float, 
 def leaks(usage: Mapping[str, Sequence[Usage]]) -> list[str]:
     """A line for each process that grew between a third of the run and its end."""
     lines = []
-    for name, (before, after) in compared(usage).items():
+    for name, (before, after) in compare(usage).items():
         grown_mb = after.memory_mb - before.memory_mb
         if grown_mb > GROWTH_MB + GROWTH_SHARE * before.memory_mb:
             lines.append(f"{name} grew by {grown_mb:.0f} MiB from {before.memory_mb:.0f} MiB")
@@ -427,7 +427,7 @@ def leaks(usage: Mapping[str, Sequence[Usage]]) -> list[str]:
     return lines
 
 
-def compared(usage: Mapping[str, Sequence[Usage]]) -> dict[str, tuple[Usage, Usage]]:
+def compare(usage: Mapping[str, Sequence[Usage]]) -> dict[str, tuple[Usage, Usage]]:
     """The median usage after a third of the run, and in its last sixth."""
     return {
         name: (_typical(all_[len(all_) // 3 : len(all_) // 2 + 1]), _typical(all_[-_sixth(all_) :]))
@@ -449,7 +449,7 @@ def _typical(samples: Sequence[Usage]) -> Usage:
 
 def result(data: RunData, minutes: float, breaches: list[str]) -> Result:
     """The figures of a run."""
-    faults, strangers, pairs = data.faults, data.strangers, compared(data.usage)
+    faults, strangers, pairs = data.faults, data.strangers, compare(data.usage)
     if strangers.refused:
         breaches = [*breaches, f"one-time viewers: {strangers.refused} of {strangers.asked} failed"]
     counts = [
