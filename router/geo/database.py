@@ -8,9 +8,9 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
 from itertools import islice
 from pathlib import Path
+from socket import inet_ntoa
 
 import maxminddb_rust
 
@@ -230,7 +230,7 @@ def _v4_networks(file: DatabaseFile) -> Iterator[tuple[int, int, Location]]:
     get, locate = file.reader.get_with_prefix_len, file.look_up
     first = count = 0
     while first < _V4_END:
-        address = str(IPv4Address(first))
+        address = inet_ntoa(first.to_bytes(4))
         _, prefix_length = get(address)
         size = 1 << 32 - min(max(prefix_length, 0), 32)
         end = min((first // size + 1) * size, _V4_END)

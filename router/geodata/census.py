@@ -5,6 +5,7 @@ show how many people use it, and nearly all viewers with IPv6 have IPv4 too. See
 for the limits of this.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from ipaddress import IPv4Network
 from typing import NamedTuple
@@ -69,12 +70,13 @@ def count_places(
     exact. Addresses of unknown location are not counted. Memory grows with the number of places,
     not of blocks.
     """
-    counts: dict[Location, int] = {}
+    exact: defaultdict[Location, int] = defaultdict(int)
     for block in blocks:
-        count = public_addresses(block)
-        if count and block.location.level is not Level.UNKNOWN:
-            place = block.location if decimals is None else round_location(block.location, decimals)
-            counts[place] = counts.get(place, 0) + count
+        exact[block.location] += public_addresses(block)
+    counts: defaultdict[Location, int] = defaultdict(int)
+    for location, count in exact.items():
+        if count and location.level is not Level.UNKNOWN:
+            counts[location if decimals is None else round_location(location, decimals)] += count
     return tuple(Place(location, count) for location, count in counts.items())
 
 
