@@ -32,7 +32,7 @@ class Observer:
 
 @dataclass
 class Loop:
-    """Runs for the next of `lives_s` at each start, then calls `end`; after the last, for ever."""
+    """Runs for the next of `lives_s` at each start and calls `end`; the last run never ends."""
 
     lives_s: list[float]
     end: Callable[[], None] = lambda: None
@@ -66,7 +66,7 @@ def fail() -> None:
     raise ValueError("odd")
 
 
-def test_loop_that_raises_is_reported_and_started_again() -> None:
+def test_loop_that_raises_is_reported_and_restarted() -> None:
     loop = Loop([1.0], fail)
     observer = observe(10, loop)
     ((name, error, wait_s),) = observer.failures

@@ -45,7 +45,7 @@ class Lines:
 
 
 async def an_app() -> PublicApp:
-    """Every edge up; every viewer in Toronto."""
+    """An app whose edges are all up and whose viewers are all in Toronto."""
     store = MemoryStore()
     await store.publish(a_view())
     watch = FleetWatch(a_ranker(), store, Telemetry(), cache_policy=CachePolicy())

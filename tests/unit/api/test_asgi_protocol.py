@@ -235,7 +235,7 @@ async def test_unread_responses_count_towards_the_budget() -> None:
 
 @pytest.mark.parametrize("data", [b"GET /" + b"x" * 200_000, b"\x00" * 200_000])
 async def test_rejected_input_is_freed_at_once(data: bytes) -> None:
-    """Before the transport reports the close, thousands of others may need the memory."""
+    """The memory is not kept until the transport closes: other connections may need it."""
     connection = Connection()
     connection.protocol.data_received(data)
     assert connection.socket.closed

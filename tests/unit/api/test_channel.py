@@ -41,7 +41,7 @@ COUNTS = Counts(
 
 @asynccontextmanager
 async def channel() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A reader and the writer whose bytes it receives."""
+    """A connected reader and writer."""
     ours, theirs = socket.socketpair()
     reader, idle = await asyncio.open_unix_connection(sock=ours)
     _, writer = await asyncio.open_unix_connection(sock=theirs)

@@ -618,7 +618,7 @@ def a_limit(budget_bytes: int) -> ConnectionLimit:
 
 
 async def test_aborted_connection_frees_its_input_at_once() -> None:
-    """Before the transport reports the close, thousands of others may need the memory."""
+    """The memory is not kept until the transport closes: other connections may need it."""
     connection = Connection()
     connection.socket.abort = lambda: None  # type: ignore[method-assign]
     await connection.send(LINE + b"X-Forwarded-For: x\r\nX: " + b"y" * 20_000)

@@ -108,7 +108,7 @@ async def test_answers_exist_before_the_first_read(watch: FleetWatch) -> None:
     assert region_for_toronto(watch) == "yto-01"
 
 
-async def test_view_makes_the_fleet_ok(
+async def test_first_view_changes_the_status_to_ok(
     watch: FleetWatch, store: FakeStore, recorder: Recorder
 ) -> None:
     store.put(a_view())
@@ -149,7 +149,7 @@ async def test_table_is_replaced_when_routing_changes(watch: FleetWatch, store: 
     assert watch.table.fleet is watch.fleet
 
 
-async def test_view_that_the_store_lost_is_kept(
+async def test_view_missing_from_the_store_is_kept(
     watch: FleetWatch, store: FakeStore, clock: Clock
 ) -> None:
     store.put(down("yto-01"))

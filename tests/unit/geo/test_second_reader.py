@@ -34,7 +34,7 @@ def test_both_readers_agree_on_every_layout(tmp_path: Path, layout: object, type
         assert second.country("192.0.2.1") is None
 
 
-def test_readers_that_disagree_refuse_the_database(tmp_path: Path) -> None:
+def test_database_is_rejected_if_readers_disagree(tmp_path: Path) -> None:
     geo = replace(a_database(tmp_path, nested("Toronto")), look_up=lambda _: Location("FJ"))
     with pytest.raises(GeoDataError, match="is in FJ by maxminddb-rust and in CA by geoip2"):
         verify(geo, [VIEWER])

@@ -1,4 +1,4 @@
-"""Archives cannot choose where files are written, nor exceed the size limit."""
+"""An archive cannot choose where its files are written and cannot exceed the size limit."""
 
 import gzip
 import io

@@ -40,7 +40,7 @@ def suspect(state: Observed = Observed.UP) -> Health:
 
 
 def healths_of(*groups: tuple[int, Health]) -> dict[str, Health]:
-    """The health of every edge: each group covers the next edges, and the rest are up."""
+    """Health by edge: each group is a number of edges and their health; the rest are up."""
     seen: list[Health] = []
     for count, health in groups:
         seen += [health] * count

@@ -265,7 +265,7 @@ async def test_view_is_written_every_interval_with_a_rising_seq() -> None:
     assert seqs[0] > NOW * 1_000
 
 
-async def test_view_is_stamped_with_its_newest_probe() -> None:
+async def test_view_has_the_time_of_its_newest_probe() -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(60)
     assert all(0 <= at - view.probed_at < INTERVAL_S for at, view in vantage.store.views)
@@ -329,7 +329,7 @@ async def test_local_faults_do_not_change_states() -> None:
         await asyncio.sleep(120)
         assert vantage.states() == {Observed.UP}
         assert not vantage.recorder.events
-        assert vantage.store.last.probed_at <= failed_at + 1  # so the view ages
+        assert vantage.store.last.probed_at <= failed_at + 1  # the view ages
 
 
 async def test_vantage_with_only_local_faults_publishes_no_states() -> None:
@@ -355,7 +355,7 @@ async def test_store_error_does_not_stop_the_polling() -> None:
     assert {type(error) for error in vantage.recorder.results} == {type(None), StoreError}
 
 
-async def test_models_are_polled_at_their_interval_and_dated() -> None:
+async def test_models_are_polled_at_their_interval_and_have_a_time() -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(120)
         times = vantage.edges.models_asked_at
@@ -375,7 +375,7 @@ async def test_changed_inventory_is_published_at_once() -> None:
         assert await until(lambda: vantage.store.last.edges["yto-01"].models == expected) < 0.2
 
 
-async def test_missing_inventory_keeps_the_last_one_and_its_date() -> None:
+async def test_last_inventory_and_its_time_are_kept_if_one_is_missing() -> None:
     async with Vantage().polling() as vantage:
         await asyncio.sleep(30)
         dated = vantage.store.last.edges["yto-01"].models_at

@@ -192,7 +192,7 @@ async def test_address_that_fails_is_an_event_until_it_works(vantage: Vantage) -
     assert vantage.logged(EventKind.ADDRESS) == ["failing", "ok"]
 
 
-async def test_seq_rises_from_the_time_of_the_start(vantage: Vantage) -> None:
+async def test_seq_starts_at_the_start_time_and_rises(vantage: Vantage) -> None:
     seqs = []
     for _ in range(3):
         await vantage.wait(1)

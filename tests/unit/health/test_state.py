@@ -1,4 +1,4 @@
-"""The health of one edge after each probe: fall, rise, hold-down, a_flapping_edge, slowness."""
+"""The health of one edge after each probe: fall, rise, hold-down, flapping, slowness."""
 
 from collections.abc import Iterable
 
@@ -29,7 +29,7 @@ QUIET_S = 900.0
 
 
 class ProbedEdge:
-    """The health of an edge that the test probes, and the time."""
+    """An edge that the test probes, with its health and the time."""
 
     def __init__(self, policy: HealthPolicy = POLICY) -> None:
         self.policy = policy
@@ -64,7 +64,7 @@ class ProbedEdge:
 
 
 def a_probed_edge(*outcomes: Outcome, policy: HealthPolicy = POLICY) -> ProbedEdge:
-    """An edge that has been up, then probe with these outcomes."""
+    """An edge that has been up, then probed with these outcomes."""
     edge = ProbedEdge(policy)
     edge.probe(OK, *outcomes)
     return edge

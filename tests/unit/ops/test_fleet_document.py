@@ -12,7 +12,7 @@ from router.routing.cache_headers import CachePolicy
 from tests.support.builders import CITIES, NOW, a_fleet, a_held_edge, a_region, a_view, an_edge
 
 POLICY = CachePolicy(ttl_s=300, degraded_ttl_s=30, max_age_s=10)
-DRAINED_AT = NOW - 60 + 300 + 10 + 10  # the builder's intent was set a minute ago
+DRAINED_AT = NOW - 60 + 300 + 10 + 10  # `a_held_edge` has an intent that is one minute old
 
 
 def test_document_of_an_edge_has_every_field() -> None:

@@ -103,7 +103,7 @@ def test_counts_are_classified_for_the_diagnosis() -> None:
     assert (found["placed"], found["unplaced"], found["model_unavailable"]) == (18, 7, 0)
 
 
-def test_restarted_server_goes_on_with_what_it_found_before() -> None:
+def test_restarted_server_keeps_the_start_of_findings() -> None:
     async def since_after_a_restart(*logged: str) -> float | None:
         clock, counts = Clock(), Counts()
         before = await a_monitor(clock, counts)

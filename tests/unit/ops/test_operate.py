@@ -18,7 +18,7 @@ CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
 
 
 class OperatedStore(FailingStore):
-    """A store with the fleet and the audit log that it gives."""
+    """A store that also returns its fleet and its audit log."""
 
     async def fleet(self) -> Fleet:
         stored = await self.read(list(CITIES))

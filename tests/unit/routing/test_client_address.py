@@ -113,7 +113,7 @@ def test_invalid_address_is_rejected(text: str) -> None:
     assert parse_address(text) is None
 
 
-# Trust: of the IPv6 forms that contain an IPv4 address, only the mapped one equals it
+# Trust: only a mapped IPv6 address is treated as the IPv4 address that it contains
 
 WITH_IPV4 = ["2002:a00:1::bad", "2001:0:4136:e378:8000:63bf:f5ff:fffe", "64:ff9b::10.0.0.1"]
 

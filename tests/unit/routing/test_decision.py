@@ -61,7 +61,7 @@ def rejections(decision: Decision) -> dict[str, Rejection]:
 
 
 def all_but(observed: Observed, *others: Edge, ids: list[str] = CANADIAN) -> Fleet:
-    """A fleet that is up, except the edges of `ids` (`observed`) and `others`."""
+    """The edges of `ids` are `observed`, `others` are as given and the rest are up."""
     return a_fleet_but(*(an_edge(id, observed) for id in ids), *others)
 
 
@@ -296,7 +296,7 @@ def test_loaded_model_beats_unknown_at_any_distance(
     assert decision.model_state is state
 
 
-def test_edges_without_the_model_are_no_alternates() -> None:
+def test_edges_without_the_model_are_not_alternates() -> None:
     decision = decided(a_fleet_loading(yto_02=["llama-3"], sfo_01=None), TORONTONIAN, LLAMA)
     assert offered(decision) == ["yto-02", "sfo-01"]
 
@@ -625,7 +625,7 @@ def test_edge_never_seen_working_is_offered_last(observed: Observed) -> None:
     assert found[-1] == "yto-01"
 
 
-def test_edge_never_seen_working_is_no_first_alternate() -> None:
+def test_edge_never_seen_working_is_not_a_first_alternate() -> None:
     short = decide(a_ranker(), failing_open(never_worked("yto-02")), TORONTONIAN, Query(), 3)
     assert "yto-02" not in [edge.region.id for edge in short.candidates]
 

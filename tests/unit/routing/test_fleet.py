@@ -172,7 +172,7 @@ def test_fleet_without_views_is_static() -> None:
 
 
 @pytest.mark.parametrize("ahead_s", [0.5, 60.0, 1e9])
-def test_future_stamps_count_as_now(ahead_s: float) -> None:
+def test_future_timestamps_count_as_now(ahead_s: float) -> None:
     fleet = combined(a_view(probed_at=NOW + ahead_s))
     assert (fleet.status, fleet.seen_at) == (Status.OK, NOW)
 

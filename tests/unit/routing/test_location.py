@@ -193,7 +193,7 @@ def test_country_header_alone_is_country_level() -> None:
         (b"\xff", b"\xfe"),
     ],
 )
-def test_bad_coordinates_leave_the_country(latitude: bytes, longitude: bytes) -> None:
+def test_invalid_coordinates_mean_only_the_country(latitude: bytes, longitude: bytes) -> None:
     location = placed_by_cdn(
         (b"cloudfront-viewer-country", b"CA"),
         (b"cloudfront-viewer-latitude", latitude),

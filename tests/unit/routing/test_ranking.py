@@ -186,7 +186,7 @@ def test_nearest_edge_may_lie_across_the_antimeridian() -> None:
     assert key.preferred == ("east", "west")
 
 
-def test_metro_may_straddle_the_antimeridian() -> None:
+def test_metro_may_span_the_antimeridian() -> None:
     one = a_region("one", position=Position(-17, 179.95))
     two = a_region("two", position=Position(-17, -179.95))
     location = a_location(Position(-17, 179), "CA")
@@ -300,7 +300,7 @@ def test_distant_edges_do_not_change_the_order(
     assert kept == ids_of(before.order(key, Scope.GLOBAL))
 
 
-def test_networks_of_a_city_share_its_twins() -> None:
+def test_networks_of_a_city_are_split_between_its_edges() -> None:
     ranker = a_ranker(a_region("yto-01"), a_region("yto-02", weight=3.0))
     toronto = a_location()
     got = shares([ranker.key(toronto, s, Scope.COUNTRY).preferred[0] for s in range(MANY)])

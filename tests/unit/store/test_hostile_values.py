@@ -1,4 +1,4 @@
-"""Invalid data in Redis never raises, neither when it is read nor where it is used.
+"""Reading and using invalid data from Redis never raises.
 
 It is used by answers, documents, metrics, log lines and the command line.
 """

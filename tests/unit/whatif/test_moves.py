@@ -1,4 +1,4 @@
-"""Moves sum the answers before and after a change by address."""
+"""Moves compare the answers before and after a change, weighted by addresses."""
 
 import json
 from typing import Any
@@ -121,7 +121,7 @@ def test_nearer_edge_has_a_negative_extra_distance() -> None:
     assert outcome["abroad"] == {"before": 1, "after": 0}
 
 
-def test_viewers_of_unknown_place_do_not_dilute_the_distance() -> None:
+def test_viewers_of_unknown_place_do_not_change_the_distance() -> None:
     lost, found = Place(Location(), 5_000_000), PLACES[0]
     outcome = outcome_of(Change(drained=["yto-01", "yto-02"]), census=a_census(lost, found))
 
