@@ -37,13 +37,13 @@ FOLDER = TEMPLATE.parent
 BIN = AUTOROUTER.parent
 GUIDE = ROOT / "docs" / "cloudfront.md"
 SDK_WAITS_S = 2
-MAX_TEMPLATE_BYTES = 51_200  # what CloudFormation takes without a bucket
+MAX_TEMPLATE_BYTES = 51_200  # CloudFormation's limit without a bucket
 
 Rule = Callable[[Template], object]
 
 
 def changed(template: Template, path: str, value: Any) -> Template:
-    """A copy with another value at the path."""
+    """A copy of the template with another value at the path."""
     copy = deepcopy(template)
     above, _, last = path.rpartition(".")
     at(copy, above)[int(last) if last.isdigit() else last] = value
@@ -55,7 +55,7 @@ def template() -> Template:
     return loaded(TEMPLATE.read_text())
 
 
-# What the rules look at
+# Parts of the template
 
 CACHE = "CachePolicy.CachePolicyConfig"
 KEYED = f"{CACHE}.ParametersInCacheKeyAndForwardedToOrigin"
@@ -76,7 +76,7 @@ BREACHES: list[tuple[Rule, str, Any]] = []
 
 
 def rule(*breaches: tuple[str, Any]) -> Callable[[Rule], Rule]:
-    """What the template must keep. Each of `breaches`, a path and a value, breaks it alone."""
+    """Register a rule for the template. Each of `breaches`, a path and a value, breaks it."""
     assert breaches
 
     def add(check: Rule) -> Rule:
@@ -87,8 +87,8 @@ def rule(*breaches: tuple[str, Any]) -> Callable[[Rule], Rule]:
     return add
 
 
-def longest_max_age_s() -> int:
-    """What AUTOROUTER_CDN_MAX_AGE_S may be at most."""
+def max_cdn_max_age_s() -> int:
+    """The maximum of AUTOROUTER_CDN_MAX_AGE_S."""
     (accepts,) = (
         each.accepts for each in describe_settings() if each.variable == "AUTOROUTER_CDN_MAX_AGE_S"
     )
@@ -96,7 +96,7 @@ def longest_max_age_s() -> int:
 
 
 def listed_headers(template: Template) -> set[str]:
-    """The headers that a policy lists, which alone the function and the origin see."""
+    """The headers that a policy lists. The function and the origin get no others."""
     return {
         name.lower()
         for policy in (KEYED, SENT)
@@ -116,13 +116,13 @@ def alarms(template: Template) -> list[dict[str, Any]]:
     (f"{CACHE}.MinTTL", 1),
     (f"{CACHE}.DefaultTTL", 86_400),
 )
-def nothing_is_kept_unasked(template: Template) -> object:
+def nothing_is_cached_by_default(template: Template) -> object:
     return at(template, f"{CACHE}.MinTTL") == at(template, f"{CACHE}.DefaultTTL") == 0
 
 
 @rule((f"{CACHE}.MaxTTL", 60))
-def every_lifetime_asked_for_fits(template: Template) -> object:
-    return at(template, f"{CACHE}.MaxTTL") >= max(longest_max_age_s(), STALE_IF_ERROR_S)
+def every_requested_lifetime_is_allowed(template: Template) -> object:
+    return at(template, f"{CACHE}.MaxTTL") >= max(max_cdn_max_age_s(), STALE_IF_ERROR_S)
 
 
 @rule(
@@ -131,7 +131,7 @@ def every_lifetime_asked_for_fits(template: Template) -> object:
     (f"{KEYED}.HeadersConfig.Headers", []),
     (f"{KEYED}.HeadersConfig.HeaderBehavior", "none"),
 )
-def route_key_is_the_one_header_in_the_key(template: Template) -> object:
+def route_key_is_the_only_header_in_the_cache_key(template: Template) -> object:
     headers = at(template, f"{KEYED}.HeadersConfig")
     return headers == {"HeaderBehavior": "whitelist", "Headers": [KEY_HEADER]}
 
@@ -141,7 +141,7 @@ def route_key_is_the_one_header_in_the_key(template: Template) -> object:
     (f"{KEYED}.QueryStringsConfig.QueryStrings", ["scope", "model", "strict", "all", "utm_source"]),
     (f"{KEYED}.QueryStringsConfig.QueryStringBehavior", "all"),
 )
-def query_in_the_key_is_what_the_origin_reads(template: Template) -> object:
+def query_in_the_cache_key_is_what_the_origin_reads(template: Template) -> object:
     strings = at(template, f"{KEYED}.QueryStringsConfig")
     return (
         strings["QueryStringBehavior"] == "whitelist"
@@ -153,7 +153,7 @@ def query_in_the_key_is_what_the_origin_reads(template: Template) -> object:
     (f"{KEYED}.CookiesConfig.CookieBehavior", "all"),
     (f"{SENT}.CookiesConfig.CookieBehavior", "all"),
 )
-def cookies_go_nowhere(template: Template) -> object:
+def cookies_are_not_forwarded(template: Template) -> object:
     policies = (at(template, f"{policy}.CookiesConfig") for policy in (KEYED, SENT))
     return all(cookies == {"CookieBehavior": "none"} for cookies in policies)
 
@@ -163,7 +163,7 @@ def cookies_go_nowhere(template: Template) -> object:
     (f"{KEYED}.EnableAcceptEncodingBrotli", True),
     (f"{BEHAVIOUR}.Compress", True),
 )
-def encoding_is_not_in_the_key(template: Template) -> object:
+def encoding_is_not_in_the_cache_key(template: Template) -> object:
     keyed = at(template, KEYED)
     in_key = keyed["EnableAcceptEncodingGzip"] or keyed["EnableAcceptEncodingBrotli"]
     return not in_key and not at(template, f"{BEHAVIOUR}.Compress")
@@ -172,19 +172,19 @@ def encoding_is_not_in_the_key(template: Template) -> object:
 @rule(
     (f"{SENT}.HeadersConfig.Headers", ["CloudFront-Viewer-Country", "CloudFront-Viewer-Latitude"])
 )
-def function_sees_the_headers_that_it_reads(template: Template) -> object:
+def function_gets_the_headers_that_it_reads(template: Template) -> object:
     read = set(re.findall(r"value\(headers, '([a-z-]+)'\)", read_program()))
     return read and read <= listed_headers(template)
 
 
 @rule((f"{SENT}.HeadersConfig.Headers.3", "CloudFront-Viewer-ASN"))
-def origin_sees_the_headers_that_it_reads(template: Template) -> object:
+def origin_gets_the_headers_that_it_reads(template: Template) -> object:
     ours = {location.KEY, location.ADDRESS, *location._CDN_LOCATION}
     return {name.decode() for name in ours} <= listed_headers(template)
 
 
 @rule((f"{SENT}.QueryStringsConfig.QueryStringBehavior", "all"))
-def no_query_reaches_the_origin_beside_the_key(template: Template) -> object:
+def origin_gets_no_query_outside_the_cache_key(template: Template) -> object:
     return at(template, f"{SENT}.QueryStringsConfig") == {"QueryStringBehavior": "none"}
 
 
@@ -192,7 +192,7 @@ def no_query_reaches_the_origin_beside_the_key(template: Template) -> object:
     (f"{BEHAVIOUR}.CachePolicyId", "658327ea-f89d-4fab-a63d-7e88639e58f6"),
     (f"{CONFIG}.CacheBehaviors", [{"PathPattern": "/v1/*"}]),
 )
-def policies_are_in_force(template: Template) -> object:
+def policies_are_used(template: Template) -> object:
     behaviour = at(template, BEHAVIOUR)
     kinds = ("CachePolicy", "OriginRequestPolicy", "ResponseHeadersPolicy")
     attached = all(behaviour[f"{kind}Id"] == {"Ref": kind} for kind in kinds)
@@ -204,7 +204,7 @@ def policies_are_in_force(template: Template) -> object:
     (f"{BEHAVIOUR}.FunctionAssociations", []),
     ("RouteKeyFunction.AutoPublish", False),
 )
-def function_runs_before_the_look_up(template: Template) -> object:
+def function_runs_before_the_cache_lookup(template: Template) -> object:
     arn = {"Fn::GetAtt": "RouteKeyFunction.FunctionMetadata.FunctionARN"}
     association = {"EventType": "viewer-request", "FunctionARN": arn}
     associated = at(template, f"{BEHAVIOUR}.FunctionAssociations") == [association]
@@ -231,7 +231,7 @@ def function_reads_the_store_of_the_stack(template: Template) -> object:
     (f"{PUBLISH}.0.Resource", "*"),
     (f"{PUBLISH}.0.Action", ["cloudfront-keyvaluestore:*"]),
 )
-def publishing_is_all_that_the_publisher_may(template: Template) -> object:
+def publisher_may_only_publish(template: Template) -> object:
     calls = ("DescribeKeyValueStore", "ListKeys", "UpdateKeys")
     (statement,) = at(template, PUBLISH)
     return statement == {
@@ -245,13 +245,13 @@ def publishing_is_all_that_the_publisher_may(template: Template) -> object:
     (f"{BEHAVIOUR}.AllowedMethods", ["GET", "HEAD", "OPTIONS"]),
     (f"{BEHAVIOUR}.CachedMethods", ["GET", "HEAD", "OPTIONS"]),
 )
-def only_get_and_head(template: Template) -> object:
+def only_get_and_head_are_allowed(template: Template) -> object:
     methods = (at(template, f"{BEHAVIOUR}.{kind}Methods") for kind in ("Allowed", "Cached"))
     return all(sorted(each) == ["GET", "HEAD"] for each in methods)
 
 
 @rule((f"{BEHAVIOUR}.ViewerProtocolPolicy", "redirect-to-https"))
-def never_a_redirect(template: Template) -> object:
+def http_is_not_redirected(template: Template) -> object:
     return at(template, f"{BEHAVIOUR}.ViewerProtocolPolicy") == "https-only"
 
 
@@ -260,14 +260,14 @@ def never_a_redirect(template: Template) -> object:
     (f"{ORIGIN}.ConnectionTimeout", 10),
     (f"{ORIGIN}.CustomOriginConfig.OriginReadTimeout", 30),
 )
-def stale_copy_is_there_before_sdks_give_up(template: Template) -> object:
+def stale_copy_is_served_before_sdks_time_out(template: Template) -> object:
     origin = at(template, ORIGIN)
     wait_s = origin["ConnectionAttempts"] * origin["CustomOriginConfig"]["OriginReadTimeout"]
     return wait_s < SDK_WAITS_S and origin["ConnectionTimeout"] < SDK_WAITS_S
 
 
 @rule((f"{ORIGIN}.CustomOriginConfig.OriginKeepaliveTimeout", 65))
-def cloudfront_hangs_up_first(template: Template) -> object:
+def cloudfront_closes_connections_first(template: Template) -> object:
     kept_s = at(template, f"{ORIGIN}.CustomOriginConfig.OriginKeepaliveTimeout")
     return kept_s < wire.KEEP_ALIVE_S
 
@@ -276,7 +276,7 @@ def cloudfront_hangs_up_first(template: Template) -> object:
     (f"{ORIGIN}.CustomOriginConfig.OriginProtocolPolicy", "http-only"),
     (f"{ORIGIN}.CustomOriginConfig.OriginSSLProtocols", ["SSLv3"]),
 )
-def origin_is_asked_over_tls(template: Template) -> object:
+def origin_connection_uses_tls(template: Template) -> object:
     config = at(template, f"{ORIGIN}.CustomOriginConfig")
     protocols = config["OriginSSLProtocols"]
     return config["OriginProtocolPolicy"] == "https-only" and protocols == ["TLSv1.2"]
@@ -286,7 +286,7 @@ def origin_is_asked_over_tls(template: Template) -> object:
     (f"{ORIGIN}.OriginCustomHeaders.0.HeaderName", "X-Key"),
     (f"{ORIGIN}.OriginCustomHeaders.0.HeaderValue", "abc"),
 )
-def secret_comes_from_the_version_named(template: Template) -> object:
+def secret_has_the_given_version(template: Template) -> object:
     (header,) = at(template, f"{ORIGIN}.OriginCustomHeaders")
     resolved = "{{resolve:secretsmanager:${OriginSecretArn}:SecretString:::${OriginSecretVersion}}}"
     name, value = header["HeaderName"].lower().encode(), header["HeaderValue"]
@@ -298,13 +298,13 @@ def secret_comes_from_the_version_named(template: Template) -> object:
     (f"{ERRORS}.1", {"ErrorCode": 500, "ErrorCachingMinTTL": 10}),
     (ERRORS, []),
 )
-def errors_are_kept_no_longer_than_they_must(template: Template) -> object:
+def errors_are_cached_briefly(template: Template) -> object:
     kept = {each["ErrorCode"]: each["ErrorCachingMinTTL"] for each in at(template, ERRORS)}
     return kept == {404: 0, 500: 1, 502: 1, 503: 1, 504: 1}
 
 
 @rule((f"{ERRORS}.3.ResponseCode", 200))
-def errors_are_told_as_they_are(template: Template) -> object:
+def errors_are_not_rewritten(template: Template) -> object:
     return all(set(each) == {"ErrorCode", "ErrorCachingMinTTL"} for each in at(template, ERRORS))
 
 
@@ -312,14 +312,14 @@ def errors_are_told_as_they_are(template: Template) -> object:
     (f"{CONFIG}.CacheTagConfig.HeaderName", "xkey"),
     (f"{CONFIG}.CacheTagConfig.HeaderName", "ETag"),
 )
-def tags_are_read_where_the_origin_writes_them(template: Template) -> object:
+def tags_are_read_from_the_header_of_the_origin(template: Template) -> object:
     sent = success_headers(Sharing.KEYED, Status.OK, ["yto-01"], b'"tag"', CachePolicy())
     tags = dict(sent).get(at(template, f"{CONFIG}.CacheTagConfig.HeaderName").lower().encode())
     return tags == b"route,edge:yto-01"
 
 
 @rule((f"{CONFIG}.Aliases", ["autorouter.example.com"]))
-def names_are_those_given(template: Template) -> object:
+def host_names_are_parameters(template: Template) -> object:
     return at(template, f"{CONFIG}.Aliases") == {"Ref": "HostNames"}
 
 
@@ -328,7 +328,7 @@ def names_are_those_given(template: Template) -> object:
     (f"{CONFIG}.HttpVersion", "http1.1"),
     (f"{CONFIG}.IPV6Enabled", False),
 )
-def viewers_get_modern_protocols(template: Template) -> object:
+def modern_protocols_are_enabled(template: Template) -> object:
     config = at(template, CONFIG)
     least = config["ViewerCertificate"]["MinimumProtocolVersion"]
     return (
@@ -342,7 +342,7 @@ def viewers_get_modern_protocols(template: Template) -> object:
     (f"{CORS}.AccessControlAllowOrigins.Items", ["https://a.b"]),
     (f"{CORS}.OriginOverride", True),
 )
-def any_page_may_read_errors_too(template: Template) -> object:
+def every_page_may_read_errors(template: Template) -> object:
     cors = at(template, CORS)
     return cors["AccessControlAllowOrigins"]["Items"] == ["*"] and not cors["OriginOverride"]
 
@@ -351,7 +351,7 @@ def any_page_may_read_errors_too(template: Template) -> object:
     (FIELDS, ["date", "c-ip"]),
     (f"{CONFIG}.Logging", {"Bucket": "logs"}),
 )
-def logs_hold_no_viewer(template: Template) -> object:
+def logs_have_no_viewer_addresses(template: Template) -> object:
     personal = {"c-ip", "c-port", "x-forwarded-for", "cs(Cookie)", "cs(Referer)"}
     return personal.isdisjoint(at(template, FIELDS)) and "Logging" not in at(template, CONFIG)
 
@@ -360,7 +360,7 @@ def logs_hold_no_viewer(template: Template) -> object:
     (f"{PURGE}.0.Resource", "*"),
     (f"{PURGE}.0.Action", "cloudfront:*"),
 )
-def purging_is_all_that_the_purger_may(template: Template) -> object:
+def purger_may_only_purge(template: Template) -> object:
     arn = "arn:${AWS::Partition}:cloudfront::${AWS::AccountId}:distribution/${Distribution}"
     return at(template, PURGE) == [
         {
@@ -372,7 +372,7 @@ def purging_is_all_that_the_purger_may(template: Template) -> object:
 
 
 @rule(("HitRate.MetricName", "Requests"))
-def alarms_watch_what_can_go_wrong(template: Template) -> object:
+def alarms_cover_the_known_failures(template: Template) -> object:
     metrics = {alarm["MetricName"] for alarm in alarms(template)}
     of_function = {
         f"Function{what}" for what in ("ExecutionErrors", "ValidationErrors", "Throttles")
@@ -401,16 +401,18 @@ def alarms_that_need_more_metrics_have_them(template: Template) -> object:
 
 
 @pytest.mark.parametrize("keeps", RULES)
-def test_template(keeps: Rule, template: Template) -> None:
+def test_template_keeps_the_rule(keeps: Rule, template: Template) -> None:
     assert keeps(template)
 
 
 @pytest.mark.parametrize(("keeps", "path", "value"), BREACHES)
-def test_a_breach_is_noticed(keeps: Rule, path: str, value: Any, template: Template) -> None:
+def test_breach_of_the_rule_is_detected(
+    keeps: Rule, path: str, value: Any, template: Template
+) -> None:
     assert not keeps(changed(template, path, value))
 
 
-# What CloudFormation takes
+# CloudFormation's own checks
 
 
 def run(
@@ -431,8 +433,8 @@ def run(
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template with the function of the shipped catalog in it."""
+def built_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template with the function of the shipped catalog."""
     done = run(FOLDER / "build")
     assert done.returncode == 0, done.stderr
     path = tmp_path_factory.mktemp("built") / "autorouter.yaml"
@@ -444,8 +446,8 @@ def lint(path: Path) -> "subprocess.CompletedProcess[str]":
     return run(BIN / "cfn-lint", "--regions", "us-east-1", "--", path)
 
 
-def test_cfn_lint_finds_nothing(built: Path) -> None:
-    for path in (TEMPLATE, built):
+def test_cfn_lint_finds_nothing(built_template: Path) -> None:
+    for path in (TEMPLATE, built_template):
         assert lint(path).stdout == ""
 
 
@@ -458,7 +460,7 @@ def test_cfn_lint_finds_nothing(built: Path) -> None:
         ("cloudfront:CreateInvalidation", "cloudfront:Purge"),
     ],
 )
-def test_cfn_lint_finds_what_is_wrong(right: str, wrong: str, tmp_path: Path) -> None:
+def test_cfn_lint_finds_errors(right: str, wrong: str, tmp_path: Path) -> None:
     text = TEMPLATE.read_text()
     path = tmp_path / "wrong.yaml"
     path.write_text(text.replace(right, wrong))
@@ -473,12 +475,12 @@ def test_template_has_no_yaml_aliases() -> None:
     assert [event for event in events if isinstance(event, yaml.AliasEvent)] == []
 
 
-# The function in it
+# The function in the template
 
 
-def test_build_puts_the_rendered_function_in(built: Path, template: Template) -> None:
+def test_build_inserts_the_rendered_function(built_template: Path, template: Template) -> None:
     program = render(Ranker(read_catalog(Settings())), read_program())
-    now = loaded(built.read_text())
+    now = loaded(built_template.read_text())
 
     assert at(now, "RouteKeyFunction.FunctionCode") == program
     assert len(program.encode()) <= MAX_BYTES
@@ -487,7 +489,7 @@ def test_build_puts_the_rendered_function_in(built: Path, template: Template) ->
     )
 
 
-def test_build_with_a_store_makes_one(template: Template, tmp_path: Path) -> None:
+def test_build_with_a_store_creates_the_store(template: Template, tmp_path: Path) -> None:
     output = tmp_path / "autorouter.yaml"
     done = run(FOLDER / "build", "--kvs", "--regions", ROOT / "regions.yaml", "--output", output)
     now = loaded(output.read_text())
@@ -495,12 +497,12 @@ def test_build_with_a_store_makes_one(template: Template, tmp_path: Path) -> Non
 
     assert (done.returncode, done.stdout) == (0, "")
     assert at(now, "RouteKeyFunction.FunctionCode") == program
-    assert wants_store(now)
-    assert not wants_store(template)
+    assert has_store(now)
+    assert not has_store(template)
     assert lint(output).stdout == ""
 
 
-def wants_store(template: Template) -> bool:
+def has_store(template: Template) -> bool:
     wanted: str = template["Mappings"]["RouteKeyTable"]["Store"]["Wanted"]
     assert template["Conditions"]["Store"] == {
         "Fn::Equals": [{"Fn::FindInMap": ["RouteKeyTable", "Store", "Wanted"]}, "yes"]
@@ -508,8 +510,8 @@ def wants_store(template: Template) -> bool:
     return wanted == "yes"
 
 
-def without_command(folder: Path) -> dict[str, str]:
-    """An environment in which there is no `autorouter`."""
+def env_without_autorouter(folder: Path) -> dict[str, str]:
+    """An environment without the `autorouter` command."""
     for name in ("sh", "awk", "mktemp", "dirname", "rm", "mv", "cat", "chmod"):
         found = shutil.which(name)
         assert found is not None
@@ -517,8 +519,8 @@ def without_command(folder: Path) -> dict[str, str]:
     return {**clean_env(), "PATH": str(folder)}
 
 
-def of_full_disk(folder: Path) -> dict[str, str]:
-    """An environment in which awk writes nothing and fails, as on a full disk."""
+def env_of_a_full_disk(folder: Path) -> dict[str, str]:
+    """An environment in which awk writes nothing and fails, like on a full disk."""
     (folder / "awk").write_text("#!/bin/sh\necho awk: write failure >&2\nexit 2\n")
     (folder / "awk").chmod(0o755)
     env = clean_env()
@@ -527,7 +529,7 @@ def of_full_disk(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("words", [("--regions", "wrong.yaml"), ("--regions", "gone.yaml")])
 @pytest.mark.parametrize("comes_first", [True, False])
-def test_build_leaves_the_file_as_it_was_when_it_fails(
+def test_failed_build_changes_no_file(
     words: tuple[str, ...], comes_first: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "wrong.yaml").write_text("regions: []\n")
@@ -536,13 +538,13 @@ def test_build_leaves_the_file_as_it_was_when_it_fails(
     assert_unchanged(tmp_path, order, None)
 
 
-def test_build_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+def test_build_rejects_unknown_options(tmp_path: Path) -> None:
     done = assert_unchanged(tmp_path, ["--output", "autorouter.yaml", "--region", "a.yaml"], None)
     assert "unknown argument --region; use build [--output" in done.stderr
 
 
-@pytest.mark.parametrize("environment", [without_command, of_full_disk])
-def test_build_leaves_the_file_as_it_was_where_commands_fail(
+@pytest.mark.parametrize("environment", [env_without_autorouter, env_of_a_full_disk])
+def test_build_with_failing_commands_changes_no_file(
     environment: Callable[[Path], dict[str, str]], tmp_path: Path
 ) -> None:
     commands, folder = tmp_path / "bin", tmp_path / "here"
@@ -554,7 +556,7 @@ def test_build_leaves_the_file_as_it_was_where_commands_fail(
 def assert_unchanged(
     folder: Path, words: Sequence[str], env: dict[str, str] | None
 ) -> "subprocess.CompletedProcess[str]":
-    """Build fails, changes nothing and leaves nothing behind."""
+    """Assert that the build fails, changes nothing and leaves no files."""
     (folder / "autorouter.yaml").write_text("deployed")
     before = sorted(path.name for path in folder.iterdir())
     done = run(FOLDER / "build", *words, cwd=folder, env=env)
@@ -565,24 +567,24 @@ def assert_unchanged(
     return done
 
 
-def test_build_replaces_the_file(built: Path, tmp_path: Path) -> None:
+def test_build_replaces_the_file(built_template: Path, tmp_path: Path) -> None:
     output = tmp_path / "autorouter.yaml"
 
     assert run(FOLDER / "build", "--output", output).returncode == 0
-    assert output.read_text() == built.read_text()
+    assert output.read_text() == built_template.read_text()
 
 
-def test_template_names_nobodys_hosts(template: Template) -> None:
+def test_template_has_no_real_host_names(template: Template) -> None:
     assert "Default" not in template["Parameters"]["HostNames"]
     assert "polargrid" not in TEMPLATE.read_text()
 
 
-def test_largest_function_fits_the_template(built: Path) -> None:
+def test_largest_function_fits_the_template(built_template: Path) -> None:
     room = MAX_TEMPLATE_BYTES - len(TEMPLATE.read_bytes())
     assert room > MAX_BYTES * 1.5
 
 
-def test_build_tells_what_is_wrong_with_a_catalog(tmp_path: Path) -> None:
+def test_build_reports_errors_in_the_catalog(tmp_path: Path) -> None:
     wrong = tmp_path / "regions.yaml"
     wrong.write_text("regions: []\n")
 
@@ -592,7 +594,7 @@ def test_build_tells_what_is_wrong_with_a_catalog(tmp_path: Path) -> None:
     assert "regions" in done.stderr
 
 
-def test_template_as_it_stands_makes_no_key(template: Template, tmp_path: Path) -> None:
+def test_template_without_a_build_makes_no_key(template: Template, tmp_path: Path) -> None:
     script = tmp_path / "function.js"
     event = "{request: {headers: {'x-autorouter-key': {value: 'CA~yto-01'}, a: {value: 'b'}}}}"
     code = at(template, "RouteKeyFunction.FunctionCode")
@@ -607,12 +609,12 @@ def test_template_as_it_stands_makes_no_key(template: Template, tmp_path: Path) 
 # The guide
 
 
-def test_function_is_told_by_name_and_not_by_arn(template: Template) -> None:
+def test_guide_uses_the_name_of_the_function(template: Template) -> None:
     told = template["Outputs"]["FunctionName"]["Value"]
     assert told == at(template, "RouteKeyFunction.Name")
 
 
-def test_guide_names_parameters_and_outputs_that_there_are(template: Template) -> None:
+def test_parameters_and_outputs_in_the_guide_exist(template: Template) -> None:
     text = GUIDE.read_text()
     given = set(re.findall(r"^ +([A-Z]\w+)=", text, re.MULTILINE))
     asked = set(re.findall(r"\bout (\w+)", text))

@@ -1,7 +1,7 @@
-"""infra/compose.yaml: what it says is understood, leads somewhere, and its Redis fails over.
+"""infra/compose.yaml is valid, its names are defined, and its Redis fails over.
 
-There is no Docker here. The Redis servers and Sentinels run by the very commands of the
-file, on loopback addresses in place of its own; so do the router and the pollers.
+There is no Docker here. Redis servers, Sentinels, the router and the pollers run with the commands
+of the file, on loopback addresses.
 """
 
 import json
@@ -36,19 +36,19 @@ FILE = ROOT / "infra" / "compose.yaml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 READY = "Ready to accept connections|Sentinel ID is"
-LONG_S = 60  # Sentinels take their time
+LONG_S = 60  # a failover takes some time
 OURS = [name for name, service in SERVICES.items() if service["image"] == "autorouter"]
 STORE = [name for name, service in SERVICES.items() if service["image"].startswith("redis:")]
 
-# What the compose specification says, as a parser of it that is written in Rust.
+# A parser of the compose specification, written in Rust.
 PARSE = "import compose_spec, sys; compose_spec.PyCompose.from_yaml(sys.stdin.read())"
 
 
-def faults_of(document: dict[str, Any]) -> str:
-    """What the parser has against it, its merges, anchors and variables resolved."""
+def errors_in(document: dict[str, Any]) -> str:
+    """The parser's errors, after merges, anchors and variables are resolved."""
     done = subprocess.run(
         [sys.executable, "-c", PARSE],
-        # It takes a tag or a digest; Docker takes both, and looks at the digest.
+        # The parser accepts a tag or a digest; Docker accepts both and uses the digest.
         input=re.sub(r"@sha256:[0-9a-f]{64}", "", default_of(json.dumps(document))),
         capture_output=True,
         text=True,
@@ -57,8 +57,8 @@ def faults_of(document: dict[str, Any]) -> str:
     return done.stderr
 
 
-def loaded_with(right: str, wrong: str) -> dict[str, Any]:
-    """The document with one thing changed."""
+def document_with(right: str, wrong: str) -> dict[str, Any]:
+    """The document with one text replaced."""
     text = FILE.read_text()
     assert right in text
     changed: dict[str, Any] = yaml.safe_load(text.replace(right, wrong))
@@ -66,7 +66,7 @@ def loaded_with(right: str, wrong: str) -> dict[str, Any]:
 
 
 def test_file_follows_the_specification() -> None:
-    assert faults_of(COMPOSE) == ""
+    assert errors_in(COMPOSE) == ""
 
 
 @pytest.mark.parametrize(
@@ -80,38 +80,38 @@ def test_file_follows_the_specification() -> None:
         ("retries: 12", "tries: 12"),
     ],
 )
-def test_what_the_specification_forbids_is_noticed(right: str, wrong: str) -> None:
-    assert faults_of(loaded_with(right, wrong)) != ""
+def test_violation_of_the_specification_is_detected(right: str, wrong: str) -> None:
+    assert errors_in(document_with(right, wrong)) != ""
 
 
 def default_of(text: str) -> str:
-    """With each ${NAME:-default} replaced by its default."""
+    """The text with each ${NAME:-default} replaced by its default."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
 
 def source_of(mount: str | dict[str, Any]) -> str:
-    """What is mounted, in the short form or the long one."""
+    """The source of a mount, in the short or the long form."""
     return default_of(mount["source"] if isinstance(mount, dict) else mount.partition(":")[0])
 
 
-def loose_ends(document: dict[str, Any]) -> set[str]:
-    """Names of services, networks and volumes that are used and not there."""
-    loose = set()
+def unknown_names(document: dict[str, Any]) -> set[str]:
+    """Names of services, networks and volumes that are used and not defined."""
+    loose_names = set()
     for service in document["services"].values():
         mounts = [source_of(mount) for mount in service.get("volumes", ())]
         volumes = {mount for mount in mounts if not mount.startswith(".")}
-        loose |= set(service.get("depends_on", ())) - set(document["services"])
-        loose |= set(service.get("networks", ())) - set(document["networks"])
-        loose |= volumes - set(document["volumes"])
-    return loose
+        loose_names |= set(service.get("depends_on", ())) - set(document["services"])
+        loose_names |= set(service.get("networks", ())) - set(document["networks"])
+        loose_names |= volumes - set(document["volumes"])
+    return loose_names
 
 
-def test_names_lead_somewhere() -> None:
-    assert loose_ends(COMPOSE) == set()
+def test_all_names_are_defined() -> None:
+    assert unknown_names(COMPOSE) == set()
 
 
-def lost_mounts(document: dict[str, Any]) -> set[str]:
-    """Folders of ours that are mounted and not there."""
+def missing_mounts(document: dict[str, Any]) -> set[str]:
+    """Folders of this repository that are mounted and do not exist."""
     mounts = {
         source_of(mount)
         for service in document["services"].values()
@@ -122,21 +122,21 @@ def lost_mounts(document: dict[str, Any]) -> set[str]:
     return {mount for mount in mounts if not (FILE.parent / mount).exists()}
 
 
-def test_what_is_mounted_is_there() -> None:
-    assert lost_mounts(COMPOSE) == set()
-    assert lost_mounts(loaded_with("./grafana:", "./graphana:")) == {"./graphana"}
+def test_mounted_folders_exist() -> None:
+    assert missing_mounts(COMPOSE) == set()
+    assert missing_mounts(document_with("./grafana:", "./graphana:")) == {"./graphana"}
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "loose"),
+    ("right", "wrong", "loose_names"),
     [
         ("networks: [store, edges,", "networks: [store, sea,", "sea"),
         ("sentinel-1: {condition", "sentinel-9: {condition", "sentinel-9"),
         ("last-good:/var", "last-god:/var", "last-god"),
     ],
 )
-def test_a_loose_end_is_noticed(right: str, wrong: str, loose: str) -> None:
-    assert loose_ends(loaded_with(right, wrong)) == {loose}
+def test_undefined_name_is_detected(right: str, wrong: str, loose_names: str) -> None:
+    assert unknown_names(document_with(right, wrong)) == {loose_names}
 
 
 def test_every_container_is_confined() -> None:
@@ -153,7 +153,7 @@ def test_ports_are_published_on_loopback_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
-def test_redis_has_no_way_out_and_no_way_in() -> None:
+def test_redis_network_is_internal() -> None:
     assert COMPOSE["networks"]["store"]["internal"]
     assert all(list(SERVICES[name]["networks"]) == ["store"] for name in STORE)
 
@@ -165,29 +165,29 @@ def test_images_are_pinned_by_release_and_digest() -> None:
     )
 
 
-def test_home_for_the_last_good_health_is_the_users() -> None:
+def test_state_folder_is_the_home_of_the_user() -> None:
     (user,) = FINAL.all("RUN")
     folder = SERVICES["router"]["environment"]["AUTOROUTER_STATE_DIR"]
     assert f"--create-home --home-dir {folder} " in user
     assert f"last-good:{folder}" in SERVICES["router"]["volumes"]
 
 
-def test_pollers_are_vantages_of_their_own() -> None:
+def test_each_poller_is_its_own_vantage() -> None:
     pollers = [SERVICES[name] for name in OURS if SERVICES[name]["command"] == ["poll"]]
     vantages = {poller["environment"]["AUTOROUTER_VANTAGE"] for poller in pollers}
     assert len(vantages) == len(pollers) == 2
 
 
-def test_every_container_that_serves_or_polls_has_a_health_check() -> None:
-    asked = {name for name in STORE if "healthcheck" in SERVICES[name]}
+def test_every_long_running_container_has_a_health_check() -> None:
+    checked = {name for name in STORE if "healthcheck" in SERVICES[name]}
     for name in OURS:
-        told = SERVICES[name]["environment"]
-        if SERVICES[name]["command"] == ["serve"] or "AUTOROUTER_POLL_LISTEN" in told:
-            asked.add(name)
-    assert asked == {*OURS, *STORE} - {"geodata"}
+        document = SERVICES[name]["environment"]
+        if SERVICES[name]["command"] == ["serve"] or "AUTOROUTER_POLL_LISTEN" in document:
+            checked.add(name)
+    assert checked == {*OURS, *STORE} - {"geodata"}
 
 
-def test_database_is_fetched_to_where_the_router_looks() -> None:
+def test_database_is_downloaded_to_the_routers_folder() -> None:
     folders = [
         SERVICES[name]["environment"]["AUTOROUTER_GEO_DIR"] for name in ("geodata", "router")
     ]
@@ -198,11 +198,11 @@ def test_database_is_fetched_to_where_the_router_looks() -> None:
 
 
 def test_every_container_of_ours_has_an_init() -> None:
-    """So that what a shell leaves behind ends, and SIGTERM arrives."""
+    """The init ends orphaned processes and forwards SIGTERM."""
     assert all(SERVICES[name]["init"] for name in OURS)
 
 
-def test_fleet_comes_by_mount_and_variable() -> None:
+def test_catalog_is_mounted_where_the_router_reads_it() -> None:
     (catalog,) = re.findall(r"AUTOROUTER_REGIONS=(\S+)", " ".join(FINAL.all("ENV")))
     for name in set(OURS) - {"geodata"}:
         (mount,) = (each for each in SERVICES[name]["volumes"] if isinstance(each, dict))
@@ -212,40 +212,39 @@ def test_fleet_comes_by_mount_and_variable() -> None:
         assert mount["bind"] == {"create_host_path": False}, name
 
 
-def test_guide_names_the_fleet_by_its_whole_path() -> None:
+def test_guide_uses_absolute_paths_of_catalogs() -> None:
     guide = (ROOT / "docs" / "running.md").read_text() + FILE.read_text()
     named = re.findall(r"REGIONS_FILE=(\S+)", guide)
     assert named
     assert all(path.startswith('"$PWD/') for path in named)
 
 
-# The same, running
+# The containers as processes
 
 
-class Here:
-    """The compose file's containers as processes, each address of the store moved to
-    loopback."""
+class LocalContainers:
+    """The containers of the compose file as processes, with the store on loopback addresses."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         subnet = COMPOSE["networks"]["store"]["ipam"]["config"][0]["subnet"]
-        self._theirs = subnet.removesuffix("0/24")
-        # Other runs of this test are somewhere else in 127.0.0.0/8.
-        self._ours = f"127.{random.randrange(1, 255)}.{random.randrange(1, 255)}."
+        self._subnet = subnet.removesuffix("0/24")
+        # Concurrent runs of this test get other addresses of 127.0.0.0/8.
+        self._loopback = f"127.{random.randrange(1, 255)}.{random.randrange(1, 255)}."
         self.processes: dict[str, Process] = {}
 
-    def moved(self, text: str) -> str:
-        return text.replace(self._theirs, self._ours)
+    def on_loopback(self, text: str) -> str:
+        return text.replace(self._subnet, self._loopback)
 
     def address(self, name: str) -> str:
-        return self.moved(SERVICES[name]["networks"]["store"]["ipv4_address"])
+        return self.on_loopback(SERVICES[name]["networks"]["store"]["ipv4_address"])
 
     def start_redis(self, name: str) -> None:
-        """A Redis server or a Sentinel, on the address that the file gives it."""
+        """Start a Redis server or a Sentinel on its address."""
         home = self.folder / name
         home.mkdir(exist_ok=True)
         bound = ["--bind", self.address(name), "--bind-source-addr", self.address(name)]
-        command = [self.moved(word) for word in SERVICES[name]["command"]]
+        command = [self.on_loopback(word) for word in SERVICES[name]["command"]]
         if command[0] == "sh":
             script = command[-1].replace("$$", "$").replace("/data/", f"{home}/").rstrip()
             command[-1] = f"{script} {' '.join(bound)}"
@@ -256,18 +255,18 @@ class Here:
         process.wait_for(lambda: bool(re.search(READY, process.output)))
 
     def start_ours(self, name: str, **settings: str) -> None:
-        """The router or a poller, with the settings that the file gives it."""
-        told = {
-            variable.removeprefix("AUTOROUTER_"): self.moved(str(value))
+        """Start the router or a poller with the settings of the file."""
+        document = {
+            variable.removeprefix("AUTOROUTER_"): self.on_loopback(str(value))
             for variable, value in SERVICES[name]["environment"].items()
             if not str(value).startswith("${")
         }
         command = [str(Path(sys.executable).with_name("autorouter")), *SERVICES[name]["command"]]
-        env = clean_env(**(told | settings))
+        env = clean_env(**(document | settings))
         self.processes[name] = Process(command, self.folder / f"{name}.log", env)
 
     def primary(self, sentinel: str) -> str:
-        """Which Redis a Sentinel says is the primary."""
+        """The address of the primary, according to a Sentinel."""
         with redis.Redis(self.address(sentinel), 26379, decode_responses=True) as client:
             host: str = client.sentinel_get_master_addr_by_name("autorouter")[0]
             return host
@@ -279,18 +278,18 @@ class Here:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Here]:
-    here = Here(folder)
+def running(folder: Path) -> Iterator[LocalContainers]:
+    containers = LocalContainers(folder)
     try:
-        yield here
+        yield containers
     finally:
-        for process in here.processes.values():
+        for process in containers.processes.values():
             process.kill()
 
 
 @pytest.fixture
 def regions(tmp_path: Path) -> Iterator[Path]:
-    """A catalog of edges that are up."""
+    """A catalog of healthy edges."""
     with running_dev(tmp_path) as dev:
         simulated = dev.ops("/simulation").json()
         endpoints = {id: edge["endpoint"] for id, edge in simulated.items()}
@@ -298,17 +297,17 @@ def regions(tmp_path: Path) -> Iterator[Path]:
 
 
 def fleet(ops_port: int) -> dict[str, Any]:
-    told: dict[str, Any] = get(f"http://{HOST}:{ops_port}/v1/edges").json()
-    return told
+    document: dict[str, Any] = get(f"http://{HOST}:{ops_port}/v1/edges").json()
+    return document
 
 
-def voters(ops_port: int) -> set[str]:
+def voting_vantages(ops_port: int) -> set[str]:
     return {vantage for edge in fleet(ops_port)["edges"] for vantage in edge["votes"]}
 
 
-def is_seen_after(ops_port: int, moment: float) -> bool:
-    told = fleet(ops_port)
-    return bool(told["status"] == "ok" and told["seen_at"] > moment)
+def is_ok_and_newer(ops_port: int, moment: float) -> bool:
+    document = fleet(ops_port)
+    return bool(document["status"] == "ok" and document["seen_at"] > moment)
 
 
 def test_health_outlives_the_primary_redis(tmp_path: Path, regions: Path) -> None:
@@ -322,17 +321,19 @@ def test_health_outlives_the_primary_redis(tmp_path: Path, regions: Path) -> Non
         "POLL_INTERVAL_S": "0.5",
     }
     sentinels = [name for name in STORE if name.startswith("sentinel")]
-    with running(tmp_path) as here:
+    with running(tmp_path) as containers:
         for name in STORE:
-            here.start_redis(name)
-        wait_until(lambda: all(here.knows_all(name) for name in sentinels), LONG_S)
+            containers.start_redis(name)
+        wait_until(lambda: all(containers.knows_all(name) for name in sentinels), LONG_S)
         for name in OURS:
-            here.start_ours(name, **settings)
-        wait_until(lambda: is_open(ops_port) and voters(ops_port) == {"east", "west"})
+            containers.start_ours(name, **settings)
+        wait_until(lambda: is_open(ops_port) and voting_vantages(ops_port) == {"east", "west"})
 
-        here.processes["redis-1"].kill()
-        wait_until(lambda: here.primary(sentinels[1]) == here.address("redis-2"), LONG_S)
+        containers.processes["redis-1"].kill()
+        wait_until(
+            lambda: containers.primary(sentinels[1]) == containers.address("redis-2"), LONG_S
+        )
         seen_at = fleet(ops_port)["seen_at"]
-        wait_until(lambda: is_seen_after(ops_port, seen_at + 1))
+        wait_until(lambda: is_ok_and_newer(ops_port, seen_at + 1))
 
         assert get(f"http://{HOST}:{port}/v1/route").json()["status"] == "ok"

@@ -1,4 +1,4 @@
-"""What the documents say is what the code does."""
+"""The documents match the code."""
 
 import asyncio
 import os
@@ -48,7 +48,7 @@ def text_of(path: Path) -> str:
 
 
 def rows_of(path: Path, columns: int) -> list[list[str]]:
-    """The cells of every table row with so many columns, without headings' rules."""
+    """The cells of every table row with this number of columns, without separator rows."""
     lines = [line for line in text_of(path).splitlines() if line.startswith("| ")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [row for row in rows if len(row) == columns]
@@ -58,8 +58,8 @@ def in_backticks(text: str) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
 
 
-def named(path: Path) -> Counter[str]:
-    """Everything in backticks, outside of blocks of code."""
+def code_spans(path: Path) -> Counter[str]:
+    """All texts in backticks outside of code blocks, with their counts."""
     return Counter(
         in_backticks(re.sub(r"^```.*?^```", "", text_of(path), flags=re.MULTILINE | re.DOTALL))
     )
@@ -73,7 +73,7 @@ def test_readme_credits_the_geo_data() -> None:
 
 
 def anchors(path: Path) -> set[str]:
-    """Headings as GitHub links to them."""
+    """The anchors that GitHub makes of headings."""
     headings = re.findall(r"^#+ (.+)$", text_of(path), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -91,11 +91,11 @@ def broken_links(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_have_existing_targets(path: Path) -> None:
     assert broken_links(path) == []
 
 
-def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
+def test_broken_link_is_detected(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# One Two\n[a](#one-two) [b](#three) [c](gone.md) [d](page.md#one-two)\n")
 
@@ -108,7 +108,7 @@ def pages_from(path: Path) -> set[Path]:
     return {(path.parent / link).resolve() for link in links if not link.startswith("http")}
 
 
-def test_readme_leads_to_every_page() -> None:
+def test_every_page_is_reachable_from_the_readme() -> None:
     reached: set[Path] = set()
     ahead = {ROOT / "README.md"}
     while ahead:
@@ -119,7 +119,7 @@ def test_readme_leads_to_every_page() -> None:
     assert set(DOCUMENTS) - reached == set()
 
 
-# What a newcomer needs first comes first.
+# The order in which a newcomer needs the pages.
 ORDER = [
     *("docs/api.md", "docs/clients.md"),
     *("docs/configuration.md", "docs/edges.md", "docs/geodata.md"),
@@ -132,7 +132,7 @@ ORDER = [
 ]
 
 
-def test_readme_lists_every_page_once_in_the_order_of_need() -> None:
+def test_readme_lists_every_page_in_order() -> None:
     _, _, rest = text_of(ROOT / "README.md").partition("## Documentation")
     section = rest.partition("\n## ")[0]
 
@@ -145,14 +145,14 @@ def test_readme_is_short() -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_page_opens_with_what_one_gets_from_it(path: Path) -> None:
+def test_page_starts_with_its_purpose(path: Path) -> None:
     title, first = opening_of(text_of(path))
 
     assert title
     assert len(first) > 40, "say in a sentence below the title what a reader gets"
 
 
-def test_version_has_its_date_in_the_changelog() -> None:
+def test_version_is_dated_in_the_changelog() -> None:
     releases = re.findall(r"^## (.+)$", text_of(ROOT / "CHANGELOG.md"), re.MULTILINE)
     dated = [re.fullmatch(r"(\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d", one) for one in releases]
     versions = [one[1] for one in dated if one]
@@ -162,7 +162,7 @@ def test_version_has_its_date_in_the_changelog() -> None:
 
 
 def commands_in(text: str) -> set[str]:
-    """What follows `autorouter` in code, wherever a line breaks."""
+    """The words after `autorouter` in code, also after a line break."""
     spans = re.findall(r"`autorouter\s+([a-z]\w*)", text)
     blocks = re.findall(r"^ {4}(?:\S*/)?autorouter ([a-z]\w*)", text, re.MULTILINE)
     return {*spans, *blocks}
@@ -177,7 +177,7 @@ def test_documented_commands_exist(path: Path) -> None:
 def test_options_in_sentences_exist(path: Path) -> None:
     unknown = [
         span
-        for span in named(path)
+        for span in code_spans(path)
         if re.match(r"autorouter\s", span) and not set(options_in(span)) <= options_of(span)
     ]
 
@@ -198,7 +198,7 @@ def options_of(span: str) -> set[str]:
     return {*names, "--help", "-h"}
 
 
-def test_an_unknown_option_is_noticed() -> None:
+def test_unknown_option_is_detected() -> None:
     assert "--wide" in options_of("autorouter edges --wide")
     assert "--deep" not in options_of("autorouter edges --deep")
 
@@ -216,13 +216,13 @@ def test_documented_make_targets_exist(path: Path) -> None:
     assert set(re.findall(r"(?:`| {4})make (\w+)", text_of(path))) <= targets
 
 
-def test_every_decision_is_listed() -> None:
+def test_every_adr_is_listed() -> None:
     listed = re.findall(r"\((\d{4}-[\w-]+\.md)\)", text_of(DOCS / "adr" / "README.md"))
 
     assert listed == [path.name for path in ADRS]
 
 
-def test_documents_that_code_names_exist() -> None:
+def test_documents_named_in_code_exist() -> None:
     sources = [*ROOT.glob("router/**/*.py"), *ROOT.glob("router/*.json")]
     names = {name for path in sources for name in re.findall(r"docs/[\w/.-]+\w", text_of(path))}
 
@@ -230,8 +230,8 @@ def test_documents_that_code_names_exist() -> None:
     assert {name for name in names if not (ROOT / name).exists()} == set()
 
 
-def test_tests_that_documents_name_exist() -> None:
-    there = {
+def test_tests_named_in_documents_exist() -> None:
+    defined = {
         name
         for path in (ROOT / "tests").rglob("test_*.py")
         for name in re.findall(r"^(?:async )?def (test_\w+)", text_of(path), re.MULTILINE)
@@ -239,7 +239,7 @@ def test_tests_that_documents_name_exist() -> None:
     named_here = {name for path in DOCUMENTS for name in re.findall(r"`(test_\w+)`", text_of(path))}
 
     assert named_here
-    assert named_here - there == set()
+    assert named_here - defined == set()
 
 
 # Licences
@@ -256,18 +256,18 @@ ACCEPTED = {
 }
 
 
-def test_licences_are_ones_that_we_accept() -> None:
+def test_licences_are_accepted() -> None:
     rows = rows_of(DOCS / "licences.md", 3)[1:]
-    told = {part for row in rows for part in re.split(" AND | OR ", row[2])}
+    document = {part for row in rows for part in re.split(" AND | OR ", row[2])}
 
     assert len(rows) > 30
-    assert told <= ACCEPTED
+    assert document <= ACCEPTED
 
 
 # Settings
 
 
-def test_tables_made_from_code_and_locks_are_up_to_date() -> None:
+def test_generated_tables_are_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, DOCS / "generate.py", "--check"], capture_output=True, check=False
     )
@@ -276,10 +276,10 @@ def test_tables_made_from_code_and_locks_are_up_to_date() -> None:
 
 
 def test_settings_table_has_every_setting() -> None:
-    told = {row[0].strip("`"): row for row in rows_of(DOCS / "configuration.md", 4)}
+    document = {row[0].strip("`"): row for row in rows_of(DOCS / "configuration.md", 4)}
 
     for setting in describe_settings():
-        row = told[setting.variable]
+        row = document[setting.variable]
         assert row[2].strip("`") == setting.default
         assert row[3].startswith(setting.about)
 
@@ -294,14 +294,14 @@ def test_documented_variables_exist(path: Path) -> None:
 
 
 def test_help_mentions_every_setting_and_command() -> None:
-    told = CliRunner().invoke(main, ["--help"]).output
+    document = CliRunner().invoke(main, ["--help"]).output
 
-    assert all(setting.variable in told for setting in describe_settings())
-    assert all(re.search(rf"^  {name} ", told, re.MULTILINE) for name in main.commands)
+    assert all(setting.variable in document for setting in describe_settings())
+    assert all(re.search(rf"^  {name} ", document, re.MULTILINE) for name in main.commands)
 
 
 def leaves(group: click.Group, *words: str) -> dict[str, click.Command]:
-    """Every command that does something, by its words."""
+    """Every command without subcommands, by its words."""
     found: dict[str, click.Command] = {}
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
@@ -315,7 +315,7 @@ LEAVES = leaves(main)
 
 
 @pytest.mark.parametrize("words", LEAVES)
-def test_help_is_a_manual_page(words: str) -> None:
+def test_help_has_every_section(words: str) -> None:
     done = CliRunner().invoke(main, [*words.split(), "--help"])
     options = [param for param in LEAVES[words].params if isinstance(param, click.Option)]
 
@@ -326,19 +326,19 @@ def test_help_is_a_manual_page(words: str) -> None:
 
 
 @pytest.mark.parametrize("words", LEAVES)
-def test_example_in_help_is_accepted(words: str) -> None:
-    _, _, told = (LEAVES[words].epilog or "").partition(f"autorouter {words}")
+def test_example_in_help_has_valid_options(words: str) -> None:
+    _, _, document = (LEAVES[words].epilog or "").partition(f"autorouter {words}")
 
-    LEAVES[words].make_context(words, shlex.split(told))
-
-
-def test_help_tells_defaults() -> None:
-    told = " ".join(CliRunner().invoke(main, ["explain", "--help"]).output.split())
-
-    assert "[default: country]" in told
+    LEAVES[words].make_context(words, shlex.split(document))
 
 
-def test_bash_completes_after_the_line_that_running_tells() -> None:
+def test_help_shows_defaults() -> None:
+    document = " ".join(CliRunner().invoke(main, ["explain", "--help"]).output.split())
+
+    assert "[default: country]" in document
+
+
+def test_documented_bash_completion_works() -> None:
     (line,) = re.findall(r"^ {4}(eval .+)$", text_of(DOCS / "running.md"), re.MULTILINE)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
@@ -356,23 +356,23 @@ def test_bash_completes_after_the_line_that_running_tells() -> None:
 # Metrics
 
 
-def test_metrics_tables_are_the_metrics() -> None:
-    told = {
+def test_metrics_tables_match_the_code() -> None:
+    document = {
         in_backticks(name)[0]: (kind, set(in_backticks(labels)))
         for name, kind, labels, _ in rows_of(DOCS / "metrics.md", 4)
         if in_backticks(name)
     }
 
-    assert told == metrics_in_code()
+    assert document == metrics_in_code()
 
 
-def test_alerts_name_real_metrics() -> None:
+def test_alerts_use_existing_metrics() -> None:
     text = text_of(DOCS / "metrics.md")
 
     assert set(re.findall(r"autorouter_\w+", text)) <= set(metrics_in_code())
 
 
-# Words from closed sets
+# Enums
 
 
 @pytest.mark.parametrize(
@@ -385,11 +385,11 @@ def test_alerts_name_real_metrics() -> None:
         ("metrics.md", [*(set(Source) - {Source.ASKED}), *Level, *(one.value for one in Sharing)]),
     ],
 )
-def test_pages_name_every_word(page: str, words: Iterable[str]) -> None:
-    assert [word for word in words if named(DOCS / page)[str(word)] == 0] == []
+def test_pages_have_every_value_of_an_enum(page: str, words: Iterable[str]) -> None:
+    assert [word for word in words if code_spans(DOCS / page)[str(word)] == 0] == []
 
 
-def test_api_tables_of_reason_and_status_are_closed() -> None:
+def test_api_tables_have_exactly_the_enum_values() -> None:
     first_cells = [in_backticks(row[0]) for row in rows_of(DOCS / "api.md", 2)]
     words = {cell[0] for cell in first_cells if len(cell) == 1}
 
@@ -409,7 +409,7 @@ SCHEMAS = OPENAPI["components"]["schemas"]
 
 
 def resolved(node: Any) -> Any:
-    """What a `$ref` of ours leads to."""
+    """The target of a local `$ref`."""
     while isinstance(node, dict) and "$ref" in node:
         target: Any = OPENAPI
         for step in node["$ref"].removeprefix("#/").split("/"):
@@ -418,28 +418,28 @@ def resolved(node: Any) -> Any:
     return node
 
 
-def faults_under(schema: dict[str, Any], value: Any) -> list[str]:
-    """What JSON Schema 2020-12 has against the value, with our components in reach."""
+def schema_errors(schema: dict[str, Any], value: Any) -> list[str]:
+    """The errors of JSON Schema 2020-12 for a value, with the document's components."""
     validator = Draft202012Validator({"components": OPENAPI["components"], **schema})
     return [error.message for error in validator.iter_errors(value)]
 
 
-def faults_of(answer: Answer, path: str = "/v1/route", response: Any = None) -> list[str]:
-    """What the document has against an answer: its status, headers and body."""
+def response_errors(answer: Answer, path: str = "/v1/route", response: Any = None) -> list[str]:
+    """The differences between a response and the document: status, headers and body."""
     responses = OPENAPI["paths"][path]["get"]["responses"]
-    told = resolved(responses[str(answer.code)] if response is None else response)
-    declared = {name.lower(): resolved(header) for name, header in told["headers"].items()}
+    document = resolved(responses[str(answer.code)] if response is None else response)
+    declared = {name.lower(): resolved(header) for name, header in document["headers"].items()}
     sent = {name.decode(): value.decode() for name, value in answer.headers}
     faults = [
         fault
         for name, header in declared.items()
         if name in sent or header.get("required", False)
-        for fault in faults_under(header["schema"], sent.get(name))
+        for fault in schema_errors(header["schema"], sent.get(name))
     ]
     unknown = set(sent) - set(declared) - {"content-type", "content-length"}
-    media = told["content"][sent["content-type"]]
+    media = document["content"][sent["content-type"]]
     body = yaml.safe_load(answer.body)
-    return [*faults, *unknown, *faults_under(media["schema"], body)]
+    return [*faults, *unknown, *schema_errors(media["schema"], body)]
 
 
 def test_openapi_document_is_valid() -> None:
@@ -453,7 +453,7 @@ def test_openapi_document_is_valid() -> None:
 ERRORS = (BAD_MODEL, BAD_REQUEST, BAD_VERSION, FAULT, USE_EDGE, NOT_FOUND, OVERLOADED)
 
 
-def test_openapi_enums_are_the_code_s() -> None:
+def test_openapi_enums_match_the_code() -> None:
     assert SCHEMAS["Reason"]["enum"] == list(RouteReason)
     assert SCHEMAS["Status"]["enum"] == list(Status)
     assert SCHEMAS["Scope"]["enum"] == list(Scope)
@@ -464,7 +464,7 @@ def test_openapi_enums_are_the_code_s() -> None:
     }
 
 
-def test_openapi_has_the_code_s_parameters_and_bounds() -> None:
+def test_openapi_parameters_match_the_code() -> None:
     parameters = OPENAPI["components"]["parameters"]
     in_query = {name for name, one in parameters.items() if one["in"] == "query"}
     limits = Settings.__annotations__["ttl_s"].__metadata__[0]
@@ -477,19 +477,18 @@ def test_openapi_has_the_code_s_parameters_and_bounds() -> None:
     assert SCHEMAS["Route"]["properties"]["ttl"]["maximum"] == limits.le
 
 
-class Answered(NamedTuple):
-    """What a public listener answered."""
+class Response(NamedTuple):
+    """A response of a public listener."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
 
-async def every_answer() -> list[Answered]:
-    """What a real public listener answers to all that can be asked of it, in every state
-    that it can be in."""
+async def every_response() -> list[Response]:
+    """The responses of a real public listener to every kind of request in every state."""
     apps = {fleet: await contract.an_app(fleet) for fleet in {one.fleet for one in contract.CASES}}
-    asked: list[tuple[Respond, bytes]] = [
+    requests: list[tuple[Respond, bytes]] = [
         *((apps[case.fleet].respond, case.raw) for case in contract.CASES),
         (contract.failing(apps["up"]), contract.Case().raw),
         (apps["up"].refuse, contract.Case().raw),
@@ -498,33 +497,33 @@ async def every_answer() -> list[Answered]:
     ]
     stand = Stand()
     async with served(stand.respond, public_server) as port:
-        return [await answered(stand, port, *one) for one in asked]
+        return [await respond_to(stand, port, *one) for one in requests]
 
 
-async def answered(stand: Stand, port: int, respond: Respond, said: bytes) -> Answered:
+async def respond_to(stand: Stand, port: int, respond: Respond, request: bytes) -> Response:
     stand.app = SimpleNamespace(respond=respond)
-    head, _, body = (await talk(port, said)).partition(b"\r\n\r\n")
+    head, _, body = (await talk(port, request)).partition(b"\r\n\r\n")
     opening, *lines = head.decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines)
-    return Answered(int(opening.split()[1]), headers, body)
+    return Response(int(opening.split()[1]), headers, body)
 
 
 @pytest.fixture(scope="module")
-def answers() -> list[Answered]:
-    return asyncio.run(every_answer())
+def responses() -> list[Response]:
+    return asyncio.run(every_response())
 
 
-def test_openapi_has_every_status_that_is_answered(answers: list[Answered]) -> None:
-    responses = OPENAPI["paths"]["/v1/route"]["get"]["responses"]
+def test_openapi_has_every_status(responses: list[Response]) -> None:
+    documented = OPENAPI["paths"]["/v1/route"]["get"]["responses"]
 
-    assert {str(one.status) for one in answers} == set(responses)
-    assert set(OPENAPI["paths"]["/v1/route"]["head"]["responses"]) == set(responses)
+    assert {str(one.status) for one in responses} == set(documented)
+    assert set(OPENAPI["paths"]["/v1/route"]["head"]["responses"]) == set(documented)
 
 
-def test_openapi_and_api_md_have_every_error_that_is_answered(answers: list[Answered]) -> None:
+def test_openapi_and_api_md_have_every_error(responses: list[Response]) -> None:
     errors = {
         (str(one.status), yaml.safe_load(one.body)["code"])
-        for one in answers
+        for one in responses
         if one.body and one.status >= 400
     }
     rows = [(row[0], *in_backticks(row[1])) for row in rows_of(DOCS / "api.md", 3)]
@@ -533,8 +532,8 @@ def test_openapi_and_api_md_have_every_error_that_is_answered(answers: list[Answ
     assert errors == {row for row in rows if re.fullmatch(r"[45]\d\d", row[0])}
 
 
-def test_every_answer_may_be_read_by_any_page(answers: list[Answered]) -> None:
-    for one in answers:
+def test_every_response_allows_cors(responses: list[Response]) -> None:
+    for one in responses:
         assert one.headers["access-control-allow-origin"] == "*"
 
 
@@ -548,12 +547,12 @@ def test_every_answer_may_be_read_by_any_page(answers: list[Answered]) -> None:
         (NOT_FOUND, "/v1/route", OPENAPI["components"]["responses"]["NotFound"]),
     ],
 )
-def test_fixed_answers_fit_openapi(answer: Answer, path: str, response: Any) -> None:
-    assert faults_of(answer, path, response) == []
+def test_fixed_responses_match_openapi(answer: Answer, path: str, response: Any) -> None:
+    assert response_errors(answer, path, response) == []
 
 
 @given(data=st.data())
-def test_answers_fit_openapi(data: st.DataObject) -> None:
+def test_random_responses_match_openapi(data: st.DataObject) -> None:
     catalog = data.draw(strategies.catalogs())
     fleet = data.draw(strategies.fleets(catalog))
     headers = ("CloudFront-Viewer-Country", "CloudFront-Viewer-City")
@@ -563,24 +562,24 @@ def test_answers_fit_openapi(data: st.DataObject) -> None:
 
     answer = table.answer(key, query, data.draw(st.sampled_from(Sharing)))
 
-    assert faults_of(answer) == []
+    assert response_errors(answer) == []
 
 
-def test_answers_of_each_kind_fit_openapi() -> None:
+def test_each_kind_of_response_matches_openapi() -> None:
     everyone_out = a_fleet(an_edge(intended=Intended.DRAINING))
     without = a_fleet(an_edge(models=()))
-    asked = {
+    requests = {
         200: (a_table(), a_key(), Query(model="Kokoro", all=True)),
         503: (a_table(everyone_out), a_key("yto-01"), Query()),
         404: (a_table(without), a_key("yto-01"), Query(model="kokoro-82m")),
     }
-    for code, (table, key, query) in asked.items():
+    for code, (table, key, query) in requests.items():
         answer = table.answer(key, query, Sharing.KEYED)
         assert answer.code == code
-        assert faults_of(answer) == []
+        assert response_errors(answer) == []
 
 
-def test_a_wrong_answer_is_noticed() -> None:
+def test_wrong_response_is_detected() -> None:
     right = a_table(a_fleet_but()).answer(a_key(), Query(), Sharing.KEYED)
     body = right.body.replace(b'"ttl":300', b'"ttl":"300"').replace(b'"ok"', b'"fine"')
     wrong = Answer(
@@ -591,4 +590,4 @@ def test_a_wrong_answer_is_noticed() -> None:
         labels=right.labels,
     )
 
-    assert len(faults_of(wrong)) == 3
+    assert len(response_errors(wrong)) == 3

@@ -1,4 +1,4 @@
-"""docs/health.md and docs/configuration.md tell the defaults and bounds that the code has."""
+"""docs/health.md and docs/configuration.md have the defaults and limits of the code."""
 
 import json
 import re
@@ -58,11 +58,11 @@ PHRASES = [
 
 
 @pytest.mark.parametrize("phrase", PHRASES)
-def test_health_page_tells_the_default(phrase: str) -> None:
+def test_health_page_has_the_default(phrase: str) -> None:
     assert phrase in PAGE
 
 
-def test_names_that_the_view_keeps_fresh_are_the_readers_too() -> None:
+def test_publisher_and_reader_use_the_same_limits() -> None:
     assert FLEET.fresh_s == DOUBT.fresh_s
 
 
@@ -71,7 +71,7 @@ KEYS = ["fall", "rise", "hold_down_s", "connect_timeout_s", "timeout_s", "slow_m
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_catalog_table_tells_default_and_range(key: str) -> None:
+def test_catalog_table_has_default_and_range(key: str) -> None:
     region = SCHEMA["properties"]["regions"]["items"]["properties"][key]
     rules: dict[str, Any] = SCHEMA["$defs"][region["$ref"].rpartition("/")[2]]
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
