@@ -46,7 +46,7 @@ BY_TESTS = {
     r".* --at ": "test_explain_of_a_past_time_uses_that_fleet",
     r"eval ": "test_documented_bash_completion_works",
     r"(commit=|git archive )": "test_archive_has_the_files_of_the_commit",
-    r"\S*python -m pip wheel ": "test_wheel_is_pure_and_named_for_the_release",
+    r"\S*python -m pip wheel ": "test_wheel_is_pure_and_has_the_version",
     r"AUTOROUTER_CDN_SECRET=\S+ \S+ infra/local-cdn/run.py": "test_custom_function_runs",
     r"PYTHONPATH=\. python -m tests\.support\.route_keys": ("test_golden_vectors_are_up_to_date"),
     r"curl -X PURGE ": "test_purge_returns_the_number_of_removed_answers",

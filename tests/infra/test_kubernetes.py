@@ -1,7 +1,7 @@
-"""infra/k8s: valid by Kubernetes' own schemas, its parts fit each other, pods are confined.
+"""infra/k8s is valid by Kubernetes' schemas, its parts fit each other, and pods are confined.
 
 There is no cluster here. `kubectl kustomize` renders the base, its components and the overlay of
-the guide, and what it renders is validated.
+the guide, and the results are validated.
 """
 
 import os
@@ -32,7 +32,7 @@ Document = dict[str, Any]
 
 
 def kustomizations(folder: Path) -> Iterator[tuple[Path, Document]]:
-    """The kustomization of a folder, and of all folders that it leads to."""
+    """The kustomization of a folder and of all folders that it refers to."""
     told = yaml.safe_load((folder / "kustomization.yaml").read_text())
     yield folder, told
     for name in [*told.get("resources", ()), *told.get("components", ())]:
@@ -46,7 +46,7 @@ def every_kustomization() -> Iterator[tuple[Path, Document]]:
 
 
 def manifests() -> list[Document]:
-    """Every document that the kustomizations lead to, generated ones too."""
+    """Every document of the kustomizations, also generated ones."""
     found: list[Document] = []
     for folder, told in every_kustomization():
         for name in told.get("resources", ()):
@@ -60,7 +60,7 @@ def manifests() -> list[Document]:
 
 
 def kustomize(folder: Path) -> list[Document]:
-    """What kubectl would apply."""
+    """The documents that kubectl would apply."""
     command = [str(AUTOROUTER.with_name("kubectl")), "kustomize", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -69,7 +69,7 @@ def kustomize(folder: Path) -> list[Document]:
 
 @cache
 def with_components(*components: str) -> list[Document]:
-    """The base with these components, in an overlay."""
+    """An overlay of the base with these components."""
     with TemporaryDirectory() as folder:
         base = os.path.relpath(FOLDER, folder)
         overlay = {
@@ -85,7 +85,7 @@ def with_components(*components: str) -> list[Document]:
 
 @cache
 def overlay_of_guide() -> list[Document]:
-    """What the guide's overlay makes."""
+    """The documents of the guide's overlay."""
     (text,) = re.findall(r"(?s)```yaml\n(apiVersion: kustomize.*?)```", GUIDE.read_text())
     with TemporaryDirectory() as folder:
         mine = Path(folder)
@@ -96,7 +96,7 @@ def overlay_of_guide() -> list[Document]:
 
 
 def is_known(document: Document) -> bool:
-    """Whether it is Kubernetes' own, and not the Prometheus operator's."""
+    """Whether this kind belongs to Kubernetes and not to the Prometheus operator."""
     return not document["apiVersion"].startswith("monitoring.")
 
 
@@ -124,7 +124,7 @@ def container_of(deployment: Document) -> Document:
 # Files and schemas
 
 
-def test_every_file_is_led_to() -> None:
+def test_every_file_is_referenced() -> None:
     led_to = {
         folder / name
         for folder, told in every_kustomization()
@@ -134,8 +134,8 @@ def test_every_file_is_led_to() -> None:
     assert led_to == set(FOLDER.rglob("*.yaml"))
 
 
-def validated(documents: list[Document], path: Path, version: str) -> list[str]:
-    """What the schemas of a Kubernetes release have against the documents."""
+def validation_errors(documents: list[Document], path: Path, version: str) -> list[str]:
+    """The errors in documents, by the schemas of a Kubernetes release."""
     path.write_text("---\n".join(yaml.safe_dump(each) for each in documents))
     checker = AUTOROUTER.with_name("kubernetes-validate")
     command = [str(checker), "--strict", "-k", version, str(path)]
@@ -147,7 +147,7 @@ def validated(documents: list[Document], path: Path, version: str) -> list[str]:
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 def test_manifests_are_valid(version: str, tmp_path: Path) -> None:
     known = [each for each in ALL if is_known(each)]
-    assert validated(known, tmp_path / "all.yaml", version) == []
+    assert validation_errors(known, tmp_path / "all.yaml", version) == []
 
 
 @pytest.mark.parametrize(
@@ -160,41 +160,41 @@ def test_manifests_are_valid(version: str, tmp_path: Path) -> None:
         ("PodDisruptionBudget", lambda spec: spec.update(minAvailible=1)),
     ],
 )
-def test_an_invalid_manifest_is_noticed(
+def test_invalid_manifest_is_detected(
     kind: str, spoil: Callable[[Document], object], tmp_path: Path
 ) -> None:
     spoilt = deepcopy(next(each for each in ALL if each["kind"] == kind))
     spoil(spoilt["spec"])
-    assert validated([spoilt], tmp_path / "one.yaml", NEWEST) != []
+    assert validation_errors([spoilt], tmp_path / "one.yaml", NEWEST) != []
 
 
 @pytest.mark.parametrize("components", [(), *((name,) for name in COMPONENTS), (*COMPONENTS,)])
-def test_what_kubectl_renders_is_valid(components: tuple[str, ...], tmp_path: Path) -> None:
+def test_rendered_manifests_are_valid(components: tuple[str, ...], tmp_path: Path) -> None:
     rendered = with_components(*components)
     known = [each for each in rendered if is_known(each)]
-    assert validated(known, tmp_path / "all.yaml", NEWEST) == []
+    assert validation_errors(known, tmp_path / "all.yaml", NEWEST) == []
     assert {each["metadata"]["namespace"] for each in known if each["kind"] != "Namespace"} == {
         "autorouter"
     }
 
 
-def test_base_needs_no_operator_and_no_controller() -> None:
+def test_base_needs_no_operator_or_controller() -> None:
     kinds = {each["kind"] for each in kustomize(FOLDER)}
     assert all(is_known(each) for each in kustomize(FOLDER))
     assert kinds.isdisjoint({"Ingress", "PersistentVolumeClaim", "CronJob"})
     assert {"Deployment", "Service", "HorizontalPodAutoscaler"} <= kinds
 
 
-def test_component_monitoring_alone_needs_the_operator() -> None:
+def test_only_the_monitoring_component_needs_the_operator() -> None:
     operators = {each["kind"] for each in with_components("monitoring") if not is_known(each)}
     assert operators == {"ServiceMonitor", "PodMonitor"}
 
 
 def test_overlay_of_the_guide_is_valid(tmp_path: Path) -> None:
-    assert validated(overlay_of_guide(), tmp_path / "all.yaml", NEWEST) == []
+    assert validation_errors(overlay_of_guide(), tmp_path / "all.yaml", NEWEST) == []
 
 
-def test_overlay_of_the_guide_reaches_every_part() -> None:
+def test_overlay_of_the_guide_includes_every_part() -> None:
     images = set(re.findall(r"'image': '([^']*)'", str(overlay_of_guide())))
     assert images == {f"registry.mine.example/autorouter@sha256:{'1' * 64}"}
     (ingress,) = (each["spec"] for each in overlay_of_guide() if each["kind"] == "Ingress")
@@ -208,7 +208,7 @@ def test_overlay_of_the_guide_reaches_every_part() -> None:
 # The Ingress
 
 
-def test_ingress_leads_to_the_routers_public_port() -> None:
+def test_ingress_targets_the_public_port() -> None:
     (rule,) = one("Ingress", "router")["spec"]["rules"]
     (path,) = rule["http"]["paths"]
     service = path["backend"]["service"]
@@ -219,9 +219,9 @@ def test_ingress_leads_to_the_routers_public_port() -> None:
 
 
 @pytest.mark.parametrize("sent", ["", "8.8.8.8, ", "10.0.9.9, ", "8.8.8.8, 10.0.3.7, "])
-def test_router_behind_the_controller_sees_the_viewer(sent: str) -> None:
-    """By the guide's settings, when a controller in a pod appends whom it talks to, or replaces
-    what the viewer sent."""
+def test_router_behind_the_ingress_gets_the_viewers_address(sent: str) -> None:
+    """It uses the guide's settings. A controller appends the address of its client, or replaces
+    the viewer's header."""
     (settings,) = (
         each["data"]
         for each in overlay_of_guide()
@@ -246,7 +246,7 @@ def geodata_job() -> Document:
     return spec
 
 
-def test_cronjob_writes_where_routers_read() -> None:
+def test_cronjob_writes_to_the_routers_volume() -> None:
     pod = geodata_job()["template"]["spec"]
     (container,) = pod["containers"]
     (router,) = (
@@ -265,7 +265,7 @@ def test_cronjob_writes_where_routers_read() -> None:
     assert "initContainers" not in router
 
 
-def test_cronjob_runs_a_command_that_there_is() -> None:
+def test_cronjob_runs_an_existing_command() -> None:
     pod = geodata_job()["template"]["spec"]
     (line,) = pod["containers"][0]["args"]
     assert re.findall(r"autorouter (geodata \w+)", line) == ["geodata update", "geodata feeds"]
@@ -273,7 +273,7 @@ def test_cronjob_runs_a_command_that_there_is() -> None:
     assert one("CronJob", "geodata")["spec"]["concurrencyPolicy"] == "Forbid"
 
 
-def test_pods_that_fetch_are_confined_as_routers_are() -> None:
+def test_geodata_pods_are_confined_like_routers() -> None:
     pod = geodata_job()["template"]["spec"]
     assert pod["securityContext"] == pod_of(ROUTER)["securityContext"]
     (init,) = pod_of(ROUTER)["initContainers"]
@@ -287,7 +287,7 @@ def test_pods_that_fetch_are_confined_as_routers_are() -> None:
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
-def test_selectors_select_these_pods(deployment: Document) -> None:
+def test_selectors_match_the_pods(deployment: Document) -> None:
     name, labels = (
         deployment["metadata"]["name"],
         deployment["spec"]["template"]["metadata"]["labels"],
@@ -299,11 +299,11 @@ def test_selectors_select_these_pods(deployment: Document) -> None:
         assert spread["labelSelector"] == {"matchLabels": labels}
 
 
-def test_pods_of_two_kinds_are_told_apart() -> None:
+def test_kinds_of_pods_have_different_labels() -> None:
     assert ROUTER["spec"]["selector"] != POLLER["spec"]["selector"]
 
 
-def test_service_leads_to_the_routers_ports() -> None:
+def test_service_targets_the_routers_ports() -> None:
     service, ports = one("Service", "router"), container_of(ROUTER)["ports"]
     assert service["spec"]["selector"] == ROUTER["spec"]["template"]["metadata"]["labels"]
     assert {each["targetPort"] for each in service["spec"]["ports"]} == {
@@ -311,21 +311,21 @@ def test_service_leads_to_the_routers_ports() -> None:
     }
 
 
-def test_monitor_reads_the_services_ops_port() -> None:
+def test_service_monitor_reads_the_ops_port() -> None:
     monitor, service = one("ServiceMonitor", "router"), one("Service", "router")
     (endpoint,) = monitor["spec"]["endpoints"]
     assert monitor["spec"]["selector"] == {"matchLabels": service["metadata"]["labels"]}
     assert endpoint["port"] in {each["name"] for each in service["spec"]["ports"]}
 
 
-def test_monitor_of_pods_reads_the_pollers_port() -> None:
+def test_pod_monitor_reads_the_pollers_port() -> None:
     monitor = one("PodMonitor", "poller")
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert monitor["spec"]["selector"] == POLLER["spec"]["selector"]
     assert endpoint["port"] in {each["name"] for each in container_of(POLLER)["ports"]}
 
 
-def test_guide_makes_a_resource_of_the_alert_rules() -> None:
+def test_guide_creates_a_resource_of_the_alert_rules() -> None:
     guide = GUIDE.read_text()
     (command,) = re.findall(r"^ +(\{ printf .*?\}) \| kubectl", guide, re.MULTILINE | re.DOTALL)
     made = subprocess.run(["sh", "-euc", command], cwd=ROOT, capture_output=True, check=True)
@@ -337,7 +337,7 @@ def test_guide_makes_a_resource_of_the_alert_rules() -> None:
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
-def test_network_policy_names_the_containers_ports(deployment: Document) -> None:
+def test_network_policy_has_the_containers_ports(deployment: Document) -> None:
     rules = one("NetworkPolicy", deployment["metadata"]["name"])["spec"]["ingress"]
     opened = {port["port"] for rule in rules for port in rule["ports"]}
     assert opened == {each["name"] for each in container_of(deployment)["ports"]}
@@ -353,13 +353,13 @@ def test_only_monitoring_reaches_the_ops_listener(name: str) -> None:
     assert of_ops["ports"] == [{"port": "ops"}]
 
 
-def test_autoscaler_alone_sets_the_routers_number() -> None:
+def test_only_the_autoscaler_sets_the_number_of_routers() -> None:
     target = one("HorizontalPodAutoscaler", "router")["spec"]["scaleTargetRef"]
     assert (target["kind"], target["name"]) == ("Deployment", ROUTER["metadata"]["name"])
     assert "replicas" not in ROUTER["spec"]
 
 
-def test_ports_are_those_that_the_settings_listen_on() -> None:
+def test_ports_match_the_settings() -> None:
     served, _ = read_settings(variables(ROUTER))
     polled, _ = read_settings(variables(POLLER))
     assert polled.poll_listen is not None
@@ -372,7 +372,7 @@ def ports_of(deployment: Document) -> dict[str, int]:
 
 
 def variables(deployment: Document) -> dict[str, str]:
-    """The settings that a container finds, without those in files."""
+    """The settings of a container, without those in files."""
     return {
         name: value
         for source in container_of(deployment)["envFrom"]
@@ -381,7 +381,7 @@ def variables(deployment: Document) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
-def test_settings_are_acceptable(deployment: Document, tmp_path: Path) -> None:
+def test_settings_are_valid(deployment: Document, tmp_path: Path) -> None:
     told = variables(deployment)
     for each in container_of(deployment)["env"]:
         path = tmp_path / Path(each["value"]).name
@@ -392,7 +392,7 @@ def test_settings_are_acceptable(deployment: Document, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
-def test_files_named_are_mounted(deployment: Document) -> None:
+def test_files_in_settings_are_mounted(deployment: Document) -> None:
     mounts = {each["mountPath"]: each["name"] for each in container_of(deployment)["volumeMounts"]}
     volumes = {each["name"] for each in pod_of(deployment)["volumes"]}
     folders = {str(Path(each["value"]).parent) for each in container_of(deployment)["env"]}
@@ -401,37 +401,37 @@ def test_files_named_are_mounted(deployment: Document) -> None:
     assert variables(deployment).get("AUTOROUTER_STATE_DIR", folders.pop()) in mounts
 
 
-# What keeps viewers served
+# Availability
 
 
-def test_a_router_is_ready_while_it_answers() -> None:
+def test_readiness_probe_uses_the_public_listener() -> None:
     container = container_of(ROUTER)
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"] == {"path": "/healthz", "port": "http"}
 
 
-def test_redis_is_no_reason_to_restart_a_poller() -> None:
+def test_redis_outage_restarts_no_poller() -> None:
     assert container_of(POLLER)["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "ops"}
     policy = one("PodDisruptionBudget", "poller")["spec"]["unhealthyPodEvictionPolicy"]
     assert policy == "AlwaysAllow"
 
 
-def test_a_router_ends_in_time() -> None:
+def test_router_has_time_to_shut_down() -> None:
     wait_s = int(container_of(ROUTER)["lifecycle"]["preStop"]["exec"]["command"][1])
     assert wait_s + GRACE_S < pod_of(ROUTER)["terminationGracePeriodSeconds"]
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
-def test_a_roll_out_takes_no_pod_away_first(deployment: Document) -> None:
+def test_rollout_starts_a_pod_before_it_stops_one(deployment: Document) -> None:
     assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 
-def test_routers_outnumber_what_a_disruption_takes() -> None:
+def test_disruption_budget_leaves_a_router() -> None:
     taken = one("PodDisruptionBudget", "router")["spec"]["maxUnavailable"]
     assert one("HorizontalPodAutoscaler", "router")["spec"]["minReplicas"] > taken + 1
 
 
-# What keeps others out
+# Security
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
@@ -454,24 +454,24 @@ def test_pods_are_confined(deployment: Document) -> None:
     assert pod["enableServiceLinks"] is False
 
 
-def test_a_poller_sees_no_secret_that_it_does_not_need() -> None:
+def test_poller_gets_only_the_secrets_that_it_needs() -> None:
     (secret,) = (each["secret"] for each in pod_of(POLLER)["volumes"])
     assert secret["items"] == [{"key": "redis-url", "path": "redis-url"}]
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
-def test_memory_is_bounded(deployment: Document) -> None:
+def test_memory_has_a_limit(deployment: Document) -> None:
     resources = container_of(deployment)["resources"]
     assert set(resources["requests"]) == {"cpu", "memory"}
     assert set(resources["limits"]) == {"memory"}
 
 
-def test_namespace_demands_all_that() -> None:
+def test_namespace_enforces_the_restricted_standard() -> None:
     labels = one("Namespace", "autorouter")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_guide_makes_the_secret_that_pods_mount() -> None:
+def test_guide_creates_the_secret_that_pods_mount() -> None:
     guide = GUIDE.read_text()
     (command,) = re.findall(r"create secret generic (\S+)((?: \\\n\s+--from-literal=\S+)+)", guide)
     keys = set(re.findall(r"--from-literal=([\w-]+)=", command[1]))

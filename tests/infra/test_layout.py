@@ -1,4 +1,4 @@
-"""What the tree promises: tests share code through tests.support, packages say what they own."""
+"""The layout of the repository: imports of tests, and descriptions of packages."""
 
 import ast
 import re
@@ -24,12 +24,12 @@ def imported(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_test_module_imports_no_other_and_no_bench(path: Path) -> None:
+def test_test_module_imports_no_test_and_no_bench(path: Path) -> None:
     unwanted = re.compile(r"bench\b|tests\.(?!support\b)")
     assert [name for name in imported(path) if unwanted.match(name)] == []
 
 
-def test_few_modules_lie_flat() -> None:
+def test_number_of_top_level_modules_is_limited() -> None:
     assert len(FLAT) <= 6, FLAT
 
 
@@ -46,7 +46,7 @@ def test_architecture_names_every_package_and_flat_module() -> None:
     assert {package.name for package in PACKAGES} | set(FLAT) - {"__main__"} <= named
 
 
-def test_every_way_through_the_code_names_modules_that_exist() -> None:
+def test_modules_in_the_architecture_exist() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     ways = re.findall(r"`([a-z]+/[a-z_]+)(?:\.js)?`", page)
     there = {

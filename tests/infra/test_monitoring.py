@@ -1,4 +1,4 @@
-"""Alert rules and the dashboard: sound PromQL over metrics that exist, every alert tried."""
+"""Alert rules and the dashboard: valid PromQL with existing metrics, and a test of each alert."""
 
 import re
 import subprocess
@@ -41,7 +41,7 @@ RUNBOOK_URL = "https://docs.example.com/operations"
         ("job:autorouter_asked:rate7m", ["job:autorouter_asked:rate7m"]),
     ],
 )
-def test_faults_of_expressions_are_found(expr: str, faults: list[str]) -> None:
+def test_errors_in_expressions_are_detected(expr: str, faults: list[str]) -> None:
     assert faults_of(expr) == faults
 
 
@@ -91,14 +91,14 @@ def test_scrape_configuration_finds_the_processes_of_compose() -> None:
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.name))
-def test_alerts_fire_when_they_should_and_not_otherwise(path: Path) -> None:
+def test_alerts_fire_as_expected(path: Path) -> None:
     done = promtool("test", "rules", path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def told_by(path: Path, folder: Path) -> list[str]:
-    """The annotations of every alert that a file of tests has fire, as Prometheus fills them
-    in: promtool shows them when it is told, wrongly, that none fires."""
+def annotations_in(path: Path, folder: Path) -> list[str]:
+    """The annotations, as Prometheus fills them in, of every alert that fires in a test file.
+    promtool prints them if a test wrongly expects that no alert fires."""
     document = yaml.safe_load(path.read_text()) | {"rule_files": [str(RULES)]}
     for test in document["tests"]:
         test["external_labels"] = {"runbook": RUNBOOK_URL}
@@ -114,7 +114,7 @@ def told_by(path: Path, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.name))
 def test_annotations_are_filled_in(path: Path, tmp_path: Path) -> None:
-    told = told_by(path, tmp_path)
+    told = annotations_in(path, tmp_path)
     names = {test["name"] for test in yaml.safe_load(path.read_text())["tests"]}
     assert {name for name in names if f"{RUNBOOK_URL}#{name.lower()}" in str(told)} == names
     assert [one for one in told if not re.search(r'since:? ?=?"?1970-01-0\d', one)] == []
@@ -122,8 +122,8 @@ def test_annotations_are_filled_in(path: Path, tmp_path: Path) -> None:
     assert [one for one in told if re.search(wrong, one.replace("error budget", ""))] == []
 
 
-def tried() -> dict[str, list[bool]]:
-    """Alert → whether it is to fire, in each of its checks."""
+def tested_outcomes() -> dict[str, list[bool]]:
+    """For each alert, whether it is expected to fire in each of its checks."""
     told: dict[str, list[bool]] = {}
     for path in TESTS:
         for test in yaml.safe_load(path.read_text())["tests"]:
@@ -133,18 +133,18 @@ def tried() -> dict[str, list[bool]]:
     return told
 
 
-def test_every_alert_is_tried_before_while_and_after() -> None:
-    assert set(tried()) == set(ALERTS)
-    assert all(checks[0] is False and True in checks for checks in tried().values())
+def test_every_alert_is_tested_before_during_and_after() -> None:
+    assert set(tested_outcomes()) == set(ALERTS)
+    assert all(checks[0] is False and True in checks for checks in tested_outcomes().values())
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])
-def test_rule_uses_metrics_that_exist(rule: dict[str, Any]) -> None:
+def test_rule_uses_existing_metrics(rule: dict[str, Any]) -> None:
     assert faults_of(rule["expr"]) == []
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_alert_says_what_is_wrong_and_where_to_read_on(name: str) -> None:
+def test_alert_has_a_summary_and_a_runbook_link(name: str) -> None:
     alert = ALERTS[name]
     annotations = alert["annotations"]
     assert alert["labels"] in ({"severity": "critical"}, {"severity": "warning"})
@@ -154,25 +154,25 @@ def test_alert_says_what_is_wrong_and_where_to_read_on(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_alert_has_its_entry_in_the_runbook(name: str) -> None:
+def test_alert_has_a_runbook_entry(name: str) -> None:
     entry = re.search(rf"^### {name}\n(.*?)(?=^##)", RUNBOOK + "\n##", re.MULTILINE | re.DOTALL)
     assert entry is not None
     for part in ("Means:", "Affects:", "Check:", "Do:", "Ends when:"):
         assert f"**{part}**" in entry[1], part
 
 
-def test_runbook_has_no_entry_without_alert() -> None:
+def test_every_runbook_entry_has_an_alert() -> None:
     assert set(re.findall(r"^### (Autorouter\w+)$", RUNBOOK, re.MULTILINE)) == set(ALERTS)
 
 
 # Dashboard
 
 
-def test_dashboard_is_what_its_program_writes() -> None:
+def test_dashboard_is_up_to_date() -> None:
     assert dashboard.OUTPUT.read_text() == dashboard.text()
 
 
-def test_every_expression_of_the_dashboard_is_promql(tmp_path: Path) -> None:
+def test_every_dashboard_expression_is_valid_promql(tmp_path: Path) -> None:
     listed = [{"record": f"expr_{n}", "expr": expr} for n, expr in enumerate(shown())]
     file = tmp_path / "dashboard.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": listed}]}))
@@ -182,7 +182,7 @@ def test_every_expression_of_the_dashboard_is_promql(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("expr", shown())
-def test_dashboard_uses_metrics_that_exist(expr: str) -> None:
+def test_dashboard_uses_existing_metrics(expr: str) -> None:
     assert faults_of(expr) == []
 
 
@@ -192,7 +192,7 @@ def test_every_metric_is_on_the_dashboard() -> None:
     assert unseen == []
 
 
-def test_panels_are_told_apart_and_do_not_overlap() -> None:
+def test_panels_are_distinct_and_do_not_overlap() -> None:
     cells = [
         (x, y)
         for panel in DASHBOARD["panels"]
@@ -205,24 +205,26 @@ def test_panels_are_told_apart_and_do_not_overlap() -> None:
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
-def test_runbook_tells_what_every_row_shows() -> None:
+def test_runbook_describes_every_row() -> None:
     rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
     assert rows
     assert [title for title in rows if f"\n| {title} | " not in RUNBOOK] == []
 
 
 def test_data_source_is_chosen_by_variable() -> None:
-    chosen = {one["uid"] for panel in panels() for one in [panel["datasource"], *sources(panel)]}
+    chosen = {
+        one["uid"] for panel in panels() for one in [panel["datasource"], *data_sources(panel)]
+    }
     assert chosen == {"${datasource}"}
     assert "datasource" in {one["name"] for one in DASHBOARD["templating"]["list"]}
 
 
-def sources(panel: dict[str, Any]) -> list[dict[str, str]]:
+def data_sources(panel: dict[str, Any]) -> list[dict[str, str]]:
     return [target["datasource"] for target in panel["targets"]]
 
 
 @pytest.mark.parametrize("panel", panels(), ids=lambda panel: str(panel["title"]))
-def test_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
+def test_panel_has_a_description(panel: dict[str, Any]) -> None:
     assert panel["description"].endswith(".")
     assert panel["targets"]
 

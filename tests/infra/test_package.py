@@ -1,4 +1,4 @@
-"""The wheel holds all that a machine without the checkout needs."""
+"""The wheel has everything that a machine without the checkout needs."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     command: list[str], *, check: bool = True, **options: str
 ) -> "subprocess.CompletedProcess[str]":
-    """A command away from the checkout."""
+    """Run a command outside of the checkout."""
     env = clean_env() | options
     return subprocess.run(
         command, cwd="/", env=env, capture_output=True, text=True, timeout=90, check=check
@@ -56,7 +56,7 @@ def run(
 def run_installed(
     installed: Path, *words: str, check: bool = True, **options: str
 ) -> "subprocess.CompletedProcess[str]":
-    """The installed command, with the libraries of this environment and nothing else of it."""
+    """Run the installed command with only the libraries of this environment."""
     paths = os.pathsep.join([str(installed), SITE_PACKAGES])
     command = [sys.executable, "-S", str(installed / "bin" / "autorouter"), *words]
     here = {"PYTHONPATH": paths, "AUTOROUTER_OPS_LISTEN": f"{HOST}:{free_port()}"}
@@ -69,7 +69,7 @@ def entries(wheel: Path) -> dict[str, int]:
         return {entry.filename: entry.file_size for entry in packed.infolist()}
 
 
-def test_wheel_is_pure_and_named_for_the_release(wheel: Path) -> None:
+def test_wheel_is_pure_and_has_the_version(wheel: Path) -> None:
     assert wheel.name == f"edge_autorouter-{__version__}-py3-none-any.whl"
 
 
@@ -107,18 +107,18 @@ def test_wheel_holds_no_large_file(wheel: Path) -> None:
     assert large == {"router/shipped/geodata/cities.csv"}
 
 
-def test_wheel_carries_its_licences(wheel: Path) -> None:
+def test_wheel_has_its_licences(wheel: Path) -> None:
     carried = {name.rpartition("licenses/")[2] for name in entries(wheel) if "/licenses/" in name}
     assert carried == {"LICENSE", "geodata/README.md"}
 
 
-def test_shipped_data_is_that_of_the_checkout(wheel: Path) -> None:
+def test_data_in_the_wheel_equals_the_checkout(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as packed:
         for name in SHIPPED:
             assert packed.read(f"router/shipped/{name}") == (ROOT / name).read_bytes()
 
 
-def test_installed_command_checks_what_it_ships(installed: Path) -> None:
+def test_installed_command_accepts_its_own_data(installed: Path) -> None:
     regions = str(ROOT / "regions.yaml")
     found = json.loads(run_installed(installed, "check", "--json", "--regions", regions).stdout)
     assert found["ok"]
@@ -126,7 +126,7 @@ def test_installed_command_checks_what_it_ships(installed: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "poll", "check"])
-def test_installed_command_serves_nobody_elses_fleet(installed: Path, command: str) -> None:
+def test_installed_command_has_no_catalog(installed: Path, command: str) -> None:
     redis = {"AUTOROUTER_REDIS_URL": "redis://127.0.0.1:1/0"}
     done = run_installed(installed, command, check=False, **redis)
     assert done.returncode == 1
@@ -147,8 +147,8 @@ def test_installed_command_explains_a_viewer(installed: Path) -> None:
     assert told["location"]["country"] == "CA"
 
 
-def texts() -> Iterator[Path]:
-    """Everything that people read here: pages, messages in code, units and manifests."""
+def texts_for_people() -> Iterator[Path]:
+    """All texts for people: pages, messages in code, units and manifests."""
     for folder in ("docs", "router", "infra", "clients", "geodata"):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and path.suffix not in {".pyc", ".png", ".mmdb", ".woff2"}:
@@ -156,11 +156,11 @@ def texts() -> Iterator[Path]:
     yield from (*ROOT.glob("*.md"), ROOT / "Dockerfile", ROOT / "Makefile")
 
 
-def test_nobody_is_told_to_install_another_project() -> None:
-    """`autorouter` on the public index is not ours."""
+def test_no_text_installs_another_project() -> None:
+    """`autorouter` on the public package index is another project."""
     name = r"[\s'\"](?:edge-)?autorouter(?:\[|['\"`\s]|$)"
     wrong = re.compile(rf"(?:pip|pipx|uv) (?:install|add)[^\n`]*{name}")
     assert wrong.search("pip install 'autorouter[cloudfront]'")
     assert wrong.search("run `pip install autorouter`")
-    found = [path for path in texts() if wrong.search(path.read_text(errors="replace"))]
+    found = [path for path in texts_for_people() if wrong.search(path.read_text(errors="replace"))]
     assert found == []

@@ -1,4 +1,4 @@
-"""Shell scripts: shellcheck finds nothing in them."""
+"""shellcheck finds no errors in shell scripts."""
 
 import subprocess
 from pathlib import Path
@@ -17,13 +17,13 @@ SCRIPTS = [
 
 
 def lint(script: str) -> str:
-    """What shellcheck has against it."""
+    """The errors that shellcheck finds."""
     command = [str(AUTOROUTER.with_name("shellcheck")), "--norc", "-"]
     done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
     return done.stdout
 
 
-def test_there_are_scripts() -> None:
+def test_known_scripts_are_found() -> None:
     assert {"run", "build", "install-debian", "compile"} <= {path.name for path in SCRIPTS}
 
 
@@ -32,5 +32,5 @@ def test_linter_finds_nothing(path: Path) -> None:
     assert lint(path.read_text()) == ""
 
 
-def test_linter_finds_what_is_wrong() -> None:
+def test_linter_finds_errors() -> None:
     assert "SC2086" in lint("#!/bin/sh\nrm -r $1\n")

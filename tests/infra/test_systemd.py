@@ -1,6 +1,6 @@
-"""infra/systemd: systemd understands the units, and finds them well confined.
+"""infra/systemd: systemd accepts the units and rates them as well confined.
 
-No systemd runs here: `systemd-analyze` reads the units, and what they say is followed.
+No systemd runs here. `systemd-analyze` reads the units.
 """
 
 import re
@@ -16,7 +16,7 @@ from tests.support.servers import AUTOROUTER, ROOT
 
 UNITS = sorted((ROOT / "infra" / "systemd").glob("*.service"))
 INSTALLED = "/opt/autorouter/bin"
-MAX_EXPOSURE = 1.5  # of 10; a unit without confinement has 9.6
+MAX_EXPOSURE = 1.5  # out of 10; a unit without confinement has 9.6
 
 SECRETS = sorted((ROOT / "infra" / "systemd").glob("*.service.d/secrets.conf"))
 SERVERS = [unit for unit in UNITS if unit.stem != "autorouter-geodata"]
@@ -25,8 +25,8 @@ EACH_SERVER = pytest.mark.parametrize("unit", SERVERS, ids=lambda unit: str(unit
 EACH = pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.stem))
 
 
-def here(unit: Path, folder: Path) -> Path:
-    """The unit with the command and the file of settings where they are here."""
+def localized(unit: Path, folder: Path) -> Path:
+    """The unit with this machine's paths of the command and the settings file."""
     settings = folder / "settings.env"
     settings.write_text("AUTOROUTER_LOG_LEVEL=info\n")
     text = unit.read_text().replace(INSTALLED, str(AUTOROUTER.parent))
@@ -35,7 +35,7 @@ def here(unit: Path, folder: Path) -> Path:
     return moved
 
 
-def analyze(*words: str) -> "subprocess.CompletedProcess[str]":
+def systemd_analyze(*words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         ["systemd-analyze", *words], capture_output=True, text=True, check=False, timeout=60
     )
@@ -48,8 +48,8 @@ def directives(unit: Path, section: str) -> list[str]:
 
 
 @EACH
-def test_systemd_understands_the_unit(unit: Path, tmp_path: Path) -> None:
-    done = analyze("verify", "--man=no", str(here(unit, tmp_path)))
+def test_systemd_accepts_the_unit(unit: Path, tmp_path: Path) -> None:
+    done = systemd_analyze("verify", "--man=no", str(localized(unit, tmp_path)))
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -57,13 +57,13 @@ def test_systemd_understands_the_unit(unit: Path, tmp_path: Path) -> None:
     ("right", "wrong"),
     [("ProtectSystem=strict", "ProtectSytem=strict"), ("bin/autorouter serve", "bin/autoroute")],
 )
-def test_a_unit_that_is_wrong_is_noticed(right: str, wrong: str, tmp_path: Path) -> None:
-    unit = here(ROOT / "infra" / "systemd" / "autorouter.service", tmp_path)
+def test_invalid_unit_is_detected(right: str, wrong: str, tmp_path: Path) -> None:
+    unit = localized(ROOT / "infra" / "systemd" / "autorouter.service", tmp_path)
     text = unit.read_text()
     unit.write_text(text.replace(right, wrong))
 
     assert right in text
-    assert analyze("verify", "--man=no", str(unit)).stderr != ""
+    assert systemd_analyze("verify", "--man=no", str(unit)).stderr != ""
 
 
 # Secrets
@@ -73,28 +73,28 @@ EACH_SECRETS = pytest.mark.parametrize("drop_in", SECRETS, ids=lambda path: str(
 
 
 def with_secrets(drop_in: Path, folder: Path) -> Path:
-    """A unit and its drop-in, as `here` moves it."""
+    """A unit and its drop-in with this machine's paths."""
     name = drop_in.parent.name.removesuffix(".d")
-    unit = here(ROOT / "infra" / "systemd" / name, folder)
+    unit = localized(ROOT / "infra" / "systemd" / name, folder)
     shutil.copytree(drop_in.parent, folder / drop_in.parent.name)
     return unit
 
 
-def test_every_server_can_have_its_secrets_as_credentials() -> None:
+def test_every_server_has_a_drop_in_for_secrets() -> None:
     assert [path.parent.name for path in SECRETS] == [f"{unit.name}.d" for unit in SERVERS]
 
 
 @EACH_SECRETS
-def test_systemd_understands_the_unit_with_secrets(drop_in: Path, tmp_path: Path) -> None:
-    done = analyze("verify", "--man=no", str(with_secrets(drop_in, tmp_path)))
+def test_systemd_accepts_the_unit_with_secrets(drop_in: Path, tmp_path: Path) -> None:
+    done = systemd_analyze("verify", "--man=no", str(with_secrets(drop_in, tmp_path)))
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_secrets_that_are_wrong_are_noticed(tmp_path: Path) -> None:
+def test_invalid_secrets_are_detected(tmp_path: Path) -> None:
     unit = with_secrets(SECRETS[-1], tmp_path)
     moved = tmp_path / SECRETS[-1].parent.name / "secrets.conf"
     moved.write_text(moved.read_text().replace("LoadCredential=", "LoadCredentail="))
-    assert "LoadCredentail" in analyze("verify", "--man=no", str(unit)).stderr
+    assert "LoadCredentail" in systemd_analyze("verify", "--man=no", str(unit)).stderr
 
 
 @EACH_SECRETS
@@ -117,12 +117,12 @@ def test_settings_read_the_credentials(drop_in: Path, tmp_path: Path) -> None:
 
 @EACH
 def test_unit_is_confined(unit: Path, tmp_path: Path) -> None:
-    told = analyze("security", "--offline=true", str(here(unit, tmp_path))).stdout
+    told = systemd_analyze("security", "--offline=true", str(localized(unit, tmp_path))).stdout
     (exposure,) = re.findall(r"Overall exposure level for \S+: (\d+\.\d+)", told)
     assert float(exposure) < MAX_EXPOSURE
 
 
-def test_units_differ_in_what_they_run_alone() -> None:
+def test_units_differ_only_in_what_they_run() -> None:
     alike = ("Environment", "ExecStart=", "StateDirectory", "User=")
     poll, serve = (
         [line for line in directives(unit, "Service") if not line.startswith(alike)]
@@ -131,7 +131,7 @@ def test_units_differ_in_what_they_run_alone() -> None:
     assert poll == serve
 
 
-def test_geodata_unit_writes_where_the_server_reads() -> None:
+def test_geodata_unit_writes_to_the_servers_folder() -> None:
     folder = ROOT / "infra" / "systemd"
     server, geodata = (
         directives(folder / f"{name}.service", "Service")
@@ -144,11 +144,11 @@ def test_geodata_unit_writes_where_the_server_reads() -> None:
     assert f"ExecStart={INSTALLED}/autorouter geodata update" in geodata
 
 
-def test_geodata_timer_is_understood(tmp_path: Path) -> None:
-    here(ROOT / "infra" / "systemd" / "autorouter-geodata.service", tmp_path)
+def test_systemd_accepts_the_geodata_timer(tmp_path: Path) -> None:
+    localized(ROOT / "infra" / "systemd" / "autorouter-geodata.service", tmp_path)
     timer = tmp_path / "autorouter-geodata.timer"
     timer.write_text((ROOT / "infra" / "systemd" / timer.name).read_text())
-    done = analyze("verify", "--man=no", str(timer))
+    done = systemd_analyze("verify", "--man=no", str(timer))
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -159,7 +159,7 @@ def test_unit_checks_before_it_starts(unit: Path) -> None:
 
 
 @EACH
-def test_unit_leaves_time_to_end(unit: Path) -> None:
+def test_unit_has_time_to_shut_down(unit: Path) -> None:
     (stop_s,) = (
         int(line.partition("=")[2])
         for line in directives(unit, "Service")
@@ -168,7 +168,7 @@ def test_unit_leaves_time_to_end(unit: Path) -> None:
     assert stop_s > GRACE_S
 
 
-def test_guide_installs_what_the_units_run() -> None:
+def test_guide_installs_the_commands_of_the_units() -> None:
     guide = (ROOT / "docs" / "running.md").read_text()
     assert f"{INSTALLED}/pip install" in guide
     for unit in UNITS:

@@ -1,7 +1,7 @@
-"""infra/cloudfront/terraform: the provider accepts it, and it says what the template says.
+"""infra/cloudfront/terraform is valid and equals the CloudFormation template.
 
-Everywhere it is held to the provider's schema, an extract of which is kept. Where Terraform and
-the AWS provider are installed, they validate and plan it too.
+The tests check it against a saved extract of the provider's schema. If Terraform and the AWS
+provider are installed, they also validate and plan it.
 """
 
 import json
@@ -52,14 +52,14 @@ def test_schema_knows_the_data(address: str) -> None:
         ({"origin": [{"domain_name": "a.b", "read_timeout": 1}]}, "unknown read_timeout"),
     ],
 )
-def test_a_fault_is_noticed(change: Block, fault: str) -> None:
+def test_schema_error_is_detected(change: Block, fault: str) -> None:
     address = "aws_cloudfront_distribution.autorouter"
     body = {**RESOURCES[address], **change}
-    told = faults(address, {name: value for name, value in body.items() if value is not None})
-    assert any(fault in each for each in told), told
+    document = faults(address, {name: value for name, value in body.items() if value is not None})
+    assert any(fault in each for each in document), document
 
 
-def test_references_lead_somewhere() -> None:
+def test_references_are_defined() -> None:
     code = re.sub(r"#.*", "", TEXT)
     there = {
         *(f"data.{address}" for address in DATA),
@@ -72,9 +72,9 @@ def test_references_lead_somewhere() -> None:
     assert {f"var.{name}" for name in blocks("variable")} <= set(asked)
 
 
-# The same as the template
+# Comparison with the template
 
-# How the template's resources are called here.
+# Terraform's names of the template's resources.
 PAIRS = {
     "CachePolicy": "aws_cloudfront_cache_policy.route_key",
     "OriginRequestPolicy": "aws_cloudfront_origin_request_policy.viewer",
@@ -93,12 +93,12 @@ PAIRS = {
     "LogDestination": "aws_cloudwatch_log_delivery_destination.access",
     "LogDelivery": "aws_cloudwatch_log_delivery.access",
 }
-# Terraform's expressions, and what means the same in the template.
+# Terraform's expressions and the equivalent values in the template.
 OPTIONAL_TOPIC = {"Fn::If": ["Topic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
 SECRET = "{{resolve:secretsmanager:${OriginSecretArn}:SecretString:::${OriginSecretVersion}}}"
 STORE = [{"KeyValueStoreARN": {"Fn::GetAtt": "RouteKeyStore.Arn"}}]
 ACCOUNT = "${AWS::Partition}:cloudfront::${AWS::AccountId}"
-SAME: dict[str, Any] = {
+EQUIVALENT: dict[str, Any] = {
     "var.host_names": {"Ref": "HostNames"},
     "var.certificate_arn": {"Ref": "CertificateArn"},
     "var.origin_domain_name": {"Ref": "OriginDomainName"},
@@ -133,7 +133,7 @@ SAME: dict[str, Any] = {
         {"Name": "Region", "Value": "Global"},
     ],
 }
-# Names that differ by more than how they are written: Terraform's → the template's.
+# Properties with different names: Terraform's → the template's.
 NAMES = {
     "originid": "id",
     "custom_header.name": "headername",
@@ -142,15 +142,15 @@ NAMES = {
     "publish": "autopublish",
     "code": "functioncode",
 }
-# What Terraform asks for and CloudFormation does not.
-ALONE = {"restrictions", "http_port", "https_port", "alarm_name", "count", "depends_on"}
+# Properties that only Terraform has.
+TERRAFORM_ONLY = {"restrictions", "http_port", "https_port", "alarm_name", "count", "depends_on"}
 FUNCTIONS = ("Ref", "Fn::GetAtt", "Fn::Sub", "Fn::If")
 
 Fact = tuple[str, str]
 
 
 def text_of(value: Any) -> str:
-    """A value to compare: lists in any order."""
+    """The text of a value for comparison, without the order of lists."""
     if isinstance(value, list):
         value = sorted(value, key=json.dumps)
     return json.dumps(value, sort_keys=True)
@@ -164,52 +164,54 @@ def is_value(node: Any) -> bool:
     )
 
 
-def of_template(node: Any, name: str = "") -> Iterator[Fact]:
-    """What a resource of the template says: the name of each value, and the value."""
+def template_facts(node: Any, name: str = "") -> Iterator[Fact]:
+    """The values of a template resource, with their names."""
     if name == "dimensions" or is_value(node):
         yield name, text_of(node)
     elif isinstance(node, list):
         for each in node:
-            yield from of_template(each, name)
+            yield from template_facts(each, name)
     else:
         for key, value in node.items():
-            yield from of_template(value, name if key == "Items" else key.lower())
+            yield from template_facts(value, name if key == "Items" else key.lower())
 
 
-def of_module(node: Any, name: str = "", above: str = "") -> Iterator[Fact]:
-    """The same of a Terraform resource."""
+def module_facts(node: Any, name: str = "", above: str = "") -> Iterator[Fact]:
+    """The values of a Terraform resource, with their names."""
     if isinstance(node, list) and node and isinstance(node[0], dict):
         for each in node:
-            yield from of_module(each, name, above)
+            yield from module_facts(each, name, above)
     elif isinstance(node, dict):
         for key, value in node.items():
-            if key not in ALONE:
+            if key not in TERRAFORM_ONLY:
                 names = (name, above) if key == "items" else (key, name)
-                yield from of_module(value, *names)
+                yield from module_facts(value, *names)
     else:
         plain = name.replace("_", "")
-        yield NAMES.get(f"{above}.{name}", NAMES.get(plain, plain)), text_of(meant(node))
+        yield NAMES.get(f"{above}.{name}", NAMES.get(plain, plain)), text_of(template_value(node))
 
 
-def meant(node: Any) -> Any:
-    """An expression as the template has it."""
+def template_value(node: Any) -> Any:
+    """The template's equivalent of an expression."""
     if not isinstance(node, str):
         return node
     if node == "${local.function}":
         return (MODULE / "no-key.js").read_text()
     if node.startswith("${") and node.endswith("}") and node.count("${") == 1:
-        return SAME[node[2:-1]]
+        return EQUIVALENT[node[2:-1]]
     named = node.replace("${var.name}", "${AWS::StackName}")
     return node if named == node else {"Fn::Sub": named}
 
 
-def at_properties(name: str) -> Any:
+def property_path(name: str) -> Any:
     return CLOUDFORMATION["Resources"][name]["Properties"]
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_module_says_what_the_template_says(name: str) -> None:
-    assert sorted(of_module(RESOURCES[PAIRS[name]])) == sorted(of_template(at_properties(name)))
+def test_module_matches_the_template(name: str) -> None:
+    assert sorted(module_facts(RESOURCES[PAIRS[name]])) == sorted(
+        template_facts(property_path(name))
+    )
 
 
 @pytest.mark.parametrize(
@@ -225,17 +227,17 @@ def test_module_says_what_the_template_says(name: str) -> None:
         ("RouteKeyFunction", "runtime", "cloudfront-js-1.0"),
     ],
 )
-def test_a_difference_is_noticed(name: str, path: str, value: Any) -> None:
+def test_difference_is_detected(name: str, path: str, value: Any) -> None:
     body = deepcopy(RESOURCES[PAIRS[name]])
     *above, last = path.split(".")
     node: Any = body
     for step in above:
         node = node[int(step) if step.isdigit() else step]
     node[last] = value
-    assert sorted(of_module(body)) != sorted(of_template(at_properties(name)))
+    assert sorted(module_facts(body)) != sorted(template_facts(property_path(name)))
 
 
-def test_every_resource_of_the_template_is_here() -> None:
+def test_module_has_every_resource_of_the_template() -> None:
     in_other_words = {"PurgePolicy", "PublishPolicy", "LogBucket", "LogBucketPolicy"}
     assert set(CLOUDFORMATION["Resources"]) == {*PAIRS, *in_other_words}
     assert set(PAIRS.values()) <= set(RESOURCES)
@@ -245,27 +247,27 @@ def test_every_resource_of_the_template_is_here() -> None:
     ("policy", "name"),
     [("aws_iam_policy.purge", "PurgePolicy"), ("aws_iam_policy.publish", "PublishPolicy")],
 )
-def test_policies_allow_what_the_template_s_allow(policy: str, name: str) -> None:
-    (statement,) = at_properties(name)["PolicyDocument"]["Statement"]
+def test_policies_match_the_template(policy: str, name: str) -> None:
+    (statement,) = property_path(name)["PolicyDocument"]["Statement"]
     actions = (
         statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
     )
-    told = RESOURCES[policy]["policy"]
-    assert re.findall(r"cloudfront[\w-]*:\w+", told) == actions
-    assert '"*"' not in told
+    document = RESOURCES[policy]["policy"]
+    assert re.findall(r"cloudfront[\w-]*:\w+", document) == actions
+    assert '"*"' not in document
 
 
 @pytest.mark.parametrize("output", CLOUDFORMATION["Outputs"])
-def test_outputs_are_those_of_the_template(output: str) -> None:
+def test_outputs_match_the_template(output: str) -> None:
     name = re.sub(r"(?<!^)([A-Z])", r"_\1", output).lower()
-    told = blocks("output")[name]["description"]
-    assert told == CLOUDFORMATION["Outputs"][output]["Description"].replace(
+    document = blocks("output")[name]["description"]
+    assert document == CLOUDFORMATION["Outputs"][output]["Description"].replace(
         "HostNames", "host_names"
     )
 
 
 @pytest.mark.parametrize("parameter", CLOUDFORMATION["Parameters"])
-def test_variables_are_the_parameters_of_the_template(parameter: str) -> None:
+def test_variables_match_the_parameters_of_the_template(parameter: str) -> None:
     name = re.sub(r"(?<!^)([A-Z])", r"_\1", parameter).lower()
     variable = blocks("variable")[name]
     ours, theirs = variable.get("default"), CLOUDFORMATION["Parameters"][parameter].get("Default")
@@ -273,13 +275,13 @@ def test_variables_are_the_parameters_of_the_template(parameter: str) -> None:
     assert (None if ours == "null" else ours) == (theirs or (0 if theirs == 0 else None))
 
 
-def test_module_names_nobodys_hosts() -> None:
+def test_module_has_no_real_host_names() -> None:
     assert "default" not in blocks("variable")["host_names"]
     assert "default" not in blocks("variable")["origin_domain_name"]
     assert "polargrid" not in TEXT
 
 
-def test_guide_gives_every_variable_that_has_no_default() -> None:
+def test_guide_sets_every_required_variable() -> None:
     guide = (ROOT / "docs" / "cloudfront.md").read_text()
     (example,) = re.findall(r"(?s)```hcl\n(.*?)```", guide)
     given = set(re.findall(r"(?m)^(\w+) +=", example))
@@ -291,7 +293,7 @@ def test_guide_gives_every_variable_that_has_no_default() -> None:
 # Terraform itself
 
 
-# A mirror of providers, by the name that Terraform gives such a folder; none is fetched.
+# A local mirror of providers, by Terraform's variable for it; nothing is downloaded.
 PROVIDERS = Path(os.environ.get("TF_PLUGIN_CACHE_DIR", "none"))
 TERRAFORM = shutil.which("terraform")
 IS_INSTALLED = TERRAFORM is not None and any(PROVIDERS.glob("*/hashicorp/aws/*/*/*"))
@@ -366,8 +368,8 @@ def terraform(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def copied(folder: Path) -> Path:
-    """The module for the provider that is installed, which may be older than cache tags."""
+def module_copy(folder: Path) -> Path:
+    """A copy of the module for the installed provider, which may be too old for cache tags."""
     for path in MODULE.iterdir():
         text = path.read_text()
         text = re.sub(r'version = ">= 6.46".*', 'version = ">= 5"', text)
@@ -383,8 +385,8 @@ def copied(folder: Path) -> Path:
 
 if IS_INSTALLED:
 
-    def test_terraform_validates_and_plans_it(tmp_path: Path) -> None:
-        folder = copied(tmp_path)
+    def test_terraform_accepts_and_plans_the_module(tmp_path: Path) -> None:
+        folder = module_copy(tmp_path)
         assert terraform(folder, "fmt", "-check", "-diff", str(MODULE)).stdout == ""
         validated = terraform(folder, "validate", "-no-color")
         assert validated.returncode == 0, validated.stderr
@@ -392,8 +394,8 @@ if IS_INSTALLED:
         assert planned.returncode == 0, planned.stdout + planned.stderr
         assert "4 passed, 0 failed" in planned.stdout
 
-    def test_terraform_refuses_what_is_wrong(tmp_path: Path) -> None:
-        folder = copied(tmp_path)
+    def test_terraform_rejects_errors(tmp_path: Path) -> None:
+        folder = module_copy(tmp_path)
         main = folder / "main.tf"
         main.write_text(main.read_text().replace("http_version ", "http_versoin "))
         assert "http_versoin" in terraform(folder, "validate", "-no-color").stderr
