@@ -35,7 +35,6 @@ async def keep_running(
     run: Callable[[], Awaitable[Any]],
     observer: LoopObserver,
     *,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
     """Run the loop until cancelled. Each failure in a row doubles the wait before the next
@@ -57,7 +56,7 @@ async def keep_running(
             wait_s = FIRST_WAIT_S
         has_failed = True
         observer.loop_failed(name, error, wait_s)
-        await sleep(wait_s)
+        await asyncio.sleep(wait_s)
         wait_s = min(2 * wait_s, LAST_WAIT_S)
 
 

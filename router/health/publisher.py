@@ -43,6 +43,7 @@ LEASE_S = 10.0
 # Limit on the model ids in one view, because every reader decodes them.
 MAX_VIEW_MODELS_BYTES = 2 * 2**20
 
+_POLICY = VantagePolicy()
 _WORKS = frozenset({Observed.UP, Observed.DEGRADED})
 
 Witnesses = Callable[[], Awaitable[Sequence[bool]]]
@@ -84,7 +85,6 @@ class Publisher:
     observer: Observer
     vantage: str
     witnesses: Witnesses = no_witnesses
-    policy: VantagePolicy = VantagePolicy()
     clock: Callable[[], float] = time.time
     holder: str = field(default_factory=process_name)
 
@@ -203,7 +203,7 @@ class Publisher:
             probed_at=newest,
             held=tuple(sorted(held)),
             held_since=None if brake is None else brake.since,
-            held_until=None if brake is None else held_until(brake, self.policy),
+            held_until=None if brake is None else held_until(brake, _POLICY),
             edges=_limit_models(edges),
         )
 
@@ -242,19 +242,19 @@ class Publisher:
         now = self.clock()
         routable = [region.id for region in self.catalog.regions if region.routable]
         # Without a share: few of all edges may be most of the enabled ones.
-        anything = replace(self.policy, brake_share=0.0)
+        anything = replace(_POLICY, brake_share=0.0)
         if judge_brake(self._brake, healths, routable, now, anything) is None:
             return None
         stored = await self._read(routable)
         held_back = {one.edge for one in stored.intents if one.state is not Intended.ENABLED}
         enabled = [id for id in routable if id not in held_back]
-        brake = judge_brake(self._brake, healths, enabled, now, self.policy)
+        brake = judge_brake(self._brake, healths, enabled, now, _POLICY)
         others = [view for view in stored.views if view.vantage != self.vantage]
         if brake is None:
             return None
-        if is_confirmed(brake, others, now, self.policy):
+        if is_confirmed(brake, others, now, _POLICY):
             return replace(brake, believed=True)
-        return replace(brake, confirmed=confirmed_edges(brake, others, now, self.policy))
+        return replace(brake, confirmed=confirmed_edges(brake, others, now, _POLICY))
 
     def _removed_edges(self) -> set[str]:
         published = self._published or {}
@@ -276,11 +276,11 @@ class Publisher:
         earlier = None if self._published is None else self._published.get(id)
         if one.probed_at is None and earlier is not None:
             seen_at = earlier.probed_at or 0.0
-            if not one.is_local or newest - seen_at <= self.policy.fresh_s:
+            if not one.is_local or newest - seen_at <= _POLICY.fresh_s:
                 return earlier  # as the previous publisher of this vantage published it
         state = self._last_good.get(id, Observed.UNKNOWN) if id in held else health.state
         since, reason = self._since(id, health), health.reason
-        fresh_s = self.policy.fresh_s
+        fresh_s = _POLICY.fresh_s
         if one.is_local and (one.probed_at is None or newest - one.probed_at > fresh_s):
             state, reason = Observed.UNKNOWN, Outcome.LOCAL
             since = since if one.probed_at is None else one.probed_at

@@ -54,7 +54,6 @@ class Reload(Generic[T]):
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     clock: Callable[[], float] = time.time
     check_s: float = CHECK_S
-    read_timeout_s: float = READ_TIMEOUT_S
     _seen: list[Stamp] = field(default_factory=list, init=False)
     _used: list[Stamp] = field(default_factory=list, init=False)
 
@@ -87,10 +86,10 @@ class Reload(Generic[T]):
 
     async def _read_in_thread(self, call: Callable[[], R]) -> R:
         """Read in a thread. Files that hang are reported, and delay only this loop."""
-        fault = f"the files cannot be read: no answer for {self.read_timeout_s:g} s"
+        fault = f"the files cannot be read: no answer for {READ_TIMEOUT_S:g} s"
         return await call_aside_patiently(
             call,
-            timeout_s=self.read_timeout_s,
+            timeout_s=READ_TIMEOUT_S,
             on_timeout=lambda: self.observer.files_reloaded([fault]),
             name="read files",
         )

@@ -1,6 +1,7 @@
 """The dashboard's requests: its files, the territory, and previews of changes."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -155,7 +156,7 @@ class Dashboard:
     def _preview_fleet(self, edges: Sequence[str], state: Intended, dial: float | None) -> Fleet:
         if state is Intended.ENABLED and dial is None:
             return self._ops.watch.preview((), without=edges)
-        now = self._ops.clock()
+        now = time.time()
         end = now + MAX_INTENT_S
         share = 1.0 if dial is None else dial
         intent = Intent(
