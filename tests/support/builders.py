@@ -52,6 +52,8 @@ CITIES = {
     "dal-02": ("Dallas 02", "US", DALLAS),
     "sfo-01": ("San Francisco", "US", SAN_FRANCISCO),
 }
+CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
+AMERICAN = [id for id, (_, country, _) in CITIES.items() if country == "US"]
 COUNTRIES = {
     "CA": Country(code="CA", name="Canada", centre=Position(46.9, -89.6)),
     "US": Country(code="US", name="United States", centre=Position(37.3, -92.1)),

@@ -15,6 +15,7 @@ from router.ops.findings import ALERTS, Finding, FindingKind, Grade, Recent, Sig
 from router.routing.fleet import Edge, Fleet, combine
 from router.telemetry.troubles import Trouble
 from tests.support.builders import (
+    CANADIAN,
     CITIES,
     NOW,
     a_catalog,
@@ -27,8 +28,6 @@ from tests.support.builders import (
     an_edge_view,
 )
 from tests.support.strategies import catalogs, fleets
-
-CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
 
 
 def found(fleet: Fleet | None = None, *views: View, **signs: Any) -> list[Finding]:

@@ -22,10 +22,16 @@ from router.ops.intents import (
 )
 from router.routing.fleet import is_offered
 from router.store.memory import MemoryStore
-from tests.support.builders import CITIES, NOW, a_fleet, a_fleet_but, an_edge, an_intent
+from tests.support.builders import (
+    CANADIAN,
+    CITIES,
+    NOW,
+    a_fleet,
+    a_fleet_but,
+    an_edge,
+    an_intent,
+)
 from tests.support.strategies import catalogs, fleets
-
-CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
 
 
 @pytest.mark.parametrize(

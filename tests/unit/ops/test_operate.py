@@ -9,12 +9,16 @@ from router.errors import StoreError
 from router.model import Event, Intended
 from router.ops.intents import RefusedError, drop_intents, enable_at_once, set_intents
 from router.routing.fleet import Fleet, combine
-from tests.support.builders import CITIES, NOW, a_catalog, a_view
+from tests.support.builders import (
+    CANADIAN,
+    CITIES,
+    NOW,
+    a_catalog,
+    a_view,
+)
 from tests.support.failing_store import FailingStore
 
 pytestmark = pytest.mark.anyio
-
-CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
 
 
 class OperatedStore(FailingStore):

@@ -24,6 +24,8 @@ from router.routing.query import Query
 from router.routing.ranking import Ranker, RouteKey
 from tests.support import strategies
 from tests.support.builders import (
+    AMERICAN,
+    CANADIAN,
     CITIES,
     a_catalog,
     a_fleet,
@@ -38,8 +40,6 @@ from tests.support.builders import (
 from tests.support.strategies import Question, bounded_catalogs, catalogs, questions
 
 UP, DEGRADED, DOWN, UNKNOWN = Observed.UP, Observed.DEGRADED, Observed.DOWN, Observed.UNKNOWN
-CANADIAN = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
-AMERICAN = [id for id, (_, country, _) in CITIES.items() if country == "US"]
 TORONTONIAN = a_key("yto-01", "yto-02", "yul-01", country="CA")
 UNPLACED = RouteKey(None, ())
 GERMAN = a_key("yul-01", "yul-02", "nyc-01", country="DE")

@@ -17,6 +17,7 @@ from router.routing.query import Query
 from router.routing.ranking import Ranker
 from router.routing.route_table import RouteTable
 from tests.support.builders import (
+    CANADIAN,
     CITIES,
     NOW,
     VANCOUVER,
@@ -217,9 +218,7 @@ def test_requested_position_is_explained() -> None:
 def test_viewers_of_a_country_are_spread_over_its_cities() -> None:
     fleet = a_fleet()
     shares = spread(a_ranker_for(fleet), fleet, place_in_country("CA").location, Query())
-    assert {each["region"] for each in shares} == {
-        id for id, city in CITIES.items() if city[1] == "CA"
-    }
+    assert {each["region"] for each in shares} == {*CANADIAN}
     assert sum(each["share"] for each in shares) == pytest.approx(1)
 
 

@@ -29,6 +29,7 @@ from router.store.memory import MemoryStore
 from router.telemetry.metrics import Telemetry
 from tests.support import strategies
 from tests.support.builders import (
+    CANADIAN,
     CITIES,
     MONTREAL,
     a_catalog,
@@ -42,7 +43,6 @@ from tests.support.builders import (
 from tests.support.strategies import Question
 
 STAY_HOME = {"CA": frozenset({"CA"}), "DE": frozenset({"US"})}
-CANADIANS = [id for id, (_, country, _) in CITIES.items() if country == "CA"]
 SECRET = "0123456789abcdef"
 bounded_questions = strategies.questions(strategies.bounded_catalogs())
 
@@ -134,7 +134,7 @@ def test_nearest_edge_abroad_is_not_offered() -> None:
     near_the_border = a_key("nyc-01", "nyc-02", "yul-01", country="CA")
     body = json.loads(answered(near_the_border, query=Query(scope=Scope.GLOBAL, all=True)).body)
     assert body["country"] == "CA"
-    assert sorted(one["id"] for one in body["regions"]) == sorted(CANADIANS)
+    assert sorted(one["id"] for one in body["regions"]) == sorted(CANADIAN)
 
 
 def test_viewer_without_an_edge_at_home_stays_in_allowed_countries() -> None:
@@ -159,7 +159,7 @@ def test_404_if_every_allowed_edge_is_down() -> None:
 
 
 def test_404_if_every_allowed_edge_is_draining() -> None:
-    drained = [an_edge(id, intended=Intended.DRAINING) for id in CANADIANS]
+    drained = [an_edge(id, intended=Intended.DRAINING) for id in CANADIAN]
     assert answered(fleet=a_fleet_but(*drained)).labels.reason == "no_edge_in_country"
 
 
@@ -191,7 +191,7 @@ def test_model_that_may_be_loaded_at_home_is_routed_at_home() -> None:
 
 
 def test_policy_holds_for_a_model_on_an_edge_that_is_down() -> None:
-    edges = [an_edge(id, Observed.DOWN) for id in CANADIANS]
+    edges = [an_edge(id, Observed.DOWN) for id in CANADIAN]
     answer = answered(fleet=a_fleet_but(*edges), query=Query(model="m"))
     assert (answer.code, answer.labels.reason) == (404, "no_edge_in_country")
 
@@ -205,7 +205,7 @@ def test_explanation_has_the_policy_and_the_rejected_edges() -> None:
     body = explain(Ranker(bounded()), a_fleet(), a_placed(), Query(), CachePolicy())
     assert body["residency"] == ["CA"]
     forbidden = {one["region"] for one in body["rejected"] if one["why"] == Rejection.RESIDENCY}
-    assert forbidden == set(CITIES) - set(CANADIANS)
+    assert forbidden == set(CITIES) - set(CANADIAN)
 
 
 def test_explanation_without_a_policy_has_none() -> None:

@@ -31,6 +31,7 @@ from router.routing.territory import (
     weigh,
 )
 from tests.support.builders import (
+    CANADIAN,
     CITIES,
     a_dialled_fleet,
     a_fleet,
@@ -203,7 +204,7 @@ def test_viewers_bound_by_residency_may_lose_every_edge() -> None:
     catalog = replace(a_ranker().catalog, residency={"DE": frozenset({"CA"})})
     ranker = Ranker(catalog)
     surveyed = a_survey(ranker=ranker)
-    down = [an_edge(id, Observed.DOWN) for id, city in CITIES.items() if city[1] == "CA"]
+    down = [an_edge(id, Observed.DOWN) for id in CANADIAN]
     after = finish(picks(ranker, a_fleet_but(*down), surveyed.groups))
     found = moves(surveyed, weigh(surveyed, {}), surveyed.homes, after)
     lost = [move for move in found if move.target is None]

@@ -17,7 +17,9 @@ from router.whatif.moves import Moves, Side, compare, summary
 from router.whatif.scenario import NO_CHANGE, Change
 from tests.support import strategies
 from tests.support.builders import (
+    AMERICAN,
     BERLIN,
+    CANADIAN,
     DALLAS,
     MONTREAL,
     TORONTO,
@@ -130,8 +132,7 @@ def test_viewers_of_unknown_place_do_not_change_the_distance() -> None:
 
 
 def test_country_that_loses_its_edges_is_reported() -> None:
-    canada = [region.id for region in a_catalog().regions if region.country == "CA"]
-    outcome = outcome_of(Change(drained=canada))
+    outcome = outcome_of(Change(drained=CANADIAN))
 
     assert outcome["countries_left"] == ["CA"]
     assert row(outcome["countries"], country="CA")["abroad"] == {"before": 0, "after": 1}
@@ -154,8 +155,7 @@ def test_global_scope_crosses_where_it_is_nearer() -> None:
 
 
 def test_strict_viewers_may_lose_their_answer() -> None:
-    american = [region.id for region in a_catalog().regions if region.country == "US"]
-    outcome = outcome_of(Change(down=american), Query(strict=True), a_census(PLACES[2]))
+    outcome = outcome_of(Change(down=AMERICAN), Query(strict=True), a_census(PLACES[2]))
 
     assert outcome["unanswered"] == {"before": 0, "after": 1}
     assert outcome["extra_km"] is None
