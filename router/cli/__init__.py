@@ -1,6 +1,6 @@
 """The command line: reads arguments and prints text for people.
 
-It must not have logic that a server needs.
+Must not have logic that a server needs.
 """
 
 import gc
