@@ -81,7 +81,9 @@ def info(file: Path | None, as_json: bool) -> None:
     metavar="DAYS",
     help="Update only if the database in use is older.",
 )
-@click.option("--check", "only_look", is_flag=True, help="Only check whether there is a newer one.")
+@click.option(
+    "--check", "only_check", is_flag=True, help="Only check whether there is a newer one."
+)
 @click.option("--force", is_flag=True, help="Replace it even if the new one is the same or worse.")
 @JSON
 def update(
