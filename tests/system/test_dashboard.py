@@ -373,12 +373,12 @@ def test_place_on_the_map_is_explained(browser: Browser, shared_dev: Dev) -> Non
         assert box is not None
         seen.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         seen.wait_for_text(".verdict", "Brazil gets")
-        assert "from this question" in seen.text("#why-answer")
+        assert "from this query" in seen.text("#why-answer")
 
 
 def test_late_answer_to_an_earlier_question_is_not_shown(browser: Browser, shared_dev: Dev) -> None:
     with visit(browser, home(shared_dev)) as seen:
-        seen.wait_for_text("#why-answer .hint", "Or press a place")
+        seen.wait_for_text("#why-answer .hint", "Or click a place")
         with delayed_requests(seen.page, "**/v1/explain?country=CA*") as held:
             for country in ("CA", "BR"):
                 seen.page.fill("#why-viewer", country)
@@ -396,15 +396,15 @@ def test_late_preview_of_another_state_is_not_shown(browser: Browser, shared_dev
             seen.page.check("[name=state][value=disabled]")
             seen.page.wait_for_selector("#preview .note")
             seen.page.check("[name=state][value=draining]")
-            seen.wait_for_text("#preview", "Working it out")
+            seen.wait_for_text("#preview", "Calculating")
             assert len(held) == 2
             seen.away = True
             held.pop().abort()
-            seen.wait_for_text("#preview .fault", "Not known")
+            seen.wait_for_text("#preview .fault", "The preview failed")
             with seen.page.expect_request_finished():
                 held.pop(0).continue_()
             seen.page.wait_for_timeout(LATE_MS)
-            assert "Not known" in seen.text("#preview .fault")
+            assert "The preview failed" in seen.text("#preview .fault")
             assert seen.page.is_disabled("#change-submit")
             while not held:  # the page asks again
                 seen.page.wait_for_timeout(100)
@@ -625,7 +625,7 @@ def test_page_polls_if_no_event_stream_is_free(browser: Browser, dev: Dev) -> No
     try:
         page.goto(home(dev))
         page.wait_for_selector("#live[data-state=polling]", timeout=40_000)
-        assert "no event stream left" in page.inner_text("#live")
+        assert "no free event stream" in page.inner_text("#live")
         break_edge(dev, "dal-01")
         page.locator("#headline", has_text="dal-01").wait_for(timeout=40_000)
         page.locator("#event-rows", has_text="dal-01: up").wait_for(timeout=40_000)

@@ -56,7 +56,7 @@ def test_row_shows_the_last_hour_and_todays_falls(browser: Browser, dev: Dev) ->
         page.route("**/v1/history", lambda route, _: route.fulfill(json=past))
         page.goto(home(dev))
         seen = Visit(page, home(dev))
-        seen.wait_for_text(f"tr[data-key={FALLEN}]", "2 falls today, down 3 min")
+        seen.wait_for_text(f"tr[data-key={FALLEN}]", "2 failures today, down 3 min")
         charts = page.locator(f"tr[data-key={FALLEN}] .sparks")
         words = charts.get_attribute("aria-label") or ""
         assert "at times down" in words
@@ -86,7 +86,7 @@ def test_events_and_their_csv_have_the_same_filter(browser: Browser, dev: Dev) -
         assert {(row["edge"], row["kind"]) for row in rows} == {(FALLEN, "transition")}
         assert len(rows) == shown > 0
         seen.page.fill("#events-edge", "nowhere-01")
-        seen.wait_for_text("#event-rows", "none that fits")
+        seen.wait_for_text("#event-rows", "no matching events")
 
 
 def test_hold_down_can_be_ended_from_its_finding(browser: Browser, dev: Dev) -> None:

@@ -214,7 +214,7 @@ def test_page_shows_no_alarm_while_starting(browser: Browser, dev: Dev) -> None:
 def test_row_says_that_an_edge_never_worked(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev)) as seen:
         change_edge(seen.page, DOWN, never_worked=True)
-        seen.wait_for_text(f"tr[data-key={DOWN}]", "never seen working")
+        seen.wait_for_text(f"tr[data-key={DOWN}]", "has never worked")
 
 
 def test_flapping_can_be_ended_and_is_recorded(browser: Browser, dev: Dev) -> None:

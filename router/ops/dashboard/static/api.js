@@ -1,4 +1,4 @@
-// Requests to the ops listener. Every address is relative, so that a proxy may add a prefix.
+// Requests to the ops listener. All URLs are relative, so that a proxy can add a prefix.
 
 export class Refusal extends Error {
   constructor(status, detail, canForce = false) {
@@ -12,7 +12,7 @@ async function ask(path, options = {}) {
   const response = await fetch(path, { cache: "no-cache", signal: AbortSignal.timeout(10000), ...options });
   if (response.ok) return response.json();
   const body = await response.json().catch(() => ({}));
-  throw new Refusal(response.status, body.detail ?? `the server answers ${response.status}`, body.can_force);
+  throw new Refusal(response.status, body.detail ?? `the server returned ${response.status}`, body.can_force);
 }
 
 export const edges = () => ask("v1/edges");
@@ -21,9 +21,9 @@ export const events = (after = "", which = {}) => ask(`v1/events?${new URLSearch
 export const territory = () => ask("v1/territory");
 export const outlines = () => ask("static/outlines.json");
 export const explain = (asked) => ask(`v1/explain?${new URLSearchParams(asked)}`);
-export const preview = (ids, wish) => ask(`v1/preview?${new URLSearchParams({ edges: ids.join(","), ...wish })}`);
+export const preview = (ids, change) => ask(`v1/preview?${new URLSearchParams({ edges: ids.join(","), ...change })}`);
 
-// Whether the server has no event stream left. EventSource does not tell why it failed.
+// Whether the server has no free event stream. EventSource does not report why it failed.
 export async function isStreamRefused() {
   const stop = new AbortController();
   const headers = { Accept: "text/event-stream" };
@@ -35,13 +35,13 @@ export async function isStreamRefused() {
 const bearer = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
 const intent = (ids) => `v1/edges/${ids.map(encodeURIComponent).join(",")}/intent`;
 
-export const takeOut = (ids, wish, token) =>
+export const putIntent = (ids, body, token) =>
   ask(intent(ids), {
     method: "PUT",
-    body: JSON.stringify(wish),
+    body: JSON.stringify(body),
     headers: { "Content-Type": "application/json", ...bearer(token) },
   });
 
 // `isNow`: pollers also end the hold-down and the flapping.
-export const bringBack = (ids, actor, token, isNow) =>
+export const deleteIntent = (ids, actor, token, isNow) =>
   ask(`${intent(ids)}?${new URLSearchParams({ actor, ...(isNow ? { now: "true" } : {}) })}`, { method: "DELETE", headers: bearer(token) });

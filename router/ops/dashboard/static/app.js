@@ -1,7 +1,7 @@
-// Wires the parts of the page; holds what they share.
+// Connects the parts of the page, and has the data that they share.
 
 import * as api from "./api.js";
-import { keepEdge, keepQuestion, keptEdge, keptQuestion } from "./address.js";
+import { saveEdge, saveQuestion, savedEdge, savedQuestion } from "./address.js";
 import { ChangeDialog } from "./change.js";
 import { basis, nameOf, showCountries } from "./countries.js";
 import { byId } from "./dom.js";
@@ -14,32 +14,32 @@ import { tintsOf } from "./lands.js";
 import { showLegend } from "./legend.js";
 import { WorldMap } from "./map.js";
 import { showOutdated, showSituation } from "./situation.js";
-import { askAgain, askKept, explainPlace, setCountries, startWhy } from "./why.js";
+import { askAgain, askSaved, explainPlace, setCountries, startWhy } from "./why.js";
 
 const REFRESH_MS = 5000; // round trips and shares change without an event
-const HISTORY_MS = 60000; // it has one sample a minute
+const HISTORY_MS = 60000; // the history has one sample a minute
 const MOST_REST_MS = 2000; // between two drawings
-const OLD_S = 12; // a fleet that was read longer ago is not shown as current
+const OLD_S = 12; // if the last reading is older, the page is "not up to date"
 
 let fleet = null;
 let territory = null;
 let territoryText = "";
-let selected = keptEdge();
-let read_s = null; // when the fleet was read last, by the server's clock
-let isHeard = false;
+let selected = savedEdge();
+let read_s = null; // when the fleet was last read, by the server's clock
+let isConnected = false;
 let failures = 0;
-let ticks = 0; // seconds
+let seconds = 0; // since the page was loaded
 
 const map = new WorldMap({ onSelect: select, onPlace: explainPlace });
 const dialog = new ChangeDialog({ onDone: refresh });
 
 function select(id) {
   selected = id;
-  keepEdge(id);
+  saveEdge(id);
   show();
 }
 
-// `isNow`: end a hold-down too.
+// `isNow`: also end the hold-down.
 function change(ids, state, isNow = false) {
   dialog.open(
     fleet.edges.filter((edge) => ids.includes(edge.id)),
@@ -49,7 +49,7 @@ function change(ids, state, isNow = false) {
   );
 }
 
-const isCurrent = () => read_s !== null && isHeard && now() - read_s < OLD_S;
+const isCurrent = () => read_s !== null && isConnected && now() - read_s < OLD_S;
 
 function showHeadline() {
   document.body.dataset.current = String(isCurrent());
@@ -68,7 +68,7 @@ function showTerritory() {
   map.setTerritory(territory);
   showCountries(territory, tintsOf(territory));
   setCountries(territory);
-  byId("map-note").textContent = `who is served from where now; ${basis(territory)}`;
+  byId("map-note").textContent = `which edge serves each place now; ${basis(territory)}`;
 }
 
 // Reads both and draws once. What can be read is shown, even if the other cannot.
@@ -110,14 +110,14 @@ async function readHistory() {
     setHistory(await api.history());
     show();
   } catch {
-    // The charts stay as they are; what cannot be read is said at the top.
+    // The charts stay as they are. The headline says if the server cannot be read.
   }
 }
 
 function showTime() {
   byId("clock").textContent = clock(now());
-  // Hundreds of ages in the table take long to paint: they may be 5 s behind.
-  tick(++ticks % 5 === 0 ? "[data-since]" : "[data-since]:not(#edge-rows *)");
+  // The table's ages are updated only every 5 s, because hundreds of them take long to paint.
+  tick(++seconds % 5 === 0 ? "[data-since]" : "[data-since]:not(#edge-rows *)");
   showHeadline();
 }
 
@@ -135,7 +135,7 @@ async function rest() {
   await wait(Math.min(MOST_REST_MS, 3 * (performance.now() - drawing_ms)));
 }
 
-// One reading at a time; a wish that comes meanwhile leads to one more.
+// One reading at a time. Calls during a reading cause one more.
 async function refresh() {
   again = true;
   if (reading) return;
@@ -146,25 +146,25 @@ async function refresh() {
       await read();
     } catch {
       failures++;
-      break; // the page says that it is not up to date
+      break; // the headline says that the page is not up to date
     }
     await rest();
   }
   reading = false;
 }
 
-function hear(state, lost) {
-  isHeard = state === "live" || state === "polling";
+function setConnection(state, lost) {
+  isConnected = state === "live" || state === "polling";
   failures = Math.max(failures, lost);
   showHeadline();
 }
 
 showLegend();
-startWhy({ onAsk: keepQuestion });
-askKept(keptQuestion());
+startWhy({ onAsk: saveQuestion });
+askSaved(savedQuestion());
 startEdges();
 startEvents();
-startLive({ onFleet: refresh, onEvents: setEvents, onEvent: addEvent, onState: hear });
+startLive({ onFleet: refresh, onEvents: setEvents, onEvent: addEvent, onState: setConnection });
 api
   .outlines()
   .then((topology) => {

@@ -1,8 +1,8 @@
-// The cells of a territory as few path strings: neighbours that look alike are joined.
+// Draws the cells of a territory as a few SVG paths: neighbours that look the same are joined.
 
 import { eastward, project } from "./projection.js";
 
-const OVERLAP = 0.04; // degrees, so that no hairline shows between rows
+const OVERLAP = 0.04; // degrees; hides thin lines between rows
 
 const ROUND = 4;
 const point = (longitude, latitude) =>
@@ -18,7 +18,8 @@ function box(row, from, to, size) {
   return `M${point(west, south)}L${point(east, south)}L${point(east, north)}L${point(west, north)}Z`;
 }
 
-// `cells` is row, column, group, and so on, ordered by row and column. Gives look → path.
+// `cells` is a flat list of row, column and group of each cell, ordered by row and column. Returns
+// a map from look to path.
 export function joined(cells, look, size) {
   const paths = new Map();
   let run = null;
@@ -41,7 +42,7 @@ export function joined(cells, look, size) {
   return paths;
 }
 
-// The lines between cells of one country that look different.
+// The path of the lines between cells of one country that look different.
 export function fronts(cells, look, size) {
   const looks = new Map();
   for (let i = 0; i < cells.length; i += 3) looks.set(cells[i] * 1000 + cells[i + 1], look(cells[i + 2]));
@@ -58,7 +59,7 @@ export function fronts(cells, look, size) {
   return path;
 }
 
-// All the same look, or undefined when they differ.
+// The look of all cells, or undefined if they differ.
 export function uniform(cells, look) {
   const first = look(cells[2]);
   for (let i = 5; i < cells.length; i += 3) if (look(cells[i]) !== first) return undefined;

@@ -13,10 +13,10 @@ const DIAL_WAIT_MS = 250;
 
 export class ChangeDialog {
   #edges = [];
-  #asked = null; // the preview asked for last: the answer to an earlier one is not shown
-  #shown = null; // the preview that the operator sees: nothing else can be confirmed
-  #changes = ""; // what the server wants of changes: `token`, `open` or `refused`
-  #token = ""; // as long as the page lives, nowhere else
+  #asked = null; // identifies the last preview request; answers to earlier ones are not shown
+  #shown = null; // the preview that the operator sees and can confirm
+  #changes = ""; // how the server accepts changes: `token`, `open` or `refused`
+  #token = ""; // stored only here, so it is lost when the page is closed
   #sending = false;
   #soon = null;
 
@@ -32,14 +32,14 @@ export class ChangeDialog {
     this.form.addEventListener("submit", (event) => this.#submit(event));
   }
 
-  open(edges, changes, wish = null, isNow = false) {
+  open(edges, changes, wanted = null, isNow = false) {
     this.#edges = edges;
     this.#changes = changes;
     this.#sending = false;
     const isOut = edges.some((edge) => edge.intent !== "enabled");
     const canEnd = isNow || edges.some(isWaiting);
     const isChanged = isOut || canEnd || edges.some((edge) => edge.dial !== null);
-    const state = wish ?? (isOut ? "enabled" : "draining");
+    const state = wanted ?? (isOut ? "enabled" : "draining");
     byId("change-title").replaceChildren(...this.#title());
     byId("change-facts").replaceChildren(...(edges.length === 1 ? facts(edges[0]) : listed(edges)));
     for (const input of this.form.elements.state) {
@@ -62,15 +62,15 @@ export class ChangeDialog {
     this.#start();
   }
 
-  // The fleet changed while the dialog is open: what would move may be different now.
+  // Called if the fleet changes while the dialog is open, because the preview may change.
   async refresh() {
     if (!this.dialog.open || this.#sending || this.#shown === null) return;
     const asked = this.#asked;
     try {
-      const told = await api.preview(this.#ids, this.#wish);
-      if (asked === this.#asked && !this.#sending) this.#show(told);
+      const preview = await api.preview(this.#ids, this.#change);
+      if (asked === this.#asked && !this.#sending) this.#show(preview);
     } catch {
-      // The preview stays; it is asked for again before the act.
+      // The old preview stays. It is requested again before the change is made.
     }
   }
 
@@ -86,8 +86,8 @@ export class ChangeDialog {
     return Number(byId("change-share").value) / 100;
   }
 
-  // What a preview is asked for.
-  get #wish() {
+  // The change, as parameters of a preview.
+  get #change() {
     return this.#state === "dial" ? { state: "enabled", dial: this.#share } : { state: this.#state };
   }
 
@@ -117,7 +117,7 @@ export class ChangeDialog {
     this.#soon = setTimeout(() => this.#start(), DIAL_WAIT_MS);
   }
 
-  // Another edge or another state: all that was agreed to before is void.
+  // Called for another edge or state: the operator has to confirm again.
   #start() {
     const state = this.#state;
     byId("change-dial").hidden = state !== "dial";
@@ -129,7 +129,7 @@ export class ChangeDialog {
     byId("change-submit").classList.toggle("danger", state === "draining" || state === "disabled");
     byId("change-force-field").hidden = true;
     byId("change-force").checked = false;
-    byId("preview").replaceChildren(h("p", { class: "none" }, "Working it out …"));
+    byId("preview").replaceChildren(h("p", { class: "none" }, "Calculating …"));
     this.#preview();
   }
 
@@ -139,21 +139,21 @@ export class ChangeDialog {
     this.#shown = null;
     this.#allow();
     try {
-      const told = await api.preview(this.#ids, this.#wish);
-      if (asked === this.#asked) this.#show(told);
+      const preview = await api.preview(this.#ids, this.#change);
+      if (asked === this.#asked) this.#show(preview);
     } catch (error) {
       if (asked !== this.#asked) return;
-      byId("preview").replaceChildren(h("p", { class: "fault" }, `Not known: ${error.message}. Asking again …`));
+      byId("preview").replaceChildren(h("p", { class: "fault" }, `The preview failed: ${error.message}. Trying again …`));
       this.#allow();
       this.#soon = setTimeout(() => this.dialog.open && asked === this.#asked && this.#preview(), RETRY_MS);
     }
   }
 
-  #show(told) {
-    if (this.#shown !== null && essence(told) !== essence(this.#shown)) byId("change-force").checked = false;
-    this.#shown = told;
-    byId("preview").replaceChildren(...described(told));
-    this.#offerForce(told.needs_force, forceText(told));
+  #show(preview) {
+    if (this.#shown !== null && essence(preview) !== essence(this.#shown)) byId("change-force").checked = false;
+    this.#shown = preview;
+    byId("preview").replaceChildren(...described(preview));
+    this.#offerForce(preview.needs_force, forceText(preview));
     this.#allow();
   }
 
@@ -190,19 +190,20 @@ export class ChangeDialog {
     this.#allow();
   }
 
-  // Asked again right before the act. If more would move now, the operator agrees once more.
+  // Requests the preview again right before the change. If it differs, the operator has to confirm
+  // again.
   async #isAsShown(asked, shown) {
-    const told = await api.preview(this.#ids, this.#wish);
+    const preview = await api.preview(this.#ids, this.#change);
     if (asked !== this.#asked) return false;
-    if (essence(told) === essence(shown)) return true;
-    this.#show(told);
-    this.#say("What would move has changed since. Look again, then confirm.");
+    if (essence(preview) === essence(shown)) return true;
+    this.#show(preview);
+    this.#say("The preview has changed. Check it again, then confirm.");
     return false;
   }
 
   #act(actor) {
-    if (this.#state === "enabled") return api.bringBack(this.#ids, actor, this.#token, this.#isNow);
-    return api.takeOut(this.#ids, this.#intent(actor), this.#token);
+    if (this.#state === "enabled") return api.deleteIntent(this.#ids, actor, this.#token, this.#isNow);
+    return api.putIntent(this.#ids, this.#intent(actor), this.#token);
   }
 
   #explain(error) {
@@ -227,7 +228,7 @@ export class ChangeDialog {
   }
 }
 
-// Whether it passes its probes and waits to come back.
+// Whether the edge is held down or flapping.
 const isWaiting = ({ back_at, calm_at, reason }) =>
   calm_at !== null || (back_at !== null && reason === "hold_down");
 
@@ -250,10 +251,10 @@ function facts(edge) {
       ),
     ],
   ];
-  const wish = out ?? dial;
-  if (wish) {
-    const text = `${wish.phase}, until ${wish.until}, by ${wish.actor}: ${wish.reason}`;
-    rows.push([out ? "Held out" : "Dial", bdi(text)]);
+  const intent = out ?? dial;
+  if (intent) {
+    const text = `${intent.phase}, until ${intent.until}, by ${intent.actor}: ${intent.reason}`;
+    rows.push([out ? "Taken out" : "Dial", bdi(text)]);
   }
   return rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]);
 }

@@ -1,9 +1,9 @@
-// Who is served by which edge, country by country: the map in words.
+// The table of countries: which edges serve each of them.
 
 import { byId, h, replaceRows } from "./dom.js";
 import { percent, percents } from "./format.js";
 
-const SERVED = 4; // edges named for a country; the others are added up
+const SERVED = 4; // edges listed for a country; the others are summed
 
 const BASES = {
   people: "viewers estimated by population",
@@ -11,12 +11,12 @@ const BASES = {
 };
 
 const regions = new Intl.DisplayNames(["en"], { type: "region" });
-let known = new Map(); // code → name, as the server has it
-let listed = ""; // the names that can be chosen
+let known = new Map(); // code → name, from the server
+let listed = ""; // the names in the list of suggestions
 
-// A country by its name; a code that nobody knows stays.
+// The name of a country, or the code if it has no name.
 export function nameOf(code) {
-  if (code === null) return "unknown places";
+  if (code === null) return "unknown locations";
   if (known.has(code)) return known.get(code);
   try {
     return regions.of(code);
@@ -25,7 +25,7 @@ export function nameOf(code) {
   }
 }
 
-// The code of a country by its name or code; text that is neither stays, for the server to judge.
+// The code of the country with this name; other text unchanged, for the server to check.
 export function codeOf(text) {
   const wanted = text.toLowerCase();
   for (const [code, name] of known) if (name.toLowerCase() === wanted) return code;
@@ -34,7 +34,7 @@ export function codeOf(text) {
 
 export const basis = (territory) => BASES[territory.basis];
 
-// The edges of a country with whole percents that sum to 100.
+// The edges that serve a country, with whole percents that sum to 100.
 function servedBy(country) {
   const all = country.edges.filter(([, share]) => share > 0);
   const rest = all.slice(SERVED);
@@ -47,13 +47,13 @@ function servedBy(country) {
   return shown.map(([id], index) => [id, parts[index]]);
 }
 
-const kept = new Map(); // code → what the row was made of, and the row
+const rowCache = new Map(); // code → the content of the row, and the row
 
-// The row of a country as it was while nothing in it changed.
-function keptRow(country, tints) {
+// The row of a country; the same element as long as the content is the same.
+function cachedRow(country, tints) {
   const made = JSON.stringify([country, country.edges.map(([id]) => tints.get(id))]);
-  if (kept.get(country.code)?.made !== made) kept.set(country.code, { made, element: row(country, tints) });
-  return kept.get(country.code).element;
+  if (rowCache.get(country.code)?.made !== made) rowCache.set(country.code, { made, element: row(country, tints) });
+  return rowCache.get(country.code).element;
 }
 
 function row(country, tints) {
@@ -96,8 +96,8 @@ export function showCountries(territory, tints) {
   const order = (one) => (one.moved > 0 ? 0 : 1);
   const seen = territory.countries.filter((one) => one.share > 0 || one.code !== null);
   const rows = seen.toSorted((a, b) => order(a) - order(b) || b.share - a.share);
-  replaceRows(byId("country-rows"), rows.map((country) => keptRow(country, tints)));
-  byId("countries-note").textContent = `${basis(territory)}; moved: not where they are when all is well`;
+  replaceRows(byId("country-rows"), rows.map((country) => cachedRow(country, tints)));
+  byId("countries-note").textContent = `${basis(territory)}; moved: with another edge than when all edges are up`;
   const names = seen
     .filter((one) => one.code !== null)
     .map((one) => one.name)

@@ -1,16 +1,16 @@
-// Elements from plain values. Text is always text: nothing here reads HTML.
+// Makes elements from plain values. Text is never parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// Characters that change the direction of the text around them. Names and reasons may hold
-// them, so every text that is shown has them replaced.
+// Characters that change the direction of the text around them. Names and reasons can contain them,
+// so they are replaced in every text that is shown.
 const DIRECTIONS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 export const plain = (text) => String(text).replace(DIRECTIONS, "\ufffd");
 
 export const byId = (id) => document.getElementById(id);
 
-// Text from outside, apart from the text around it whatever its script.
+// Text from outside. Its direction does not affect the text around it.
 export const bdi = (text) => h("bdi", {}, text);
 
 function fill(element, attributes, children) {
@@ -30,9 +30,9 @@ export const h = (tag, attributes = {}, ...children) =>
 export const svg = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS(SVG, tag), attributes, children);
 
-// Puts new rows where old ones were, and keeps the focus on the same control of the same
-// row. Rows carry data-key, their controls data-control. Rows that stay are not touched, because
-// the browser would lay out the whole table again.
+// Replaces the rows of `parent`, and keeps the focus on the same control of the same row. Rows have
+// data-key, their controls data-control. Rows that stay are not touched, because the browser would
+// lay out the whole table again.
 export function replaceRows(parent, rows) {
   const active = parent.contains(document.activeElement) ? document.activeElement : null;
   const key = active?.closest("[data-key]")?.dataset.key;
@@ -49,7 +49,7 @@ export function replaceRows(parent, rows) {
   row?.querySelector(`[data-control="${control}"]`)?.focus({ preventScroll: true });
 }
 
-// A bar of so much of a whole, from 0 to 1.
+// A bar that shows a part from 0 to 1.
 export function meter(part) {
   const bar = h("i");
   bar.style.setProperty("--part", String(Math.max(0, Math.min(1, part))));

@@ -6,7 +6,7 @@ import { ago, duration, moment, now, percent, words } from "./format.js";
 import { stateGlyph } from "./glyphs.js";
 import { today } from "./history.js";
 
-// Who holds the edge out and until when; null for one that is enabled.
+// The drain or disable of an edge, with its progress as text; null for an edge that is enabled.
 export function held(edge) {
   const detail = edge.intent_detail;
   if (detail === null) return null;
@@ -16,7 +16,7 @@ export function held(edge) {
   return { ...detail, phase, until: moment(detail.until) };
 }
 
-// How much of its viewers the edge keeps, in words; null without a dial.
+// The dial of an edge, with its progress as text; null without a dial.
 export function dialled(edge) {
   const { dial } = edge;
   if (dial === null) return null;
@@ -24,11 +24,11 @@ export function dialled(edge) {
   return { ...dial, phase: `dialled to ${percent(dial.share)}${goal}`, until: moment(dial.until) };
 }
 
-// Whether no new answer names the edge now.
+// Whether new answers leave out the edge.
 export function isOut(edge, status) {
-  const isJudged = status === "ok" || status === "stale";
+  const usesHealth = status === "ok" || status === "stale";
   const isUnfit = edge.state === "down" || edge.state === "unknown";
-  return edge.intent !== "enabled" || !edge.routable || (isJudged && isUnfit);
+  return edge.intent !== "enabled" || !edge.routable || (usesHealth && isUnfit);
 }
 
 const reasonOf = (edge) =>
@@ -38,7 +38,7 @@ export const roundTrip = ({ rtt_ms }) =>
   rtt_ms === null ? "–" : `${rtt_ms < 10 ? rtt_ms.toFixed(1) : Math.round(rtt_ms)} ms`;
 
 export function stateCell(edge) {
-  const wish = held(edge) ?? dialled(edge);
+  const intent = held(edge) ?? dialled(edge);
   const reason = reasonOf(edge);
   return h(
     "div",
@@ -46,23 +46,23 @@ export function stateCell(edge) {
     h("b", { class: `is-${edge.state}` }, edge.state),
     edge.since === null ? null : h("span", { class: "age" }, ago(edge.since, h)),
     reason && h("span", { class: "reason" }, bdi(reason)),
-    edge.never_worked ? h("span", { class: "reason" }, "never seen working") : null,
+    edge.never_worked ? h("span", { class: "reason" }, "has never worked") : null,
     edge.routable ? null : h("span", { class: "reason" }, "not routable"),
-    wish &&
+    intent &&
       h(
         "span",
         { class: "held" },
-        h("b", {}, wish.phase),
-        ` · until ${wish.until} · `,
-        bdi(wish.actor),
+        h("b", {}, intent.phase),
+        ` · until ${intent.until} · `,
+        bdi(intent.actor),
         ": ",
-        bdi(wish.reason),
+        bdi(intent.reason),
       ),
     narrowFacts(edge),
   );
 }
 
-// What the columns hold that a narrow window hides.
+// The content of the columns that a narrow window hides.
 function narrowFacts(edge) {
   const votes = Object.entries(edge.votes).map(([vantage, state]) => `${vantage} says ${state}`);
   const models = edge.models === null ? "models unknown" : edge.models.join(", ") || "no models";

@@ -1,5 +1,5 @@
-// The table of edges: trouble first, or in the order that is asked for; searched; several
-// can be ticked to be changed at once.
+// The table of edges, with problems first or sorted by a column. It can be searched, and several
+// edges can be selected and changed at once.
 
 import { bdi, byId, h, replaceRows } from "./dom.js";
 import { dialled, held, isOut, modelsCell, roundTrip, shareCell, stateCell, votesCell } from "./edge_cells.js";
@@ -18,9 +18,9 @@ const KEYS = {
 };
 
 const ticked = new Set();
-const rows = new Map(); // id → what the row was made of, and the row
+const rows = new Map(); // id → the content of the row, and the row
 let sorted = { by: "state", isReversed: false };
-let last = null; // the fleet and the options that were shown last
+let last = null; // the options of the last call of showEdges
 
 function row(edge, options) {
   const { selected, fleet, nameOf, onSelect, onChange } = options;
@@ -79,8 +79,8 @@ function row(edge, options) {
   );
 }
 
-// The row as it was while nothing in it changed: a large fleet changes little at a time.
-function kept(edge, options) {
+// The row of an edge; the same element as long as the content is the same.
+function cachedRow(edge, options) {
   const { fleet, selected, nameOf } = options;
   const { phase } = held(edge) ?? dialled(edge) ?? { phase: "" };
   const shown = { ...edge, rtt_ms: roundTrip(edge) };
@@ -137,7 +137,7 @@ export function showEdges(options) {
   const text = byId("edges-find").value.trim().toLowerCase();
   const found = fleet.edges.filter((edge) => isFound(edge, text, options));
   for (const id of ticked) if (!fleet.edges.some((edge) => edge.id === id)) ticked.delete(id);
-  replaceRows(byId("edge-rows"), order(found, options).map((edge) => kept(edge, options)));
+  replaceRows(byId("edge-rows"), order(found, options).map((edge) => cachedRow(edge, options)));
   byId("edges").dataset.status = fleet.status;
   byId("edges-note").textContent = note(options, found.length);
   showTicked();

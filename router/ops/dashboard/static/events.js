@@ -1,4 +1,4 @@
-// What happened, the newest first.
+// The list of events, newest first.
 
 import * as api from "./api.js";
 import { bdi, byId, h } from "./dom.js";
@@ -9,8 +9,8 @@ const KEPT = 200;
 const STATES = ["up", "degraded", "down", "unknown"];
 
 let events = [];
-let found = null; // what the server finds for the filter; null while all are wanted
-let asked = null;
+let found = null; // the events that match the filter; null without a filter
+let asked = null; // identifies the last request
 
 function mark(event) {
   if (event.kind === "transition" && STATES.includes(event.after)) return stateGlyph(event.after);
@@ -53,7 +53,7 @@ function wanted() {
   return Object.fromEntries(Object.entries(which).filter(([, value]) => value !== ""));
 }
 
-// The server filters, as it does for the file: the page holds only the newest.
+// The server filters, because the page has only the newest events.
 async function search() {
   const which = wanted();
   byId("events-csv").href = `v1/events?${new URLSearchParams({ ...which, format: "csv" })}`;
@@ -64,7 +64,7 @@ async function search() {
     if (mine === asked) found = listed;
   } catch (error) {
     if (mine !== asked) return;
-    byId("events-note").textContent = `not read: ${error.message}`;
+    byId("events-note").textContent = `cannot be read: ${error.message}`;
     return;
   }
   if (mine === asked) show();
@@ -73,7 +73,7 @@ async function search() {
 function show() {
   const listed = found ?? events;
   const items = listed.map(item);
-  const none = found === null ? "none yet" : "none that fits";
+  const none = found === null ? "no events yet" : "no matching events";
   byId("event-rows").replaceChildren(
     ...(items.length ? items : [h("li", {}, h("span", { class: "none" }, none))]),
   );
@@ -85,8 +85,8 @@ function changed() {
   else search();
 }
 
-export function setEvents(told) {
-  events = told.slice(-KEPT).reverse();
+export function setEvents(all) {
+  events = all.slice(-KEPT).reverse();
   changed();
 }
 

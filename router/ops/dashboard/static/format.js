@@ -1,4 +1,4 @@
-// Numbers and times as words. Times are Unix seconds, by the server's clock.
+// Formats numbers and times. Times are Unix seconds, by the server's clock.
 
 let ahead_s = 0;
 
@@ -49,12 +49,12 @@ export function percents(shares) {
 
 export const words = (text) => text.replaceAll("_", " ");
 
-// "since 03:12 · 4 min", for what lasts.
+// "since 03:12 · 4 min", for a state that lasts.
 export function since(at, make) {
   return make("span", { class: "since" }, `since ${moment(at)} · `, ago(at, make));
 }
 
-// A time element that says how long ago; `tick` keeps all of them true.
+// A time element that shows how long ago that was. `tick` updates these elements.
 export function ago(at, make, prefix = "") {
   const iso = new Date(at * 1000).toISOString();
   const element = make("time", { datetime: iso, title: `${iso.slice(0, 19)}Z`, "data-since": at });
@@ -63,7 +63,7 @@ export function ago(at, make, prefix = "") {
   return element;
 }
 
-// `which`: a selector.
+// Updates the time elements that match a selector.
 export function tick(which) {
   for (const element of document.querySelectorAll(which)) {
     const text = element.dataset.prefix + duration(now() - Number(element.dataset.since));

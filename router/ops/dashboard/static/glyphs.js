@@ -1,5 +1,5 @@
-// A state is a shape, with a colour to help: disc, triangle, crossed square, ring; and a
-// letter for what operators want.
+// Icons. Each state has its own shape, so that colour is not needed: disc, triangle, crossed square,
+// ring. An operator's intent is a letter.
 
 import { svg } from "./dom.js";
 
@@ -64,7 +64,7 @@ export const stateGlyph = (state, place = {}) => glyph(state, STATES[state](), p
 
 export const gradeGlyph = (grade) => stateGlyph(GRADES[grade]);
 
-// What matters of an edge: an operator's wish before what probes see.
+// The icon of an edge: that of an operator's intent if there is one, else that of its state.
 export function edgeGlyph(edge, place = {}) {
   if (edge.intent in LETTERS) return glyph("held", letter(LETTERS[edge.intent]), place);
   return stateGlyph(edge.state, place);

@@ -1,4 +1,4 @@
-// Slanting lines, for what is not as it is when all is well.
+// The pattern of slanting lines that marks viewers who moved.
 
 import { svg } from "./dom.js";
 

@@ -1,5 +1,5 @@
-// The last hour as small charts: per edge its state, its share of the answers and its round
-// trip; for the whole server answers a second and errors. The server has one sample a minute.
+// Small charts of the last hour. For each edge: its state, its share of the answers and its round
+// trip. For the server: answers a second and errors. The server has one sample a minute.
 
 import { byId, h, svg } from "./dom.js";
 import { duration, percent } from "./format.js";
@@ -7,26 +7,26 @@ import { duration, percent } from "./format.js";
 const [WIDTH, HEIGHT, HOUR_S] = [54, 16, 3600];
 const BADNESS = ["up", "unknown", "degraded", "down"];
 
-let told = null; // what /v1/history returned last
+let last = null; // the last answer of /v1/history
 let edges = new Map();
 
 export function setHistory(document) {
-  told = document;
+  last = document;
   edges = new Map(document.edges.map((edge) => [edge.id, edge]));
   showPulse();
 }
 
-// Changes when the charts do.
-export const historyTag = () => told?.at.at(-1) ?? 0;
+// A value that changes when the charts change.
+export const historyTag = () => last?.at.at(-1) ?? 0;
 
-const x = (index) => WIDTH * Math.max(0, 1 - (told.now - told.at[index]) / HOUR_S);
+const x = (index) => WIDTH * Math.max(0, 1 - (last.now - last.at[index]) / HOUR_S);
 
 function chart(children) {
   const size = { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT };
   return svg("svg", { ...size, class: "spark", "aria-hidden": "true" }, children);
 }
 
-// A line from value to value; where a value is unknown it has a gap.
+// A line through the values, with gaps where a value is unknown.
 function line(values, top) {
   let path = "";
   let isPen = false;
@@ -41,11 +41,11 @@ function line(values, top) {
   return chart(path ? svg("path", { d: path, class: "spark-line" }) : null);
 }
 
-// A block for each minute: the worse the state, the higher.
+// A block for each sample. A worse state has a higher block.
 function steps(states) {
   const block = (state, index) => {
     const height = ((BADNESS.indexOf(state) + 1) / BADNESS.length) * HEIGHT;
-    const left = Math.max(0, x(index) - (WIDTH * told.span_s[index]) / HOUR_S);
+    const left = Math.max(0, x(index) - (WIDTH * last.span_s[index]) / HOUR_S);
     const width = Math.max(0.9, x(index) - left);
     return svg("rect", { x: left, y: HEIGHT - height, width, height, class: `spark-${state}` });
   };
@@ -55,38 +55,38 @@ function steps(states) {
 const known = (values) => values.filter((value) => value !== null);
 const top = (values) => Math.max(0, ...known(values));
 
-function between(values, say) {
+function range(values, format) {
   const all = known(values);
   if (all.length === 0) return "unknown";
-  const [low, high] = [say(Math.min(...all)), say(Math.max(...all))];
+  const [low, high] = [format(Math.min(...all)), format(Math.max(...all))];
   return low === high ? low : `${low} to ${high}`;
 }
 
 const milliseconds = (ms) => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 
-// "2 falls today, down 3 min"; nothing for an edge that did not fall.
+// "2 failures today, down 3 min"; null for an edge that was not down.
 export function today(id) {
   const { falls, down_s } = edges.get(id)?.today ?? { falls: 0, down_s: 0 };
   if (falls === 0 && down_s === 0) return null;
-  return `${falls} ${falls === 1 ? "fall" : "falls"} today, down ${duration(down_s)}`;
+  return `${falls} ${falls === 1 ? "failure" : "failures"} today, down ${duration(down_s)}`;
 }
 
 function inWords({ state, share, rtt_ms }) {
   const bad = BADNESS.slice(1).filter((one) => state.includes(one));
   const was = bad.length === 0 ? "always up" : bad.map((one) => `at times ${one}`).join(", ");
-  return `Last hour: ${was}; share ${between(share, percent)}; round trip ${between(rtt_ms, milliseconds)}`;
+  return `Last hour: ${was}; share ${range(share, percent)}; round trip ${range(rtt_ms, milliseconds)}`;
 }
 
 export function pastCell(id) {
   const past = edges.get(id);
   if (past === undefined) return h("span", { class: "age" }, "–");
-  const said = inWords(past);
+  const summary = inWords(past);
   return h(
     "span",
     { class: "past" },
     h(
       "span",
-      { class: "sparks", role: "img", "aria-label": said, title: said },
+      { class: "sparks", role: "img", "aria-label": summary, title: summary },
       steps(past.state),
       line(past.share, top(past.share)),
       line(past.rtt_ms, top(past.rtt_ms)),
@@ -96,12 +96,12 @@ export function pastCell(id) {
 }
 
 function showPulse() {
-  const rates = told.answers.map((count, index) => count / told.span_s[index]);
-  const errors = told.errors.reduce((sum, count) => sum + count, 0);
+  const rates = last.answers.map((count, index) => count / last.span_s[index]);
+  const errors = last.errors.reduce((sum, count) => sum + count, 0);
   const rate = rates.at(-1);
   if (rate === undefined) return byId("pulse").replaceChildren();
   const digits = { maximumFractionDigits: rate < 10 ? 1 : 0 };
-  const said = `${rate.toLocaleString("en", digits)} answers/s, ${errors.toLocaleString("en")} errors in the last hour`;
+  const text = `${rate.toLocaleString("en", digits)} answers/s, ${errors.toLocaleString("en")} errors in the last hour`;
   const label = { class: "sparks", role: "img", "aria-label": "Answers a second and errors a minute, last hour" };
-  byId("pulse").replaceChildren(h("span", label, line(rates, top(rates)), line(told.errors, top(told.errors))), said);
+  byId("pulse").replaceChildren(h("span", label, line(rates, top(rates)), line(last.errors, top(last.errors))), text);
 }

@@ -1,4 +1,4 @@
-// Where to write beside places that are close to each other: near, on the map, over nothing.
+// Finds positions for labels: near their place, inside the map, without overlap.
 
 const RINGS = [16, 28, 42, 60, 82, 108, 140];
 const TURNS = Array.from({ length: 16 }, (_, index) => index * 22.5);
@@ -6,8 +6,8 @@ const TURNS = Array.from({ length: 16 }, (_, index) => index * 22.5);
 const meet = (a, b) =>
   a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
 
-// `wanted`: {x, y, width, height}, the place and the size of its label, most important
-// first. Gives a box for each, or null where there is no room.
+// `wanted` has {x, y, width, height} for each label: its place and its size, most important first.
+// Returns a box for each, or null if there is no room.
 export function placeLabels(wanted, { width, height }) {
   const middle = {
     x: wanted.reduce((sum, { x }) => sum + x, 0) / wanted.length,
@@ -30,7 +30,7 @@ export function placeLabels(wanted, { width, height }) {
   });
 }
 
-// Directions, those away from the middle of all first; sideways before up and down.
+// The directions in degrees: first those away from the middle, and sideways before up and down.
 function outward({ x, y }, middle) {
   const away = (Math.atan2(middle.y - y, (x - middle.x) * 2) * 180) / Math.PI;
   const off = (turn) => Math.abs(((turn - away + 540) % 360) - 180);

@@ -1,4 +1,4 @@
-// The countries, tinted by the city that serves each part of them.
+// The countries on the map. The tint of each part shows the city that serves it.
 
 import { fronts, joined, uniform } from "./cells.js";
 import { svg } from "./dom.js";
@@ -8,7 +8,7 @@ import { readTopology } from "./topology.js";
 const TINTS = 8;
 const HATCH = 7;
 
-// Edge → the number of its city's tint. By longitude, so that neighbours differ.
+// Edge → the tint number of its city. Cities are numbered by longitude, so that neighbours differ.
 export function tintsOf({ sites }) {
   const eastward = sites.toSorted((a, b) => a.longitude - b.longitude);
   return new Map(eastward.flatMap(({ edges }, index) => edges.map((id) => [id, index % TINTS])));
@@ -23,7 +23,7 @@ export class Lands {
   #borders = svg("path", { class: "borders" });
   #clips = svg("defs");
   #hatch = hatch("hatch", HATCH);
-  #kept = new Map(); // code → what a country was drawn from, and the element
+  #cache = new Map(); // code → the content of a country's drawing, and the element
 
   constructor() {
     const patterns = svg("defs", {}, this.#hatch);
@@ -35,7 +35,7 @@ export class Lands {
     const { countries, borders } = readTopology(topology);
     this.#countries = countries;
     this.#borders.setAttribute("d", borders);
-    this.#kept.clear();
+    this.#cache.clear();
     const each = (make) => [...countries].map(([code, d]) => make(code, svg("path", { d })));
     this.#clips.replaceChildren(...each((code, path) => svg("clipPath", { id: `clip-${code}` }, path)));
     this.#ground.replaceChildren(
@@ -62,7 +62,7 @@ export class Lands {
     this.#moved.replaceChildren(...this.#marked(territory, (group) => territory.moved[group] > 0, "hatched"));
   }
 
-  // The territory of one edge alone, or of none.
+  // Highlights the territory of one edge; of none if `id` is null.
   choose(territory, id) {
     const has = territory.groups.map((mix) => mix.some(([edge, share]) => edge === id && share > 0));
     this.element.classList.toggle("has-chosen", id !== null);
@@ -74,13 +74,13 @@ export class Lands {
     return known.map((code) => draw(code, cells[code])).filter((element) => element !== null);
   }
 
-  // A country as it was drawn before if it looks the same.
+  // The drawing of a country; the same element as long as the content is the same.
   #tint(code, cells, tints, size) {
     const made = cells.map((value, index) => (index % 3 === 2 ? tints[value] : value)).join();
-    const kept = this.#kept.get(code);
-    if (kept?.made === made) return kept.element;
+    const cached = this.#cache.get(code);
+    if (cached?.made === made) return cached.element;
     const element = this.#draw(code, cells, tints, size);
-    this.#kept.set(code, { made, element });
+    this.#cache.set(code, { made, element });
     return element;
   }
 

@@ -1,4 +1,4 @@
-// What the shapes on the page mean.
+// The legend of the map.
 
 import { byId, h, svg } from "./dom.js";
 import { edgeGlyph } from "./glyphs.js";
@@ -21,5 +21,5 @@ export function showLegend() {
     svg("rect", { class: "hatched-key", width: 22, height: 12 }),
   );
   const shapes = SHAPES.map(([word, state, intent]) => h("span", {}, edgeGlyph({ state, intent }), word));
-  byId("legend").replaceChildren(...shapes, h("span", {}, sample, "moved off their usual edge"));
+  byId("legend").replaceChildren(...shapes, h("span", {}, sample, "viewers moved to another edge"));
 }

@@ -1,38 +1,38 @@
-// The connection to the server: its event stream, or polling where the server has no stream
-// left; and what the page says of it.
+// The connection to the server, and its state at the top of the page. It is an event stream, or
+// polling if the server has no free stream.
 
 import * as api from "./api.js";
 import { byId } from "./dom.js";
 import { duration } from "./format.js";
 
-const SILENT_MS = 5000; // the server says that it is alive every second
+const SILENT_MS = 5000; // the server sends something every second
 const RETRY_MS = [500, 1000, 2000, 4000];
 const POLL_MS = 2000;
 const STREAM_AGAIN_MS = 30000;
 const WORDS = {
   connecting: "Connecting",
   live: "Live",
-  polling: "Polling: this server has no event stream left",
+  polling: "Polling: this server has no free event stream",
   reconnecting: "Reconnecting",
 };
 
-// `onFleet` is called whenever the fleet may have changed, `onEvents` with all events after
-// each new start and `onEvent` with each later one, `onState` with the state each second.
+// `onFleet` is called when the fleet may have changed, `onEvents` with all events after each
+// connect, `onEvent` with each later event, and `onState` with the state every second.
 export function startLive({ onFleet, onEvents, onEvent, onState }) {
   let source = null;
   let poller = null;
   let after = "";
   let heard_ms = 0;
-  let began_ms = 0; // the present stream
+  let began_ms = 0; // when the present stream was opened
   let failures = 0;
   let tag = null;
-  let wasClosed = false; // the last stream ended before it said anything
+  let wasClosed = false; // whether the last stream ended before it sent anything
 
   async function connect() {
     try {
-      const told = (await api.events()).events;
-      onEvents(told);
-      after = told.at(-1)?.id ?? "";
+      const { events } = await api.events();
+      onEvents(events);
+      after = events.at(-1)?.id ?? "";
       if (wasClosed && (await api.isStreamRefused())) poll();
       else listen();
     } catch {
@@ -43,7 +43,7 @@ export function startLive({ onFleet, onEvents, onEvent, onState }) {
   function listen() {
     began_ms = Date.now();
     source = new EventSource(`v1/events?${new URLSearchParams({ after })}`);
-    source.addEventListener("alive", (beat) => hear(beat.data));
+    source.addEventListener("alive", (beat) => receive(beat.data));
     source.addEventListener("message", (event) => {
       onEvent({ id: event.lastEventId, ...JSON.parse(event.data) });
       onFleet();
@@ -51,11 +51,11 @@ export function startLive({ onFleet, onEvents, onEvent, onState }) {
     source.addEventListener("error", lost);
   }
 
-  function hear(told) {
+  function receive(newTag) {
     heard_ms = Date.now();
     failures = 0;
-    if (told !== tag) onFleet();
-    tag = told;
+    if (newTag !== tag) onFleet();
+    tag = newTag;
     show();
   }
 
@@ -93,10 +93,10 @@ export function startLive({ onFleet, onEvents, onEvent, onState }) {
 
   function show() {
     const silent_ms = Date.now() - heard_ms;
-    const isHeard = silent_ms < SILENT_MS && (source !== null || poller !== null);
+    const isConnected = silent_ms < SILENT_MS && (source !== null || poller !== null);
     const working = poller === null ? "live" : "polling";
-    const state = isHeard ? working : heard_ms === 0 ? "connecting" : "reconnecting";
-    say(state, isHeard || heard_ms === 0 ? "" : `last update ${duration(silent_ms / 1000)} ago`);
+    const state = isConnected ? working : heard_ms === 0 ? "connecting" : "reconnecting";
+    showState(state, isConnected || heard_ms === 0 ? "" : `last update ${duration(silent_ms / 1000)} ago`);
     onState(state, failures);
     const waited_ms = Date.now() - Math.max(heard_ms, began_ms);
     if (source !== null && waited_ms >= SILENT_MS) lost();
@@ -106,7 +106,7 @@ export function startLive({ onFleet, onEvents, onEvent, onState }) {
   connect();
 }
 
-function say(state, age) {
+function showState(state, age) {
   if (byId("live").dataset.state !== state) {
     byId("live").dataset.state = state;
     byId("live-state").textContent = WORDS[state];

@@ -1,8 +1,8 @@
-// The world with every edge and the territory that it serves, to look at and to press. The
-// tables say the same in words, so nothing on the map needs the keyboard.
+// The map of the world with all edges and the territory that each serves. The tables have the same
+// content, so the map needs no keyboard control.
 
 import { byId, svg } from "./dom.js";
-import { keepView, keptView } from "./address.js";
+import { savedView, saveView } from "./address.js";
 import { Lands } from "./lands.js";
 import { project, unproject } from "./projection.js";
 import { drawSites } from "./sites.js";
@@ -12,8 +12,8 @@ import { View, boxAround, boxOf } from "./view.js";
 const WORLD = boxOf({ west: -170, east: 190, south: -56, north: 85 });
 const AROUND_EDGES = 0.16; // map units
 const ZOOM = 1.6;
-const MOST = 24; // times as near as the world
-const DRAG = 4; // pixels; less is a click
+const MOST = 24; // largest zoom; 1 shows the world
+const DRAG = 4; // pixels; a shorter move is a click
 const ABOUT =
   "Map of the world: which edge serves which part. The tables of edges and of countries show the same.";
 
@@ -28,9 +28,9 @@ export class WorldMap {
   #chosen = null;
   #view = null;
   #drag = null;
-  #drawn = ""; // what the sites were drawn from
+  #drawn = ""; // the content of the drawn sites
 
-  // `onSelect` is told an edge's id or null, `onPlace` a country with a position.
+  // `onSelect` is called with an edge's id or null, `onPlace` with a country and a position.
   constructor({ onSelect, onPlace }) {
     this.onSelect = onSelect;
     this.onPlace = onPlace;
@@ -75,17 +75,17 @@ export class WorldMap {
     const height = Math.round((width * (WORLD.bottom - WORLD.top)) / (WORLD.right - WORLD.left));
     this.#svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const size = { width, height };
-    const kept = keptView();
+    const saved = savedView();
     const least = View.of(size, WORLD).scale;
-    if (kept === null || kept[2] > MOST) this.#see(View.of(size, WORLD), "map-world");
-    else this.#see(new View(size, kept.slice(0, 2), least * Math.max(1, kept[2])));
+    if (saved === null || saved[2] > MOST) this.#see(View.of(size, WORLD), "map-world");
+    else this.#see(new View(size, saved.slice(0, 2), least * Math.max(1, saved[2])));
   }
 
-  // `pressed`: the button that leads to this view, if one does.
+  // `pressed`: the id of the button for this view, if there is one.
   #see(view, pressed = null) {
     this.#view = view;
-    const near = view.scale / View.of(view.size, WORLD).scale;
-    keepView(pressed === "map-world" ? null : [...view.centre, near]);
+    const zoom = view.scale / View.of(view.size, WORLD).scale;
+    saveView(pressed === "map-world" ? null : [...view.centre, zoom]);
     this.#lands.place(view);
     this.#drawSites();
     for (const id of ["map-world", "map-edges"]) {
@@ -132,7 +132,7 @@ export class WorldMap {
   #pointAt(event) {
     const isDrag = event.buttons === 1 && event.pointerType === "mouse" && this.#drag !== null;
     if (isDrag) this.#pull(event);
-    else this.#tell(event);
+    else this.#showTip(event);
   }
 
   #pull(event) {
@@ -151,12 +151,12 @@ export class WorldMap {
     if (place !== null) this.onPlace(place);
   }
 
-  #tell(event) {
+  #showTip(event) {
     const place = this.#placeAt(event);
-    const told = place && this.#territory && servedAt(this.#territory, place);
-    if (!told) return this.#tip.hide();
+    const served = place && this.#territory && servedAt(this.#territory, place);
+    if (!served) return this.#tip.hide();
     const frame = this.#frame.getBoundingClientRect();
-    this.#tip.show(told, [event.clientX - frame.left, event.clientY - frame.top], frame.width);
+    this.#tip.show(served, [event.clientX - frame.left, event.clientY - frame.top], frame.width);
   }
 
   #placeAt(event) {

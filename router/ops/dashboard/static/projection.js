@@ -1,6 +1,6 @@
-// The Equal Earth projection (Šavrič, Patterson and Jenny 2018): areas are true, parallels
-// are straight. Degrees in, units of the sphere's radius out, y down. The map is cut in the
-// Bering Strait and not at 180 degrees, so that Russia is whole.
+// The Equal Earth projection (Šavrič, Patterson and Jenny 2018). It keeps areas, and parallels are
+// straight. It takes degrees and returns units of the sphere's radius, with y down. The map is cut
+// in the Bering Strait and not at 180 degrees, so that Russia is in one piece.
 
 const A1 = 1.340264,
   A2 = -0.081106,
@@ -8,9 +8,9 @@ const A1 = 1.340264,
   A4 = 0.003796;
 const M = Math.sqrt(3) / 2;
 const RADIANS = Math.PI / 180;
-const CUT = -170; // where a column of cells begins
+const CUT = -170; // a multiple of the cells' size
 
-// A longitude as the map has it: from CUT to CUT + 360.
+// A longitude between CUT and CUT + 360.
 export const eastward = (longitude) => (longitude < CUT ? longitude + 360 : longitude);
 
 function slope(t2, t6) {
@@ -25,7 +25,7 @@ export function project(longitude, latitude) {
   return [x, -theta * (A1 + A2 * t2 + t6 * (A3 + A4 * t2))];
 }
 
-// The longitude and latitude shown at a point, or null outside of the world.
+// The longitude and latitude at a point of the map, or null outside the world.
 export function unproject(x, y) {
   let theta = -y;
   for (let round = 0; round < 12; round++) {

@@ -1,15 +1,15 @@
-// The cities with their edges on the map: a spot where each is, and a label beside it.
+// The cities on the map: a spot for each, and a label with its edges.
 
 import { plain, svg } from "./dom.js";
 import { edgeGlyph, tone } from "./glyphs.js";
 import { placeLabels } from "./labels.js";
 import { project } from "./projection.js";
 
-const FEW = 16; // cities; where more are in sight, only trouble and the chosen one have a label
-const LONGEST = 22; // characters of a name on the map
-const NARROW = 520; // pixels; below, only trouble has a label
+const FEW = 16; // if more cities are visible, only those with problems and the chosen one have labels
+const LONGEST = 22; // maximum characters of a name
+const NARROW = 520; // pixels; below this, only cities with problems have labels
 const MOST_LABELS = 40;
-const GLYPHS = 6; // edges of one city that are drawn, the worst first
+const GLYPHS = 6; // maximum edges drawn for a city, the worst first
 const GLYPH = 11;
 const STEP = GLYPH + 3;
 const HEIGHT = 21;
@@ -38,7 +38,7 @@ function described(site, edges, view) {
   return { site, own, worst, x, y, name, height: HEIGHT, width: 17 + textWidth(name) + Math.min(own.length, GLYPHS) * STEP };
 }
 
-// Everything to draw, those in trouble first where room is short.
+// All elements to draw. Cities with problems get labels first.
 export function drawSites({ sites }, fleet, view, { chosen, onSelect }) {
   const edges = new Map(fleet.edges.map((edge) => [edge.id, edge]));
   const seen = sites
@@ -67,7 +67,7 @@ function leader({ x, y, box }) {
   return svg("line", { class: "leader", x1: x, y1: y, x2: nearX, y2: nearY });
 }
 
-// Pressing a label chooses its edges one after the other, then none.
+// A click on a label chooses the next of its edges; after the last, none.
 function label({ site, own, worst, name, box }, chosen, onSelect) {
   const shown = worstFirst(own).slice(0, GLYPHS);
   const start = box.x + box.width - 5 - shown.length * STEP;

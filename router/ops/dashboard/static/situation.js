@@ -1,11 +1,11 @@
-// What is wrong: the findings of the server, the worst one large, and the viewers affected.
+// The findings of the server, with the worst one as headline, and the affected viewers.
 
 import { nameOf } from "./countries.js";
 import { bdi, byId, h, replaceRows } from "./dom.js";
 import { moment, percent, since } from "./format.js";
 import { gradeGlyph } from "./glyphs.js";
 
-const AT_ONCE = ["hold_down", "flapping"]; // ended early by enabling at once
+const AT_ONCE = ["hold_down", "flapping"]; // enabling an edge with `now` ends these
 const SHOWN = 4;
 const TARGETS = 3;
 const PRESS = {
@@ -21,7 +21,7 @@ const PRESS = {
   flapping: ["End flapping of", "enabled"],
 };
 
-// Where they went, most first: merged by target, and summing to the whole.
+// The moves by target edge, largest first. Small ones are summed as "elsewhere".
 function byTarget(moves) {
   const sums = new Map();
   for (const { to, share } of moves) {
@@ -47,13 +47,13 @@ function hit(finding, territory) {
   return h("span", { class: "hit" }, text);
 }
 
-// Of these edges, or of all if there are none, those that an operator took out.
+// The edges that an operator took out, among these; among all edges if `ids` is empty.
 function takenOut(fleet, ids) {
   const out = fleet.edges.filter(({ id, intent }) => intent !== "enabled" && (!ids.length || ids.includes(id)));
   return out.map(({ id }) => id);
 }
 
-// What to press, for all edges that the finding is about.
+// The button for all edges of the finding, if its kind has one.
 function button({ kind, edges: concerned }, { fleet, press }) {
   if (!(kind in PRESS)) return null;
   const [verb, state] = PRESS[kind];
@@ -68,7 +68,7 @@ function button({ kind, edges: concerned }, { fleet, press }) {
   );
 }
 
-// The entry of the runbook, where the finding has one.
+// The link to the finding's entry in the runbook, if it has one.
 function runbook({ runbook: anchor }) {
   if (anchor === null) return null;
   return h("a", { class: "runbook", href: `static/runbook.html#${anchor}`, target: "_blank" }, "Runbook");
@@ -106,15 +106,15 @@ function shown(finding, { fleet, territory, press }, tag) {
 
 let last = "";
 
-// What is shown while the page knows nothing current. `at`: when it last did, in Unix
-// seconds; null when it never did.
+// The headline while the page is not up to date. `at`: when the fleet was last read, in Unix
+// seconds; null if it never was.
 function outdated(at, failures) {
   if (at === null && failures < 2)
-    return notice("notice", "Starting: the page reads the fleet", "Nothing is known yet.");
+    return notice("notice", "Starting: the page is reading the fleet", "There is no data yet.");
   if (at === null)
-    return notice("alarm", "No answer from this server", "Nothing is known. The page tries again.");
+    return notice("alarm", "No answer from this server", "There is no data. The page tries again by itself.");
   const title = `Not up to date since ${moment(at)}`;
-  return notice("alarm", title, "What is below was true then. The page tries again by itself.");
+  return notice("alarm", title, "The data below is from that time. The page tries again by itself.");
 }
 
 function notice(grade, title, meaning) {
@@ -132,8 +132,8 @@ export function showOutdated(at, failures) {
   announce(finding.title);
 }
 
-// The worst finding under the server's own headline, and the findings that it leaves. A
-// headline that sums up several leaves all of them.
+// The worst finding with the server's headline as title, and the findings to list below it. If the
+// headline summarizes several findings, all of them are listed.
 function split({ headline, findings }) {
   const [worst, ...rest] = findings;
   const isSummary = !headline.startsWith(worst.title);
@@ -142,12 +142,12 @@ function split({ headline, findings }) {
   return [{ ...worst, title: headline, meaning: "", action: "", edges }, findings];
 }
 
-// `press` opens the dialog for edges and a state to set.
+// `press` is called with edges and the state to set.
 export function showSituation(fleet, territory, press) {
   const shared = { fleet, territory, press };
-  const told = JSON.stringify([fleet.headline, fleet.findings, territory?.moves]);
-  if (told === last) return;
-  last = told;
+  const content = JSON.stringify([fleet.headline, fleet.findings, territory?.moves]);
+  if (content === last) return;
+  last = content;
   const [head, rest] = split(fleet);
   replaceRows(byId("headline"), [shown(head, shared, "div")]);
   const items = rest.slice(0, SHOWN).map((finding) => shown(finding, shared, "li"));
@@ -166,12 +166,12 @@ export function showSituation(fleet, territory, press) {
   announce(fleet.findings[0].title);
 }
 
-// Said aloud once, however often the numbers below it change.
+// For screen readers: announces the title once, not each time the numbers below it change.
 function announce(title) {
   if (byId("announced").textContent !== title) byId("announced").textContent = title;
 }
 
-// In the tab, so that a page among many tells.
+// Shows the number of problems in the browser tab.
 function showTitle(findings) {
   const bad = findings.filter((one) => one.grade === "alarm" || one.grade === "warning").length;
   document.title = bad === 0 ? "autorouter" : `(${bad}) autorouter`;

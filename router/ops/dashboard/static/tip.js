@@ -1,4 +1,4 @@
-// What is told of the place under the pointer.
+// The tooltip of the map: which edges serve the place under the pointer.
 
 import { h } from "./dom.js";
 import { percent } from "./format.js";
@@ -25,7 +25,7 @@ export class Tip {
     this.element.hidden = true;
   }
 
-  // `at`: pixels from the corner of the frame that it must stay inside.
+  // [x, y]: pixels from the corner of the frame. `width`: of the frame, which it does not leave.
   show({ name, text }, [x, y], width) {
     this.element.hidden = false;
     this.element.replaceChildren(h("b", {}, name), text);

@@ -1,4 +1,4 @@
-// TopoJSON (specification 1.0) to paths of projected points, by country.
+// Converts TopoJSON (specification 1.0) to SVG paths of projected points.
 
 import { eastward, project } from "./projection.js";
 
@@ -19,7 +19,7 @@ function ring(numbers, arcs) {
   });
 }
 
-// Without the jump at 180 degrees, and on the side of the map where most of it is.
+// The points without the jump at 180 degrees, on the side of the map where most of them are.
 function unbroken(points) {
   let turns = 0;
   const whole = points.map(([x, y], index) => {
@@ -41,7 +41,7 @@ const pathOf = (points) =>
     )
     .join("L")}`;
 
-// Country code → path data; and one path of all borders, each drawn once.
+// `countries`: code → path. `borders`: one path, with each border once.
 export function readTopology(topology) {
   const arcs = topology.arcs.map((arc) => decode(arc, topology.transform));
   const shapes = topology.objects.countries.geometries;

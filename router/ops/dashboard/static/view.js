@@ -1,4 +1,4 @@
-// What part of the map is seen: map units to pixels and back.
+// The visible part of the map: converts map units to pixels and back.
 
 import { project } from "./projection.js";
 
@@ -7,7 +7,7 @@ export class View {
   constructor(size, centre, scale) {
     this.size = size;
     this.centre = centre;
-    this.scale = scale; // pixels a unit
+    this.scale = scale; // pixels per map unit
   }
 
   static of(size, { left, right, top, bottom }) {

@@ -1,4 +1,4 @@
-// "Why this edge?": an address or a country in, the decision out, step by step.
+// "Why this edge?": explains the decision for an address or a country.
 
 import * as api from "./api.js";
 import { codeOf, nameOf } from "./countries.js";
@@ -13,15 +13,15 @@ const SOURCES = {
   override: "an override",
   feed: "a feed",
   database: "the geo database",
-  asked: "this question",
-  none: "nobody",
+  asked: "this query",
+  none: "no source",
 };
 
-let latest = null; // the question that was asked last: answers to others come too late
+let latest = null; // the last question; answers to earlier ones are not shown
 let shown = null; // the question and the answer on the page
 let remember = () => {}; // called with each question
 
-// Those whom a fault moved come first.
+// Suggests countries: first those whose viewers moved.
 function suggest(countries) {
   const hint = document.querySelector("#why-answer > .hint");
   if (hint === null) return;
@@ -43,7 +43,7 @@ function suggest(countries) {
     ),
   );
   hint.replaceChildren(
-    h("span", { class: "note" }, "Or press a place on the map, or one of these:"),
+    h("span", { class: "note" }, "Or click a place on the map, or one of these:"),
     ...buttons,
   );
 }
@@ -52,38 +52,38 @@ export function setCountries(territory) {
   suggest(territory.countries);
 }
 
-// An address has digits or colons; anything else is a country, by name or by code.
+// An IP address has digits or colons. Other text is a country's name or code.
 const viewerOf = (text) => (/[\d:]/.test(text) ? { ip: text } : { country: codeOf(text) });
 
-function verdict(told) {
-  const who = told.ip ?? told.location.country_name ?? nameOf(told.location.country);
-  if (told.problem !== null) return [`${who} gets no edge`, `${words(told.problem)}, as ${told.code}`];
-  const border = told.crossed_border ? ", across the border" : "";
-  return [`${who} gets ${told.region}`, `${words(told.reason)}${border}; kept by the SDK for ${told.ttl} s`];
+function verdict(answer) {
+  const who = answer.ip ?? answer.location.country_name ?? nameOf(answer.location.country);
+  if (answer.problem !== null) return [`${who} gets no edge`, `${words(answer.problem)}, status ${answer.code}`];
+  const border = answer.crossed_border ? ", across the border" : "";
+  return [`${who} gets ${answer.region}`, `${words(answer.reason)}${border}; kept by the SDK for ${answer.ttl} s`];
 }
 
-function place(told) {
-  const { country_name, country, latitude, longitude, level, source } = told.location;
+function place(answer) {
+  const { country_name, country, latitude, longitude, level, source } = answer.location;
   const at = latitude === null ? "" : ` at ${latitude.toFixed(2)}, ${longitude.toFixed(2)}`;
-  return `${country_name ?? country ?? "not known"}${at}: ${LEVELS[level]} is known, from ${SOURCES[source]}`;
+  return `${country_name ?? country ?? "unknown"}${at}: ${LEVELS[level]} is known, from ${SOURCES[source]}`;
 }
 
-function facts(told) {
-  const rows = [["Place", place(told)]];
-  if (told.spread?.length > 1) {
+function facts(answer) {
+  const rows = [["Place", place(answer)]];
+  if (answer.spread?.length > 1) {
     rows.push([
       "All viewers there",
-      told.spread.map((one) => `${one.region ?? "no edge"} ${percent(one.share)}`).join(", "),
+      answer.spread.map((one) => `${one.region ?? "no edge"} ${percent(one.share)}`).join(", "),
     ]);
   }
-  if (told.model !== null) rows.push(["Model", bdi(told.model)]);
-  if (told.residency !== null) rows.push(["Must stay in", told.residency.map(nameOf).join(", ")]);
-  rows.push(["Route key", h("code", {}, told.key)], ["Health", words(told.status)]);
-  const kept = ["cache-control", "vary", "cache-tag", "etag"].filter((name) => name in told.headers);
+  if (answer.model !== null) rows.push(["Model", bdi(answer.model)]);
+  if (answer.residency !== null) rows.push(["Must stay in", answer.residency.map(nameOf).join(", ")]);
+  rows.push(["Route key", h("code", {}, answer.key)], ["Health", words(answer.status)]);
+  const kept = ["cache-control", "vary", "cache-tag", "etag"].filter((name) => name in answer.headers);
   rows.push([
     "Caching",
     kept
-      .map((name, index) => [index ? h("br") : null, h("code", {}, `${name}: ${told.headers[name]}`)])
+      .map((name, index) => [index ? h("br") : null, h("code", {}, `${name}: ${answer.headers[name]}`)])
       .flat(),
   ]);
   return h(
@@ -116,9 +116,9 @@ function row(edge, place) {
   );
 }
 
-function order(told) {
-  const candidates = told.candidates.map((edge, index) => row(edge, String(index + 1)));
-  const rejected = told.rejected.map((edge) => row(edge, "–"));
+function order(answer) {
+  const candidates = answer.candidates.map((edge, index) => row(edge, String(index + 1)));
+  const rejected = answer.rejected.map((edge) => row(edge, "–"));
   const heads = [
     ["", ""],
     ["Edge", ""],
@@ -137,7 +137,7 @@ function order(told) {
         "tr",
         {},
         heads.map(([text, kind]) =>
-          h("th", { scope: "col", class: kind }, text || h("span", { class: "unseen" }, "Place")),
+          h("th", { scope: "col", class: kind }, text || h("span", { class: "unseen" }, "Rank")),
         ),
       ),
     ),
@@ -149,7 +149,7 @@ function problem(asked, error) {
   if (asked.ip !== undefined && error.status === 400)
     return `“${asked.ip}” is not an IP address. Try 24.48.0.1, 2001:db8::1, or a country like Canada.`;
   if (error.status === 400) return error.message;
-  return `Not explained: ${error.message}`;
+  return `The request failed: ${error.message}`;
 }
 
 function ask(asked) {
@@ -161,14 +161,14 @@ async function explain(asked) {
   const target = byId("why-answer");
   latest = asked;
   try {
-    const told = await api.explain(asked);
+    const answer = await api.explain(asked);
     if (asked !== latest) return;
-    const made = JSON.stringify([asked, told]);
+    const made = JSON.stringify([asked, answer]);
     if (made === shown) return;
     shown = made;
-    const [title, about] = verdict(told);
+    const [title, about] = verdict(answer);
     byId("why-verdict").replaceChildren(title, h("small", {}, about));
-    target.replaceChildren(facts(told), order(told));
+    target.replaceChildren(facts(answer), order(answer));
   } catch (error) {
     if (asked !== latest) return;
     shown = null;
@@ -177,7 +177,7 @@ async function explain(asked) {
   }
 }
 
-// The fleet changed: the same question may have another answer.
+// Called when the fleet changed, because the answer may change.
 export function askAgain() {
   if (latest !== null) explain({ ...latest });
 }
@@ -193,8 +193,8 @@ export function explainPlace({ country, latitude, longitude }) {
   ask({ country, latitude: latitude.toFixed(2), longitude: longitude.toFixed(2), ...options() });
 }
 
-// Asks what the address of the page says, if it says a question.
-export function askKept(asked) {
+// Asks the question that is in the page's URL, if there is one.
+export function askSaved(asked) {
   if (asked === null) return;
   byId("why-viewer").value = asked.ip ?? (asked.country.length === 2 ? nameOf(asked.country) : asked.country);
   byId("why-model").value = asked.model ?? "";
