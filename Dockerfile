@@ -1,12 +1,12 @@
 # docker build --tag autorouter .
-# docs/running.md tells how to run it, pin it and list what is in it.
+# docs/running.md says how to run this image, how to pin it, and how to list its packages.
 ARG BASE=python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 
 FROM ${BASE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 
-# `cloudfront` brings boto3, to purge CloudFront.
+# LOCK=cloudfront adds boto3, which purging CloudFront needs.
 ARG LOCK=run
 COPY requirements/ requirements/
 RUN python -m venv /opt/autorouter
@@ -31,11 +31,11 @@ LABEL org.opencontainers.image.title="autorouter" \
       org.opencontainers.image.version="1.0.0" \
       org.opencontainers.image.revision="${REVISION}"
 
-# A name for the number, since commands tell events who did it; a home for the last good health.
+# Events show this user name as the actor of commands. The home folder is for the last good health.
 RUN useradd --uid 10001 --user-group --shell /usr/sbin/nologin \
     --create-home --home-dir /var/lib/autorouter --skel /dev/null autorouter
 COPY --from=build /opt/autorouter /opt/autorouter
-# The fleet that this image serves. Mount another file over it, or set AUTOROUTER_REGIONS.
+# The default fleet. To change it, mount another file over it, or set AUTOROUTER_REGIONS.
 COPY --from=build /src/regions.yaml /etc/autorouter/regions.yaml
 ENV AUTOROUTER_REGIONS=/etc/autorouter/regions.yaml
 ENV PATH=/opt/autorouter/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
@@ -43,7 +43,7 @@ USER 10001:10001
 WORKDIR /
 
 EXPOSE 8080 9090
-# The process lives and answers, on the listener of `poll` where that is set.
+# Checks that the process answers: on AUTOROUTER_POLL_LISTEN if it is set, else on AUTOROUTER_LISTEN.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
     CMD ["python", "-c", "import os, urllib.request as r; listen = os.environ.get('AUTOROUTER_POLL_LISTEN') or os.environ.get('AUTOROUTER_LISTEN', ':8080'); r.urlopen('http://127.0.0.1:%s/healthz' % listen.rpartition(':')[2], timeout=2)"]
 ENTRYPOINT ["autorouter"]

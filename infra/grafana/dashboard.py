@@ -1,6 +1,6 @@
 """Writes dashboards/autorouter.json: `python infra/grafana/dashboard.py`.
 
-Grafana's own JSON is ten times as long and hard to review; here a panel is a line or two.
+Grafana's own JSON is ten times as long and hard to review.
 """
 
 import json
@@ -19,7 +19,7 @@ Panel = dict[str, Any]
 
 
 def query(expr: str, legend: str = "", *, instant: bool = False) -> dict[str, Any]:
-    """One series, or one for each set of labels."""
+    """A query, with a legend for each set of labels."""
     return {
         "datasource": SOURCE,
         "expr": expr,
@@ -30,7 +30,7 @@ def query(expr: str, legend: str = "", *, instant: bool = False) -> dict[str, An
 
 
 def panel(kind: str, title: str, about: str, width: int, height: int, *queries: Any) -> Panel:
-    """Any panel, still without its place."""
+    """A panel of any kind. `placed` adds its position."""
     targets = [{**one, "refId": chr(ord("A") + number)} for number, one in enumerate(queries)]
     return {
         "type": kind,
@@ -45,7 +45,7 @@ def panel(kind: str, title: str, about: str, width: int, height: int, *queries: 
 
 
 def steps(*colours: tuple[float | None, str]) -> dict[str, Any]:
-    """A colour from each value on."""
+    """Thresholds: each colour applies from its value upwards."""
     listed = [{"value": value, "color": colour} for value, colour in colours]
     return {"mode": "absolute", "steps": listed}
 
@@ -53,7 +53,7 @@ def steps(*colours: tuple[float | None, str]) -> dict[str, Any]:
 def number(
     title: str, about: str, expr: str, unit: str = "none", thresholds: Any = None, legend: str = ""
 ) -> Panel:
-    """A figure of now."""
+    """A panel with the present value."""
     made = panel("stat", title, about, 4, 4, query(expr, legend, instant=True))
     made["fieldConfig"]["defaults"] = {
         "unit": unit,
@@ -69,7 +69,7 @@ def number(
 
 
 def lines(title: str, about: str, unit: str, *queries: Any, width: int = 8) -> Panel:
-    """Curves."""
+    """A panel with lines."""
     made = panel("timeseries", title, about, width, 8, *queries)
     made["fieldConfig"]["defaults"] = {
         "unit": unit,
@@ -84,7 +84,7 @@ def lines(title: str, about: str, unit: str, *queries: Any, width: int = 8) -> P
 
 
 def stack(title: str, about: str, unit: str, *queries: Any, width: int = 8) -> Panel:
-    """Curves that add up."""
+    """A panel with stacked lines."""
     made = lines(title, about, unit, *queries, width=width)
     made["fieldConfig"]["defaults"]["custom"] |= {
         "fillOpacity": 40,
@@ -94,7 +94,7 @@ def stack(title: str, about: str, unit: str, *queries: Any, width: int = 8) -> P
 
 
 def timeline(title: str, about: str, expr: str, legend: str, names: dict[str, Any]) -> Panel:
-    """States over time, a row each."""
+    """A panel with states over time, a row for each series."""
     made = panel("state-timeline", title, about, 16, 8, query(expr, legend))
     shown = {value: {"text": text, "color": colour} for value, (text, colour) in names.items()}
     made["fieldConfig"]["defaults"] = {"mappings": [{"type": "value", "options": shown}]}
@@ -103,7 +103,7 @@ def timeline(title: str, about: str, expr: str, legend: str, names: dict[str, An
 
 
 def row(title: str) -> Panel:
-    """A heading."""
+    """A row with a heading."""
     return {
         "type": "row",
         "title": title,
@@ -114,7 +114,7 @@ def row(title: str) -> Panel:
 
 
 def placed(panels: list[Panel]) -> list[Panel]:
-    """Each with an id and its place, from left to right and down."""
+    """The panels with ids and positions, from left to right, then down."""
     x = y = height = 0
     for number_, one in enumerate(panels, 1):
         place = one["gridPos"]
@@ -133,12 +133,12 @@ def rate(metric: str, *by: str, match: str = "") -> str:
 
 
 def share(metric: str, part: str, whole: str = "") -> str:
-    """Events with `part` among those with `whole`."""
+    """The share of the events matching `whole` that match `part`."""
     return f"{rate(metric, 'job', match=part)} / {rate(metric, 'job', match=whole)}"
 
 
 def quantile(of: float, metric: str, *by: str) -> str:
-    """A quantile of a histogram, seconds."""
+    """A quantile of a histogram, in seconds."""
     return f"histogram_quantile({of}, {rate(f'{metric}_bucket', *by, 'le')})"
 
 
@@ -153,45 +153,46 @@ PANELS = [
     row("At a glance"),
     number(
         "Fleet status",
-        "stale: health is over 15 s old. static: over 120 s, ignored. fail_open: no edge is up.",
+        "stale: health is over 15 s old. static: it is over 120 s old, and ignored. fail_open: no "
+        "edge is up.",
         f"max by (status) (autorouter_fleet_status{{{JOB}}}) == 1",
         legend="{{status}}",
     ),
     number(
         "Alerts",
-        "Alerts of infra/prometheus that fire now.",
+        "Alerts of infra/prometheus that are firing.",
         'count(ALERTS{alertname=~"Autorouter.*",alertstate="firing"}) or vector(0)',
         thresholds=ALL_WELL_AT_0,
     ),
     number(
         "Edges down",
-        "By the votes of all vantages, whatever operators want of them.",
+        "By the votes of all vantages, including edges that operators took out.",
         f'sum(max by (region) (autorouter_edge_state{{{JOB},state="down"}}))',
         thresholds=ALL_WELL_AT_0,
     ),
     number(
-        "Edges to offer",
-        "Routable, enabled, and up or degraded.",
+        "Edges on offer",
+        "Edges that are routable, enabled, and up or degraded.",
         f"sum(max by (country) (autorouter_country_offered_edges{{{JOB}}}))",
         thresholds=steps((None, RED), (1, ORANGE), (3, GREEN)),
     ),
     number(
         "Answers a second",
-        "By servers. What the CDN answers from its cache is not in here.",
+        "Answers of the servers. Answers from the CDN's cache are not included.",
         f'sum(rate(autorouter_answers_total{{{JOB},reason!="healthz"}}[$__rate_interval]))',
         "reqps",
     ),
     number(
         "Bad answers, 1 h",
-        "Not on fresh health, or no edge named. The objective is 0.1 % over 30 days.",
+        "Answers without an edge, or without fresh health. The objective: at most 0.1 % in 30 days.",
         f"max(job:autorouter_bad:ratio_rate1h{{{JOB}}})",
         "percentunit",
         steps((None, GREEN), (0.001, ORANGE), (0.0144, RED)),
     ),
     timeline("Edges", "State by the votes of all vantages.", EDGE_STATE, "{{region}}", STATES),
     lines(
-        "Edges that countries have to offer",
-        "At 0 a country's viewers are sent abroad.",
+        "Edges on offer by country",
+        "If a country has 0, its viewers are sent abroad.",
         "none",
         query(
             f"max by (country) (autorouter_country_offered_edges{{{JOB}}})",
@@ -204,14 +205,14 @@ PANELS = [
     ),
     lines(
         "Findings",
-        "What the servers' diagnosis finds wrong, by kind. docs/dashboard.md has the words.",
+        "Findings of the servers' diagnosis, by kind. docs/dashboard.md explains the kinds.",
         "none",
         query(f"max by (kind) (autorouter_findings{{{JOB}}}) > 0", "{{kind}}"),
         width=12,
     ),
     lines(
-        "Findings, for how long",
-        "Since the oldest of each kind began.",
+        "Duration of findings",
+        "Time since the oldest finding of each kind began.",
         "s",
         query(
             f"time() - min by (kind) (autorouter_finding_since_seconds{{{JOB}}})",
@@ -222,19 +223,19 @@ PANELS = [
     row("Answers"),
     stack(
         "By region",
-        "Whom answers name first.",
+        "The edge that answers name first.",
         "reqps",
         query(rate("autorouter_answers_total", "region", match='region!=""'), "{{region}}"),
     ),
     stack(
         "By status",
-        "What the health behind them was.",
+        "The status of the health that answers used.",
         "reqps",
         query(rate("autorouter_answers_total", "status", match='status!=""'), "{{status}}"),
     ),
     stack(
         "By reason",
-        "Why this edge, or why none, with the HTTP status. docs/api.md has the words.",
+        "Why an answer has an edge or none, with its HTTP status. docs/api.md explains the reasons.",
         "reqps",
         query(
             rate("autorouter_answers_total", "code", "reason", match='reason!="healthz"'),
@@ -243,7 +244,8 @@ PANELS = [
     ),
     lines(
         "Across a border, unplaced, bad",
-        "Shares of all. Unplaced viewers get edges in the order of regions.yaml.",
+        "Shares of all answers. Unplaced viewers have an unknown location, and get edges in the "
+        "order of regions.yaml.",
         "percentunit",
         query(share("autorouter_answers_total", 'crossed="true"', 'crossed!=""'), "crossing"),
         query(share("autorouter_placements_total", 'source="none"'), "unplaced"),
@@ -251,20 +253,20 @@ PANELS = [
     ),
     stack(
         "By sharing",
-        "What a cache may do with them: keyed is best, private must ask each time.",
+        "How caches may store answers. keyed: shared by route key, the best. private: not stored.",
         "reqps",
         query(rate("autorouter_answers_total", "sharing", match='sharing!=""'), "{{sharing}}"),
     ),
     stack(
         "By who placed the viewer",
-        "And how exactly.",
+        "The source of viewers' locations, and their precision.",
         "reqps",
         query(rate("autorouter_placements_total", "source", "level"), "{{source}}, {{level}}"),
     ),
     row("Probes"),
     lines(
         "Probe time",
-        "Of probes that got an HTTP answer, all edges.",
+        "Duration of probes that got an HTTP response, for all edges.",
         "s",
         query(quantile(0.5, "autorouter_probe_duration_seconds"), "p50"),
         query(quantile(0.95, "autorouter_probe_duration_seconds"), "p95"),
@@ -278,7 +280,7 @@ PANELS = [
     ),
     stack(
         "Probes that were not ok",
-        "docs/health.md has the outcomes.",
+        "docs/health.md explains the outcomes.",
         "reqps",
         query(
             rate("autorouter_probes_total", "region", "outcome", match='outcome!="ok"'),
@@ -287,7 +289,7 @@ PANELS = [
     ),
     lines(
         "Transitions",
-        "Changes of state in a vantage's own eyes, a minute.",
+        "State changes per minute, as each vantage sees them.",
         "none",
         query(
             f"60 * {rate('autorouter_transitions_total', 'region', 'state')}",
@@ -296,7 +298,7 @@ PANELS = [
     ),
     lines(
         "Events",
-        "By kind, a minute.",
+        "Events per minute, by kind.",
         "none",
         query(f"60 * {rate('autorouter_events_total', 'kind')}", "{{kind}}"),
         query(f"60 * {rate('autorouter_fleet_swaps_total', 'job')}", "changed answers"),
@@ -310,14 +312,14 @@ PANELS = [
     row("Vantages and store"),
     lines(
         "Age of views",
-        "By vantage. Over 15 s a view has no vote.",
+        "By vantage. A view older than 15 s has no vote.",
         "s",
         query(f"min by (vantage) (autorouter_view_age_seconds{{{JOB}}})", "{{vantage}}"),
         query(f"max by (instance) (autorouter_fleet_age_seconds{{{JOB}}})", "used by {{instance}}"),
     ),
     lines(
-        "Doubts of vantages",
-        "Removals that the brake holds; isolation.",
+        "Brake and isolation",
+        "Edges whose removal the brake delays, and isolated vantages.",
         "none",
         query(f"max by (vantage) (autorouter_view_held_edges{{{JOB}}})", "{{vantage}} holds"),
         query(f"max by (vantage) (autorouter_view_isolated{{{JOB}}})", "{{vantage}} is isolated"),
@@ -326,7 +328,7 @@ PANELS = [
     ),
     lines(
         "Store",
-        "Reading, publishing, what did not decode, and notices.",
+        "Reads, publishes, values that could not be decoded, and notices.",
         "ops",
         query(rate("autorouter_store_reads_total", "result"), "read {{result}}"),
         query(rate("autorouter_publishes_total", "result"), "publish {{result}}"),
@@ -337,14 +339,14 @@ PANELS = [
     row("CDN"),
     lines(
         "Purges",
-        "By CDN and result, every try.",
+        "Purge requests by CDN and result, including retries.",
         "ops",
         query(rate("autorouter_purges_total", "target", "result"), "{{target}} {{result}}"),
         width=12,
     ),
     lines(
         "Time from a change to its purge",
-        "Of purges that the CDN took. 0.25 s of it is waiting for more.",
+        "For accepted purges. It includes 0.25 s of waiting for more changes.",
         "s",
         query(quantile(0.5, "autorouter_purge_delay_seconds", "target"), "{{target}} p50"),
         query(quantile(0.99, "autorouter_purge_delay_seconds", "target"), "{{target}} p99"),
@@ -353,7 +355,7 @@ PANELS = [
     row("Processes"),
     lines(
         "Workers",
-        "That answer, and that should.",
+        "Workers that answer, and that should answer.",
         "none",
         query(f"sum by (instance) (autorouter_workers{{{JOB}}})", "{{instance}}"),
         query(f"sum by (instance) (autorouter_workers_wanted{{{JOB}}})", "{{instance}} wanted"),
@@ -361,26 +363,26 @@ PANELS = [
     ),
     lines(
         "Connections",
-        "Clients connected, and those that had to go as there were too many, a second.",
+        "Open connections, and connections closed per second because of a limit.",
         "none",
         query(f"max by (instance) (autorouter_connections{{{JOB}}})", "{{instance}}"),
         query(rate("autorouter_connections_shed_total", "how"), "{{how}}"),
     ),
     lines(
         "Age of the geo database",
-        "Old after 45 days.",
+        "A finding reports it after 45 days.",
         "s",
         query(f"max by (instance) (autorouter_geo_age_seconds{{{JOB}}})", "{{instance}}"),
     ),
     lines(
         "Files",
-        "Changed files taken and refused, last good health saved, a minute.",
+        "Per minute: reloads of changed files, and saves of the last good health.",
         "none",
         query(f"60 * {rate('autorouter_reloads_total', 'result')}", "reload {{result}}"),
         query(f"60 * {rate('autorouter_last_good_saves_total', 'result')}", "save {{result}}"),
         query(
             f"min by (instance) (autorouter_last_reload_ok{{{JOB}}})",
-            "{{instance}} files are sound",
+            "{{instance}} files are valid",
         ),
     ),
     lines(
@@ -391,7 +393,7 @@ PANELS = [
     ),
     lines(
         "Loops and log",
-        "Background loops that failed, and log lines that nobody read, a minute.",
+        "Per minute: background loops that failed, and log lines that were dropped.",
         "none",
         query(f"60 * {rate('autorouter_loop_failures_total', 'loop')}", "loop {{loop}}"),
         query(f"60 * {rate('autorouter_log_lines_dropped_total', 'job')}", "lines dropped"),
@@ -400,7 +402,7 @@ PANELS = [
 
 
 def variables() -> list[dict[str, Any]]:
-    """The data source and the jobs to look at."""
+    """The variables of the dashboard: the data source and the job."""
     jobs = "label_values(autorouter_build_info, job)"
     return [
         {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
@@ -421,7 +423,7 @@ def variables() -> list[dict[str, Any]]:
 
 
 def annotations() -> list[dict[str, Any]]:
-    """Alerts as marks in every curve."""
+    """Alerts as marks in all panels."""
     firing = {
         "name": "Alerts",
         "enable": True,
@@ -435,7 +437,7 @@ def annotations() -> list[dict[str, Any]]:
 
 
 def dashboard() -> dict[str, Any]:
-    """All of it, as Grafana imports or provisions it."""
+    """The dashboard as Grafana imports or provisions it."""
     return {
         "uid": "autorouter",
         "title": "autorouter",
@@ -452,7 +454,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The file."""
+    """The dashboard as JSON text."""
     return json.dumps(dashboard(), indent=1) + "\n"
 
 

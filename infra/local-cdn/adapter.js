@@ -1,8 +1,8 @@
-// Runs the CDN function above as CloudFront would: nginx's request to an event and back.
+// Runs the CDN function above like CloudFront: converts nginx's request to an event and back.
 
 var CACHED = ['all', 'model', 'scope', 'strict'];
 
-// The raw [name, value] pairs of the query, in order; CloudFront decodes nothing.
+// The [name, value] pairs of the query, in order and not decoded, as in CloudFront.
 function fields(r) {
   return (r.variables.args || '').split('&').filter(Boolean).map(function (field) {
     var at = field.indexOf('=');
@@ -11,22 +11,22 @@ function fields(r) {
 }
 
 function querystring(r) {
-  var told = Object.create(null);
+  var result = Object.create(null);
   fields(r).forEach(function (field) {
-    var seen = told[field[0]];
+    var seen = result[field[0]];
     if (!seen) {
-      told[field[0]] = { value: field[1] };
+      result[field[0]] = { value: field[1] };
     } else {
       seen.multiValue = (seen.multiValue || [{ value: seen.value }]).concat({ value: field[1] });
     }
   });
-  return told;
+  return result;
 }
 
 function headers(r) {
-  var told = {};
+  var result = {};
   Object.keys(r.headersIn).forEach(function (name) {
-    told[name.toLowerCase()] = { value: r.headersIn[name] };
+    result[name.toLowerCase()] = { value: r.headersIn[name] };
   });
   var placed = {
     'cloudfront-viewer-country': r.variables.geo_country,
@@ -34,10 +34,10 @@ function headers(r) {
     'cloudfront-viewer-longitude': r.variables.viewer_longitude
   };
   Object.keys(placed).forEach(function (name) {
-    delete told[name];
-    if (placed[name]) { told[name] = { value: placed[name] }; }
+    delete result[name];
+    if (placed[name]) { result[name] = { value: placed[name] }; }
   });
-  return told;
+  return result;
 }
 
 function routeKeyOf(r) {
@@ -51,7 +51,7 @@ function routeKeyOf(r) {
   return key ? key.value : '';
 }
 
-// The path with the query that is in the cache key, its names in order.
+// The path with the query parameters that are in the cache key, in a fixed order.
 function cachedUri(r) {
   var query = CACHED.map(function (name) {
     return fields(r).filter(function (field) { return field[0] === name; });

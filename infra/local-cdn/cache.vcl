@@ -1,13 +1,13 @@
-# CloudFront's cache: fresh, stale while revalidated, stale if the origin fails, purged by tag.
-# @NAME@ is filled in by run.py.
+# CloudFront's cache: fresh, stale-while-revalidate, stale-if-error, and purge by tag.
+# run.py replaces @NAME@.
 #
-# A request that meets an object which is not fresh goes through at most three steps:
-#   (first)  deliver it and fetch another behind it, while stale-while-revalidate allows that
-#            and nothing was purged since it was made; else
-#   fetch    ask the origin, as if nothing were there; else, if that fails,
-#   last     deliver it after all, while stale-if-error allows that.
-# A purge by tag cuts the `ttl` of fresh objects and leaves stale ones alone. So a stale one
-# older than the last purge of anything counts as purged.
+# If the cached object is not fresh, a request has at most three steps:
+#   (first)  deliver it, and fetch a new one in the background. Only if stale-while-revalidate allows
+#            that, and nothing was purged since the object was made.
+#   fetch    otherwise, request it from the origin, as if nothing were cached.
+#   last     if that fails, deliver the object, if stale-if-error allows that.
+# A purge by tag ends the `ttl` of fresh objects, and does not change stale ones. So a stale object
+# that is older than the last purge of any tag counts as purged.
 vcl 4.1;
 
 import std;
@@ -47,10 +47,10 @@ sub vcl_recv {
     }
     if (req.http.X-Step == "fetch") {
         set req.grace = 0s;
-        # When the origin hangs, viewers must not wait for one another's fetches in turn.
+        # If the origin hangs, viewers must not wait for each other's fetches one by one.
         set req.hash_ignore_busy = true;
     } else {
-        set req.grace = 100d;  # what the object has; a restart keeps the 0
+        set req.grace = 100d;  # no limit; the object's own grace counts. A restart keeps the 0.
     }
     return (hash);
 }
@@ -109,8 +109,7 @@ sub vcl_backend_error {
     return (deliver);
 }
 
-# What is cached stays, if there is anything. Else the failure is kept for a second, which is
-# what ErrorCachingMinTTL 1 means.
+# A cached object stays. Without one, the error is cached for a second, like ErrorCachingMinTTL 1.
 sub origin_failed {
     if (bereq.is_bgfetch || bereq.http.X-Step == "fetch") {
         return (abandon);

@@ -1,7 +1,7 @@
 """The local stand-in for the CDN: nginx and Varnish on loopback, in front of an origin.
 
-Fills in nginx.conf, cache.vcl and adapter.js, starts both and ends them with itself. What
-they do is in those files; README.md says what that proves.
+It writes nginx.conf, cache.vcl and the CDN function with their values, starts both servers, and
+stops them when it ends. README.md says how it behaves and what that proves.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ PACKAGES = {
     "varnish-modules": "usr/lib/*/varnish/vmods/libvmod_xkey.so",
 }
 VARNISH_PARAMETERS = {
-    "default_ttl": "0",  # what no header grants, nothing has
+    "default_ttl": "0",  # answers without cache headers are not cached
     "default_grace": "0",
     "default_keep": "0",
     "http_gzip_support": "off",
@@ -58,10 +58,10 @@ _WELCOME = """
 A stand-in for the CDN answers on http://{viewers}, in front of http://{origin}
 Try, from another terminal:
 
-  the same question twice, and X-Cache says Miss, then Hit
+  send this request twice: X-Cache is Miss, then Hit
     curl -si -H 'X-Stand-In-Viewer: 24.48.0.1' {viewers}/v1/route
 
-  somebody else, by any IPv4 or IPv6 address
+  another viewer, with any IPv4 or IPv6 address
     curl -si -H 'X-Stand-In-Viewer: 85.214.132.117' {viewers}/v1/route
 
   purge all answers that depend on an edge
@@ -70,7 +70,7 @@ Try, from another terminal:
 Ctrl-C stops everything.
 """
 _MORE_OF_DEV = """
-  take an edge down: within seconds its answers are purged, and other edges named
+  take an edge down: within seconds its answers are purged, and new answers name other edges
     curl -s -X PUT {ops}/simulation/yul-02/down
 """
 
@@ -83,7 +83,7 @@ class _Address(click.ParamType[Listen]):
     def convert(
         self, value: str | Listen, param: click.Parameter | None, ctx: click.Context | None
     ) -> Listen:
-        """Or a usage error, exit 2."""
+        """Parse it; a usage error exits with 2."""
         try:
             return value if isinstance(value, Listen) else Listen.parse(value)
         except ValueError as error:
@@ -100,18 +100,18 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True, resolve_path=Tru
     type=_Address(),
     default=f"{HOST}:8080",
     show_default=True,
-    help="The autorouter to stand in front of.",
+    help="The autorouter server behind the CDN.",
 )
-@click.option("--port", type=_PORT, default=8081, show_default=True, help="Where viewers ask.")
+@click.option("--port", type=_PORT, default=8081, show_default=True, help="The port for viewers.")
 @click.option(
-    "--cache-port", type=_PORT, default=6081, show_default=True, help="Varnish: where to purge."
+    "--cache-port", type=_PORT, default=6081, show_default=True, help="Varnish's port, for purges."
 )
 @click.option(
-    "--function", type=_FILE, help="A file by `autorouter cdn render`; by default one made now."
+    "--function", type=_FILE, help="A file of `autorouter cdn render`. By default it makes one."
 )
 @click.option("--regions", type=_FILE, help="The catalog file, instead of AUTOROUTER_REGIONS.")
 @click.option("--geo-db", type=_FILE, help="The geo database, instead of AUTOROUTER_GEO_DB.")
-@click.option("--dev", is_flag=True, help="Start an `autorouter dev` as the origin.")
+@click.option("--dev", is_flag=True, help="Start `autorouter dev` as the origin.")
 @click.option("--ops-port", type=_PORT, default=9090, show_default=True, help="Its ops port.")
 def main(
     origin: Listen,
@@ -125,11 +125,11 @@ def main(
 ) -> None:
     """Run a stand-in for the CDN on this machine, until Ctrl-C.
 
-    nginx places viewers and runs the CDN function; Varnish caches. A viewer is who
-    X-Stand-In-Viewer says, an IP address. AUTOROUTER_CDN_SECRET must be the origin's.
+    nginx locates viewers and runs the CDN function; Varnish caches. The header X-Stand-In-Viewer
+    sets the viewer's IP address. AUTOROUTER_CDN_SECRET must be that of the origin.
     """
-    told = {"AUTOROUTER_REGIONS": regions, "AUTOROUTER_GEO_DB": geo_db}
-    environ = os.environ | {name: str(path) for name, path in told.items() if path is not None}
+    paths = {"AUTOROUTER_REGIONS": regions, "AUTOROUTER_GEO_DB": geo_db}
+    environ = os.environ | {name: str(path) for name, path in paths.items() if path is not None}
     plan = Plan(
         origin=origin,
         port=port,
@@ -147,8 +147,9 @@ def main(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to run. `function`: a file, or made now. `ops_port`: of the `autorouter dev` to
-    start as the origin, None for an origin that runs already."""
+    """What to run. `function`: a file; None to make one. `ops_port`: that of the `autorouter dev`
+    to start as the origin; None if the origin already runs.
+    """
 
     origin: Listen
     port: int
@@ -158,18 +159,18 @@ class Plan:
 
     @property
     def ports(self) -> list[int]:
-        """All that must be free."""
+        """The ports that must be free."""
         if self.ops_port is None:
             return [self.port, self.cache_port]
         return [self.port, self.cache_port, self.origin.port, self.ops_port]
 
 
 def run(plan: Plan, environ: Mapping[str, str], stop: threading.Event) -> None:
-    """Until `stop`. Raises ConfigError when it cannot start, or something ends by itself."""
+    """Run until `stop`. Raises ConfigError if it cannot start, or if a process ends by itself."""
     if plan.ops_port is not None:
         purge = f"varnish:http://{HOST}:{plan.cache_port}/"
-        made_up = {"AUTOROUTER_CDN_SECRET": secrets.token_hex(16), "AUTOROUTER_PURGE": purge}
-        environ = {**made_up, **environ}
+        defaults = {"AUTOROUTER_CDN_SECRET": secrets.token_hex(16), "AUTOROUTER_PURGE": purge}
+        environ = {**defaults, **environ}
     settings = load_settings(environ)
     _check(plan, settings)
     with Children() as children:
@@ -194,19 +195,19 @@ def _stop_on_signals() -> threading.Event:
 
 
 def _check(plan: Plan, settings: Settings) -> None:
-    """Every fault that can be found before anything starts, in a ConfigError."""
+    """Raise a ConfigError with all faults that can be found before anything starts."""
     faults = []
     if missing := missing_packages(Path("/")):
         faults.append(f"missing packages; please run: sudo apt-get install {' '.join(missing)}")
     if not settings.cdn_secret:
-        faults.append("AUTOROUTER_CDN_SECRET: set it to what the origin has")
+        faults.append("AUTOROUTER_CDN_SECRET: set it to that of the origin")
     faults += [f"port {port} is taken; choose another, see --help" for port in _taken(plan.ports)]
     if faults:
         raise ConfigError(faults)
 
 
 def missing_packages(root: Path) -> list[str]:
-    """What Debian has to install."""
+    """The Debian packages that are not installed."""
     return [name for name, file in PACKAGES.items() if not any(root.glob(file))]
 
 
@@ -232,7 +233,7 @@ def _answers(host: str, port: int) -> bool:
 
 
 def _write(plan: Plan, settings: Settings, folder: Path) -> None:
-    """The files of nginx and Varnish, with everything filled in."""
+    """Write the files of nginx and Varnish, with all values."""
     catalog, geo = read_all(settings)
     if plan.function:
         program = plan.function.read_text()
@@ -273,7 +274,7 @@ def _start_cdn(plan: Plan, children: "Children") -> None:
 
 
 class Children:
-    """Processes that end with us, their output in a folder that goes with them."""
+    """Processes that end with this one. Their output is in a temporary folder."""
 
     def __enter__(self) -> Self:
         self._stack = contextlib.ExitStack()
@@ -292,14 +293,14 @@ class Children:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            with contextlib.suppress(ProcessLookupError):  # what a killed nginx left
+            with contextlib.suppress(ProcessLookupError):  # workers that a killed nginx left
                 os.killpg(process.pid, signal.SIGKILL)
         self._stack.close()
 
     def start(
         self, name: str, command: list[str], environ: Mapping[str, str] | None = None
     ) -> None:
-        """Start one, in a process group of its own: Ctrl-C is for us to pass on."""
+        """Start a process in its own process group, so that it does not get Ctrl-C."""
         with (self.folder / f"{name}.out").open("wb") as output:
             self._processes[name] = subprocess.Popen(
                 command,
@@ -311,24 +312,26 @@ class Children:
             )
 
     def wait_for(self, port: int, stop: threading.Event) -> None:
-        """Until there is an answer on a port, or we are told to stop."""
+        """Wait until there is an answer on a port, or until `stop`."""
         deadline = time.monotonic() + START_S
         while not stop.wait(WATCH_S) and not _answers(HOST, port):
             self._check()
             if time.monotonic() > deadline:
-                raise ConfigError([f"no answer on port {port} after {START_S:g} s", *self._told()])
+                raise ConfigError(
+                    [f"no answer on port {port} after {START_S:g} s", *self._log_tails()]
+                )
 
     def watch(self, stop: threading.Event) -> None:
-        """Until we are told to stop. Raises ConfigError when one ends before."""
+        """Wait until `stop`. Raises ConfigError if a process ends before that."""
         while not stop.wait(WATCH_S):
             self._check()
 
     def _check(self) -> None:
         ended = [name for name, one in self._processes.items() if one.poll() is not None]
         if ended:
-            raise ConfigError([f"{' and '.join(ended)} ended by itself", *self._told()])
+            raise ConfigError([f"{' and '.join(ended)} ended by itself", *self._log_tails()])
 
-    def _told(self) -> list[str]:
+    def _log_tails(self) -> list[str]:
         texts = {path.name: path.read_text(errors="replace") for path in self._outputs()}
         return [f"{name}: {text[-LOG_TAIL:]}" for name, text in texts.items() if text]
 

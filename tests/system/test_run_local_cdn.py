@@ -86,7 +86,7 @@ def test_all_errors_are_reported_at_once(dev: Dev) -> None:
     code, errors = refused("--port", str(dev.port), "--cache-port", str(dev.ops_port))
 
     assert code == 1
-    assert "error: AUTOROUTER_CDN_SECRET: set it to what the origin has\n" in errors
+    assert "error: AUTOROUTER_CDN_SECRET: set it to that of the origin\n" in errors
     assert f"error: port {dev.port} is taken; choose another, see --help\n" in errors
     assert f"error: port {dev.ops_port} is taken; choose another, see --help\n" in errors
 

@@ -1,4 +1,4 @@
-# Hit rate and origin latency are measured only with this.
+# Without this, CloudFront does not measure hit rate and origin latency.
 resource "aws_cloudfront_monitoring_subscription" "more_metrics" {
   distribution_id = aws_cloudfront_distribution.autorouter.id
   monitoring_subscription {
@@ -16,7 +16,7 @@ locals {
 
 resource "aws_cloudwatch_metric_alarm" "server_errors" {
   alarm_name          = "${var.name}-server-errors"
-  alarm_description   = "More than 1 % of answers are 5xx. Every one sends an SDK to its built-in edge. Look at the origin first; 503 and 504 alone may be the network between."
+  alarm_description   = "More than 1 % of answers are 5xx. After each one, an SDK uses its built-in edge. Check the origin first; if there are only 503 and 504, check the network between."
   namespace           = "AWS/CloudFront"
   metric_name         = "5xxErrorRate"
   dimensions          = local.of_distribution
@@ -33,7 +33,7 @@ resource "aws_cloudwatch_metric_alarm" "server_errors" {
 
 resource "aws_cloudwatch_metric_alarm" "origin_latency" {
   alarm_name          = "${var.name}-origin-latency"
-  alarm_description   = "One request in ten that reaches the origin takes more than 500 ms. At 1 s CloudFront gives up on it."
+  alarm_description   = "One in ten requests to the origin takes more than 500 ms. After 1 s CloudFront gives up."
   namespace           = "AWS/CloudFront"
   metric_name         = "OriginLatency"
   dimensions          = local.of_distribution
@@ -50,7 +50,7 @@ resource "aws_cloudwatch_metric_alarm" "origin_latency" {
 
 resource "aws_cloudwatch_metric_alarm" "hit_rate" {
   alarm_name          = "${var.name}-hit-rate"
-  alarm_description   = "Fewer answers than usual come from the cache. Is the key made (X-Autorouter-Key), and does the origin know the secret?"
+  alarm_description   = "Fewer answers than usual come from the cache. Check that the function makes the key (X-Autorouter-Key), and that the origin has the secret."
   namespace           = "AWS/CloudFront"
   metric_name         = "CacheHitRate"
   dimensions          = local.of_distribution
@@ -83,7 +83,7 @@ resource "aws_cloudwatch_metric_alarm" "function_errors" {
 
 resource "aws_cloudwatch_metric_alarm" "function_invalid" {
   alarm_name          = "${var.name}-function-invalid"
-  alarm_description   = "The function returns what CloudFront does not accept. Roll it back."
+  alarm_description   = "The function returns something that CloudFront does not accept. Roll it back."
   namespace           = "AWS/CloudFront"
   metric_name         = "FunctionValidationErrors"
   dimensions          = local.of_function

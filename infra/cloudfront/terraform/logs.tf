@@ -1,5 +1,5 @@
-# Access logs of the second version, because their fields can be chosen. The first version's
-# `logging_config` always writes the viewer's address.
+# Access logs (v2), because their fields can be chosen. `logging_config` (v1) always has the viewer's
+# address.
 
 data "aws_caller_identity" "here" {}
 

@@ -1,5 +1,5 @@
-# The same as ../template.yaml, for Terraform: tests compare the two value by value.
-# docs/cloudfront.md tells how to use it; the reasons for the values are in the template.
+# The same as ../template.yaml, for Terraform. Tests compare all values of the two.
+# docs/cloudfront.md says how to use it; the template has the reasons for the values.
 
 terraform {
   required_version = ">= 1.5"
@@ -11,18 +11,18 @@ terraform {
   }
 }
 
-# CloudFront takes certificates, and reports metrics, only here.
+# CloudFront uses certificates of this region only, and reports its metrics here.
 provider "aws" {
   region = "us-east-1"
 }
 
 locals {
   function = file(coalesce(var.function_file, "${path.module}/no-key.js"))
-  # A function of `autorouter cdn render --kvs` reads a KeyValueStore, so there is one.
+  # A function from `autorouter cdn render --kvs` needs a KeyValueStore.
   stores = strcontains(local.function, "from 'cloudfront'") ? 1 : 0
 }
 
-# The key in full: the route key and the query that the origin reads.
+# The whole cache key: the route key, and the query parameters that the origin reads.
 resource "aws_cloudfront_cache_policy" "route_key" {
   name        = "${var.name}-route-key"
   comment     = "The route key and the query, and nothing else of the viewer"
@@ -51,7 +51,7 @@ resource "aws_cloudfront_cache_policy" "route_key" {
   }
 }
 
-# What the function reads, and what the origin needs of viewers without a key.
+# The headers that the function reads, and that the origin needs for viewers without a key.
 resource "aws_cloudfront_origin_request_policy" "viewer" {
   name    = "${var.name}-viewer"
   comment = "Where the viewer is; not part of the cache key"
@@ -118,7 +118,7 @@ resource "aws_cloudfront_function" "route_key" {
   key_value_store_associations = aws_cloudfront_key_value_store.route_key[*].arn
 }
 
-# The text that X-Origin-Verify holds. Terraform writes it into its state: keep that private.
+# The value of X-Origin-Verify. Terraform writes it into its state, so keep the state private.
 data "aws_secretsmanager_secret_version" "origin_verify" {
   secret_id  = var.origin_secret_arn
   version_id = var.origin_secret_version
@@ -203,7 +203,7 @@ resource "aws_cloudfront_distribution" "autorouter" {
   }
 }
 
-# For autorouter's own AWS identity, to purge at a transition.
+# For the AWS identity of autorouter, which purges when the state of an edge changes.
 resource "aws_iam_policy" "purge" {
   name        = "${var.name}-purge"
   description = "Purge this distribution and nothing else"
@@ -217,7 +217,7 @@ resource "aws_iam_policy" "purge" {
   })
 }
 
-# For whoever runs `autorouter cdn publish`.
+# For the AWS identity that runs `autorouter cdn publish`.
 resource "aws_iam_policy" "publish" {
   count       = local.stores
   name        = "${var.name}-publish"

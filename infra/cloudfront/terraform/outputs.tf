@@ -1,10 +1,10 @@
 output "distribution_id" {
-  description = "What a purge names"
+  description = "The distribution to purge"
   value       = aws_cloudfront_distribution.autorouter.id
 }
 
 output "distribution_domain_name" {
-  description = "Point every one of host_names here (ALIAS, or CNAME)"
+  description = "The target of the DNS records of host_names (ALIAS or CNAME)"
   value       = aws_cloudfront_distribution.autorouter.domain_name
 }
 

@@ -1,20 +1,20 @@
 variable "name" {
-  description = "The beginning of every resource's name."
+  description = "The prefix of all resource names."
   type        = string
   default     = "autorouter"
 }
 
 variable "host_names" {
-  description = "Names that your SDKs ask."
+  description = "The host names that your SDKs use."
   type        = list(string)
 }
 
 variable "certificate_arn" {
-  description = "An ACM certificate in us-east-1 that covers every one of host_names."
+  description = "An ACM certificate in us-east-1 that covers all of host_names."
   type        = string
   validation {
     condition     = can(regex("^arn:aws:acm:us-east-1:[0-9]{12}:certificate/.+", var.certificate_arn))
-    error_message = "It is the ARN of a certificate in us-east-1, arn:aws:acm:us-east-1:…:certificate/…."
+    error_message = "Use the ARN of a certificate in us-east-1: arn:aws:acm:us-east-1:…:certificate/…."
   }
 }
 
@@ -23,28 +23,28 @@ variable "origin_domain_name" {
   type        = string
   validation {
     condition     = can(regex("^([a-z0-9-]+\\.)+[a-z]{2,}$", var.origin_domain_name))
-    error_message = "It is a host name in lower case, without a scheme or port."
+    error_message = "Use a host name in lower case, without a scheme or port."
   }
 }
 
 variable "origin_secret_arn" {
-  description = "A secret in Secrets Manager, as plain text: what X-Origin-Verify holds, one of the origin's AUTOROUTER_CDN_SECRET."
+  description = "A plain-text secret in Secrets Manager: the value of X-Origin-Verify. The origin's AUTOROUTER_CDN_SECRET must have it."
   type        = string
 }
 
 variable "origin_secret_version" {
-  description = "The VersionId of that secret. Another one here is what makes a rotation happen."
+  description = "The VersionId of that secret. To rotate the secret, set the new VersionId here."
   type        = string
 }
 
 variable "function_file" {
-  description = "What `autorouter cdn render --output FILE` wrote, with or without --kvs. Without it no key is made, and nothing is shared."
+  description = "The file of `autorouter cdn render --output FILE`, with or without --kvs. Without it, no key is made and viewers share no answers."
   type        = string
   default     = null
 }
 
 variable "price_class" {
-  description = "How much of the world is served from nearby."
+  description = "In how much of the world CloudFront has locations for this distribution."
   type        = string
   default     = "PriceClass_All"
   validation {
@@ -54,25 +54,25 @@ variable "price_class" {
 }
 
 variable "web_acl_arn" {
-  description = "A web ACL of WAF, of scope CLOUDFRONT, that limits rates: autorouter does not."
+  description = "A WAF web ACL with scope CLOUDFRONT. Use it for rate limits, which autorouter does not have."
   type        = string
   default     = null
 }
 
 variable "alarm_topic_arn" {
-  description = "An SNS topic that alarms are sent to."
+  description = "An SNS topic for alarms."
   type        = string
   default     = null
 }
 
 variable "min_hit_rate_percent" {
-  description = "The alarm for the cache hit rate goes off below this. Little traffic has a low rate by nature: an answer is kept for 10 s."
+  description = "The cache hit rate below which there is an alarm. With little traffic the rate is low, because answers are cached for only 10 s."
   type        = number
   default     = 80
 }
 
 variable "log_days" {
-  description = "Days to keep access logs, which hold no viewer's address; 0 writes none."
+  description = "Days to keep access logs; 0 writes none. The logs have no viewer addresses."
   type        = number
   default     = 0
 }
