@@ -184,7 +184,7 @@ PANELS = [
     ),
     number(
         "Bad answers, 1 h",
-        "Answers without an edge, or without fresh health. The objective: at most 0.1 % in 30 days.",
+        "Answers without an edge, or without fresh health. The objective is at most 0.1 %.",
         f"max(job:autorouter_bad:ratio_rate1h{{{JOB}}})",
         "percentunit",
         steps((None, GREEN), (0.001, ORANGE), (0.0144, RED)),
@@ -235,7 +235,7 @@ PANELS = [
     ),
     stack(
         "By reason",
-        "Why an answer has an edge or none, with its HTTP status. docs/api.md explains the reasons.",
+        "Why answers have an edge or none, with HTTP status. docs/api.md explains the reasons.",
         "reqps",
         query(
             rate("autorouter_answers_total", "code", "reason", match='reason!="healthz"'),
