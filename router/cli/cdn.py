@@ -85,8 +85,8 @@ def publish(store: str, regions: Path | None, acts: bool, as_json: bool) -> None
     if not as_json:
         _show(change)
     if acts and not change.is_empty:
-        with text.show_progress() as tell:
-            kvs.publish(opened, change, lambda done, calls: tell("writing", done, calls))
+        with text.show_progress() as progress:
+            kvs.publish(opened, change, lambda done, calls: progress("writing", done, calls))
     if as_json:
         print_json({**_summary(change), "published": acts or change.is_empty})
     elif acts and not change.is_empty:
@@ -104,12 +104,12 @@ def _ranker(regions: Path | None) -> "Ranker":
 
 def _replace(path: Path, text: str) -> None:
     """Write a file completely or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _summary(change: Any) -> dict[str, Any]:

@@ -32,8 +32,8 @@ def dev(regions: Path | None, port: int, ops_port: int) -> None:
 
     settings = read_settings(regions)
     if not databases.in_use(settings):
-        with render.show_progress() as tell:
-            databases.fetch_first(settings, tell)
+        with render.show_progress() as progress:
+            databases.fetch_first(settings, progress)
     settings = msgspec.structs.replace(
         settings, listen=Listen("127.0.0.1", port), ops_listen=Listen("127.0.0.1", ops_port)
     )

@@ -130,12 +130,12 @@ def show_progress() -> Iterator[Callable[[str, int, int | None], None]]:
     with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def tell(what: str, done: int, total: int | None) -> None:
+        def progress(what: str, done: int, total: int | None) -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what)
             bars.update(tasks[what], completed=done, total=total)
 
-        yield tell
+        yield progress
 
 
 def _when(at: float | None) -> str:

@@ -130,7 +130,7 @@ def _unroutable(edge: Edge) -> Finding:
         grade=Grade.NOTICE,
         kind=FindingKind.UNROUTABLE,
         title=f"{_name(edge)}, which is not routable, is {edge.observed}",
-        meaning="No viewer is affected: it is never chosen. Clients that call it directly are.",
+        meaning="Viewers never get it. Only clients that call it directly are affected.",
         action="Repair it before you set routable to true.",
         since=edge.since,
         edges=(edge.region.id,),

@@ -1,7 +1,7 @@
 """Rejects requests whose Host is not a name of this listener, against DNS rebinding.
 
-A page that rebinds its own name to this address sends that name as `Host`. Accepted are IP
-addresses, names without a dot and the names in AUTOROUTER_OPS_HOSTS. A web page cannot use the
+A page that rebinds its own name to this address sends that name as `Host`. This accepts IP
+addresses, names without a dot, and the names in AUTOROUTER_OPS_HOSTS. A web page cannot use the
 first two for rebinding.
 """
 

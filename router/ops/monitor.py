@@ -245,7 +245,7 @@ _COUNTED = tuple(Recent.__dataclass_fields__)
 
 
 def recent_input(counts: Counts) -> Counter[str]:
-    """The counts that a diagnosis needs, under the names of Recent."""
+    """The counts that a diagnosis needs. The keys are the fields of Recent."""
     found: Counter[str] = Counter()
     for labels, count in counts.answers.items():
         found["faults"] += count * (labels.reason == "fault")

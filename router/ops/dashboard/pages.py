@@ -62,7 +62,7 @@ class Dashboard:
 
     @property
     def loops(self) -> "Sequence[RecentCounts[Any] | Dashboard]":
-        """The loops to run beside the listener."""
+        """The loops to run together with the listener."""
         return [self._countries, self._ops.answers, self]
 
     async def run(self) -> None:
