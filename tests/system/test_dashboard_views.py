@@ -193,7 +193,7 @@ def test_page_shows_no_alarm_while_starting(browser: Browser, dev: Dev) -> None:
         "grade": "warning",
         "kind": "starting",
         "title": "Starting: no health has been read yet",
-        "action": "Wait some seconds.",
+        "action": "Wait a few seconds.",
         "edges": [],
     }
 
@@ -207,7 +207,7 @@ def test_page_shows_no_alarm_while_starting(browser: Browser, dev: Dev) -> None:
     with visit(browser, home(dev)) as seen:
         change_response(seen.page, "**/v1/edges", change)
         seen.wait_for_text("#headline", "Starting")
-        assert "Wait some seconds" in seen.text("#headline")
+        assert "Wait a few seconds" in seen.text("#headline")
         assert seen.page.locator("[data-grade=alarm], tr[data-tone=bad]").count() == 0
 
 
