@@ -1,6 +1,6 @@
-"""The CloudFormation template keeps what the cache of answers rests on, and cfn-lint likes it.
+"""The CloudFormation template keeps the rules of the answer cache, and cfn-lint accepts it.
 
-Every rule that we hold the template to is shown to notice a template that breaks it.
+Each rule is also tested with a template that breaks it.
 """
 
 import re
@@ -76,7 +76,7 @@ BREACHES: list[tuple[Rule, str, Any]] = []
 
 
 def rule(*breaches: tuple[str, Any]) -> Callable[[Rule], Rule]:
-    """Register a rule for the template. Each of `breaches`, a path and a value, breaks it."""
+    """Register a rule for the template. Each breach (a path and a value) must break the rule."""
     assert breaches
 
     def add(check: Rule) -> Rule:
@@ -610,16 +610,16 @@ def test_template_without_a_build_makes_no_key(template: Template, tmp_path: Pat
 
 
 def test_guide_uses_the_name_of_the_function(template: Template) -> None:
-    told = template["Outputs"]["FunctionName"]["Value"]
-    assert told == at(template, "RouteKeyFunction.Name")
+    name = template["Outputs"]["FunctionName"]["Value"]
+    assert name == at(template, "RouteKeyFunction.Name")
 
 
 def test_parameters_and_outputs_in_the_guide_exist(template: Template) -> None:
     text = GUIDE.read_text()
     given = set(re.findall(r"^ +([A-Z]\w+)=", text, re.MULTILINE))
-    asked = set(re.findall(r"\bout (\w+)", text))
+    outputs = set(re.findall(r"\bout (\w+)", text))
     required = {name for name, one in template["Parameters"].items() if "Default" not in one}
 
     assert required <= given <= set(template["Parameters"])
-    assert asked
-    assert asked <= set(template["Outputs"])
+    assert outputs
+    assert outputs <= set(template["Outputs"])

@@ -189,7 +189,7 @@ def options_in(span: str) -> list[str]:
 
 
 def options_of(span: str) -> set[str]:
-    """The options of the command that the span begins with."""
+    """The options of the command at the start of `span`."""
     command: click.Command = main
     for word in span.split()[1:]:
         if isinstance(command, click.Group) and word in command.commands:
@@ -301,7 +301,7 @@ def test_help_mentions_every_setting_and_command() -> None:
 
 
 def leaves(group: click.Group, *words: str) -> dict[str, click.Command]:
-    """Every command without subcommands, by its words."""
+    """Every command without subcommands, by its full name."""
     found: dict[str, click.Command] = {}
     for name, command in group.commands.items():
         if isinstance(command, click.Group):

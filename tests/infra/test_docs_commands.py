@@ -60,7 +60,7 @@ SERVERS = re.compile(r"\S*autorouter (serve|poll|dev)\b")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkout:
-    """A folder like a checkout, and a server: commands run here."""
+    """A folder like a checkout, and a server. Commands run here."""
 
     folder: Path
     dev: Dev

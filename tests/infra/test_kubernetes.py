@@ -33,9 +33,9 @@ Document = dict[str, Any]
 
 def kustomizations(folder: Path) -> Iterator[tuple[Path, Document]]:
     """The kustomization of a folder and of all folders that it refers to."""
-    told = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    yield folder, told
-    for name in [*told.get("resources", ()), *told.get("components", ())]:
+    document = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    yield folder, document
+    for name in [*document.get("resources", ()), *document.get("components", ())]:
         if (folder / name).is_dir():
             yield from kustomizations(folder / name)
 
@@ -48,11 +48,11 @@ def every_kustomization() -> Iterator[tuple[Path, Document]]:
 def manifests() -> list[Document]:
     """Every document of the kustomizations, also generated ones."""
     found: list[Document] = []
-    for folder, told in every_kustomization():
-        for name in told.get("resources", ()):
+    for folder, document in every_kustomization():
+        for name in document.get("resources", ()):
             if (folder / name).is_file():
                 found += yaml.safe_load_all((folder / name).read_text())
-        for generated in told.get("configMapGenerator", ()):
+        for generated in document.get("configMapGenerator", ()):
             data = dict(literal.split("=", 1) for literal in generated["literals"])
             name = {"name": generated["name"]}
             found.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": name, "data": data})
@@ -117,8 +117,8 @@ def pod_of(deployment: Document) -> Document:
 
 def container_of(deployment: Document) -> Document:
     (container,) = pod_of(deployment)["containers"]
-    told: Document = container
-    return told
+    document: Document = container
+    return document
 
 
 # Files and schemas
@@ -127,15 +127,15 @@ def container_of(deployment: Document) -> Document:
 def test_every_file_is_referenced() -> None:
     led_to = {
         folder / name
-        for folder, told in every_kustomization()
-        for name in [*told.get("resources", ()), "kustomization.yaml"]
+        for folder, document in every_kustomization()
+        for name in [*document.get("resources", ()), "kustomization.yaml"]
         if (folder / name).is_file()
     }
     assert led_to == set(FOLDER.rglob("*.yaml"))
 
 
 def validation_errors(documents: list[Document], path: Path, version: str) -> list[str]:
-    """The errors in documents, by the schemas of a Kubernetes release."""
+    """The errors that the schemas of a Kubernetes release find in documents."""
     path.write_text("---\n".join(yaml.safe_dump(each) for each in documents))
     checker = AUTOROUTER.with_name("kubernetes-validate")
     command = [str(checker), "--strict", "-k", version, str(path)]
@@ -220,8 +220,8 @@ def test_ingress_targets_the_public_port() -> None:
 
 @pytest.mark.parametrize("sent", ["", "8.8.8.8, ", "10.0.9.9, ", "8.8.8.8, 10.0.3.7, "])
 def test_router_behind_the_ingress_gets_the_viewers_address(sent: str) -> None:
-    """It uses the guide's settings. A controller appends the address of its client, or replaces
-    the viewer's header."""
+    """With the guide's settings this works for a controller that appends to the header and for one
+    that replaces it."""
     (settings,) = (
         each["data"]
         for each in overlay_of_guide()
@@ -328,12 +328,15 @@ def test_pod_monitor_reads_the_pollers_port() -> None:
 def test_guide_creates_a_resource_of_the_alert_rules() -> None:
     guide = GUIDE.read_text()
     (command,) = re.findall(r"^ +(\{ printf .*?\}) \| kubectl", guide, re.MULTILINE | re.DOTALL)
-    made = subprocess.run(["sh", "-euc", command], cwd=ROOT, capture_output=True, check=True)
-    told = yaml.safe_load(made.stdout)
+    rendered = subprocess.run(["sh", "-euc", command], cwd=ROOT, capture_output=True, check=True)
+    document = yaml.safe_load(rendered.stdout)
     rules = yaml.safe_load((ROOT / "infra" / "prometheus" / "rules.yml").read_text())
-    assert (told["apiVersion"], told["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
-    assert told["metadata"] == {"name": "autorouter"}
-    assert told["spec"] == rules
+    assert (document["apiVersion"], document["kind"]) == (
+        "monitoring.coreos.com/v1",
+        "PrometheusRule",
+    )
+    assert document["metadata"] == {"name": "autorouter"}
+    assert document["spec"] == rules
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
@@ -382,13 +385,13 @@ def variables(deployment: Document) -> dict[str, str]:
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])
 def test_settings_are_valid(deployment: Document, tmp_path: Path) -> None:
-    told = variables(deployment)
+    document = variables(deployment)
     for each in container_of(deployment)["env"]:
         path = tmp_path / Path(each["value"]).name
         path.write_text("redis://redis:6379/0" if "redis" in path.name else "0123456789abcdef")
-        told[each["name"]] = str(path)
+        document[each["name"]] = str(path)
 
-    assert read_settings(told)[1] == []
+    assert read_settings(document)[1] == []
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=["poller", "router"])

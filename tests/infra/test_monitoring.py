@@ -114,28 +114,28 @@ def annotations_in(path: Path, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.name))
 def test_annotations_are_filled_in(path: Path, tmp_path: Path) -> None:
-    told = annotations_in(path, tmp_path)
+    annotations = annotations_in(path, tmp_path)
     names = {test["name"] for test in yaml.safe_load(path.read_text())["tests"]}
-    assert {name for name in names if f"{RUNBOOK_URL}#{name.lower()}" in str(told)} == names
-    assert [one for one in told if not re.search(r'since:? ?=?"?1970-01-0\d', one)] == []
+    assert {name for name in names if f"{RUNBOOK_URL}#{name.lower()}" in str(annotations)} == names
+    assert [one for one in annotations if not re.search(r'since:? ?=?"?1970-01-0\d', one)] == []
     wrong = r"error|no value|\{\{|\}\}|%!|NaN|Inf|e[+-]\d"
-    assert [one for one in told if re.search(wrong, one.replace("error budget", ""))] == []
+    assert [one for one in annotations if re.search(wrong, one.replace("error budget", ""))] == []
 
 
-def tested_outcomes() -> dict[str, list[bool]]:
+def expected_outcomes() -> dict[str, list[bool]]:
     """For each alert, whether it is expected to fire in each of its checks."""
-    told: dict[str, list[bool]] = {}
+    outcomes: dict[str, list[bool]] = {}
     for path in TESTS:
         for test in yaml.safe_load(path.read_text())["tests"]:
             for check in test["promql_expr_test"]:
                 (name,) = re.findall(r'alertname="(\w+)"', check["expr"])
-                told.setdefault(name, []).append(bool(check["exp_samples"]))
-    return told
+                outcomes.setdefault(name, []).append(bool(check["exp_samples"]))
+    return outcomes
 
 
 def test_every_alert_is_tested_before_during_and_after() -> None:
-    assert set(tested_outcomes()) == set(ALERTS)
-    assert all(checks[0] is False and True in checks for checks in tested_outcomes().values())
+    assert set(expected_outcomes()) == set(ALERTS)
+    assert all(checks[0] is False and True in checks for checks in expected_outcomes().values())
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])

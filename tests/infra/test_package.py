@@ -134,21 +134,21 @@ def test_installed_command_has_no_catalog(installed: Path, command: str) -> None
 
 
 def test_installed_command_runs_its_own_code(installed: Path) -> None:
-    told = run(
+    output = run(
         [sys.executable, "-S", "-c", "import router; print(router.__file__)"],
         PYTHONPATH=os.pathsep.join([str(installed), SITE_PACKAGES]),
     ).stdout
-    assert Path(told.strip()) == installed / "router" / "__init__.py"
+    assert Path(output.strip()) == installed / "router" / "__init__.py"
 
 
 def test_installed_command_explains_a_viewer(installed: Path) -> None:
     regions, words = str(ROOT / "regions.yaml"), ("explain", "24.48.0.1", "--json")
-    told = json.loads(run_installed(installed, *words, AUTOROUTER_REGIONS=regions).stdout)
-    assert told["location"]["country"] == "CA"
+    document = json.loads(run_installed(installed, *words, AUTOROUTER_REGIONS=regions).stdout)
+    assert document["location"]["country"] == "CA"
 
 
 def texts_for_people() -> Iterator[Path]:
-    """All texts for people: pages, messages in code, units and manifests."""
+    """All texts that people read: pages, messages in code, units and manifests."""
     for folder in ("docs", "router", "infra", "clients", "geodata"):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and path.suffix not in {".pyc", ".png", ".mmdb", ".woff2"}:

@@ -117,8 +117,8 @@ def test_settings_read_the_credentials(drop_in: Path, tmp_path: Path) -> None:
 
 @EACH
 def test_unit_is_confined(unit: Path, tmp_path: Path) -> None:
-    told = systemd_analyze("security", "--offline=true", str(localized(unit, tmp_path))).stdout
-    (exposure,) = re.findall(r"Overall exposure level for \S+: (\d+\.\d+)", told)
+    report = systemd_analyze("security", "--offline=true", str(localized(unit, tmp_path))).stdout
+    (exposure,) = re.findall(r"Overall exposure level for \S+: (\d+\.\d+)", report)
     assert float(exposure) < MAX_EXPOSURE
 
 

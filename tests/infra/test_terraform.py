@@ -61,15 +61,15 @@ def test_schema_error_is_detected(change: Block, fault: str) -> None:
 
 def test_references_are_defined() -> None:
     code = re.sub(r"#.*", "", TEXT)
-    there = {
+    defined = {
         *(f"data.{address}" for address in DATA),
         *RESOURCES,
         *(f"var.{name}" for name in blocks("variable")),
     }
-    asked = re.findall(r"\b(?:data\.)?aws_\w+\.\w+|\bvar\.\w+", code)
-    assert asked
-    assert set(asked) <= there
-    assert {f"var.{name}" for name in blocks("variable")} <= set(asked)
+    references = re.findall(r"\b(?:data\.)?aws_\w+\.\w+|\bvar\.\w+", code)
+    assert references
+    assert set(references) <= defined
+    assert {f"var.{name}" for name in blocks("variable")} <= set(references)
 
 
 # Comparison with the template
@@ -293,7 +293,7 @@ def test_guide_sets_every_required_variable() -> None:
 # Terraform itself
 
 
-# A local mirror of providers, by Terraform's variable for it; nothing is downloaded.
+# A local mirror of providers, so that Terraform downloads nothing.
 PROVIDERS = Path(os.environ.get("TF_PLUGIN_CACHE_DIR", "none"))
 TERRAFORM = shutil.which("terraform")
 IS_INSTALLED = TERRAFORM is not None and any(PROVIDERS.glob("*/hashicorp/aws/*/*/*"))

@@ -32,7 +32,7 @@ async def test_each_request_is_logged_without_the_viewer(site: Site, workers: st
 
 
 async def knows_models(running: Running) -> bool:
-    """Whether it knows the models of every edge: the fleet does not change after that."""
+    """Whether it knows the models of every edge, after which the fleet does not change."""
     edges = (await running.ops("/v1/edges")).json()["edges"]
     return all(edge["models"] is not None for edge in edges)
 

@@ -60,7 +60,7 @@ async def test_silent_address_costs_a_head_start_and_is_reported() -> None:
             silent = stack.enter_context(socket.socket())
             silent.bind(("127.0.0.9", port))
             silent.listen(0)
-            for _ in range(8):  # fills its queue: it answers no further connection
+            for _ in range(8):  # fill its queue, so that it accepts no more connections
                 one = stack.enter_context(socket.socket())
                 one.setblocking(False)
                 one.connect_ex(("127.0.0.9", port))

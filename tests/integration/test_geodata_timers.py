@@ -1,4 +1,4 @@
-"""The path_with_stubs in infra that keep the geo database current, run as they are written."""
+"""The commands in infra that keep the geo database current, run as they are written."""
 
 import os
 import re

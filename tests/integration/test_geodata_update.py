@@ -29,7 +29,7 @@ from tests.support.servers import run_autorouter
 
 NOW = 1_900_000_000.0  # later than the build time that mmdb-writer sets
 MIDDLE_OF_APRIL_2030 = 1_902_500_000.0
-# Places all addresses, so that every address that an update samples has one.
+# These networks cover all addresses, so each address that an update samples has a location.
 EVERYWHERE = {"0.0.0.0/1": "Toronto", "128.0.0.0/1": "Berlin", "2000::/3": "Montreal"}
 
 
@@ -123,7 +123,7 @@ def test_unknown_source_is_rejected_with_the_choices(tmp_path: Path, fetcher: Fe
 
 
 def rejected_without_force(plan: Plan, fetcher: Fetcher, now: float = NOW) -> str:
-    """Return the error of an update that is rejected, and accepted with --force."""
+    """Assert that an update is rejected but accepted with --force; return the error."""
     before = plan.output.read_bytes() if plan.output.exists() else None
     with pytest.raises(GeoDataError, match="--force takes it") as caught:
         update(plan, fetcher, now)

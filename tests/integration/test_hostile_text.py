@@ -1,4 +1,4 @@
-"""Text from edges, Redis and people: no unprintable character reaches a terminal, log or event."""
+"""No unprintable character from edges, Redis or people reaches a terminal, a log or an event."""
 
 import asyncio
 import json

@@ -376,7 +376,7 @@ def test_connection_error_has_an_outcome(error: BaseException, expected: Outcome
 
 
 async def _send_endlessly(head: bytes, piece: bytes, prober: Prober) -> tuple[Outcome, int, float]:
-    """The outcome for an edge that sends without end, the bytes sent, and the seconds."""
+    """Probe an edge that never stops sending; return outcome, bytes sent and seconds."""
     sent = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -46,8 +46,8 @@ async def test_hung_state_folder_blocks_neither_health_nor_shutdown(
     first = (await server.route())["region"]
 
     async def is_reported() -> bool:
-        told = (await server.ops("/v1/edges")).json()
-        return "state_dir" in {finding["kind"] for finding in told["findings"]}
+        document = (await server.ops("/v1/edges")).json()
+        return "state_dir" in {finding["kind"] for finding in document["findings"]}
 
     await eventually(is_reported)
     await site.fleet.edges[first].set_mode(Mode.DOWN)
@@ -96,8 +96,8 @@ async def test_unread_log_blocks_nothing(site: Site, workers: str) -> None:
 
             async def is_up() -> bool:
                 with suppress(httpx.HTTPError):
-                    told = (await client.get(f"http://{HOST}:{port}/v1/route")).json()
-                    return bool(told["status"] == "ok")
+                    document = (await client.get(f"http://{HOST}:{port}/v1/route")).json()
+                    return bool(document["status"] == "ok")
                 return False
 
             await eventually(is_up)
@@ -108,8 +108,8 @@ async def test_unread_log_blocks_nothing(site: Site, workers: str) -> None:
             assert (await client.get(f"http://{HOST}:{ops_port}/healthz")).status_code == 200
 
             async def is_reported() -> bool:
-                told = (await client.get(f"http://{HOST}:{ops_port}/v1/edges")).json()
-                return "log" in {finding["kind"] for finding in told["findings"]}
+                document = (await client.get(f"http://{HOST}:{ops_port}/v1/edges")).json()
+                return "log" in {finding["kind"] for finding in document["findings"]}
 
             if workers == "1":
                 await eventually(is_reported)
@@ -140,12 +140,12 @@ async def is_answering(server: Running) -> bool:
 
 
 async def finding_kinds(server: Running) -> set[str]:
-    told = (await server.ops("/v1/edges")).json()
-    return {finding["kind"] for finding in told["findings"]}
+    document = (await server.ops("/v1/edges")).json()
+    return {finding["kind"] for finding in document["findings"]}
 
 
 async def metric_value(server: Running, series: str) -> float:
-    """The value of a series of /metrics."""
+    """The value of a series in /metrics."""
     for line in (await server.ops("/metrics")).text.splitlines():
         if line.startswith(f"{series} "):
             return float(line.rpartition(" ")[2])

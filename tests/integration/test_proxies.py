@@ -139,27 +139,27 @@ def test_false_address_headers_are_ignored(proxied: Proxied, headers: dict[str, 
 
 
 def test_response_passes_unchanged(proxied: Proxied, dev: Dev) -> None:
-    told = proxied.ask(TORONTO)
+    response = proxied.ask(TORONTO)
     direct = httpx.get(f"http://{HOST}:{dev.port}/v1/route", headers={"X-Forwarded-For": TORONTO})
-    assert told.json() == direct.json()
+    assert response.json() == direct.json()
     for name in ("cache-control", "etag", "content-type", "access-control-allow-origin"):
-        assert told.headers[name] == direct.headers[name]
-    again = proxied.ask(TORONTO, **{"If-None-Match": told.headers["etag"]})
+        assert response.headers[name] == direct.headers[name]
+    again = proxied.ask(TORONTO, **{"If-None-Match": response.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    assert proxied.ask(TORONTO, "HEAD").headers["etag"] == told.headers["etag"]
+    assert proxied.ask(TORONTO, "HEAD").headers["etag"] == response.headers["etag"]
 
 
 def test_other_methods_are_rejected(proxied: Proxied) -> None:
-    told = proxied.ask(TORONTO, "POST")
-    assert (told.status_code, told.json()["code"]) == (403, "use_edge")
+    response = proxied.ask(TORONTO, "POST")
+    assert (response.status_code, response.json()["code"]) == (403, "use_edge")
 
 
 def test_forwarded_for_without_the_proxy_is_ignored(dev: Dev) -> None:
     transport = httpx.HTTPTransport(local_address=TORONTO)
     with httpx.Client(transport=transport) as client:
         url = f"http://{HOST}:{dev.port}/v1/route"
-        told = client.get(url, headers={"X-Forwarded-For": DALLAS})
-    assert told.json()["name"].startswith("Toronto")
+        response = client.get(url, headers={"X-Forwarded-For": DALLAS})
+    assert response.json()["name"].startswith("Toronto")
 
 
 def test_trusting_a_viewer_network_accepts_false_addresses(tmp_path: Path) -> None:
@@ -170,8 +170,8 @@ def test_trusting_a_viewer_network_accepts_false_addresses(tmp_path: Path) -> No
         transport = httpx.HTTPTransport(local_address="127.0.0.9")
         with httpx.Client(transport=transport) as client:
             url = f"http://{HOST}:{dev.port}/v1/route"
-            told = client.get(url, headers={"X-Forwarded-For": DALLAS})
-    assert told.json()["name"].startswith("Dallas")
+            response = client.get(url, headers={"X-Forwarded-For": DALLAS})
+    assert response.json()["name"].startswith("Dallas")
 
 
 @pytest.mark.parametrize("name", ["nginx.conf", "Caddyfile"])

@@ -29,12 +29,12 @@ class Recorder:
 
     def __init__(self) -> None:
         self.status = 200
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self.headers: dict[str, str] = {}
         self.body = b""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.asked.append((scope["method"], scope["path"]))
+        self.requests.append((scope["method"], scope["path"]))
         self.headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         self.body = (await receive()).get("body", b"")
         if self.status == 0:
@@ -64,20 +64,20 @@ async def url(api: Recorder) -> AsyncIterator[str]:
 
 async def test_varnish_gets_the_tags(api: Recorder, url: str, client: httpx.AsyncClient) -> None:
     await Varnish(client, f"{url}/").purge(TAGS)
-    assert api.asked == [("PURGE", "/")]
+    assert api.requests == [("PURGE", "/")]
     assert api.headers["xkey-purge"] == "edge:yto-01 edge:yul-01"
 
 
 async def test_fastly_gets_a_soft_purge(api: Recorder, url: str, client: httpx.AsyncClient) -> None:
     await Fastly(client, "SVC1", TOKEN, url).purge(TAGS)
-    assert api.asked == [("POST", "/service/SVC1/purge")]
+    assert api.requests == [("POST", "/service/SVC1/purge")]
     assert json.loads(api.body) == {"surrogate_keys": TAGS}
     assert (api.headers["fastly-key"], api.headers["fastly-soft-purge"]) == (TOKEN, "1")
 
 
 async def test_cloudflare_gets_the_tags(api: Recorder, url: str, client: httpx.AsyncClient) -> None:
     await Cloudflare(client, "zone1", TOKEN, url).purge(TAGS)
-    assert api.asked == [("POST", "/zones/zone1/purge_cache")]
+    assert api.requests == [("POST", "/zones/zone1/purge_cache")]
     assert json.loads(api.body) == {"tags": TAGS}
     assert api.headers["authorization"] == f"Bearer {TOKEN}"
 
@@ -167,8 +167,12 @@ def invalidations(distribution: str) -> list[list[str]]:
     """The paths of each invalidation, oldest first."""
     client = boto3.client("cloudfront", "us-east-1")
     listed = client.list_invalidations(DistributionId=distribution)["InvalidationList"]["Items"]
-    told = [client.get_invalidation(DistributionId=distribution, Id=one["Id"]) for one in listed]
-    return [one["Invalidation"]["InvalidationBatch"]["Paths"]["Items"] for one in told]
+    invalidations_found = [
+        client.get_invalidation(DistributionId=distribution, Id=one["Id"]) for one in listed
+    ]
+    return [
+        one["Invalidation"]["InvalidationBatch"]["Paths"]["Items"] for one in invalidations_found
+    ]
 
 
 async def test_cloudfront_gets_a_new_invalidation_each_time(aws_env: str) -> None:
@@ -218,12 +222,12 @@ def test_aws_service_descriptions_are_parsed_once(
 
 
 async def test_setting_selects_the_purge_targets(client: httpx.AsyncClient, aws_env: str) -> None:
-    wish = (
+    setting = (
         "varnish:http://127.0.0.1:6081, cloudfront:E1, fastly:S1, cloudflare:z1, varnish:http://b"
     )
     settings = load_settings(
         {
-            "AUTOROUTER_PURGE": wish,
+            "AUTOROUTER_PURGE": setting,
             "AUTOROUTER_FASTLY_TOKEN": TOKEN,
             "AUTOROUTER_CLOUDFLARE_TOKEN": TOKEN,
         }

@@ -32,14 +32,14 @@ async def picks(server: Running) -> dict[str, dict[str, Any]]:
 
 
 async def test_renamed_edges_are_used_once_all_are_probed(joined: Site) -> None:
-    """First probes are spread over the interval: the first view must not have one edge only."""
+    """First probes are spread over the interval: at first, only one edge is known as healthy."""
     joined.settings["POLL_INTERVAL_S"] = "3"
     joined.poll()
     server = await joined.serve_until_ready()
     rewritten(Path(joined.settings["REGIONS"]), rename)
     renamed = 0
     async with asyncio.timeout(LIMIT_S):
-        while renamed < 20:  # a second of responses based on probes of the new ids
+        while renamed < 20:  # about one second of responses from probes of the new ids
             answers = await picks(server)
             for address, answer in answers.items():
                 assert answer["region"].startswith(VIEWERS[address]), answer

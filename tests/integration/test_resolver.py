@@ -67,9 +67,9 @@ async def test_hosts_file_is_read() -> None:
 async def test_result_is_cached_for_its_ttl() -> None:
     async with resolving({"a.example": GOOD}, ttl_s=1) as (resolver, server, _):
         await resolver.addresses("a.example")
-        asked = server.asked["a.example"]
+        queries = server.asked["a.example"]
         await resolver.addresses("a.example")
-        assert server.asked["a.example"] == asked
+        assert server.asked["a.example"] == queries
         server.names["a.example"] = ["127.0.0.3"]
 
         async def is_followed() -> bool:

@@ -84,7 +84,7 @@ print(affordable_connections(8_192), *resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def limits(soft: int, hard: int) -> list[int]:
-    """The connection limit out of 8,192, then the file limits, measured in a separate process."""
+    """The connection limit (of 8,192 wanted) and the file limits, in a separate process."""
     code = LIMITS.format(soft=soft, hard=hard)
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     return [int(number) for number in output.stdout.split()]

@@ -78,7 +78,7 @@ def test_dial_moves_the_other_viewers_of_an_edge(alone: dict[str, str]) -> None:
 
     assert document["change"] == "dialled yto-01 to 70%"
     one = row_of(document, "yto-01")
-    # Three standard deviations for about 128 networks.
+    # The tolerance is three standard deviations for about 128 networks.
     assert one["after"] / one["before"] == pytest.approx(0.7, abs=0.12)
 
 

@@ -61,7 +61,7 @@ async def watched_loop() -> AsyncIterator[Callable[[], float]]:
 
 
 async def _nothing() -> None:
-    """What most tries need before."""
+    """Preparation of a try that needs none."""
 
 
 async def least_stall_ms(
@@ -69,7 +69,7 @@ async def least_stall_ms(
     before: Callable[[], Awaitable[object]] = _nothing,
     tries: int = TRIES,
 ) -> float:
-    """The smallest stall of all tries, without other work of the interpreter."""
+    """The smallest stall of several tries, which excludes unrelated work of the interpreter."""
     stalls = []
     await before()
     await request()

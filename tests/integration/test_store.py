@@ -57,7 +57,7 @@ async def settled_hints(store: Store) -> int:
 
 
 async def hint_s(store: Store, cause: Callable[[], Any]) -> float:
-    """How long `changed` waits for a hint, whose cause runs once it waits."""
+    """Seconds until `changed` returns, if `cause` runs while it waits."""
     seen = await settled_hints(store)
     started = time.monotonic()
     waiting = asyncio.create_task(store.changed(seen, WAIT_S))
@@ -457,10 +457,10 @@ async def test_events_of_a_wrong_type_are_replaced(redis_url: str, raw: Any) -> 
         assert [logged.event for logged in await store.events()] == [an_event(1)]
         raw.delete(EVENTS)
         raw.set(EVENTS, "x")
-        wish = an_hour_long("yto-01")
-        await store.change_intents([Change("yto-01", wish, an_event(2))])
+        intent = an_hour_long("yto-01")
+        await store.change_intents([Change("yto-01", intent, an_event(2))])
         assert [logged.event for logged in await store.events()] == [an_event(2)]
-        assert (await store.read(["yto-01"])).intents == (wish,)
+        assert (await store.read(["yto-01"])).intents == (intent,)
 
 
 async def test_replaced_wrong_types_are_reported(redis_url: str, raw: Any) -> None:
@@ -485,7 +485,7 @@ async def test_value_under_the_wrong_key_is_rejected(redis_url: str, raw: Any) -
 
 
 async def test_thousands_of_vantages_do_not_hide_the_newest(redis_url: str, raw: Any) -> None:
-    """The other names sort before the real ones; some have views."""
+    """The other vantages sort before the real ones, and some of them have views."""
     now_ms = round(time.time() * 1_000)
     names = [f"a{n:04}" for n in range(4_900)]
     raw.sadd(VANTAGES, *names)

@@ -70,7 +70,7 @@ def enables(*edges: str) -> list[Change]:
 
 
 async def intents_and_events(store: RedisStore) -> tuple[set[str], set[str]]:
-    """The edges that have an intent, and those that the last event left drained."""
+    """The edges with an intent, and the edges whose last event is not "enabled"."""
     events = {one.event.edge or "": one.event.after for one in await store.events()}
     last_drained = {edge for edge, after in events.items() if after != Intended.ENABLED}
     return {one.edge for one in (await store.read(EDGES)).intents}, last_drained
@@ -119,7 +119,7 @@ async def test_full_redis_changes_nothing(redis_url: str, raw: Any) -> None:
 async def test_pause_of_redis_keeps_intents_and_events_equal(
     redis: RedisServer, pause_s: float, after_s: float
 ) -> None:
-    """The answer to the operator, the intents and the events agree."""
+    """The result of the command, the intents and the events agree."""
     async with opened(redis.url) as store, opened(redis.url) as other:
         await intents_and_events(store)
         acting = asyncio.create_task(store.change_intents(drains(*EDGES)))
@@ -197,7 +197,7 @@ async def test_missing_permission_in_a_cluster_is_reported(tmp_path: Path) -> No
 async def lost_events(
     url: str, lose: Callable[[RedisStore], Any], monkeypatch: pytest.MonkeyPatch
 ) -> list[Event]:
-    """The events that three servers log when `lose` removes intents."""
+    """The events that three servers log after `lose` removes intents."""
     monkeypatch.setattr("router.store.watchdog.SETTLED_S", 0.3)
     reports: Reports = []
     stores = [

@@ -244,8 +244,8 @@ def _edge(watch: FleetWatch, id: str) -> Any:
 def test_unknown_edge_does_not_affect_other_edges() -> None:
     catalog = a_catalog(a_region("yto-01"), a_region("new-01"))
     view = a_view("local", {"yto-01": Observed.UP, "old-01": Observed.DOWN})
-    wishes = [an_intent("old-01", Intended.DISABLED)]
-    fleet = combine(catalog, [view], wishes, NOW)
+    intents = [an_intent("old-01", Intended.DISABLED)]
+    fleet = combine(catalog, [view], intents, NOW)
     states = {edge.region.id: (edge.observed, edge.intended) for edge in fleet.edges}
     assert states == {
         "yto-01": (Observed.UP, Intended.ENABLED),

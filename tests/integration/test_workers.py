@@ -345,7 +345,7 @@ async def test_worker_that_ends_immediately_is_retried(
 
 
 def ends_at_once(*_: object) -> None:
-    """A worker that cannot go on."""
+    """A worker that ends immediately."""
 
 
 @asynccontextmanager
