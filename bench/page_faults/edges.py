@@ -34,12 +34,10 @@ class DevSite(Site):
     dev: Dev
 
     def mode(self, mode: str, *edges: str) -> None:
-        """Set the mode of simulated edges."""
         for edge in edges:
             break_edge(self.dev, edge, mode)
 
     def put(self, path: str) -> None:
-        """Change the simulation."""
         httpx.put(self.home + path, trust_env=False).raise_for_status()
 
 

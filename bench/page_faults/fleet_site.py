@@ -81,7 +81,6 @@ class FleetSite(Site):
 
     @property
     def server(self) -> Server:
-        """The only server."""
         return self.all.servers[0]
 
     def redis(self) -> Any:

@@ -34,8 +34,7 @@ class Site(ABC):
         return f"http://{HOST}:{self.ops_port}/"
 
     @abstractmethod
-    def mode(self, mode: str, *edges: str) -> None:
-        """Set the mode of edges."""
+    def mode(self, mode: str, *edges: str) -> None: ...
 
     def command(self, *words: str) -> None:
         """Run `autorouter` as an operator. Raises RuntimeError if it fails."""
@@ -114,12 +113,10 @@ class Stage(Generic[S]):
 
 
 def sets(mode: str, *edges: str) -> Act[Site]:
-    """Set the mode of edges."""
     return lambda site: site.mode(mode, *edges)
 
 
 def runs(*words: str) -> Act[Site]:
-    """Run a command as an operator."""
     return lambda site: site.command(*words)
 
 

@@ -111,7 +111,6 @@ class Forwarder:
 def forwarding(
     target: int, delay_s: float = 0.0, bytes_per_s: float = math.inf
 ) -> Iterator[Forwarder]:
-    """A running forwarder."""
     forwarder = Forwarder(target, delay_s, bytes_per_s)
     try:
         yield forwarder

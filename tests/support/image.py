@@ -1,4 +1,4 @@
-"""The Dockerfile's stages, parsed."""
+"""Reads the stages of the Dockerfile."""
 
 import re
 from dataclasses import dataclass, field

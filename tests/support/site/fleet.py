@@ -158,12 +158,10 @@ class Site:
         self.marks[name] = time.monotonic()
 
     async def set_modes(self, modes: Mapping[str, Mode]) -> None:
-        """Set the modes of edges."""
         for id, mode in modes.items():
             await self.fleet.edges[id].set_mode(mode)
 
     def poll(self, vantage: str, name: str = "") -> None:
-        """Start a poller."""
         regions = "partial" if self.setup.partial and vantage == self.last else "regions"
         settings = {"VANTAGE": vantage, "REGIONS": str(self.folder / f"{regions}.yaml")}
         if self.setup.witness and vantage == self.last:
