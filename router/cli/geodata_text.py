@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.text import Text
 
-from router.cli.text import console, date, percent, safe, table_of
+from router.cli.text import console, date, escape_argument, percent, table_of
 from router.cli.words import count
 
 
@@ -48,7 +48,7 @@ def _sample_line(one: dict[str, Any]) -> str:
     return f"{one['ip']}: {one['country']} at {one['latitude']:.2f}, {one['longitude']:.2f}{name}"
 
 
-@safe
+@escape_argument
 def show_feeds(document: dict[str, Any]) -> None:
     """Print the result of `geodata feeds`."""
     table = table_of("feed", "dated", "networks", "skipped", "unknown regions")
@@ -70,7 +70,7 @@ def show_feeds(document: dict[str, Any]) -> None:
     _plain(f"{document['output']}: {count(document['networks'], 'network')}{again}")
 
 
-@safe
+@escape_argument
 def show_found_update(document: dict[str, Any]) -> None:
     """Print the result of `geodata update --check`."""
     news = {True: "is newer than", False: "is the same as", None: "may be newer than"}
@@ -78,7 +78,7 @@ def show_found_update(document: dict[str, Any]) -> None:
     _plain(f"{document['origin']}: {version} {news[document['is_newer']]} {had}")
 
 
-@safe
+@escape_argument
 def show_update(document: dict[str, Any]) -> None:
     """Print the result of `geodata update`."""
     built = date(document["built_at"])
@@ -87,7 +87,7 @@ def show_update(document: dict[str, Any]) -> None:
     _plain(f"{document['output']}: {done} {document['origin']}, built {built}, {size}")
 
 
-@safe
+@escape_argument
 def show_comparison(document: dict[str, Any]) -> None:
     """Print the result of `geodata compare`."""
     out = console()

@@ -17,7 +17,7 @@ from router.safe_text import escaped_values
 _STATE_STYLES = {"up": "green", "degraded": "yellow", "down": "red", "unknown": "dim"}
 
 
-def safe(show: Callable[[Any], None]) -> Callable[[Any], None]:
+def escape_argument(show: Callable[[Any], None]) -> Callable[[Any], None]:
     """A decorator that escapes unprintable characters in the document. Its texts come from edges,
     Redis and people.
     """
@@ -29,7 +29,7 @@ def safe(show: Callable[[Any], None]) -> Callable[[Any], None]:
     return shown
 
 
-@safe
+@escape_argument
 def show_findings(found: dict[str, Any]) -> None:
     """Print the result of `check`."""
     out = console()
@@ -55,7 +55,7 @@ def _probe(row: dict[str, Any]) -> Text:
     return Text.assemble((f"{'probe':8}", style), "; ".join(parts))
 
 
-@safe
+@escape_argument
 def show_events(document: list[dict[str, Any]]) -> None:
     """Print events, one line each."""
     out = console()
@@ -72,7 +72,7 @@ def show_events(document: list[dict[str, Any]]) -> None:
         out.print(line, highlight=False, markup=False)
 
 
-@safe
+@escape_argument
 def show_explanation(document: dict[str, Any]) -> None:
     """Print why a viewer gets an edge."""
     out = console()

@@ -5,13 +5,13 @@ from typing import Any
 
 from rich.text import Text
 
-from router.cli.text import console, date, percent, safe, table_of
+from router.cli.text import console, date, escape_argument, percent, table_of
 from router.cli.words import count
 
 MAX_COUNTRIES = 20
 
 
-@safe
+@escape_argument
 def show_moves(document: dict[str, Any]) -> None:
     """Print which viewers move, and from which edge to which."""
     out = console()

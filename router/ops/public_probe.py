@@ -37,9 +37,9 @@ class PublicProbe:
         """Check repeatedly."""
         while True:
             await asyncio.sleep(EVERY_S)
-            await self.round()
+            await self.check()
 
-    async def round(self) -> None:
+    async def check(self) -> None:
         """Send a request on each connection, all at once."""
         asked = (asyncio.to_thread(self._ask, self._address) for _ in range(self._connections))
         self._judge(await asyncio.gather(*asked))

@@ -45,7 +45,7 @@ class Blend(NamedTuple):
 _PEOPLE, _CITY = Blend(12, 300.0), Blend(3, 50.0)
 
 
-class Near(NamedTuple):
+class NearbyPlaces(NamedTuple):
     """The measured places near a position. `weights`: index → weight, with a sum of 1. `way_km`:
     the mean distance to them. `distances`: to every place. `trust`: 1 up to NEAR_KM from the
     nearest, 0 from FAR_KM on.
@@ -63,7 +63,7 @@ class Estimator:
     def __init__(self, facts: LatencyFacts, countries: Mapping[str, Country]) -> None:
         self._facts = facts
         self._countries = countries
-        self._cities: dict[Position, tuple[Near, list[float | None]]] = {}
+        self._cities: dict[Position, tuple[NearbyPlaces, list[float | None]]] = {}
 
     def order(self, country: str, cities: Sequence[City]) -> list[int]:
         """The cities that a country's people should use, best first, by index. Empty if it is not
@@ -136,21 +136,21 @@ def _mean(homes: Homes, of: Callable[[Position], float]) -> float:
     return sum(people * of(home) for home, people in homes) / sum(people for _, people in homes)
 
 
-def _mean_rtt(row: Sequence[float | None], near: Near) -> float | None:
+def _mean_rtt(row: Sequence[float | None], near: NearbyPlaces) -> float | None:
     """The mean time in ms from one measured place to the places near a city."""
     known = [(w, rtt) for j, w in near.weights if (rtt := row[j]) is not None]
     return sum(w * rtt for w, rtt in known) / sum(w for w, _ in known) if known else None
 
 
 @lru_cache(maxsize=8_192)
-def _near(position: Position, places: tuple[Position, ...], blend: Blend) -> Near:
+def _near(position: Position, places: tuple[Position, ...], blend: Blend) -> NearbyPlaces:
     distances = tuple(distance_km(position, place) for place in places)
     nearest = sorted(range(len(places)), key=distances.__getitem__)[: blend.most]
     if not nearest:
-        return Near((), 0.0, (), 0.0)
+        return NearbyPlaces((), 0.0, (), 0.0)
     closeness = [(distances[i] + blend.blur_km) ** -2.0 for i in nearest]
     weights = tuple((i, one / sum(closeness)) for i, one in zip(nearest, closeness, strict=True))
-    return Near(
+    return NearbyPlaces(
         weights=weights,
         way_km=sum(weight * distances[i] for i, weight in weights),
         distances=distances,

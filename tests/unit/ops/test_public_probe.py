@@ -11,13 +11,13 @@ def test_two_failed_rounds_are_reported() -> None:
     replies: list[str | None] = ["timed out"]
     troubles = Troubles(lambda: 7.0)
     probe = PublicProbe(("127.0.0.1", 1), 2, troubles, ask=lambda _: replies[0])
-    asyncio.run(probe.round())
+    asyncio.run(probe.check())
     assert troubles.get("public") is None
-    asyncio.run(probe.round())
+    asyncio.run(probe.check())
     trouble = troubles.get("public")
     assert trouble == Trouble(7.0, "2 of 2 requests to it failed: timed out.")
     replies[0] = None
-    asyncio.run(probe.round())
+    asyncio.run(probe.check())
     assert troubles.get("public") is None
 
 
