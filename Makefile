@@ -46,7 +46,7 @@ lint: $(VENV)/.check
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.check ## only unit tests: without other processes or network
-	$(BIN)/pytest -p no:schemathesis --numprocesses auto --dist loadfile --hypothesis-profile quick tests/unit
+	$(BIN)/pytest --numprocesses auto --dist loadfile --hypothesis-profile quick tests/unit
 
 test: $(VENV)/.test system lint ## all tests, with real Redis, CDN, browser and Prometheus
 	$(BIN)/pytest --hypothesis-profile autorouter --numprocesses auto --dist loadfile $(ALONE:%=--ignore %)
