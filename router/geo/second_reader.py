@@ -48,7 +48,7 @@ class SecondReader:
 
 
 class _Second:
-    """geoip2 reads City and Country databases; of flat ones only maxminddb knows the records."""
+    """geoip2 reads City and Country databases. maxminddb reads flat ones too."""
 
     def __init__(self, path: Path, ip_version: int) -> None:
         self._ip_version = ip_version

@@ -205,8 +205,9 @@ async def set_intents(
     now: float,
     dial: Dial | None = None,
 ) -> list[Event]:
-    """Drain, disable or (ENABLED, with `dial`) dial edges for `life_s`. If it raises RefusedError,
-    nothing was changed. If it raises StoreError, the text says whether anything was changed.
+    """Drain, disable or dial edges for `life_s` seconds. To dial, pass ENABLED and a `dial`. If it
+    raises RefusedError, nothing was changed. If it raises StoreError, the text says whether
+    anything was changed.
     """
     ids = list(dict.fromkeys(edges))
     one = partial(

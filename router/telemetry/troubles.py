@@ -23,8 +23,8 @@ class Troubles:
         self._known: dict[str, Trouble] = {}
 
     def note(self, name: str, text: str | None, life_s: float | None = None) -> bool:
-        """Note that it failed with this text, or works (None). `life_s`: remove the trouble after
-        this time. Returns whether that is a change.
+        """Record the error of `name`, or that it works (None). `life_s`: forget the error after
+        this time. Returns whether a trouble began or ended.
         """
         known = self.get(name)
         if text is None:

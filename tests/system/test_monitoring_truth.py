@@ -179,7 +179,7 @@ def within(low: float, high: float) -> Callable[[Run], Any]:
 
 @dataclass(eq=False)
 class Between:
-    """Equal to values that are all between two bounds. NaN is allowed: no answers, no time."""
+    """Equal to a dict of values between the bounds, or NaN (no answers, so no time)."""
 
     low: float
     high: float
