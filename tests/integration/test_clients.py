@@ -44,7 +44,7 @@ def test_page_shows_the_result_of_each_client(name: str) -> None:
 def test_client_that_sends_nothing_fails_the_suite() -> None:
     program = "import sys\nfor _ in sys.stdin: print('{\"ok\": false}', flush=True)"
     passed = [one.scenario for one in judge([sys.executable, "-c", program], {}) if one.passed]
-    assert passed == ["tells the application of a 404, and sends nothing"]
+    assert passed == ["reports a 404 to the application, and sends nothing"]
 
 
 def test_page_has_the_number_of_scenarios() -> None:

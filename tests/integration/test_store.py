@@ -36,6 +36,7 @@ pytestmark = pytest.mark.anyio
 
 WAIT_S = 30.0
 HINTED_WITHIN_S = 1.0
+IN_AN_HOUR = round(time.time()) + 3_600
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -268,8 +269,8 @@ async def test_events_are_hinted(store: Store) -> None:
 
 
 def an_hour_long(edge: str, state: Intended = Intended.DRAINING) -> Intent:
-    """An intent that expires in an hour."""
-    return an_intent(edge, state, expires_at=round(time.time()) + 3_600)
+    """An intent that expires an hour after this module was imported."""
+    return an_intent(edge, state, expires_at=IN_AN_HOUR)
 
 
 def an_event(at: float) -> Event:

@@ -42,7 +42,7 @@ def test_down_edge_fires_an_alert_until_it_is_disabled(dev: Dev, prometheus: Pro
     (alert,) = prometheus.alerts("AutorouterEdgeDown")
     assert alert["labels"]["severity"] == "warning"
     assert alert["annotations"]["summary"] == f"{EDGE} is down"
-    assert f"1 server(s) of autorouter have {EDGE} as down" in alert["annotations"]["description"]
+    assert f"{EDGE} is down on 1 server(s) of autorouter" in alert["annotations"]["description"]
 
     words = ("disable", EDGE, "--for", "1h", "--reason", "broken")
     assert run_autorouter(*words, **dev.settings).returncode == 0
