@@ -200,6 +200,18 @@ def alone(value: float) -> Callable[[Run], Any]:
     return lambda _: {(): value}
 
 
+# Code and reason of each error: counted from zero, so that the first one shows as an increase.
+ERRORS = [
+    ("400", "bad_model"),
+    ("403", "use_edge"),
+    ("404", "model_unavailable"),
+    ("404", "no_edge_in_country"),
+    ("404", "not_found"),
+    ("500", "fault"),
+    ("503", "no_edge"),
+    ("503", "overloaded"),
+]
+
 NONE: Callable[[Run], Any] = lambda _: {}  # noqa: E731 - used as a value in TRUTH
 
 # Title of a panel → the expected result of each of its queries, in order.
@@ -219,7 +231,7 @@ TRUTH: dict[str, list[Callable[[Run], Any]]] = {
     ],
     "By region": [lambda run: per_second({(k,): n for k, n in run.counted.regions.items()})],
     "By status": [lambda run: per_second({(k,): n for k, n in run.counted.statuses.items()})],
-    "By reason": [lambda run: {**per_second(answers(run)), ("500", "fault"): 0}],
+    "By reason": [lambda run: {**dict.fromkeys(ERRORS, 0), **per_second(answers(run))}],
     "Across a border, unplaced, bad": [
         lambda run: {(): about(run.counted.crossed[True] / run.counted.crossed.total())},
         lambda run: {(): about(run.counted.sources["none"] / run.counted.sources.total())},
