@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -41,6 +42,7 @@ from tests.support.servers import (
     free_port,
     get,
     is_open,
+    wait_until,
 )
 
 pytestmark = [
@@ -304,20 +306,30 @@ class MemoryWatch(threading.Thread):
         self.join()
 
 
+def remove_group(group: Path) -> bool:
+    """Whether the cgroup is gone. The kernel keeps it for a moment after its last process."""
+    with contextlib.suppress(OSError):
+        group.rmdir()
+    return not group.exists()
+
+
 @contextlib.contextmanager
 def memory_limit(limit_bytes: int) -> Iterator[Path | None]:
     """A cgroup with a memory limit, or None if it cannot be created."""
     name = f"autorouter-siege-{secrets.token_hex(4)}"
     for root, limit in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
         group = Path("/sys/fs/cgroup", root, name)
-        with contextlib.suppress(OSError):
+        try:
             group.mkdir()
-            try:
-                (group / limit).write_text(str(limit_bytes))
-                yield group
-            finally:
-                group.rmdir()
-            return
+            (group / limit).write_text(str(limit_bytes))
+        except OSError:
+            remove_group(group)
+            continue
+        try:
+            yield group
+        finally:
+            wait_until(partial(remove_group, group))
+        return
     yield None
 
 

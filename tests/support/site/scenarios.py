@@ -510,7 +510,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        name="mass-100-promises_while_doubted",
+        name="mass-100-doubted",
         act=lambda site: break_edges(site, ALL, site.pace.caught_s() + TAIL_S),
         promises=lambda _: [status("ok")],
         vantages=(1,),
