@@ -261,8 +261,8 @@ def _missing_settings(settings: Settings, faults: Sequence[str]) -> list[str]:
         ("cloudflare", settings.cloudflare_token),
     ):
         variable = f"{PREFIX}{kind.upper()}_TOKEN"
-        is_told = any(fault.startswith(f"{variable}:") for fault in faults)
-        if kind in wanted and token is None and not is_told:
+        is_reported = any(fault.startswith(f"{variable}:") for fault in faults)
+        if kind in wanted and token is None and not is_reported:
             lines.append(f"{variable}: is needed to purge {kind}, see {PREFIX}PURGE")
     return lines
 
@@ -357,8 +357,8 @@ def _accepts(bare: Any, meta: Meta) -> str:
         return f"{meta.ge:g} to {meta.le:g}"
     if meta.pattern is not None:
         return "up to 63 lower-case letters, digits and hyphens"
-    told: str = "a path" if bare is Path else getattr(bare, "accepts", "text")
-    return told
+    accepted: str = "a path" if bare is Path else getattr(bare, "accepts", "text")
+    return accepted
 
 
 def _shown(default: Any) -> str:

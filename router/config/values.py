@@ -62,8 +62,8 @@ class Cidrs(tuple[str, ...]):
             except ValueError as error:
                 wrong.append(str(error))
         if wrong:
-            told = "; ".join(wrong)
-            raise ValueError(f"{told}; write CIDR blocks like 10.0.0.0/8, 2001:db8::/32")
+            faults = "; ".join(wrong)
+            raise ValueError(f"{faults}; write CIDR blocks like 10.0.0.0/8, 2001:db8::/32")
         return cls(split_items(text))
 
 

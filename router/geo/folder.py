@@ -51,10 +51,10 @@ def _built_at(paths: tuple[Path, ...]) -> float | None:
     times = []
     for path in paths:
         try:
-            told = path.stat()
+            status = path.stat()
         except OSError:
             return None
-        built = _build_time(path, (told.st_mtime_ns, told.st_size, told.st_ino))
+        built = _build_time(path, (status.st_mtime_ns, status.st_size, status.st_ino))
         if built is None or built > time.time() + _DAY_S:
             return None
         times.append(built)

@@ -186,8 +186,8 @@ def _entry(
     if columns:
         position = _position(cell(columns.get("latitude")), cell(columns.get("longitude")))
         feed = cell(columns.get("feed")) or feed
-        told = cell(columns.get("line"))
-        number = int(told) if told.isascii() and told.isdigit() and len(told) < 10 else number
+        text = cell(columns.get("line"))
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else number
     return Entry(network, country, cell(2), cell(3), position, feed, number)
 
 

@@ -85,7 +85,7 @@ def _list_gaps(document: dict[str, Any], v4: Coverage, v6: Coverage) -> list[str
     """A line for each thing that makes answers worse than they could be."""
     lines = []
     if document["age_days"] < -1:
-        lines.append("says that it was built in the future: its age cannot be told")
+        lines.append("says that it was built in the future: its age is unknown")
     if document["age_days"] > OLD_DAYS:
         lines.append(
             f"{document['age_days']} days old: get a newer one with `autorouter geodata update`"
@@ -101,5 +101,5 @@ def _list_gaps(document: dict[str, Any], v4: Coverage, v6: Coverage) -> list[str
         elif found.city == 0.0:
             lines.append(f"knows no cities for {name}: viewers are spread over their country")
     if not document["licence"]:
-        lines.append("its licence cannot be told from its type")
+        lines.append("its type does not show its licence")
     return lines

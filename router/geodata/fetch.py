@@ -134,8 +134,10 @@ class Fetcher:
             if response.status_code in (405, 501):
                 return ""
             _check_status(remote, response)
-            told = response.headers
-            return _validator(response) or told.get("last-modified", told.get("content-length", ""))
+            headers = response.headers
+            return _validator(response) or headers.get(
+                "last-modified", headers.get("content-length", "")
+            )
 
     def _text(self, remote: Remote) -> str:
         with self._request("GET", remote, {}) as response:
@@ -221,12 +223,12 @@ def _check_status(remote: Remote, response: httpx.Response) -> None:
     code = response.status_code
     if response.is_success:
         return
-    told = f"{code} {response.reason_phrase}"
+    fault = f"{code} {response.reason_phrase}"
     if code in _AGAIN:
         asked = response.headers.get("retry-after", "")
-        raise _TryAgainError(told, min(float(asked), MAX_WAIT_S) if asked.isdecimal() else 0.0)
+        raise _TryAgainError(fault, min(float(asked), MAX_WAIT_S) if asked.isdecimal() else 0.0)
     advice = "the account or its key is not accepted" if code in (401, 403) else "check the source"
-    raise GeoDataError(f"{remote.url}: {told}; {advice}")
+    raise GeoDataError(f"{remote.url}: {fault}; {advice}")
 
 
 def _range_headers(remote: Remote, part: Path) -> dict[str, str]:
@@ -249,10 +251,10 @@ def _span(response: httpx.Response) -> tuple[int, int | None]:
     length = response.headers.get("content-length", "")
     if response.status_code != httpx.codes.PARTIAL_CONTENT:
         return 0, int(length) if length.isdecimal() else None
-    told = _RANGE.fullmatch(response.headers.get("content-range", ""))
-    if told is None:
+    match = _RANGE.fullmatch(response.headers.get("content-range", ""))
+    if match is None:
         raise _WrongContentError("it sends a part of the file without a valid Content-Range")
-    return int(told[1]), None if told[2] == "*" else int(told[2])
+    return int(match[1]), None if match[2] == "*" else int(match[2])
 
 
 def _validator(response: httpx.Response) -> str:

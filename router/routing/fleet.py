@@ -205,7 +205,7 @@ def _have_same_models(before: Sequence[Edge], now: Sequence[Edge]) -> bool:
 def version(fleet: Fleet) -> str:
     """Equal in all processes for fleets that give equal answers, apart from the time slot of
     a dial. 8 hex digits."""
-    told = [
+    edges = [
         (
             edge.region.id,
             edge.region.endpoint,
@@ -218,7 +218,7 @@ def version(fleet: Fleet) -> str:
         )
         for edge in fleet.edges
     ]
-    facts = (fleet.status.value, told, *sorted(fleet.unproven))
+    facts = (fleet.status.value, edges, *sorted(fleet.unproven))
     return blake2b(repr(facts).encode(), digest_size=4).hexdigest()
 
 

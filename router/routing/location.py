@@ -118,9 +118,9 @@ class Locator:
         is_peer = address is self._trusted.peer(peer or "")[0]
         return self.place_address(address, _BY_PEER if is_peer else _BY_FORWARDED)
 
-    def _is_cdn(self, located: Sequence[bytes]) -> bool:
-        matches = [compare_digest(secret, located[0]) for secret in self._secrets]
-        return len(located) == 1 and any(matches)
+    def _is_cdn(self, values: Sequence[bytes]) -> bool:
+        matches = [compare_digest(secret, values[0]) for secret in self._secrets]
+        return len(values) == 1 and any(matches)
 
     def _place_by_fields(self, peer: str | None, found: Found) -> Placed | None:
         key = parse_key(_single(found, KEY))

@@ -112,10 +112,10 @@ class RouteTable:
             is_kept_in = self._is_kept_in(decision, decision.problem)
             labels = refusal.labels._replace(residency="refused" if is_kept_in else "")
             return replace(refusal, labels=labels, country=key.country, key=format_key(key))
-        told = document(decision, query, self.policy)
+        body_fields = document(decision, query, self.policy)
         if query.all:
-            told["regions"] = [self._entry(edge) for edge in decision.candidates]
-        body = msgspec.json.encode(told)
+            body_fields["regions"] = [self._entry(edge) for edge in decision.candidates]
+        body = msgspec.json.encode(body_fields)
         tag = etag(body)
         headers = success_headers(sharing, decision.status, tagged, tag, self.policy)
         return Answer(
@@ -143,22 +143,22 @@ class RouteTable:
         id = edge.region.id
         entry = self._listed.get(id)
         if entry is None:
-            told = {"id": id, **_named("region", edge)}
-            entry = self._listed[id] = msgspec.Raw(msgspec.json.encode(told))
+            fields = {"id": id, **_named("region", edge)}
+            entry = self._listed[id] = msgspec.Raw(msgspec.json.encode(fields))
         return entry
 
     def _deciding(self, decision: Decision, key: RouteKey, query: Query) -> Iterator[str]:
         """The edges whose change may change this answer, the most likely first: those in it, and
         all that would come before the last of them. Every edge, if that cannot be limited.
         """
-        told = decision.candidates[: 1 + ALTERNATES_COUNT]
-        named = [edge.region.id for edge in told]
+        first = decision.candidates[: 1 + ALTERNATES_COUNT]
+        named = [edge.region.id for edge in first]
         if decision.order:
             return chain(named, (edge.region.id for edge in decision.order))
         ideal = (region.id for region in self.ranker.in_order(key, query.scope))
         is_plain = not query.all and query.model is None and not self._dials
-        is_whole = len(told) > ALTERNATES_COUNT and is_plain
-        if is_whole and all(edge.observed is Observed.UP for edge in told):
+        is_whole = len(first) > ALTERNATES_COUNT and is_plain
+        if is_whole and all(edge.observed is Observed.UP for edge in first):
             return chain(named, takewhile(named[-1].__ne__, ideal))
         return chain(named, ideal, (edge.region.id for edge in self.fleet.edges))
 
@@ -174,7 +174,7 @@ def _first_of_each(ids: Iterable[str]) -> Iterator[str]:
 def document(decision: Decision, query: Query, policy: CachePolicy) -> dict[str, Any]:
     """The body of a 200, in the contract's order of keys, without `regions`."""
     pick, *others = decision.candidates
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "region": pick.region.id,
         "name": pick.region.name,
         "country": pick.region.country,
@@ -187,12 +187,12 @@ def document(decision: Decision, query: Query, policy: CachePolicy) -> dict[str,
         "alternates": [_named("region", edge) for edge in others[:ALTERNATES_COUNT]],
     }
     if query.model is not None:
-        told["model"] = {
+        fields["model"] = {
             "requested": query.model,
             "resolved": decision.model,
             "state": decision.model_state,
         }
-    return told
+    return fields
 
 
 def _refusal(

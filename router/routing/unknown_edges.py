@@ -1,4 +1,4 @@
-"""What people are told when they name edges that regions.yaml does not have. Pure."""
+"""The error for edges that regions.yaml does not have. Pure."""
 
 from collections.abc import Collection, Iterable
 

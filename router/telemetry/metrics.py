@@ -217,13 +217,13 @@ class Telemetry:
     def event_happened(self, event: Event) -> None:
         """Count an event and log its fields."""
         self._events.labels(event.kind).inc()
-        told = {
+        details = {
             each.name: str(value)
             for each in fields(event)
             if each.name not in ("at", "kind") and (value := getattr(event, each.name)) is not None
         }
         bad = event.after in _BAD or event.kind in (EventKind.BRAKE, EventKind.ISOLATION)
-        (log.warning if bad else log.info)(str(event.kind), **told)
+        (log.warning if bad else log.info)(str(event.kind), **details)
 
     def store_read(self, error: StoreError | None, faults: tuple[str, ...]) -> None:
         """Count a read of the store; log when the result changes."""
@@ -233,8 +233,8 @@ class Telemetry:
             self.troubles.note("store_values", "; ".join(faults)[:MAX_TROUBLE] if faults else None)
         failed = error is not None or bool(faults)
         if failed and not self._read_failed:
-            told = str(error) if error is not None else "; ".join(faults)
-            log.error("the store cannot be read; answering from memory", error=told)
+            message = str(error) if error is not None else "; ".join(faults)
+            log.error("the store cannot be read; answering from memory", error=message)
         elif self._read_failed and not failed:
             log.info("the store can be read again")
         self._read_failed = failed

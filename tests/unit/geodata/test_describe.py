@@ -60,7 +60,7 @@ def test_known_networks_are_looked_up() -> None:
         ({"0.0.0.0/1": nested("Berlin")}, "DBIP-City", 1, "knows nothing of IPv6"),
         ({"0.0.0.0/1": country_only("US")}, "DBIP-City", 1, "knows no cities for IPv4"),
         (HALVES, "DBIP-City", 91, "91 days old"),
-        (HALVES, "Somebody-City", 1, "its licence cannot be told"),
+        (HALVES, "Somebody-City", 1, "its type does not show its licence"),
     ],
 )
 def test_what_is_missing_is_reported(
