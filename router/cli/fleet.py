@@ -158,12 +158,12 @@ def events(follow: bool, since: float | None, edge: str | None, as_json: bool) -
     from router.cli import text as render
     from router.ops import client as inquire
 
-    def show(document: Sequence[dict[str, Any]]) -> None:
+    def show(events: Sequence[dict[str, Any]]) -> None:
         if not as_json:
-            render.show_events(document)
+            render.show_events(events)
             return
-        for event in document:
+        for event in events:
             click.echo(escaped_json(msgspec.json.encode(event).decode()))
 
-    document = inquire.show_events(server_settings(), show, edge=edge, since=since, follow=follow)
-    asyncio.run(document)
+    showing = inquire.show_events(server_settings(), show, edge=edge, since=since, follow=follow)
+    asyncio.run(showing)

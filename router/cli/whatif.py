@@ -90,7 +90,7 @@ def simulate(
 
     Changes nothing. Starts from the present fleet: that of the server on AUTOROUTER_OPS_LISTEN.
     If there is none, reads Redis. Without Redis, every edge is up. Viewers are weighted by the
-    IPv4 addresses in the geo database. Counting these takes half a minute; the result is saved in
+    IPv4 addresses in the geo database. Counting these takes about a minute; the result is saved in
     AUTOROUTER_STATE_DIR.
     """
     from router.cli.text import show_progress
